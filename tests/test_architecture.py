@@ -1,0 +1,199 @@
+"""Imports point one way, the core is pure, apps are guests: read from the source of every file, nothing is run.
+
+DIRECTION is docs/architecture.md, "Which way imports point", as data: a file may import from its own layer and from
+those before it. What a file imports only for its types counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "p2pchat"
+
+# Each row may import from itself and from the rows above it.
+DIRECTION = (
+    {"errors", "config", "events", "protocol"},
+    {"core"},
+    {"identity", "client", "server", "storage", "discovery"},
+    {"runtime"},
+    {"peer"},
+    {"testing", "apps"},
+)
+LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
+LAYER[""] = LAYER["apps"]  # the public names of p2pchat/__init__.py are for those at the end
+
+# The rest of the standard library has neither a clock nor I/O that anyone would reach for by accident.
+NOT_IN_CORE = {
+    *("asyncio", "time", "random", "os", "socket", "sqlalchemy"),
+    *("datetime", "secrets", "uuid", "ssl", "threading", "subprocess", "pathlib", "tempfile", "sqlite3", "select"),
+}
+LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
+FILES_WITH_MSGSPEC = {"protocol.py", "core/log.py"}
+# What only some installations have: imported where it is used, never by `import p2pchat`.
+ONLY_LAZILY = {"segno", "websockets", "pytest", "hypothesis"}
+
+
+class Import(NamedTuple):
+    """`module` is absolute; `name` is what is taken from it, "" for a plain import; `at_top` runs when imported."""
+
+    module: str
+    name: str
+    line: int
+    at_top: bool
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+class Source(NamedTuple):
+    """One file of the package: its path below p2pchat/, with slashes, and what it imports."""
+
+    path: str
+    imports: tuple[Import, ...]
+
+    @property
+    def unit(self) -> str:
+        """The name DIRECTION knows it by: `core/links.py` is `core`, `peer.py` is `peer`."""
+        return self.path.partition("/")[0].removesuffix(".py")
+
+
+def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[Import]:
+    """Every import in `code`, a file of `package`, wherever in the file it stands."""
+    tree = ast.parse(code)
+    inside = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        at_top = id(node) not in inside
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, "", node.lineno, at_top)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *((node.module,) if node.module else ())))
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno, at_top)
+
+
+def internal_target(found: Import) -> str | None:
+    """The unit of p2pchat that an import reaches, "" for its public names, None for another library."""
+    if found.top != "p2pchat" or found.name == "__version__":
+        return None
+    rest = found.module.split(".")[1:]
+    if rest:
+        return rest[0]
+    return found.name if found.name in LAYER else ""
+
+
+def wrong_arrows(source: Source) -> list[str]:
+    """What this file imports from a layer after its own, as sentences."""
+    own = LAYER.get(source.unit)
+    if own is None:  # __init__ and __main__ stand outside: they gather names and hand over
+        return []
+    return [
+        f"{source.path}:{found.line} imports {target or 'p2pchat itself'}"
+        for found in source.imports
+        if (target := internal_target(found)) is not None and LAYER.get(target, len(DIRECTION)) > own
+    ]
+
+
+def sources() -> list[Source]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        package = ("p2pchat", *relative.parent.parts)
+        found.append(Source(relative.as_posix(), tuple(imports_of(path.read_text("utf-8"), package))))
+    return found
+
+
+SOURCES = sources()
+every_file = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path)
+every_core_file = pytest.mark.parametrize(
+    "source", [s for s in SOURCES if s.unit == "core"], ids=lambda source: source.path
+)
+every_app_file = pytest.mark.parametrize(
+    "source", [s for s in SOURCES if s.unit == "apps"], ids=lambda source: source.path
+)
+
+
+@every_file
+def test_imports_point_one_way(source: Source) -> None:
+    assert wrong_arrows(source) == []
+
+
+@every_file
+def test_every_file_stands_in_a_layer(source: Source) -> None:
+    assert source.unit in LAYER or source.path in ("__init__.py", "__main__.py")
+
+
+@every_core_file
+def test_the_core_knows_no_clock_no_io_and_no_chance(source: Source) -> None:
+    assert [f"{found.module} in line {found.line}" for found in source.imports if found.top in NOT_IN_CORE] == []
+
+
+@every_core_file
+def test_the_core_imports_few_libraries(source: Source) -> None:
+    allowed = sys.stdlib_module_names | LIBRARIES_OF_CORE | {"p2pchat"}
+    assert [found.module for found in source.imports if found.top not in allowed] == []
+
+
+@every_file
+def test_frames_and_entries_are_the_only_users_of_msgspec(source: Source) -> None:
+    users = {found.top for found in source.imports}
+    assert "msgspec" not in users or source.path in FILES_WITH_MSGSPEC
+
+
+@every_app_file
+def test_apps_use_public_names_only(source: Source) -> None:
+    """An app is anybody's program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files."""
+    private = [
+        f"{found.module}.{found.name} in line {found.line}"
+        for found in source.imports
+        if internal_target(found) not in (None, "", "testing", "apps") or found.name.startswith("_")
+        if found.name != "__version__"
+    ]
+    assert private == []
+
+
+@every_file
+def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> None:
+    if source.path == "testing/pytest_plugin.py":  # only pytest ever imports it
+        return
+    assert [found.module for found in source.imports if found.at_top and found.top in ONLY_LAZILY] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "wrong"),
+    [
+        ("core/links.py", "from p2pchat.storage import base", ["core/links.py:1 imports storage"]),
+        ("core/links.py", "from ..storage.base import Storage", ["core/links.py:1 imports storage"]),
+        ("core/links.py", "import p2pchat.runtime", ["core/links.py:1 imports runtime"]),
+        ("core/links.py", "from p2pchat import TCPPeer", ["core/links.py:1 imports p2pchat itself"]),
+        ("core/links.py", "def f():\n    from p2pchat import peer", ["core/links.py:2 imports peer"]),
+        ("errors.py", "from p2pchat.core import node", ["errors.py:1 imports core"]),
+        ("runtime.py", "from p2pchat import __version__", []),
+        ("storage/sql.py", "from p2pchat.identity import keys\nimport sqlalchemy", []),
+        ("core/links.py", "from p2pchat.protocol import Mark\nfrom .clock import Now\nfrom . import sync", []),
+        ("runtime.py", "from .storage import base\nfrom . import client", []),
+        ("apps/cli/main.py", "from p2pchat import TCPPeer", []),
+        ("testing/mesh.py", "from p2pchat.peer import TCPPeer", []),
+    ],
+)
+def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[str]) -> None:
+    package = ("p2pchat", *Path(path).parent.parts)
+    assert wrong_arrows(Source(path, tuple(imports_of(code, package)))) == wrong
+
+
+def test_there_are_files_to_read() -> None:
+    assert {"errors", "protocol", "core", "apps"} <= {source.unit for source in SOURCES}
