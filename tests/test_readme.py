@@ -1,0 +1,154 @@
+"""The documents say what is true: commands stand where tools look for them, links lead somewhere, examples run.
+
+The promises table is read here too: each row names tests that exist, or says that it is not built yet.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Message, TCPPeer, __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+DEMO = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m p2pchat demo"
+TEST = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/poe test'
+NOT_BUILT = "not built yet"
+
+
+def on_windows(command: str) -> str:
+    """The same command for cmd.exe."""
+    return command.replace("python3 ", "py ", 1).replace(".venv/bin/", ".venv\\Scripts\\")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks in one language, without the fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def promises() -> list[tuple[str, str]]:
+    """(when, tested by) of each row of the table of promises."""
+    section = README.partition("## What is promised\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
+    return [(row[0], row[-1]) for row in rows[2:]]
+
+
+def names_defined(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that headings get on the usual forges: lower case, blanks to hyphens, other signs dropped."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_first_commands_are_the_demo_and_the_tests() -> None:
+    assert blocks("sh")[:2] == [DEMO + "\n", TEST + "\n"]
+
+
+def test_their_windows_twins_stand_below() -> None:
+    assert blocks("bat") == [on_windows(DEMO) + "\n", on_windows(TEST) + "\n"]
+
+
+def test_continuous_integration_runs_the_readme_s_commands() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    assert "run: .ci/run\n" in workflow
+    assert on_windows(TEST).replace("py -m", "python -m", 1) in workflow
+    pattern = re.search(r"grep -m1 -E '([^']+)' README\.md", (ROOT / ".ci/run").read_text("utf-8"))
+    assert pattern is not None
+    assert [line for line in README.splitlines() if re.match(pattern[1], line)] == [TEST]
+
+
+def test_three_terminals_meet_on_8080_8081_and_8082() -> None:
+    started = re.findall(r"^\.venv/bin/python -m p2pchat (808[0-2]) ?([^-\n]*)", README, re.MULTILINE)
+    assert [(port, endpoints.split()) for port, endpoints in started] == [
+        ("8080", []),
+        ("8081", ["localhost:8080"]),
+        ("8082", ["localhost:8080", "localhost:8081"]),
+    ]
+
+
+@pytest.mark.parametrize(("when", "tested_by"), promises(), ids=[when for when, _ in promises()])
+def test_each_promise_names_its_tests_or_says_that_it_is_not_built(when: str, tested_by: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", tested_by)
+    assert bool(named) != (NOT_BUILT in tested_by)
+    for path, name in named:
+        assert (ROOT / path).is_file(), f"{path} is not there"
+        assert not name or name in names_defined(ROOT / path), f"{path} has no {name}"
+
+
+def test_the_table_has_all_twelve_promises() -> None:
+    assert len(promises()) == 12
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
+    missing = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (document.parent / path) if path else document
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            missing.append(target)
+    assert missing == []
+
+
+def test_nobody_is_told_to_install_somebody_else_s_package() -> None:
+    """`p2pchat` on the package index is another project; this one is `p2pchat-mesh` there."""
+    foreign = re.compile(r"\binstall\b[^\n`]*?\s[\"']?p2pchat(?![\w-])", re.IGNORECASE)
+    folders = ("p2pchat", "examples", "benchmarks")
+    texts = [*DOCUMENTS, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+    assert foreign.search("pip " + "install -U p2pchat")
+    assert not foreign.search("pip " + "install p2pchat-mesh")
+    assert [path.name for path in texts if foreign.search(path.read_text("utf-8"))] == []
+
+
+def test_the_project_is_named_as_its_documents_say() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["name"] == "p2pchat-mesh"
+    assert project["project"]["scripts"] == {"p2pchat": "p2pchat.apps.cli.main:main"}
+    assert {"test", "lint", "types", "bench", "demo"} <= set(project["tool"]["poe"]["tasks"])
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert versions[0] == __version__
+
+
+async def test_the_library_example_answers_a_ping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's program as written, in a process of its own; only its two ports are exchanged for free ones."""
+    (example,) = blocks("python")
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with asyncio.timeout(60), TCPPeer(0, name="ada", temporary=True) as ada:
+        code = example.replace("8085", "0").replace("localhost:8080", ada.endpoint)
+        assert code.count(ada.endpoint) == 1
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, env=dict(os.environ))
+        try:
+            bot = await ada.wait_user("bot", timeout=30)
+            await ada.send(bot, "ping")
+            async for event in ada.events(Message, start="beginning"):
+                if event.text == "pong":
+                    break
+        finally:
+            process.kill()
+            await process.wait()
+    assert event.sender == bot
+
+
+def test_the_library_example_has_about_ten_lines() -> None:
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 11
