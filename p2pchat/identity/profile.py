@@ -1,0 +1,205 @@
+"""The profile: one peer's home on the disk, held by one process at a time.
+
+    <login's data directory>/        platformdirs' user data directory, or $P2PCHAT_HOME
+        network                      N and K of this login, shared by its peers
+        8080/                        one profile for each port, or any directory named with --data
+            identity.pem             the key
+            network                  only when this profile joined another network than the login's
+            history.db               the database
+            lock, lock.pid           held while a peer runs; who holds it
+
+A temporary profile is a directory that goes when it is closed; its key is never written. This module opens, checks
+and closes; what is in the database is the storage's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity.files import make_private_directory
+from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
+from p2pchat.identity.network import FILE_NAME, Network, load_network, login_network, save_network
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+HOME_VARIABLE = "P2PCHAT_HOME"
+KEY_NAME = "identity.pem"
+DATABASE_NAME = "history.db"
+
+
+def home_directory() -> Path:
+    """Return this login's data directory; it may not exist yet."""
+    moved = os.environ.get(HOME_VARIABLE)
+    if moved:
+        return Path(moved).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("p2pchat", appauthor=False)
+
+
+def profile_directory(port: int) -> Path:
+    """Return the directory of the peer that listens on `port`, unless --data names another."""
+    return home_directory() / str(port)
+
+
+def known_profiles() -> list[Path]:
+    """Return the profile directories of this login, lowest port first: those with a key in them."""
+    home = home_directory()
+    if not home.is_dir():
+        return []
+    found = [path for path in home.iterdir() if path.name.isdecimal() and (path / KEY_NAME).exists()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+class Profile:
+    """An open profile: `identity`, `network`, `directory`, `database`, `temporary`. Close it to let it go."""
+
+    def __init__(
+        self, directory: Path, identity: Identity, network: Network, *, temporary: bool, lock: BaseFileLock | None
+    ) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.network = network
+        self.temporary = temporary
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        port: int = 0,
+        data: str | os.PathLike[str] | None = None,
+        temporary: bool = False,
+        key: str | os.PathLike[str] | None = None,
+    ) -> Profile:
+        """Open the profile of `port`, or the one at `data`, or a temporary one.
+
+        Args:
+            port: The port this peer listens on; 0 without `data` means a temporary profile.
+            data: Another directory for the profile; made when missing.
+            temporary: A fresh directory, gone on close, and a fresh identity in memory.
+            key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
+        Raises:
+            DataLocked: Another process, or another peer of this one, holds the directory.
+            P2PChatError: A directory, key or network file cannot be used; says what to do.
+            ValueError: `data` and `temporary` together.
+        """
+        if temporary and data is not None:
+            raise ValueError("a profile is either temporary or at a place of its own, not both")
+        if temporary or (data is None and port == 0):
+            return cls._open_temporary(key)
+        directory = profile_directory(port) if data is None else Path(data).expanduser().absolute()
+        if data is None:
+            make_private_directory(home_directory())
+        make_private_directory(directory)
+        lock = _take_lock(directory)
+        try:
+            own_key = directory / KEY_NAME
+            identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
+            network = load_network(directory / FILE_NAME) or login_network(home_directory())
+            _make_database_private(directory / DATABASE_NAME)
+        except BaseException:
+            _release(directory, lock)
+            raise
+        return cls(directory, identity, network, temporary=False, lock=lock)
+
+    @classmethod
+    def _open_temporary(cls, key: str | os.PathLike[str] | None) -> Profile:
+        identity = Identity.generate() if key is None else _identity_from(key)
+        network = login_network(home_directory())
+        above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves everything
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
+        except OSError as error:
+            raise P2PChatError(f"cannot make a temporary directory: {error.strerror or error}") from error
+        return cls(directory, identity, network, temporary=True, lock=None)
+
+    @property
+    def database(self) -> Path:
+        """Where the database is, unless --db says otherwise."""
+        return self.directory / DATABASE_NAME
+
+    def join(self, network: Network) -> None:
+        """Belong to `network` from now on, also after restarts.
+
+        Raises:
+            P2PChatError: It cannot be written down.
+        """
+        save_network(self.directory / FILE_NAME, network)
+        self.network = network
+
+    @property
+    def joined(self) -> bool:
+        """Whether this directory has a network of its own, whatever the login's is."""
+        return (self.directory / FILE_NAME).exists()
+
+    def close(self) -> None:
+        """Let the directory go; a temporary one is removed. Calling it again does nothing."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            _release(self.directory, lock)
+        if self.temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Profile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Profile {str(self.directory)!r} of {self.identity.peer_id[:16]}>"
+
+
+def _identity_from(key: str | os.PathLike[str]) -> Identity:
+    path = Path(key).expanduser()
+    try:
+        return load_identity(path)
+    except FileNotFoundError:
+        raise P2PChatError(f"there is no key file {path}: name the right one, or leave --key out") from None
+
+
+def _make_database_private(path: Path) -> None:
+    """Make an empty database file before SQLite does: it gives its own files the mode of this one, not 0600."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise P2PChatError(f"cannot write in {path.parent}: {error.strerror or error}") from error
+
+
+def _take_lock(directory: Path) -> BaseFileLock:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(directory / "lock", timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+        # Beside the lock and not in it: Windows lets nobody read a locked file, and some versions of filelock
+        # truncate the file before they find it locked.
+        (directory / "lock.pid").write_text(f"{os.getpid()}\n")
+    except Timeout:
+        raise DataLocked(str(directory), _holder(directory)) from None
+    except OSError as error:
+        lock.release()
+        raise P2PChatError(f"cannot write in {directory}: {error.strerror or error}") from error
+    return lock
+
+
+def _holder(directory: Path) -> int:
+    try:
+        return int((directory / "lock.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _release(directory: Path, lock: BaseFileLock) -> None:
+    (directory / "lock.pid").unlink(missing_ok=True)
+    lock.release()
