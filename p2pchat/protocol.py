@@ -1,0 +1,521 @@
+"""The wire: frames as typed records, their limits, bytes to frames and back.
+
+Four bytes, big-endian, the length of what follows; then one JSON object in UTF-8 whose "t" names the frame.
+docs/protocol.md is the same for any language. This module knows shapes and sizes only: what a frame means is
+decided in core/. Ids are lower-case hex here and everywhere inside; storage keeps bytes, people see base32.
+
+How decoding is both strict and quick: msgspec reads a frame straight into its record, and accepts only what has
+exactly the known fields with exactly their types; such a frame cannot be too deep, hold too large an integer or hide
+bad UTF-8, for every byte of it was read as something known. Whatever it does not accept (a field of a later
+version, a repeated key, an unknown type, or plain nonsense) is read once more, slowly and by the letter, in
+`_read_exactly`. So the usual frame pays nothing for the rules it keeps anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from struct import Struct as Packed
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from p2pchat.config import Settings
+from p2pchat.errors import FrameError
+
+PROTOCOL_VERSION = 1
+MAX_INT = 2**53 - 1  # what every JSON reader can hold exactly
+MAX_DEPTH = 16  # containers inside one another, the frame itself included; the deepest known frame has 5
+MAX_FRAME_BYTES = 256 * 1024  # what a peer of version 1 has to take after `go`
+LENGTH = Packed(">I")
+
+Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, not $: that lets a newline pass
+Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Hex64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
+# The same for `entries`, the one frame that comes by the million: here length, the digits in one go by the Decoder
+# (0.3 us a frame; five patterns take 1.8).
+Long8 = Annotated[str, Meta(min_length=16, max_length=16)]
+Long32 = Annotated[str, Meta(min_length=64, max_length=64)]
+Long64 = Annotated[str, Meta(min_length=128, max_length=128)]
+Seq = Annotated[int, Meta(ge=1, le=MAX_INT)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+
+UserId = str  # hex32: an Ed25519 public key
+PeerId = str  # hex32: an Ed25519 public key
+ConversationId = str  # hex32
+RunId = str  # hex8
+
+
+class Mark(NamedTuple):
+    """T on the wire: of the log of this run, everything up to seq, whose chain begins with chain8."""
+
+    run: Hex8
+    seq: Seq
+    chain8: Hex8
+
+
+Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
+
+
+class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a conversation id stands for; exactly one field is set. The Decoder drops those of an unknown kind."""
+
+    room: bool = False
+    dm: tuple[Hex32, Hex32] | None = None  # two users, sorted
+    group: tuple[Hex32, Hex32, Hex8] | None = None  # group, owner, the owner's run
+    talk: Hex32 | None = None  # group
+
+
+class Cert(Struct, frozen=True, rename={"from_ms": "from", "until_ms": "until"}, forbid_unknown_fields=True):
+    """A user's word that a peer hosts it."""
+
+    from_ms: Count
+    until_ms: Count
+    sig: Hex64
+
+
+class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One hosted user as told in `here`. `cert` is absent when the user's key is the peer's own.
+
+    Names are judged elsewhere; the lengths here, in code points, only keep 10,000 users from filling the memory.
+    """
+
+    id: Hex32
+    name: Annotated[str, Meta(max_length=128)]
+    status: Annotated[str, Meta(max_length=32)]
+    text: Annotated[str, Meta(max_length=512)] | None = None
+    since: Count | None = None  # UTC microseconds
+    cert: Cert | None = None
+
+    def __repr__(self) -> str:
+        return f"Hosted(id={self.id!r}, name={self.name!a}, status={self.status!a}, certified={self.cert is not None})"
+
+
+class Frame(Struct, tag_field="t", omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """Base of all frames. They hold strings, numbers and lists of them, never each other: hence gc=False."""
+
+
+class Hello(Frame, tag="hello"):
+    """First frame of either side: the server's offers versions, the client's proves its identity."""
+
+    v: Annotated[list[Seq], Meta(min_length=1)] | Seq
+    nonce: Hex32
+    id: Hex32 | None = None
+    sig: Hex64 | None = None
+    proof: Hex32 | None = None
+
+
+class Welcome(Frame, tag="welcome"):
+    """The server took the client's proof. `net` only in an open network."""
+
+    proof: Hex32 | None = None
+    net: Hex16 | None = None
+
+
+class Go(Frame, tag="go"):
+    """The decider's word that this link is the one: its run, and a counter that rises with each link."""
+
+    run: Hex8
+    n: Seq
+
+
+class Ping(Frame, tag="ping"):
+    """Asks for one pong."""
+
+
+class Pong(Frame, tag="pong"):
+    """Answers one ping."""
+
+
+class Bye(Frame, tag="bye"):
+    """The last frame of its sender."""
+
+    code: str
+    text: str | None = None
+
+
+class Peers(Frame, tag="peers"):
+    """Where the sender listens, and whom it is linked with."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    at: list[str]
+    linked: list[tuple[Hex32, list[str]]] = []
+    gone: list[Hex32] = []
+
+
+class Here(Frame, tag="here"):
+    """Users hosted by the sender; each replaces what was told of that user."""
+
+    users: list[Hosted]
+    gone: list[Hex32] = []
+    more: bool = False
+
+
+class Digest(Frame, tag="digest"):
+    """One sum for everything shared, or one a conversation, complete within `span`."""
+
+    sum: Hex32 | None = None
+    sums: dict[Hex32, Hex32] | None = None
+    span: tuple[Hex32, Hex32] | None = None
+    names: list[Naming] = []
+
+
+class Have(Frame, tag="have"):
+    """Marks: all tips of each (conversation, user) named. Also the acknowledgement."""
+
+    marks: Marks
+    span: tuple[Hex32, Hex32] | None = None
+    ask: bool = False
+    end: Count | None = None
+    full: dict[Hex32, list[Hex32]] = {}
+    names: list[Naming] = []
+
+
+class Want(Frame, tag="want"):
+    """Asks for all that one user wrote in one conversation, from these tips on."""
+
+    n: Count
+    c: Hex32
+    u: Hex32
+    tips: list[Mark]
+    older: list[Mark] = []
+    names: list[Naming] = []
+
+
+class Entries(Frame, tag="entries"):
+    """A batch of one log: entries first, first+1, ... after the chain `prev`, ending on the signature `head`."""
+
+    c: Long32
+    u: Long32
+    r: Long8
+    first: Seq
+    prev: Long32
+    e: Annotated[list[str], Meta(min_length=1)]
+    head: Long64
+    n: Count | None = None
+    fork: bool = False
+    names: list[Naming] = []
+
+    def __repr__(self) -> str:
+        size = sum(len(entry.encode()) for entry in self.e)
+        flags = f", n={self.n}" * (self.n is not None) + ", fork=True" * self.fork
+        return (
+            f"Entries(c={self.c!r}, u={self.u!r}, r={self.r!r}, first={self.first}, "
+            f"e=<{len(self.e)} entries, {size} bytes>{flags})"
+        )
+
+
+class Read(Frame, tag="read"):
+    """Read marks: how far the reader U has read. Built with a later version; ignored until then."""
+
+    marks: Marks
+    span: tuple[Hex32, Hex32] | None = None
+    ask: bool = False
+    sum: Hex32 | None = None
+    names: list[Naming] = []
+
+
+class Typing(Frame, tag="typing"):
+    """A user writes, or stopped writing. Never stored."""
+
+    c: Hex32
+    u: Hex32
+    on: bool
+    names: list[Naming] = []
+
+
+class Unknown(Struct):
+    """A frame of a type this version does not know; counted and ignored after the handshake. Never encoded."""
+
+    t: str
+
+
+KnownFrame = (
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | Read | Typing
+)  # fmt: skip
+AnyFrame = KnownFrame | Unknown
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(frame: Frame) -> bytes:
+    """Return the frame as it goes on the wire: its length, then its JSON, keys in the order of the fields.
+
+    Raises:
+        FrameError: Above 256 KiB ("limit"): whoever built it did not page it.
+        UnicodeEncodeError: A lone surrogate in a string.
+    """
+    payload = _encoder.encode(frame)
+    if len(payload) > MAX_FRAME_BYTES:
+        raise _over(f"a {type(frame).__name__} frame to send", len(payload), MAX_FRAME_BYTES)
+    return LENGTH.pack(len(payload)) + payload
+
+
+class Decoder:
+    """Bytes of one link, in whatever pieces they come, to frames.
+
+    Attributes:
+        max_frame_bytes: The limit for the next frame. It begins at the small limit for strangers; the owner of the
+            link raises it when it sends `go`, and a `go` received raises it by itself, because what follows may
+            stand in the same read. (A `go` out of turn ends the link at its owner, so it wins a stranger nothing.)
+        fault: None, or what was wrong with the bytes. Nothing after a fault is read: the link is to be closed.
+    """
+
+    __slots__ = ("_checks", "_need", "_rest", "_settings", "fault", "max_frame_bytes")
+
+    def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
+        """Take limits from `settings`; `max_frame_bytes` is for streams that begin after `go`."""
+        self._settings = settings or Settings()
+        self.max_frame_bytes = max_frame_bytes or self._settings.max_early_frame_bytes
+        self.fault: FrameError | None = None
+        self._rest = bytearray()  # the beginning of a frame
+        self._need = 0  # bytes that `_rest` must have before looking at it again is worth anything
+        self._checks: dict[type, Callable[[Any, int], None]] = {
+            kind: getattr(self, f"_check_{kind.__name__.lower()}") for kind in _CHECKED
+        }
+
+    def __repr__(self) -> str:
+        return f"Decoder(waiting={len(self._rest)}, max_frame_bytes={self.max_frame_bytes}, fault={self.fault!r})"
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[AnyFrame]:
+        """Return all frames that are complete now, in order; [] when there is none.
+
+        Never raises for what the bytes hold: the frames before a bad one are returned, `fault` says what was wrong
+        with it ("limit" or "malformed"), and all later calls return []. `data` may be reused after the call.
+        """
+        if self.fault is not None:
+            return []
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:
+                return []
+            data, self._rest = self._rest, bytearray()
+        frames: list[AnyFrame] = []
+        try:
+            taken = self._read(memoryview(data), frames)
+        except FrameError as fault:
+            fault.__context__ = None  # its traceback holds on to `data`
+            self.fault = fault.with_traceback(None)
+        else:
+            self._rest += memoryview(data)[taken:]
+        return frames
+
+    def _read(self, view: memoryview, frames: list[AnyFrame]) -> int:
+        """Append every complete frame to `frames` and return how many bytes they took. The hot loop."""
+        start, end = 4, len(view)
+        unpack, checks, append = LENGTH.unpack_from, self._checks, frames.append
+        while start <= end:
+            size = unpack(view, start - 4)[0]
+            if not 0 < size <= self.max_frame_bytes:
+                raise self._bad_length(size)
+            stop = start + size
+            if stop > end:
+                self._need = 4 + size
+                return start - 4
+            payload = view[start:stop]
+            frame: AnyFrame
+            try:
+                frame = _read_known(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                frame = _read_exactly(payload)
+            check = checks.get(type(frame))
+            if check is not None:
+                check(frame, size)
+            append(frame)
+            start = stop + 4
+        self._need = 4
+        return start - 4
+
+    def _bad_length(self, size: int) -> FrameError:
+        if size == 0:
+            return FrameError("a frame of length 0", "malformed", limit_bytes=self.max_frame_bytes)
+        return _over("a frame", size, self.max_frame_bytes)
+
+    # What types cannot say. One method a frame, found by its name; each raises FrameError.
+
+    def _check_hello(self, frame: Hello, size: int) -> None:
+        if frame.v == PROTOCOL_VERSION and (frame.id is None or frame.sig is None):
+            raise FrameError("hello: a client's has id and sig")
+
+    def _check_go(self, frame: Go, size: int) -> None:
+        self.max_frame_bytes = max(self.max_frame_bytes, self._settings.max_frame_bytes)
+
+    def _check_peers(self, frame: Peers, size: int) -> None:
+        most = self._settings.page_items
+        _at_most(most, "peers", "gone", frame.gone)
+        _at_most(most, "peers", "linked", frame.linked)
+        for endpoints in (frame.at, *(told for _, told in frame.linked)):
+            _at_most(most, "peers", "endpoints", endpoints)
+            for endpoint in endpoints:
+                if len(endpoint.encode()) > self._settings.max_endpoint_bytes:
+                    raise _over("peers: an endpoint", len(endpoint.encode()), self._settings.max_endpoint_bytes)
+
+    def _check_here(self, frame: Here, size: int) -> None:
+        _at_most(self._settings.page_items, "here", "users", frame.users)
+        _at_most(self._settings.page_items, "here", "gone", frame.gone)
+
+    def _check_digest(self, frame: Digest, size: int) -> None:
+        if (frame.sum is None) == (frame.sums is None) or (frame.sums is None) != (frame.span is None):
+            raise FrameError("digest: either sum, or sums and span")
+        _at_most(self._settings.page_marks, "digest", "sums", frame.sums or ())
+        _in_order("digest", frame.span)
+        self._check_names("digest", frame)
+
+    def _check_have(self, frame: Have, size: int) -> None:
+        if frame.span is not None and len(frame.marks) != 1:
+            raise FrameError("have: a span wants exactly one conversation")
+        self._check_marks("have", frame.marks, self._settings.page_marks)
+        if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
+            raise _too_many("have", "full", self._settings.page_marks)
+        _in_order("have", frame.span)
+        self._check_names("have", frame)
+
+    def _check_want(self, frame: Want, size: int) -> None:
+        _at_most(self._settings.max_tips, "want", "tips", frame.tips)
+        _at_most(self._settings.max_older, "want", "older", frame.older)
+        self._check_names("want", frame)
+
+    def _check_entries(self, frame: Entries, size: int) -> None:
+        if (frame.c + frame.u + frame.r + frame.prev + frame.head).encode().translate(None, _DIGITS):
+            raise FrameError("entries: ids, prev and head are lower-case hex")
+        e = frame.e
+        if len(e) > self._settings.max_batch_entries:
+            raise _too_many("entries", "e", self._settings.max_batch_entries)
+        if frame.first + len(e) - 1 > MAX_INT:
+            raise FrameError("entries: a number above 2^53 - 1")
+        if size > self._settings.max_entry_bytes:  # JSON never makes a string shorter: a small frame has small entries
+            self._check_entry_bytes(e)
+        if frame.names:
+            self._check_names("entries", frame)
+
+    def _check_entry_bytes(self, e: list[str]) -> None:
+        sizes = [len(entry) if entry.isascii() else len(entry.encode()) for entry in e]
+        if max(sizes) > self._settings.max_entry_bytes:
+            raise _over("entries: an entry", max(sizes), self._settings.max_entry_bytes)
+        if sum(sizes) > self._settings.max_batch_bytes:
+            raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
+
+    def _check_read(self, frame: Read, size: int) -> None:
+        self._check_marks("read", frame.marks, self._settings.page_items)
+        _in_order("read", frame.span)
+        self._check_names("read", frame)
+
+    def _check_typing(self, frame: Typing, size: int) -> None:
+        self._check_names("typing", frame)
+
+    def _check_marks(self, kind: str, marks: Marks, most: int) -> None:
+        """An item is one (conversation, user), however many tips; those have a limit of their own."""
+        if sum(map(len, marks.values())) > most:
+            raise _too_many(kind, "marks", most)
+        for users in marks.values():
+            for tips in users.values():
+                _at_most(self._settings.max_tips, kind, "tips", tips)
+
+    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | Read | Typing) -> None:
+        """Two a conversation are enough, for a talk brings its group along."""
+        if not frame.names:
+            return
+        _at_most(2 * self._settings.page_marks, kind, "names", frame.names)
+        frame.names = [naming for naming in frame.names if _is_known(naming)]
+
+
+_CHECKED = (Hello, Go, Peers, Here, Digest, Have, Want, Entries, Read, Typing)
+_DIGITS = b"0123456789abcdef"
+
+
+def _over(what: str, size: int, limit: int) -> FrameError:
+    return FrameError(
+        f"{what} has {size} bytes, the limit is {limit}", "limit", limit_bytes=limit, announced_bytes=size
+    )
+
+
+def _too_many(kind: str, field: str, most: int) -> FrameError:
+    return FrameError(f"{kind}: more than {most} items in {field}", "limit")
+
+
+def _at_most(most: int, kind: str, field: str, items: Sequence[object] | Mapping[str, object]) -> None:
+    if len(items) > most:
+        raise _too_many(kind, field, most)
+
+
+def _in_order(kind: str, span: tuple[str, str] | None) -> None:
+    if span is not None and span[0] > span[1]:
+        raise FrameError(f"{kind}: a span goes upwards")
+
+
+def _is_known(naming: Naming) -> bool:
+    """Tell whether it says a kind this version knows; more than one is a fault."""
+    said = naming.room + sum(part is not None for part in (naming.dm, naming.group, naming.talk))
+    if said > 1:
+        raise FrameError("names: one kind each")
+    if naming.dm is not None and naming.dm[0] > naming.dm[1]:
+        raise FrameError("names: the users of a dm are sorted")
+    return said == 1
+
+
+# Reading by the letter.
+
+_KINDS: dict[str, type[Frame]] = {kind.__struct_config__.tag: kind for kind in Frame.__subclasses__()}  # type: ignore[misc]
+_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # records inside records
+_read_known: Callable[[memoryview], KnownFrame] = msgspec.json.Decoder(KnownFrame).decode
+_read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
+
+
+def _read_exactly(payload: memoryview) -> AnyFrame:
+    """Return the frame as section 3 of docs/protocol.md says, unknown fields and repeated keys included."""
+    try:
+        said = _read_any(payload)
+        _check_values(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"not JSON as agreed: {_short(error)}") from None
+    kind = said.get("t") if isinstance(said, dict) else None
+    if not isinstance(said, dict) or not isinstance(kind, str):
+        raise FrameError('not a JSON object with a string "t"')
+    if kind not in _KINDS:
+        return Unknown(kind)
+    try:
+        frame: AnyFrame = msgspec.convert(_known_part(said, _KINDS[kind], keep="t"), KnownFrame)
+        return frame
+    except msgspec.ValidationError as error:
+        raise FrameError(f"{kind}: {_short(error)}") from None
+
+
+def _known_part(said: dict[str, Any], kind: type[Struct], keep: str = "") -> dict[str, Any]:
+    """Return `said` without what `kind`, and the records inside it, do not know."""
+    kept = {key: said[key] for key in (*kind.__struct_encode_fields__, keep) if key in said}
+    for key in kept.keys() & _INSIDE.keys():
+        inside = kept[key]
+        if isinstance(inside, dict):
+            kept[key] = _known_part(inside, _INSIDE[key])
+        elif isinstance(inside, list):
+            kept[key] = [_known_part(one, _INSIDE[key]) if isinstance(one, dict) else one for one in inside]
+    return kept
+
+
+def _check_values(said: object) -> None:
+    """Refuse what is too deep or too large, wherever it stands, known field or not."""
+    level: list[object] = [said]
+    for _ in range(MAX_DEPTH + 1):  # one more: what the deepest container holds
+        if any(type(value) is int and abs(value) > MAX_INT for value in level):
+            raise FrameError("an integer of 2^53 or more")
+        if any(type(value) is float and value in _INFINITE for value in level):
+            raise FrameError("a number too large")
+        level, outer = [inner for value in level for inner in _inside(value)], level
+    if any(isinstance(value, (dict, list)) for value in outer):
+        raise FrameError(f"deeper than {MAX_DEPTH}")
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+_INFINITE = (float("inf"), float("-inf"))
+
+
+def _short(error: Exception) -> str:
+    """An error as one line that is safe to show: a remote value may be in it."""
+    return ascii(str(error))[1:-1][:200]
