@@ -1,0 +1,94 @@
+"""Every limit and every time p2pchat uses, in one frozen class with units.
+
+Times are seconds, sizes bytes, unless the name says otherwise. The numbers are those of the design unless the
+comment names another source. Simulations run with small pages and batches, so nothing may assume the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits and times of one peer; the defaults are what docs/protocol.md promises to others."""
+
+    # frames and entries
+    max_early_frame_bytes: int = 4 * KIB  # before `go`: strangers get little
+    max_frame_bytes: int = 256 * KIB
+    max_text_bytes: int = 32 * KIB
+    max_entry_bytes: int = 64 * KIB
+    max_batch_entries: int = 256
+    max_batch_bytes: int = 96 * KIB  # so that escaping cannot pass the frame limit
+    page_items: int = 256  # items in here, peers, read
+    page_marks: int = 1000  # items in digest, have
+    max_wants: int = 64  # open on one link
+    max_tips: int = 64  # of one user in one conversation; more are refused with `full`
+    max_before: int = 8  # logs named by the first entry of a log
+    max_after: int = 2  # entries named by `after`
+    max_older: int = 24  # marks of the 1st, 2nd, 4th ... newest log in a want: 2**24 runs
+
+    # links
+    handshake_timeout: float = 10.0
+    go_timeout: float = 10.0
+    ping_after: float = 10.0
+    dead_after: float = 30.0
+    stuck_after: float = 30.0  # a link that does not drain
+    bye_timeout: float = 1.0
+    redial_first: float = 0.1  # doubled each time, full jitter
+    redial_most: float = 30.0
+    redial_never_reached_most: float = 300.0
+    address_forgotten_after: float = 7 * 24 * 3600.0
+    max_addresses: int = 4096
+    max_endpoints_a_peer: int = 8
+    max_told_unverified: int = 64  # from one teller
+    max_told_dials: int = 8  # at once
+    told_failures_before_slow: int = 16  # of one teller; then one dial a second
+    peers_told_after: float = 0.1
+    max_links: int = 256
+    max_strangers: int = 64
+    max_strangers_an_address: int = 8  # per /64 for IPv6
+    max_strangers_loopback: int = 32
+    strangers_a_second: int = 20  # per address
+    strangers_a_second_loopback: int = 500
+    flood_a_second: int = 100  # frames other than entries and have
+    flood_burst: int = 500
+    max_endpoint_bytes: int = 100
+    superseded_runs: int = 8
+    clone_replacements: int = 3  # in clone_window: two processes with one key
+    clone_window: float = 60.0
+    clone_patience: float = 30.0
+
+    # sync
+    want_progress_timeout: float = 10.0  # then the next source
+    want_after: float = 1.0  # what stays behind a heard mark this long is wanted
+    gossip_within: float = 1.0  # marks to links that do not hear them from the writer
+    digest_every: float = 10.0  # anti-entropy, half to one and a half of it
+    order_wait: float = 30.0  # for an entry named by `re` or `after` that nobody has
+    order_wait_most: float = 300.0  # while it is on its way
+    clock_ahead: float = 300.0  # stamps further ahead of local time do not drive the clock
+    wrong_head_ban: float = 3600.0
+    max_conversations_a_user: int = 10_000
+    max_hosted_users: int = 10_000
+    max_uncommitted_entries: int = 8192  # then reading pauses; measured, see docs/architecture.md
+    fetch_batches: int = 8  # read from storage at once for one link: keeps live traffic quick
+    buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stand still
+
+    # storage
+    user_quota_bytes: int = GIB
+    min_free_disk_bytes: int = 256 * MIB
+    wal_warm_bytes: int = 4 * MIB  # written and deleted at open: first commits cost half
+
+    # presence and receipts
+    left_grace: float = 2.0  # a quick reconnect is no departure
+    idle_after: float = 300.0
+    typing_expires: float = 6.0
+
+    # programs
+    consumer_saved_after: float = 1.0
+    start_timeout: float = 3.0  # start() waits this long for endpoints
+    recent_places: int = 1000  # newest places read at start, to know what was shown last

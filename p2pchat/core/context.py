@@ -1,0 +1,82 @@
+"""What the machines of one node share: settings, the present moment, timers, and the list effects go to.
+
+The node sets `now` and empties `out` at the start of every input; a machine never keeps either. Timers are a heap
+of callbacks; the one deadline the outside knows of is the earliest (effect WakeAt).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import NamedTuple
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Effect, WakeAt
+from p2pchat.core.records import Change
+from p2pchat.protocol import PeerId
+
+
+class Now(NamedTuple):
+    """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""
+
+    mono: float
+    utc: int
+
+
+class Timer:
+    """One deadline; `cancel` makes it never fire."""
+
+    __slots__ = ("at", "call")
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at = at
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Context:
+    """Shared by the machines of one node."""
+
+    def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:
+        self.settings = settings
+        self.me = me
+        self.draw = draw
+        self.now = Now(0.0, 0)
+        self.out: list[Effect] = []
+        self.change = Change()  # what this step wants durable; the node commits it when it is not empty
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._told: float | None = None
+
+    def emit(self, effect: Effect) -> None:
+        self.out.append(effect)
+
+    def random(self) -> float:
+        """Return a number drawn evenly from [0, 1)."""
+        return int.from_bytes(self.draw(6), "big") / 2**48
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call back once, this long from now."""
+        timer = Timer(self.now.mono + seconds, call)
+        self._count += 1
+        heapq.heappush(self._heap, (timer.at, self._count, timer))
+        return timer
+
+    def run_due(self) -> None:
+        """Call everything whose time has come, in order of time."""
+        self._told = None
+        while self._heap and self._heap[0][0] <= self.now.mono:
+            timer = heapq.heappop(self._heap)[2]
+            call, timer.call = timer.call, None
+            if call is not None:
+                call()
+
+    def tell_wake(self) -> None:
+        """Emit WakeAt when the earliest deadline is another than the one last told."""
+        while self._heap and self._heap[0][2].call is None:
+            heapq.heappop(self._heap)
+        if self._heap and (self._told is None or self._heap[0][0] < self._told):
+            self._told = self._heap[0][0]
+            self.out.append(WakeAt(self._told))

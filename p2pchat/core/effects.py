@@ -1,0 +1,210 @@
+"""What a node orders: everything that comes out of Node.handle. The owner carries all of it out, in order,
+before the next input.
+
+`Send` may name a link that is gone meanwhile, `Close` one that closed itself: both are nothing then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pchat.core.log import LogId
+from p2pchat.core.records import Change, LogKey, Start, Stretch
+from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
+
+# ---- links
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write one frame to these links; it is encoded once."""
+
+    frame: Frame
+    links: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End a connection: with a last frame after what is unsent, or at once when `bye` is None."""
+
+    link: int
+    bye: Bye | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect there and set up TLS; answered by Dialled or DialFailed with this number."""
+
+    dial: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """The link is a member's: it stops counting as a stranger, and takes frames of full size."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Say Woke at this monotonic time; replaces the former."""
+
+    mono: float
+
+
+# ---- storage
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Make this durable, after all commits before it; answered by Committed. `own`: holds entries of hosted users.
+
+    A commit whose epoch is older than the last CommitFailed is not carried out and not answered.
+    """
+
+    ticket: int
+    epoch: int
+    own: bool
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere."""
+
+    ticket: int
+    logs: list[LogKey]
+    older: list[tuple[ConversationId, UserId]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read what this user wrote there from `start` on, at most settings.fetch_batches; answered by Fetched."""
+
+    link: int
+    ticket: int
+    conversation: ConversationId
+    user: UserId
+    start: Start
+
+
+# ---- answers to programs
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was said is durable (accepted): its entries are first..first+count-1 of log. `of`: members a receipt waits
+    for, as user ids; in the room those online now."""
+
+    ticket: int
+    log: LogId
+    first: int
+    count: int
+    of: tuple[UserId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was said was not kept: `code` is a stable word, `text` says why and what to do."""
+
+    ticket: int
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """These entries have places now, durably: consumers may have them."""
+
+    stretches: list[Stretch]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once."""
+
+    log: LogId
+    first: int
+    last: int
+    member: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" for one that dialled us."""
+
+    peer: PeerId
+    endpoint: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserJoined:
+    """A user is reachable who was not."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class UserLeft:
+    """The last link to a user is gone: left, lost or timeout."""
+
+    user: UserId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """What a user tells of itself: online, idle, offline, unknown; since is UTC microseconds, 0 when not told."""
+
+    user: UserId
+    status: str
+    text: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserNamed:
+    """A user has a (new) name."""
+
+    user: UserId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An entry was shown although what it follows is missing."""
+
+    log: LogId
+    seq: int
+    missing: tuple[str, ...]  # references of what is missing: hex16, a dot, seq
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know: `code` is a stable word, `text` for people, `about` an id or ""."""
+
+    code: str
+    text: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Something happened that tests and diagnostics count: a stable word."""
+
+    what: str
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """All byes are ordered; the owner closes what is left."""
+
+
+Effect = (
+    Send | Close | Dial | Established | WakeAt | Commit | Lookup | Fetch | Kept | Refused | Released | Delivered
+    | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned | Counted | Stopped
+)  # fmt: skip

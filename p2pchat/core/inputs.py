@@ -1,0 +1,219 @@
+"""What can happen to a node: everything that goes into Node.handle, told in the past tense.
+
+Plain records, easy to print, compare and replay. A link is a number the owner gives to each connection, never used
+twice in a process; tickets are numbers the core gave in an effect and gets back here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pchat.core.log import Batch, Ref
+from p2pchat.core.records import LogFacts, LogKey, Position
+from p2pchat.protocol import ConversationId, Frame, Mark, Naming, PeerId, Unknown, UserId
+
+# ---- links
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A stranger connected and TLS is up; `host` is the address it came from."""
+
+    link: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """Our dial got through and TLS is up; `server` is the key of the certificate there, `host` the address reached."""
+
+    link: int
+    dial: int
+    server: PeerId
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """A dial came to nothing; `reason` is for people."""
+
+    dial: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One read's worth of frames, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
+
+    link: int
+    frames: list[Frame | Unknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The bytes of a link are not frames, or break a limit; `code` is the code its bye gets."""
+
+    link: int
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A connection ended: "closed" (in order), "lost" (broke), "timeout" or "slow"."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A link's unsent bytes passed the buffer limit: nothing more is written to it until Drained."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A link that was full takes frames again."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """This side stopped (on=True) or resumed reading a link: silence of a link not read is no silence."""
+
+    link: int
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where this peer can be reached: its port, 0 when it does not listen, and endpoints to tell others."""
+
+    port: int
+    at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """A user or program named an endpoint to link with; `pin` is the key that must answer, "" for whoever does."""
+
+    endpoint: str
+    pin: PeerId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A user wants a peer's addresses forgotten."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave in good order: bye to everyone. Nothing is dialled or accepted any more."""
+
+
+# ---- storage
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """These commits are durable; tickets in the order they were given."""
+
+    tickets: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """Storage kept nothing of this commit epoch from now on; every commit in flight is void."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a Lookup: facts of the logs that are held, and the marks for `older`."""
+
+    ticket: int
+    logs: dict[LogKey, LogFacts] = field(default_factory=dict)
+    older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Batches read for a link; `more` is where to go on, None when that was all."""
+
+    link: int
+    ticket: int
+    batches: list[Batch]
+    more: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLow:
+    """Free disk fell below the limit (on=True), or is enough again."""
+
+    on: bool
+
+
+# ---- users and programs
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A program wants to write in a conversation that may not exist here yet."""
+
+    naming: Naming
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused."""
+
+    ticket: int
+    user: UserId
+    conversation: ConversationId
+    kind: str
+    bodies: list[str]
+    re: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A hosted user takes another name."""
+
+    user: UserId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceSet:
+    """A hosted user's status: online, idle or offline, with a text of their own."""
+
+    user: UserId
+    status: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """A consumer has taken everything up to this place; saved with the next commit, or soon."""
+
+    consumer: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The time of the last WakeAt has come."""
+
+
+Input = (
+    Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
+    | Forget | Stop | Committed | CommitFailed | Found | Fetched | DiskLow | Opened | Said | Renamed | PresenceSet
+    | HandedOn | Woke
+)  # fmt: skip

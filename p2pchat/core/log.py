@@ -1,0 +1,143 @@
+"""Entries, logs and batches: what is written, how it is chained and how a head proves it.
+
+A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running
+hash over the exact bytes of its entries; a head is the author's signature over (log, seq, chain), so it proves
+every entry up to seq. An entry travels and is kept as the JSON text its author made: it is never re-encoded.
+This file knows bytes and shapes only; who may write what, and when, is decided in sync.py and node.py.
+
+Source: docs/protocol.md, "Entries" and "Heads".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Meta, Struct
+
+from p2pchat.errors import LogError
+from p2pchat.protocol import MAX_INT, ConversationId, Hex8, Hex16, Mark, RunId, Seq, UserId
+
+HEAD_TAG = b"p2pchat/head/1\0"
+LOG_TAG = b"p2pchat/log/1\0"
+MARK_TAG = b"p2pchat/mark/1\0"
+SUM_MODULUS = 1 << 256
+
+Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
+
+
+class LogId(NamedTuple):
+    """Which log: (conversation, user, run), all lower-case hex."""
+
+    conversation: ConversationId
+    user: UserId
+    run: RunId
+
+
+class Ref(NamedTuple):
+    """An entry named by another of the same conversation: first 8 bytes of the user id with the run, and seq."""
+
+    log: Hex16
+    seq: Seq
+
+
+class Entry(Struct, gc=False, frozen=True, omit_defaults=True):
+    """One immutable thing a user did. Times are UTC microseconds; `b` is a string, an object or absent by kind."""
+
+    k: str
+    at: Micros
+    c: Micros
+    re: Ref | None = None
+    after: tuple[Ref, ...] = ()
+    before: tuple[Mark, ...] = ()
+    g: tuple[Micros, Hex8] | None = None
+    b: Any = None
+
+    def __repr__(self) -> str:
+        return f"Entry({self.k}, c={self.c})"  # never what someone wrote
+
+
+class Batch(Struct, gc=False):
+    """Consecutive entries of one log, ending on a head: the unit of verify, commit, serve and mark.
+
+    raws are the entries as their author encoded them; entries the same decoded, or None where nobody needed that.
+    prev is the chain before the first entry, chain the chain after the last; head the signature over that.
+    """
+
+    log: LogId
+    first: int
+    raws: list[str]
+    entries: list[Entry] | None
+    prev: bytes
+    chain: bytes
+    head: bytes
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.raws) - 1
+
+    def __repr__(self) -> str:
+        return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
+
+
+_encoder = msgspec.json.Encoder()
+_decode_entry = msgspec.json.Decoder(Entry).decode
+
+
+def encode_entry(entry: Entry) -> str:
+    """Return the JSON text of a new entry. Only its author does this, once."""
+    return _encoder.encode(entry).decode()
+
+
+def decode_entry(raw: str) -> Entry:
+    """Return the entry a JSON text holds; LogError("malformed") for anything else."""
+    try:
+        return _decode_entry(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
+
+
+def log_bytes(log: LogId) -> bytes:
+    """Return the 72 bytes that name a log inside hashes and signatures."""
+    return bytes.fromhex(log.conversation + log.user + log.run)
+
+
+def first_chain(log: LogId) -> bytes:
+    """Return chain_0 of a log."""
+    return blake2b(LOG_TAG + log_bytes(log), digest_size=32).digest()
+
+
+def extend_chain(chain: bytes, raws: Iterable[str]) -> bytes:
+    """Return the chain after these entries."""
+    for raw in raws:
+        chain = blake2b(chain + raw.encode(), digest_size=32).digest()
+    return chain
+
+
+def head_message(log: LogId, seq: int, chain: bytes) -> bytes:
+    """Return the bytes an author signs to prove its log up to seq."""
+    return HEAD_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain
+
+
+def verify(user: UserId, signature: bytes, message: bytes) -> bool:
+    """Say whether `signature` is the user's over `message`; False as well for a key that is none."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(user)).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
+    """Return what one tip adds to a digest, below 2**256."""
+    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain[:8]
+    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+
+
+def ref_key(user: UserId, run: RunId) -> Hex16:
+    """Return how references name a log within its conversation: 8 bytes of the user id, then the run."""
+    return user[:16] + run

@@ -1,0 +1,193 @@
+"""What storage keeps, as plain records: the core makes and reads them, storage carries them to and from tables.
+
+A Change is one step of the core's; storage applies changes in order and whole, many in one transaction.
+Stored is what a starting node is given: tips and small things, never the entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pchat.core.log import Batch, Entry, LogId, Ref
+from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive entries of one log that were released together; entry first+i has the place first_place+i."""
+
+    first_place: int
+    log: LogId
+    first: int
+    count: int
+    received_at: int  # UTC microseconds
+    old: bool = False  # was there before this peer came
+    gap: bool = False  # shown although something it follows is missing
+
+
+@dataclass(frozen=True, slots=True)
+class NewLog:
+    """A log this change begins. `whole`: everything stored so far of its user here is among what it builds on."""
+
+    log: LogId
+    before: tuple[Mark, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A peer hosting `member` said it holds `log` up to `seq`; storage keeps the highest."""
+
+    log: LogId
+    member: UserId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation known here, by id and by what the id stands for."""
+
+    id: ConversationId
+    naming: Naming
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """A user's name by the newest profile entry: `named_c` is that entry's clock."""
+
+    id: UserId
+    name: str
+    named_c: int
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
+
+    peer: PeerId
+    endpoint: str
+    verified_at: int = 0  # when that key last answered there
+    failing_since: int = 0  # first failure since then
+    teller: PeerId = ""  # who told it; "" when a user did or the peer itself was seen there
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Evidence against an author: two verified batches of one log that differ in one seq."""
+
+    log: LogId
+    one: Batch
+    other: Batch
+
+
+@dataclass(slots=True)
+class Change:
+    """One step: all of it is committed or nothing. Storage adds; it never interprets."""
+
+    batches: list[Batch] = field(default_factory=list)
+    logs: list[NewLog] = field(default_factory=list)
+    covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
+    uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again
+    stretches: list[Stretch] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    talks: list[Talk] = field(default_factory=list)
+    users: list[KnownUser] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
+    forgotten: list[tuple[PeerId, str]] = field(default_factory=list)  # (peer, endpoint)
+    consumers: dict[str, int] = field(default_factory=dict)  # name -> last place handed on
+    forks: list[Fork] = field(default_factory=list)
+    meta: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What storage knows of one log."""
+
+    log: LogId
+    seq: int  # last stored
+    chain: bytes  # at seq
+    last_c: int  # clock of the last entry
+    released: int  # entries 1..released have places; 0 for none
+    covered: bool = False
+    forked: bool = False
+    before: tuple[Mark, ...] = ()
+    chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A stored entry in no stretch: it waits for what it answers or follows."""
+
+    log: LogId
+    seq: int
+    entry: Entry
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a node starts from. Empty on a first start."""
+
+    tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
+    forked: list[LogId] = field(default_factory=list)
+    unreleased: list[LogFacts] = field(default_factory=list)  # logs with waiting entries, covered ones included
+    waiting: list[Waiting] = field(default_factory=list)  # of those, in order of log and seq
+    next_place: int = 1
+    talks: list[Talk] = field(default_factory=list)
+    users: list[KnownUser] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)  # of logs of the users named to load(), tips only
+    addresses: list[Address] = field(default_factory=list)
+    consumers: dict[str, int] = field(default_factory=dict)
+    newest_c: dict[ConversationId, int] = field(default_factory=dict)
+    recent: list[tuple[LogId, int]] = field(default_factory=list)  # (log, last seq) of the newest stretches, oldest first
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """Asks storage for one log: by conversation and reference key (see log.ref_key); seq 0 asks for no chain."""
+
+    conversation: ConversationId
+    ref: str
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WantStart:
+    """Where serving a want begins: what the asker said it holds (DESIGN of serving: docs/protocol.md, "Pull")."""
+
+    tips: tuple[Mark, ...]
+    older: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TailStart:
+    """Serve one log from after this seq."""
+
+    run: RunId
+    after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where serving stands, opaque to the core: storage made it and takes it back.
+
+    Logs with number > floor are served in the order of their numbers, each from after held.get(number, 0),
+    beginning with entry `next_seq` of log `next_number`.
+    """
+
+    floor: int
+    held: tuple[tuple[int, int], ...]
+    next_number: int
+    next_seq: int
+
+
+Start = WantStart | TailStart | Position
+
+__all__ = [
+    "Address", "Change", "Fork", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog", "Position", "Ref", "Start",
+    "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+]  # fmt: skip

@@ -1,0 +1,137 @@
+"""Every error p2pchat raises, as one tree.
+
+    P2PChatError              what programs catch
+    ├── UnknownName           nobody and nothing has that name            .name
+    ├── AmbiguousName         several have it                             .name .candidates
+    ├── InviteError           an invite that cannot be read or used
+    ├── PortInUse             another program listens there               .port
+    ├── DataLocked            another process uses the data directory     .pid
+    ├── StorageError          the database or its disk cannot be used
+    ├── DeliveryTimeout       not (all) delivered in time; also a TimeoutError   .missing
+    ├── PeerClosed            the peer was closed meanwhile
+    ├── ConsumerBusy          another reader has this consumer            .consumer
+    ├── TooLong               a text or entry above its limit; also a ValueError .limit_bytes
+    └── ProtocolError         the other peer broke the protocol; its link closes with .code (not exported)
+        ├── FrameError        length, UTF-8, JSON or field shape          .limit_bytes .announced_bytes
+        ├── HandshakeError    version, identity or proof
+        └── LogError          a batch that does not extend its log        .expected_seq .got_seq
+
+Facts are attributes, not text. Wrong types and values of arguments stay TypeError and ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class P2PChatError(Exception):
+    """Base of everything p2pchat raises on purpose."""
+
+
+class UnknownName(P2PChatError):
+    """Nobody and no conversation has this name."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"nobody here is called {name!a}" + (f"; {hint}" if hint else ""))
+        self.name = name
+
+
+class AmbiguousName(P2PChatError):
+    """Several users or conversations have this name; `candidates` are the labels that tell them apart."""
+
+    def __init__(self, name: str, candidates: Sequence[str]) -> None:
+        super().__init__(f"{name!a} could be {', '.join(candidates)}: use one of these")
+        self.name = name
+        self.candidates = list(candidates)
+
+
+class InviteError(P2PChatError):
+    """An invite that cannot be read, or that belongs to another network."""
+
+
+class PortInUse(P2PChatError):
+    """Another program listens on this port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"port {port} on {host} is in use: stop the other program or choose another port")
+        self.host = host
+        self.port = port
+
+
+class DataLocked(P2PChatError):
+    """Another process uses this data directory; `pid` is 0 when it could not be read."""
+
+    def __init__(self, path: str, pid: int) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(f"{path} is in use by {who}: stop it, or choose another directory with --data")
+        self.path = path
+        self.pid = pid
+
+
+class StorageError(P2PChatError):
+    """The database or the disk under it cannot be used; nothing was accepted or acknowledged."""
+
+
+class DeliveryTimeout(P2PChatError, TimeoutError):
+    """Not everybody had the message in time. It stays stored and will still arrive."""
+
+    def __init__(self, message_id: str, missing: Sequence[str]) -> None:
+        super().__init__(f"not confirmed in time by {', '.join(missing) or 'anyone'}; it is kept and will arrive")
+        self.message_id = message_id
+        self.missing = list(missing)
+
+
+class PeerClosed(P2PChatError):
+    """The peer was closed while this was waiting, or before it began."""
+
+
+class ConsumerBusy(P2PChatError):
+    """Another reader has this consumer open; give each reader a name of its own."""
+
+    def __init__(self, consumer: str) -> None:
+        super().__init__(f"consumer {consumer!a} is being read already: give this reader another name")
+        self.consumer = consumer
+
+
+class TooLong(P2PChatError, ValueError):
+    """A text or entry is above its limit."""
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"{what} has {size_bytes} bytes of UTF-8, the limit is {limit_bytes}")
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class ProtocolError(P2PChatError):
+    """The peer at the other end broke the protocol. `code` is the code of the `bye` it gets."""
+
+    code = "malformed"
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        if code is not None:
+            self.code = code
+
+
+class FrameError(ProtocolError):
+    """Length, UTF-8, JSON or the shape of a field. `announced_bytes` is 0 when the length was not the fault."""
+
+    def __init__(self, text: str, code: str = "malformed", *, limit_bytes: int = 0, announced_bytes: int = 0) -> None:
+        super().__init__(text, code)
+        self.limit_bytes = limit_bytes
+        self.announced_bytes = announced_bytes
+
+
+class HandshakeError(ProtocolError):
+    """Version, identity or proof of a peer that connects."""
+
+
+class LogError(ProtocolError):
+    """A batch that does not extend its log."""
+
+    code = "head"
+
+    def __init__(self, text: str, *, expected_seq: int = 0, got_seq: int = 0, code: str | None = None) -> None:
+        super().__init__(text, code)
+        self.expected_seq = expected_seq
+        self.got_seq = got_seq

@@ -1,0 +1,84 @@
+"""What a storage must do, whatever it keeps things in. The same tests run on every kind (tests/storage/).
+
+`load`, `commit` and `close` are called from one writer thread; `lookup`, `fetch`, `places`, `history` and the other
+reads from one reader thread, at the same time as commits. Everything raises StorageError with a sentence for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from p2pchat.core.log import Batch, LogId
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.protocol import ConversationId, Mark, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One released entry as programs read it: its log and seq, the JSON text, its place and that stretch's flags."""
+
+    log: LogId
+    seq: int
+    raw: str
+    place: int
+    received_at: int  # UTC microseconds
+    old: bool
+    gap: bool
+
+
+class Storage(Protocol):
+    """Keeps everything durable of one peer."""
+
+    durable: bool  # False for memory: accepted then means "held by this process"
+
+    def load(self, hosted: Sequence[UserId]) -> Stored:
+        """Return what a starting node needs; `heard` only of logs of the hosted users."""
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Apply these in order in one transaction; durable when this returns. All or nothing."""
+
+    def lookup(
+        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
+    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        """Return facts of the logs that are held, and for `older` the marks of the 1st, 2nd, 4th ... newest log."""
+
+    def fetch(
+        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
+    ) -> tuple[list[Batch], Position | None]:
+        """Return at most so many batches of what a user wrote from `start` on, and where to go on, None at the end.
+
+        Logs come in the order they were stored; each batch runs from the cursor to the farthest head within the
+        batch limits, never as it once came. Forked logs are left out. Batch.entries is None.
+        """
+
+    def places(self, after: int, limit: int) -> list[Shown]:
+        """Return released entries with place > after, in order of place."""
+
+    def history(
+        self,
+        conversation: ConversationId | None,
+        *,
+        before: tuple[int, str, str, int] | None = None,
+        after: tuple[int, str, str, int] | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> list[Shown]:
+        """Return released entries sorted by (c, user, run, seq), oldest first.
+
+        conversation None means all. With `before` (or nothing) the newest ones below it, with `after` the oldest above
+        it; both are such sort keys. `since` is a c to begin at. limit 0 means no limit.
+        """
+
+    def entry(self, log: LogId, seq: int) -> Shown | None:
+        """Return one released entry, None when it is not here."""
+
+    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return every member said to hold this entry of a hosted user's log, with the highest seq heard."""
+
+    def size_bytes(self, user: UserId) -> int:
+        """Return the entry bytes stored of one user."""
+
+    def close(self) -> None:
+        """Finish; idempotent."""
