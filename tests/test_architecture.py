@@ -195,5 +195,14 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
     assert wrong_arrows(Source(path, tuple(imports_of(code, package)))) == wrong
 
 
+def test_the_code_map_has_a_place_for_everything() -> None:
+    """docs/architecture.md names each folder and file at the top, and each file of the core."""
+    code_map = (ROOT / "docs/architecture.md").read_text("utf-8")
+    files = {source.path.partition("/")[2] for source in SOURCES if source.unit == "core"} - {"__init__.py"}
+    folders = {path.name + "/" for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    tops = {source.path for source in SOURCES if "/" not in source.path} - {"__main__.py"}
+    assert sorted(name for name in files | folders | tops if name not in code_map) == []
+
+
 def test_there_are_files_to_read() -> None:
     assert {"errors", "protocol", "core", "apps"} <= {source.unit for source in SOURCES}
