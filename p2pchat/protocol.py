@@ -500,8 +500,6 @@ def _check_values(said: object) -> None:
     for _ in range(MAX_DEPTH + 1):  # one more: what the deepest container holds
         if any(type(value) is int and abs(value) > MAX_INT for value in level):
             raise FrameError("an integer of 2^53 or more")
-        if any(type(value) is float and value in _INFINITE for value in level):
-            raise FrameError("a number too large")
         level, outer = [inner for value in level for inner in _inside(value)], level
     if any(isinstance(value, (dict, list)) for value in outer):
         raise FrameError(f"deeper than {MAX_DEPTH}")
@@ -511,9 +509,6 @@ def _inside(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
-
-
-_INFINITE = (float("inf"), float("-inf"))
 
 
 def _short(error: Exception) -> str:
