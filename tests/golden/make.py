@@ -15,7 +15,7 @@ hex; `_text` values are the exact text. The file holds:
     handshake        one for a network with a key (`keyed`), one for an open one (`open`): nonces, transcript, sig,
                      client_message, server_message and the proofs (absent when open)
     host             a certificate: message, sig, and the object as it stands in `here`
-    invites          version_1, version_2 -> bytes, sum, endpoints, text; `same` spell version 1 otherwise, `broken` are none
+    invites          version_1, version_2 -> bytes, sum, endpoints, text; `same`: version 1 respelled, `broken`: none
     frames           list of name, json, bytes (length and JSON), early (may come before `go`)
     accepted         list of why, bytes, and `frame`: the name of the frame above it must be read as, or `unknown`
     refused          list of why, bytes, code: the code of the `bye`; after: 4096 or 262144, the frame limit in force

@@ -1,0 +1,437 @@
+"""Bytes to frames and back: golden bytes, every limit from both sides, and whatever a stranger may send."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pchat.config import Settings
+from p2pchat.errors import FrameError
+from p2pchat.protocol import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    MAX_INT,
+    AnyFrame,
+    Bye,
+    Cert,
+    Decoder,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Marks,
+    Naming,
+    Peers,
+    Ping,
+    Pong,
+    Read,
+    Typing,
+    Unknown,
+    Want,
+    Welcome,
+    _read_exactly,
+    encode,
+)
+
+GOLDEN_FILE = Path(__file__).parent / "golden" / "wire.json"
+GOLDEN: dict[str, Any] = json.loads(GOLDEN_FILE.read_text("utf-8"))
+FRAMES: dict[str, bytes] = {row["name"]: bytes.fromhex(row["bytes"]) for row in GOLDEN["frames"]}
+
+ADA, BOB = (GOLDEN["users"][name]["id"] for name in ("ada", "bob"))
+ROOM = GOLDEN["conversations"]["room"]["id"]
+RUN = GOLDEN["logs"]["room_ada_1"]["run"]
+HEAD = GOLDEN["logs"]["room_ada_1"]["entries"][0]["head"]
+MARK = Mark(RUN, 1, "00" * 8)
+ANY_SPAN = ("0" * 64, "f" * 64)
+
+
+def read(data: bytes, limits: Settings | None = None, early: bool = False) -> tuple[list[AnyFrame], FrameError | None]:
+    """Return what a decoder makes of the bytes in one go: frames, and the fault or None."""
+    decoder = Decoder(limits, max_frame_bytes=None if early else MAX_FRAME_BYTES)
+    return decoder.feed(data), decoder.fault
+
+
+def framed(text: str | bytes) -> bytes:
+    data = text.encode() if isinstance(text, str) else text
+    return LENGTH.pack(len(data)) + data
+
+
+def code(frame: Frame, limits: Settings | None = None) -> str | None:
+    """Return the code of the fault that the frame's own bytes meet; None when it arrives as it was."""
+    frames, fault = read(encode(frame), limits)
+    assert (frames == [frame]) == (fault is None)
+    return fault.code if fault else None
+
+
+def entries(*texts: str, first: int = 1) -> Entries:
+    return Entries(ROOM, ADA, RUN, first, "00" * 32, list(texts), HEAD)
+
+
+def ids(count: int) -> list[str]:
+    return [f"{number:064x}" for number in range(count)]
+
+
+# Golden bytes
+
+
+def test_the_golden_file_is_what_its_script_makes() -> None:
+    script = GOLDEN_FILE.with_name("make.py")
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_frame_type_has_golden_bytes() -> None:
+    assert {json.loads(row["json"])["t"] for row in GOLDEN["frames"]} == {
+        kind.__struct_config__.tag for kind in Frame.__subclasses__()
+    }
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_golden_frame_is_read_and_written_byte_for_byte(name: str) -> None:
+    frames, fault = read(FRAMES[name])
+    assert fault is None
+    assert [encode(frame) for frame in frames if isinstance(frame, Frame)] == [FRAMES[name]]
+
+
+@pytest.mark.parametrize("name", [row["name"] for row in GOLDEN["frames"] if row["early"]])
+def test_frames_of_the_handshake_fit_the_limit_for_strangers(name: str) -> None:
+    assert read(FRAMES[name], early=True)[1] is None
+
+
+def test_a_golden_frame_has_the_expected_fields() -> None:
+    log = GOLDEN["logs"]["room_ada_1"]
+    assert read(FRAMES["entries_whole_log"])[0] == [
+        Entries(
+            c=ROOM,
+            u=ADA,
+            r=RUN,
+            first=1,
+            prev=log["chain_0"],
+            e=[entry["text"] for entry in log["entries"]],
+            head=log["entries"][-1]["head"],
+            n=7,
+        )
+    ]
+
+
+@pytest.mark.parametrize("row", GOLDEN["accepted"], ids=lambda row: row["why"])
+def test_unusual_but_legal(row: dict[str, str]) -> None:
+    frames, fault = read(bytes.fromhex(row["bytes"]))
+    assert fault is None
+    expected: list[AnyFrame] = [Unknown("later")] if row["frame"] == "unknown" else read(FRAMES[row["frame"]])[0]
+    assert frames == expected
+
+
+@pytest.mark.parametrize("row", GOLDEN["refused"], ids=lambda row: row["why"])
+def test_refused_with_its_code_and_nothing_read(row: dict[str, Any]) -> None:
+    decoder = Decoder(max_frame_bytes=row["after"])
+    assert decoder.feed(bytes.fromhex(row["bytes"])) == []
+    assert decoder.fault is not None
+    assert decoder.fault.code == row["code"]
+    assert str(decoder.fault).isascii()
+    assert len(str(decoder.fault)) < 300
+
+
+# The frame itself
+
+
+def test_a_frame_may_have_as_many_bytes_as_the_limit_says() -> None:
+    empty = len(encode(Bye("left", ""))) - 4
+    for limit in (4096, MAX_FRAME_BYTES):
+        fits, too_long = Bye("left", "x" * (limit - empty)), framed(json.dumps({"t": "ping", "x": "x" * limit}))
+        assert Decoder(max_frame_bytes=limit).feed(encode(fits)) == [fits]
+        decoder = Decoder(max_frame_bytes=limit)
+        assert decoder.feed(too_long) == []
+        assert decoder.fault is not None
+        assert (decoder.fault.code, decoder.fault.limit_bytes) == ("limit", limit)
+        assert decoder.fault.announced_bytes == len(too_long) - 4
+
+
+def test_a_length_is_judged_before_its_payload_has_come() -> None:
+    decoder = Decoder()
+    assert [decoder.feed(byte) for byte in (b"\0", b"\0", b"\x10")] == [[], [], []]
+    assert decoder.fault is None
+    decoder.feed(b"\x01")
+    assert decoder.fault is not None
+    assert decoder.fault.announced_bytes == 4097
+
+
+def test_encode_refuses_what_no_peer_would_take() -> None:
+    with pytest.raises(FrameError) as caught:
+        encode(Bye("left", "x" * MAX_FRAME_BYTES))
+    assert caught.value.limit_bytes == MAX_FRAME_BYTES
+
+
+def test_frames_before_a_bad_one_are_returned_and_nothing_after_it() -> None:
+    decoder = Decoder()
+    assert decoder.feed(encode(Ping()) + framed("{}") + encode(Pong())) == [Ping()]
+    fault = decoder.fault
+    assert decoder.feed(encode(Pong())) == []
+    assert decoder.fault is fault is not None
+
+
+def test_a_go_lifts_the_limit_for_what_follows_in_the_same_read() -> None:
+    big = Peers(1, [], linked=[(user, ["192.0.2.1:1"]) for user in ids(50)])
+    assert len(encode(big)) > 4096
+    assert read(encode(Go(RUN, 1)) + encode(big), early=True) == ([Go(RUN, 1), big], None)
+    frames, fault = read(encode(Ping()) + encode(big), early=True)
+    assert frames == [Ping()]
+    assert fault is not None
+
+
+def test_the_owner_lifts_the_limit_when_it_sends_go() -> None:
+    decoder = Decoder()
+    long = Bye("left", "x" * 5000)
+    decoder.max_frame_bytes = MAX_FRAME_BYTES
+    assert decoder.feed(encode(long)) == [long]
+
+
+def test_frames_do_not_depend_on_the_buffer_they_were_read_from() -> None:
+    buffer = bytearray(encode(entries("{}")) + encode(Ping())[:9])
+    decoder = Decoder()
+    (frame,) = decoder.feed(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert frame == entries("{}")
+    assert decoder.feed(encode(Ping())[9:]) == [Ping()]
+
+
+def test_reprs_show_no_text_that_someone_wrote() -> None:
+    secret = "nobody else should read this"
+    shown = repr([entries(secret), Here([Hosted(ADA, "ada", "online", text=secret)])])
+    assert secret not in shown
+    assert "1 entries, 28 bytes" in shown
+
+
+# Limits of single frames, each from both sides
+
+
+def test_an_entries_frame_holds_256_entries() -> None:
+    assert code(entries(*["{}"] * 256)) is None
+    assert code(entries(*["{}"] * 257)) == "limit"
+
+
+def test_an_entries_frame_holds_96_kib_of_entries_counted_in_utf8() -> None:
+    half = 48 * 1024
+    assert code(entries("x" * half, "x" * half)) is None
+    assert code(entries("x" * half, "x" * half, "x")) == "limit"
+    assert code(entries("é" * (half // 2), "\n" * half)) is None  # é: 2 bytes; a line break: 1 byte, 2 on the wire
+    assert code(entries("é" * (half // 2), "\n" * half, "x")) == "limit"
+
+
+def test_an_entry_has_64_kib() -> None:
+    assert code(entries("x" * 65536)) is None
+    assert code(entries("x" * 65537)) == "limit"
+    assert code(entries("\U0001f600" * 16384)) is None
+    assert code(entries("\U0001f600" * 16384 + "x")) == "limit"
+
+
+def test_entry_numbers_end_at_2_to_the_53() -> None:
+    assert code(entries("{}", "{}", first=MAX_INT - 1)) is None
+    assert code(entries("{}", "{}", first=MAX_INT)) == "malformed"
+
+
+@pytest.mark.parametrize("field", ["c", "u", "r", "prev", "head"])
+@pytest.mark.parametrize("digit", ["A", "g", " ", "é", "\n", "\0"])
+def test_entries_take_lower_case_hex_only(field: str, digit: str) -> None:
+    frame = entries("{}")
+    setattr(frame, field, getattr(frame, field)[:-1] + digit)
+    assert code(frame) == "malformed"
+
+
+def test_here_and_peers_hold_256_items() -> None:
+    users = [Hosted(user, "ada", "online") for user in ids(257)]
+    for over, expected in ((0, None), (1, "limit")):
+        some = ids(256 + over)
+        assert code(Here(users[: 256 + over])) == expected
+        assert code(Here([], gone=some)) == expected
+        assert code(Peers(1, [], linked=[(user, []) for user in some])) == expected
+        assert code(Peers(1, [], gone=some)) == expected
+        assert code(Peers(1, ["a:1"] * (256 + over))) == expected
+        assert code(Read({ROOM: {user: [MARK] for user in some}})) == expected
+
+
+def test_digest_and_have_hold_1000_items() -> None:
+    for over, expected in ((0, None), (1, "limit")):
+        some = ids(1000 + over)
+        assert code(Digest(sums=dict.fromkeys(some, ADA), span=ANY_SPAN)) == expected
+        assert code(Have({ROOM: {user: [MARK] for user in some}})) == expected
+        assert code(Have({c: {ADA: []} for c in some})) == expected
+        assert code(Have({}, full={ROOM: some})) == expected
+
+
+def test_a_user_has_64_tips() -> None:
+    for over, expected in ((0, None), (1, "limit")):
+        tips = [Mark(RUN, seq, "00" * 8) for seq in range(1, 65 + over)]
+        assert code(Have({ROOM: {ADA: tips}})) == expected
+        assert code(Read({ROOM: {ADA: tips}})) == expected
+        assert code(Want(1, ROOM, ADA, tips)) == expected
+        assert code(Want(1, ROOM, ADA, [], older=tips[: 24 + over])) == expected
+
+
+def test_an_endpoint_has_100_bytes() -> None:
+    assert code(Peers(1, ["x" * 95 + ":8080"])) is None
+    assert code(Peers(1, ["x" * 96 + ":8080"])) == "limit"
+    assert code(Peers(1, [], linked=[(ADA, ["é" * 48 + ":808"])])) is None
+    assert code(Peers(1, [], linked=[(ADA, ["é" * 48 + ":8080"])])) == "limit"
+
+
+def test_what_is_told_of_a_user_is_short() -> None:
+    assert code(Here([Hosted(ADA, "n" * 128, "s" * 32, text="t" * 512)])) is None
+    assert code(Here([Hosted(ADA, "n" * 129, "online")])) == "malformed"
+    assert code(Here([Hosted(ADA, "ada", "s" * 33)])) == "malformed"
+    assert code(Here([Hosted(ADA, "ada", "online", text="t" * 513)])) == "malformed"
+
+
+def test_names_are_two_for_each_item_at_most() -> None:
+    small = Settings(page_marks=3)
+    assert code(Have({}, names=[Naming(talk=c) for c in ids(6)]), small) is None
+    assert code(Have({}, names=[Naming(talk=c) for c in ids(7)]), small) == "limit"
+
+
+def test_limits_come_from_settings() -> None:
+    small = Settings(page_items=3, page_marks=2, max_batch_entries=4, max_tips=1)
+    assert [code(frame, small) for frame in (entries(*["{}"] * 4), entries(*["{}"] * 5))] == [None, "limit"]
+    assert [code(Here([], gone=ids(count)), small) for count in (3, 4)] == [None, "limit"]
+    assert [code(Have({ROOM: {user: [] for user in ids(count)}}), small) for count in (2, 3)] == [None, "limit"]
+    assert [code(Want(1, ROOM, ADA, [MARK] * count), small) for count in (1, 2)] == [None, "limit"]
+
+
+def test_integers_end_below_2_to_the_53() -> None:
+    assert code(Go(RUN, MAX_INT)) is None
+    assert code(Go(RUN, MAX_INT + 1)) == "malformed"
+    assert code(Go(RUN, 0)) == "malformed"
+    assert read(framed(f'{{"t":"ping","x":-{MAX_INT}}}')) == ([Ping()], None)
+
+
+# Whatever comes: properties
+
+HEX32 = st.binary(min_size=32, max_size=32).map(bytes.hex)
+HEX8 = st.binary(min_size=8, max_size=8).map(bytes.hex)
+HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
+SEQ = st.integers(1, MAX_INT)
+COUNT = st.integers(0, MAX_INT)
+TEXT = st.text(max_size=20)
+MARKS: st.SearchStrategy[Marks] = st.dictionaries(
+    HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), max_size=3), max_size=3
+)
+SPAN = st.tuples(HEX32, HEX32).map(lambda pair: (min(pair), max(pair)))
+NAMES = st.lists(
+    st.one_of(
+        st.just(Naming(room=True)),
+        st.builds(Naming, dm=SPAN),
+        st.builds(Naming, group=st.tuples(HEX32, HEX32, HEX8)),
+        st.builds(Naming, talk=HEX32),
+    ),
+    max_size=2,
+)
+ENDPOINTS = st.lists(TEXT, max_size=3)
+HOSTED = st.builds(
+    Hosted, HEX32, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
+    cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
+)  # fmt: skip
+KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
+    st.builds(Hello, st.lists(SEQ, min_size=1, max_size=3), HEX32),
+    st.builds(Hello, SEQ, HEX32, id=HEX32, sig=HEX64, proof=st.none() | HEX32),
+    st.builds(Welcome, proof=st.none() | HEX32, net=st.none() | HEX8.map(lambda half: half * 2)),
+    st.builds(Go, HEX8, SEQ),
+    st.just(Ping()),
+    st.just(Pong()),
+    st.builds(Bye, TEXT, st.none() | TEXT),
+    st.builds(
+        Peers, st.integers(0, 65535), ENDPOINTS, st.lists(st.tuples(HEX32, ENDPOINTS), max_size=3), st.lists(HEX32)
+    ),
+    st.builds(Here, st.lists(HOSTED, max_size=3), st.lists(HEX32), st.booleans()),
+    st.builds(Digest, sum=HEX32, names=NAMES),
+    st.builds(Digest, sums=st.dictionaries(HEX32, HEX32), span=SPAN, names=NAMES),
+    st.builds(Have, MARKS, ask=st.booleans(), end=st.none() | COUNT, names=NAMES),
+    st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), names=NAMES),
+    st.builds(
+        Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(TEXT, min_size=1), HEX64,
+        n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
+    ),
+    st.builds(Read, MARKS, sum=st.none() | HEX32, names=NAMES),
+    st.builds(Typing, HEX32, HEX32, st.booleans(), names=NAMES),
+)  # fmt: skip
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(sorted({field for kind in Frame.__subclasses__() for field in kind.__struct_encode_fields__}))
+TYPES = st.sampled_from([str(kind.__struct_config__.tag) for kind in Frame.__subclasses__()])
+ALMOST = st.builds(lambda t, fields: framed(json.dumps({"t": t} | fields)), TYPES, st.dictionaries(FIELDS, VALUES))
+SPOILED = st.builds(
+    lambda data, at, byte: data[: at % len(data)] + byte + data[at % len(data) + 1 :],
+    st.sampled_from(list(FRAMES.values())), st.integers(0, 2000), st.binary(max_size=3),
+)  # fmt: skip
+BYTES = st.lists(
+    st.one_of(st.binary(max_size=60), SPOILED, ALMOST, st.sampled_from(list(FRAMES.values()))), min_size=1, max_size=6
+).map(b"".join)
+
+
+def in_pieces(data: bytes, cuts: list[int], decoder: Decoder) -> list[AnyFrame]:
+    """Feed the bytes cut at these places (modulo the length)."""
+    edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [frame for a, b in pairwise(edges) for frame in decoder.feed(data[a:b])]
+
+
+CUTS = st.lists(st.integers(0, 5000), max_size=12)
+
+
+@given(st.lists(KNOWN_FRAMES, max_size=6), CUTS)
+@settings(deadline=None)
+def test_frames_survive_the_wire_in_any_pieces(frames: list[Frame], cuts: list[int]) -> None:
+    decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    assert in_pieces(b"".join(map(encode, frames)), cuts, decoder) == frames
+    assert decoder.fault is None
+
+
+@given(BYTES, CUTS)
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_in_any_pieces_give_frames_and_at_most_a_fault(data: bytes, cuts: list[int]) -> None:
+    decoder, whole = Decoder(), Decoder()
+    frames = in_pieces(data, cuts, decoder)
+    assert frames == whole.feed(data)
+    assert (decoder.fault and (decoder.fault.code, str(decoder.fault))) == (
+        whole.fault and (whole.fault.code, str(whole.fault))
+    )
+    assert decoder.fault is None or decoder.fault.code in ("malformed", "limit")
+
+
+@given(KNOWN_FRAMES)
+@settings(deadline=None)
+def test_the_quick_way_and_the_way_by_the_letter_agree(frame: Frame) -> None:
+    assert _read_exactly(memoryview(encode(frame))[4:]) == frame
+
+
+@given(KNOWN_FRAMES, st.dictionaries(TEXT.map("later".__add__), VALUES, min_size=1, max_size=3))
+@settings(deadline=None)
+def test_fields_of_a_later_version_change_nothing_unless_they_break_the_rules(
+    frame: Frame, more: dict[str, Any]
+) -> None:
+    said = framed(json.dumps(json.loads(encode(frame)[4:]) | more))
+    frames, fault = read(said)
+    assert (frames == [frame]) == (fault is None) == (largest(more) <= MAX_INT)
+
+
+def largest(value: object) -> int:
+    """Return the largest integer in a JSON value, by size; 0 when there is none."""
+    if isinstance(value, dict):
+        return max(map(largest, value.values()), default=0)
+    if isinstance(value, list):
+        return max(map(largest, value), default=0)
+    return abs(value) if type(value) is int else 0
