@@ -1,0 +1,385 @@
+"""Client: one link, dialled or accepted, from its TLS handshake to its end.
+
+It moves bytes and cuts them into frames; what a frame means, who the far end is allowed to be and when to give up on
+it are decided in core/. Below it are the two plain asyncio streams, of a socket or of anything that has a
+StreamReader and a StreamWriter; TLS runs over them in identity/tls.py.
+
+In: everything one read brought (up to 256 KiB) is decrypted and decoded at once and handed on as one list. Out:
+everything sent within one turn of the event loop becomes one TLS write. Nothing here waits for the far end: `send`
+always takes the bytes and `full` says when to stop, because the buffer of the link is above its limit.
+
+A started link ends once, with one word to on_down:
+    closed    the far end said, inside TLS, that it has written its last byte
+    lost      the connection broke, or ended without that word
+    timeout   the system gave up on it (ETIMEDOUT)
+    slow      it neither took bytes nor sent a frame for Settings.stuck_after
+    local     close() or abort() was called here
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+from p2pchat.config import Settings
+from p2pchat.errors import HandshakeError
+from p2pchat.identity.tls import READ_BYTES, TlsPipe, peer_key
+from p2pchat.protocol import AnyFrame, Decoder, PeerId
+
+# A StreamReader stops its socket above twice its limit. One read of the socket brings 256 KiB at most, so in normal
+# traffic it is never stopped, and a link that nobody reads holds less than 512 KiB.
+STREAM_LIMIT_BYTES = 128 * 1024
+WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is written at once: it bounds the joined copy
+LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
+LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
+TCP_USER_TIMEOUT_MS = 20_000  # below the 30 s of the ping, so that the system's word comes first
+CONNECT_STAGGER = 0.25  # seconds before the next address of a host is tried too (RFC 8305)
+
+
+async def dial(host: str, port: int, *, timeout: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, without TLS yet; Client takes it from here.
+
+    Raises:
+        OSError: Nobody there, no such host, no way.
+        TimeoutError: No answer within `timeout` seconds (an OSError too).
+    """
+    async with asyncio.timeout(timeout):
+        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, happy_eyeballs_delay=CONNECT_STAGGER)
+
+
+class Client:
+    """One link. Make it, await handshake(), then start(); use it in the event loop it was made in."""
+
+    __slots__ = (
+        *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
+        *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
+        *("_reading", "_resumed", "_first_plain", "_fault_told", "_heard_at"),
+        *("_waiting", "_waiting_bytes", "_turn_end", "_written_bytes", "_full", "_draining"),
+        *("_look", "_taken_bytes", "_taken_at", "_closing", "_ended"),
+    )
+
+    def __init__(
+        self,
+        link_id: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        tls_context: ssl.SSLContext,
+        server_side: bool,
+        settings: Settings,
+        on_frames: Callable[[int, list[AnyFrame]], None],
+        on_fault: Callable[[int, str, str], None],
+        on_down: Callable[[int, str], None],
+        on_full: Callable[[int], None],
+        on_drained: Callable[[int], None],
+    ) -> None:
+        """Take over a connected pair of streams.
+
+        Args:
+            link_id: The number that every callback gets back.
+            on_frames: The frames of one read, in order; [] when bytes came but no whole frame (also a sign of life).
+            on_fault: The code and text of the `bye` that the far end has earned; nothing is decoded any more.
+            on_down: Told once after start(), as the last: the reason.
+            on_full: The buffer has gone above its limit; told from within send() or at the end of a turn.
+            on_drained: It has come down to a quarter; only after on_full.
+        """
+        self.link_id = link_id
+        self._reader, self._writer = reader, writer
+        self._transport = writer.transport
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._server_side = server_side
+        self._tls = TlsPipe(tls_context, server_side=server_side)
+        self._decoder = Decoder(settings)
+        self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
+        self._on_full, self._on_drained = on_full, on_drained
+        self._reading: asyncio.Task[None] | None = None
+        self._resumed: asyncio.Future[None] | None = None  # there while reading is paused
+        self._first_plain = b""  # came together with the end of the handshake
+        self._fault_told = False
+        self._heard_at = self._loop.time()
+        self._waiting: list[bytes] = []  # for the end of this turn
+        self._waiting_bytes = 0
+        self._turn_end: asyncio.Handle | None = None
+        self._written_bytes = 0  # ever handed to the transport
+        self._full = False
+        self._draining: asyncio.Task[None] | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._taken_bytes = 0  # of _written_bytes, what the system had taken at the last look
+        self._taken_at = 0.0
+        self._closing = False
+        self._ended = ""  # the reason
+        limit = settings.buffer_limit_bytes
+        self._transport.set_write_buffer_limits(high=limit, low=limit // LOW_BUFFER_PART)
+        _tune(writer.get_extra_info("socket"))
+
+    def __repr__(self) -> str:
+        side = "accepted" if self._server_side else "dialled"
+        state = self._ended or ("closing" if self._closing else "up" if self._tls.handshaken else "handshake")
+        return f"<Client {self.link_id} {side} {state}>"
+
+    # The handshake
+
+    async def handshake(self, timeout: float) -> PeerId:
+        """Do the TLS handshake; return the server's key on the dialling side, "" on the accepting one.
+
+        Raises:
+            HandshakeError: The far end does not speak TLS 1.3, or its key is of another kind.
+            TimeoutError: Not done within `timeout` seconds.
+            OSError: The connection broke, or abort() was called.
+            Whatever it raises, the connection is closed and on_down is not called.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._shake_hands()
+            return "" if self._server_side else peer_key(self._tls.certificate())
+        except BaseException as error:
+            # close() lets an alert out that says what was wrong; everybody else deserves no more time.
+            self._end("local" if isinstance(error, HandshakeError) else "lost")
+            raise
+
+    async def _shake_hands(self) -> None:
+        if not self._server_side:
+            self._tls.begin()
+        while not self._tls.handshaken:
+            self._write(self._tls.outgoing())
+            ciphertext = await self._reader.read(READ_BYTES)
+            if not ciphertext:
+                raise ConnectionResetError("the far end closed the connection within the TLS handshake")
+            try:
+                self._first_plain = self._tls.receive(ciphertext)
+            finally:
+                self._write(self._tls.outgoing())
+        self._heard_at = self._loop.time()
+
+    # Reading
+
+    def start(self) -> None:
+        """Begin to read; from now on the callbacks come."""
+        if self._ended:
+            self._loop.call_soon(self._on_down, self.link_id, self._ended)
+            return
+        self._reading = self._loop.create_task(self._read(), name=f"p2pchat link {self.link_id}")
+
+    async def _read(self) -> None:
+        reason = "lost"
+        try:
+            reason = await self._read_to_the_end()
+        except TimeoutError:
+            reason = "timeout"  # ETIMEDOUT: 20 s without an answer (TCP_USER_TIMEOUT), or the system's own patience
+        except OSError:
+            reason = "lost"
+        finally:
+            self._end("local" if self._closing else reason)
+
+    async def _read_to_the_end(self) -> str:
+        first, self._first_plain = self._first_plain, b""
+        if first:
+            self._take(first)
+        del first  # as below: a local of this coroutine would keep the last read's bytes while the link is idle
+        while not self._tls.closed_by_peer:
+            if self._resumed is not None:
+                await self._resumed
+            if not self._receive(await self._reader.read(READ_BYTES)):
+                return "lost"  # EOF without close_notify: whatever cut it, it was not the far end's wish
+        return "closed"
+
+    def _receive(self, ciphertext: bytes) -> bool:
+        """Take in one read; False at its end."""
+        if not ciphertext:
+            return False
+        plaintext = self._tls.receive(ciphertext)
+        self._write(self._tls.outgoing())  # almost always nothing; a key update wants an answer
+        self._take(plaintext)
+        return True
+
+    def _take(self, plaintext: bytes) -> None:
+        if self._closing or self._fault_told:
+            return  # read on and forget: closing a socket with unread bytes would destroy the bye under way
+        frames = self._decoder.feed(plaintext) if plaintext else []
+        if frames:
+            self._heard_at = self._loop.time()
+        self._on_frames(self.link_id, frames)
+        fault = self._decoder.fault
+        if fault is not None:
+            self._fault_told = True
+            self._on_fault(self.link_id, fault.code, str(fault))
+
+    def pause_reading(self) -> None:
+        """Read no more, so that the far end is stopped by TCP; at most one read under way still comes."""
+        if self._resumed is None and not self._closing and not self._ended:
+            self._resumed = self._loop.create_future()
+
+    def resume_reading(self) -> None:
+        """Read on; does nothing when reading was not paused."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+        self._heard_at = self._loop.time()  # while nothing was read, nothing could be heard
+
+    def raise_limit(self) -> None:
+        """Allow frames of the full size: this link has its `go`."""
+        self._decoder.max_frame_bytes = self._settings.max_frame_bytes
+
+    # Writing
+
+    @property
+    def full(self) -> bool:
+        """Whether the buffer is above its limit, and has not drained since."""
+        return self._full
+
+    def send(self, data: bytes) -> None:
+        """Write whole encoded frames at the end of this turn of the loop. Dropped when the link is closing."""
+        if self._closing or self._ended:
+            return
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= WRITE_NOW_BYTES:
+            self._write_waiting()
+        elif self._turn_end is None:
+            self._turn_end = self._loop.call_soon(self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        if self._turn_end is not None:
+            self._turn_end.cancel()
+            self._turn_end = None
+        if not self._waiting or self._ended:
+            return
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        try:
+            self._tls.send(data)
+        except ConnectionError:
+            self._end("lost")
+            return
+        self._write(self._tls.outgoing())
+
+    def _write(self, ciphertext: bytes) -> None:
+        if not ciphertext or self._transport.is_closing():
+            return
+        self._writer.write(ciphertext)
+        self._written_bytes += len(ciphertext)
+        buffered = self._transport.get_write_buffer_size()
+        if buffered and self._look is None:
+            self._taken_bytes, self._taken_at = self._written_bytes - buffered, self._loop.time()
+            self._look_later()
+        if buffered > self._settings.buffer_limit_bytes and not self._full:
+            self._full = True
+            self._draining = self._loop.create_task(self._drain())
+            self._on_full(self.link_id)
+
+    async def _drain(self) -> None:
+        """Lives only while the link is full: asyncio tells about a drained buffer in no other public way."""
+        try:
+            await self._writer.drain()
+        except OSError:
+            return  # reading meets the same end and tells it
+        self._full, self._draining = False, None
+        self._on_drained(self.link_id)
+
+    # Links that do not drain
+
+    def _look_later(self) -> None:
+        self._look = self._loop.call_later(self._settings.stuck_after / LOOKS_A_WAIT, self._look_whether_stuck)
+
+    def _look_whether_stuck(self) -> None:
+        self._look = None
+        buffered = self._transport.get_write_buffer_size()
+        if not buffered or self._ended:
+            return
+        now, taken = self._loop.time(), self._written_bytes - buffered
+        if taken > self._taken_bytes:
+            self._taken_bytes, self._taken_at = taken, now
+        if self._resumed is not None:
+            self._heard_at = now  # we do not read: it may well be talking
+        if now - max(self._taken_at, self._heard_at) >= self._settings.stuck_after:
+            self._end("slow")
+        else:
+            self._look_later()
+
+    # The end
+
+    async def close(self, bye: bytes | None = None, drain_timeout: float = 1.0) -> None:
+        """End the link in order: what was sent, `bye` and close_notify go out first, within `drain_timeout` seconds.
+
+        It then waits, in the same time, until the far end has closed too, so that nothing it still sends makes the
+        system throw away what is under way to it. Never raises; calling it again does nothing.
+        """
+        if self._ended or self._closing:
+            return
+        if bye is not None:
+            self.send(bye)
+        self._write_waiting()
+        self._closing = True
+        self._tls.close()
+        self._write(self._tls.outgoing())
+        self.resume_reading()
+        try:
+            async with asyncio.timeout(drain_timeout):
+                await self._see_off()
+        except (TimeoutError, OSError):
+            pass
+        finally:
+            self._end("local")
+
+    async def _see_off(self) -> None:
+        self._transport.set_write_buffer_limits(high=0)  # drain() now waits for the last byte
+        await self._writer.drain()
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    def abort(self) -> None:
+        """End the link at once; nothing unsent is sent. on_down comes in a later turn of the loop."""
+        if not self._ended:
+            self._closing = True
+            self._end("local", later=True)
+
+    def _end(self, reason: str, *, later: bool = False) -> None:
+        if self._ended:
+            return
+        self._ended = reason
+        for handle in (self._turn_end, self._look):
+            if handle is not None:
+                handle.cancel()
+        self._turn_end = self._look = None
+        self._waiting.clear()
+        self._close_streams(reason, at_once=later)
+        here = asyncio.current_task(self._loop)
+        for task in (self._reading, self._draining):
+            if task is not None and task is not here:
+                task.cancel()
+        self._draining = None
+        if self._reading is None:
+            return
+        if later:
+            self._loop.call_soon(self._on_down, self.link_id, reason)
+        else:
+            self._on_down(self.link_id, reason)
+
+    def _close_streams(self, reason: str, *, at_once: bool) -> None:
+        """Close, letting out what the transport still has, if there is any hope that somebody takes it."""
+        if reason == "closed":
+            self._tls.close()
+            self._write(self._tls.outgoing())
+        if at_once or reason in ("slow", "timeout") or self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._writer.close()
+
+
+def _tune(sock: socket.socket | None) -> None:
+    """Send small frames at once, and have a dead connection noticed by the system where it can."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+        if user_timeout is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, user_timeout, TCP_USER_TIMEOUT_MS)
+    except OSError:
+        pass  # the connection is gone already: reading will tell
