@@ -192,6 +192,19 @@ def test_a_go_lifts_the_limit_for_what_follows_in_the_same_read() -> None:
     assert fault is not None
 
 
+def test_a_length_of_0_is_said_as_such() -> None:
+    assert str(read(bytes(4))[1]) == "a frame of length 0"
+
+
+def test_a_fault_keeps_nothing_of_what_was_read() -> None:
+    for bad in ("{}", "nonsense", '{"t":"go"}'):
+        buffer = bytearray(framed(bad))
+        decoder = Decoder()
+        decoder.feed(buffer)
+        assert decoder.fault is not None
+        buffer.clear()  # raises BufferError while anybody looks at it
+
+
 def test_the_owner_lifts_the_limit_when_it_sends_go() -> None:
     decoder = Decoder()
     long = Bye("left", "x" * 5000)

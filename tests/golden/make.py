@@ -408,6 +408,7 @@ def refused() -> list[dict[str, Any]]:
         return compact(FRAMES[name] | fields)
 
     span = ["f" * 64, "0" * 64]
+    guest = FRAMES["here_gateway"]["users"][1]
     room = ROOM.hex()
     malformed: list[tuple[str, str | bytes]] = [
         ("no JSON", "ping"),
@@ -427,6 +428,12 @@ def refused() -> list[dict[str, Any]]:
         ("a number that overflows", '{"t":"ping","x":1e999}'),
         ("2^53", having("want_all", n=2**53)),
         ("2^53 in an unknown field", '{"t":"ping","x":[-9007199254740992]}'),
+        ("2^53 inside a user", compact(FRAMES["here_own"])[:-3] + ',"later":9007199254740992}]}'),
+        ("2^53 inside a naming", compact(FRAMES["digest_sum"])[:-3] + ',"later":9007199254740992}]}'),
+        (
+            "2^53 inside a certificate",
+            having("here_gateway", users=[guest | {"cert": guest["cert"] | {"later": 2**53}}]),
+        ),
         ("seventeen deep", '{"t":"ping","x":' + "[" * 16 + "]" * 16 + "}"),
         ("a very deep one", '{"t":"ping","x":' + "[" * 2000 + "]" * 2000 + "}"),
         ("1.0 for an integer", having("want_all", n=1.0)),
