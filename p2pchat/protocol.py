@@ -263,7 +263,7 @@ class Decoder:
         fault: None, or what was wrong with the bytes. Nothing after a fault is read: the link is to be closed.
     """
 
-    __slots__ = ("_checks", "_need", "_rest", "_settings", "fault", "max_frame_bytes")
+    __slots__ = ("_need", "_rest", "_settings", "fault", "max_frame_bytes")
 
     def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
         """Take limits from `settings`; `max_frame_bytes` is for streams that begin after `go`."""
@@ -272,9 +272,6 @@ class Decoder:
         self.fault: FrameError | None = None
         self._rest = bytearray()  # the beginning of a frame
         self._need = 0  # bytes that `_rest` must have before looking at it again is worth anything
-        self._checks: dict[type, Callable[[Any, int], None]] = {
-            kind: getattr(self, f"_check_{kind.__name__.lower()}") for kind in _CHECKED
-        }
 
     def __repr__(self) -> str:
         return f"Decoder(waiting={len(self._rest)}, max_frame_bytes={self.max_frame_bytes}, fault={self.fault!r})"
@@ -305,7 +302,7 @@ class Decoder:
     def _read(self, view: memoryview, frames: list[AnyFrame]) -> int:
         """Append every complete frame to `frames` and return how many bytes they took. The hot loop."""
         start, end = 4, len(view)
-        unpack, checks, append = LENGTH.unpack_from, self._checks, frames.append
+        unpack, find_check, append = LENGTH.unpack_from, _CHECKS.get, frames.append
         while start <= end:
             size = unpack(view, start - 4)[0]
             if not 0 < size <= self.max_frame_bytes:
@@ -320,9 +317,9 @@ class Decoder:
                 frame = _read_known(payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 frame = _read_exactly(payload)
-            check = checks.get(type(frame))
+            check = find_check(type(frame))
             if check is not None:
-                check(frame, size)
+                check(self, frame, size)
             append(frame)
             start = stop + 4
         self._need = 4
@@ -333,7 +330,7 @@ class Decoder:
             return FrameError("a frame of length 0", "malformed", limit_bytes=self.max_frame_bytes)
         return _over("a frame", size, self.max_frame_bytes)
 
-    # What types cannot say. One method a frame, found by its name; each raises FrameError.
+    # What types cannot say. One method a kind of frame; each raises FrameError.
 
     def _check_hello(self, frame: Hello, size: int) -> None:
         if frame.v == PROTOCOL_VERSION and (frame.id is None or frame.sig is None):
@@ -421,7 +418,18 @@ class Decoder:
         frame.names = [naming for naming in frame.names if _is_known(naming)]
 
 
-_CHECKED = (Hello, Go, Peers, Here, Digest, Have, Want, Entries, Read, Typing)
+_CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
+    Hello: Decoder._check_hello,
+    Go: Decoder._check_go,
+    Peers: Decoder._check_peers,
+    Here: Decoder._check_here,
+    Digest: Decoder._check_digest,
+    Have: Decoder._check_have,
+    Want: Decoder._check_want,
+    Entries: Decoder._check_entries,
+    Read: Decoder._check_read,
+    Typing: Decoder._check_typing,
+}
 _DIGITS = b"0123456789abcdef"
 
 
@@ -464,7 +472,7 @@ _read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
 
 
 def _read_exactly(payload: memoryview) -> AnyFrame:
-    """Return the frame as section 3 of docs/protocol.md says, unknown fields and repeated keys included."""
+    """Return the frame as docs/protocol.md says under "Frames", unknown fields and repeated keys included."""
     try:
         said = _read_any(payload)
         _check_values(said)
