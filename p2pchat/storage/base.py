@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
-from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.core.records import Change, Fork, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+
+SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class Storage(Protocol):
         batch limits, never as it once came. Forked logs are left out. Batch.entries is None.
         """
 
+    def evidence(self, log: LogId) -> Fork | None:
+        """Return the two batches that prove a log forked, None for one that is not."""
+
     def places(self, after: int, limit: int) -> list[Shown]:
         """Return released entries with place > after, in order of place."""
 
@@ -60,8 +65,8 @@ class Storage(Protocol):
         self,
         conversation: ConversationId | None,
         *,
-        before: tuple[int, str, str, int] | None = None,
-        after: tuple[int, str, str, int] | None = None,
+        before: SortKey | None = None,
+        after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
     ) -> list[Shown]:
@@ -75,7 +80,10 @@ class Storage(Protocol):
         """Return one released entry, None when it is not here."""
 
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return every member said to hold this entry of a hosted user's log, with the highest seq heard."""
+        """Return every member said to hold this entry of a hosted user's log, with the highest seq that follows.
+
+        What was heard of later logs that build on this one counts too. Sorted by member.
+        """
 
     def size_bytes(self, user: UserId) -> int:
         """Return the entry bytes stored of one user."""

@@ -1,0 +1,452 @@
+"""Storage in plain dicts: for tests, simulations, and bots that keep nothing.
+
+The same contract as the database's, without a disk: nothing survives the process. `snapshot` and `restore` are for
+simulations of disks that come back from an older copy.
+
+A commit is checked before it changes anything, so it is all or nothing here as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, ref_key
+from p2pchat.core.records import (
+    Address,
+    Change,
+    Fork,
+    Heard,
+    KnownUser,
+    LogFacts,
+    LogKey,
+    NewLog,
+    Position,
+    Start,
+    Stored,
+    Stretch,
+    TailStart,
+    Talk,
+    Waiting,
+)
+from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
+from p2pchat.storage.base import Shown, SortKey
+from p2pchat.storage.serving import (
+    Head,
+    Numbered,
+    batch_ends,
+    clocks,
+    entry_bytes,
+    fits,
+    implied_seqs,
+    only,
+    position_of,
+    resumed,
+)
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """One log: entry seq is raws[seq - 1], its clock clocks[seq - 1]; stretches in order of seq."""
+
+    number: int
+    id: LogId
+    whole: bool
+    before: tuple[Mark, ...]
+    covered: bool = False
+    forked: bool = False
+    released: int = 0
+    raws: list[str] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
+    heads: list[Head] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+
+    @property
+    def numbered(self) -> Numbered:
+        return Numbered(self.number, self.id.run, self.whole, self.before)
+
+    @property
+    def size(self) -> int:
+        return self.heads[-1].size if self.heads else 0
+
+    def copy(self) -> MemoryLog:
+        return replace(
+            self,
+            raws=list(self.raws),
+            clocks=list(self.clocks),
+            heads=list(self.heads),
+            stretches=list(self.stretches),
+        )
+
+    def head_below(self, seq: int) -> Head:
+        """Return the newest stored head at or below seq, one of seq 0 when there is none."""
+        at = bisect_right(self.heads, seq, key=lambda head: head.seq)
+        return self.heads[at - 1] if at else Head(0, 0, 0, first_chain(self.id), b"")
+
+    def at(self, seq: int) -> Head:
+        """Return size and chain at seq, recomputed from the head below; its signature is empty."""
+        below = self.head_below(seq)
+        raws = self.raws[below.seq : seq]
+        size = below.size + sum(map(entry_bytes, raws))
+        return Head(seq, size, 0, extend_chain(below.chain, raws), b"")
+
+    def extend(self, batch: Batch, settings: Settings) -> None:
+        self.raws += batch.raws
+        self.clocks += clocks(batch)
+        size = self.size + sum(map(entry_bytes, batch.raws))
+        head = Head(batch.last, size, self.clocks[-1], batch.chain, batch.head)
+        anchor = self.heads[-2] if len(self.heads) > 1 else Head(0, 0, 0, b"", b"")
+        if self.heads and fits(anchor.seq, anchor.size, head, settings):
+            self.heads[-1] = head
+        else:
+            self.heads.append(head)
+
+    def facts(self, seq: int = 0) -> LogFacts:
+        """Return what is known of this log, with the chain at seq when that is held; seq 0 asks for none."""
+        last = self.head_below(len(self.raws))
+        return LogFacts(
+            self.id,
+            last.seq,
+            last.chain,
+            last.c,
+            self.released,
+            self.covered,
+            self.forked,
+            self.before,
+            self.at(seq).chain if 0 < seq <= last.seq else None,
+        )
+
+    def shown(self, seq: int) -> Shown:
+        stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
+        place = stretch.first_place + seq - stretch.first
+        return Shown(self.id, seq, self.raws[seq - 1], place, stretch.received_at, stretch.old, stretch.gap)
+
+    def first_not_below(self, key: SortKey) -> int:
+        """Return the index of the first entry whose sort key is not below `key`."""
+        at = bisect_left(self.clocks, key[0])
+        same_clock = at < len(self.clocks) and self.clocks[at] == key[0]
+        return at + (same_clock and (self.id.user, self.id.run, at + 1) < key[1:])
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything stored. Records are immutable, so that a copy of the containers is a copy of all."""
+
+    logs: dict[LogId, MemoryLog] = field(default_factory=dict)
+    of_user: dict[tuple[ConversationId, UserId], list[MemoryLog]] = field(default_factory=dict)
+    by_ref: dict[tuple[ConversationId, str], MemoryLog] = field(default_factory=dict)
+    stretches: list[Stretch] = field(default_factory=list)
+    heard: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
+    talks: dict[ConversationId, Naming] = field(default_factory=dict)
+    users: dict[UserId, KnownUser] = field(default_factory=dict)
+    addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
+    consumers: dict[str, int] = field(default_factory=dict)
+    forks: dict[LogId, Fork] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, new: NewLog) -> MemoryLog:
+        return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
+
+    def _add(self, log: MemoryLog) -> MemoryLog:
+        conversation, user, run = log.id
+        self.logs[log.id] = log
+        self.of_user.setdefault((conversation, user), []).append(log)
+        self.by_ref[conversation, ref_key(user, run)] = log
+        return log
+
+    def copy(self) -> Tables:
+        other = Tables()
+        for log in self.logs.values():
+            other._add(log.copy())
+        other.stretches = list(self.stretches)
+        other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
+        for name in ("talks", "users", "addresses", "consumers", "forks", "meta"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+
+class MemoryStorage:
+    """See storage/base.py for what each call promises."""
+
+    durable = False
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._tables = Tables()
+        self._lock = threading.Lock()
+
+    # ---- disks that come back from an older copy
+
+    def snapshot(self) -> Tables:
+        """Return a copy of everything, to be given to `restore`, of this storage or another, any number of times."""
+        with self._lock:
+            return self._tables.copy()
+
+    def restore(self, snapshot: Tables) -> None:
+        """Hold what the snapshot holds, and nothing else."""
+        with self._lock:
+            self._tables = snapshot.copy()
+
+    # ---- writing
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        with self._lock:
+            self._check(changes)
+            for change in changes:
+                self._apply_logs(change)
+                self._apply_rest(change)
+
+    def _check(self, changes: Sequence[Change]) -> None:
+        """Raise ValueError for a step that does not follow from what is stored: a fault of the caller."""
+        last: dict[LogId, int] = {}
+        for change in changes:
+            for new in change.logs:
+                if new.log in self._tables.logs or new.log in last:
+                    raise ValueError(f"this log was begun before: {new.log.run}")
+                last[new.log] = 0
+            last.update((fork.log, 0) for fork in change.forks if fork.log not in self._tables.logs)
+            for batch in change.batches:
+                if batch.log not in last:
+                    last[batch.log] = len(self._log(batch.log).raws)
+                if batch.first != last[batch.log] + 1 or not batch.raws:
+                    raise ValueError(f"{batch} does not follow entry {last[batch.log]}")
+                last[batch.log] = batch.last
+            for log in (*change.covered, *change.uncovered, *(stretch.log for stretch in change.stretches)):
+                if log not in last:
+                    self._log(log)
+
+    def _log(self, log: LogId) -> MemoryLog:
+        found = self._tables.logs.get(log)
+        if found is None:
+            raise ValueError(f"no such log: {log.run}")
+        return found
+
+    def _apply_logs(self, change: Change) -> None:
+        tables = self._tables
+        for new in change.logs:
+            tables.begin(new)
+        for batch in change.batches:
+            tables.logs[batch.log].extend(batch, self._settings)
+        for covered in change.covered:
+            tables.logs[covered].covered = True
+        for uncovered in change.uncovered:
+            self._uncover(tables.logs[uncovered])
+        for fork in change.forks:
+            log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
+            log.forked = True
+            tables.forks[fork.log] = fork
+        for stretch in change.stretches:
+            log = tables.logs[stretch.log]
+            log.stretches.append(stretch)
+            log.released = max(log.released, stretch.first + stretch.count - 1)
+            tables.stretches.append(stretch)
+
+    def _uncover(self, log: MemoryLog) -> None:
+        """Make a tip of it again: no later log of its user builds on everything below itself any more."""
+        log.covered = False
+        for other in self._tables.of_user[log.id.conversation, log.id.user]:
+            if other.number > log.number:
+                other.whole = False
+
+    def _apply_rest(self, change: Change) -> None:
+        tables = self._tables
+        for heard in change.heard:
+            if heard.log in tables.logs:
+                seqs = tables.heard.setdefault(heard.log, {})
+                seqs[heard.member] = max(seqs.get(heard.member, 0), heard.seq)
+        tables.talks.update((talk.id, talk.naming) for talk in change.talks)
+        tables.users.update((user.id, user) for user in change.users)
+        tables.addresses.update(((address.peer, address.endpoint), address) for address in change.addresses)
+        for forgotten in change.forgotten:
+            tables.addresses.pop(forgotten, None)
+        tables.consumers.update(change.consumers)
+        tables.meta.update(change.meta)
+
+    # ---- starting
+
+    def load(self, hosted: Sequence[UserId]) -> Stored:
+        with self._lock:
+            tables = self._tables
+            tips = [log for log in tables.logs.values() if not log.covered and not log.forked and log.raws]
+            unreleased = [log for log in tables.logs.values() if log.released < len(log.raws)]
+            newest = tables.stretches[-1] if tables.stretches else None
+            return Stored(
+                tips=[log.facts() for log in tips],
+                forked=[log.id for log in tables.logs.values() if log.forked],
+                unreleased=[log.facts() for log in unreleased],
+                waiting=[waiting for log in unreleased for waiting in _waiting(log)],
+                next_place=newest.first_place + newest.count if newest else 1,
+                talks=[Talk(conversation, naming) for conversation, naming in tables.talks.items()],
+                users=list(tables.users.values()),
+                heard=[
+                    Heard(log.id, member, seq)
+                    for log in tips
+                    if log.id.user in hosted
+                    for member, seq in tables.heard.get(log.id, {}).items()
+                ],
+                addresses=list(tables.addresses.values()),
+                consumers=dict(tables.consumers),
+                newest_c=self._newest_clocks(),
+                recent=self._recent(),
+                meta=dict(tables.meta),
+            )
+
+    def _newest_clocks(self) -> dict[ConversationId, int]:
+        newest: dict[ConversationId, int] = {}
+        for log in self._tables.logs.values():
+            if log.clocks:
+                newest[log.id.conversation] = max(newest.get(log.id.conversation, 0), log.clocks[-1])
+        return newest
+
+    def _recent(self) -> list[tuple[LogId, int]]:
+        recent: list[tuple[LogId, int]] = []
+        places = 0
+        for stretch in reversed(self._tables.stretches):
+            if places >= self._settings.recent_places:
+                break
+            places += stretch.count
+            recent.append((stretch.log, stretch.first + stretch.count - 1))
+        return recent[::-1]
+
+    # ---- what the core asks for
+
+    def lookup(
+        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
+    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        with self._lock:
+            by_ref = self._tables.by_ref
+            found = {key: log.facts(key.seq) for key in logs if (log := by_ref.get((key.conversation, key.ref)))}
+            return found, {whose: self._older(whose) for whose in older}
+
+    def _older(self, whose: tuple[ConversationId, UserId]) -> list[Mark]:
+        logs = [log for log in self._tables.of_user.get(whose, ()) if log.raws and not log.forked]
+        steps = [1 << power for power in range(self._settings.max_older)]
+        heads = [(logs[-step], logs[-step].heads[-1]) for step in steps if step <= len(logs)]
+        return [Mark(log.id.run, head.seq, head.chain[:8].hex()) for log, head in heads]
+
+    def fetch(
+        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
+    ) -> tuple[list[Batch], Position | None]:
+        with self._lock:
+            logs = self._tables.of_user.get((conversation, user), [])
+            position = self._position(logs, start)
+            return ([], None) if position is None else self._serve(logs, position, batches)
+
+    def _position(self, logs: list[MemoryLog], start: Start) -> Position | None:
+        if isinstance(start, Position):
+            return start
+        by_run = {log.id.run: log for log in logs}
+        if isinstance(start, TailStart):
+            tail = by_run.get(start.run)
+            return only(tail.number, start.after_seq) if tail else None
+        return position_of(start, lambda run: by_run[run].numbered if run in by_run else None)
+
+    def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:
+        held = dict(position.held)
+        served: list[Batch] = []
+        for log in logs[bisect_left(logs, position.next_number, key=lambda log: log.number) :]:
+            if position.floor < 0 and log.number != -position.floor:
+                break
+            seq = position.next_seq - 1 if log.number == position.next_number else held.get(log.number, 0)
+            if log.forked or seq >= len(log.raws):
+                continue
+            if len(served) == most:
+                return served, resumed(position, log.number, seq + 1)
+            served += self._batches(log, seq, most - len(served))
+            if served[-1].last < len(log.raws):
+                return served, resumed(position, log.number, served[-1].last + 1)
+        return served, None
+
+    def _batches(self, log: MemoryLog, seq: int, most: int) -> list[Batch]:
+        at = log.at(seq)
+        batches: list[Batch] = []
+        above = log.heads[bisect_right(log.heads, seq, key=lambda head: head.seq) :]
+        for end in batch_ends(seq, at.size, above, most, self._settings):
+            raws = log.raws[at.seq : end.seq]
+            batches.append(Batch(log.id, at.seq + 1, raws, None, at.chain, end.chain, end.sig))
+            at = end
+        return batches
+
+    def evidence(self, log: LogId) -> Fork | None:
+        with self._lock:
+            return self._tables.forks.get(log)
+
+    # ---- what programs read
+
+    def places(self, after: int, limit: int) -> list[Shown]:
+        with self._lock:
+            stretches = self._tables.stretches
+            begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
+            return list(islice(self._shown_from(stretches[begin:], after), limit))
+
+    def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[Shown]:
+        for stretch in stretches:
+            log = self._tables.logs[stretch.log]
+            skipped = max(0, after + 1 - stretch.first_place)
+            yield from (log.shown(seq) for seq in range(stretch.first + skipped, stretch.first + stretch.count))
+
+    def history(
+        self,
+        conversation: ConversationId | None,
+        *,
+        before: SortKey | None = None,
+        after: SortKey | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> list[Shown]:
+        newest_first = after is None
+        with self._lock:
+            logs = [log for log in self._tables.logs.values() if conversation in (None, log.id.conversation)]
+            between = [_keys(log, before, after, since, newest_first) for log in logs]
+            ordered = merge(*between, key=itemgetter(0), reverse=newest_first)
+            keys = list(islice(ordered, limit or None))
+            chosen = keys[::-1] if newest_first else keys
+            return [log.shown(key[3]) for key, log in chosen]
+
+    def entry(self, log: LogId, seq: int) -> Shown | None:
+        with self._lock:
+            found = self._tables.logs.get(log)
+            return found.shown(seq) if found and 0 < seq <= found.released else None
+
+    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        with self._lock:
+            found = self._tables.logs.get(log)
+            if found is None:
+                return []
+            siblings = self._tables.of_user[log.conversation, log.user]
+            later = [other.numbered for other in siblings if other.number > found.number]
+            implied = implied_seqs(log.run, len(found.raws), later)
+            highest = dict(self._tables.heard.get(log, {}))
+            for run, implied_seq in implied.items():
+                for member in self._tables.heard.get(log._replace(run=run), ()):
+                    highest[member] = max(highest.get(member, 0), implied_seq)
+            return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+    def size_bytes(self, user: UserId) -> int:
+        with self._lock:
+            return sum(log.size for log in self._tables.logs.values() if log.id.user == user)
+
+    def close(self) -> None:
+        """Nothing to finish: what is held here stays until the object goes."""
+
+
+def _waiting(log: MemoryLog) -> list[Waiting]:
+    return [Waiting(log.id, seq, decode_entry(log.raws[seq - 1])) for seq in range(log.released + 1, len(log.raws) + 1)]
+
+
+def _keys(
+    log: MemoryLog, before: SortKey | None, after: SortKey | None, since: int | None, newest_first: bool
+) -> Iterator[tuple[SortKey, MemoryLog]]:
+    """Yield the sort keys of the released entries between these bounds, in the order asked for."""
+    end = log.released if before is None else min(log.released, log.first_not_below(before))
+    begin = 0 if after is None else log.first_not_below((*after[:3], after[3] + 1))
+    if since is not None:
+        begin = max(begin, bisect_left(log.clocks, since))
+    order = range(end - 1, begin - 1, -1) if newest_first else range(begin, end)
+    return (((log.clocks[at], log.id.user, log.id.run, at + 1), log) for at in order)

@@ -1,0 +1,138 @@
+"""What every storage computes alike: which heads to keep, where served batches end, what a mark says is held.
+
+Pure: it is given heads and logs as small records and knows no tables. Log numbers count the logs of one storage in
+the order they were begun; a log named by another's `before` always has the smaller number.
+
+Source: docs/protocol.md, "Heads" and "Pull".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, decode_entry
+from p2pchat.core.records import Position, WantStart
+from p2pchat.protocol import Mark, RunId
+
+
+class Head(NamedTuple):
+    """A stored head: `size` is the bytes of entries 1..seq, `c` the clock of entry seq."""
+
+    seq: int
+    size: int
+    c: int
+    chain: bytes
+    sig: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A log as serving sees it. `whole`: it builds on everything of its user there with a smaller number."""
+
+    number: int
+    run: RunId
+    whole: bool
+    before: tuple[Mark, ...]
+
+
+def entry_bytes(raw: str) -> int:
+    return len(raw) if raw.isascii() else len(raw.encode())
+
+
+def clocks(batch: Batch) -> list[int]:
+    """Return the clock of each entry of a batch."""
+    entries = batch.entries if batch.entries is not None else map(decode_entry, batch.raws)
+    return [entry.c for entry in entries]
+
+
+# ---- heads
+
+
+def fits(seq: int, size: int, head: Head, settings: Settings) -> bool:
+    """Say whether one batch may hold all from after (seq, size) to this head."""
+    return head.seq - seq <= settings.max_batch_entries and head.size - size <= settings.max_batch_bytes
+
+
+def batch_ends(seq: int, size: int, heads: Sequence[Head], most: int, settings: Settings) -> list[Head]:
+    """Return the heads that batches from after (seq, size) end on: each the farthest one within the limits.
+
+    At least the next head, even where that is too far for the limits: a batch cannot end elsewhere.
+    """
+    ends: list[Head] = []
+    at = 0
+    while at < len(heads) and len(ends) < most:
+        end = heads[at]
+        at += 1
+        while at < len(heads) and fits(seq, size, heads[at], settings):
+            end = heads[at]
+            at += 1
+        ends.append(end)
+        seq, size = end.seq, end.size
+    return ends
+
+
+# ---- what an asker holds
+
+
+def position_of(want: WantStart, find: Callable[[RunId], Numbered | None]) -> Position:
+    """Return where serving this want begins.
+
+    A known mark says that its log is held up to seq, and with it all it builds on: through `before`, log by log,
+    down to the first `whole` one, under which everything is held. Unknown marks say nothing.
+    """
+    held: dict[int, int] = {}
+    logs: dict[int, Numbered] = {}
+    newest_first: list[int] = []
+
+    def take(marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            log = find(mark.run)
+            if log is None:
+                continue
+            if log.number not in logs:
+                logs[log.number] = log
+                heappush(newest_first, -log.number)
+            held[log.number] = max(held.get(log.number, 0), mark.seq)
+
+    take(want.tips)
+    take(want.older)
+    floor = 0
+    while newest_first:
+        log = logs[-heappop(newest_first)]
+        if log.whole:
+            floor = log.number - 1
+            break
+        take(log.before)
+    above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
+    return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
+
+
+def only(number: int, after_seq: int) -> Position:
+    """Return the position that serves one log and no other: the floor is negative."""
+    return Position(-number, (), number, after_seq + 1)
+
+
+def resumed(position: Position, number: int, next_seq: int) -> Position:
+    return Position(position.floor, position.held, number, next_seq)
+
+
+# ---- who holds an entry
+
+
+def implied_seqs(run: RunId, last: int, later: Iterable[Numbered]) -> Mapping[RunId, int]:
+    """Return, for each later log that builds on the log `run`, up to which seq of it that says to hold.
+
+    `later` are the logs of the same user and conversation with larger numbers, ascending; `last` is the last
+    stored seq of the log itself.
+    """
+    implied: dict[RunId, int] = {}
+    for log in later:
+        seqs = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in log.before]
+        seq = last if log.whole else max(seqs, default=0)
+        if seq:
+            implied[log.run] = seq
+    return implied
