@@ -1,0 +1,73 @@
+"""Exit codes, and how an error becomes one line and a code. Other programs rely on both.
+
+A usage error is told where it is made (Usage); what the library raises is translated here, once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from p2pchat.apps.safetext import safe_line
+
+DONE = 0  # everything sent was delivered: a DM to its user, a room message to every member online, at least one
+FAILED = 1  # port, database, locked, refused by the network, a check found a fault
+USAGE = 2  # option, endpoint, invite, name
+KEPT = 3  # accepted but not so delivered: kept, and sent at the next start
+NO_SUCH_NAME = 4  # or several
+INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells count
+
+_WORST_FIRST = (INTERRUPTED, FAILED, NO_SUCH_NAME, USAGE, KEPT, DONE)
+
+
+class Usage(Exception):
+    """What was asked for cannot be meant: one sentence that says what is wrong and what to do."""
+
+
+class Failure(Exception):
+    """It was meant and did not work: one sentence that says what is wrong and what to do."""
+
+
+def worse(one: int, other: int) -> int:
+    """Return the code that says more, when two things went wrong."""
+    return min(one, other, key=_WORST_FIRST.index)
+
+
+def complain(text: str) -> None:
+    """Write one line for people on stderr; a closed stderr is nobody listening."""
+    try:
+        print(f"p2pchat: {safe_line(text)}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def tell(text: str) -> None:
+    """Write lines of our own on stderr; nothing in them may come from others unless made safe before."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def code_of(error: BaseException) -> int:
+    """Return the exit code for an error; raises it again when it is none of ours, which is a bug to be seen."""
+    if isinstance(error, Usage):
+        return USAGE
+    if isinstance(error, (Failure, OSError)):
+        return FAILED
+    from p2pchat import AmbiguousName, InviteError, P2PChatError, TooLong, UnknownName
+
+    if isinstance(error, (UnknownName, AmbiguousName)):
+        return NO_SUCH_NAME
+    if isinstance(error, (InviteError, TooLong)):
+        return USAGE
+    if isinstance(error, P2PChatError):
+        return FAILED
+    raise error
+
+
+def stable_word(error: BaseException) -> str:
+    """Return the `code` of an error line: `UnknownName` is `unknown_name`."""
+    if isinstance(error, Usage):
+        return "usage"
+    name = type(error).__name__
+    return "".join(("_" + c.lower()) if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -1,0 +1,87 @@
+"""`p2pchat`: which command is meant, and what every one of them has in common: one line for an error, one exit code.
+
+Everything heavy is imported by the command that needs it; `--version` and `--help` need nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from p2pchat import __version__
+from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, USAGE, Usage, code_of, complain
+from p2pchat.apps.cli.words import COMMANDS, refuse_first_word, split_first_word
+
+HELP = {"--help", "-h"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _stdout_closed()
+    except Exception as error:
+        code = code_of(error)
+        complain(str(error) or type(error).__name__)
+        return code
+
+
+def _run(words: list[str]) -> int:
+    options = words[: words.index("--")] if "--" in words else words
+    first, rest = split_first_word(words)
+    if HELP & set(options):
+        return _help(first)
+    if "--version" in options:
+        return _say(f"p2pchat {__version__}\n")
+    if first in COMMANDS:
+        return _command(first)(rest)
+    if first and not (first.isascii() and first.isdecimal() and int(first) <= 65535):
+        raise refuse_first_word(first)
+    from p2pchat.apps.cli.chat import run_chat
+
+    return run_chat(words)
+
+
+def _help(first: str) -> int:
+    from p2pchat.apps.cli.help import help_screen
+
+    if first and first not in COMMANDS and not first.isdecimal():
+        raise refuse_first_word(first)
+    return _say(help_screen(first))
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    if name == "demo":
+        from p2pchat.apps.cli.demo import run_demo as run
+    elif name == "history":
+        from p2pchat.apps.cli.history import run_history as run
+    elif name == "check":
+        from p2pchat.apps.cli.check import run_check as run
+    else:
+        from p2pchat.apps.cli.invite import run_invite as run
+    return run
+
+
+def _say(text: str) -> int:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    return 0
+
+
+def _stdout_closed() -> int:
+    """The reader of our stdout has gone: nothing more to say, and no complaint from the interpreter at exit."""
+    import os
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError:
+        pass
+    return 0
+
+
+__all__ = ["FAILED", "USAGE", "Usage", "main"]

@@ -1,0 +1,109 @@
+"""Where lines go: standard output and the log file, each line whole and flushed, and never a wait on the loop.
+
+A reader of ours that has gone (a closed pipe) is no error: `closed` is set, and whoever runs the chat leaves. A
+standard output that was closed from the start is nobody listening, and no reason to leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+_NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
+
+
+class Raw(Protocol):
+    """What is written to: unbuffered, so that a line is out when write() returned."""
+
+    def write(self, data: bytes, /) -> int | None: ...
+    def fileno(self) -> int: ...
+
+
+def raw_stdout() -> Raw | None:
+    """Return standard output without a buffer, None when it is closed; on a Windows console it takes UTF-8."""
+    if sys.stdout is None:
+        return None
+    try:
+        sys.stdout.flush()
+        os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return None
+    raw: Raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    return raw
+
+
+class Output:
+    """Lines onto standard output.
+
+    Attributes:
+        closed: Set when the reader has gone; lines are dropped from then on.
+    """
+
+    def __init__(self, raw: Raw | None) -> None:
+        self._raw = raw
+        self._turn = asyncio.Lock()
+        self.closed = asyncio.Event()
+
+    async def write(self, text: str) -> None:
+        """Write one or several lines; returns when the system has them."""
+        if self._raw is None or self.closed.is_set():
+            return
+        data = (text + "\n").encode("utf-8", "backslashreplace")
+        async with self._turn:
+            try:
+                if len(data) <= _NEVER_BLOCKS_BYTES and self._ready():
+                    _write_all(self._raw, data)
+                else:
+                    await asyncio.get_running_loop().run_in_executor(None, _write_all, self._raw, data)
+            except OSError as error:
+                self.closed.set()
+                if error.errno not in (errno.EPIPE, errno.EINVAL, errno.ESHUTDOWN, errno.EBADF):  # EINVAL: Windows
+                    raise
+
+    def _ready(self) -> bool:
+        if sys.platform == "win32" or self._raw is None:
+            return False
+        return bool(select.select([], [self._raw.fileno()], [], 0)[1])
+
+
+def _write_all(raw: Raw, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[raw.write(bytes(view)) or 0 :]
+        except BlockingIOError:  # somebody made the descriptor non-blocking, as shared terminals sometimes are
+            select.select([], [raw.fileno()], [])
+
+
+class Log:
+    """The file of --log: every event appended as it happened. What cannot be written is told once."""
+
+    def __init__(self, path: str, trouble: Callable[[str], None]) -> None:
+        """Open `path` for appending, readable by its owner only when it is made here.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        self._path = path
+        self._trouble = trouble
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)
+        self.failed = False
+
+    def write(self, line: str) -> None:
+        """Append one line in one write, so that several processes may share a file."""
+        if self.failed:
+            return
+        try:
+            _write_all(self._file, (line + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self.failed = True
+            self._trouble(f"cannot write the log {self._path}: {error.strerror}; nothing more is logged")
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,71 @@
+"""Lines go out whole; a reader that went away is quiet, and a full disk is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.output import Log, Output
+
+
+async def test_lines_are_out_when_write_returns() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        output = Output(pipe)
+        await output.write("grün\nblau")
+        assert source.read(100) == "grün\nblau\n".encode()
+        assert not output.closed.is_set()
+
+
+async def test_a_slow_reader_keeps_nobody_waiting_but_the_writer() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        writer = asyncio.create_task(Output(pipe).write("x" * 1_000_000))
+        await asyncio.sleep(0)  # the loop goes on while the pipe is full
+        assert not writer.done()
+        got = 0
+        while got < 1_000_001:
+            got += len(await asyncio.to_thread(source.read, 65536))
+        await writer
+
+
+async def test_a_reader_that_went_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb", buffering=0) as pipe:
+        output = Output(pipe)
+        await output.write("hello")
+        assert output.closed.is_set()
+        await output.write("nobody")
+
+
+async def test_no_stdout_at_all_is_nobody_listening() -> None:
+    output = Output(None)
+    await output.write("hello")
+    assert not output.closed.is_set()
+
+
+def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    for line in ("one", "two"):
+        log = Log(str(path), pytest.fail)
+        log.write(line)
+        log.close()
+    assert path.read_text() == "one\ntwo\n"
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's")
+def test_a_full_disk_under_the_log_is_told_once() -> None:
+    told: list[str] = []
+    log = Log("/dev/full", told.append)
+    log.write("one")
+    log.write("two")
+    log.close()
+    assert told == ["cannot write the log /dev/full: No space left on device; nothing more is logged"]

@@ -1,0 +1,85 @@
+"""Standard input: lines from pieces, and what counts as no input."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, Kind, Lines, decode, kind_of_stdin, read_first_line, split_lines
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ([], []),
+        ([b"a\nb\n"], [b"a", b"b"]),
+        ([b"a\nb"], [b"a", b"b"]),
+        ([b"a\r\n", b"b\r"], [b"a", b"b"]),
+        ([b"on", b"e\ntw", b"o\n"], [b"one", b"two"]),
+        ([b"\n\n"], [b"", b""]),
+    ],
+)
+def test_pieces_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
+    assert list(split_lines(iter(chunks))) == lines
+
+
+def test_a_line_above_the_limit_is_told_and_the_next_one_read() -> None:
+    longest = b"x" * MAX_LINE_BYTES
+    assert list(split_lines(iter([longest + b"\n", longest + b"x", b"more\nnext\n"]))) == [longest, None, b"next"]
+    assert list(split_lines(iter([longest, longest]))) == [None]
+
+
+def test_what_is_no_utf8_is_shown_as_such() -> None:
+    assert decode("grün".encode()) == ("grün", True)
+    assert decode("grün".encode("latin-1")) == ("gr\ufffdn", False)
+
+
+async def test_lines_come_as_they_are_written() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        lines = Lines(source, asyncio.get_running_loop())
+        lines.start()
+        pipe.write(b"one\ntw")
+        assert await lines.take() == [b"one"]
+        pipe.write(b"o\n")
+        assert await lines.take() == [b"two"]
+        pipe.close()
+        assert await lines.take() == []
+
+
+def test_the_first_line_leaves_the_rest() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"secret\nchat\n")
+    os.close(writing)
+    with open(reading, "rb", buffering=0) as source:
+        assert read_first_line(source) == b"secret"
+        assert source.read(100) == b"chat\n"
+        assert read_first_line(source) == b""
+
+
+def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with open(os.devnull) as null:
+        monkeypatch.setattr(sys, "stdin", null)
+        assert kind_of_stdin() is Kind.NONE
+    assert kind_of_stdin() is Kind.NONE  # closed meanwhile
+    monkeypatch.setattr(sys, "stdin", None)
+    assert kind_of_stdin() is Kind.NONE
+    (tmp_path / "lines").write_text("hi\n")
+    with open(tmp_path / "lines") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert kind_of_stdin() is Kind.PIPED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    main, side = os.openpty()
+    with open(main, "rb", buffering=0), open(side) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
+        assert kind_of_stdin() is Kind.TERMINAL
+        monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + 1)
+        assert kind_of_stdin() is Kind.NONE
