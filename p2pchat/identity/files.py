@@ -98,9 +98,11 @@ def read_private(path: Path) -> bytes:
         raise
     except OSError as error:
         raise P2PChatError(f"cannot read {path}: {error.strerror or error}") from error
-    with open(fd, "rb") as file:
+    try:
         _refuse_shared(path, os.fstat(fd))
-        data = file.read(MAX_PRIVATE_BYTES + 1)
+        data = os.read(fd, MAX_PRIVATE_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_PRIVATE_BYTES:
         raise P2PChatError(f"{path} is too large to be a key or network file: name the right one")
     return data

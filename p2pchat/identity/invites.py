@@ -32,24 +32,26 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """`peer_id` pins the first contact; `endpoints` may be empty: then they come from elsewhere."""
+    """`peer_id` pins the first contact, at one of `endpoints` (at least one)."""
 
     peer_id: PeerId
     network: Network
-    endpoints: tuple[str, ...] = ()
+    endpoints: tuple[str, ...]
 
 
 def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -> str:
     """Return the invite as one line.
 
     Raises:
-        ValueError: An endpoint is none.
+        ValueError: An endpoint is none, or there is none at all.
     """
     version = 2 if network.key is None else 1
     body = bytes([version]) + bytes.fromhex(peer_id + network.id + (network.key or ""))
     code = base64.b32encode(body + _checksum(body)).decode().rstrip("=")
     places = ",".join(normal_endpoint(endpoint) for endpoint in endpoints)
-    return f"{PREFIX}{code}" + (f"@{places}" if places else "")
+    if not places:
+        raise ValueError("an invite needs at least one address where somebody answers")
+    return f"{PREFIX}{code}@{places}"
 
 
 def parse_invite(text: str) -> Invite:
@@ -95,6 +97,8 @@ def _checksum(body: bytes) -> bytes:
 
 def _endpoints(places: str) -> tuple[str, ...]:
     listed = [place for place in places.split(",") if place]
+    if not listed:
+        raise InviteError("the invite has no address after an @: copy it again, to the end")
     if len(listed) > MAX_ENDPOINTS:
         raise InviteError(f"the invite names {len(listed)} addresses, at most {MAX_ENDPOINTS} make sense")
     try:

@@ -184,7 +184,11 @@ def _take_lock(directory: Path) -> BaseFileLock:
         lock.acquire()
         # Beside the lock and not in it: Windows lets nobody read a locked file, and some versions of filelock
         # truncate the file before they find it locked.
-        (directory / "lock.pid").write_text(f"{os.getpid()}\n")
+        fd = os.open(
+            directory / "lock.pid", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600
+        )
+        with open(fd, "w") as file:
+            file.write(f"{os.getpid()}\n")
     except Timeout:
         raise DataLocked(str(directory), _holder(directory)) from None
     except OSError as error:

@@ -1,0 +1,90 @@
+"""Private files and directories: modes, whole or not at all, nothing followed, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from p2pchat.errors import P2PChatError
+from p2pchat.identity import files
+from p2pchat.identity.files import make_private_directory, read_private, write_private
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_file_is_private_whatever_the_umask_says(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        write_private(tmp_path / "secret", b"1")
+        make_private_directory(tmp_path / "a" / "b")
+    finally:
+        os.umask(former)
+    assert mode(tmp_path / "secret") == 0o600
+    assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
+
+
+def test_writing_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "secret").symlink_to(victim)
+    write_private(tmp_path / "secret", b"new")
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "secret").is_symlink() and read_private(tmp_path / "secret") == b"new"
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_private(tmp_path / "secret", b"old")
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        write_private(tmp_path / "secret", b"new")
+    assert os.listdir(tmp_path) == ["secret"] and (tmp_path / "secret").read_bytes() == b"old"
+
+
+def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:
+    write_private(tmp_path / "fits", bytes(files.MAX_PRIVATE_BYTES))
+    write_private(tmp_path / "large", bytes(files.MAX_PRIVATE_BYTES + 1))
+    assert len(read_private(tmp_path / "fits")) == files.MAX_PRIVATE_BYTES
+    with pytest.raises(P2PChatError, match="too large"):
+        read_private(tmp_path / "large")
+
+
+def test_an_empty_directory_and_an_old_profile_are_tightened(tmp_path: Path) -> None:
+    for name in ("empty", "profile"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o775)
+    (tmp_path / "profile" / "identity.pem").touch()
+    for name in ("empty", "profile"):
+        make_private_directory(tmp_path / name)
+        assert mode(tmp_path / name) == 0o700
+
+
+def test_a_directory_with_other_things_in_it_keeps_its_mode_or_is_refused(tmp_path: Path) -> None:
+    for name, bits in (("readable", 0o755), ("writable", 0o775)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "work.txt").touch()
+        (tmp_path / name).chmod(bits)
+    make_private_directory(tmp_path / "readable")
+    assert mode(tmp_path / "readable") == 0o755
+    with pytest.raises(P2PChatError, match="chmod 700"):
+        make_private_directory(tmp_path / "writable")
+
+
+def test_a_directory_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(P2PChatError, match=r"is not a directory|cannot use"):
+        make_private_directory(tmp_path / "file")
+    with pytest.raises(P2PChatError):
+        make_private_directory(tmp_path / "file" / "below")

@@ -1,0 +1,126 @@
+"""Names: which are allowed, which look alike, how labels are written and read."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from p2pchat.identity.names import (
+    base32,
+    default_name,
+    full_label,
+    is_valid_name,
+    look_alike,
+    split_label,
+    suffix,
+    validate_name,
+)
+
+ADA = "57e05d3f4d" + "00" * 27
+
+
+@pytest.mark.parametrize(
+    "name", ["ada", "Ada Lovelace", "阿達", "Ада", "עדה", "x" * 32, "ada-8080", "a'b", "😀", "naïve"]
+)
+def test_ordinary_names_are_allowed_as_they_are(name: str) -> None:
+    assert validate_name(name) == name and is_valid_name(name)
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("", "at least one"),
+        ("x" * 33, "at most 32 characters, this has 33"),
+        (" ada", "begin or end with a space"),
+        ("ada ", "begin or end with a space"),
+        ("ada\n", "begin or end with a space"),
+        ("a#b", "other meanings"),
+        ("@ada", "other meanings"),
+        ("a/b", "other meanings"),
+        ("a,b", "other meanings"),
+        ("a\x07b", "cannot be seen"),
+        ("a\x1b[31mb", "cannot be seen"),
+        ("a\u202eb", "cannot be seen"),  # bidi override
+        ("a\u200bb", "cannot be seen"),  # zero-width space
+        ("a\u200db", "cannot be seen"),  # zero-width joiner
+        ("a\u00adb", "cannot be seen"),  # soft hyphen
+        ("a\u00a0b", "cannot be seen"),  # a blank that is not the blank
+        ("\u3164", "cannot be seen"),  # Hangul filler: a letter, says Unicode
+        ("a\ufe0f", "cannot be seen"),
+        ("a\U000e0041", "cannot be seen"),  # tag
+        ("a\ud800", "cannot be seen"),  # half a character
+        ("\u0301a", "mark on another"),
+    ],
+)
+def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        validate_name(name)
+    assert not is_valid_name(name)
+
+
+def test_a_name_is_kept_composed_and_counted_so() -> None:
+    assert validate_name("e\u0301" * 32) == "é" * 32
+    assert not is_valid_name("e\u0301")
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40) | st.text(max_size=5))
+def test_whatever_is_allowed_stays_allowed_and_shows_only_itself(text: str) -> None:
+    assume(is_valid_name(unicodedata.normalize("NFC", text)))
+    name = validate_name(text)
+    assert validate_name(name) == name and 1 <= len(name) <= 32
+    assert not set(name) & set("#@/,\n\r\t\x1b") and split_label(full_label(name, ADA)) == (name, suffix(ADA))
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("alice", "Alice"),
+        ("alice", "аlісе"),  # Cyrillic а, і, с, е
+        ("bob", "ВОВ"),  # Cyrillic
+        ("paypal", "paypa1"),
+        ("bob", "b0b"),
+        ("Ivan", "lvan"),
+        ("tom", "torn"),
+        ("ada", "ａｄａ"),  # full width
+        ("ada-8080", "ada–8080"),
+        ("nikos", "νικος".replace("ς", "s").replace("ν", "n", 1)),
+        ("will", "vvill"),
+        ("a b", "ab"),
+    ],
+)
+def test_names_that_look_alike_are_found(one: str, other: str) -> None:
+    assert look_alike(one, other) and look_alike(other, one)
+
+
+@pytest.mark.parametrize("one, other", [("alice", "alicia"), ("ada-8080", "ada-8081"), ("bob", "rob"), ("Ада", "Ева")])
+def test_names_that_do_not_are_not(one: str, other: str) -> None:
+    assert not look_alike(one, other)
+
+
+def test_a_suffix_is_the_beginning_of_the_id_as_people_see_it() -> None:
+    assert suffix(ADA) == "K7QF2P2N" and base32(ADA).startswith(suffix(ADA)) and "=" not in base32(ADA)
+    assert full_label("alice", ADA) == "alice#K7QF2P2N"
+    assert full_label(None, ADA) == full_label("", ADA) == "user#K7QF2P2N"
+
+
+def test_an_address_is_split_however_its_suffix_is_typed() -> None:
+    assert split_label("alice#k7qf2p2n") == ("alice", "K7QF2P2N")
+    assert split_label("alice") == ("alice", "")
+
+
+@pytest.mark.parametrize(
+    "login, port, name",
+    [
+        ("ada", 8080, "ada-8080"),
+        ("DOMAIN/ada", 1, "DOMAINada-1"),
+        ("", 8080, "user-8080"),
+        ("#@", 8080, "user-8080"),
+        ("\u0301", 8080, "user-8080"),
+        ("x" * 40, 65535, "x" * 26 + "-65535"),
+    ],
+)
+def test_who_chose_no_name_is_called_by_login_and_port(login: str, port: int, name: str) -> None:
+    assert default_name(login, port) == name and is_valid_name(name)

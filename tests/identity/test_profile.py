@@ -1,0 +1,149 @@
+"""A peer's home: who holds it, what it remembers, and two processes that start at the same moment."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity import profile as profiles
+from p2pchat.identity.files import write_private
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import Network, load_network, login_network, save_network
+from p2pchat.identity.profile import Profile, home_directory, known_profiles, profile_directory
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_profile_keeps_identity_and_network(home: Path) -> None:
+    with Profile.open(port=8080) as first:
+        assert first.directory == home / "8080" and first.database == home / "8080" / "history.db"
+        peer_id, network = first.identity.peer_id, first.network
+    with Profile.open(port=8080) as again:
+        assert (again.identity.peer_id, again.network) == (peer_id, network)
+    with Profile.open(port=8081) as other:
+        assert other.network == network and other.identity.peer_id != peer_id
+    assert known_profiles() == [home / "8080", home / "8081"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_everything_in_it_is_private(home: Path) -> None:
+    former = os.umask(0)
+    try:
+        with Profile.open(port=8080) as profile:
+            found = {path: stat.S_IMODE(path.stat().st_mode) for path in [home, *home.rglob("*")]}
+    finally:
+        os.umask(former)
+    assert {path for path, mode in found.items() if path.is_dir()} == {home, profile.directory}
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in found.items())
+
+
+def test_a_profile_in_use_names_the_process_that_has_it(home: Path) -> None:
+    with Profile.open(port=8080):
+        with pytest.raises(DataLocked) as locked:
+            Profile.open(port=8080)
+        assert locked.value.pid == os.getpid() and locked.value.path == str(home / "8080")
+    Profile.open(port=8080).close()
+
+
+def test_a_process_that_was_killed_holds_nothing(home: Path) -> None:
+    program = (
+        "import sys; from p2pchat.identity.profile import Profile\n"
+        "p = Profile.open(port=8080); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(DataLocked) as locked:
+            Profile.open(port=8080)
+        assert locked.value.pid == process.pid
+        process.kill()
+    Profile.open(port=8080).close()
+
+
+def test_processes_that_start_together_agree_on_the_network(home: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from p2pchat.identity.network import login_network\n"
+        "print('ready', flush=True); sys.stdin.readline(); print(login_network(Path(sys.argv[1])).key)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    keys = {process.communicate()[0].strip() for process in started}
+    assert keys == {login_network(home).key}
+
+
+def test_a_directory_remembers_the_network_it_joined(tmp_path: Path) -> None:
+    joined = Network.fresh(open=True)
+    with Profile.open(data=tmp_path / "elsewhere") as profile:
+        logins = profile.network
+        assert not profile.joined
+        profile.join(joined)
+    with Profile.open(data=tmp_path / "elsewhere") as again, Profile.open(port=8080) as other:
+        assert again.network == joined and again.joined and again.network.is_open
+        assert other.network == logins and not other.network.is_open
+
+
+def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
+    with Profile.open() as one, Profile.open(port=8080, temporary=True) as other:
+        assert one.temporary and other.temporary and one.directory != other.directory
+        assert one.network == other.network == login_network(home)
+        assert one.identity.peer_id != other.identity.peer_id
+        one.database.touch()
+    assert not one.directory.exists() and not other.directory.exists() and known_profiles() == []
+
+
+def test_a_key_kept_elsewhere_is_used_and_not_copied(tmp_path: Path) -> None:
+    identity = Identity.from_seed(b"k" * 32)
+    write_private(tmp_path / "key", identity.to_pem())
+    with Profile.open(data=tmp_path / "job", key=tmp_path / "key") as profile:
+        assert profile.identity.peer_id == identity.peer_id
+        assert not (profile.directory / "identity.pem").exists()
+    with pytest.raises(P2PChatError, match="there is no key file"):
+        Profile.open(data=tmp_path / "job", key=tmp_path / "missing")
+    Profile.open(data=tmp_path / "job").close()  # the failed attempt let it go
+
+
+def test_a_temporary_profile_at_a_place_of_its_own_is_a_contradiction(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Profile.open(data=tmp_path, temporary=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"p2pchat-network 1 00 -\n", b"p2pchat-network 2 " + b"0" * 32 + b" -\n"])
+def test_a_damaged_network_file_is_refused_and_left_alone(home: Path, content: bytes) -> None:
+    login_network(home)
+    write_private(home / "network", content)
+    with pytest.raises(P2PChatError, match="is damaged"):
+        Profile.open(port=8080)
+    assert (home / "network").read_bytes() == content
+
+
+def test_a_network_file_says_what_was_saved(tmp_path: Path) -> None:
+    assert load_network(tmp_path / "network") is None
+    for network in (Network.fresh(), Network.fresh(open=True)):
+        save_network(tmp_path / "network", network)
+        assert load_network(tmp_path / "network") == network
+
+
+def test_without_the_variable_home_is_the_systems_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(profiles.HOME_VARIABLE)
+    assert home_directory().name == "p2pchat" and profile_directory(8080) == home_directory() / "8080"
