@@ -92,7 +92,7 @@ class Log:
         self._path = path
         self._trouble = trouble
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)
+        self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
         self.failed = False
 
     def write(self, line: str) -> None:

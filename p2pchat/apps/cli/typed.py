@@ -47,8 +47,10 @@ BY_NAME = {name: command for command in COMMANDS for name in (command.name, *com
 
 # Commands of later versions: named, so that nobody takes them for a typing error.
 LATER = frozenset(
-    "group add kick leave part whois reply edit delete react search receipts away back set invite forget ignore "
-    "unignore allow clear".split()
+    (
+        *("group", "add", "kick", "leave", "part", "whois", "reply", "edit", "delete", "react", "search", "receipts"),
+        *("away", "back", "set", "invite", "forget", "ignore", "unignore", "allow", "clear"),
+    )
 )
 
 

@@ -19,7 +19,23 @@ COMMANDS = {
     "invite": "the command to paste on another machine, and the invite",
 }
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset("send tail users doctor web completion export import backup client db bench tui gateway".split())
+LATER = frozenset(
+    (
+        "send",
+        "tail",
+        "users",
+        "doctor",
+        "web",
+        "completion",
+        "export",
+        "import",
+        "backup",
+        "client",
+        "db",
+        "bench",
+        "tui",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""Event lines as people read them: who said what when, and nobody can pass for another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.plain import plain_line, plain_message, plain_notice, shown_name, shown_time
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    line = {"event": "message", "at": "2026-11-20T11:59:00.000000Z", "kind": "room", "sender": "ada", "text": "hi"}
+    return {**line, "sent_at": "2026-11-20T11:30:00.000000Z", "action": False, "to": "room", **fields}
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (said(), "11:30 ada: hi"),
+        (said(event="sent", sender="me"), "11:30 me: hi"),
+        (said(kind="dm"), "11:30 ada -> me: hi"),
+        (said(kind="dm", event="sent", sender="me", to="bob"), "11:30 me -> bob: hi"),
+        (said(action=True, text="waves"), "11:30 * ada waves"),
+        (said(sent_at="2026-11-19T23:59:59.000000Z"), "2026-11-19 23:59 ada: hi"),
+        (said(text="one\n12:00 bob: two"), "11:30 ada: one\n    | 12:00 bob: two"),
+        (said(text="\x1b[31mred"), "11:30 ada: \\u{1b}[31mred"),
+        (said(sender="bob: yes", text="no"), '11:30 "bob: yes": no'),
+        (said(sender="-- bob left", text=""), '11:30 "-- bob left": '),
+        (said(unsupported="file", text=""), "11:30 ada: [unsupported: file]"),
+    ],
+)
+def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None:
+    assert plain_message(event, "me", NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ({"event": "joined", "user": "bob"}, "12:00 -- bob is here"),
+        ({"event": "left", "user": "bob", "reason": "left"}, "12:00 -- bob left"),
+        ({"event": "left", "user": "bob", "reason": "lost"}, "12:00 -- bob left: the connection was lost"),
+        ({"event": "left", "user": "bob", "reason": "timeout"}, "12:00 -- bob left: no sign of life for too long"),
+        ({"event": "left", "user": "bob", "reason": "later\n"}, "12:00 -- bob left: later\\u{a}"),
+        ({"event": "link", "state": "up"}, None),
+        ({"event": "presence", "user": "bob"}, None),
+    ],
+)
+def test_who_comes_and_goes(event: dict[str, Any], shown: str | None) -> None:
+    assert plain_line({"at": "2026-11-20T12:00:00.000000Z", **event}, "me", NOW) == shown
+
+
+def test_what_is_no_chat_goes_elsewhere() -> None:
+    assert plain_notice({"event": "warning", "text": "a\nb"}) == "p2pchat: warning: a\\u{a}b"
+    assert plain_notice({"event": "error", "text": "no"}) == "p2pchat: no"
+    assert plain_notice({"event": "message"}) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("ada", "ada"),
+        ("|trey|", "|trey|"),
+        ("ada#K7QF2M3P", "ada#K7QF2M3P"),
+        ('a"b', '"a\'b"'),
+        ("12:00 x", '"12:00 x"'),
+    ],
+)
+def test_a_name_that_could_be_more_stands_in_quotes(label: str, shown: str) -> None:
+    assert shown_name(label) == shown
+
+
+def test_times_are_those_of_the_reader() -> None:
+    assert shown_time("2026-11-20T11:30:00.000000Z", NOW) == "11:30"
+    assert shown_time("2025-11-20T11:30:00.000000Z", NOW) == "2025-11-20 11:30"
