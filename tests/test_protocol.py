@@ -448,3 +448,19 @@ def largest(value: object) -> int:
     if isinstance(value, list):
         return max(map(largest, value), default=0)
     return abs(value) if type(value) is int else 0
+
+
+# docs/protocol.md
+
+
+@pytest.mark.parametrize("kind", Frame.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_the_document_has_a_row_with_every_field(kind: type[Frame]) -> None:
+    document = (GOLDEN_FILE.parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    section = document.partition("\n## Frames\n")[2].partition("\n## ")[0]
+    (row,) = [
+        line
+        for line in section.splitlines()
+        if line.startswith("|") and f"`{kind.__struct_config__.tag}`" in line.split("|")[1]
+    ]
+    fields = [name for name in kind.__struct_encode_fields__ if name != "names"]
+    assert [name for name in fields if f"`{name}`" not in row and f"`{name}?`" not in row] == []
