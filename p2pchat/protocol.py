@@ -13,7 +13,7 @@ version, a repeated key, an unknown type, or plain nonsense) is read once more, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Packed
 from typing import Annotated, Any, NamedTuple
 
@@ -229,6 +229,9 @@ class Unknown(Struct):
     """A frame of a type this version does not know; counted and ignored after the handshake. Never encoded."""
 
     t: str
+
+    def __repr__(self) -> str:
+        return f"Unknown({ascii(self.t[:40])})"  # whatever a peer chose to send
 
 
 KnownFrame = (
@@ -505,19 +508,20 @@ def _known_part(said: dict[str, Any], kind: type[Struct], keep: str = "") -> dic
 
 def _check_values(said: object) -> None:
     """Refuse what is too deep or too large, wherever it stands, known field or not."""
-    level: list[object] = [said]
-    for _ in range(MAX_DEPTH + 1):  # one more: what the deepest container holds
-        if any(type(value) is int and abs(value) > MAX_INT for value in level):
-            raise FrameError("an integer of 2^53 or more")
-        level, outer = [inner for value in level for inner in _inside(value)], level
-    if any(isinstance(value, (dict, list)) for value in outer):
-        raise FrameError(f"deeper than {MAX_DEPTH}")
-
-
-def _inside(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    level = [said]
+    for depth in range(1, MAX_DEPTH + 2):
+        inner: list[object] = []
+        for value in level:
+            if type(value) is int:
+                if not -MAX_INT <= value <= MAX_INT:
+                    raise FrameError("an integer of 2^53 or more")
+            elif isinstance(value, (dict, list)):
+                if depth > MAX_DEPTH:
+                    raise FrameError(f"deeper than {MAX_DEPTH}")
+                inner += value.values() if isinstance(value, dict) else value
+        if not inner:
+            return
+        level = inner
 
 
 def _short(error: Exception) -> str:

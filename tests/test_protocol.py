@@ -226,6 +226,7 @@ def test_reprs_show_no_text_that_someone_wrote() -> None:
     shown = repr([entries(secret), Here([Hosted(ADA, "ada", "online", text=secret)])])
     assert secret not in shown
     assert "1 entries, 28 bytes" in shown
+    assert repr(Unknown("\u202e" + "x" * 1000)) == "Unknown('\\u202e" + "x" * 39 + "')"
 
 
 # Limits of single frames, each from both sides
