@@ -231,7 +231,7 @@ class Unknown(Struct):
     t: str
 
     def __repr__(self) -> str:
-        return f"Unknown({ascii(self.t[:40])})"  # whatever a peer chose to send
+        return f"Unknown({self.t[:40]!a})"  # whatever a peer chose to send
 
 
 KnownFrame = (
