@@ -175,16 +175,19 @@ class Client:
             self._end("local" if self._closing else reason)
 
     async def _read_to_the_end(self) -> str:
-        first, self._first_plain = self._first_plain, b""
-        if first:
-            self._take(first)
-        del first  # as below: a local of this coroutine would keep the last read's bytes while the link is idle
+        # No read may become a local of this coroutine: it would keep the bytes for as long as the link is idle.
+        if self._first_plain:
+            self._take_first()
         while not self._tls.closed_by_peer:
             if self._resumed is not None:
                 await self._resumed
             if not self._receive(await self._reader.read(READ_BYTES)):
                 return "lost"  # EOF without close_notify: whatever cut it, it was not the far end's wish
         return "closed"
+
+    def _take_first(self) -> None:
+        plaintext, self._first_plain = self._first_plain, b""
+        self._take(plaintext)
 
     def _receive(self, ciphertext: bytes) -> bool:
         """Take in one read; False at its end."""

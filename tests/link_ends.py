@@ -1,0 +1,172 @@
+"""What tests of client.py and server.py share: ends of real links on loopback, and what lies between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from p2pchat.client import Client, dial
+from p2pchat.config import Settings
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.tls import client_context, server_context
+from p2pchat.protocol import AnyFrame
+from p2pchat.server import Server
+
+ADA, EVE = Identity.from_seed(b"a" * 32), Identity.from_seed(b"e" * 32)
+SERVER, CLIENT = server_context(ADA), client_context()
+SETTINGS = Settings()
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Told:
+    """What a Client has told its owner, and a way to wait until it has told enough."""
+
+    def __init__(self) -> None:
+        self.reads: list[list[AnyFrame]] = []
+        self.faults: list[tuple[str, str]] = []
+        self.reason = ""
+        self.filled = self.drained = 0
+        self._news = asyncio.Event()
+
+    @property
+    def frames(self) -> list[AnyFrame]:
+        return [frame for read in self.reads for frame in read]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds; looked at again whenever something was told. The test's timeout ends it."""
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
+
+    def on_frames(self, link: int, frames: list[AnyFrame]) -> None:
+        self.reads.append(frames)
+        self._news.set()
+
+    def on_fault(self, link: int, code: str, text: str) -> None:
+        self.faults.append((code, text))
+        self._news.set()
+
+    def on_down(self, link: int, reason: str) -> None:
+        assert not self.reason, "a link ends once"
+        self.reason = reason
+        self._news.set()
+
+    def on_full(self, link: int) -> None:
+        self.filled += 1
+        self._news.set()
+
+    def on_drained(self, link: int) -> None:
+        self.drained += 1
+        self._news.set()
+
+
+def make_client(streams: Streams, told: Told, *, server_side: bool, settings: Settings = SETTINGS) -> Client:
+    return Client(
+        1,
+        *streams,
+        tls_context=SERVER if server_side else CLIENT,
+        server_side=server_side,
+        settings=settings,
+        on_frames=told.on_frames,
+        on_fault=told.on_fault,
+        on_down=told.on_down,
+        on_full=told.on_full,
+        on_drained=told.on_drained,
+    )
+
+
+class Door:
+    """A listening Server whose strangers are handed out one by one."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.strangers: asyncio.Queue[Streams] = asyncio.Queue()
+        self.server = Server(settings, lambda reader, writer, host: self.strangers.put_nowait((reader, writer)))
+
+    async def connect(self, port: int = 0) -> tuple[Streams, Streams]:
+        """Dial and accept; `port` when something lies between."""
+        dialled = await dial("127.0.0.1", port or self.server.port, timeout=5)
+        return dialled, await self.strangers.get()
+
+
+@asynccontextmanager
+async def door(settings: Settings = SETTINGS) -> AsyncIterator[Door]:
+    made = Door(settings)
+    await made.server.listen("127.0.0.1", 0)
+    try:
+        yield made
+    finally:
+        await made.server.close()
+
+
+class Pair:
+    """Two ends of one link, started: `ada` accepted it, `bob` dialled."""
+
+    def __init__(self, ada: Client, bob: Client, to_ada: Told, to_bob: Told) -> None:
+        self.ada, self.bob, self.to_ada, self.to_bob = ada, bob, to_ada, to_bob
+
+
+@asynccontextmanager
+async def linked(
+    *, ada_settings: Settings = SETTINGS, bob_settings: Settings = SETTINGS, through: Relay | None = None
+) -> AsyncIterator[Pair]:
+    async with door() as entrance:
+        if through is not None:
+            await through.listen(entrance.server.port)
+        dialled, accepted = await entrance.connect(through.port if through else 0)
+        to_ada, to_bob = Told(), Told()
+        ada = make_client(accepted, to_ada, server_side=True, settings=ada_settings)
+        bob = make_client(dialled, to_bob, server_side=False, settings=bob_settings)
+        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        ada.start()
+        bob.start()
+        try:
+            yield Pair(ada, bob, to_ada, to_bob)
+        finally:
+            ada.abort()
+            bob.abort()
+            await asyncio.gather(to_ada.until(lambda: bool(to_ada.reason)), to_bob.until(lambda: bool(to_bob.reason)))
+            if through is not None:
+                await through.close()
+
+
+class Relay:
+    """A man in the middle who passes bytes on: in pieces of a size he likes, keeping a tape of them."""
+
+    def __init__(self, piece: Callable[[], int] = lambda: 65536) -> None:
+        self.port = 0
+        self.tape = bytearray()  # from the dialling to the accepting side
+        self._piece = piece
+        self._writers: list[asyncio.StreamWriter] = []
+        self._pumps: list[asyncio.Task[None]] = []
+
+    async def listen(self, to_port: int) -> None:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", to_port)
+            self._writers += [writer, onward_writer]
+            self._pumps += [
+                asyncio.create_task(self._pump(reader, onward_writer, self.tape)),
+                asyncio.create_task(self._pump(onward_reader, writer, bytearray())),
+            ]
+
+        self._server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tape: bytearray) -> None:
+        while data := await reader.read(self._piece()):
+            tape += data
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """End both connections in the way of TCP: nobody inside TLS has said a word about it."""
+        for writer in self._writers:
+            writer.close()
+
+    async def close(self) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        self.cut()

@@ -1,0 +1,488 @@
+"""One link over real sockets: its handshake, both directions, pressure, and every way it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+import ssl
+import tracemalloc
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from p2pchat.client import Client
+from p2pchat.errors import HandshakeError
+from p2pchat.identity.tls import TlsPipe, client_context, server_context
+from p2pchat.protocol import Bye, Ping, Pong, Typing, encode
+from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Relay, Streams, Told, door, linked, make_client
+
+PING, PONG, LEFT = encode(Ping()), encode(Pong()), encode(Bye("left"))
+
+
+def frame_of(size: int, fill: str = "x") -> bytes:
+    """A well-formed frame of `size` bytes, its length included."""
+    empty = len(encode(Bye("", "")))
+    return encode(Bye("", fill * (size - empty)))
+
+
+# Frames both ways
+
+
+async def test_the_dialling_side_learns_whose_link_it_is() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        ada = make_client(accepted, Told(), server_side=True)
+        bob = make_client(dialled, Told(), server_side=False)
+        assert list(await asyncio.gather(ada.handshake(5), bob.handshake(5))) == ["", ADA.peer_id]
+        assert [repr(ada), repr(bob)] == ["<Client 1 accepted up>", "<Client 1 dialled up>"]
+        ada.abort()
+        bob.abort()
+
+
+async def test_what_one_turn_sends_arrives_in_order_and_in_one_read() -> None:
+    async with linked() as link:
+        for n in range(100):
+            link.bob.send(encode(Typing("c" * 64, "d" * 64, bool(n % 2))))
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == 100)
+        assert len(link.to_ada.reads) == 1
+        assert [f.on for f in link.to_ada.frames if isinstance(f, Typing)] == [bool(n % 2) for n in range(100)]
+        link.ada.send(PONG)
+        await link.to_bob.until(lambda: link.to_bob.frames == [Pong()])
+
+
+async def test_what_came_with_the_end_of_the_handshake_is_not_lost() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        to_bob = Told()
+        ada, bob = make_client(accepted, Told(), server_side=True), make_client(dialled, to_bob, server_side=False)
+        ada.send(PING)  # before there is anybody to encrypt it for
+        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        bob.start()
+        await to_bob.until(lambda: to_bob.frames == [Ping()])
+        ada.abort()
+        bob.abort()
+
+
+@pytest.mark.parametrize(
+    "cuts", [lambda: 1, lambda: 1447, lambda: random.randint(1, 40_000)], ids=["1", "mss", "random"]
+)
+async def test_bytes_are_exact_both_ways_through_any_cutting(cuts: Callable[[], int]) -> None:
+    sizes = [40, 41, 4095, 4096] * 4 if cuts() == 1 else [random.Random(n).randint(40, 200_000) for n in range(40)]
+    frames = [frame_of(size, chr(97 + n % 26)) for n, size in enumerate(sizes)]
+    async with linked(through=Relay(cuts)) as link:
+        for end in (link.ada, link.bob):
+            end.raise_limit()
+            for frame in frames:
+                end.send(frame)
+        for told in (link.to_ada, link.to_bob):
+            await told.until(lambda told=told: len(told.frames) == len(frames))  # type: ignore[misc]
+            assert [encode(frame) for frame in told.frames if isinstance(frame, Bye)] == frames
+
+
+async def test_half_a_frame_is_a_sign_of_life() -> None:
+    async with linked() as link:
+        link.bob.send(PING[:3])
+        await link.to_ada.until(lambda: link.to_ada.reads == [[]])
+        link.bob.send(PING[3:])
+        await link.to_ada.until(lambda: link.to_ada.reads == [[], [Ping()]])
+
+
+async def test_frames_before_a_bad_one_count_and_nothing_after_it() -> None:
+    async with linked() as link:
+        link.bob.send(PING + b"\0\0\0\4ping" + PING)
+        await link.to_ada.until(lambda: bool(link.to_ada.faults))
+        link.bob.send(PING)
+        await link.bob.close()
+        await link.to_ada.until(lambda: bool(link.to_ada.reason))
+        assert link.to_ada.frames == [Ping()] and [code for code, _ in link.to_ada.faults] == ["malformed"]
+
+
+async def test_large_frames_are_for_members() -> None:
+    most = SETTINGS.max_early_frame_bytes + 4
+    async with linked() as link:
+        link.bob.send(frame_of(most))
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
+        link.ada.raise_limit()
+        link.bob.send(frame_of(most + 1))
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == 2)
+        link.ada.send(frame_of(most + 1))
+        await link.to_bob.until(lambda: [code for code, _ in link.to_bob.faults] == ["limit"])
+
+
+async def test_small_frames_are_sent_at_once() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        for streams, server_side in ((dialled, False), (accepted, True)):
+            client = make_client(streams, Told(), server_side=server_side)
+            sock = streams[1].get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+            client.abort()
+
+
+async def test_an_idle_link_keeps_nothing_of_its_last_burst() -> None:
+    async with linked() as link:
+        link.ada.raise_limit()
+        link.bob.send(frame_of(500))
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
+        link.to_ada.reads.clear()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            link.bob.send(frame_of(200_000))
+            await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
+            link.to_ada.reads.clear()
+            await asyncio.sleep(0)  # both ends are waiting again
+            kept = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert kept < 32 * 1024
+
+
+# Pressure
+
+
+async def test_a_paused_link_stops_its_sender_and_loses_nothing() -> None:
+    settings = replace(SETTINGS, buffer_limit_bytes=64 * 1024)
+    async with linked(bob_settings=settings) as link:
+        link.ada.raise_limit()
+        link.ada.pause_reading()
+        sent = 0
+        while not link.bob.full:  # as much as the system takes, and then the limit
+            link.bob.send(frame_of(100_000))
+            sent += 1
+            await asyncio.sleep(0)
+        assert link.to_bob.filled == 1 and link.to_bob.drained == 0
+        assert len(link.to_ada.reads) <= 1  # the one that was under way
+        link.ada.resume_reading()
+        await link.to_bob.until(lambda: link.to_bob.drained == 1)
+        assert not link.bob.full
+        link.bob.send(PING)
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == sent + 1)
+        assert link.to_ada.frames[-1] == Ping()
+
+
+async def test_below_the_limit_a_link_is_never_full() -> None:
+    async with linked() as link:
+        link.ada.raise_limit()
+        link.bob.send(frame_of(SETTINGS.max_frame_bytes))
+        await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
+        assert (link.to_bob.filled, link.to_bob.drained, link.bob.full) == (0, 0, False)
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock can be put forward."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+
+def run_with_skipping(story: Callable[[SkippingLoop], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)
+        runner.run(story(loop))
+
+
+async def skip(loop: SkippingLoop, seconds: float) -> None:
+    """Let time pass, one second a turn, as timers would see it."""
+    for _ in range(int(seconds)):
+        loop.skipped += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def fill(link_end: Client) -> None:
+    while not link_end.full:
+        link_end.send(frame_of(100_000))
+        await asyncio.sleep(0)
+
+
+def test_a_far_end_that_takes_nothing_and_says_nothing_is_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            await skip(loop, SETTINGS.stuck_after - 1)
+            assert link.to_bob.reason == ""
+            await skip(loop, SETTINGS.stuck_after / 4)
+            assert link.to_bob.reason == "slow" and repr(link.bob) == "<Client 1 dialled slow>"
+
+    run_with_skipping(story)
+
+
+def test_a_far_end_that_takes_nothing_but_talks_is_not_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            for n in range(1, 6):
+                link.ada.send(PING)
+                await link.to_bob.until(lambda n=n: len(link.to_bob.frames) == n)  # type: ignore[misc]
+                await skip(loop, SETTINGS.stuck_after * 0.7)
+                assert link.to_bob.reason == ""
+
+    run_with_skipping(story)
+
+
+def test_a_far_end_that_takes_a_little_is_not_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.raise_limit()
+            link.ada.pause_reading()
+            await fill(link.bob)
+            for _ in range(4):
+                had = link.to_bob.drained
+                link.ada.resume_reading()
+                await link.to_bob.until(lambda had=had: link.to_bob.drained > had)  # type: ignore[misc]
+                link.ada.pause_reading()
+                await fill(link.bob)
+                await skip(loop, SETTINGS.stuck_after * 0.7)
+                assert link.to_bob.reason == ""
+
+    run_with_skipping(story)
+
+
+def test_while_we_do_not_read_nobody_is_called_slow_for_saying_nothing() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            link.bob.pause_reading()
+            await skip(loop, SETTINGS.stuck_after * 3)
+            assert link.to_bob.reason == ""
+            link.bob.resume_reading()
+            await skip(loop, SETTINGS.stuck_after * 1.5)
+            assert link.to_bob.reason == "slow"
+
+    run_with_skipping(story)
+
+
+# The end
+
+
+async def test_a_goodbye_arrives_whole_and_in_order() -> None:
+    async with linked() as link:
+        link.bob.send(PING)
+        await link.bob.close(LEFT)
+        await link.to_ada.until(lambda: bool(link.to_ada.reason))
+        assert link.to_ada.frames == [Ping(), Bye("left")] and link.to_ada.reason == "closed"
+        assert link.to_bob.reason == "local"
+        link.bob.send(PING)  # nobody minds
+        await link.bob.close(LEFT)
+
+
+async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
+    """Closing a socket with unread bytes resets the connection, and the reset overtakes what was written."""
+    async with linked() as link:
+        for end in (link.ada, link.bob):
+            end.raise_limit()
+            end.pause_reading()
+        await fill(link.ada)
+        closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=10))
+        assert not (await asyncio.wait([closing], timeout=0.05))[0]  # it stays until ada has read it
+        link.ada.resume_reading()
+        await link.to_ada.until(lambda: bool(link.to_ada.reason))
+        await closing
+        assert link.to_ada.frames == [Bye("left")] and link.to_ada.reason == "closed"
+        assert len(link.to_bob.reads) <= 1  # what ada still said is nobody's business any more
+
+
+async def test_closing_waits_no_longer_than_it_was_told() -> None:
+    async with linked() as link:
+        link.ada.pause_reading()
+        await fill(link.bob)
+        began = asyncio.get_running_loop().time()
+        await link.bob.close(LEFT, drain_timeout=0.05)
+        assert asyncio.get_running_loop().time() - began < 2 and link.to_bob.reason == "local"
+
+
+async def test_an_aborted_link_is_lost_for_the_far_end() -> None:
+    async with linked() as link:
+        link.bob.abort()
+        assert link.to_bob.reason == ""  # never from within the call
+        await link.to_bob.until(lambda: link.to_bob.reason == "local")
+        await link.to_ada.until(lambda: link.to_ada.reason == "lost")
+
+
+async def test_an_end_nobody_announced_inside_tls_is_lost() -> None:
+    between = Relay()
+    async with linked(through=between) as link:
+        link.bob.send(PING)
+        await link.to_ada.until(lambda: link.to_ada.frames == [Ping()])
+        between.cut()
+        await link.to_ada.until(lambda: link.to_ada.reason == "lost")
+        await link.to_bob.until(lambda: link.to_bob.reason == "lost")
+
+
+async def test_a_connection_the_system_gave_up_is_a_timeout() -> None:
+    async with linked() as link:
+        link.bob._reader.set_exception(OSError(errno.ETIMEDOUT, "Connection timed out"))
+        await link.to_bob.until(lambda: link.to_bob.reason == "timeout")
+
+
+async def test_noise_in_the_stream_is_a_lost_link() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        to_ada = Told()
+        ada, bob = make_client(accepted, to_ada, server_side=True), make_client(dialled, Told(), server_side=False)
+        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        ada.start()
+        dialled[1].write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        await to_ada.until(lambda: to_ada.reason == "lost")
+        bob.abort()
+
+
+async def test_a_link_that_ended_before_it_was_started_says_so() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        to_bob = Told()
+        bob = make_client(dialled, to_bob, server_side=False)
+        bob.abort()
+        bob.start()
+        await to_bob.until(lambda: to_bob.reason == "local")
+        accepted[1].transport.abort()
+
+
+# Handshakes that fail
+
+
+async def meet(far_end: Callable[[Streams], Awaitable[object]], *, server_side: bool, timeout: float = 5) -> None:
+    """Let one Client do its handshake with `far_end`; afterwards its connection must be closed."""
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        ours, theirs = (accepted, dialled) if server_side else (dialled, accepted)
+        told = Told()
+        client = make_client(ours, told, server_side=server_side)
+        other = asyncio.create_task(_run(far_end, theirs))
+        try:
+            await client.handshake(timeout)
+        finally:
+            assert ours[1].transport.is_closing()
+            await other
+            while not theirs[0].at_eof():
+                try:
+                    await theirs[0].read(65536)
+                except ConnectionError:
+                    break
+            theirs[1].transport.abort()
+            assert told.reason == "" and told.reads == []
+
+
+async def _run(far_end: Callable[[Streams], Awaitable[object]], streams: Streams) -> None:
+    await far_end(streams)
+
+
+async def silence(streams: Streams) -> None:
+    pass
+
+
+async def hang_up(streams: Streams) -> None:
+    streams[1].close()
+
+
+async def speak_http(streams: Streams) -> None:
+    streams[1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+async def speak_noise(streams: Streams) -> None:
+    streams[1].write(random.Random(7).randbytes(100_000))
+
+
+async def speak_half_a_hello(streams: Streams) -> None:
+    pipe = TlsPipe(CLIENT, server_side=False)
+    pipe.begin()
+    hello = pipe.outgoing()
+    streams[1].write(hello[: len(hello) // 2])
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+@pytest.mark.parametrize("far_end", [speak_http, speak_noise])
+async def test_who_speaks_no_tls_is_dropped(far_end: Callable[[Streams], Awaitable[object]], server_side: bool) -> None:
+    with pytest.raises(HandshakeError):
+        await meet(far_end, server_side=server_side)
+
+
+@pytest.mark.parametrize("far_end, server_side", [(silence, True), (silence, False), (speak_half_a_hello, True)])
+async def test_who_is_silent_is_dropped_in_time(
+    far_end: Callable[[Streams], Awaitable[object]], server_side: bool
+) -> None:
+    with pytest.raises(TimeoutError):
+        await meet(far_end, server_side=server_side, timeout=0.05)
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+async def test_who_hangs_up_has_lost_the_connection(server_side: bool) -> None:
+    with pytest.raises(ConnectionError):
+        await meet(hang_up, server_side=server_side)
+
+
+def tls_1_2(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+async def test_a_tls_1_2_client_is_refused_and_told() -> None:
+    async def dial_old(streams: Streams) -> None:
+        pipe = TlsPipe(tls_1_2(client_context()), server_side=False)
+        pipe.begin()
+        streams[1].write(pipe.outgoing())
+        answer = await streams[0].read(100)
+        assert answer[:1] == b"\x15" and answer[-1] == 70  # alert: protocol_version
+
+    with pytest.raises(HandshakeError):
+        await meet(dial_old, server_side=True)
+
+
+async def test_a_tls_1_2_server_is_refused() -> None:
+    async def accept_old(streams: Streams) -> None:
+        pipe = TlsPipe(tls_1_2(server_context(ADA)), server_side=True)
+        with pytest.raises(HandshakeError):
+            pipe.receive(await streams[0].read(65536))
+        streams[1].write(pipe.outgoing())
+
+    with pytest.raises(HandshakeError):
+        await meet(accept_old, server_side=False)
+
+
+# A man in the middle
+
+
+async def test_who_passes_a_link_on_sees_nothing_he_can_use() -> None:
+    between = Relay()
+    secret = "the words between ada and bob"
+    async with linked(through=between) as link:
+        link.bob.send(encode(Bye("left", secret)))
+        await link.to_ada.until(lambda: link.to_ada.frames == [Bye("left", secret)])
+        assert secret.encode() not in between.tape and b"left" not in between.tape
+        tape = bytes(between.tape)
+
+    async def play_the_tape(streams: Streams) -> None:
+        streams[1].write(tape)
+
+    with pytest.raises((HandshakeError, ConnectionError)):
+        await meet(play_the_tape, server_side=True)
+
+
+async def test_who_answers_for_another_shows_his_own_key() -> None:
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        bob = make_client(dialled, Told(), server_side=False)
+        eve = TlsPipe(server_context(EVE), server_side=True)
+
+        async def answer() -> None:
+            while not eve.handshaken:
+                eve.receive(await accepted[0].read(65536))
+                accepted[1].write(eve.outgoing())
+
+        key, _ = await asyncio.gather(bob.handshake(5), answer())
+        assert key == EVE.peer_id != ADA.peer_id
+        bob.abort()
+        accepted[1].transport.abort()
