@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,17 @@ def test_digest_and_have_hold_1000_items() -> None:
         assert code(Have({ROOM: {user: [MARK] for user in some}})) == expected
         assert code(Have({c: {ADA: []} for c in some})) == expected
         assert code(Have({}, full={ROOM: some})) == expected
+
+
+@pytest.mark.parametrize("count, fits", [(500, True), (1000, False)])
+def test_a_page_with_a_name_for_each_item_fits_a_frame_up_to_500(count: int, fits: bool) -> None:
+    largest_mark = Mark("f" * 16, MAX_INT, "f" * 16)
+    names = [Naming(group=(c, ADA, RUN)) for c in ids(count)]
+    digest = Digest(sums=dict.fromkeys(ids(count), ADA), span=ANY_SPAN, names=names)
+    have = Have({c: {ADA: [largest_mark]} for c in ids(count)}, names=names)
+    for frame in (digest, have):
+        with nullcontext() if fits else pytest.raises(FrameError):
+            assert code(frame) is None
 
 
 def test_a_user_has_64_tips() -> None:
