@@ -49,9 +49,15 @@ class Context:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._told: float | None = None
+        self._ticket = 0
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
+
+    def next_ticket(self) -> int:
+        """Return a number no effect of this node had before."""
+        self._ticket += 1
+        return self._ticket
 
     def random(self) -> float:
         """Return a number drawn evenly from [0, 1)."""

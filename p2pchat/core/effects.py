@@ -47,6 +47,14 @@ class Established:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseReading:
+    """Read nothing from this link for so many seconds (it floods); say Paused(link, True) now and False at the end."""
+
+    link: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Say Woke at this monotonic time; replaces the former."""
 
@@ -67,6 +75,11 @@ class Commit:
     epoch: int
     own: bool
     change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Storage failed: load what it holds as soon as it works again; answered by Loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +218,7 @@ class Stopped:
 
 
 Effect = (
-    Send | Close | Dial | Established | WakeAt | Commit | Lookup | Fetch | Kept | Refused | Released | Delivered
-    | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned | Counted | Stopped
+    Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
+    | Released | Delivered | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned | Counted
+    | Stopped
 )  # fmt: skip

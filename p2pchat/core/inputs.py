@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from p2pchat.core.log import Batch, Ref
-from p2pchat.core.records import LogFacts, LogKey, Position
+from p2pchat.core.records import LogFacts, LogKey, Position, Stored
 from p2pchat.protocol import ConversationId, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
@@ -135,6 +135,13 @@ class CommitFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """The answer to a Reload: storage works again, and this is what it holds."""
+
+    stored: Stored
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The answer to a Lookup: facts of the logs that are held, and the marks for `older`."""
 
@@ -214,6 +221,6 @@ class Woke:
 
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
-    | Forget | Stop | Committed | CommitFailed | Found | Fetched | DiskLow | Opened | Said | Renamed | PresenceSet
+    | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed | PresenceSet
     | HandedOn | Woke
 )  # fmt: skip

@@ -1,0 +1,258 @@
+"""Comparing what two peers hold: a sum over everything shared, then a sum a conversation, then marks.
+
+A digest is the sum, mod 2**256, of the hashes of all visible tips. Equal digests acknowledge everything in them and
+are never answered. One that differs is answered with the sums of all shared conversations, in pages; those that
+differ with marks, in pages that ask; marks end it: whoever lacks something wants it (pull.py).
+
+Source: docs/protocol.md, "Comparing"; the sum is an additive multiset hash (Clarke et al., "Incremental Multiset
+Hash Functions", 2003), good enough against accidents; entries themselves are proven by heads.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from p2pchat.core.effects import Counted, Send
+from p2pchat.core.log import SUM_MODULUS, ref_key
+from p2pchat.core.pull import Pull
+from p2pchat.core.receipts import Receipts
+from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.sides import Key, Shelf, Side
+from p2pchat.core.tips import Conversation
+from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
+
+FIRST_ID = "0" * 64
+LAST_ID = "f" * 64
+
+
+def following(id: str) -> str:
+    """Return the next id in order; the last one's is itself."""
+    return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
+
+
+def as_hex(total: int) -> str:
+    return f"{total:064x}"
+
+
+class Compare:
+    """Digests and marks, out and in."""
+
+    def __init__(self, shelf: Shelf, pull: Pull, receipts: Receipts) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._pull = pull
+        self._receipts = receipts
+
+    # ---- digests
+
+    def begin(self, side: Side) -> None:
+        """Compare everything with a far end whose hosted users are known now (again, when they change)."""
+        side.begun = True
+        side.sharing_seen = frozenset(self._shelf.presence.users_of(side.link.id))
+        side.all_compared = False
+        side.compared.clear()
+        self._insist(side, self._ctx.settings.gossip_within)
+
+    def _insist(self, side: Side, wait: float) -> None:
+        """Send the digest, and again, more and more rarely, until everything is compared."""
+        if self._shelf.sides.get(side.link.id) is side and not side.all_compared:
+            if not side.link.full:
+                self.send_digest(side)
+            again = min(2 * wait, self._ctx.settings.digest_every)
+            self._shelf.after(wait, partial(self._insist, side, again))
+
+    def send_digest(self, side: Side) -> None:
+        """Tell the sum of everything shared."""
+        total = sum(conversation.sum for conversation in self._shelf.shared(side)) % SUM_MODULUS
+        self._ctx.emit(Send(Digest(sum=as_hex(total)), [side.link.id]))
+
+    def digest(self, side: Side, frame: Digest) -> None:
+        """Take a digest."""
+        self._shelf.learn(side, frame.names)
+        if frame.sum is not None:
+            self._ctx.emit(Counted("digest_sum"))
+            self._total(side, frame.sum)
+        elif frame.sums is not None and frame.span is not None:
+            self._ctx.emit(Counted("digest_sums"))
+            self._sums(side, frame.sums, frame.span)
+
+    def _total(self, side: Side, told: str) -> None:
+        shared = self._shelf.shared(side)
+        total = sum(conversation.sum for conversation in shared) % SUM_MODULUS
+        if as_hex(total) != told:
+            self._send_sums(side, shared)
+            return
+        for conversation in shared:
+            self._equal(side, conversation)
+        side.all_compared = True
+        side.differing.clear()
+        self._no_longer_new(self._shelf.conversations.room)
+
+    def _send_sums(self, side: Side, shared: list[Conversation]) -> None:
+        size = self._shelf.page
+        start = FIRST_ID
+        for index in range(0, max(1, len(shared)), size):
+            page = shared[index : index + size]
+            last = index + size >= len(shared)
+            end = LAST_ID if last else page[-1].id
+            sums = {conversation.id: as_hex(conversation.sum) for conversation in page}
+            self._shelf.send(Digest(sums=sums, span=(start, end)), side, *sums)
+            if not last:
+                self._ctx.emit(Counted("page_boundary"))
+            start = following(end)
+
+    def _sums(self, side: Side, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
+        if span[0] == FIRST_ID:
+            side.sums_to, side.differing = FIRST_ID, set()
+        in_order = span[0] == (FIRST_ID if side.sums_to == FIRST_ID else following(side.sums_to))
+        here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
+        for id in told:
+            if id not in here and (found := self._shelf.named(side, id)) is not None:
+                here[id] = found
+        for id in sorted(here):
+            if as_hex(here[id].sum) == told.get(id, as_hex(0)):
+                self._equal(side, here[id])
+                side.compared.add(id)
+            else:
+                side.differing.add(id)
+                self.send_marks(side, here[id], (FIRST_ID, LAST_ID), ask=True)
+        if in_order:
+            side.sums_to = span[1]
+        if side.sums_to == LAST_ID and not side.differing:
+            side.all_compared = True
+
+    def _equal(self, side: Side, conversation: Conversation) -> None:
+        """The far end holds exactly what is held here: that acknowledges all of it."""
+        for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):
+            marks = conversation.writers[user].marks()
+            side.heard[conversation.id, user] = {mark.run: mark for mark in marks}
+            self._receipts.heard(side, conversation, user, marks)
+        for key in [key for key in side.ahead if key[0] == conversation.id]:
+            del side.ahead[key]
+
+    # ---- marks
+
+    def send_marks(self, side: Side, conversation: Conversation, span: tuple[UserId, UserId], *, ask: bool) -> None:
+        """Tell all marks of a conversation within a span of users, in pages that together cover the span."""
+        size = self._shelf.page
+        start, page, count = span[0], dict[UserId, list[Mark]](), 0
+        for user, marks in conversation.marks().items():
+            if not span[0] <= user <= span[1]:
+                continue
+            if count and count + len(marks) > size:
+                end = max(page)
+                self._send_page(side, conversation, page, (start, end), ask)
+                self._ctx.emit(Counted("page_boundary"))
+                start, page, count = following(end), {}, 0
+            page[user] = marks
+            count += len(marks)
+        self._send_page(side, conversation, page, (start, span[1]), ask)
+
+    def _send_page(
+        self, side: Side, conversation: Conversation, page: dict[UserId, list[Mark]], span: tuple[str, str], ask: bool
+    ) -> None:
+        self._shelf.send(Have({conversation.id: page}, span=span, ask=ask), side, conversation.id)
+
+    def have(self, side: Side, frame: Have) -> None:
+        """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
+        self._shelf.learn(side, frame.names)
+        for id, users in frame.marks.items():
+            conversation = self._shelf.named(side, id)
+            if conversation is None:
+                continue
+            if frame.span is not None:
+                self._page(side, conversation, users, frame.span, ask=frame.ask)
+            else:
+                for user, marks in users.items():
+                    self._heard(side, conversation, user, marks, urgent=False)
+        if frame.end is not None:
+            self._pull.ended(side, frame.end)
+
+    def _page(
+        self,
+        side: Side,
+        conversation: Conversation,
+        users: dict[UserId, list[Mark]],
+        span: tuple[str, str],
+        *,
+        ask: bool,
+    ) -> None:
+        for user in sorted(users):
+            if span[0] <= user <= span[1]:
+                self._heard(side, conversation, user, users[user], urgent=True)
+        unlisted = {key for key in [*side.ahead, *side.heard] if key[0] == conversation.id and key[1] not in users}
+        for key in unlisted:
+            if span[0] <= key[1] <= span[1]:
+                side.ahead.pop(key, None)
+                side.heard[key] = {}
+        if ask:
+            self.send_marks(side, conversation, span, ask=False)
+        self._covered(side, conversation.id, span)
+
+    def _covered(self, side: Side, conversation: ConversationId, span: tuple[str, str]) -> None:
+        """Note how far pages have come; a conversation is compared when they reached the end."""
+        if span[0] == FIRST_ID:
+            side.pages_to[conversation] = span[1]
+        elif conversation in side.pages_to and span[0] <= following(side.pages_to[conversation]):
+            side.pages_to[conversation] = max(span[1], side.pages_to[conversation])
+        if side.pages_to.get(conversation) == LAST_ID:
+            del side.pages_to[conversation]
+            side.compared.add(conversation)
+            side.differing.discard(conversation)
+            if side.sums_to == LAST_ID and not side.differing:
+                side.all_compared = True
+            self._no_longer_new(conversation)
+
+    def _no_longer_new(self, conversation: ConversationId) -> None:
+        """The first marks of a conversation new here were heard: what comes from now on is news."""
+        found = self._shelf.conversations.by_id.get(conversation)
+        if found is not None:
+            found.newcomer = False
+
+    def _heard(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark], *, urgent: bool) -> None:
+        if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
+            self._ctx.emit(Counted("marks_ignored"))
+            return
+        key = (conversation.id, user)
+        if user in self._shelf.hosted:
+            side.heard[key] = {mark.run: mark for mark in marks}
+            self._receipts.heard(side, conversation, user, marks)
+            self._raise_tails(side, key)
+        if conversation.newcomer and user not in self._shelf.hosted:
+            old = conversation.old_marks.setdefault(user, {})
+            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks})
+        self._find_ahead(side, conversation, key, marks, urgent)
+
+    def _raise_tails(self, side: Side, key: Key) -> None:
+        """Marks of a running log may be further than what was written to this link."""
+        for log, tail in side.tails.items():
+            mark = side.heard[key].get(log.run) if (log.conversation, log.user) == key else None
+            if mark is not None and mark.seq > tail.sent:
+                tail.sent = mark.seq
+
+    def _find_ahead(self, side: Side, conversation: Conversation, key: Key, marks: list[Mark], urgent: bool) -> None:
+        ahead: dict[str, Mark] = {}
+        unsure: list[Mark] = []
+        writer = conversation.writers.get(key[1])
+        for mark in marks:
+            log = writer.logs.get(mark.run) if writer else None
+            if log is not None:
+                if mark.seq > log.seq and not log.forked:
+                    ahead[mark.run] = mark
+            elif writer is None or not writer.builds:
+                ahead[mark.run] = mark  # all logs of this writer are in memory: it is none of them
+            else:
+                unsure.append(mark)
+        if ahead:
+            side.ahead[key] = ahead
+            self._pull.consider(key, urgent=urgent)
+        else:
+            side.ahead.pop(key, None)
+        for mark in unsure:
+            ref = LogKey(conversation.id, ref_key(key[1], mark.run))
+            self._shelf.lookups.log(ref, partial(self._looked_up, side, key, mark, urgent))
+
+    def _looked_up(self, side: Side, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
+        if (facts is None or (facts.seq < mark.seq and not facts.forked)) and side.link.id in self._shelf.sides:
+            side.ahead.setdefault(key, {})[mark.run] = mark
+            self._pull.consider(key, urgent=urgent)

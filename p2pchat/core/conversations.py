@@ -1,0 +1,71 @@
+"""Which conversations there are: their ids, what the ids stand for, and who belongs to them.
+
+The room is everyone; a direct conversation (dm) two users. Groups have their place in `Naming` and come later.
+
+Source: docs/protocol.md, "Conversations".
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from p2pchat.core.tips import Conversation
+from p2pchat.protocol import ConversationId, Naming, UserId
+
+ROOM_TAG = b"p2pchat/room/1\0"
+DM_TAG = b"p2pchat/dm/1\0"
+
+
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=32).hexdigest()
+
+
+def room_id(network: str) -> ConversationId:
+    """Return the id of the room of network N (hex16)."""
+    return _hash(ROOM_TAG + bytes.fromhex(network))
+
+
+def dm_naming(one: UserId, other: UserId) -> Naming:
+    """Return what names the direct conversation of two users; writing to oneself is one of oneself with oneself."""
+    first, second = sorted((one, other))
+    return Naming(dm=(first, second))
+
+
+def dm_id(one: UserId, other: UserId) -> ConversationId:
+    """Return the id of the direct conversation of two users."""
+    return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
+
+
+class Conversations:
+    """All conversations in memory."""
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+        self.by_id: dict[ConversationId, Conversation] = {}
+        self.room = room_id(network) if network else ""
+        if network:
+            self.open(Naming(room=True))
+
+    def found_network(self, network: str) -> None:
+        """Take the id an open network's first peer told."""
+        self._network = network
+        self.room = room_id(network)
+        self.open(Naming(room=True))
+
+    def open(self, naming: Naming) -> Conversation | None:
+        """Return the conversation a naming stands for, made if need be; None for kinds this version lacks."""
+        named = self._identify(naming)
+        if named is None:
+            return None
+        conversation, members = named
+        found = self.by_id.get(conversation)
+        if found is None:
+            found = self.by_id[conversation] = Conversation(conversation, naming, members)
+        return found
+
+    def _identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
+        if naming.room:
+            return (self.room, None) if self._network else None
+        if naming.dm:
+            return dm_id(*naming.dm), frozenset(naming.dm)
+        return None

@@ -1,0 +1,394 @@
+"""Taking entries in: what a batch must prove before it is kept.
+
+A batch must extend its log without a gap and its chain must lead to a head its author signed; a log must build only
+on what is held. All contiguous batches of one log that one read brought are hashed through, and only heads at most
+one batch apart are verified: a head proves everything before it. When one fails, the good batches before it are
+kept. A batch that leaves a gap is dropped, not buffered: whoever has the rest is asked for all of it (pull.py).
+
+Source: docs/protocol.md, "Entries" and "Heads"; the cost of the rules is in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from p2pchat.core.clock import counts
+from p2pchat.core.effects import Counted, Warned
+from p2pchat.core.log import (
+    Batch,
+    Entry,
+    LogId,
+    decode_entry,
+    extend_chain,
+    head_message,
+    ref_key,
+    verify,
+)
+from p2pchat.core.order import Order
+from p2pchat.core.people import People
+from p2pchat.core.pull import Pull
+from p2pchat.core.records import Fork, LogFacts, LogKey, NewLog, Talk
+from p2pchat.core.sides import Shelf, Side
+from p2pchat.core.tips import Conversation, Log
+from p2pchat.errors import LogError
+from p2pchat.protocol import Entries, Mark
+
+
+@dataclass(slots=True)
+class Piece:
+    """One frame's entries, hashed and decoded, not proven yet."""
+
+    frame: Entries
+    entries: list[Entry]
+    size: int  # bytes of the entries, near enough
+    prev: bytes
+    chain: bytes  # after the last entry
+
+
+@dataclass(slots=True)
+class Span:
+    """Contiguous pieces of one log from one read."""
+
+    conversation: Conversation
+    log: Log
+    side: Side
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def next_seq(self) -> int:
+        return self.pieces[-1].frame.first + len(self.pieces[-1].entries) if self.pieces else self.log.seq + 1
+
+    @property
+    def chain(self) -> bytes:
+        return self.pieces[-1].chain if self.pieces else self.log.chain
+
+    @property
+    def last_c(self) -> int:
+        return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
+
+
+Held = list[tuple[Side, Entries]]
+
+
+class Intake:
+    """The way in for entries of others."""
+
+    def __init__(self, shelf: Shelf, order: Order, pull: Pull, people: People) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._order = order
+        self._pull = pull
+        self._people = people
+        self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
+        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of a held one
+
+    # ---- frames
+
+    def take(self, side: Side, frames: list[Entries]) -> LogError | None:
+        """Take consecutive frames of one read. Returns the fault that must end the link, if there was one."""
+        spans: dict[LogId, Span] = {}
+        fault: LogError | None = None
+        try:
+            for frame in frames:
+                self._one(side, frame, spans)
+        except LogError as error:
+            fault = error
+        return self._end(spans) or fault
+
+    def _prove_all(self, spans: dict[LogId, Span]) -> None:
+        fault = self._end(spans)
+        spans.clear()
+        if fault is not None:
+            raise fault
+
+    def _end(self, spans: dict[LogId, Span]) -> LogError | None:
+        fault = None
+        for span in spans.values():
+            fault = self._prove(span) or fault
+        return fault
+
+    def _one(self, side: Side, frame: Entries, spans: dict[LogId, Span]) -> None:
+        self._shelf.learn(side, frame.names)
+        conversation = self._shelf.named(side, frame.c)
+        if conversation is None or not conversation.may_write(frame.u) or frame.fork:
+            return
+        id = LogId(frame.c, frame.u, frame.r)
+        if id in self._held:
+            self._held[id].append((side, frame))
+            return
+        span = spans.get(id)
+        if span is None:
+            log = conversation.log(frame.u, frame.r)
+            if log is None:
+                self._prove_all(spans)  # it may build on them
+                log = self._unknown(side, conversation, id, frame)
+            if log is None:
+                return
+            span = spans[id] = Span(conversation, log, side)
+        self._extend(span, frame)
+
+    def _extend(self, span: Span, frame: Entries) -> None:
+        log = span.log
+        if log.forked:
+            return
+        if log.own and frame.first + len(frame.e) > span.next_seq:
+            self._ctx.emit(Counted("own_log_elsewhere"))  # only this process appends to a log it began
+            return
+        if frame.first > span.next_seq:
+            self._drop(span.side, log, frame)
+        elif frame.first + len(frame.e) <= span.next_seq:
+            self._repeat(span, frame)
+        else:
+            self._append(span, frame)
+
+    def _drop(self, side: Side, log: Log, frame: Entries) -> None:
+        """A batch that leaves a gap: its sender is ahead, so what lies between is wanted like anything else."""
+        self._ctx.emit(Counted("gap_batch_dropped"))
+        key = (log.id.conversation, log.id.user)
+        mark = Mark(log.id.run, frame.first + len(frame.e) - 1, "")
+        side.ahead.setdefault(key, {}).setdefault(log.id.run, mark)
+        self._pull.consider(key, urgent=False)
+
+    def _append(self, span: Span, frame: Entries) -> None:
+        prev = bytes.fromhex(frame.prev)
+        skip = span.next_seq - frame.first  # entries held already
+        chain = extend_chain(prev, frame.e[:skip])
+        if chain != span.chain:
+            self._conflict(span, frame)
+            return
+        raws = frame.e[skip:]
+        entries = self._decode(span, span.next_seq, raws)
+        rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
+        size = sum(map(len, raws))
+        span.pieces.append(Piece(rest, entries, size, chain, extend_chain(chain, raws)))
+
+    def _decode(self, span: Span, seq: int, raws: list[str]) -> list[Entry]:
+        settings = self._ctx.settings
+        last_c = span.last_c
+        entries = []
+        for raw in raws:
+            if len(raw) > settings.max_entry_bytes // 4 and len(raw.encode()) > settings.max_entry_bytes:
+                raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
+            entry = decode_entry(raw)
+            if entry.c <= last_c:
+                raise LogError("an entry whose clock does not rise", code="malformed")
+            last_c = entry.c
+            self._check(entry, seq)
+            entries.append(entry)
+            seq += 1
+        return entries
+
+    def _check(self, entry: Entry, seq: int) -> None:
+        settings = self._ctx.settings
+        body = entry.b
+        if entry.before and (seq > 1 or len(entry.before) > settings.max_before):
+            raise LogError("`before` where it may not be, or too long", code="malformed")
+        if len(entry.after) > settings.max_after:
+            raise LogError("`after` names too many entries", code="malformed")
+        if entry.k in ("text", "action"):
+            if type(body) is not str:
+                raise LogError("a text that is not a string", code="malformed")
+            if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
+                raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
+
+    def _repeat(self, span: Span, frame: Entries) -> None:
+        """Nothing new, as long as it is the same: compare where both end together."""
+        last = frame.first + len(frame.e) - 1
+        if last == span.log.seq:
+            if extend_chain(bytes.fromhex(frame.prev), frame.e) != span.log.chain:
+                self._conflict(span, frame)
+        self._ctx.emit(Counted("repeated_batch"))
+
+    def _conflict(self, span: Span, frame: Entries) -> None:
+        """Another chain under the same numbers: a fork when its author signed it, a wrong head otherwise."""
+        log = span.log
+        chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
+        last = frame.first + len(frame.e) - 1
+        if not verify(log.id.user, bytes.fromhex(frame.head), head_message(log.id, last, chain)):
+            raise LogError("a head that does not fit its entries", expected_seq=span.next_seq, got_seq=frame.first)
+        other = Batch(log.id, frame.first, frame.e, None, bytes.fromhex(frame.prev), chain, bytes.fromhex(frame.head))
+        log.forked = True
+        span.pieces.clear()
+        self._ctx.change.forks.append(Fork(log.id, other, other))
+        span.conversation.refresh(log)
+        text = "a user signed two different entries under one number: a copied machine, or a fraud"
+        self._ctx.emit(Warned("fork", text, log.id.user))
+
+    # ---- logs that are not in memory
+
+    def _unknown(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+        """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
+        writer = conversation.writers.get(id.user)
+        if writer is not None and writer.builds:
+            self._held[id] = [(side, frame)]
+            ref = LogKey(conversation.id, ref_key(id.user, id.run))
+            self._shelf.lookups.log(ref, partial(self._known, conversation, id))
+            return None
+        return self._begin(side, conversation, id, frame)
+
+    def _known(self, conversation: Conversation, id: LogId, facts: LogFacts | None) -> None:
+        """Storage knows the log: it was covered; or it does not: ask for those it builds on."""
+        held = self._held[id]
+        if facts is not None:
+            log = conversation.log(id.user, id.run) or Log.from_facts(facts)
+            self._go_on(conversation, id, log)
+            return
+        unsure = [mark for mark in self._before(held[0][1]) if conversation.log(id.user, mark.run) is None]
+        self._facts[id] = {}
+        for mark in unsure:
+            key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
+            self._shelf.lookups.log(key, partial(self._known_before, id, mark))
+        # an answer to nothing that keeps the order: it comes after those above
+        key = LogKey(conversation.id, ref_key(id.user, id.run))
+        if unsure:
+            self._shelf.lookups.log(key, partial(self._known_all, conversation, id))
+        else:
+            self._known_all(conversation, id, None)
+
+    def _known_before(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
+        if facts is not None:
+            self._facts[id][mark.run] = facts
+
+    def _known_all(self, conversation: Conversation, id: LogId, _: LogFacts | None) -> None:
+        self._go_on(conversation, id, None)
+
+    def _go_on(self, conversation: Conversation, id: LogId, log: Log | None) -> None:
+        """Take the frames that waited for this log."""
+        held = self._held.pop(id)
+        span: Span | None = None
+        for side, frame in held:
+            if side.link.id not in self._shelf.sides:
+                continue
+            try:
+                log = log or self._begin(side, conversation, id, frame)
+                if log is None:
+                    continue
+                span = span or Span(conversation, log, side)
+                self._extend(span, frame)
+            except LogError as error:
+                self._shelf.faulted(side, error)
+        self._facts.pop(id, None)
+        if span is not None and (fault := self._prove(span)):
+            self._shelf.faulted(span.side, fault)
+
+    def _before(self, frame: Entries) -> tuple[Mark, ...]:
+        if frame.first != 1:
+            return ()
+        try:
+            return decode_entry(frame.e[0]).before[: self._ctx.settings.max_before]
+        except LogError:
+            return ()  # it is refused when it is taken
+
+    def _begin(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+        """Return a new log, if this frame begins it and all it builds on is held."""
+        log = Log(id)
+        if frame.first != 1:
+            self._drop(side, log, frame)
+            return None
+        log.before = self._before(frame)
+        if not all(self._holds(conversation, id, mark) for mark in log.before):
+            self._drop(side, log, frame)
+            return None
+        writer = conversation.writers.get(id.user)
+        if writer is not None and len(writer.tail_tips()) >= self._ctx.settings.max_tips + len(log.before):
+            self._ctx.emit(Counted("too_many_tips"))
+            self._shelf.refuse(side, (id.conversation, id.user))
+            return None
+        return log
+
+    def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
+        log = conversation.log(id.user, mark.run)
+        if log is not None:
+            same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
+            return log.forked or (log.seq >= mark.seq and same)
+        facts = self._facts.get(id, {}).get(mark.run)
+        if facts is None:
+            return False
+        return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
+
+    # ---- proving and keeping
+
+    def _prove(self, span: Span) -> LogError | None:
+        """Verify heads at most a batch apart and keep what they prove; the fault of the first that fails."""
+        pieces = span.pieces
+        while pieces:
+            count = self._fitting(pieces)
+            if self._signed(span, pieces[count - 1]):
+                self._keep(span, pieces[:count])
+                del pieces[:count]
+                continue
+            while pieces and self._signed(span, pieces[0]):  # one by one: keep what is good before the bad one
+                self._keep(span, pieces[:1])
+                del pieces[:1]
+            seq = pieces[0].frame.first if pieces else 0
+            return LogError("a head that does not fit its entries", got_seq=seq)
+        return None
+
+    def _fitting(self, pieces: list[Piece]) -> int:
+        """Return how many pieces fit into one batch."""
+        settings = self._ctx.settings
+        entries = size = count = 0
+        for piece in pieces:
+            entries += len(piece.entries)
+            size += piece.size
+            if count and (entries > settings.max_batch_entries or size > settings.max_batch_bytes):
+                break
+            count += 1
+        return count
+
+    def _signed(self, span: Span, piece: Piece) -> bool:
+        last = piece.frame.first + len(piece.entries) - 1
+        message = head_message(span.log.id, last, piece.chain)
+        return verify(span.log.id.user, bytes.fromhex(piece.frame.head), message)
+
+    def _keep(self, span: Span, pieces: list[Piece]) -> None:
+        log, frame = span.log, pieces[-1].frame
+        if len(pieces) == 1:
+            raws, entries = frame.e, pieces[0].entries
+        else:
+            raws = [raw for piece in pieces for raw in piece.frame.e]
+            entries = [entry for piece in pieces for entry in piece.entries]
+        chain, head = pieces[-1].chain, bytes.fromhex(frame.head)
+        batch = Batch(log.id, pieces[0].frame.first, raws, entries, pieces[0].prev, chain, head)
+        key = (log.id.conversation, log.id.user)
+        self._shelf.step.sources.setdefault(span.side.link.id, set()).add(key)
+        self._pull.progress(key, span.side.link.id)
+        self.keep(span.conversation, log, batch)
+        self._order.arrived(span.conversation, log, batch.first, entries)
+
+    def keep(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+        """Add a proven batch to its log and to what is committed next; also for what hosted users write."""
+        assert batch.entries is not None
+        change = self._ctx.change
+        if not conversation.stored:
+            conversation.stored = True
+            change.talks.append(Talk(conversation.id, conversation.naming))
+        if batch.first == 1:
+            self._build_on(conversation, log)
+        elif log.covered:
+            log.covered = False
+            change.uncovered.append(log.id)
+        if conversation.log(log.id.user, log.id.run) is not log:
+            conversation.add(log)
+        change.batches.append(batch)
+        last = batch.entries[-1]
+        log.extend(batch.last, batch.chain, last.c)
+        if counts(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+            conversation.newest_c = max(conversation.newest_c, last.c)
+        if conversation.members is None:
+            for entry in batch.entries:
+                if entry.k == "profile":
+                    self._people.profile(log.id.user, entry)
+
+    def _build_on(self, conversation: Conversation, log: Log) -> None:
+        """Begin a log: what it names at its last entry is covered by it."""
+        writer = conversation.writer(log.id.user)
+        change = self._ctx.change
+        for mark in log.before:
+            named = writer.logs.get(mark.run)
+            if named is not None and named.seq == mark.seq and not named.covered:
+                named.covered = True
+                change.covered.append(named.id)
+        # forked logs are never served: they do not matter for `whole`
+        change.logs.append(NewLog(log.id, log.before, whole=not writer.tail_tips()))

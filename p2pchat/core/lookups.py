@@ -1,0 +1,53 @@
+"""Asking storage for logs that are not in memory: all questions of one step go out together.
+
+What was waiting goes on when the answer comes, in the order it asked. An answer that a reload of storage made
+old is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from p2pchat.core.context import Context
+from p2pchat.core.effects import Lookup
+from p2pchat.core.inputs import Found
+from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.protocol import ConversationId, Mark, UserId
+
+AnswerLog = Callable[[LogFacts | None], None]
+AnswerOlder = Callable[[list[Mark]], None]
+
+
+class Lookups:
+    """Questions not yet asked, and those under way."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._logs: list[tuple[LogKey, AnswerLog]] = []
+        self._older: list[tuple[tuple[ConversationId, UserId], AnswerOlder]] = []
+        self._asked: dict[int, tuple[list[tuple[LogKey, AnswerLog]], list[tuple[tuple[str, str], AnswerOlder]]]] = {}
+
+    def log(self, key: LogKey, then: AnswerLog) -> None:
+        """Ask for one log; `then` gets its facts, or None when it is not held."""
+        self._logs.append((key, then))
+
+    def older(self, conversation: ConversationId, user: UserId, then: AnswerOlder) -> None:
+        """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
+        self._older.append(((conversation, user), then))
+
+    def flush(self) -> None:
+        """Send what was asked in this step."""
+        if self._logs or self._older:
+            ticket = self._ctx.next_ticket()
+            self._asked[ticket] = (self._logs, self._older)
+            keys = list(dict.fromkeys(key for key, _ in self._logs))
+            self._ctx.emit(Lookup(ticket, keys, list(dict.fromkeys(key for key, _ in self._older))))
+            self._logs, self._older = [], []
+
+    def found(self, answer: Found) -> None:
+        """Go on with everything that waited for this answer."""
+        logs, older = self._asked.pop(answer.ticket, ([], []))
+        for key, then in logs:
+            then(answer.logs.get(key))
+        for pair, then_older in older:
+            then_older(answer.older.get(pair, []))

@@ -1,0 +1,320 @@
+"""The one meeting point of the core: handle(input, now) -> list[Effect].
+
+A node is what one peer decides with. It knows no clock, no socket, no disk and no randomness of its own: what
+happened goes in, what shall be done comes out, and the same inputs give the same effects. Who is there is decided in
+handshake.py, links.py and presence.py; what is kept in sync.py and what it puts together; this file passes inputs on
+and orders one commit for everything a step wants durable.
+
+All effects of one input are carried out before the next input. Nothing uncommitted is ever sent: marks and entries
+go out only after Committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import Commit, Counted, Effect, Refused, Reload, Warned
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.inputs import (
+    Accepted,
+    CommitFailed,
+    Committed,
+    Connect,
+    DialFailed,
+    Dialled,
+    DiskLow,
+    Drained,
+    Faulted,
+    Fetched,
+    Filled,
+    Forget,
+    Found,
+    Got,
+    HandedOn,
+    Input,
+    LinkDown,
+    Listening,
+    Loaded,
+    Opened,
+    Paused,
+    PresenceSet,
+    Renamed,
+    Said,
+    Stop,
+    Woke,
+)
+from p2pchat.core.link import Link
+from p2pchat.core.links import Links
+from p2pchat.core.presence import Presence
+from p2pchat.core.records import Change, Stored
+from p2pchat.core.sides import Step
+from p2pchat.core.sync import Sync
+from p2pchat.errors import LogError
+from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId
+
+__all__ = ["HostedUser", "Network", "Node", "Now"]
+
+
+class Node:
+    """What one peer decides with.
+
+    Args:
+        settings: Limits and times.
+        peer: This peer's id.
+        sign: Signs with the peer's key.
+        users: The users hosted here.
+        network: N and K; the id "" is an open network not known yet.
+        draw: Returns n random bytes.
+        stored: What storage holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        peer: PeerId,
+        sign: Callable[[bytes], bytes],
+        users: list[HostedUser],
+        network: Network,
+        draw: Callable[[int], bytes],
+        stored: Stored,
+    ) -> None:
+        self.settings = settings
+        self.peer = peer
+        self.network = network
+        self.hosted = {user.id: user for user in users}
+        self.run: RunId = draw(8).hex()
+        self._ctx = Context(settings, peer, draw)
+        self.presence = Presence(self._ctx, users, self)
+        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
+        self.sync = Sync(self._ctx, network.id, self.presence, self.hosted, stored, self.run)
+        self._epoch = 0
+        self._consumers: dict[str, int] = {}
+        self._keeping = True  # False while storage does not work
+        self._disk_low = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Got: self._got, Committed: self._committed, Said: self._said, Woke: self._woke,
+            Found: self._found, Fetched: self._fetched, Filled: self._link_input, Drained: self._drained,
+            Accepted: self._link_input, Dialled: self._link_input, DialFailed: self._link_input,
+            Faulted: self._link_input, LinkDown: self._link_input, Paused: self._link_input,
+            Listening: self._link_input, Connect: self._link_input, Forget: self._link_input, Stop: self._link_input,
+            CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
+            Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
+        }  # fmt: skip
+
+    # ---- in and out
+
+    def start(self, now: Now) -> list[Effect]:
+        """Return the first effects: dials to known addresses, the first deadline. Call once, before handle."""
+        self._begin(now)
+        self.links.start()
+        self._ctx.after(self._digest_wait(), self._digest_due)
+        return self._end()
+
+    def handle(self, input: Input, now: Now) -> list[Effect]:
+        """Take one input and return what shall be done, in order."""
+        self._begin(now)
+        self._handlers[type(input)](input)
+        return self._end()
+
+    def _begin(self, now: Now) -> None:
+        ctx = self._ctx
+        ctx.now, ctx.out, ctx.change = now, [], Change()
+        self.sync.shelf.step = Step()
+
+    def _end(self) -> list[Effect]:
+        shelf = self.sync.shelf
+        for side, error in shelf.faults:
+            self._fault(side.link, error)
+        shelf.faults.clear()
+        shelf.told()
+        shelf.lookups.flush()
+        if self._ctx.change:
+            self._commit()
+        self._ctx.tell_wake()
+        return self._ctx.out
+
+    def _commit(self) -> None:
+        """Order one commit for everything this step wants durable, and what waited for the next."""
+        change, step = self._ctx.change, self.sync.shelf.step
+        if not self._keeping:
+            return
+        change.heard.extend(self.sync.receipts.take_unsaved())
+        change.consumers.update(self._consumers)
+        self._consumers.clear()
+        ticket = self._ctx.next_ticket()
+        self.sync.in_flight(ticket, change, step)
+        self._ctx.emit(Commit(ticket, self._epoch, step.own, change))
+
+    # ---- what the outside may read
+
+    @property
+    def room(self) -> ConversationId:
+        """The id of the room; "" while an open network is not known."""
+        return self.sync.conversations.room
+
+    @property
+    def talks(self) -> dict[ConversationId, Naming]:
+        """All conversations known here and what their ids stand for."""
+        return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
+
+    @property
+    def names(self) -> dict[UserId, str]:
+        """The name of every user known: by the newest profile entry, or as told by its peer."""
+        return self.sync.people.names
+
+    # ---- links
+
+    def _link_input(self, input: Any) -> None:
+        self.links.handle(input)
+
+    def _got(self, got: Got) -> None:
+        frames = self.links.got(got.link, got.frames)
+        link = self.links.up.get(got.link)
+        if link is None or not frames:
+            return
+        waiting: list[Frame] = []
+        for frame in frames:
+            if isinstance(frame, Here):
+                self._pass_on(link, waiting)
+                waiting = []
+                self._here(link, frame)
+            else:
+                waiting.append(frame)
+        self._pass_on(link, waiting)
+
+    def _pass_on(self, link: Link, frames: list[Frame]) -> None:
+        if not frames or link.id not in self.links.up:
+            return
+        if not self._keeping or self._disk_low:
+            return  # nothing can be kept: nothing is taken in or acknowledged
+        fault = self.sync.frames(link, frames)
+        if fault is not None:
+            self._fault(link, fault)
+
+    def _fault(self, link: Link, error: LogError) -> None:
+        self._ctx.emit(Counted(f"fault_{error.code}"))
+        self.links.close(link.id, error.code, str(error))
+
+    def _here(self, link: Link, frame: Here) -> None:
+        if link.id not in self.links.up:
+            return
+        self.presence.here(link, frame)
+        for user in frame.users:
+            if user.id in self.presence.users_of(link.id):
+                self.sync.people.told(user.id, user.name)
+        self.sync.hosts_told(link)
+
+    def link_up(self, link: Link) -> None:
+        """Called by Links: a link passed go."""
+        self.sync.link_up(link)
+        self.presence.link_up(link)
+
+    def link_down(self, link: Link, reason: str) -> None:
+        """Called by Links: a link that was up ended."""
+        self.sync.link_down(link)
+        self.presence.link_down(link, reason)
+
+    def peers_changed(self, link: Link) -> None:
+        """Called by Links: a peer told whom it is linked with."""
+
+    def network_found(self, network: str) -> None:
+        """Called by Links: an open network told its id."""
+        self._ctx.change.meta["network"] = network
+        self.sync.found_network(network)
+
+    def _drained(self, input: Drained) -> None:
+        self.links.handle(input)
+        self.sync.drained(input.link)
+
+    def _woke(self, _: Woke) -> None:
+        self._ctx.run_due()
+
+    def _digest_wait(self) -> float:
+        return self.settings.digest_every * (0.5 + self._ctx.random())
+
+    def _digest_due(self) -> None:
+        if self._keeping and not self._disk_low:
+            self.sync.random_digest()
+        self._ctx.after(self._digest_wait(), self._digest_due)
+
+    # ---- storage
+
+    def _committed(self, input: Committed) -> None:
+        self.sync.committed(input.tickets)
+
+    def _found(self, input: Found) -> None:
+        self.sync.found(input)
+
+    def _fetched(self, input: Fetched) -> None:
+        self.sync.fetched(input)
+
+    def _commit_failed(self, failed: CommitFailed) -> None:
+        """Nothing on its way was kept: say so, accept nothing, and begin again from what storage holds."""
+        if failed.epoch != self._epoch:
+            return
+        self._epoch += 1
+        self._keeping = False
+        self.sync.refuse_all(failed.reason)
+        self._ctx.change = Change()
+        self._ctx.emit(Warned("storage", f"nothing is accepted until storage works again: {failed.reason}"))
+        self._ctx.emit(Reload())
+
+    def _loaded(self, input: Loaded) -> None:
+        """Storage works again. Own logs end here: what became of their last entries is not certain."""
+        stored = replace(input.stored)
+        run = self._ctx.draw(8).hex()
+        links = [side.link for side in self.sync.shelf.sides.values()]
+        self.sync = Sync(self._ctx, self.network.id, self.presence, self.hosted, stored, run)
+        self._keeping = True
+        for link in links:
+            self.sync.link_up(link)
+            self.sync.hosts_told(link)
+        self._ctx.emit(Warned("storage_works", "storage works again"))
+
+    def _disk_low_told(self, input: DiskLow) -> None:
+        if input.on == self._disk_low:
+            return
+        self._disk_low = input.on
+        if input.on:
+            text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
+            self._ctx.emit(Warned("disk_low", f"{text}; make room and it goes on by itself"))
+        else:
+            self._ctx.emit(Warned("disk_enough", "there is enough disk again"))
+            self.sync.compare_all()
+
+    # ---- users and programs
+
+    def _opened(self, input: Opened) -> None:
+        self.sync.opened(input.naming)
+
+    def _said(self, said: Said) -> None:
+        if not self._keeping:
+            self._ctx.emit(Refused(said.ticket, "storage", "storage does not work: nothing is accepted"))
+        elif self._disk_low:
+            self._ctx.emit(Refused(said.ticket, "disk_low", "the disk is nearly full: make room, then send again"))
+        else:
+            self.sync.said(said)
+
+    def _renamed(self, input: Renamed) -> None:
+        self.hosted[input.user].name = input.name
+        self.presence.renamed(input.user, input.name)
+        if self._keeping and not self._disk_low:
+            self.sync.writing.profile(input.user)
+        self.sync.people.told(input.user, input.name)
+
+    def _presence_set(self, input: PresenceSet) -> None:
+        self.presence.set(input.user, input.status, input.text)
+
+    def _handed_on(self, input: HandedOn) -> None:
+        if not self._consumers:
+            self._ctx.after(self.settings.consumer_saved_after, self._save_consumers)
+        self._consumers[input.consumer] = input.place
+
+    def _save_consumers(self) -> None:
+        if self._consumers:
+            self._ctx.change.consumers.update(self._consumers)

@@ -1,0 +1,171 @@
+"""Giving others what they lack: answering wants, and writing what hosted users write to links at its tip.
+
+Slow peers cost no memory: each link has a cursor per running log. While the link takes more and its cursor stands
+right before a new batch, the batch is written at once (encoded once for all such links). Otherwise the cursor stays
+where it is, and when the link drains entries are read from storage. There is no queue to overflow.
+
+Source: docs/protocol.md, "Pull, then tail".
+"""
+
+from __future__ import annotations
+
+from p2pchat.core.effects import Counted, Fetch, Send
+from p2pchat.core.inputs import Fetched
+from p2pchat.core.log import Batch, LogId
+from p2pchat.core.records import Start, TailStart, WantStart
+from p2pchat.core.sides import Key, Serving, Shelf, Side, Tail
+from p2pchat.core.tips import Conversation, Log
+from p2pchat.protocol import Entries, Have, Mark, Want
+
+
+def as_frame(batch: Batch, n: int | None = None) -> Entries:
+    """Return the frame that carries a batch; `n` when it answers that want."""
+    log = batch.log
+    return Entries(
+        log.conversation, log.user, log.run, batch.first, batch.prev.hex(), batch.raws, batch.head.hex(), n
+    )  # fmt: skip
+
+
+class Serve:
+    """Wants being answered, cursors of running logs."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._reads: dict[int, tuple[Side, Serving | LogId]] = {}
+
+    # ---- wants
+
+    def want(self, side: Side, frame: Want) -> str | None:
+        """Begin to answer a want. Returns a sentence when the far end has too many open."""
+        self._shelf.learn(side, frame.names)
+        conversation = self._shelf.named(side, frame.c)
+        if conversation is None or frame.u not in conversation.writers:
+            self._ctx.emit(Send(Have({frame.c: {frame.u: []}}, end=frame.n), [side.link.id]))
+            return None
+        key = (frame.c, frame.u)
+        for serving in [each for each in side.serving.values() if each.key == key]:
+            del side.serving[serving.n]
+        if len(side.serving) >= self._ctx.settings.max_wants:
+            return f"more than {self._ctx.settings.max_wants} wants open on one link"
+        self._reset_tails(side, conversation, key, frame.tips)
+        serving = Serving(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)))
+        side.serving[frame.n] = serving
+        self._read_on(side, serving)
+        return None
+
+    def _reset_tails(self, side: Side, conversation: Conversation, key: Key, tips: list[Mark]) -> None:
+        """Cursors follow what is served from here on: the far end says where it stands."""
+        for log in conversation.writers[key[1]].logs.values():
+            if log.own:
+                told = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
+                side.tails[log.id] = Tail(min(told, log.kept_seq))
+
+    def _read_on(self, side: Side, serving: Serving) -> None:
+        if not serving.reading and not side.link.full:
+            serving.reading = True
+            self._read(side, serving, serving.key, serving.start)
+
+    def _read(self, side: Side, what: Serving | LogId, key: Key, start: Start) -> None:
+        ticket = self._ctx.next_ticket()
+        self._reads[ticket] = (side, what)
+        self._ctx.emit(Fetch(side.link.id, ticket, key[0], key[1], start))
+
+    def fetched(self, answer: Fetched) -> None:
+        """Write what was read for a link."""
+        side, what = self._reads.pop(answer.ticket, (None, None))
+        if side is None or self._shelf.sides.get(side.link.id) is not side:
+            return
+        if isinstance(what, Serving):
+            self._served(side, what, answer)
+        elif what is not None:
+            self._tailed(side, what, answer)
+
+    def _served(self, side: Side, serving: Serving, answer: Fetched) -> None:
+        if side.serving.get(serving.n) is not serving:
+            return
+        serving.reading = False
+        for batch in answer.batches:
+            self._shelf.send(as_frame(batch, serving.n), side, batch.log.conversation)
+            tail = side.tails.get(batch.log)
+            if tail is not None:
+                tail.sent = max(tail.sent, batch.last)
+        if answer.more is not None:
+            serving.start = answer.more
+            self._read_on(side, serving)
+            return
+        del side.serving[serving.n]
+        conversation = self._shelf.conversations.by_id[serving.key[0]]
+        writer = conversation.writers[serving.key[1]]
+        end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)
+        self._shelf.send(end, side, conversation.id)
+        for log in writer.logs.values():
+            tail = side.tails.get(log.id)
+            if tail is not None and tail.sent < log.kept_seq:
+                self._fall_behind(side, log.id, tail)
+
+    # ---- tails
+
+    def push(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+        """Hand a new durable batch of a hosted user to everyone in the conversation."""
+        ready: list[Side] = []
+        for side in self._shelf.sharing(conversation):
+            if side.serves((conversation.id, log.id.user)):
+                continue  # it comes with what is being served
+            tail = side.tails.get(log.id)
+            if tail is None and side.knows(conversation.id) and self._stands_before(side, log, batch):
+                tail = side.tails[log.id] = Tail(batch.first - 1)
+            if tail is None or tail.sent > batch.first - 1:
+                side.tell.add((conversation.id, log.id.user))
+            elif tail.sent == batch.first - 1 and not tail.behind and not side.link.full:
+                tail.sent = batch.last
+                ready.append(side)
+            else:
+                self._fall_behind(side, log.id, tail)
+        self._write(conversation, batch, ready)
+
+    def _write(self, conversation: Conversation, batch: Batch, sides: list[Side]) -> None:
+        new = [side for side in sides if conversation.id not in side.named]
+        for side in new:
+            self._shelf.send(as_frame(batch), side, conversation.id)
+        links = [side.link.id for side in sides if side not in new]
+        if links:
+            self._ctx.emit(Send(as_frame(batch), links))
+
+    def _stands_before(self, side: Side, log: Log, batch: Batch) -> bool:
+        heard = side.heard.get((log.id.conversation, log.id.user), {})
+        if batch.first > 1:
+            mark = heard.get(log.id.run)
+            return mark is not None and mark.seq == batch.first - 1
+        return all(heard.get(mark.run) == mark for mark in log.before)
+
+    def _fall_behind(self, side: Side, log: LogId, tail: Tail) -> None:
+        tail.behind = True
+        if not tail.reading and not side.link.full:
+            tail.reading = True
+            self._ctx.emit(Counted("cursor_from_storage"))
+            self._read(side, log, (log.conversation, log.user), TailStart(log.run, tail.sent))
+
+    def _tailed(self, side: Side, log: LogId, answer: Fetched) -> None:
+        tail = side.tails.get(log)
+        if tail is None:
+            return
+        tail.reading = False
+        for batch in answer.batches:
+            if batch.first == tail.sent + 1:
+                self._shelf.send(as_frame(batch), side, log.conversation)
+                tail.sent = batch.last
+        conversation = self._shelf.conversations.by_id[log.conversation]
+        found = conversation.log(log.user, log.run)
+        if found is not None and tail.sent < found.kept_seq and answer.batches:
+            self._fall_behind(side, log, tail)
+        else:
+            tail.behind = False
+
+    def drained(self, side: Side) -> None:
+        """A link takes frames again: go on where its cursors stand."""
+        for serving in list(side.serving.values()):
+            self._read_on(side, serving)
+        for log, tail in list(side.tails.items()):
+            if tail.behind:
+                self._fall_behind(side, log, tail)

@@ -1,0 +1,176 @@
+"""What this node knows of the far end of each link, as far as entries go, and what it is about to tell it.
+
+Marks, cursors and wants belong to a link and die with it. To stay small, marks heard are kept only where they are
+needed: of writers hosted here (for receipts and for pushing), and where they are ahead of what is held (to fetch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from p2pchat.core.context import Context, Timer
+from p2pchat.core.conversations import Conversations
+from p2pchat.core.effects import Counted, Send
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.link import Link
+from p2pchat.core.log import LogId
+from p2pchat.core.lookups import Lookups
+from p2pchat.core.presence import Presence
+from p2pchat.core.records import Start
+from p2pchat.core.tips import Conversation
+from p2pchat.errors import LogError
+from p2pchat.protocol import ConversationId, Digest, Entries, Have, Mark, Marks, Naming, RunId, UserId, Want
+
+MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
+Key = tuple[ConversationId, UserId]
+Named = Digest | Have | Want | Entries  # frames that carry `names`
+
+
+@dataclass(slots=True)
+class Tail:
+    """How far a log of a hosted user was written to a link."""
+
+    sent: int
+    reading: bool = False  # a read from storage is under way
+    behind: bool = False  # the cursor stands below the tip
+
+
+@dataclass(slots=True)
+class Serving:
+    """A want of the far end that is being answered."""
+
+    n: int
+    key: Key
+    start: Start  # where to read on
+    reading: bool = False
+
+
+@dataclass(slots=True)
+class Side:
+    """The far end of one link."""
+
+    link: Link
+    heard: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
+    ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # what it holds and this node lacks
+    compared: set[ConversationId] = field(default_factory=set)
+    all_compared: bool = False  # also every conversation that began since
+    pages_to: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
+    sums_to: ConversationId = ""
+    differing: set[ConversationId] = field(default_factory=set)  # sums differed, marks not all told yet
+    sharing_seen: frozenset[UserId] = frozenset()  # whom it hosted when comparing began
+    begun: bool = False
+    named: set[ConversationId] = field(default_factory=set)
+    wants: dict[int, Key] = field(default_factory=dict)
+    next_want: int = 1
+    serving: dict[int, Serving] = field(default_factory=dict)
+    tails: dict[LogId, Tail] = field(default_factory=dict)
+    tell: set[Key] = field(default_factory=set)
+
+    def knows(self, conversation: ConversationId) -> bool:
+        """Say whether the first comparison of this conversation is over."""
+        return self.all_compared or conversation in self.compared
+
+    def serves(self, key: Key) -> bool:
+        return any(serving.key == key for serving in self.serving.values())
+
+
+@dataclass(slots=True)
+class Step:
+    """What belongs to the change of one step and is needed when it is durable."""
+
+    own: bool = False
+    said: list[tuple[int, LogId, int, int]] = field(default_factory=list)  # ticket, log, first, count
+    sources: dict[int, set[Key]] = field(default_factory=dict)  # link -> what came by it
+    touched: set[Key] = field(default_factory=set)
+
+
+class Shelf:
+    """What the machines of synchronisation share."""
+
+    def __init__(
+        self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
+        hosted: dict[UserId, HostedUser],
+    ) -> None:  # fmt: skip
+        self.ctx = ctx
+        self.conversations = conversations
+        self.lookups = lookups
+        self.presence = presence
+        self.hosted = hosted
+        self.sides: dict[int, Side] = {}
+        self.step = Step()
+        self.dead = False  # thrown away after storage failed: its timers do nothing any more
+        self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
+
+    @property
+    def page(self) -> int:
+        """How many sums or marks go into one frame: with `names` a frame of 1,000 would not fit."""
+        return min(self.ctx.settings.page_marks, MAX_PAGE)
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call back once, this long from now, unless storage failed meanwhile."""
+        return self.ctx.after(seconds, lambda: None if self.dead else call())
+
+    def faulted(self, side: Side, error: LogError) -> None:
+        """Note that a far end broke the rules of logs."""
+        self.faults.append((side, error))
+
+    def refuse(self, side: Side, key: Key) -> None:
+        """Tell a far end that no more of this user is taken in this conversation."""
+        self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
+
+    def shares(self, side: Side, conversation: Conversation) -> bool:
+        return conversation.shared_with(self.presence.users_of(side.link.id))
+
+    def sharing(self, conversation: Conversation) -> list[Side]:
+        """Return the far ends told of a conversation: those whose hosted users are known and belong to it."""
+        return [side for side in self.sides.values() if side.begun and self.shares(side, conversation)]
+
+    def shared(self, side: Side) -> list[Conversation]:
+        """Return the conversations with entries shared with a far end, by id in order."""
+        every = self.conversations.by_id
+        return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
+
+    def named(self, side: Side, conversation: ConversationId) -> Conversation | None:
+        """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared."""
+        found = self.conversations.by_id.get(conversation)
+        if found is None or not self.shares(side, found):
+            self.ctx.emit(Counted("conversation_ignored"))
+            return None
+        return found
+
+    def learn(self, side: Side, namings: Iterable[Naming]) -> None:
+        """Take the far end's word for what conversation ids stand for; ids are computed, so it cannot lie."""
+        users = self.presence.users_of(side.link.id)
+        for naming in namings:
+            if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
+                continue
+            self.conversations.open(naming)
+
+    def send(self, frame: Named, side: Side, *conversations: ConversationId) -> None:
+        """Send a frame that mentions these conversations, named where the link has not heard of them."""
+        new = [id for id in conversations if id not in side.named]
+        if new:
+            side.named.update(new)
+            frame.names = [self.conversations.by_id[id].naming for id in new]
+        self.ctx.emit(Send(frame, [side.link.id]))
+
+    def told(self) -> None:
+        """Tell the marks that are due, as one frame a link."""
+        for side in self.sides.values():
+            if side.tell:
+                keys, side.tell = sorted(side.tell), set()
+                self._tell(side, keys)
+
+    def _tell(self, side: Side, keys: list[Key]) -> None:
+        page, count = Marks(), 0
+        for conversation, user in keys:
+            writer = self.conversations.by_id[conversation].writers.get(user)
+            marks = writer.marks() if writer else []
+            page.setdefault(conversation, {})[user] = marks
+            count += max(1, len(marks))
+            if count >= self.page:
+                self.send(Have(page), side, *page)
+                page, count = Marks(), 0
+        if page:
+            self.send(Have(page), side, *page)

@@ -1,0 +1,320 @@
+"""What is kept and how it spreads: the machines of synchronisation, put together.
+
+One Sync is built from what storage holds; when storage fails it is thrown away and built anew (node.py). It takes
+frames of links that are up, what hosted users say, and the answers of storage; what to do about them is decided in
+
+    intake.py   entries of others        writing.py  entries of hosted users     order.py     when they are shown
+    compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
+    receipts.py who has what
+
+This file knows the order in which they are asked, and what follows a commit.
+
+Source: docs/protocol.md, "Synchronisation".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pchat.core.compare import Compare
+from p2pchat.core.context import Context
+from p2pchat.core.conversations import Conversations
+from p2pchat.core.effects import Counted, Kept, Refused, Released
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.inputs import Fetched, Found, Said
+from p2pchat.core.intake import Intake
+from p2pchat.core.link import Link
+from p2pchat.core.lookups import Lookups
+from p2pchat.core.order import Order
+from p2pchat.core.people import People
+from p2pchat.core.presence import Presence
+from p2pchat.core.pull import Pull
+from p2pchat.core.receipts import Receipts
+from p2pchat.core.records import Change, LogFacts, Stored
+from p2pchat.core.serve import Serve
+from p2pchat.core.sides import Key, Shelf, Side, Step
+from p2pchat.core.tips import Conversation, Log
+from p2pchat.core.writing import Writing
+from p2pchat.errors import LogError
+from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, RunId, UserId, Want
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A commit that is not durable yet."""
+
+    change: Change
+    step: Step
+
+
+class Sync:
+    """Logs, marks and everything that keeps peers alike."""
+
+    def __init__(
+        self, ctx: Context, network: str, presence: Presence, hosted: dict[UserId, HostedUser], stored: Stored,
+        run: RunId,
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self.conversations = Conversations(network)
+        self.lookups = Lookups(ctx)
+        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted)
+        self.people = People(ctx, stored.users)
+        self.order = Order(self.shelf, stored.next_place)
+        self.receipts = Receipts(self.shelf, stored.heard)
+        self.pull = Pull(self.shelf)
+        self.intake = Intake(self.shelf, self.order, self.pull, self.people)
+        self.writing = Writing(self.shelf, self.intake, self.order, run)
+        self.compare = Compare(self.shelf, self.pull, self.receipts)
+        self.serve = Serve(self.shelf)
+        self._in_flight: dict[int, InFlight] = {}
+        self._gossip: set[Key] = set()
+        self._load(stored)
+
+    # ---- starting
+
+    def _load(self, stored: Stored) -> None:
+        for talk in stored.talks:
+            conversation = self.conversations.open(talk.naming)
+            if conversation is not None:
+                conversation.stored = True
+        for facts in [*stored.tips, *stored.unreleased]:
+            self._load_log(facts)
+        for conversation_id, newest in stored.newest_c.items():
+            if conversation_id in self.conversations.by_id:
+                self.conversations.by_id[conversation_id].newest_c = newest
+        self._load_waiting(stored)
+        for back, (log, seq) in enumerate(reversed(stored.recent)):
+            self._load_recent(log.conversation, log.user, log.run, seq, stored.next_place - 1 - back)
+        self._new_here()
+
+    def _load_log(self, facts: LogFacts) -> None:
+        conversation = self.conversations.by_id.get(facts.log.conversation)
+        if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
+            conversation.refresh(conversation.add(Log.from_facts(facts)))
+
+    def _load_waiting(self, stored: Stored) -> None:
+        for item in stored.waiting:
+            conversation = self.conversations.by_id.get(item.log.conversation)
+            log = conversation.log(item.log.user, item.log.run) if conversation else None
+            if log is not None:
+                log.queue.append((item.seq, item.entry, self._ctx.now.mono))
+        for conversation in self.conversations.by_id.values():
+            for log in list(conversation.by_ref.values()):
+                if log.queue:
+                    self.order.resume(conversation, log)
+
+    def _load_recent(self, conversation_id: str, user: UserId, run: RunId, seq: int, place: int) -> None:
+        conversation = self.conversations.by_id.get(conversation_id)
+        if conversation is None:
+            return
+        log = conversation.log(user, run)
+        if user in self.shelf.hosted:
+            self.writing.resume(conversation, user, place)
+        elif log is not None and all(item[2] != log.ref for item in conversation.recent):
+            conversation.recent.insert(0, (place, user, log.ref, seq))
+            del conversation.recent[:-4]
+
+    def _new_here(self) -> None:
+        room = self.conversations.by_id.get(self.conversations.room)
+        if room is not None and not room.writers:
+            room.newcomer = True
+
+    def found_network(self, network: str) -> None:
+        """Take the id of an open network."""
+        self.conversations.found_network(network)
+        self._new_here()
+
+    # ---- links
+
+    def link_up(self, link: Link) -> None:
+        self.shelf.sides[link.id] = Side(link)
+
+    def link_down(self, link: Link) -> None:
+        side = self.shelf.sides.pop(link.id, None)
+        if side is not None:
+            self.pull.link_gone(side)
+
+    def hosts_told(self, link: Link) -> None:
+        """The far end has told all users it hosts: now, or when they change, everything is compared."""
+        side = self.shelf.sides.get(link.id)
+        if side is None or not self.shelf.presence.complete(link.id):
+            return
+        if not side.begun or not frozenset(self.shelf.presence.users_of(link.id)) <= side.sharing_seen:
+            self.compare.begin(side)
+
+    def compare_all(self) -> None:
+        """Compare with every link again."""
+        for side in self.shelf.sides.values():
+            if side.begun:
+                self.compare.begin(side)
+
+    def drained(self, link: int) -> None:
+        side = self.shelf.sides.get(link)
+        if side is not None:
+            self.serve.drained(side)
+
+    def random_digest(self) -> None:
+        """Tell one link, chosen by chance, the sum of what is held."""
+        ready = [side for side in self.shelf.sides.values() if side.begun and not side.link.full]
+        if ready:
+            self.compare.send_digest(ready[int(self._ctx.random() * len(ready))])
+
+    # ---- frames
+
+    def frames(self, link: Link, frames: list[Frame]) -> LogError | None:
+        """Take frames of one read; returns the fault that must end the link."""
+        side = self.shelf.sides.get(link.id)
+        if side is None:
+            return None
+        index, fault = 0, None
+        while index < len(frames) and fault is None:
+            frame = frames[index]
+            if isinstance(frame, Entries):
+                end = index
+                batch: list[Entries] = []
+                while end < len(frames) and isinstance(each := frames[end], Entries):
+                    batch.append(each)
+                    end += 1
+                fault = self.intake.take(side, batch)
+                index = end
+            else:
+                fault = self._frame(side, frame)
+                index += 1
+        return fault
+
+    def _frame(self, side: Side, frame: Frame) -> LogError | None:
+        if isinstance(frame, Have):
+            self.compare.have(side, frame)
+        elif isinstance(frame, Want):
+            text = self.serve.want(side, frame)
+            return LogError(text, code="limit") if text else None
+        elif isinstance(frame, Digest):
+            self.compare.digest(side, frame)
+        else:
+            self._ctx.emit(Counted("frame_ignored"))
+        return None
+
+    # ---- users
+
+    def opened(self, naming: Naming) -> None:
+        self.conversations.open(naming)
+
+    def said(self, said: Said) -> None:
+        self.writing.said(said)
+
+    # ---- storage
+
+    def in_flight(self, ticket: int, change: Change, step: Step) -> None:
+        """A commit was ordered."""
+        self._in_flight[ticket] = InFlight(change, step)
+
+    def committed(self, tickets: list[int]) -> None:
+        """These are durable: tell their writers, everyone they are for, and this peer's own programs."""
+        for ticket in tickets:
+            done = self._in_flight.pop(ticket, None)
+            if done is not None:
+                self._durable(done)
+
+    def _durable(self, done: InFlight) -> None:
+        change = done.change
+        touched = self._apply(change)
+        if change.stretches:
+            self._ctx.emit(Released(change.stretches))
+        for ticket, said_in, first, count in done.step.said:
+            self._ctx.emit(Kept(ticket, said_in, first, count, self._members(said_in.conversation, said_in.user)))
+        self._acknowledge(done.step)
+        for batch in change.batches:
+            conversation = self.conversations.by_id[batch.log.conversation]
+            log = conversation.log(batch.log.user, batch.log.run)
+            if log is not None and log.own:
+                self.serve.push(conversation, log, batch)
+        for conversation, log in touched:
+            if log.id.user in self.shelf.hosted and not log.own:
+                self._count_heard(conversation, log.id.user)
+            conversation.drop_if_settled(log)
+
+    def _apply(self, change: Change) -> list[tuple[Conversation, Log]]:
+        """Bring what is told to others up to what is durable; return the logs that changed."""
+        touched: dict[object, tuple[Conversation, Log]] = {}
+
+        def find(id: tuple[str, str, str]) -> Log | None:
+            conversation = self.conversations.by_id[id[0]]
+            log = conversation.log(id[1], id[2])
+            if log is not None:
+                touched[log.id] = (conversation, log)
+            return log
+
+        for batch in change.batches:
+            if (log := find(batch.log)) is not None:
+                log.kept_seq, log.kept_chain = batch.last, batch.chain
+        for id in change.covered:
+            if (log := find(id)) is not None:
+                log.kept_covered = True
+        for id in change.uncovered:
+            if (log := find(id)) is not None:
+                log.kept_covered = False
+        for stretch in change.stretches:
+            find(stretch.log)
+        for conversation, log in touched.values():
+            conversation.refresh(log)
+        return list(touched.values())
+
+    def _members(self, conversation_id: str, user: UserId) -> tuple[UserId, ...]:
+        """Return whom a receipt counts: the other of two, in the room everyone who is online now."""
+        conversation = self.conversations.by_id[conversation_id]
+        if conversation.members is not None:
+            return tuple(sorted(conversation.members - {user}))
+        return tuple(sorted(self.shelf.presence.online() - {user}))
+
+    def _acknowledge(self, step: Step) -> None:
+        for link, keys in step.sources.items():
+            side = self.shelf.sides.get(link)
+            if side is not None:
+                side.tell |= keys
+            for key in keys:
+                for host in self.shelf.presence.hosts(key[1]):
+                    if host in self.shelf.sides:
+                        self.shelf.sides[host].tell.add(key)
+                self._news(key)
+
+    def _count_heard(self, conversation: Conversation, user: UserId) -> None:
+        """Own entries came back from others: marks heard before count now."""
+        for side in self.shelf.sides.values():
+            marks = side.heard.get((conversation.id, user))
+            if marks:
+                self.receipts.heard(side, conversation, user, list(marks.values()))
+
+    # ---- gossip
+
+    def _news(self, key: Key) -> None:
+        if not self._gossip:
+            wait = self._ctx.settings.gossip_within * (0.5 + self._ctx.random() / 2)
+            self.shelf.after(wait, self._tell_news)
+        self._gossip.add(key)
+
+    def _tell_news(self) -> None:
+        """Tell marks to links that may not hear them from the writer's own peers."""
+        keys, self._gossip = sorted(self._gossip), set()
+        for key in keys:
+            conversation = self.conversations.by_id[key[0]]
+            hosts = {
+                self.shelf.sides[id].link.peer for id in self.shelf.presence.hosts(key[1]) if id in self.shelf.sides
+            }
+            for side in self.shelf.sharing(conversation):
+                linked = side.link.linked | {side.link.peer}
+                if not hosts or not hosts <= linked:
+                    side.tell.add(key)
+
+    def fetched(self, answer: Fetched) -> None:
+        self.serve.fetched(answer)
+
+    def found(self, answer: Found) -> None:
+        self.lookups.found(answer)
+
+    def refuse_all(self, reason: str) -> None:
+        """Storage failed: nothing that is on its way was kept."""
+        for flight in self._in_flight.values():
+            for ticket, *_ in flight.step.said:
+                self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
+        self._in_flight.clear()
+        self.shelf.dead = True

@@ -1,0 +1,168 @@
+"""What stands in memory of everything stored: the tips of each writer, their marks and the sums over them.
+
+A log is seen twice here. Its *tail* is what this node has taken in, also what is on its way to the disk: the next
+batch must extend it. What is *kept* is durable: only that is told to others. Covered logs (named by a later log of
+the same writer at their last entry) leave memory as soon as nothing of them waits; storage finds them again.
+
+This file keeps the books; who may write into them is decided in intake.py and writing.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from p2pchat.core.log import SUM_MODULUS, Entry, LogId, first_chain, mark_hash, ref_key
+from p2pchat.core.records import LogFacts
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
+
+
+class Log:
+    """One log in memory."""
+
+    __slots__ = (
+        "before", "chain", "covered", "forked", "id", "kept_chain", "kept_covered", "kept_seq", "last_c", "own",
+        "queue", "ref", "released", "seq", "shown_hash",
+    )  # fmt: skip
+
+    def __init__(self, log: LogId, *, own: bool = False) -> None:
+        self.id = log
+        self.ref = ref_key(log.user, log.run)
+        self.own = own  # written by this process
+        self.before: tuple[Mark, ...] = ()
+        self.seq = self.kept_seq = 0
+        self.chain = self.kept_chain = first_chain(log)
+        self.last_c = 0
+        self.covered = self.kept_covered = False
+        self.forked = False
+        self.released = 0  # 1..released have places
+        self.queue: deque[tuple[int, Entry, float]] = deque()  # waiting: seq, entry, since (monotonic)
+        self.shown_hash = 0  # what this log adds to its conversation's sum now
+
+    @classmethod
+    def from_facts(cls, facts: LogFacts) -> Log:
+        """Return a log as storage knows it."""
+        log = cls(facts.log)
+        log.before = facts.before
+        log.seq = log.kept_seq = facts.seq
+        log.chain = log.kept_chain = facts.chain
+        log.last_c = facts.last_c
+        log.covered = log.kept_covered = facts.covered
+        log.forked = facts.forked
+        log.released = facts.released
+        return log
+
+    def extend(self, seq: int, chain: bytes, last_c: int) -> None:
+        self.seq, self.chain, self.last_c = seq, chain, last_c
+
+    @property
+    def is_tip(self) -> bool:
+        """Durable, and no later log of its writer builds on all of it."""
+        return self.kept_seq > 0 and not self.kept_covered and not self.forked
+
+    @property
+    def mark(self) -> Mark:
+        """The mark others may hear: of what is durable."""
+        return Mark(self.id.run, self.kept_seq, self.kept_chain[:8].hex())
+
+    @property
+    def tail_mark(self) -> Mark:
+        """The mark of all that was taken in."""
+        return Mark(self.id.run, self.seq, self.chain[:8].hex())
+
+    def __repr__(self) -> str:
+        return f"Log({self.ref[:6]}/{self.id.run[:6]} kept {self.kept_seq} of {self.seq})"
+
+
+class Writer:
+    """One user in one conversation."""
+
+    __slots__ = ("builds", "logs", "user")
+
+    def __init__(self, user: UserId) -> None:
+        self.user = user
+        self.logs: dict[RunId, Log] = {}
+        self.builds = False  # some log builds on another: there may be logs that are not in memory
+
+    def tips(self) -> Iterator[Log]:
+        return (log for log in self.logs.values() if log.is_tip)
+
+    def marks(self) -> list[Mark]:
+        return [log.mark for log in self.tips()]
+
+    def tail_tips(self) -> list[Log]:
+        """The tips as they will be when everything on its way is durable."""
+        return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
+
+
+class Conversation:
+    """One conversation: who may write and read it, its writers and the sum over their tips."""
+
+    __slots__ = (
+        "blocked", "by_ref", "id", "members", "naming", "newcomer", "newest_c", "old_marks", "recent", "stored", "sum",
+        "writers",
+    )  # fmt: skip
+
+    def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
+        self.id = conversation
+        self.naming = naming
+        self.members = members  # None: everyone in the network
+        self.writers: dict[UserId, Writer] = {}
+        self.by_ref: dict[str, Log] = {}
+        self.sum = 0
+        self.newest_c = 0
+        self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
+        self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
+        self.newcomer = False  # nothing was here when this peer started, and nobody has told what there is yet
+        self.old_marks: dict[UserId, dict[RunId, int]] = {}  # told while new here: up to there it is old
+        self.stored = False  # storage knows what the id stands for
+
+    def writer(self, user: UserId) -> Writer:
+        found = self.writers.get(user)
+        if found is None:
+            found = self.writers[user] = Writer(user)
+        return found
+
+    def log(self, user: UserId, run: RunId) -> Log | None:
+        writer = self.writers.get(user)
+        return writer.logs.get(run) if writer else None
+
+    def add(self, log: Log) -> Log:
+        """Take a log into memory."""
+        writer = self.writer(log.id.user)
+        writer.logs[log.id.run] = log
+        writer.builds = writer.builds or bool(log.before)
+        self.by_ref[log.ref] = log
+        if log.queue:
+            self.blocked[log.id] = log
+        return log
+
+    def drop_if_settled(self, log: Log) -> None:
+        """Forget a log that storage can find again: covered, nothing of it waiting or on its way."""
+        settled = log.kept_covered and log.covered and log.seq == log.kept_seq == log.released
+        if settled and not log.own:
+            self.writers[log.id.user].logs.pop(log.id.run, None)
+            self.by_ref.pop(log.ref, None)
+
+    def refresh(self, log: Log) -> None:
+        """Bring the sum up to date with what this log shows."""
+        now = mark_hash(log.id, log.kept_seq, log.kept_chain) if log.is_tip else 0
+        self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
+        log.shown_hash = now
+
+    def may_write(self, user: UserId) -> bool:
+        return self.members is None or user in self.members
+
+    def shared_with(self, users: Iterable[UserId]) -> bool:
+        """Say whether a peer hosting these users is told of this conversation."""
+        return self.members is None or any(user in self.members for user in users)
+
+    def marks(self) -> dict[UserId, list[Mark]]:
+        """The visible tips of every writer who has some, by user id in order."""
+        pairs = ((user, self.writers[user].marks()) for user in sorted(self.writers))
+        return {user: marks for user, marks in pairs if marks}
+
+    def shown(self, place: int, log: Log, seq: int, keep: int) -> None:
+        """Remember what was released last: the newest entry of each of the last few logs."""
+        self.recent = [item for item in self.recent if item[2] != log.ref][-keep:]
+        self.recent.append((place, log.id.user, log.ref, seq))

@@ -1,0 +1,154 @@
+"""What hosted users write: entries made, stamped, chained and signed.
+
+No process ever appends to a log it did not begin: the first thing a user writes in a conversation begins a log of
+this run, which names the tips its peer holds of that user there (`before`); in the room it begins with the user's
+profile. Heads are signed once a commit and at least once a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from p2pchat.core.clock import next_c
+from p2pchat.core.effects import Refused
+from p2pchat.core.inputs import Said
+from p2pchat.core.intake import Intake
+from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entry, extend_chain, head_message
+from p2pchat.core.order import Order, followed
+from p2pchat.core.sides import Shelf
+from p2pchat.core.tips import Conversation, Log
+from p2pchat.protocol import Mark, RunId, UserId
+
+ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
+
+
+class Writing:
+    """The hand of the hosted users."""
+
+    def __init__(self, shelf: Shelf, intake: Intake, order: Order, run: RunId) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._intake = intake
+        self._order = order
+        self._run = run
+        self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
+
+    def resume(self, conversation: Conversation, user: UserId, place: int) -> None:
+        """Note where a hosted user wrote last before this run."""
+        self._last_place[conversation.id, user] = place
+
+    def said(self, said: Said) -> None:
+        """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
+        conversation = self._shelf.conversations.by_id.get(said.conversation)
+        refused = self._refusal(conversation, said)
+        if refused or conversation is None:
+            self._ctx.emit(Refused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
+            return
+        log = self._log(conversation, said.user)
+        first = self._write(conversation, log, said.kind, said.bodies, said.re)
+        self._shelf.step.said.append((said.ticket, log.id, first, len(said.bodies)))
+
+    def _refusal(self, conversation: Conversation | None, said: Said) -> tuple[str, str] | None:
+        settings = self._ctx.settings
+        if said.user not in self._shelf.hosted:
+            return "user", "this user is not hosted here"
+        if conversation is None:
+            return None
+        if not conversation.may_write(said.user):
+            return "member", "only members write in this conversation"
+        for body in said.bodies:
+            fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
+            if fault:
+                return fault
+        return None
+
+    def profile(self, user: UserId) -> None:
+        """Write a hosted user's name into the room, where it has written in this run; a new log begins with it."""
+        room = self._shelf.conversations.by_id.get(self._shelf.conversations.room)
+        log = room.log(user, self._run) if room else None
+        if room is not None and log is not None:
+            self._write(room, log, "profile", [self._profile(user)], None)
+
+    def _profile(self, user: UserId) -> dict[str, str]:
+        return {"name": self._shelf.hosted[user].name}
+
+    def _log(self, conversation: Conversation, user: UserId) -> Log:
+        """Return the running log of a user in a conversation, begun if need be."""
+        log = conversation.log(user, self._run)
+        if log is None:
+            log = Log(LogId(conversation.id, user, self._run), own=True)
+            writer = conversation.writer(user)
+            tips = sorted(writer.tips(), key=lambda tip: tip.last_c, reverse=True)
+            tips = [tip for tip in tips if tip.seq == tip.kept_seq]
+            log.before = tuple(tip.mark for tip in tips[: self._ctx.settings.max_before])
+            if conversation.members is None:
+                self._write(conversation, log, "profile", [self._profile(user)], None)
+        return log
+
+    def _write(self, conversation: Conversation, log: Log, kind: str, bodies: list[Any], re: Ref | None) -> int:
+        """Append entries and return the seq of the first."""
+        first = log.seq + 1
+        after = self._followed(conversation, log)
+        entries = []
+        c = log.last_c
+        newest = conversation.newest_c
+        for seq, body in enumerate(bodies, first):
+            c = next_c(self._ctx.now.utc, c, newest)
+            before: tuple[Mark, ...] = log.before if seq == 1 else ()
+            entries.append(Entry(kind, self._ctx.now.utc, c, re, after, before, None, body))
+            after = ()
+        for part in self._parts(entries):
+            self._sign(conversation, log, *part)
+        self._shelf.step.own = True
+        place = self._order.own(conversation, log, len(entries))
+        self._last_place[conversation.id, log.id.user] = place
+        return first
+
+    def _followed(self, conversation: Conversation, log: Log) -> tuple[Ref, ...]:
+        user = log.id.user
+        since = self._last_place.get((conversation.id, user), 0)
+        return followed(conversation, user, since, self._ctx.settings.max_after)
+
+    def _parts(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
+        """Cut new entries into batches."""
+        settings = self._ctx.settings
+        raws: list[str] = []
+        part: list[Entry] = []
+        size = 0
+        for entry in entries:
+            raw = encode_entry(entry)
+            length = len(raw) if raw.isascii() else len(raw.encode())
+            if raws and (len(raws) >= settings.max_batch_entries or size + length > settings.max_batch_bytes):
+                yield raws, part
+                raws, part, size = [], [], 0
+            raws.append(raw)
+            part.append(entry)
+            size += length
+        yield raws, part
+
+    def _sign(self, conversation: Conversation, log: Log, raws: list[str], entries: list[Entry]) -> None:
+        first, prev = log.seq + 1, log.chain
+        chain = extend_chain(prev, raws)
+        sign = self._shelf.hosted[log.id.user].sign
+        head = sign(head_message(log.id, log.seq + len(raws), chain))
+        self._intake.keep(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+
+
+def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[str, str] | None:
+    """Return (code, sentence) for a text that may not be sent, None for one that may."""
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        return "text", "the text holds half of a surrogate pair: it is no valid Unicode"
+    if "\0" in text:
+        return "text", "the text holds a NUL character: send it as a file, or without"
+    if size > max_text_bytes:
+        return "too_long", f"the text has {size} bytes of UTF-8, the limit is {max_text_bytes}: send it in parts"
+    if size > max_entry_bytes // 8 and _written_bytes(text) > max_entry_bytes - ROOM_FOR_REST:
+        return "too_long", f"the text is above {max_entry_bytes} bytes when written as JSON: send it in parts"
+    return None
+
+
+def _written_bytes(text: str) -> int:
+    return len(encode_entry(Entry("text", 0, 0, b=text)).encode())
