@@ -145,7 +145,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class LinkChanged:
-    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" for one that dialled us."""
+    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" if it dialled us."""
 
     peer: PeerId
     endpoint: str

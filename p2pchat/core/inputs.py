@@ -221,6 +221,6 @@ class Woke:
 
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
-    | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed | PresenceSet
-    | HandedOn | Woke
+    | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
+    | PresenceSet | HandedOn | Woke
 )  # fmt: skip
