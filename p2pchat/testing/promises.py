@@ -1,0 +1,282 @@
+"""What a simulation holds the peers to: every promise of docs/guarantees.md, seen by somebody who sees all disks.
+
+Some are judged as they happen: nothing is told that is not durable, nothing accepted or delivered that is not on the
+disk it is said to be on, nothing stored that its writer did not write. The rest is judged when all has settled:
+everybody has everything, each once, in order, all receipts came, departures were told, the traffic went quiet.
+Liars (faults.py) are held to nothing, and nothing they wrote is expected anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from p2pchat.core.conversations import dm_id, room_id
+from p2pchat.core.effects import Delivered
+from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
+from p2pchat.core.records import WantStart
+from p2pchat.protocol import ConversationId, Entries, Frame, Have
+from p2pchat.storage.base import Shown
+from p2pchat.testing.checker import Fault, check
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simpeer import SimPeer, Written
+    from p2pchat.testing.simulation import Simulation
+
+# In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
+# (each peer one in 5 to 15 s to one of its links: at most 12). Nothing else is needed.
+QUIET_KINDS = {"Ping", "Pong", "Digest"}
+QUIET_FRAMES_A_LINK = 40
+
+
+class Judge:
+    """Watches one simulation."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._faults: list[Fault] = []
+        self._authored: dict[LogId, list[str]] = {}  # what writers made durable
+        self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as told to writers
+        self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
+
+    @cached_property
+    def room(self) -> ConversationId:
+        return room_id(self._sim.network().id)
+
+    def _blame(self, rule: str, where: SimPeer | str, text: str) -> None:
+        name = where if isinstance(where, str) else where.name
+        self._faults.append(Fault(rule, text, f"{name} at {self._sim.now:.3f}"))
+
+    # ---- as it happens
+
+    def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
+        """A batch is about to become durable on a peer's disk."""
+        if peer.liar:
+            return
+        held = len(peer.disk.logs.get(batch.log, []))
+        if batch.first != held + 1:
+            self._blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
+        writer = self._sim.by_user.get(batch.log.user)
+        if writer is peer and len(self._authored.get(batch.log, [])) == batch.first - 1:
+            self._authored.setdefault(batch.log, []).extend(batch.raws)
+        elif writer is None or not writer.liar:
+            if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
+                self._blame("invented", peer, f"{batch!r} is not what its writer wrote")
+
+    def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
+        """A frame leaves: what it tells of must be durable."""
+        if peer.liar:
+            return
+        if isinstance(frame, Have):
+            marks = [
+                (LogId(c, u, run), seq) for c, users in frame.marks.items() for u, tips in users.items()
+                for run, seq, _ in tips
+            ]  # fmt: skip
+        elif isinstance(frame, Entries) and not frame.fork:
+            marks = [(LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1)]
+        else:
+            return
+        for log, seq in marks:
+            if seq > len(peer.disk.logs.get(log, [])):
+                self._blame("uncommitted", peer, f"told of {_short(log)} {seq}, which is not durable here")
+
+    def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
+        """A writer is told that its texts are safe."""
+        if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
+            self._blame("accepted", peer, f"accepted {_short(log)} {first}+{count} without its being durable")
+
+    def delivered(self, peer: SimPeer, news: Delivered) -> None:
+        """A writer is told that a member has something."""
+        member = self._sim.by_user[news.member]
+        if not member.liar and member.disk.ever.get(news.log, 0) < news.last:
+            self._blame("delivered", peer, f"{member.name} never had {_short(news.log)} {news.last}")
+        for seq in range(news.first, news.last + 1):
+            told = (peer.name, peer.lives, news.log, seq, news.member)
+            if told in self._told:
+                self._blame("receipt", peer, f"{member.name} has {_short(news.log)} {seq}: told twice")
+            self._told.add(told)
+            self._delivered.add((news.log, seq, news.member))
+
+    # ---- when all has settled
+
+    @property
+    def _honest(self) -> list[SimPeer]:
+        return [peer for peer in self._sim.up if not peer.liar]
+
+    def unsettled(self) -> bool:
+        """Say whether something is still on its way."""
+        return next(self._missing(), None) is not None
+
+    def settled(self, in_time: bool) -> bool:
+        """Note what is missing for good; return whether nothing is."""
+        missing = list(self._missing())
+        self._faults += missing
+        return not missing
+
+    def _missing(self) -> Iterator[Fault]:
+        honest = self._honest
+        yield from self._unlinked(honest)
+        newest: Counter[LogId] = Counter()
+        for peer in honest:
+            if peer.disk.busy:
+                yield Fault("busy", "its disk has not finished", peer.name)
+            for log, raws in peer.disk.logs.items():
+                newest[log] = max(newest[log], len(raws))
+        for peer in honest:
+            for log, seq in newest.items():
+                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq:
+                    held = len(peer.disk.logs.get(log, []))
+                    yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
+            yield from self._unshown(peer)
+        for written in self._sim.written.values():
+            yield from self._unreceipted(written, newest)
+
+    def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        for n, one in enumerate(honest):
+            linked = one.linked
+            for other in honest[n + 1 :]:
+                if self._sim.can_link(one, other) and (other not in linked or one not in other.linked):
+                    yield Fault("unlinked", f"no link with {other.name}", one.name)
+
+    def _belongs(self, peer: SimPeer, log: LogId) -> bool:
+        if self._sim.by_user[log.user].liar:
+            return False
+        return log.conversation == self.room or log.conversation in self._dms(peer)
+
+    def _dms(self, peer: SimPeer) -> set[ConversationId]:
+        return {dm_id(peer.user, other) for other in self._sim.by_user}
+
+    def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
+        shown = len(peer.disk.storage.places(0, 1 << 30))
+        stored = sum(map(len, peer.disk.logs.values()))
+        if shown < stored:
+            yield Fault("unshown", f"{stored - shown} entries wait and are shown to nobody", peer.name)
+
+    def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
+        log, writer = written.log, written.writer
+        if log is None or not writer.up or writer.liar or newest[log] < written.seq:
+            return
+        members = [written.to] if written.to is not None else self._honest
+        for member in members:
+            if member is writer or not member.up or member.liar or not self._sim.can_link(writer, member):
+                continue
+            if (log, written.seq, member.user) not in self._delivered:
+                text = f"no receipt of {member.name} for {self._name(log)} {written.seq}"
+                yield Fault("receipt", text, writer.name)
+
+    def quiet_minute(self, frames: Counter[str]) -> None:
+        """Judge the traffic of a minute in which nobody did anything."""
+        if any(peer.liar for peer in self._sim.up):
+            return  # what a liar is told again and again is its own fault
+        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
+        if loud:
+            self._blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
+        links = sum(len(peer.linked) for peer in self._sim.up) // 2
+        if sum(frames.values()) > QUIET_FRAMES_A_LINK * links:
+            self._blame("quiet", "all", f"{sum(frames.values())} frames over {links} links in a quiet minute")
+
+    def faults(self) -> list[Fault]:
+        """Return what was found so far and what the disks and the logs show now."""
+        found = list(self._faults)
+        for peer in self._honest:
+            found += self._disk_faults(peer)
+            found += self._order_faults(peer)
+            found += self._presence_faults(peer)
+        found += self._history_faults()
+        found += check([log for log, peer in zip(self._sim.logs(), self._sim.all_peers, strict=True) if not peer.liar])
+        return found
+
+    def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """What the storage would serve must be what was committed, and prove itself."""
+        for log, raws in peer.disk.logs.items():
+            if self._sim.by_user[log.user].liar and log.user in {fork.user for fork in self._forked(peer)}:
+                continue
+            served: list[str] = []
+            chain = first_chain(log)
+            for batch in self._served(peer, log):
+                served += batch.raws
+                chain = extend_chain(chain, batch.raws)
+                if not verify(log.user, batch.head, head_message(log, batch.last, chain)):
+                    yield Fault(
+                        "proof", f"what is stored of {self._name(log)} to {batch.last} is not proven", peer.name
+                    )
+            if served != raws:
+                yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
+
+    def _forked(self, peer: SimPeer) -> list[LogId]:
+        return peer.disk.storage.load([peer.user]).forked
+
+    def _served(self, peer: SimPeer, log: LogId) -> Iterator[Batch]:
+        start, storage = WantStart(()), peer.disk.storage
+        batches, more = storage.fetch(log.conversation, log.user, start, batches=1 << 20)
+        assert more is None, "one fetch is enough for all"
+        return (batch for batch in batches if batch.log == log)
+
+    def _order_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """Each entry once, behind all it follows; behind what it answers, unless with a gap mark."""
+        seen: set[tuple[str, str, int]] = set()  # (conversation, log, seq)
+        for one in peer.disk.storage.places(0, 1 << 30):
+            log, key = one.log, ref_key(one.log.user, one.log.run)
+            if (log.conversation, key, one.seq) in seen:
+                yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
+            seen.add((log.conversation, key, one.seq))
+            for ref, seq in self._strictly_before(one):
+                if (log.conversation, ref, seq) not in seen:
+                    yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
+            entry = decode_entry(one.raw)
+            named = (*entry.after, *((entry.re,) if entry.re else ()))
+            if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
+                yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
+
+    def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
+        if one.seq > 1:
+            yield ref_key(one.log.user, one.log.run), one.seq - 1
+        for mark in decode_entry(one.raw).before if one.seq == 1 else ():
+            yield ref_key(one.log.user, mark.run), mark.seq
+
+    def _presence_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """In the end everybody knows who is there."""
+        last: dict[str, str] = {}
+        left_in_order = {other.name for other in self._sim.all_peers if any(_is(x, "stopped") for x in other.lines)}
+        for line in peer.lines:
+            if line["event"] == "listening":
+                last.clear()
+            elif line["event"] in ("joined", "left"):
+                if last.get(line["user"], "left") == line["event"]:
+                    yield Fault("presence", f"{line['user']} {line['event']} twice", peer.name)
+                last[line["user"]] = line["event"]
+                if line.get("reason") == "left" and line["user"] not in left_in_order:
+                    yield Fault("presence", f"{line['user']} never said goodbye", peer.name)
+        for other in self._sim.all_peers:
+            if other is peer or other.liar or not self._sim.can_link(peer, other):
+                continue
+            if (last.get(other.name, "left") == "joined") != other.up:
+                state = "up" if other.up else "down"
+                yield Fault("presence", f"{other.name} is {state}, told {last.get(other.name)}", peer.name)
+
+    def _history_faults(self) -> Iterator[Fault]:
+        """History has one order, the same for all."""
+        liars = {peer.user for peer in self._sim.all_peers if peer.liar}
+        first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
+        for peer in self._honest:
+            for conversation in sorted({log.conversation for log in peer.disk.logs}):
+                shown = [
+                    (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
+                    if one.log.user not in liars
+                ]  # fmt: skip
+                other, known = first.setdefault(conversation, (peer, shown))
+                if shown != known and other.up:
+                    yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
+
+    def _name(self, log: LogId) -> str:
+        return f"{self._sim.by_user[log.user].name}'s {_short(log)}"
+
+
+def _short(log: LogId) -> str:
+    return f"{log.conversation[:6]}/{log.run[:6]}"
+
+
+def _is(line: dict[str, object], event: str) -> bool:
+    return line["event"] == event

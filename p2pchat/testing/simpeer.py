@@ -1,0 +1,416 @@
+"""One simulated peer: a whole Node with a disk, a clock, links and somebody who writes. It crashes and comes back.
+
+SimPeer is the owner of its node, as the runtime is in a real process: it carries out every effect and feeds what
+that leads to. What a real program would log it logs, as event lines (DESIGN: the command line's `--json`), so the
+same checker judges both. `at` in those lines is the true time of the simulation; only `sent_at` is the peer's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core import effects as out
+from p2pchat.core import inputs
+from p2pchat.core.conversations import dm_id
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.inputs import Input
+from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.core.node import Node
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.names import base32
+from p2pchat.protocol import ConversationId, Entries, Frame, Naming, UserId, encode
+from p2pchat.storage.base import Shown
+from p2pchat.testing.disk import Disk
+from p2pchat.testing.schedule import EPOCH_UTC, Event, LocalClock
+from p2pchat.testing.wire import End, Wire
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simulation import Simulation
+
+Line = dict[str, Any]
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Written:
+    """One thing somebody wrote, and what became of it."""
+
+    writer: SimPeer
+    conversation: ConversationId
+    to: SimPeer | None  # None: the room
+    text: str
+    log: LogId | None = None  # None until accepted
+    seq: int = 0
+
+
+def message_id(log: LogId, seq: int) -> str:
+    """Return how people and programs name an entry: the same on every peer, for ever."""
+    return f"{base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+
+
+def iso(utc: int) -> str:
+    """Return UTC microseconds as event lines have them."""
+    return (_UNIX + timedelta(microseconds=utc)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class SimPeer:
+    """A peer of a Simulation; made by `Simulation.peers`.
+
+    Attributes:
+        name, user: Its name, and its id: peer id and user id are the same key.
+        up: A process runs.
+        gone: It left for good.
+        liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
+        lines: Its event log.
+        lives: How often it was started.
+    """
+
+    def __init__(self, sim: Simulation, name: str, identity: Identity, number: int) -> None:
+        self.sim = sim
+        self.name = name
+        self.identity = identity
+        self.user: UserId = identity.peer_id
+        self.host = f"10.0.0.{number}"
+        self.port = 7000 + number
+        self.clock = LocalClock(sim.schedule)
+        self.disk = Disk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
+        self.disk.on_batch = lambda batch: sim.judge.batch_stored(self, batch)
+        self.node: Node | None = None
+        self.gone = False
+        self.liar = False
+        self.tamper: Callable[[Frame, SimPeer], Frame] | None = None  # what a liar makes of a frame to a peer
+        self.lines: list[Line] = []
+        self.lives = 0
+        self.ever_linked = False
+        self.name_told = name
+        self._links: dict[int, End] = {}
+        self._next_link = 1
+        self._wake: Event | None = None
+        self._place = 0  # handed on to the program so far
+        self._next_ticket = 1
+        self._asked: dict[int, list[Written]] = {}
+        self._gathered: list[tuple[ConversationId, list[Written]]] = []
+        self._own_commits: set[int] = set()
+        self._carry: dict[type, Callable[[Any], None]] = {
+            kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
+
+    @property
+    def up(self) -> bool:
+        return self.node is not None
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def linked(self) -> list[SimPeer]:
+        """The peers its node has a link with that is up."""
+        if self.node is None:
+            return []
+        return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
+
+    # ---- what somebody at this peer does
+
+    def start(self, *endpoints: str) -> None:
+        """Start a process on this disk; it links with these endpoints and with whom its address book knows."""
+        if self.up or self.gone:
+            return
+        self.lives += 1
+        self._links, self._asked, self._gathered, self._own_commits = {}, {}, [], set()
+        stored = self.disk.storage.load([self.user])
+        self._place = stored.consumers.get("main", 0)
+        hosted = HostedUser(self.user, self.name_told, self.identity.sign)
+        self.node = Node(
+            settings=self.sim.settings, peer=self.user, sign=self.identity.sign, users=[hosted],
+            network=self.sim.network(), draw=self.sim.draw, stored=stored,
+        )  # fmt: skip
+        self.disk.open(self._later(self.put))
+        self._log("listening", schema=1, host=self.host, port=self.port, peer_id=base32(self.user),
+                  user=self.name, user_id=base32(self.user))  # fmt: skip
+        self._carry_out(self.node.start(self.clock.now()))
+        self.put(inputs.Listening(self.port, (self.endpoint,)))
+        for endpoint in endpoints:
+            self.put(inputs.Connect(endpoint))
+        self._hand_on()
+
+    def say(self, text: str, to: SimPeer | None = None, kind: str = "text") -> Written:
+        """Write to the room, or to one peer's user."""
+        assert self.node is not None, f"{self.name} is not running"
+        conversation = self.node.room if to is None else dm_id(self.user, to.user)
+        if to is not None:
+            low, high = sorted((self.user, to.user))
+            self.put(inputs.Opened(Naming(dm=(low, high))))
+        written = Written(self, conversation, to, text)
+        self.sim.written[text] = written
+        if self._gathered and self._gathered[-1][0] == conversation:
+            self._gathered[-1][1].append(written)
+        else:
+            self._gathered.append((conversation, [written]))
+        self._say_gathered()
+        return written
+
+    def rename(self, name: str) -> None:
+        self.name_told = name
+        self.put(inputs.Renamed(self.user, name))
+
+    def connect(self, endpoint: str) -> None:
+        self.put(inputs.Connect(endpoint))
+
+    def read_nothing(self, seconds: float) -> None:
+        """It is too busy to read from any link for so long: what back-pressure does."""
+        for end in list(self._links.values()):
+            end.pause(seconds)
+
+    def stop(self) -> None:
+        """Leave in good order."""
+        self.put(inputs.Stop())
+
+    def crash(self, *, silent: bool = False) -> None:
+        """The process is killed; `silent`: the machine too, so that no other is told by the network."""
+        if not self.up:
+            return
+        ends = list(self._links.values())
+        self._end()
+        self.disk.crash()
+        for end in ends:
+            if silent:
+                end.vanish()
+            else:
+                end.abort()
+
+    def restore(self, length: int) -> None:
+        """Its disk goes back to an older copy: the first `length` changes of it. Only while it is down."""
+        self.sim.counts["restore"] += 1
+        self.disk.restore(length)
+
+    # ---- the owner's loop
+
+    def put(self, input: Input) -> None:
+        """Something happened: the node decides, all it orders is carried out."""
+        if self.node is None:
+            return
+        self.sim.trace(self, input)
+        self._carry_out(self.node.handle(input, self.clock.now()))
+
+    def dropped(self, link: int) -> None:
+        self._links.pop(link, None)
+
+    def attach(self, wire: Wire) -> End:
+        """Take one end of a new wire."""
+        end = End(wire, self._next_link, self, self._later(self.put), self.sim.settings)
+        self._links[self._next_link] = end
+        self._next_link += 1
+        return end
+
+    def wires_to(self, other: SimPeer) -> list[End]:
+        """The ends here of open wires to this peer."""
+        return [end for end in self._links.values() if end.other.owner is other]
+
+    def _carry_out(self, effects: list[out.Effect]) -> None:
+        for effect in effects:
+            self._carry[type(effect)](effect)
+
+    def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return `call` that does nothing once this process has ended."""
+        life = self.lives
+        return lambda *args: call(*args) if self.up and self.lives == life else None
+
+    def _soon(self, least: float, most: float, call: Callable[[], None]) -> None:
+        life = self.lives
+        seconds = self.sim.chance.uniform(least, most)
+        self.sim.schedule.after(seconds, lambda: call() if self.up and self.lives == life else None)
+
+    def _end(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self.node, self._wake, self._links = None, None, {}
+
+    # ---- carrying out: links
+
+    def _send(self, order: out.Send) -> None:
+        ends = [self._links[link] for link in order.links if link in self._links]
+        self.sim.frames[type(order.frame).__name__] += len(ends)
+        self.sim.judge.frame_sent(self, order.frame)
+        if self.tamper is not None and isinstance(order.frame, Entries):
+            for end in ends:
+                assert isinstance(end.other.owner, SimPeer)
+                end.write(encode(self.tamper(order.frame, end.other.owner)))
+            return
+        data = encode(order.frame)
+        for end in ends:
+            end.write(data)
+
+    def _close(self, order: out.Close) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            end.close(encode(order.bye) if order.bye is not None else None)
+
+    def _dial(self, order: out.Dial) -> None:
+        self.sim.dial(self, order.dial, order.endpoint)
+
+    def _established(self, order: out.Established) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            end.decoder.max_frame_bytes = self.sim.settings.max_frame_bytes
+
+    def _pause_reading(self, order: out.PauseReading) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            self._soon(0, 0, lambda: end.pause(order.seconds))
+
+    def _wake_at(self, order: out.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        woke = self._later(self.put)
+        self._wake = self.sim.schedule.at(self.clock.true_time(order.mono), lambda: woke(inputs.Woke()))
+
+    # ---- carrying out: storage
+
+    def _commit(self, order: out.Commit) -> None:
+        if order.own:
+            self._own_commits.add(order.ticket)
+        self.disk.commit(order)
+
+    def _reload(self, _: out.Reload) -> None:
+        def load() -> None:
+            if self.disk.broken:
+                self._soon(1.0, 1.0, load)
+            else:
+                self.put(inputs.Loaded(self.disk.storage.load([self.user])))
+
+        self._soon(0.0, 1.0, load)
+
+    def _lookup(self, order: out.Lookup) -> None:
+        def read() -> None:
+            logs, older = self.disk.storage.lookup(order.logs, order.older)
+            self.put(inputs.Found(order.ticket, logs, older))
+
+        self._soon(self.disk.quick, self.disk.slow, read)
+
+    def _fetch(self, order: out.Fetch) -> None:
+        def read() -> None:
+            batches, more = self.disk.storage.fetch(
+                order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
+            )
+            self.put(inputs.Fetched(order.link, order.ticket, batches, more))
+
+        self._soon(self.disk.quick, self.disk.slow, read)
+
+    # ---- carrying out: answers to programs
+
+    def _say_gathered(self) -> None:
+        """Hand texts to the node; they gather while a commit with own entries is in flight, as in the runtime."""
+        if self._asked or not self._gathered:
+            return
+        conversation, written = self._gathered.pop(0)
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._asked[ticket] = written
+        self.put(inputs.Said(ticket, self.user, conversation, "text", [one.text for one in written]))
+
+    def _kept(self, answer: out.Kept) -> None:
+        written = self._asked.pop(answer.ticket)
+        self.sim.judge.accepted(self, answer.log, answer.first, answer.count, len(written))
+        for n, one in enumerate(written):
+            one.log, one.seq = answer.log, answer.first + n
+            self._log("sent", **self._message(one.log, one.seq, decode_entry(self.disk.logs[one.log][one.seq - 1])))
+        self._soon(0, 0, self._say_gathered)
+
+    def _refused(self, answer: out.Refused) -> None:
+        for one in self._asked.pop(answer.ticket):
+            del self.sim.written[one.text]
+        self._log("error", code=answer.code, text=answer.text)
+        self._soon(0, 0, self._say_gathered)
+
+    def _released(self, _: out.Released) -> None:
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the program everything that has a place, in order of place; what was given is saved later."""
+        shown = self.disk.storage.places(self._place, 1 << 20)
+        for one in shown:
+            self._place = one.place
+            self._hand_on_one(one)
+        if shown:
+            place = self._place
+            self._soon(0.0, 1.0, lambda: self.put(inputs.HandedOn("main", place)))
+
+    def _hand_on_one(self, one: Shown) -> None:
+        entry = decode_entry(one.raw)
+        if entry.k == "text" and one.log.user != self.user:
+            self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
+
+    def _message(self, log: LogId, seq: int, entry: Entry) -> Line:
+        assert self.node is not None
+        kind = "room" if log.conversation == self.node.room else "dm"
+        sender = self.sim.by_user[log.user]
+        return {
+            "id": message_id(log, seq), "conversation_id": base32(log.conversation), "kind": kind,
+            "sender": sender.name, "sender_id": base32(log.user), "text": entry.b, "sent_at": iso(entry.at),
+        }  # fmt: skip
+
+    def _delivered(self, news: out.Delivered) -> None:
+        self.sim.judge.delivered(self, news)
+        member = self.sim.by_user[news.member]
+        for seq in range(news.first, news.last + 1):
+            self._log("delivered", id=message_id(news.log, seq), conversation_id=base32(news.log.conversation),
+                      user=member.name, user_id=base32(member.user))  # fmt: skip
+
+    def _link_changed(self, news: out.LinkChanged) -> None:
+        self.ever_linked |= news.state == "up"
+        self._log("link", peer_id=base32(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
+                  reason=news.reason)  # fmt: skip
+
+    def _joined(self, news: out.UserJoined) -> None:
+        self._log("joined", user=self.sim.by_user[news.user].name, user_id=base32(news.user))
+
+    def _left(self, news: out.UserLeft) -> None:
+        self._log("left", user=self.sim.by_user[news.user].name, user_id=base32(news.user), reason=news.reason)
+
+    def _presence(self, news: out.PresenceChanged) -> None:
+        self._log("presence", user=self.sim.by_user[news.user].name, user_id=base32(news.user), status=news.status)
+
+    def _named(self, news: out.UserNamed) -> None:
+        pass
+
+    def _gap(self, news: out.Gap) -> None:
+        self.sim.counts["gap"] += 1
+        self._log("gap", code="gap", about=message_id(news.log, news.seq), missing=list(news.missing), text="")
+
+    def _warned(self, news: out.Warned) -> None:
+        self.sim.counts[f"warned_{news.code}"] += 1
+        self._log("warning", code=news.code, text=news.text, about=news.about)
+
+    def _counted(self, news: out.Counted) -> None:
+        self.sim.counts[news.what] += news.n
+
+    def _stopped(self, _: out.Stopped) -> None:
+        """All byes are said; the runtime waits for what is being written, closes what is left, and is done."""
+        self._log("stopped", reason="left")
+        ends = list(self._links.values())
+        self._end()
+        self.disk.finish()
+        for end in ends:
+            end.close(b"")
+
+    def _log(self, event: str, **fields: Any) -> None:
+        at = iso(EPOCH_UTC + round(self.sim.schedule.now * 1_000_000))
+        line = {"event": event, "at": at, **fields}
+        self.lines.append(line)
+        self.sim.trace_line(self, line)
+
+
+_EFFECTS: dict[type, str] = {
+    out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
+    out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
+    out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Released: "released",
+    out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined", out.UserLeft: "left",
+    out.PresenceChanged: "presence", out.UserNamed: "named", out.Gap: "gap", out.Warned: "warned",
+    out.Counted: "counted", out.Stopped: "stopped",
+}  # fmt: skip
