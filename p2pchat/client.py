@@ -1,8 +1,8 @@
 """Client: one link, dialled or accepted, from its TLS handshake to its end.
 
 It moves bytes and cuts them into frames; what a frame means, who the far end is allowed to be and when to give up on
-it are decided in core/. Below it are the two plain asyncio streams, of a socket or of anything that has a
-StreamReader and a StreamWriter; TLS runs over them in identity/tls.py.
+it are decided in core/. Below it are the two plain asyncio streams of a socket, or of anything else whose transport can
+write, close, abort, tell its buffer's size and keep limits on it; TLS runs over them in identity/tls.py.
 
 In: everything one read brought (up to 256 KiB) is decrypted and decoded at once and handed on as one list. Out:
 everything sent within one turn of the event loop becomes one TLS write. Nothing here waits for the far end: `send`
