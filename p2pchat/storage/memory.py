@@ -367,7 +367,7 @@ class MemoryStorage:
         at = log.at(seq)
         batches: list[Batch] = []
         above = log.heads[bisect_right(log.heads, seq, key=lambda head: head.seq) :]
-        for end in batch_ends(seq, at.size, above, most, self._settings):
+        for end in islice(batch_ends(seq, at.size, above, self._settings), most):
             raws = log.raws[at.seq : end.seq]
             batches.append(Batch(log.id, at.seq + 1, raws, None, at.chain, end.chain, end.sig))
             at = end

@@ -8,7 +8,7 @@ Source: docs/protocol.md, "Heads" and "Pull".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -57,22 +57,20 @@ def fits(seq: int, size: int, head: Head, settings: Settings) -> bool:
     return head.seq - seq <= settings.max_batch_entries and head.size - size <= settings.max_batch_bytes
 
 
-def batch_ends(seq: int, size: int, heads: Sequence[Head], most: int, settings: Settings) -> list[Head]:
-    """Return the heads that batches from after (seq, size) end on: each the farthest one within the limits.
+def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
+    """Yield the heads that batches from after (seq, size) end on: each the farthest one within the limits.
 
     At least the next head, even where that is too far for the limits: a batch cannot end elsewhere.
     """
-    ends: list[Head] = []
     at = 0
-    while at < len(heads) and len(ends) < most:
+    while at < len(heads):
         end = heads[at]
         at += 1
         while at < len(heads) and fits(seq, size, heads[at], settings):
             end = heads[at]
             at += 1
-        ends.append(end)
+        yield end
         seq, size = end.seq, end.size
-    return ends
 
 
 # ---- what an asker holds

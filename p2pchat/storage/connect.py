@@ -1,0 +1,107 @@
+"""Opening a database: one connection that writes, one that reads, and how SQLite must be set for either.
+
+Transactions are begun here and not by the driver: the writer's with `begin immediate`, so that it never has to turn
+from a reader into a writer; the reader's plainly, so that all it reads in one call is of one moment.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from p2pchat.errors import StorageError
+
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",  # a commit has returned: it is on the disk
+    "fullfsync": "on",  # macOS: only this makes the disk itself write; nothing elsewhere
+    "checkpoint_fullfsync": "on",
+    "foreign_keys": "off",  # rows are never deleted while others name them
+}
+SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a database file."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def parsed(url: str) -> tuple[URL, Path]:
+    """Return the URL and the file it names; StorageError for what this version cannot open."""
+    try:
+        given = make_url(url)
+    except ArgumentError:
+        raise StorageError("that is no database URL: write sqlite:////absolute/path") from None
+    if given.get_backend_name() != "sqlite":
+        raise StorageError(f"this version keeps SQLite databases only, not {given.get_backend_name()!a}")
+    if given.database in (None, "", ":memory:"):
+        raise StorageError("a database without a file keeps nothing: name a file, sqlite:////absolute/path")
+    return given, Path(str(given.database))
+
+
+def make_private(path: Path) -> None:
+    """Create the file for its owner only, unless it is there; SQLite gives its side files the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StorageError(f"{path} cannot be created: {error.strerror}") from None
+
+
+def open_connection(url: URL, begin: str, busy_timeout: float) -> Connection:
+    """Return a connection that begins transactions with `begin`; any thread may use it, one at a time."""
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,  # they are what people wrote
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": busy_timeout},
+    )
+    _set_up(engine, begin)
+    return engine.connect()
+
+
+def _set_up(engine: Engine, begin: str) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(driver: sqlite3.Connection, _record: Any) -> None:
+        for name, value in PRAGMAS.items():
+            driver.execute(f"pragma {name} = {value}")
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def warm_log(connection: Connection, size_bytes: int) -> None:
+    """Write and delete so many bytes, so that the write-ahead log has its size before the first commit.
+
+    While that file still grows each fsync writes its size as well: 160 to 220 us a commit for the first thousands,
+    105 to 115 afterwards. SQLite deletes the file at every clean close. A disk too full for it is no fault here.
+    """
+    driver = driver_of(connection)
+    try:
+        driver.execute("create table if not exists warmth (x blob)")
+        driver.execute("insert into warmth values (zeroblob(?))", (size_bytes,))
+        driver.execute("drop table warmth")
+        driver.execute("pragma wal_checkpoint(restart)").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+
+
+def pragmas(connection: Connection) -> dict[str, str]:
+    """Return how SQLite is really set, for benchmarks and `doctor`."""
+    driver = driver_of(connection)
+    return {name: str(driver.execute(f"pragma {name}").fetchone()[0]) for name in SHOWN_PRAGMAS}

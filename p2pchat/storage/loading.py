@@ -1,0 +1,117 @@
+"""What a starting node needs, in milliseconds however much is stored: no statement here passes over entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text
+
+from p2pchat.config import Settings
+from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.records import Address, Heard, KnownUser, Stored, Talk, Waiting
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.reading import FACTS, log_facts
+from p2pchat.storage.rows import naming_of_text
+from p2pchat.storage.tables import (
+    FORKED,
+    SCHEMA_KEY,
+    SEQ_BITS,
+    SEQS,
+    addresses,
+    consumers,
+    conversations,
+    meta,
+    users,
+)
+
+NEWEST_C = """
+select c.id, (select max(e.c) from entries e where e.conversation = c.number) from conversations c
+"""
+RECENT = f"""
+select c.id, u.id, l.run, p.start, p.entries from places p
+join logs l on l.number = p.start >> {SEQ_BITS}
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+order by p.first_place desc limit ?
+"""
+HEARD = """
+select c.id, u.id, l.run, m.id, h.seq from logs l
+join heard h on h.log = l.number
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+join users m on m.number = h.member
+where l.state = 0 and u.id in :hosted
+"""
+WAITING = "select id, body from entries where id > ? and id < ? order by id"
+
+
+def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -> Stored:
+    """Return what a node starts from; call it inside a transaction."""
+
+    def rows(statement: str, *parameters: object) -> Sequence[Any]:
+        return connection.exec_driver_sql(statement, parameters).all()
+
+    unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
+    newest = rows("select first_place + entries from places order by first_place desc limit 1")
+    return Stored(
+        tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 order by l.number")],
+        forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state >= {FORKED} order by l.number")],
+        unreleased=[log_facts(row) for row in unreleased],
+        waiting=[
+            Waiting(facts.log, id % SEQS, decode_entry(body))
+            for number, facts in ((row[0], log_facts(row)) for row in unreleased)
+            for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
+        ],
+        next_place=newest[0][0] if newest else 1,
+        talks=_talks(connection),
+        users=_users(connection),
+        heard=_heard(connection, hosted),
+        addresses=_addresses(connection),
+        consumers={row.name: row.place for row in connection.execute(select(consumers))},
+        newest_c=_newest_clocks(rows(NEWEST_C)),
+        recent=_recent(rows(RECENT, settings.recent_places), settings),
+        meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
+    )
+
+
+def _talks(connection: Connection) -> list[Talk]:
+    named = select(conversations).where(conversations.c.naming.is_not(None)).order_by(conversations.c.number)
+    return [Talk(row.id.hex(), naming_of_text(row.naming)) for row in connection.execute(named)]
+
+
+def _users(connection: Connection) -> list[KnownUser]:
+    named = select(users).where(users.c.name.is_not(None)).order_by(users.c.number)
+    return [KnownUser(row.id.hex(), row.name, row.named_c, row.about) for row in connection.execute(named)]
+
+
+def _heard(connection: Connection, hosted: Sequence[UserId]) -> list[Heard]:
+    statement = text(HEARD).bindparams(bindparam("hosted", expanding=True))
+    rows = connection.execute(statement, {"hosted": [bytes.fromhex(user) for user in hosted]})
+    return [Heard(_log(row), row[3].hex(), row[4]) for row in rows]
+
+
+def _addresses(connection: Connection) -> list[Address]:
+    return [
+        Address(row.peer.hex(), row.endpoint, row.verified_at, row.failing_since, row.teller.hex())
+        for row in connection.execute(select(addresses))
+    ]
+
+
+def _newest_clocks(rows: Sequence[Any]) -> dict[ConversationId, int]:
+    return {conversation.hex(): c for conversation, c in rows if c is not None}
+
+
+def _recent(rows: Sequence[Any], settings: Settings) -> list[tuple[LogId, int]]:
+    recent: list[tuple[LogId, int]] = []
+    places = 0
+    for row in rows:
+        if places >= settings.recent_places:
+            break
+        places += row[4]
+        recent.append((_log(row), row[3] % SEQS + row[4] - 1))
+    return recent[::-1]
+
+
+def _log(row: Any) -> LogId:
+    return LogId(row[0].hex(), row[1].hex(), row[2].hex())

@@ -1,0 +1,199 @@
+"""What is asked of a database while it runs: served batches, facts of logs, and what programs read.
+
+Each call is one transaction, so all it reads is of one moment; a commit beside it is seen whole by the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from p2pchat.config import Settings
+from p2pchat.core.log import LogId, extend_chain, first_chain
+from p2pchat.core.records import Fork, LogFacts, LogKey
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.storage.rows import batch_of_text, marks_of_bytes
+from p2pchat.storage.serving import (
+    Head,
+    Numbered,
+    entry_bytes,
+    implied_seqs,
+)
+from p2pchat.storage.tables import COVERED, FORKED, SEQS
+
+MOST_IDS = 50_000  # remembered
+
+FACTS = f"""
+select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
+from logs l
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+left join heads h on h.id = (select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS})
+left join waiting w on w.log = l.number
+"""
+HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
+BODIES = "select body from entries where id > ? and id <= ? order by id"
+NEWEST = """
+select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
+"""
+NUMBERED = "select number, run, whole, builds_on from logs where "
+SIZE = f"""
+select coalesce(sum((select size from heads where id = (
+    select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS}))), 0)
+from logs l where l.writer = ?
+"""
+
+
+def log_facts(row: Any, chain_at: bytes | None = None) -> LogFacts:
+    """Return the facts a row of FACTS holds."""
+    _, conversation, user, run, state, builds_on, head, c, chain, released = row
+    log = LogId(conversation.hex(), user.hex(), run.hex())
+    seq = 0 if head is None else head % SEQS
+    return LogFacts(
+        log,
+        seq,
+        first_chain(log) if head is None else chain,
+        c or 0,
+        seq if released is None else released,
+        bool(state & COVERED),
+        bool(state & FORKED),
+        marks_of_bytes(builds_on),
+        chain_at,
+    )
+
+
+class Reader:
+    """Answers questions on one connection; the caller sees to transactions."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._db = connection
+        self._settings = settings
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._log_ids: dict[int, LogId] = {}
+
+    def all(self, statement: str, *parameters: object) -> Sequence[Any]:
+        return self._db.exec_driver_sql(statement, parameters).all()
+
+    def first(self, statement: str, *parameters: object) -> Any:
+        return self._db.exec_driver_sql(statement, parameters).first()
+
+    # ---- names and numbers
+
+    def number(self, table: str, id: str) -> int:
+        """Return the number of a conversation or user, 0 when it is not known here."""
+        key = (table, id)
+        if key not in self._numbers:
+            row = self.first(f"select number from {table} where id = ?", bytes.fromhex(id))
+            if row is None:
+                return 0
+            self._numbers[key] = row[0]
+        return self._numbers[key]
+
+    def log_id(self, number: int) -> LogId:
+        if number not in self._log_ids:
+            if len(self._log_ids) >= MOST_IDS:
+                self._log_ids.clear()
+            row = self.first(
+                "select c.id, u.id, l.run from logs l join conversations c on c.number = l.conversation "
+                "join users u on u.number = l.writer where l.number = ?",
+                number,
+            )
+            self._log_ids[number] = LogId(row[0].hex(), row[1].hex(), row[2].hex())
+        return self._log_ids[number]
+
+    def log_number(self, log: LogId) -> int:
+        """Return the number of a log, 0 when it is not here."""
+        row = self.first(
+            "select number from logs where conversation = ? and run = ? and writer = ?",
+            self.number("conversations", log.conversation),
+            bytes.fromhex(log.run),
+            self.number("users", log.user),
+        )
+        return row[0] if row else 0
+
+    # ---- what the core asks for
+
+    def facts(self, key: LogKey) -> LogFacts | None:
+        conversation = self.number("conversations", key.conversation)
+        run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
+        rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
+        for row in rows:
+            if row[2].startswith(user):
+                facts = log_facts(row)
+                held = 0 < key.seq <= facts.seq
+                return log_facts(row, self.head_at(row[0], facts.log, key.seq).chain) if held else facts
+        return None
+
+    def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
+        """Return the marks of the 1st, 2nd, 4th ... newest log."""
+        whose = (self.number("users", user), self.number("conversations", conversation), FORKED)
+        marks: list[Mark] = []
+        for power in range(self._settings.max_older):
+            row = self.first(NEWEST, *whose, (1 << power) - 1)
+            if row is None:
+                break
+            facts = log_facts(self.first(f"{FACTS} where l.number = ?", row[0]))
+            marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
+        return marks
+
+    def numbered(self, whose: tuple[int, int], run: RunId) -> Numbered | None:
+        """Return a log of (user, conversation), given as numbers, as serving sees it."""
+        row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
+        return _numbered(row) if row else None
+
+    def head_at(self, number: int, log: LogId, seq: int) -> Head:
+        """Return size and chain at seq, recomputed from the nearest head below."""
+        if seq == 0:
+            return Head(0, 0, 0, first_chain(log), b"")
+        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
+        below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(log), b"")
+        if below.seq == seq:
+            return below
+        raws = [each[0] for each in self.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
+        return Head(seq, below.size + sum(map(entry_bytes, raws)), 0, extend_chain(below.chain, raws), b"")
+
+    # ---- receipts, evidence, quota
+
+    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        number = self.log_number(log)
+        whose = (self.number("users", log.user), self.number("conversations", log.conversation))
+        told = self._told(whose, number) if number else {}
+        if not told:
+            return []
+        later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
+        implied = implied_seqs(log.run, self._last(number), map(_numbered, later))
+        highest: dict[UserId, int] = {}
+        for (member, run), own in told.items():
+            known = own if run == log.run else implied.get(run, 0)
+            highest[member] = max(highest.get(member, 0), known)
+        return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+    def _told(self, whose: tuple[int, int], number: int) -> dict[tuple[UserId, RunId], int]:
+        """Return what was heard of this log and of later ones of its user there, by member and run."""
+        rows = self.all(
+            "select u.id, l.run, h.seq from logs l "
+            "join heard h on h.log = l.number join users u on u.number = h.member "
+            "where l.writer = ? and l.conversation = ? and l.number >= ?",
+            *whose,
+            number,
+        )
+        return {(member.hex(), run.hex()): seq for member, run, seq in rows}
+
+    def _last(self, number: int) -> int:
+        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
+        return row[0] % SEQS if row else 0
+
+    def evidence(self, log: LogId) -> Fork | None:
+        row = self.first("select one, other from forks where log = ?", self.log_number(log))
+        return Fork(log, batch_of_text(log, row[0]), batch_of_text(log, row[1])) if row else None
+
+    def size_bytes(self, user: UserId) -> int:
+        """Return the entry bytes of all logs of a user: one question for each log."""
+        return int(self.first(SIZE, self.number("users", user))[0])
+
+
+def _numbered(row: Any) -> Numbered:
+    number, run, whole, builds_on = row
+    return Numbered(number, run.hex(), bool(whole), marks_of_bytes(builds_on))

@@ -1,0 +1,157 @@
+"""Storage in a database: one connection writes, one reads; at present SQLite files only.
+
+Opened, it is warm and of the right version, or StorageError says in one sentence what to do. After a failed commit
+nothing of it is stored, and the next one may be tried.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, LogId
+from p2pchat.core.records import Change, Fork, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.errors import StorageError
+from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.storage import connect, schema
+from p2pchat.storage.base import Shown, SortKey
+from p2pchat.storage.faults import told_clearly
+from p2pchat.storage.fetching import Fetching
+from p2pchat.storage.loading import load
+from p2pchat.storage.reading import Reader
+from p2pchat.storage.showing import Showing
+from p2pchat.storage.writing import Sizes, Writer
+
+
+class SqlStorage:
+    """See storage/base.py for what each call promises."""
+
+    durable = True
+
+    def __init__(
+        self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = 5.0
+    ) -> None:
+        """Open the database at `url`, made when it is not there.
+
+        Args:
+            url: sqlite:////absolute/path (connect.sqlite_url makes one of a path).
+            read_only: For programs that read beside a running peer: nothing is made, migrated or written.
+            busy_timeout: Seconds to wait for another program that writes there.
+        """
+        self._settings = settings or Settings()
+        self._url, self._path = connect.parsed(url)
+        self._lock = threading.Lock()  # one reader at a time
+        self._sizes = Sizes()
+        self._connections: list[Connection] = []
+        try:
+            with told_clearly(str(self._path)):
+                self._writer = None if read_only else self._open_writer(busy_timeout)
+                self._open_reader(busy_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_writer(self, busy_timeout: float) -> Writer:
+        connect.make_private(self._path)
+        connection = self._open("begin immediate", busy_timeout)
+        schema.prepare(connection, self._path)
+        if self._settings.wal_warm_bytes:
+            connect.warm_log(connection, self._settings.wal_warm_bytes)
+        return Writer(connection, self._settings, self._sizes)
+
+    def _open_reader(self, busy_timeout: float) -> None:
+        if not self._path.exists():
+            raise StorageError(f"nothing is stored at {self._path}: name another file, or start a peer there first")
+        self._read = self._open("begin", busy_timeout)
+        with self._read.begin():
+            schema.check(self._read, self._path)
+        self._reader = Reader(self._read, self._settings)
+        self._showing = Showing(self._reader)
+
+    def _open(self, begin: str, busy_timeout: float) -> Connection:
+        self._connections.append(connect.open_connection(self._url, begin, busy_timeout))
+        return self._connections[-1]
+
+    # ---- the writer thread
+
+    def load(self, hosted: Sequence[UserId]) -> Stored:
+        with self._reading():
+            return load(self._read, hosted, self._settings)
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        if self._writer is None:
+            raise StorageError(f"{self._path} was opened for reading only")
+        with told_clearly(str(self._path)):
+            self._writer.commit(changes)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._connections:
+                connection = self._connections.pop()
+                connection.close()
+                connection.engine.dispose()
+
+    # ---- the reader thread
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock, told_clearly(str(self._path)), self._read.begin():
+            yield
+
+    def lookup(
+        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
+    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        with self._reading():
+            found = {key: facts for key in logs if (facts := self._reader.facts(key))}
+            return found, {whose: self._reader.older(*whose) for whose in older}
+
+    def fetch(
+        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
+    ) -> tuple[list[Batch], Position | None]:
+        with self._reading():
+            return Fetching(self._reader, self._settings, conversation, user).fetch(start, batches)
+
+    def evidence(self, log: LogId) -> Fork | None:
+        with self._reading():
+            return self._reader.evidence(log)
+
+    def places(self, after: int, limit: int) -> list[Shown]:
+        with self._reading():
+            return self._showing.places(after, limit)
+
+    def history(
+        self,
+        conversation: ConversationId | None,
+        *,
+        before: SortKey | None = None,
+        after: SortKey | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> list[Shown]:
+        with self._reading():
+            return self._showing.history(conversation, before, after, since, limit)
+
+    def entry(self, log: LogId, seq: int) -> Shown | None:
+        with self._reading():
+            return self._showing.entry(log, seq)
+
+    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        with self._reading():
+            return self._reader.heard(log, seq)
+
+    def size_bytes(self, user: UserId) -> int:
+        with self._reading(), self._sizes.lock:
+            if user not in self._sizes.known:
+                self._sizes.known[user] = self._reader.size_bytes(user)
+            return self._sizes.known[user]
+
+    # ---- diagnostics
+
+    def pragmas(self) -> dict[str, str]:
+        """Return how SQLite is really set, for benchmarks and diagnostics."""
+        with self._lock, told_clearly(str(self._path)):
+            return connect.pragmas(self._read)

@@ -1,0 +1,133 @@
+"""The tables of version 1, sized for SQLite now and MySQL and PostgreSQL later.
+
+Conversations, users and logs have a number of their own here, given in the order they came; everything else names
+them by it. An entry's id is `log << 40 | seq`: one integer key, entries of a log next to each other, and the same id
+names its head. What is said often is said once:
+
+    the last entry of a log     its newest row in heads; no row of logs is touched by a commit
+    what is released            everything, except in logs that `waiting` names (released: how far)
+    which logs are tips         state 0, found by an index
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy.dialects import mysql
+
+SCHEMA_VERSION = 1
+SCHEMA_KEY = "schema"  # in meta; no key of the core's may be called so
+
+SEQ_BITS = 40
+SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
+
+COVERED = 1  # bits of logs.state; 0 is a tip
+FORKED = 2
+OLD = 1  # bits of places.flags
+GAP = 2
+
+_Number = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
+_Long = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")  # an entry may have 64 KiB
+
+
+def _bytes(size: int) -> LargeBinary:
+    return LargeBinary(size).with_variant(mysql.VARBINARY(size), "mysql", "mariadb")
+
+
+def _key(name: str) -> Column[int]:
+    return Column(name, _Number, primary_key=True, autoincrement=False)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, _Number, nullable=False)
+
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(190), primary_key=True),
+    Column("value", _Long, nullable=False),
+)
+conversations = Table(
+    "conversations",
+    metadata,
+    _key("number"),
+    Column("id", _bytes(32), nullable=False, unique=True),
+    Column("naming", Text),  # JSON; null while only the id is known
+)
+users = Table(
+    "users",
+    metadata,
+    _key("number"),
+    Column("id", _bytes(32), nullable=False, unique=True),
+    Column("name", Text),  # null while nobody named it
+    Column("named_c", BigInteger),
+    Column("about", Text),
+)
+logs = Table(
+    "logs",
+    metadata,
+    _key("number"),
+    _number("conversation"),
+    _number("writer"),
+    Column("run", _bytes(8), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("whole", SmallInteger, nullable=False),
+    Column("builds_on", _bytes(24 * 64), nullable=False),  # the marks of `before`: run, seq and chain, 8 bytes each
+    Index("logs_by_run", "conversation", "run", "writer", unique=True),
+    Index("logs_by_writer", "writer", "conversation", "number"),
+    Index("logs_by_state", "state"),
+)
+entries = Table(
+    "entries",
+    metadata,
+    _key("id"),
+    _number("conversation"),
+    _number("c"),
+    Column("body", _Long, nullable=False),
+    Index("entries_by_clock", "conversation", "c"),
+)
+heads = Table(
+    "heads",
+    metadata,
+    _key("id"),
+    _number("size"),  # bytes of all entries of the log up to here
+    _number("c"),
+    Column("chain", _bytes(32), nullable=False),
+    Column("sig", _bytes(64), nullable=False),
+)
+places = Table(
+    "places",
+    metadata,
+    _key("first_place"),
+    Column("start", _Number, nullable=False, unique=True),  # id of its first entry
+    _number("entries"),
+    _number("received_at"),
+    Column("flags", SmallInteger, nullable=False),
+)
+waiting = Table("waiting", metadata, _key("log"), _number("released"))
+heard = Table("heard", metadata, _key("log"), _key("member"), _number("seq"))
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("peer", _bytes(32), primary_key=True),
+    Column("endpoint", String(190), primary_key=True),
+    _number("verified_at"),
+    _number("failing_since"),
+    Column("teller", _bytes(32), nullable=False),
+)
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("name", String(190), primary_key=True),
+    _number("place"),
+)
+forks = Table(
+    "forks",
+    metadata,
+    _key("log"),
+    Column("one", _Long, nullable=False),
+    Column("other", _Long, nullable=False),
+)

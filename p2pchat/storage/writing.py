@@ -1,0 +1,328 @@
+"""Commits: changes become rows, in one transaction.
+
+What is remembered between commits is only what saves questions: of each log written lately its number, its last
+two heads and how far it was released. After a failure all of it is forgotten and read again.
+
+A message written alone costs one row in entries, one in places and one replaced in heads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, LogId
+from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, NewLog, Stretch, Talk
+from p2pchat.errors import StorageError
+from p2pchat.protocol import UserId
+from p2pchat.storage.rows import batch_to_text, insert_rows, marks_to_bytes, naming_to_text, replacing
+from p2pchat.storage.serving import Head, clocks, entry_bytes, fits
+from p2pchat.storage.tables import (
+    COVERED,
+    FORKED,
+    GAP,
+    MAX_LOG,
+    OLD,
+    SCHEMA_KEY,
+    SEQS,
+    addresses,
+    consumers,
+    conversations,
+    entries,
+    forks,
+    heads,
+    heard,
+    logs,
+    meta,
+    places,
+    users,
+    waiting,
+)
+
+MOST_LOGS = 20_000  # remembered; about 10 MiB
+NOTHING = Head(0, 0, 0, b"", b"")
+HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
+
+
+@dataclass(slots=True)
+class OpenLog:
+    """A log as its next batch needs it."""
+
+    number: int
+    conversation: int
+    writer: int
+    user: UserId
+    anchor: Head = NOTHING  # the newest head but one
+    newest: Head = NOTHING
+    released: int = 0
+    waiting: int | None = None  # what the row in `waiting` says, None without one
+
+
+class Sizes:
+    """Entry bytes of the users that were asked for. The lock keeps a commit from falling between reading and adding."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.known: dict[UserId, int] = {}
+
+
+class Writer:
+    """Carries out commits on one connection."""
+
+    def __init__(self, connection: Connection, settings: Settings, sizes: Sizes) -> None:
+        self._db = connection
+        self._settings = settings
+        self._sizes = sizes
+        self._forget()
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
+        transaction = self._db.begin()
+        try:
+            rows = Rows(self, self._db)
+            for change in changes:
+                rows.add(change)
+            rows.write()
+            with self._sizes.lock:
+                transaction.commit()
+                for user in self._sizes.known.keys() & rows.sizes.keys():
+                    self._sizes.known[user] += rows.sizes[user]
+        except BaseException:
+            self._forget()
+            if transaction.is_active:
+                transaction.rollback()
+            raise
+        if len(self.logs) > MOST_LOGS:
+            self.logs.clear()
+
+    def _forget(self) -> None:
+        self.logs: dict[LogId, OpenLog] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._next: dict[str, int] = {}
+
+    # ---- numbers
+
+    def next_number(self, table: Table) -> int:
+        """Return the next free number of conversations, users or logs."""
+        if table.name not in self._next:
+            self._next[table.name] = 1 + (self._db.scalar(select(func.max(table.c.number))) or 0)
+        number = self._next[table.name]
+        self._next[table.name] += 1
+        return number
+
+    def number_of(self, table: Table, name: str) -> int:
+        """Return the number of a conversation or user, a new one when it was never named before."""
+        key = (table.name, name)
+        if key not in self._numbers:
+            found = self._db.scalar(select(table.c.number).where(table.c.id == bytes.fromhex(name)))
+            if found is None:
+                found = self.next_number(table)
+                self._db.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
+            self._numbers[key] = found
+        return self._numbers[key]
+
+    # ---- logs
+
+    def log(self, log: LogId) -> OpenLog:
+        """Return a stored log; ValueError when there is none."""
+        found = self.find(log)
+        if found is None:
+            raise ValueError(f"no such log: {log.run}")
+        return found
+
+    def find(self, log: LogId) -> OpenLog | None:
+        return self.logs.get(log) or self._read(log)
+
+    def _read(self, log: LogId) -> OpenLog | None:
+        writer, conversation = self.number_of(users, log.user), self.number_of(conversations, log.conversation)
+        here = (logs.c.conversation == conversation) & (logs.c.run == bytes.fromhex(log.run))
+        number = self._db.scalar(select(logs.c.number).where(here, logs.c.writer == writer))
+        if number is None:
+            return None
+        found = OpenLog(number, conversation, writer, log.user)
+        inside = heads.c.id.between(number * SEQS, number * SEQS + SEQS - 1)
+        newest_first = self._db.execute(select(heads).where(inside).order_by(heads.c.id.desc()).limit(2))
+        last = [Head(row.id % SEQS, row.size, row.c, row.chain, row.sig) for row in newest_first]
+        found.newest, found.anchor = (*last, NOTHING, NOTHING)[:2]
+        found.waiting = self._db.scalar(select(waiting.c.released).where(waiting.c.log == number))
+        found.released = found.newest.seq if found.waiting is None else found.waiting
+        self.logs[log] = found
+        return found
+
+    def begin(self, new: NewLog) -> OpenLog:
+        if self.find(new.log) is not None:
+            raise ValueError(f"this log was begun before: {new.log.run}")
+        number = self.next_number(logs)
+        if number > MAX_LOG:
+            raise StorageError("this database holds as many logs as it can: begin a new one")
+        writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
+        self._db.execute(
+            insert(logs).values(
+                number=number,
+                conversation=conversation,
+                writer=writer,
+                run=bytes.fromhex(new.log.run),
+                state=0,
+                whole=int(new.whole),
+                builds_on=marks_to_bytes(new.before),
+            )
+        )
+        self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
+        return self.logs[new.log]
+
+
+class Rows:
+    """The rows of one transaction, gathered so that each table is written once."""
+
+    def __init__(self, writer: Writer, connection: Connection) -> None:
+        self._writer = writer
+        self._db = connection
+        self._entries: list[object] = []
+        self._places: list[object] = []
+        self._heads: dict[int, Head] = {}
+        self._dropped_heads: list[int] = []
+        self._touched: dict[int, OpenLog] = {}
+        self._heard: dict[tuple[int, int], int] = {}
+        self.sizes: dict[UserId, int] = {}  # bytes added
+
+    def add(self, change: Change) -> None:
+        """Take one change; what is rare is written at once."""
+        for new in change.logs:
+            self._writer.begin(new)
+        for batch in change.batches:
+            self._add_batch(batch)
+        for covered in change.covered:
+            self._set_state(self._writer.log(covered), logs.c.state.bitwise_or(COVERED))
+        for uncovered in change.uncovered:
+            self._uncover(self._writer.log(uncovered))
+        for fork in change.forks:
+            self._add_fork(fork)
+        for stretch in change.stretches:
+            self._add_stretch(stretch)
+        for told in change.heard:
+            self._add_heard(told)
+        self._add_rest(change)
+
+    def write(self) -> None:
+        """Write what was gathered."""
+        insert_rows(self._db, entries, self._entries)
+        for dropped in self._dropped_heads:
+            self._db.exec_driver_sql("delete from heads where id = ?", (dropped,))
+        insert_rows(self._db, heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
+        insert_rows(self._db, places, self._places)
+        for log in self._touched.values():
+            self._write_waiting(log)
+        told = [value for key, seq in self._heard.items() for value in (*key, seq)]
+        insert_rows(self._db, heard, told, HIGHER_ONLY)
+
+    # ---- entries and heads
+
+    def _add_batch(self, batch: Batch) -> None:
+        log = self._writer.log(batch.log)
+        if batch.first != log.newest.seq + 1 or not batch.raws:
+            raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
+        if batch.last >= SEQS:
+            raise StorageError("this log is as long as a log can be")
+        cs = clocks(batch)
+        id = log.number * SEQS + batch.first
+        for row in zip(range(id, id + len(cs)), repeat(log.conversation), cs, batch.raws):
+            self._entries += row
+        added = sum(map(entry_bytes, batch.raws))
+        self.sizes[log.user] = self.sizes.get(log.user, 0) + added
+        self._touched[log.number] = log
+        self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))
+
+    def _add_head(self, log: OpenLog, head: Head) -> None:
+        """Keep this head, in place of the newest one where the one before that is near enough."""
+        if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._writer._settings):
+            superseded = log.number * SEQS + log.newest.seq
+            if self._heads.pop(superseded, None) is None:
+                self._dropped_heads.append(superseded)
+        else:
+            log.anchor = log.newest
+        log.newest = head
+        self._heads[log.number * SEQS + head.seq] = head
+
+    # ---- places
+
+    def _add_stretch(self, stretch: Stretch) -> None:
+        log = self._writer.log(stretch.log)
+        flags = OLD * stretch.old | GAP * stretch.gap
+        start = log.number * SEQS + stretch.first
+        self._places += (stretch.first_place, start, stretch.count, stretch.received_at, flags)
+        log.released = max(log.released, stretch.first + stretch.count - 1)
+        self._touched[log.number] = log
+
+    def _write_waiting(self, log: OpenLog) -> None:
+        """Say in `waiting` how far a log is released, when that is not to its end."""
+        wanted = log.released if log.released < log.newest.seq else None
+        if wanted == log.waiting:
+            return
+        if wanted is None:
+            self._db.execute(delete(waiting).where(waiting.c.log == log.number))
+        else:
+            insert_rows(self._db, waiting, (log.number, wanted), replacing(waiting))
+        log.waiting = wanted
+
+    # ---- states
+
+    def _set_state(self, log: OpenLog, state: object) -> None:
+        self._db.execute(update(logs).where(logs.c.number == log.number).values(state=state))
+
+    def _uncover(self, log: OpenLog) -> None:
+        """Make a tip of it again: no later log of its user builds on everything below itself any more."""
+        self._set_state(log, logs.c.state.bitwise_and(FORKED))
+        siblings = (logs.c.conversation == log.conversation) & (logs.c.writer == log.writer)
+        self._db.execute(update(logs).where(siblings, logs.c.number > log.number, logs.c.whole == 1).values(whole=0))
+
+    def _add_fork(self, fork: Fork) -> None:
+        log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
+        self._set_state(log, logs.c.state.bitwise_or(FORKED))
+        row = (log.number, batch_to_text(fork.one), batch_to_text(fork.other))
+        insert_rows(self._db, forks, row, replacing(forks))
+
+    # ---- the rest
+
+    def _add_heard(self, told: Heard) -> None:
+        log = self._writer.find(told.log)
+        if log is not None:
+            key = (log.number, self._writer.number_of(users, told.member))
+            self._heard[key] = max(self._heard.get(key, 0), told.seq)
+
+    def _add_rest(self, change: Change) -> None:
+        for talk in change.talks:
+            self._name_talk(talk)
+        for user in change.users:
+            self._name_user(user)
+        for address in change.addresses:
+            insert_rows(self._db, addresses, _address_row(address), replacing(addresses))
+        for peer, endpoint in change.forgotten:
+            there = (addresses.c.peer == bytes.fromhex(peer)) & (addresses.c.endpoint == endpoint)
+            self._db.execute(delete(addresses).where(there))
+        insert_rows(self._db, consumers, _flat(change.consumers), replacing(consumers))
+        if SCHEMA_KEY in change.meta:
+            raise ValueError(f"{SCHEMA_KEY!r} is the storage's own")
+        insert_rows(self._db, meta, _flat(change.meta), replacing(meta))
+
+    def _name_talk(self, talk: Talk) -> None:
+        number = self._writer.number_of(conversations, talk.id)
+        named = update(conversations).where(conversations.c.number == number)
+        self._db.execute(named.values(naming=naming_to_text(talk.naming)))
+
+    def _name_user(self, user: KnownUser) -> None:
+        named = update(users).where(users.c.number == self._writer.number_of(users, user.id))
+        self._db.execute(named.values(name=user.name, named_c=user.named_c, about=user.about))
+
+
+def _address_row(address: Address) -> tuple[object, ...]:
+    peer, teller = bytes.fromhex(address.peer), bytes.fromhex(address.teller)
+    return (peer, address.endpoint, address.verified_at, address.failing_since, teller)
+
+
+def _flat(pairs: dict[str, int] | dict[str, str]) -> list[object]:
+    return [value for pair in pairs.items() for value in pair]

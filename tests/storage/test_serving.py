@@ -1,0 +1,177 @@
+"""Serving a want: what the asker's marks say is held, in which order the rest comes, and where batches end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from p2pchat.core.log import Batch
+from p2pchat.core.records import Change, Fork, Start, TailStart, WantStart
+from p2pchat.protocol import Mark
+from p2pchat.storage.base import Storage
+from tests.storage.writers import DM, ROOM, Author, many, proves, user
+
+NOTHING = WantStart(tips=())
+
+
+def pages(storage: Storage, start: Start, whose: str = "ada", batches: int = 3) -> Iterator[list[Batch]]:
+    """Yield what each fetch of one serving brings."""
+    more: Start | None = start
+    while more is not None:
+        served, more = storage.fetch(ROOM, user(whose), more, batches=batches)
+        yield served
+
+
+def served(storage: Storage, start: Start, batches: int = 3) -> list[tuple[int, int, int]]:
+    """Return (run, first, last) of all batches of one serving, after checking that each is sound."""
+    found = [batch for page in pages(storage, start, batches=batches) for batch in page]
+    assert all(proves(batch) and batch.entries is None for batch in found)
+    return [(int(batch.log.run, 16), batch.first, batch.last) for batch in found]
+
+
+def test_a_newcomer_gets_a_log_written_one_by_one_in_full_batches(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1")])
+    for number in range(2, 11):
+        storage.commit([ada.goes_on(str(number))])
+    assert served(storage, NOTHING) == [(1, 1, 4), (1, 5, 8), (1, 9, 10)]
+    assert [raw for page in pages(storage, NOTHING) for batch in page for raw in batch.raws] == ada.raws
+
+
+def test_the_same_when_all_was_one_commit(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 11)])
+    assert served(storage, NOTHING) == [(1, 1, 4), (1, 5, 8), (1, 9, 10)]
+
+
+def test_a_page_holds_no_more_batches_than_asked_and_the_end_is_told_with_the_last(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins(*many(4)), ada.goes_on(*many(4)), ada.goes_on(*many(4))])
+    assert [len(page) for page in pages(storage, NOTHING, batches=2)] == [2, 1]
+    assert [len(page) for page in pages(storage, NOTHING, batches=3)] == [3]
+
+
+def test_batches_end_before_their_bytes_pass_the_limit(storage: Storage) -> None:
+    ada = Author("ada", 1)  # an entry of 800 is some 880 bytes: two fit into 2,000
+    storage.commit([ada.begins("a" * 800)] + [ada.goes_on("é" * 400) for _ in range(4)])
+    assert served(storage, NOTHING) == [(1, 1, 2), (1, 3, 4), (1, 5, 5)]
+
+
+def test_a_batch_that_came_longer_than_the_limit_goes_out_whole_because_it_has_one_head(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins(*many(6)), ada.goes_on("7")])
+    assert served(storage, NOTHING) == [(1, 1, 6), (1, 7, 7)]
+
+
+def test_who_holds_a_part_gets_the_rest_from_the_middle_of_a_block(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    marks = []
+    storage.commit([ada.begins("1")])
+    for number in range(2, 10):
+        marks.append(ada.mark)
+        storage.commit([ada.goes_on(str(number))])
+    assert served(storage, WantStart(tips=(marks[1],))) == [(1, 3, 4), (1, 5, 8), (1, 9, 9)]
+    assert served(storage, WantStart(tips=(marks[5],))) == [(1, 7, 9)]
+    assert served(storage, WantStart(tips=(ada.mark,))) == []
+
+
+def three_runs(storage: Storage) -> list[Author]:
+    """Ada restarts twice; each log builds on the one before."""
+    runs: list[Author] = []
+    for run in (1, 2, 3):
+        ada = Author("ada", run, before=[runs[-1].mark] if runs else [])
+        begins = ada.begins("hello", "again")
+        begins.covered = [runs[-1].log] if runs else []
+        storage.commit([begins])
+        runs.append(ada)
+    return runs
+
+
+def test_logs_come_in_the_order_they_were_stored_covered_ones_too(storage: Storage) -> None:
+    three_runs(storage)
+    assert served(storage, NOTHING) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+    assert served(storage, NOTHING, batches=1) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+
+
+def test_a_known_tip_says_that_all_it_builds_on_is_held(storage: Storage) -> None:
+    first, second, third = three_runs(storage)
+    assert served(storage, WantStart(tips=(third.mark,))) == []
+    assert served(storage, WantStart(tips=(second.mark,))) == [(3, 1, 2)]
+    assert served(storage, WantStart(tips=(first.mark,))) == [(2, 1, 2), (3, 1, 2)]
+    assert served(storage, WantStart(tips=(second.mark._replace(seq=1),))) == [(2, 2, 2), (3, 1, 2)]
+
+
+def test_tips_unknown_here_are_ignored_and_older_marks_find_common_ground(storage: Storage) -> None:
+    _, second, _ = three_runs(storage)
+    lost = Mark("ee" * 8, 9, "aa" * 8)
+    assert served(storage, WantStart(tips=(lost,))) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+    assert served(storage, WantStart(tips=(lost,), older=(lost, second.mark))) == [(3, 1, 2)]
+
+
+def test_a_mark_beyond_what_is_here_holds_all_of_that_log(storage: Storage) -> None:
+    _, second, _ = three_runs(storage)
+    assert served(storage, WantStart(tips=(second.mark._replace(seq=50),))) == [(3, 1, 2)]
+
+
+def test_two_devices_a_tip_of_one_says_nothing_of_the_other(storage: Storage) -> None:
+    desk, phone = Author("ada", 1), Author("ada", 2)
+    storage.commit([desk.begins("desk"), phone.begins("phone", whole=False)])
+    later = Author("ada", 3, before=[phone.mark])
+    storage.commit([later.begins("phone again", whole=False)])
+    assert served(storage, WantStart(tips=(later.mark,))) == [(1, 1, 1)]
+    assert served(storage, WantStart(tips=(desk.mark,))) == [(2, 1, 1), (3, 1, 1)]
+    both = Author("ada", 4, before=[desk.mark, later.mark])
+    storage.commit([both.begins("desk again")])
+    assert served(storage, WantStart(tips=(both.mark,))) == []
+
+
+def test_a_covered_log_that_grew_is_served_to_who_holds_only_the_later_one(storage: Storage) -> None:
+    first, second, third = three_runs(storage)
+    grown = first.goes_on("from the other device")
+    grown.uncovered = [first.log]
+    storage.commit([grown])
+    assert served(storage, WantStart(tips=(third.mark,))) == [(1, 3, 3)]
+    assert served(storage, WantStart(tips=(second.mark,))) == [(1, 3, 3), (3, 1, 2)]
+    assert [tip.log for tip in storage.load([]).tips] == [first.log, third.log]
+
+
+def test_a_tail_is_one_log_and_then_nothing(storage: Storage) -> None:
+    first, _, _ = three_runs(storage)
+    storage.commit([first.goes_on(*many(4)), first.goes_on(*many(4))])
+    assert served(storage, TailStart(first.log.run, 1), batches=1) == [(1, 2, 2), (1, 3, 6), (1, 7, 10)]
+    assert served(storage, TailStart(first.log.run, 10)) == []
+    assert served(storage, TailStart("ee" * 8, 0)) == []
+
+
+def test_what_is_written_while_it_is_served_is_served_too(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins(*many(4)), ada.goes_on(*many(2))])
+    batches, more = storage.fetch(ROOM, user("ada"), NOTHING, batches=1)
+    assert [batch.last for batch in batches] == [4] and more is not None
+    storage.commit([ada.goes_on("superseding the head at 6")])
+    assert served(storage, more) == [(1, 5, 7)]
+
+
+def test_forked_logs_are_left_out(storage: Storage) -> None:
+    first, second, third = three_runs(storage)
+    twin = Author("ada", 2)
+    storage.commit([Change(forks=[Fork(second.log, twin.write("one"), twin.write("other"))])])
+    assert served(storage, NOTHING) == [(1, 1, 2), (3, 1, 2)]
+    assert served(storage, TailStart(second.log.run, 0)) == []
+    assert served(storage, WantStart(tips=(first.mark,))) == [(3, 1, 2)]
+    assert served(storage, WantStart(tips=(third.mark,))) == []
+
+
+@pytest.mark.parametrize("whose", ["ada", "bob"])
+def test_of_an_unknown_user_or_conversation_there_is_nothing(storage: Storage, whose: str) -> None:
+    storage.commit([Author("ada", 1, DM).begins("secret")])
+    assert storage.fetch(ROOM, user(whose), NOTHING, batches=8) == ([], None)
+    assert storage.fetch("ab" * 32, user(whose), TailStart("01" * 8, 0), batches=8) == ([], None)
+
+
+def test_writers_and_conversations_do_not_mix(storage: Storage) -> None:
+    here, there, bob = Author("ada", 1), Author("ada", 1, DM), Author("bob", 1)
+    storage.commit([here.begins("1"), there.begins("2"), bob.begins("3"), here.goes_on("4")])
+    assert [batch.log for page in pages(storage, NOTHING) for batch in page] == [here.log]
+    assert [batch.log for page in pages(storage, NOTHING, "bob") for batch in page] == [bob.log]

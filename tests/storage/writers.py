@@ -1,0 +1,98 @@
+"""Writers for storage tests: real keys, real chains, real heads, from fixed seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from p2pchat.core.log import (
+    Batch,
+    Entry,
+    LogId,
+    encode_entry,
+    extend_chain,
+    first_chain,
+    head_message,
+    ref_key,
+    verify,
+)
+from p2pchat.core.records import Change, LogKey, NewLog, Stretch
+from p2pchat.protocol import ConversationId, Mark, UserId
+
+ROOM: ConversationId = "c0" * 32
+DM: ConversationId = "d1" * 32
+MORNING = 1_700_000_000_000_000  # UTC microseconds
+
+
+@cache
+def key(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"."))
+
+
+@cache
+def user(name: str) -> UserId:
+    return key(name).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+
+class Author:
+    """Writes one log: each call of `write` is one signed batch that follows the one before."""
+
+    def __init__(self, name: str, run: int, conversation: ConversationId = ROOM, before: Sequence[Mark] = ()) -> None:
+        self.key = key(name)
+        self.log = LogId(conversation, user(name), f"{run:016x}")
+        self.before = tuple(before)
+        self.seq = 0
+        self.chain = first_chain(self.log)
+        self.raws: list[str] = []
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+
+    @property
+    def lookup(self) -> LogKey:
+        return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run), self.seq)
+
+    def write(self, *texts: str, c: int | None = None) -> Batch:
+        """Return a batch of these texts, the first with clock c, or later than all of this log before."""
+        begin = MORNING + self.seq * 1000 if c is None else c
+        entries = [self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)]
+        raws = [encode_entry(entry) for entry in entries]
+        first, prev = self.seq + 1, self.chain
+        self.chain = extend_chain(prev, raws)
+        self.seq += len(raws)
+        self.raws += raws
+        signature = self.key.sign(head_message(self.log, self.seq, self.chain))
+        return Batch(self.log, first, raws, entries, prev, self.chain, signature)
+
+    def _entry(self, text: str, c: int, first: bool) -> Entry:
+        return Entry("text", c, c, before=self.before if first and self.seq == 0 else (), b=text)
+
+    def begins(self, *texts: str, whole: bool = True, c: int | None = None) -> Change:
+        """Return the change in which this log begins, with a batch of these texts."""
+        return Change(logs=[NewLog(self.log, self.before, whole)], batches=[self.write(*texts, c=c)])
+
+    def goes_on(self, *texts: str, c: int | None = None) -> Change:
+        return Change(batches=[self.write(*texts, c=c)])
+
+
+def many(count: int, size: int = 1) -> list[str]:
+    return ["x" * size] * count
+
+
+def released(change: Change, place: int, *, old: bool = False, gap: bool = False) -> Change:
+    """Return the change with everything in it released, from this place on."""
+    for batch in change.batches:
+        change.stretches.append(Stretch(place, batch.log, batch.first, len(batch.raws), MORNING, old, gap))
+        place += len(batch.raws)
+    return change
+
+
+def proves(batch: Batch) -> bool:
+    """Say whether a served batch is sound: its entries lead from prev to chain, and the author signed that."""
+    chained = extend_chain(batch.prev, batch.raws)
+    message = head_message(batch.log, batch.last, chained)
+    return chained == batch.chain and verify(batch.log.user, batch.head, message)
