@@ -34,7 +34,6 @@ STREAM_LIMIT_BYTES = 128 * 1024
 WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is written at once: it bounds the joined copy
 LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
 LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
-TCP_USER_TIMEOUT_MS = 20_000  # below the 30 s of the ping, so that the system's word comes first
 CONNECT_STAGGER = 0.25  # seconds before the next address of a host is tried too (RFC 8305)
 
 
@@ -168,7 +167,7 @@ class Client:
         try:
             reason = await self._read_to_the_end()
         except TimeoutError:
-            reason = "timeout"  # ETIMEDOUT: 20 s without an answer (TCP_USER_TIMEOUT), or the system's own patience
+            reason = "timeout"  # ETIMEDOUT: the system lost its patience first
         except OSError:
             reason = "lost"
         finally:
@@ -376,13 +375,14 @@ class Client:
 
 
 def _tune(sock: socket.socket | None) -> None:
-    """Send small frames at once, and have a dead connection noticed by the system where it can."""
+    """Send small frames at once.
+
+    TCP_USER_TIMEOUT is left alone: Linux counts a closed window as silence too, so a stopped peer would be cut off
+    although it lives; a dead one is noticed by the ping.
+    """
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-        if user_timeout is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, user_timeout, TCP_USER_TIMEOUT_MS)
     except OSError:
         pass  # the connection is gone already: reading will tell
