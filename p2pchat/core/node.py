@@ -53,7 +53,7 @@ from p2pchat.core.presence import Presence
 from p2pchat.core.records import Change, Stored
 from p2pchat.core.sides import Step
 from p2pchat.core.sync import Sync
-from p2pchat.errors import LogError
+from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId
 
 __all__ = ["HostedUser", "Network", "Node", "Now"]
@@ -89,7 +89,7 @@ class Node:
         self.hosted = {user.id: user for user in users}
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
-        self.presence = Presence(self._ctx, users, self)
+        self.presence = Presence(self._ctx, users)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
         self.sync = Sync(self._ctx, network.id, self.presence, self.hosted, stored, self.run)
         self._epoch = 0
@@ -186,6 +186,7 @@ class Node:
             else:
                 waiting.append(frame)
         self._pass_on(link, waiting)
+        self.links.settle(got.link)
 
     def _pass_on(self, link: Link, frames: list[Frame]) -> None:
         if not frames or link.id not in self.links.up:
@@ -203,7 +204,12 @@ class Node:
     def _here(self, link: Link, frame: Here) -> None:
         if link.id not in self.links.up:
             return
-        self.presence.here(link, frame)
+        try:
+            self.presence.here(link, frame)
+        except ProtocolError as error:
+            self._ctx.emit(Counted(f"fault_{error.code}"))
+            self.links.close(link.id, error.code, str(error))
+            return
         for user in frame.users:
             if user.id in self.presence.users_of(link.id):
                 self.sync.people.told(user.id, user.name)
@@ -229,6 +235,7 @@ class Node:
 
     def _drained(self, input: Drained) -> None:
         self.links.handle(input)
+        self.presence.drained(input.link)
         self.sync.drained(input.link)
 
     def _woke(self, _: Woke) -> None:

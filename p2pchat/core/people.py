@@ -40,8 +40,8 @@ class People:
         self._name(user, name)
 
     def told(self, user: UserId, name: str) -> None:
-        """Take the name a peer tells of a user it hosts; a profile entry outweighs it."""
-        if user not in self._named_c:
+        """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none."""
+        if user not in self._named_c and not name_fault(name):
             self._name(user, name)
 
     def _name(self, user: UserId, name: str) -> None:

@@ -14,17 +14,11 @@ from __future__ import annotations
 import base64
 import unicodedata
 
+from p2pchat.core.names import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
 from p2pchat.protocol import UserId
 
-MAX_NAME_CHARACTERS = 32
 SUFFIX_CHARACTERS = 8  # 40 bits: making a key with a given suffix takes days, and the full id is one command away
 NAMELESS = "user"
-
-# Reserved: they begin or end something else in what people type ("#ops", "@bob", "/msg", "a,b", "bob#K7QF2M3P").
-_RESERVED = "#@/,"
-# Invisible or blank though their category says letter, mark or symbol (Unicode: Default_Ignorable_Code_Point, braille).
-_INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | set(range(0x180B, 0x1810))
-_INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
 
 _CAPITALS = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧВНІЈКМОРСТУХԌԚԜՍՕ", "abezhikmnoptyxbhijkmopctyxgqwuo")
 _SMALL = str.maketrans(
@@ -43,41 +37,21 @@ def validate_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
     name = unicodedata.normalize("NFC", name)
-    if not name:
-        raise ValueError("a name needs at least one character")
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise ValueError(f"a name has at most {MAX_NAME_CHARACTERS} characters, this has {len(name)}")
-    if name[0].isspace() or name[-1].isspace():
-        raise ValueError("a name does not begin or end with a space")
-    for character in name:
-        if character in _RESERVED:
-            raise ValueError(f"a name does not contain {character!a}: # @ / and , have other meanings")
-        if not _visible(character):
-            raise ValueError(f"a name does not contain {character!a}: it cannot be seen")
-    if unicodedata.category(name[0]).startswith("M"):
-        raise ValueError(f"a name does not begin with {name[0]!a}: it is a mark on another character")
+    fault = name_fault(name)
+    if fault:
+        raise ValueError(fault)
     return name
-
-
-def _visible(character: str) -> bool:
-    if ord(character) in _INVISIBLE:
-        return False
-    category = unicodedata.category(character)
-    return character == " " or category[0] not in "CZ"  # controls, bidi, zero-width, surrogates; other blanks
 
 
 def is_valid_name(name: str) -> bool:
     """Whether `name` is allowed as it stands, in normal form already."""
-    try:
-        return validate_name(name) == name
-    except ValueError:
-        return False
+    return not name_fault(name)
 
 
 def default_name(login: str, port: int) -> str:
     """Return the name of a user who chose none: `ada-8080`; what a name may not contain is left out."""
     tail = f"-{port}"
-    kept = "".join(c for c in unicodedata.normalize("NFC", login) if c not in _RESERVED and _visible(c)).strip()
+    kept = "".join(c for c in unicodedata.normalize("NFC", login) if c not in RESERVED and is_visible(c)).strip()
     while kept and unicodedata.category(kept[0]).startswith("M"):
         kept = kept[1:]
     return (kept[: MAX_NAME_CHARACTERS - len(tail)] or NAMELESS) + tail

@@ -1,0 +1,154 @@
+"""Which endpoints are known of which peer: what is kept, how much of it, and when it is forgotten.
+
+An address is *verified* once that peer's key answered there. What others tell is unverified until then, and bounded:
+so many from one teller, so many endpoints a peer, so many peers. When it is dialled is dialing.py's matter; here
+records go in and the changes worth keeping come out through ctx.change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from p2pchat.core.context import Context
+from p2pchat.core.records import Address
+from p2pchat.protocol import PeerId
+
+VERIFIED_AGAIN = 24 * 3600 * 1_000_000  # microseconds: an address that goes on working is written once a day
+
+
+class AddressBook:
+    """All addresses of one peer's mesh; `addresses(peer)` in the order they became known."""
+
+    def __init__(self, ctx: Context, stored: Iterable[Address]) -> None:
+        self._ctx = ctx
+        self._book: dict[PeerId, dict[str, Address]] = {}
+        self._told: Counter[PeerId] = Counter()  # unverified addresses by teller
+        for address in stored:
+            self._put(address)
+
+    def __contains__(self, peer: PeerId) -> bool:
+        return peer in self._book
+
+    def __iter__(self) -> Iterator[PeerId]:
+        return iter(self._book)
+
+    def __len__(self) -> int:
+        return len(self._book)
+
+    def addresses(self, peer: PeerId) -> list[Address]:
+        return list(self._book.get(peer, {}).values())
+
+    def get(self, peer: PeerId, endpoint: str) -> Address | None:
+        return self._book.get(peer, {}).get(endpoint)
+
+    def owner(self, endpoint: str) -> PeerId:
+        """Return the peer whose key last answered at this endpoint, "" when none did."""
+        verified = [
+            (book[endpoint].verified_at, peer)
+            for peer, book in self._book.items()
+            if endpoint in book and book[endpoint].verified_at
+        ]
+        return max(verified)[1] if verified else ""
+
+    # ---- what becomes known
+
+    def tell(self, peer: PeerId, endpoint: str, teller: PeerId) -> bool:
+        """Keep what a teller says, if there is room; True when it is new here. The caller has checked the form.
+
+        What a peer says of itself takes the place of its least useful address: it may be on a new port every day.
+        """
+        if self.get(peer, endpoint) is not None:
+            return False
+        if teller == peer and peer in self._book:
+            self._make_room_for(peer)
+        if self._told[teller] >= self._ctx.settings.max_told_unverified or not self._room_for(peer):
+            return False
+        self._keep(Address(peer, endpoint, teller=teller))
+        return True
+
+    def add(self, peer: PeerId, endpoint: str) -> None:
+        """Keep what a user named with this peer's id, whatever else must go."""
+        if self.get(peer, endpoint) is None:
+            self._make_room_for(peer)
+            self._keep(Address(peer, endpoint))
+
+    def verified(self, peer: PeerId, endpoint: str) -> None:
+        """That peer's key answered there."""
+        now = self._ctx.now.utc
+        known = self.get(peer, endpoint)
+        if known is None:
+            self._make_room_for(peer)
+        elif known.verified_at and not known.failing_since and now - known.verified_at < VERIFIED_AGAIN:
+            return
+        self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
+
+    def failed(self, peer: PeerId, endpoint: str) -> bool:
+        """A dial there came to nothing; True when it has failed for so long that it is forgotten now."""
+        known = self.get(peer, endpoint)
+        if known is None:
+            return False
+        now = max(self._ctx.now.utc, 1)
+        if not known.failing_since:
+            self._keep(replace(known, failing_since=now))
+        elif now - known.failing_since > self._ctx.settings.address_forgotten_after * 1_000_000:
+            self.forget(peer, endpoint)
+            return True
+        return False
+
+    def forget(self, peer: PeerId, endpoint: str) -> None:
+        known = self._book.get(peer, {}).pop(endpoint, None)
+        if known is None:
+            return
+        self._count(known, -1)
+        if not self._book[peer]:
+            del self._book[peer]
+        changed = self._ctx.change.addresses
+        changed[:] = [address for address in changed if (address.peer, address.endpoint) != (peer, endpoint)]
+        self._ctx.change.forgotten.append((peer, endpoint))
+
+    # ---- inside
+
+    def _keep(self, address: Address) -> None:
+        self._put(address)
+        change = self._ctx.change
+        change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
+        change.addresses.append(address)
+
+    def _put(self, address: Address) -> None:
+        book = self._book.setdefault(address.peer, {})
+        former = book.get(address.endpoint)
+        if former is not None:
+            self._count(former, -1)
+        book[address.endpoint] = address
+        self._count(address, +1)
+
+    def _count(self, address: Address, by: int) -> None:
+        if address.teller and not address.verified_at:
+            self._told[address.teller] += by
+            if not self._told[address.teller]:
+                del self._told[address.teller]
+
+    def _room_for(self, peer: PeerId) -> bool:
+        settings = self._ctx.settings
+        if peer in self._book:
+            return len(self._book[peer]) < settings.max_endpoints_a_peer
+        return len(self._book) < settings.max_addresses
+
+    def _make_room_for(self, peer: PeerId) -> None:
+        """Forget the least useful address of this peer, or of another, when there is no room."""
+        if self._room_for(peer):
+            return
+        if peer in self._book:
+            worst = min(self.addresses(peer), key=_worth)
+            self.forget(peer, worst.endpoint)
+            return
+        least = min(self._book, key=lambda known: max(_worth(address) for address in self.addresses(known)))
+        for address in self.addresses(least):
+            self.forget(least, address.endpoint)
+
+
+def _worth(address: Address) -> tuple[bool, bool, int]:
+    """Sort addresses: working before failing, verified before told, then by when they last answered."""
+    return (bool(address.verified_at), not address.failing_since, address.verified_at)

@@ -1,0 +1,352 @@
+"""When which endpoint is dialled: for ever, with growing pauses, and never two dials to one peer at once.
+
+A Target is one endpoint to try, a Course all targets of one peer (of a typed endpoint that nobody has answered yet:
+that one alone). A course dials the target that is due first, and only while no link to its peer is up and no dial of
+its own is under way; a dial is under way until its link is up or has failed, and is never cancelled because another
+link came in (election.py needs that). Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, to 300 s for an
+address that never answered ("full jitter"); contact from the peer itself begins them anew.
+
+Addresses told by others are dialled few at once, and slowly once many of one teller's came to nothing: a peer that
+tells nonsense, or wants someone flooded, gets little for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from p2pchat.core.addressbook import AddressBook
+from p2pchat.core.context import Context, Timer
+from p2pchat.core.effects import Dial, LinkChanged
+from p2pchat.core.endpoints import split_endpoint
+from p2pchat.core.link import REFUSALS
+from p2pchat.core.records import Address
+from p2pchat.protocol import PeerId
+
+STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin anew; a guess, after LESSONS of others
+SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
+_SLACK = 0.001  # seconds: deadlines are sums of floats
+_MOST_DOUBLINGS = 30
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One endpoint to try.
+
+    Attributes:
+        pin: The key that must answer there; "" takes whoever does.
+        typed: A user named it in this run: it is never given up.
+        reached: That peer's key answered there once.
+        teller: Who told it; "" when a user did, or once it is reached.
+        tries: Failures since the pauses last began anew.
+        due_at: When it may be dialled, monotonic seconds.
+        told: What people were last told of it: (state, reason), ("", "") for nothing.
+    """
+
+    endpoint: str
+    pin: PeerId = ""
+    typed: bool = False
+    reached: bool = False
+    teller: PeerId = ""
+    tries: int = 0
+    due_at: float = 0.0
+    has_slot: bool = False  # its turn among the targets of a teller of nonsense
+    told: tuple[str, str] = ("", "")
+
+
+@dataclass(slots=True, eq=False)
+class Course:
+    """All targets of one peer; `peer` is "" while nobody has answered at the only one."""
+
+    peer: PeerId
+    targets: dict[str, Target] = field(default_factory=dict)
+    dials: set[int] = field(default_factory=set)  # under way
+    timer: Timer | None = None
+    not_before: float = 0.0
+    queued: bool = False  # waits for one of the few dials to told addresses
+
+
+class Dialing:
+    """Decides every dial of a node.
+
+    Args:
+        is_up: Whether a link to that peer is up.
+        has_room: Whether one more link may come up; without it only what users typed is dialled.
+    """
+
+    def __init__(
+        self, ctx: Context, book: AddressBook, is_up: Callable[[PeerId], bool], has_room: Callable[[], bool]
+    ) -> None:
+        self._ctx = ctx
+        self._book = book
+        self._is_up = is_up
+        self._has_room = has_room
+        self._courses: dict[PeerId, Course] = {}
+        self._loose: dict[str, Course] = {}  # by endpoint: typed, and nobody has answered there yet
+        self._dials: dict[int, tuple[Course, Target]] = {}
+        self._last_dial = 0
+        self._told_dials: set[int] = set()  # under way to addresses told and never reached
+        self._queue: deque[Course] = deque()
+        self._failures: Counter[PeerId] = Counter()  # of addresses they told
+        self._next_slot: dict[PeerId, float] = {}
+        self._stopped = False
+
+    # ---- what is to be reached
+
+    def start(self) -> None:
+        """Dial every peer of the address book, not all in the same moment."""
+        spread = self._ctx.settings.redial_first * max(1.0, len(self._book) / SPREAD_OVER)
+        for peer in list(self._book):
+            due_at = self._ctx.now.mono + self._ctx.random() * spread
+            for address in self._book.addresses(peer):
+                self._target(self._course(peer), address).due_at = due_at
+            self._arm(self._course(peer))
+
+    def connect(self, endpoint: str, pin: PeerId) -> None:
+        """A user named an endpoint: dial it now, and for ever."""
+        try:
+            split_endpoint(endpoint)
+        except ValueError as error:
+            self._ctx.emit(LinkChanged(pin, endpoint, "refused", str(error)))
+            return
+        if pin == self._ctx.me:
+            self._ctx.emit(LinkChanged(pin, endpoint, "refused", REFUSALS["self"]))
+            return
+        course, target = self._typed(endpoint, pin)
+        target.typed, target.pin = True, pin
+        target.tries, target.due_at, target.told = 0, self._ctx.now.mono, ("", "")
+        if course.peer and self._is_up(course.peer):
+            self._ctx.emit(LinkChanged(course.peer, endpoint, "up"))
+        self._arm(course)
+
+    def _typed(self, endpoint: str, pin: PeerId) -> tuple[Course, Target]:
+        peer = pin or self._book.owner(endpoint)
+        if not peer or peer == self._ctx.me:
+            course = self._loose.setdefault(endpoint, Course(""))
+            return course, course.targets.setdefault(endpoint, Target(endpoint))
+        self._book.add(peer, endpoint)
+        address = self._book.get(peer, endpoint)
+        assert address is not None
+        return self._course(peer), self._target(self._course(peer), address)
+
+    def learned(self, address: Address) -> None:
+        """An address is new in the book: dial it if there is no link to that peer."""
+        course = self._course(address.peer)
+        self._target(course, address).due_at = self._ctx.now.mono + self._pause(0, self._ctx.settings.redial_first)
+        self._arm(course)
+
+    def forget(self, peer: PeerId) -> None:
+        """Drop all that is known of how to reach a peer."""
+        for address in self._book.addresses(peer):
+            self._book.forget(peer, address.endpoint)
+        course = self._courses.get(peer)
+        if course is not None:
+            course.targets.clear()
+            self._arm(course)
+
+    def stop(self) -> None:
+        """Dial nothing more."""
+        self._stopped = True
+        for course in (*self._courses.values(), *self._loose.values()):
+            self._disarm(course)
+
+    # ---- what became of a dial
+
+    def target_of(self, dial: int) -> Target | None:
+        """Return what was dialled, None when that does not matter any more."""
+        return None if self._stopped or dial not in self._dials else self._dials[dial][1]
+
+    def proved(self, dial: int, peer: PeerId) -> None:
+        """This peer's key answered there, and it is a member."""
+        course, target = self._dials[dial]
+        if course.peer != peer:
+            course = self._rebind(dial, course, target, peer)
+        self._failures.pop(target.teller, None)
+        target.reached, target.teller = True, ""
+        self._told_dials.discard(dial)
+        self._book.verified(peer, target.endpoint)
+
+    def _rebind(self, dial: int, former: Course, target: Target, peer: PeerId) -> Course:
+        """Someone else than last time, or the first to answer at a typed endpoint."""
+        former.targets.pop(target.endpoint, None)
+        former.dials.discard(dial)
+        if former.peer:
+            self._book.forget(former.peer, target.endpoint)
+            self._arm(former)
+        else:
+            self._loose.pop(target.endpoint, None)
+        course = self._course(peer)
+        course.targets[target.endpoint] = target
+        course.dials.add(dial)
+        self._dials[dial] = (course, target)
+        return course
+
+    def ended(self, dial: int) -> None:
+        """The dial is over, and nothing is wrong with the address: its link came up, or another one did."""
+        found = self._finish(dial)
+        if found is not None:
+            self._arm(found[0])
+
+    def failed(self, dial: int, state: str, reason: str) -> None:
+        """The dial came to nothing; `state` is trying or refused, `reason` for people."""
+        found = self._finish(dial)
+        if found is None or self._stopped:
+            return
+        course, target = found
+        if target.teller:
+            self._failures[target.teller] += 1
+        self._tell(course, target, state, reason)
+        target.due_at = self._ctx.now.mono + self._pause(target.tries, self._most(target))
+        target.tries += 1
+        if course.peer:
+            self._book.failed(course.peer, target.endpoint)
+            if not target.typed and self._book.get(course.peer, target.endpoint) is None:
+                course.targets.pop(target.endpoint, None)
+        self._arm(course)
+
+    def is_self(self, dial: int) -> None:
+        """That endpoint is this peer's own: never again."""
+        found = self._finish(dial)
+        if found is None:
+            return
+        course, target = found
+        self._tell(course, target, "refused", REFUSALS["self"])
+        course.targets.pop(target.endpoint, None)
+        if course.peer:
+            self._book.forget(course.peer, target.endpoint)
+        else:
+            self._loose.pop(target.endpoint, None)
+        self._arm(course)
+
+    def _finish(self, dial: int) -> tuple[Course, Target] | None:
+        found = self._dials.pop(dial, None)
+        if found is None:
+            return None
+        found[0].dials.discard(dial)
+        self._told_dials.discard(dial)
+        self._let_next()
+        return found
+
+    def _tell(self, course: Course, target: Target, state: str, reason: str) -> None:
+        """Once per change, and nothing of addresses that only others vouch for."""
+        said = (state, reason if state == "refused" else "")
+        if target.told == said or (target.teller and not target.typed):
+            return
+        target.told = said
+        self._ctx.emit(LinkChanged(course.peer, target.endpoint, state, reason))
+
+    # ---- what became of a link
+
+    def up(self, peer: PeerId, *, contacted: bool) -> None:
+        """A link to this peer is up; `contacted`: the peer dialled us, so it is there."""
+        course = self._courses.get(peer)
+        if course is None:
+            return
+        self._disarm(course)
+        course.not_before = 0.0
+        for target in course.targets.values():
+            target.told = ("", "")
+            if contacted:
+                target.tries = 0
+
+    def down(self, peer: PeerId, lasted: float) -> None:
+        """No link to this peer is up any more; the last was for so many seconds."""
+        course = self._courses.get(peer)
+        if course is None:
+            return
+        for target in course.targets.values():
+            if lasted >= STABLE_AFTER:
+                target.tries = 0
+            target.due_at = self._ctx.now.mono + self._pause(target.tries, self._most(target))
+            target.tries += 1
+        self._arm(course)
+
+    def be_patient(self, peer: PeerId, seconds: float) -> None:
+        """Do not dial this peer for so long."""
+        course = self._course(peer)
+        course.not_before = self._ctx.now.mono + seconds
+        self._arm(course)
+
+    # ---- when
+
+    def _pause(self, tries: int, most: float) -> float:
+        longest = self._ctx.settings.redial_first * float(1 << min(tries, _MOST_DOUBLINGS))
+        return self._ctx.random() * min(longest, most)
+
+    def _most(self, target: Target) -> float:
+        settings = self._ctx.settings
+        return settings.redial_most if target.reached else settings.redial_never_reached_most
+
+    def _course(self, peer: PeerId) -> Course:
+        return self._courses.setdefault(peer, Course(peer))
+
+    def _target(self, course: Course, address: Address) -> Target:
+        target = course.targets.get(address.endpoint)
+        if target is None:
+            reached = bool(address.verified_at)
+            teller = "" if reached else address.teller
+            target = Target(address.endpoint, pin=address.peer, reached=reached, teller=teller)
+            course.targets[address.endpoint] = target
+        return target
+
+    def _disarm(self, course: Course) -> None:
+        if course.timer is not None:
+            course.timer.cancel()
+            course.timer = None
+
+    def _arm(self, course: Course) -> None:
+        """Dial what is due, or set the timer for what will be."""
+        self._disarm(course)
+        if self._stopped or course.dials or (course.peer and self._is_up(course.peer)):
+            return
+        if not course.targets:
+            self._courses.pop(course.peer, None)
+            return
+        target = min(course.targets.values(), key=lambda target: target.due_at)
+        wait = max(target.due_at, course.not_before) - self._ctx.now.mono
+        if wait <= _SLACK:
+            self._try(course, target)
+        else:
+            course.timer = self._ctx.after(wait, lambda: self._arm(course))
+
+    def _try(self, course: Course, target: Target) -> None:
+        if not target.typed and not self._has_room():
+            target.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
+            self._arm(course)
+        elif target.teller and not target.typed and self._is_held_back(course, target):
+            return
+        else:
+            self._dial(course, target)
+
+    def _dial(self, course: Course, target: Target) -> None:
+        self._last_dial += 1
+        self._dials[self._last_dial] = (course, target)
+        course.dials.add(self._last_dial)
+        if target.teller and not target.typed:
+            self._told_dials.add(self._last_dial)
+            target.has_slot = False
+        self._ctx.emit(Dial(self._last_dial, target.endpoint))
+
+    def _is_held_back(self, course: Course, target: Target) -> bool:
+        """Whether a told address must wait; its course comes back by itself."""
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        if self._failures[target.teller] >= settings.told_failures_before_slow and not target.has_slot:
+            target.has_slot = True
+            target.due_at = max(now, self._next_slot.get(target.teller, now))
+            self._next_slot[target.teller] = target.due_at + 1.0
+            if target.due_at > now + _SLACK:
+                self._arm(course)
+                return True
+        if len(self._told_dials) >= settings.max_told_dials:
+            if not course.queued:
+                course.queued = True
+                self._queue.append(course)
+            return True
+        return False
+
+    def _let_next(self) -> None:
+        while self._queue and len(self._told_dials) < self._ctx.settings.max_told_dials:
+            course = self._queue.popleft()
+            course.queued = False
+            self._arm(course)

@@ -1,0 +1,450 @@
+"""Who is there: every connection from its first frame to its end, and one link per pair of peers.
+
+Connections come in (Accepted, Dialled), prove who they are (handshake.py), and one of each pair stays (election.py);
+what is up is in `up` and `by_peer`, and the listener hears of it. Dialling, liveness and the exchange of addresses
+have files of their own; this one holds them together. What frames say beyond hello, welcome, go, ping, pong, bye and
+peers is none of its business: `got` hands the rest back.
+
+A frame that ends its link (bye, or one that may not come) waits behind those before it in the same read: the last
+acknowledgement before a goodbye counts. So whoever calls `got` calls `settle` once it has dealt with what it got back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from p2pchat.core.addressbook import AddressBook
+from p2pchat.core.context import Context
+from p2pchat.core.dialing import Dialing
+from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped, Warned
+from p2pchat.core.election import Decided, Standing, abandon, decide, decides, lose, take_go
+from p2pchat.core.exchange import Exchange
+from p2pchat.core.handshake import NONCE_BYTES, ClientSide, ServerSide
+from p2pchat.core.hosted import Network
+from p2pchat.core.inputs import (
+    Accepted,
+    Connect,
+    DialFailed,
+    Dialled,
+    Drained,
+    Faulted,
+    Filled,
+    Forget,
+    LinkDown,
+    Listening,
+    Paused,
+    Stop,
+)
+from p2pchat.core.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
+from p2pchat.core.liveness import Liveness
+from p2pchat.core.records import Address
+from p2pchat.errors import HandshakeError
+from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
+
+LinkInput = (
+    Accepted | Dialled | DialFailed | LinkDown | Faulted | Filled | Drained | Paused | Listening | Connect | Forget
+    | Stop
+)  # fmt: skip
+
+REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}  # of LinkDown, for departures
+SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is nothing special
+
+
+class Links:
+    """All connections of one node.
+
+    Attributes:
+        up: The links that passed `go`, by number.
+        by_peer: The current link to each peer.
+        book: The address book.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        network: Network,
+        sign: Callable[[bytes], bytes],
+        run: RunId,
+        addresses: list[Address],
+        listener: LinkListener,
+    ) -> None:
+        self.up: dict[int, Link] = {}
+        self.by_peer: dict[PeerId, Link] = {}
+        self._ctx = ctx
+        self._network = network
+        self._sign = sign
+        self._run = run
+        self._listener = listener
+        self._links: dict[int, Link] = {}
+        self._decided: dict[PeerId, Decided] = {}  # where we decide
+        self._standing: dict[PeerId, Standing] = {}  # where the other does
+        self._replacements: dict[PeerId, deque[float]] = {}  # when, of late: see _notice
+        self._patient_until: dict[PeerId, float] = {}
+        self._endings: dict[int, Callable[[], None]] = {}
+        self._stopped = False
+        self.book = AddressBook(ctx, addresses)
+        self._dialing = Dialing(ctx, self.book, self.by_peer.__contains__, self._has_room)
+        self._liveness = Liveness(ctx, self._dead)
+        self._exchange = Exchange(ctx, self.book, self._dialing, self.up)
+        self._handlers: dict[type, Callable[..., None]] = {
+            Accepted: self._accepted,
+            Dialled: self._dialled,
+            DialFailed: self._dial_failed,
+            LinkDown: self._link_down,
+            Faulted: self._faulted,
+            Filled: self._filled,
+            Drained: self._drained,
+            Paused: self._paused,
+            Listening: self._listening,
+            Connect: self._connect,
+            Forget: self._forget,
+            Stop: self._stop,
+        }
+
+    def start(self) -> None:
+        """Dial every peer of the address book; once, before anything else."""
+        self._dialing.start()
+
+    def handle(self, input: LinkInput) -> None:
+        """Take one input about connections; what follows is in ctx.out, and the listener has heard of it."""
+        self._handlers[type(input)](input)
+
+    def got(self, link_id: int, frames: Sequence[Frame | Unknown]) -> list[Frame]:
+        """Take one read's frames and return, in order, those that are not about the link itself; [] unless it is up.
+
+        The caller deals with them and then calls `settle` with the same link.
+        """
+        link = self._links.get(link_id)
+        if link is None:
+            return []
+        link.heard_at = self._ctx.now.mono
+        rest: list[Frame] = []
+        for frame in frames:
+            if link.gone or link_id in self._endings:
+                break
+            self._take(link, frame, rest)
+        if link.up:
+            self._liveness.charge(link, frames)
+        if not rest:
+            self.settle(link_id)
+        return rest
+
+    def settle(self, link_id: int) -> None:
+        """Everything `got` returned is dealt with: a goodbye that came behind it counts now."""
+        ending = self._endings.pop(link_id, None)
+        if ending is not None:
+            ending()
+
+    def close(self, link_id: int, code: str, text: str) -> None:
+        """Say goodbye to a peer that broke a rule, and end its link. `text` holds no foreign word unquoted."""
+        link = self._links.get(link_id)
+        if link is not None:
+            self._end(link, "lost", Bye(code, text), f"closed by this side: {text}")
+
+    # ---- inputs
+
+    def _accepted(self, input: Accepted) -> None:
+        if self._stopped:
+            self._ctx.emit(Close(input.link))
+            return
+        link = Link(input.link, input.host, ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES)))
+        self._begin(link)
+        assert isinstance(link.handshake, ServerSide)
+        self._send(link, link.handshake.opening())
+
+    def _dialled(self, input: Dialled) -> None:
+        target = self._dialing.target_of(input.dial)
+        if target is None:
+            self._ctx.emit(Close(input.link))
+            return
+        nonce = self._ctx.draw(NONCE_BYTES)
+        try:
+            client = ClientSide(
+                self._ctx.me, self._sign, self._network, server=input.server, pin=target.pin, nonce=nonce
+            )
+        except HandshakeError as error:
+            self._ctx.emit(Close(input.link))
+            self._refused(input.dial, error.code)
+            return
+        self._begin(Link(input.link, input.host, client, target.endpoint, input.dial))
+
+    def _dial_failed(self, input: DialFailed) -> None:
+        self._dialing.failed(input.dial, "trying", input.reason)
+
+    def _link_down(self, input: LinkDown) -> None:
+        link = self._links.get(input.link)
+        if link is not None:
+            self._end(link, REASONS.get(input.reason, "lost"), close=False)
+
+    def _faulted(self, input: Faulted) -> None:
+        self.close(input.link, input.code, input.text)
+
+    def _filled(self, input: Filled) -> None:
+        if input.link in self._links:
+            self._links[input.link].full = True
+
+    def _drained(self, input: Drained) -> None:
+        link = self._links.get(input.link)
+        if link is not None:
+            link.full = False
+            if link.up:
+                self._exchange.drained(link)
+
+    def _paused(self, input: Paused) -> None:
+        if input.link in self._links:
+            self._liveness.paused(self._links[input.link], input.on)
+
+    def _listening(self, input: Listening) -> None:
+        self._exchange.listening(input.port, input.at)
+
+    def _connect(self, input: Connect) -> None:
+        if not self._stopped:
+            self._dialing.connect(input.endpoint, input.pin)
+
+    def _forget(self, input: Forget) -> None:
+        self._dialing.forget(input.peer)
+
+    def _stop(self, input: Stop) -> None:
+        """Nobody here needs to hear of the departures: this node is the one that goes."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._dialing.stop()
+        self._exchange.stop()
+        for link in list(self._links.values()):
+            self._remove(link)
+            self._ctx.emit(Close(link.id, Bye("left")))
+        self.up.clear()
+        self.by_peer.clear()
+        self._ctx.emit(Stopped())
+
+    # ---- frames
+
+    def _take(self, link: Link, frame: Frame | Unknown, rest: list[Frame]) -> None:
+        if isinstance(frame, Bye):
+            self._endings[link.id] = lambda: self._said_bye(link, frame)
+        elif link.phase is Phase.PROVING:
+            self._prove(link, frame)
+        elif link.phase is Phase.WAITING and isinstance(frame, Go):
+            self._take_go(link, frame)
+        elif link.phase is Phase.WAITING or isinstance(frame, (Hello, Welcome, Go)):
+            self._endings[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
+        elif isinstance(frame, Ping):
+            self._send(link, Pong())
+        elif isinstance(frame, Peers):
+            if self._exchange.got(link, frame):
+                self._listener.peers_changed(link)
+        elif isinstance(frame, Unknown):
+            self._ctx.emit(Counted("unknown_frame"))
+        elif not isinstance(frame, Pong):
+            rest.append(frame)
+
+    def _said_bye(self, link: Link, bye: Bye) -> None:
+        """Their last frame: close this side too."""
+        if not link.up:
+            self._unwelcome(link, bye)
+            return
+        alone = self.by_peer.get(link.peer) is link
+        if bye.code == "replaced" and alone and (decides(self._ctx.me, link.peer) or self._lasted(link)):
+            self._notice(link.peer, self._ctx.me)  # nobody here dialled again: another process with our key did
+        self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye))
+
+    def _unwelcome(self, link: Link, bye: Bye) -> None:
+        """A goodbye before the link was up."""
+        if bye.code == "self" and link.dialled:
+            self._dialing.is_self(link.dial)
+            link.dial = 0
+        state = "refused" if bye.code in REFUSALS else "trying"
+        self._end(link, "lost", state=state, why=farewell(bye))
+
+    # ---- the handshake
+
+    def _begin(self, link: Link) -> None:
+        self._links[link.id] = link
+        link.heard_at = self._ctx.now.mono
+        self._expect(link, self._ctx.settings.handshake_timeout)
+
+    def _expect(self, link: Link, seconds: float) -> None:
+        if link.timer is not None:
+            link.timer.cancel()
+        link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
+
+    def _took_too_long(self, link: Link, seconds: float) -> None:
+        self._ctx.emit(Counted("handshake_timeout"))
+        self._end(link, "timeout", Bye("error", "the handshake took too long"), f"no answer within {seconds:.0f} s")
+
+    def _prove(self, link: Link, frame: Frame | Unknown) -> None:
+        try:
+            answer = link.handshake.got(frame)
+        except HandshakeError as error:
+            self._fail(link, error)
+            return
+        peer = link.handshake.peer
+        if peer and not self._is_welcome(peer):
+            self._end(link, "lost", Bye("busy", "no room for more links"), "this peer has as many links as it takes")
+            return
+        if answer is not None:
+            self._send(link, answer)
+        if peer:
+            link.peer = peer
+            self._proved(link)
+
+    def _fail(self, link: Link, error: HandshakeError) -> None:
+        self._ctx.emit(Counted(f"handshake_{error.code}"))
+        state = "refused" if error.code in REFUSALS else "trying"
+        why = REFUSALS.get(error.code, str(error))
+        self._end(link, "lost", Bye(error.code, str(error)), why, state=state)
+
+    def _refused(self, dial: int, code: str) -> None:
+        self._ctx.emit(Counted(f"handshake_{code}"))
+        if code == "self":
+            self._dialing.is_self(dial)
+        else:
+            self._dialing.failed(dial, "refused", REFUSALS[code])
+
+    def _has_room(self) -> bool:
+        return len(self.by_peer) < self._ctx.settings.max_links
+
+    def _is_welcome(self, peer: PeerId) -> bool:
+        return peer in self.by_peer or self._has_room()
+
+    def _proved(self, link: Link) -> None:
+        """We know who is there, and that it is a member."""
+        if isinstance(link.handshake, ClientSide):
+            self._dialing.proved(link.dial, link.peer)
+            if link.handshake.found and not self._network.id:
+                self._network.id = link.handshake.found
+                self._listener.network_found(link.handshake.found)
+        if not decides(self._ctx.me, link.peer):
+            link.phase = Phase.WAITING
+            self._expect(link, self._ctx.settings.go_timeout)
+        elif link.peer in self.by_peer and self._is_patient(link.peer):
+            self._end(link, "lost", Bye("replaced", "two processes with one key; the other one stays for now"))
+        else:
+            self._decide(link)
+
+    # ---- one link per pair
+
+    def _decide(self, link: Link) -> None:
+        """We are D: this link is the one now."""
+        decided = decide(self._decided.get(link.peer, Decided()), link.id)
+        self._decided[link.peer] = decided
+        former = self.by_peer.get(link.peer)
+        if former is not None and self._lasted(former):
+            self._notice(link.peer, link.peer)
+        link.run, link.n = self._run, decided.n
+        self._raise(link, [Established(link.id), Send(Go(self._run, decided.n), [link.id])])
+
+    def _take_go(self, link: Link, go: Go) -> None:
+        """We are F: D says that this link is the one."""
+        standing = self._standing.get(link.peer, Standing())
+        verdict = take_go(standing, link.id, go.run, go.n, self._ctx.settings.superseded_runs)
+        self._standing[link.peer] = verdict.standing
+        if verdict.returned:
+            self._notice(link.peer, link.peer)
+        if verdict.closes == link.id:
+            self._end(link, "lost", Bye("replaced", "a newer link is up"))
+            return
+        link.run, link.n = go.run, go.n
+        self._raise(link, [Established(link.id)])
+
+    def _raise(self, link: Link, effects: list[Effect]) -> None:
+        """This link is up and takes the place of the former one to that peer."""
+        former = self.by_peer.get(link.peer)
+        link.phase, link.up_at = Phase.UP, self._ctx.now.mono
+        self.up[link.id] = self.by_peer[link.peer] = link
+        for effect in effects:
+            self._ctx.emit(effect)
+        self._liveness.watch(link)
+        if former is not None:
+            self._end(former, "replaced", Bye("replaced", "a newer link is up"))
+        self._dialing.up(link.peer, contacted=not link.dialled)
+        if link.dialled:
+            self._dialing.ended(link.dial)
+        if former is None:
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up"))
+        self._exchange.link_up(link)
+        self._listener.link_up(link)
+
+    # ---- two processes with one key
+
+    def _lasted(self, link: Link) -> bool:
+        return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
+
+    def _is_patient(self, peer: PeerId) -> bool:
+        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+
+    def _notice(self, peer: PeerId, whose: PeerId) -> None:
+        """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
+
+        Three of them within a minute are told, and for half a minute nothing is dialled and the link that is stays:
+        no longer than a dead link takes to be noticed.
+        """
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        times = self._replacements.setdefault(peer, deque(maxlen=settings.clone_replacements))
+        times.append(now)
+        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
+            return
+        times.clear()
+        self._patient_until[peer] = now + settings.clone_patience
+        self._dialing.be_patient(peer, settings.clone_patience)
+        text = "this peer's key" if whose == self._ctx.me else "the key of one peer"
+        self._ctx.emit(Warned("two_processes", f"two processes seem to use {text}: stop one of them", whose))
+
+    # ---- ends
+
+    def _dead(self, link: Link) -> None:
+        self._end(link, "timeout", why="nothing was heard from it for too long")
+
+    def _end(
+        self,
+        link: Link,
+        reason: str,
+        bye: Bye | None = None,
+        why: str = "",
+        *,
+        state: str = "trying",
+        close: bool = True,
+    ) -> None:
+        """End a connection in whatever phase it is. `why` is for people; `state` what a failed dial is told as."""
+        if link.gone:
+            return
+        was_up = link.up
+        self._remove(link)
+        if close:
+            self._ctx.emit(Close(link.id, bye))
+        if was_up:
+            self._went_down(link, reason, why)
+        elif link.dialled and link.peer in self.by_peer:
+            self._dialing.ended(link.dial)
+        elif link.dialled:
+            self._dialing.failed(link.dial, state, why or "the connection broke during the handshake")
+
+    def _remove(self, link: Link) -> None:
+        link.phase = Phase.GONE
+        if link.timer is not None:
+            link.timer.cancel()
+        self._links.pop(link.id, None)
+        self._endings.pop(link.id, None)
+        self.up.pop(link.id, None)
+        if link.peer in self._decided:
+            self._decided[link.peer] = abandon(self._decided[link.peer], link.id)
+        if link.peer in self._standing:
+            self._standing[link.peer] = lose(self._standing[link.peer], link.id)
+
+    def _went_down(self, link: Link, reason: str, why: str) -> None:
+        if self.by_peer.get(link.peer) is link:
+            del self.by_peer[link.peer]
+            told = f"{reason}: {why}" if why and reason != "left" else reason
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", told))
+            self._dialing.down(link.peer, self._ctx.now.mono - link.up_at)
+        self._exchange.changed()
+        self._listener.link_down(link, reason)
+
+    def _send(self, link: Link, frame: Hello | Welcome | Ping | Pong) -> None:
+        self._ctx.emit(Send(frame, [link.id]))
+
+
+def _kind(frame: Frame | Unknown) -> str:
+    return quoted(frame.t) if isinstance(frame, Unknown) else type(frame).__name__.lower()

@@ -1,0 +1,45 @@
+"""Which texts may be the name of a user: labels of visible characters that mean nothing else where people type.
+
+Only the rule is here. Who has which name is decided in people.py; which names look alike, and how two of one name are
+told apart, is in identity/names.py.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_NAME_CHARACTERS = 32
+
+# Reserved: they begin or end something else in what people type ("#ops", "@bob", "/msg", "a,b", "bob#K7QF2M3P").
+RESERVED = "#@/,"
+# Invisible or blank though their category says letter, mark or symbol (Unicode: Default_Ignorable_Code_Point, braille).
+_INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | set(range(0x180B, 0x1810))
+_INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
+
+
+def name_fault(name: str) -> str:
+    """Say for people why a text is no name; "" when it is one, in normal form (NFC)."""
+    if name != unicodedata.normalize("NFC", name):
+        return "a name is in Unicode's normal form NFC"
+    if not name:
+        return "a name needs at least one character"
+    if len(name) > MAX_NAME_CHARACTERS:
+        return f"a name has at most {MAX_NAME_CHARACTERS} characters, this has {len(name)}"
+    if name[0].isspace() or name[-1].isspace():
+        return "a name does not begin or end with a space"
+    for character in name:
+        if character in RESERVED:
+            return f"a name does not contain {character!a}: # @ / and , have other meanings"
+        if not is_visible(character):
+            return f"a name does not contain {character!a}: it cannot be seen"
+    if unicodedata.category(name[0]).startswith("M"):
+        return f"a name does not begin with {name[0]!a}: it is a mark on another character"
+    return ""
+
+
+def is_visible(character: str) -> bool:
+    """Whether a character shows, or is the plain space."""
+    if ord(character) in _INVISIBLE:
+        return False
+    category = unicodedata.category(character)
+    return character == " " or category[0] not in "CZ"  # controls, bidi, zero-width, surrogates; other blanks
