@@ -19,11 +19,11 @@ PACKAGE = ROOT / "p2pchat"
 
 # Each row may import from itself and from the rows above it.
 DIRECTION = (
-    {"errors", "config", "events", "protocol"},
+    {"errors", "config", "protocol"},
     {"core"},
     {"identity", "client", "server", "storage", "discovery"},
-    {"runtime"},
-    {"peer"},
+    {"recent", "disk", "wiring", "runtime"},
+    {"times", "people", "events", "receipt", "conversation", "reader", "history", "assembly", "peer"},
     {"testing", "apps"},
 )
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}

@@ -1,0 +1,135 @@
+"""Where messages go: the room, or a direct conversation of two users.
+
+A Conversation is a small handle; what it does, the peer behind it does. Desk is what handles ask of whoever made
+them: a running peer, or a history that is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from p2pchat.core.log import LogId
+from p2pchat.identity.names import base32
+from p2pchat.people import People, User
+from p2pchat.protocol import ConversationId, Naming
+from p2pchat.times import EPOCH
+
+if TYPE_CHECKING:
+    from p2pchat.events import Message, Post, Sent
+    from p2pchat.receipt import Receipt, Receipts
+
+PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
+
+
+class Desk(Protocol):
+    """What users, conversations and messages ask of whoever made them."""
+
+    people: People
+
+    def conversation(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation."""
+
+    def ref(self, log: LogId, seq: int) -> str | None:
+        """Return what the program called this message when it sent it."""
+
+    async def send(
+        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
+    ) -> Receipt:
+        """Write one message; returns when it is accepted."""
+
+    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
+        """Write many; returns when all are accepted."""
+
+    async def history(
+        self,
+        conversation: Conversation | None = None,
+        *,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Message | Sent]:
+        """Return what was written, oldest first."""
+
+
+class Conversation:
+    """The room or a direct conversation. Equal by id.
+
+    Attributes:
+        key: The id as it is inside and on the wire, hex.
+        naming: What the id stands for.
+    """
+
+    __slots__ = ("_desk", "key", "naming")
+
+    def __init__(self, desk: Desk, key: ConversationId, naming: Naming | None) -> None:
+        self._desk = desk
+        self.key = key
+        self.naming = naming
+
+    @property
+    def id(self) -> str:
+        """The id as people see it: 52 characters of base32."""
+        return base32(self.key)
+
+    @property
+    def kind(self) -> str:
+        """`room` or `dm`; `unknown` for a kind this version does not have."""
+        if self.naming is None:
+            return "unknown"
+        return "room" if self.naming.room else "dm" if self.naming.dm else "unknown"
+
+    @property
+    def name(self) -> str:
+        """The name to show: `room`, or the label of the other user."""
+        user = self.user
+        if user is not None:
+            return user.label
+        return self.kind if self.kind != "unknown" else base32(self.key[:10])
+
+    @property
+    def user(self) -> User | None:
+        """The other user of a direct conversation (oneself in one with oneself); None for the room."""
+        if self.naming is None or self.naming.dm is None:
+            return None
+        people = self._desk.people
+        one, other = self.naming.dm
+        return people.user(one if other == people.me else other)
+
+    async def send(self, text: str, reply_to: Post | str | None = None, *, action: bool = False) -> Receipt:
+        """Write one message here; as TCPPeer.send."""
+        return await self._desk.send(self, text, reply_to, action=action)
+
+    async def send_many(self, texts: Sequence[str]) -> Receipts:
+        """Write many messages here; as TCPPeer.send_many."""
+        return await self._desk.send_many(self, texts)
+
+    async def history(
+        self,
+        *,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Message | Sent]:
+        """Return what was written here, oldest first; as TCPPeer.history."""
+        return await self._desk.history(self, before=before, after=after, since=since, limit=limit)
+
+    async def messages(self, *, since: datetime | None = None) -> AsyncIterator[Message | Sent]:
+        """Walk through everything written here, oldest first, from `since` on; reads page after page."""
+        page = await self._desk.history(self, after=since or EPOCH, limit=PAGE)
+        while page:
+            for post in page:
+                yield post
+            page = await self._desk.history(self, after=page[-1], limit=PAGE)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Conversation) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"<Conversation {self.kind} {self.name!a}>"

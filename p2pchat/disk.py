@@ -1,0 +1,247 @@
+"""Storage, carried out: commits in one writer thread, reads in one reader thread, answers back in the event loop.
+
+The writer takes everything that waits and makes it one transaction: that is the group commit. A transaction that
+fails voids everything of its epoch, what waits included, so that nothing can be stored on top of what was lost.
+Free disk is looked at before a commit, at most once a second; below the limit the owner is told before it is too
+late for SQLite. Storage that is only memory is used at once, in the loop: there is nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Commit
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input, Loaded
+from p2pchat.core.records import Change, Stored
+from p2pchat.errors import StorageError
+from p2pchat.protocol import UserId
+from p2pchat.storage.base import Storage
+
+T = TypeVar("T")
+FREE_LOOKED_AT_AFTER = 1.0  # seconds between looks at the free disk
+RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something else than a commit for one of the threads: `done` gets the result or the error, in that thread."""
+
+    run: Callable[[], Any]
+    done: Callable[[Any, BaseException | None], None]
+
+
+class Disk:
+    """One storage and its threads.
+
+    Args:
+        storage: Made and opened by the caller.
+        directory: Where free space is looked at; None for memory.
+        tell: Takes inputs for the core, in the event loop.
+    """
+
+    def __init__(
+        self, storage: Storage, settings: Settings, directory: Path | None, tell: Callable[[Input], None]
+    ) -> None:
+        self.storage = storage
+        self._settings = settings
+        self._directory = directory
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._writes: SimpleQueue[Commit | _Job | None] = SimpleQueue()
+        self._reads: SimpleQueue[_Job | None] = SimpleQueue()
+        self._answers: deque[Callable[[], None]] = deque()  # from the threads, for the loop
+        self._failed_epoch = -1
+        self._looked_at = 0.0
+        self._low = False
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        if storage.durable:
+            self._threads = [
+                threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
+                threading.Thread(target=self._read_on, name="p2pchat reader", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    # In the loop
+
+    def commit(self, commit: Commit) -> None:
+        """Make it durable; answered by Committed, CommitFailed, or not at all when its epoch has failed."""
+        if self._threads:
+            self._writes.put(commit)
+        elif not self._closed:
+            self._run_commits([commit], self._tell)
+
+    async def read(self, run: Callable[[], T]) -> T:
+        """Return what `run` returns in the reader thread, or raise what it raises."""
+        return await self._ask(self._reads, run)
+
+    async def write(self, change: Change) -> None:
+        """Make a change of the owner's own durable, after every commit before it. Raises StorageError."""
+        await self._ask(self._writes, lambda: self.storage.commit([change]))
+
+    async def _ask(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
+        if not self._threads:
+            return run()
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def done(result: T, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        queue.put(_Job(run, done))
+        return await future
+
+    def read_then(
+        self, run: Callable[[], T], then: Callable[[T], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Run in the reader thread, then call back in the loop; for what nobody awaits."""
+        if not self._threads:
+            then(run())
+            return
+
+        def done(result: T, error: BaseException | None) -> None:
+            if error is None:
+                then(result)
+            else:
+                failed(error)
+
+        self._reads.put(_Job(run, done))
+
+    def reload(self, hosted: Sequence[UserId]) -> None:
+        """Load again what storage holds, as soon as it works; answered by Loaded."""
+
+        def done(stored: Stored, error: BaseException | None) -> None:
+            if error is None:
+                self._tell(Loaded(stored))
+            elif not self._closed:
+                self._loop.call_later(RELOAD_AFTER, self.reload, hosted)
+
+        if self._threads:
+            self._writes.put(_Job(lambda: self.storage.load(hosted), done))
+        elif not self._closed:
+            self._tell(Loaded(self.storage.load(hosted)))
+
+    async def close(self, wait: bool = True) -> None:
+        """Finish everything asked for, then close storage. `wait=False` gives up what waits, as a crash would."""
+        if self._closed:
+            return
+        self._closed = True
+        if not wait:
+            self._failed_epoch = 1 << 62
+        if not self._threads:
+            self.storage.close()
+            return
+        self._writes.put(None)
+        self._reads.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._hand_over()
+        await asyncio.to_thread(self.storage.close)
+
+    def _answer(self, answer: Callable[[], None]) -> None:
+        """Called in a thread: run this in the loop."""
+        self._answers.append(answer)
+        try:
+            self._loop.call_soon_threadsafe(self._hand_over)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left to hear it
+
+    def _hand_over(self) -> None:
+        while self._answers:
+            self._answers.popleft()()
+
+    # In the writer thread
+
+    def _write_on(self) -> None:
+        while True:
+            work: list[Commit | _Job | None] = [self._writes.get()]
+            try:
+                while True:
+                    work.append(self._writes.get_nowait())
+            except Empty:
+                pass
+            commits: list[Commit] = []
+            for item in work:
+                if isinstance(item, Commit):
+                    commits.append(item)
+                    continue
+                self._commit_all(commits)
+                commits = []
+                if item is None:
+                    return
+                self._do(item)
+            self._commit_all(commits)
+
+    def _commit_all(self, commits: list[Commit]) -> None:
+        if commits:
+            self._look_at_free_disk()
+            self._run_commits(commits, lambda input: self._answer(lambda: self._tell(input)))
+
+    def _run_commits(self, commits: list[Commit], tell: Callable[[Input], None]) -> None:
+        alive = [commit for commit in commits if commit.epoch > self._failed_epoch]
+        if not alive:
+            return
+        try:
+            self.storage.commit([commit.change for commit in alive])
+        except Exception as error:  # whatever it is, nobody may believe that this was stored
+            self._failed_epoch = max(commit.epoch for commit in alive)
+            tell(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))
+            if not isinstance(error, StorageError):
+                self._answer(partial(self._report, error))
+        else:
+            tell(Committed([commit.ticket for commit in alive]))
+
+    def _look_at_free_disk(self) -> None:
+        now = time.monotonic()
+        if self._directory is None or now - self._looked_at < FREE_LOOKED_AT_AFTER:
+            return
+        self._looked_at = now
+        try:
+            low = shutil.disk_usage(self._directory).free < self._settings.min_free_disk_bytes
+        except OSError:
+            return  # the commit will say what is wrong
+        if low != self._low:
+            self._low = low
+            self._answer(lambda: self._tell(DiskLow(low)))
+        if low and not self._closed:
+            self._answer(self._look_again_later)
+
+    def _look_again_later(self) -> None:
+        """While nothing is committed nobody looks: do it for them."""
+        if not self._closed:
+            job = _Job(self._look_at_free_disk, lambda result, error: None)
+            self._loop.call_later(FREE_LOOKED_AT_AFTER, self._writes.put, job)
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "p2pchat: storage broke its contract", "exception": error})
+
+    # In either thread
+
+    def _read_on(self) -> None:
+        while (job := self._reads.get()) is not None:
+            self._do(job)
+
+    def _do(self, job: _Job) -> None:
+        try:
+            result = job.run()
+        except BaseException as error:
+            caught = error  # the name of an except clause ends with it
+            self._answer(lambda: job.done(None, caught))
+        else:
+            self._answer(lambda: job.done(result, None))

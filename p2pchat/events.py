@@ -1,0 +1,379 @@
+"""What a program is told: one class an event, read-only, each with `to_json()`, the event line of docs/cli.md.
+
+Messages come from storage and are never lost; the others are live: they go to the readers that are open when they
+happen. A repr shows who and when, never what somebody wrote. Times are aware datetimes in UTC; ids are base32.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from p2pchat.core.log import Entry, LogId, Ref
+from p2pchat.identity.names import base32
+from p2pchat.protocol import ConversationId, PeerId
+from p2pchat.times import aware, iso, micros_of, now_micros
+
+if TYPE_CHECKING:
+    from p2pchat.conversation import Conversation, Desk
+    from p2pchat.people import User
+    from p2pchat.receipt import Receipt
+
+SCHEMA = 1  # of event lines: within it fields and events are only ever added
+SHOWN_KINDS = ("text", "action")
+
+
+# ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq
+
+
+def message_id(log: LogId, seq: int) -> str:
+    """Return the id of an entry: 39 characters, a dot, its number; the same on every peer, for ever."""
+    return f"{base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+
+
+def referred_id(conversation: ConversationId, ref: Ref) -> str:
+    """Return the message id that a reference inside a conversation stands for."""
+    return f"{base32(conversation[:16] + ref.log)}.{ref.seq}"
+
+
+def parse_message_id(text: str) -> tuple[str, Ref]:
+    """Return the first 16 hex digits of the conversation, and the reference inside it.
+
+    Raises:
+        ValueError: It is no message id.
+    """
+    code, dot, seq = text.strip().partition(".")
+    try:
+        raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
+    except binascii.Error:
+        raw = b""
+    if len(raw) != 24 or not dot or not (seq.isascii() and seq.isdigit() and 1 <= int(seq[:17]) < 2**53):
+        raise ValueError(f"{text[:60]!a} is no message id")
+    return raw[:8].hex(), Ref(raw[8:].hex(), int(seq))
+
+
+# ---- the base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all live events. `at`: when this peer saw it."""
+
+    event: ClassVar[str] = ""
+    at: datetime = field(default_factory=lambda: aware(now_micros()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event line as a dict of plain JSON values."""
+        return {"event": self.event, "at": iso(micros_of(self.at)), **self._fields()}
+
+    def _fields(self) -> dict[str, Any]:
+        return {}
+
+
+# ---- messages
+
+
+class Post:
+    """One thing somebody wrote: base of Message and Sent. Equal by id. Everything is worked out when asked for.
+
+    Attributes:
+        log, seq: Which entry of which log this is.
+        place: Its number in this peer's database, in the order it was shown here.
+        old: It was there before this peer came to the conversation.
+        gap: Something it follows is missing.
+    """
+
+    __slots__ = ("_desk", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
+    event: ClassVar[str] = ""
+
+    def __init__(
+        self, desk: Desk, log: LogId, seq: int, entry: Entry, place: int, received_at: int, old: bool, gap: bool
+    ) -> None:
+        self._desk = desk
+        self.log = log
+        self.seq = seq
+        self._entry = entry
+        self.place = place
+        self._received_at = received_at
+        self.old = old
+        self.gap = gap
+
+    @property
+    def id(self) -> str:
+        return message_id(self.log, self.seq)
+
+    @property
+    def conversation(self) -> Conversation:
+        return self._desk.conversation(self.log.conversation)
+
+    @property
+    def sender(self) -> User:
+        return self._desk.people.user(self.log.user)
+
+    @property
+    def text(self) -> str:
+        """What was written; "" for a kind of entry this version does not know (see `unsupported`)."""
+        body = self._entry.b
+        return body if self._entry.k in SHOWN_KINDS and isinstance(body, str) else ""
+
+    @property
+    def action(self) -> bool:
+        """Whether it is a /me."""
+        return self._entry.k == "action"
+
+    @property
+    def unsupported(self) -> str | None:
+        """The kind of entry, if this version does not know it: show "unsupported"."""
+        return None if self._entry.k in SHOWN_KINDS else self._entry.k
+
+    @property
+    def sent_at(self) -> datetime:
+        """When the writer wrote it, by the writer's clock."""
+        return aware(self._entry.at)
+
+    @property
+    def received_at(self) -> datetime:
+        """When this peer got it."""
+        return aware(self._received_at)
+
+    at = received_at
+
+    @property
+    def reply_to(self) -> str | None:
+        """The id of the message this answers."""
+        return None if self._entry.re is None else referred_id(self.log.conversation, self._entry.re)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The ids of the newest messages of others its writer had been shown, at most two."""
+        return tuple(referred_id(self.log.conversation, ref) for ref in self._entry.after)
+
+    @property
+    def sort_key(self) -> tuple[int, str, str, int]:
+        """Where it stands in the history of its conversation, the same on every peer."""
+        return self._entry.c, self.log.user, self.log.run, self.seq
+
+    async def reply(self, text: str) -> Receipt:
+        """Answer in the same conversation; raises as Conversation.send."""
+        return await self._desk.send(self.conversation, text, reply_to=self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event line as a dict of plain JSON values."""
+        conversation, sender = self.conversation, self.sender
+        line: dict[str, Any] = {
+            "event": self.event,
+            "at": iso(self._received_at),
+            "id": self.id,
+            "conversation": conversation.name,
+            "conversation_id": conversation.id,
+            "kind": conversation.kind,
+            "sender": sender.label,
+            "sender_id": sender.id,
+            "text": self.text,
+            "sent_at": iso(self._entry.at),
+            "action": self.action,
+            "reply_to": self.reply_to,
+            "after": list(self.after),
+            "old": self.old,
+        }
+        if self.unsupported is not None:
+            line["unsupported"] = self.unsupported
+        return line
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Post) and (other.seq, other.log) == (self.seq, self.log)
+
+    def __hash__(self) -> int:
+        return hash((self.log, self.seq))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} from {self.sender.label!a}>"
+
+
+class Message(Post):
+    """Somebody else wrote this."""
+
+    __slots__ = ()
+    event = "message"
+
+
+class Sent(Post):
+    """The own user wrote this, here or on another peer of theirs; it is accepted: safe on this disk."""
+
+    __slots__ = ()
+    event = "sent"
+
+    @property
+    def to(self) -> str:
+        """Where it went: the room, or the label of the other user."""
+        return self.conversation.name
+
+    @property
+    def ref(self) -> str | None:
+        """What the program gave to send(ref=) in this run; None when nothing."""
+        return self._desk.ref(self.log, self.seq)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "to": self.to, "ref": self.ref}
+
+
+# ---- live events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening(Event):
+    """The peer takes connections: the first line of every run."""
+
+    event: ClassVar[str] = "listening"
+    version: str
+    host: str
+    port: int
+    peer_id: str
+    user: User
+    data: str
+    network: str  # open, keyed
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA, "version": self.version, "host": self.host, "port": self.port, "peer_id": self.peer_id,
+            "user": self.user.label, "user_id": self.user.id, "data": self.data, "network": self.network,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    """The peer has left in good order: the last line of a run."""
+
+    event: ClassVar[str] = "stopped"
+    reason: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(Event):
+    """A connection to a peer: up, down, trying, refused. What is unknown is ""."""
+
+    event: ClassVar[str] = "link"
+    peer: PeerId = ""  # hex
+    endpoint: str
+    state: str
+    reason: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "peer_id": base32(self.peer), "endpoint": self.endpoint, "state": self.state, "reason": self.reason,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined(Event):
+    """A user can be reached who could not be before."""
+
+    event: ClassVar[str] = "joined"
+    user: User
+
+    def _fields(self) -> dict[str, Any]:
+        return {"user": self.user.label, "user_id": self.user.id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left(Event):
+    """The last link to a user is gone: `left` said goodbye, `lost` broke, `timeout` was silent too long."""
+
+    event: ClassVar[str] = "left"
+    user: User
+    reason: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {"user": self.user.label, "user_id": self.user.id, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence(Event):
+    """What a user tells of itself: online, idle, offline or unknown, a text, and since when (None: not told)."""
+
+    event: ClassVar[str] = "presence"
+    user: User
+    status: str
+    text: str
+    since: datetime | None
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "user": self.user.label, "user_id": self.user.id, "status": self.status, "text": self.text,
+            "since": None if self.since is None else iso(micros_of(self.since)),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """A message of ours is safe on the disk of a peer of `user`: that makes it `count` of `of` members."""
+
+    event: ClassVar[str] = "delivered"
+    log: LogId
+    seq: int
+    user: User
+    count: int
+    of: int
+
+    @property
+    def id(self) -> str:
+        """The id of the message."""
+        return message_id(self.log, self.seq)
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "id": self.id, "conversation_id": base32(self.log.conversation),
+            "user": self.user.label, "user_id": self.user.id, "count": self.count, "of": self.of,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Event):
+    """Message `about` is shown although something it follows is missing; `missing` are ids.
+
+    `last_seen_with`: the labels of users who may have it, [] when nobody knows.
+    """
+
+    event: ClassVar[str] = "gap"
+    about: str
+    missing: tuple[str, ...]
+    last_seen_with: tuple[str, ...] = ()
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "code": "gap", "text": f"{len(self.missing)} earlier message(s) could not be had", "about": self.about,
+            "missing": list(self.missing), "last_seen_with": list(self.last_seen_with),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something a person should know. `code` is a stable word, `text` for people, `about` an id or ""."""
+
+    event: ClassVar[str] = "warning"
+    code: str
+    text: str
+    about: str = ""
+
+    def _fields(self) -> dict[str, Any]:
+        return {"code": self.code, "text": self.text, "about": self.about}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """Something asked for was not done. `ref` is the asker's own word for it, None when none was given."""
+
+    event: ClassVar[str] = "error"
+    code: str
+    text: str
+    about: str = ""
+    ref: str | None = None
+
+    def _fields(self) -> dict[str, Any]:
+        return {"code": self.code, "text": self.text, "about": self.about, "ref": self.ref}

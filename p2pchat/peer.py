@@ -1,0 +1,832 @@
+"""TCPPeer: what a program holds in its hand.
+
+    async with TCPPeer(8081, "localhost:8080", name="alice") as peer:
+        await peer.broadcast("hello, mesh")
+        receipt = await peer.send("bob", "psst")
+        await receipt.delivered(timeout=5)
+        async for event in peer.events():
+            ...
+
+It puts the parts together (assembly.py, runtime.py), knows by which names programs call things, and makes events out
+of what the core tells. It takes no signals, sets up no logging and keeps no global state: many live in one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, overload
+from weakref import WeakSet
+
+from p2pchat import __version__
+from p2pchat import events as ev
+from p2pchat.assembly import Home, Options, PathLike, login_name, open_home
+from p2pchat.config import Settings
+from p2pchat.conversation import Conversation
+from p2pchat.core import effects as fx
+from p2pchat.core.context import Now
+from p2pchat.core.conversations import dm_id, dm_naming
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.inputs import Connect, Input, Listening, Opened, PresenceSet, Renamed
+from p2pchat.core.log import LogId, Ref
+from p2pchat.core.records import Change, Stored
+from p2pchat.disk import Disk
+from p2pchat.errors import ConsumerBusy, PeerClosed, TooLong, UnknownName
+from p2pchat.events import Message, Post, Sent, parse_message_id
+from p2pchat.history import read_posts
+from p2pchat.identity.invites import encode_invite, normal_endpoint
+from p2pchat.identity.names import base32, validate_name
+from p2pchat.identity.network import Network
+from p2pchat.people import FULL_ID_CHARACTERS, People, Status, User
+from p2pchat.protocol import ConversationId, Naming
+from p2pchat.reader import AnyEvent, Events, matches
+from p2pchat.receipt import Ledger, Piece, Receipt, Receipts
+from p2pchat.recent import Recent
+from p2pchat.runtime import Owner
+from p2pchat.storage.base import Shown
+from p2pchat.times import aware
+from p2pchat.wiring import Sockets, Wires, Wiring
+
+To = User | Conversation | str
+T = TypeVar("T")
+MANY = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
+LOOPBACK = "127.0.0.1"
+STATUSES = ("online", "idle", "offline")
+META_NAME = "name"  # what the own user is called, in the database
+MOST_REFS = 10_000
+
+
+class TCPPeer:
+    """A running peer, with one user of its own.
+
+    Args:
+        port: Where to listen; 0 takes any free port, and a temporary profile unless `data` names one.
+        endpoints: "host:port" of peers to link with; one is enough to join a whole mesh. A bare port is this machine.
+        name: What the user is called; without it the name it had before, or the login's with the port.
+        host: The address to listen on; beyond loopback others can reach it.
+        data: The directory of identity and history; without it one for each port.
+        temporary: Identity and history go when the peer closes.
+        key: An identity kept elsewhere.
+        db: Another database, as URL; "memory://" keeps nothing.
+        invite: Join the network of this invite.
+        open: A network without a key: whoever can connect is a member.
+        advertise: The endpoint to tell others, when it is not the one listened on.
+        settings: Limits and times.
+    Raises:
+        TypeError, ValueError: An argument that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *endpoints: str | int,
+        name: str | None = None,
+        host: str = LOOPBACK,
+        data: PathLike | None = None,
+        temporary: bool = False,
+        key: PathLike | None = None,
+        db: str | None = None,
+        invite: str | None = None,
+        open: bool = False,
+        advertise: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._options = Options(
+            port, name, host, data, temporary, key, db, invite, open, advertise, settings or Settings()
+        )
+        self._options.check()
+        self._endpoints = [_endpoint(endpoint) for endpoint in endpoints]
+        self._advertise = [] if advertise is None else [normal_endpoint(advertise)]
+        self._open_home: Callable[[], Home] = lambda: open_home(self._options, has_endpoints=bool(self._endpoints))
+        self._wires: Wires = Sockets()
+        self._clock: Callable[[], Now] | None = None
+        self._home: Home | None = None
+        self._owner: Owner | None = None
+        self._early: list[Input] = []  # what connections tell before there is a core
+        self._network: Network | None = None
+        self._name = ""
+        self._port = 0
+        self._host = host
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self.people = People("", self._status)
+        self.recent = Recent(0)
+        self._ledger = Ledger(self.people)
+        self._conversations: dict[ConversationId, Conversation] = {}
+        self._consumers: dict[str, int] = {}
+        self._readers: WeakSet[Events[Any]] = WeakSet()  # a reader nobody holds any more reads no more
+        self._changed: list[asyncio.Future[None]] = []  # who waits for a change among people or links
+        self._endpoint_states: dict[str, str] = {}  # endpoint -> newest state of its link
+        self._subjects = 0
+        self._joining: asyncio.Future[None] | None = None  # writes the network down
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Listen, and link with the endpoints.
+
+        Returns when it listens and each endpoint has linked or failed once, after 3 s (Settings.start_timeout) at
+        most; an endpoint that does not answer is an event and is tried again, for ever.
+        Raises:
+            PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; says what to do.
+            PeerClosed: It was started or closed before.
+        """
+        if self._home is not None or self._closed:
+            raise PeerClosed("a peer starts once: make a new TCPPeer")
+        self._home = home = await asyncio.to_thread(self._open_home)
+        try:
+            await self._begin(home)
+        except BaseException:
+            self._closed = True
+            await asyncio.to_thread(home.storage.close)
+            await asyncio.to_thread(home.close)
+            raise
+        await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
+
+    async def _begin(self, home: Home) -> None:
+        """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
+        settings = self._options.settings
+        wiring = Wiring(
+            self._wires,
+            settings,
+            server_context=home.server_context,
+            client_context=home.client_context,
+            tell=self._put,
+        )
+        self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+        try:
+            stored = await asyncio.to_thread(home.storage.load, [home.identity.peer_id])
+            self._remember(home, stored)
+            owner = self._make_owner(home, stored)
+            disk = Disk(home.storage, settings, home.directory, self._put)
+            self._owner = owner
+            owner.start(disk, wiring)
+        except BaseException:
+            await wiring.cut_all()
+            raise
+        for input in self._early:
+            owner.put(input)
+        self._early.clear()
+        owner.put(Listening(self._port, tuple(self._told_endpoints())))
+        for endpoint in self._endpoints:
+            owner.put(Connect(endpoint))
+        for endpoint, pin in home.pins:
+            owner.put(Connect(endpoint, pin))
+        await self._keep_name(stored)
+
+    def _remember(self, home: Home, stored: Stored) -> None:
+        """Take over what is known before the core starts."""
+        me = home.identity.peer_id
+        self._network = home.network
+        self.people.me = me
+        self.people.learn((user.id, user.name) for user in stored.users)
+        former = stored.meta.get(META_NAME) or self.people.name(me)
+        self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
+        self.people.learn([(me, self._name)])
+        self.recent = Recent(stored.next_place - 1)
+        self._consumers = dict(stored.consumers)
+        for reader in list(self._readers):
+            reader.begin(self._first_place(reader.consumer, reader.start))
+
+    def _make_owner(self, home: Home, stored: Stored) -> Owner:
+        from p2pchat.core.node import Node
+
+        me = home.identity.peer_id
+        node = Node(
+            settings=self._options.settings,
+            peer=me,
+            sign=home.identity.sign,
+            users=[HostedUser(me, self._name, home.identity.sign)],
+            network=CoreNetwork(home.network.id, home.network.key),
+            draw=secrets.token_bytes,
+            stored=stored,
+        )
+        return Owner(
+            node=node,
+            settings=self._options.settings,
+            recent=self.recent,
+            hosted=[me],
+            tell=self._told,
+            clock=self._clock,
+        )
+
+    async def _keep_name(self, stored: Stored) -> None:
+        """Remember a name that was chosen, so that later starts need not repeat it."""
+        if self._options.name and stored.meta.get(META_NAME) != self._name:
+            await self._running.disk.write(Change(meta={META_NAME: self._name}))
+
+    async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
+        def answered() -> bool:
+            return all(endpoint in self._endpoint_states for endpoint in endpoints)
+
+        try:
+            await self._until(answered, self._options.settings.start_timeout)
+        except TimeoutError:
+            pass  # it goes on being tried; events say how it went
+
+    async def aclose(self, reason: str = "closed") -> None:
+        """Leave in good order: what was said is stored, every peer gets a goodbye, nothing stays open.
+
+        Calling it again does nothing but wait for the first. `reason` is what the event `stopped` says.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(reason))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str, *, kill: bool = False) -> None:
+        was, self._closed = self._closed, True
+        owner = self._owner
+        if was or owner is None:
+            self._end_readers(None)
+            return
+        await (owner.kill() if kill else self._leave(owner))
+        self._ledger.close()
+        self._wake_all()
+        self._end_readers(None if kill else ev.Stopped(reason=reason))
+        if self._joining is not None:
+            await self._joining
+        if self._home is not None:
+            await asyncio.to_thread(self._home.close)
+
+    async def _leave(self, owner: Owner) -> None:
+        for consumer in self._reading():
+            if consumer is not None:
+                owner.hand_on(consumer, self._consumers[consumer])
+        await owner.stop()
+
+    def _end_readers(self, last: ev.Event | None) -> None:
+        for reader in list(self._readers):
+            if last is not None:
+                reader.tell("stopped", last)
+            reader.end()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def _running(self) -> Owner:
+        if self._owner is None or self._closed:
+            raise PeerClosed("the peer is not running: use it inside `async with`, or after start()")
+        return self._owner
+
+    # ------------------------------------------------------------------ who and where
+
+    @property
+    def me(self) -> User:
+        """The own user."""
+        self._started()
+        return self.people.user(self.people.me)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the one asked for until it does."""
+        return self._port or self._options.port
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._host
+
+    @property
+    def endpoint(self) -> str:
+        """Where others on this machine or network find it: "host:port"."""
+        return self._told_endpoints()[0] if self._told_endpoints() else _join(LOOPBACK, self.port)
+
+    @property
+    def invite(self) -> str:
+        """One line that admits others to this network and says where this peer is. Whoever has it can invite."""
+        home = self._started()
+        network = self._network or home.network
+        return encode_invite(home.identity.peer_id, network, self._told_endpoints() or [self.endpoint])
+
+    @property
+    def data(self) -> Path | None:
+        """The data directory; None when everything is in memory."""
+        return self._started().directory
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the network has no key."""
+        return self._started().network.is_open
+
+    @property
+    def room(self) -> Conversation:
+        """The conversation of everyone."""
+        return self.conversation(self._running.node.room)
+
+    @property
+    def listening(self) -> ev.Listening:
+        """The first event of this run."""
+        home = self._started()
+        return ev.Listening(
+            version=__version__,
+            host=self._host,
+            port=self._port,
+            peer_id=base32(home.identity.peer_id),
+            user=self.me,
+            data="" if home.directory is None else str(home.directory),
+            network="open" if home.network.is_open else "keyed",
+        )
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """What the core counted in this run, for tests and diagnostics."""
+        return dict(self._running.counted)
+
+    def _started(self) -> Home:
+        if self._home is None or not self.people.me:
+            raise PeerClosed("the peer has not been started: use it inside `async with`")
+        return self._home
+
+    def _told_endpoints(self) -> list[str]:
+        """Return the endpoints to tell others; [] for all addresses of this machine: they see where it comes from."""
+        if self._advertise:
+            return self._advertise
+        return [] if self._host in ("0.0.0.0", "::", "") else [_join(self._host, self.port)]
+
+    def users(self) -> list[User]:
+        """Return everybody with a name, by label; oneself too."""
+        self._started()
+        return self.people.all()
+
+    def links(self) -> list[str]:
+        """Return the peer ids (base32) of the peers linked with now."""
+        return [base32(peer) for peer in self._running.node.links.by_peer]
+
+    def conversations(self) -> list[Conversation]:
+        """Return all conversations known here, the room first, then by name."""
+        known = [self.conversation(key) for key in self._running.node.talks]
+        return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
+
+    def conversation(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation, by its inner id (hex)."""
+        found = self._conversations.get(key)
+        if found is None or found.naming is None:
+            found = Conversation(self, key, self._naming(key))
+            self._conversations[key] = found
+        return found
+
+    def _naming(self, key: ConversationId) -> Naming | None:
+        return None if self._owner is None else self._owner.node.talks.get(key)
+
+    def find(self, to: To) -> Conversation:
+        """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, a full id.
+
+        Raises:
+            UnknownName: Nobody and nothing is called so.
+            AmbiguousName: Several are; `.candidates` are labels that tell them apart.
+        """
+        if isinstance(to, Conversation):
+            return to
+        if isinstance(to, User):
+            return self._dm(to)
+        if not isinstance(to, str):
+            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
+        text = to.strip()
+        if text.lower() in ("room", "#room"):
+            return self.room
+        if text.startswith("#"):
+            raise UnknownName(to, "there are no groups in this version; the room is `room`")
+        if len(text) == FULL_ID_CHARACTERS:
+            for conversation in self.conversations():
+                if conversation.id == text.upper():
+                    return conversation
+        return self._dm(self.people.find(text))
+
+    def _dm(self, user: User) -> Conversation:
+        owner = self._running
+        key = dm_id(self.people.me, user.key)
+        found = self._conversations.get(key)
+        if found is None or found.naming is None:
+            naming = dm_naming(self.people.me, user.key)
+            if key not in owner.node.talks:
+                owner.put(Opened(naming))
+            found = self._conversations[key] = Conversation(self, key, naming)
+        return found
+
+    # ------------------------------------------------------------------ sending
+
+    async def send(
+        self,
+        to: To,
+        text: str,
+        reply_to: Post | str | None = None,
+        *,
+        action: bool = False,
+        ref: str | None = None,
+    ) -> Receipt:
+        """Write one message; returns when it is accepted: on this disk, safe from a crash.
+
+        Args:
+            to: A user, a conversation, or an address as typed (see find).
+            text: At most 32 KiB of UTF-8, not empty, no NUL.
+            reply_to: The message this answers, of the same conversation, or its id.
+            action: It says what the writer does (/me).
+            ref: A word of the program's own, given back in the event Sent; kept for this run only.
+        Raises:
+            UnknownName, AmbiguousName: `to` is nobody, or several.
+            TooLong: `.limit_bytes` says what fits. TypeError, ValueError: No text at all.
+            StorageError: It could not be stored; nothing was sent. PeerClosed: Not running.
+        """
+        owner = self._running
+        conversation = to if type(to) is Conversation else self.find(to)
+        self._check(text)
+        re = None if reply_to is None else _reference(conversation, reply_to)
+        kind = "action" if action else "text"
+        log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref)
+        return Receipt(self._ledger, log, seq)
+
+    async def broadcast(self, text: str) -> Receipt:
+        """Write to the room; as send."""
+        return await self.send(self.room, text)
+
+    async def send_many(self, to: To, texts: Sequence[str]) -> Receipts:
+        """Write many messages in order; returns when all are accepted. Much quicker than one at a time.
+
+        Raises as send; when that is TooLong, TypeError or ValueError, none was written.
+        """
+        owner = self._running
+        if isinstance(texts, str):
+            raise TypeError("send_many takes a list of texts, not one text")
+        conversation, me = self.find(to), self.people.me
+        texts = list(texts)
+        for text in texts:
+            self._check(text)
+        said = [
+            owner.say(me, conversation.key, "text", texts[start : start + MANY]) for start in range(0, len(texts), MANY)
+        ]
+        try:
+            firsts = [await saying for saying in said]
+        except BaseException:
+            for saying in said:
+                saying.cancel()
+            raise
+        counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
+        return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
+
+    def _check(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, not {type(text).__name__}")
+        if not text:
+            raise ValueError("an empty text says nothing")
+        if "\0" in text:
+            raise ValueError("a text has no NUL character")
+        most = self._options.settings.max_text_bytes
+        if len(text) * 4 > most or not text.isascii():
+            size = len(text) if text.isascii() else len(text.encode())  # UnicodeEncodeError: half a surrogate pair
+            if size > most:
+                raise TooLong("the text", size, most)
+
+    async def receipt(self, message_id: str) -> Receipt:
+        """Return the receipt of a message of one's own, also of an earlier run.
+
+        Raises:
+            ValueError: No message id. UnknownName: No message of ours has it.
+        """
+        prefix, ref = parse_message_id(message_id)
+        owner, me = self._running, self.people.me
+        talk = next((key for key in owner.node.talks if key.startswith(prefix)), None)
+        if talk is None or ref.log[:16] != me[:16]:
+            raise UnknownName(message_id, "it is no message of ours")
+        log = LogId(talk, me, ref.log[16:])
+        storage = owner.disk.storage
+        if not self._ledger.knows(log):
+            if await owner.disk.read(lambda: storage.entry(log, ref.seq)) is None:
+                raise UnknownName(message_id, "it is no message of ours")
+            other = self.conversation(talk).user
+            marks = await owner.disk.read(lambda: storage.heard(log, ref.seq))
+            self._ledger.heard(log, marks, () if other is None else (other.key,))
+        return Receipt(self._ledger, log, ref.seq)
+
+    # ------------------------------------------------------------------ reading
+
+    @overload
+    def events(
+        self, *, consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
+    ) -> Events[AnyEvent]: ...
+    @overload
+    def events(
+        self, *types: type[T], consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
+    ) -> Events[T]: ...
+    def events(
+        self, *types: type[Any], consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
+    ) -> Events[Any]:
+        """Return an iterator over what happens.
+
+        Messages (Message, and Sent for one's own) are read with a durable cursor: a program that falls behind,
+        crashes or restarts misses none, and may see the last one twice. Asking for the next event acknowledges the
+        one before. Everything else is told only while the iterator is open; it may be opened before start().
+
+        Args:
+            types: Only these classes of events, e.g. Message, Left; none means all.
+            consumer: The name of the cursor. None: nothing is remembered.
+            start: Where a consumer that was never asked for begins: now, or at the first message stored.
+        Raises:
+            ConsumerBusy: Another reader has this consumer; close it or give this one a name of its own.
+        """
+        if self._closed:
+            raise PeerClosed("the peer was closed")
+        if start not in ("now", "beginning"):
+            raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
+        reader: Events[Any] = Events(self, types, consumer, start)
+        if reader.consumer is not None and reader.consumer in self._reading():
+            raise ConsumerBusy(reader.consumer)
+        self._readers.add(reader)
+        if self._owner is not None:
+            reader.begin(self._first_place(reader.consumer, start))
+        return reader
+
+    def _first_place(self, consumer: str | None, start: str) -> int:
+        known = None if consumer is None else self._consumers.get(consumer)
+        if known is not None:
+            return known
+        place = 0 if start == "beginning" else self.recent.newest
+        if consumer is not None:
+            self._consumers[consumer] = place
+            if self._owner is not None:
+                self._owner.hand_on(consumer, place)
+        return place
+
+    def _reading(self) -> set[str | None]:
+        """Return the consumers that have an open reader."""
+        return {reader.consumer for reader in self._readers}
+
+    async def wait_for(
+        self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Return the first event from now on that is one of `types` and for which `where` is true.
+
+        Raises:
+            TimeoutError: None came in time. PeerClosed: The peer was closed meanwhile.
+        """
+        reader = self.events(*types, consumer=None)
+        try:
+            async with asyncio.timeout(timeout):
+                async for event in reader:
+                    if matches(types, where, event):
+                        return event
+        finally:
+            reader.close()
+        raise PeerClosed("the peer was closed")
+
+    async def wait_user(self, name: str, timeout: float | None = None) -> User:
+        """Return the user of this name as soon as that user is online.
+
+        Raises:
+            TimeoutError: Not in time. AmbiguousName: Several have it. PeerClosed: Closed meanwhile.
+        """
+        found: list[User] = []
+
+        def here() -> bool:
+            try:
+                user = self.people.find(name)
+            except UnknownName:
+                return False
+            found[:] = [user]
+            return user.is_me or user.status in ("online", "idle")
+
+        try:
+            await self._until(here, timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{name!a} has not come online in time") from None
+        return found[0]
+
+    async def history(
+        self,
+        conversation: To | None = None,
+        *,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Message | Sent]:
+        """Return messages, oldest first.
+
+        Args:
+            conversation: A conversation, user or address; None for all in one order.
+            before, after: With `after` the oldest behind it, otherwise the newest, before `before`.
+            since: Nothing written before this moment.
+            limit: Most messages; 0 for all.
+        Raises:
+            UnknownName, AmbiguousName, StorageError, PeerClosed.
+        """
+        owner = self._running
+        key = None if conversation is None else self.find(conversation).key
+        disk = owner.disk
+        return await read_posts(
+            self, disk.storage, disk.read, key, before=before, after=after, since=since, limit=limit
+        )
+
+    # ------------------------------------------------------------------ doing
+
+    async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
+        """Link with a peer; tried for ever. Returns whether it was linked at the first attempt.
+
+        Args:
+            timeout: Seconds to wait for that attempt; None is Settings.start_timeout.
+        Raises:
+            ValueError: That is no endpoint.
+        """
+        owner, normal = self._running, _endpoint(endpoint)
+        self._endpoint_states.pop(normal, None)
+        owner.put(Connect(normal))
+        try:
+            await self._until(lambda: normal in self._endpoint_states, timeout or self._options.settings.start_timeout)
+        except TimeoutError:
+            return False
+        return self._endpoint_states.get(normal) == "up"
+
+    async def rename(self, name: str) -> None:
+        """Take another name; ValueError when it is none."""
+        owner, name = self._running, validate_name(name)
+        self._name = name
+        self.people.learn([(self.people.me, name)])
+        owner.put(Renamed(self.people.me, name))
+        await owner.disk.write(Change(meta={META_NAME: name}))
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        """Tell others `online`, `idle` or `offline`, with a text of one's own."""
+        if status not in STATUSES:
+            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
+        self._running.put(PresenceSet(self.people.me, status, text))
+
+    # ------------------------------------------------------------------ what readers ask
+
+    def ref(self, log: LogId, seq: int) -> str | None:
+        """Return what send() was given as `ref` for this message, in this run."""
+        return None if self._owner is None else self._owner.refs.get((log, seq))
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read stored entries in the order they were released."""
+        if self._closed or self._owner is None:
+            return []
+        return await self._owner.places(after, limit)
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to there."""
+        self._consumers[consumer] = place
+        if self._owner is not None:
+            self._owner.hand_on(consumer, place)
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; it is on disk when this returns."""
+        self._consumers[consumer] = place
+        await self._running.hand_on_now(consumer, place)
+
+    def let_go(self, events: Events[Any]) -> None:
+        """A reader reads no more."""
+        self._readers.discard(events)
+
+    # ------------------------------------------------------------------ what the core tells
+
+    def _put(self, input: Input) -> None:
+        if self._owner is None:
+            self._early.append(input)
+        else:
+            self._owner.put(input)
+
+    def _status(self, user: str) -> Status:
+        if self._owner is None:
+            return "unknown", "", 0
+        status, text, since = self._owner.node.presence.status(user)
+        return status, text or "", since or 0
+
+    def _told(self, effect: fx.Effect) -> None:
+        tell = _TELL.get(type(effect))
+        if tell is not None:
+            tell(self, effect)
+
+    def _tell_kept(self, effect: fx.Kept) -> None:
+        self._ledger.kept(effect.log, effect.first, effect.of)
+
+    def _tell_released(self, effect: fx.Released) -> None:
+        for reader in self._readers:
+            reader.wake()
+
+    def _tell_delivered(self, effect: fx.Delivered) -> None:
+        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
+            for reader in self._readers:
+                reader.tell_rise(rise)
+
+    def _tell_link(self, effect: fx.LinkChanged) -> None:
+        if effect.endpoint:
+            self._endpoint_states[effect.endpoint] = effect.state
+        self._learn_network()
+        link = ev.Link(peer=effect.peer, endpoint=effect.endpoint, state=effect.state, reason=effect.reason)
+        self._event(("link", effect.peer or effect.endpoint), link)
+        self._wake_all()
+
+    def _learn_network(self) -> None:
+        """An open network's first peer has told its id: remember it."""
+        home, owner = self._home, self._owner
+        if home is None or owner is None or home.network.id or not owner.node.network.id:
+            return
+        home.network = self._network = Network(owner.node.network.id, None)
+        self._joining = asyncio.ensure_future(asyncio.to_thread(home.join, home.network))
+
+    def _tell_joined(self, effect: fx.UserJoined) -> None:
+        self._event(None, ev.Joined(user=self.people.user(effect.user)))
+        self._wake_all()
+
+    def _tell_left(self, effect: fx.UserLeft) -> None:
+        self._event(None, ev.Left(user=self.people.user(effect.user), reason=effect.reason))
+        self._wake_all()
+
+    def _tell_presence(self, effect: fx.PresenceChanged) -> None:
+        since = aware(effect.since) if effect.since else None
+        user = self.people.user(effect.user)
+        self._event(
+            ("presence", effect.user), ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
+        )
+        self._wake_all()
+
+    def _tell_named(self, effect: fx.UserNamed) -> None:
+        self.people.learn([(effect.user, effect.name)])
+        self._wake_all()
+
+    def _tell_gap(self, effect: fx.Gap) -> None:
+        about = ev.message_id(effect.log, effect.seq)
+        missing = tuple(_missing_id(effect.log.conversation, text) for text in effect.missing)
+        self._event(None, ev.Gap(about=about, missing=missing))
+
+    def _tell_warned(self, effect: fx.Warned) -> None:
+        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))
+
+    def _tell_refused(self, effect: fx.Refused) -> None:
+        self._event(None, ev.Failed(code=effect.code, text=effect.text))
+
+    def _event(self, subject: object, event: ev.Event) -> None:
+        """Give a live event to everybody who reads; without a subject it replaces nothing."""
+        if subject is None:
+            self._subjects += 1
+            subject = self._subjects
+        for reader in self._readers:
+            reader.tell(subject, event)
+
+    # ------------------------------------------------------------------ waiting
+
+    async def _until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Wait until a condition on people or links holds."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                if self._closed:
+                    raise PeerClosed("the peer was closed")
+                changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._changed.append(changed)
+                await changed
+
+    def _wake_all(self) -> None:
+        changed, self._changed = self._changed, []
+        for future in changed:
+            if not future.done():
+                future.set_result(None)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
+        return f"<TCPPeer {self._name!a} {state}>"
+
+
+_TELL: dict[type, Callable[[TCPPeer, Any], None]] = {
+    fx.Kept: TCPPeer._tell_kept,
+    fx.Released: TCPPeer._tell_released,
+    fx.Delivered: TCPPeer._tell_delivered,
+    fx.LinkChanged: TCPPeer._tell_link,
+    fx.UserJoined: TCPPeer._tell_joined,
+    fx.UserLeft: TCPPeer._tell_left,
+    fx.PresenceChanged: TCPPeer._tell_presence,
+    fx.UserNamed: TCPPeer._tell_named,
+    fx.Gap: TCPPeer._tell_gap,
+    fx.Warned: TCPPeer._tell_warned,
+    fx.Refused: TCPPeer._tell_refused,
+}
+
+
+def _endpoint(endpoint: str | int) -> str:
+    """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
+    text = str(endpoint).strip()
+    return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reference(conversation: Conversation, to: Post | str) -> Ref:
+    """Return how an entry of this conversation names another; ValueError when that is of another conversation."""
+    prefix, ref = parse_message_id(to.id if isinstance(to, Post) else to)
+    if not conversation.key.startswith(prefix):
+        raise ValueError("an answer goes to the conversation of the message it answers")
+    return ref
+
+
+def _missing_id(conversation: ConversationId, text: str) -> str:
+    log, _, seq = text.partition(".")
+    return ev.referred_id(conversation, Ref(log, int(seq)))

@@ -1,0 +1,168 @@
+"""Who is who: users as programs hold them, the labels people see, and what a typed name means.
+
+A name is only a label somebody chose; the key is the person. So two users whose names are equal, or look alike, are
+both shown with the beginning of their id, and an address that fits both is refused with the two to choose from.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from p2pchat.errors import AmbiguousName, UnknownName
+from p2pchat.identity.names import base32, full_label, skeleton, split_label, suffix
+from p2pchat.protocol import UserId
+from p2pchat.times import aware
+
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: not told)
+FULL_ID_CHARACTERS = 52  # 32 bytes in base32
+
+
+class User:
+    """Somebody who writes. Equal by id; name, label and status are those of this moment.
+
+    Attributes:
+        key: The id as it is inside and on the wire, hex.
+    """
+
+    __slots__ = ("_people", "key")
+
+    def __init__(self, people: People, key: UserId) -> None:
+        self._people = people
+        self.key = key
+
+    @property
+    def id(self) -> str:
+        """The id as people see it: 52 characters of base32."""
+        return base32(self.key)
+
+    @property
+    def name(self) -> str:
+        """The name by the newest profile; "" when nobody told one."""
+        return self._people.name(self.key)
+
+    @property
+    def label(self) -> str:
+        """The name to show: with the beginning of the id where the name alone could be taken for another's."""
+        return self._people.label(self.key)
+
+    @property
+    def is_me(self) -> bool:
+        return self.key == self._people.me
+
+    @property
+    def status(self) -> str:
+        """online, idle, offline, or unknown (never heard of since this peer started)."""
+        return self._people.status(self.key)[0]
+
+    @property
+    def status_text(self) -> str:
+        """What the user tells with the status; "" for nothing."""
+        return self._people.status(self.key)[1]
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when the status holds, by the user's own clock; None when not told."""
+        micros = self._people.status(self.key)[2]
+        return aware(micros) if micros else None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, User) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"<User {self.label!a}>"
+
+
+class People:
+    """All users known to one peer.
+
+    Args:
+        me: The own user.
+        status: Tells presence; the peer's core does, for a history that is only read nobody does.
+    """
+
+    def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
+        self.me = me
+        self.status = status
+        self._names: dict[UserId, str] = {}
+        self._alike: dict[str, set[UserId]] = {}  # by skeleton
+        self._users: dict[UserId, User] = {}
+
+    def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
+        """Take (new) names."""
+        for id, name in names:
+            former = self._names.get(id)
+            if former is not None:
+                self._alike[skeleton(former)].discard(id)
+            self._names[id] = name
+            self._alike.setdefault(skeleton(name), set()).add(id)
+
+    def user(self, id: UserId) -> User:
+        """Return the one User object of an id, known or not."""
+        user = self._users.get(id)
+        if user is None:
+            user = self._users[id] = User(self, id)
+        return user
+
+    def all(self) -> list[User]:
+        """Return every user with a name, by label."""
+        return sorted((self.user(id) for id in self._names), key=lambda user: user.label.casefold())
+
+    def name(self, id: UserId) -> str:
+        return self._names.get(id, "")
+
+    def label(self, id: UserId) -> str:
+        name = self._names.get(id)
+        if not name or len(self._alike[skeleton(name)]) > 1:
+            return full_label(name, id)
+        return name
+
+    def find(self, text: str) -> User:
+        """Return the user whom an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
+
+        Raises:
+            UnknownName: Nobody is called so.
+            AmbiguousName: Several are, or look as if; candidates are their labels.
+        """
+        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
+        if not tail:
+            by_id = self._by_id(name.upper())
+            if by_id is not None:
+                return by_id
+        fitting = self._by_tail(name, tail) if tail else self._by_name(name)
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(full_label(self._names.get(id), id) for id in fitting))
+        return self.user(fitting[0])
+
+    def _by_id(self, text: str) -> User | None:
+        if len(text) != FULL_ID_CHARACTERS:
+            return None
+        known = self._names.keys() | self._users.keys()
+        return next((self.user(id) for id in known if base32(id) == text), None)
+
+    def _by_tail(self, name: str, tail: str) -> list[UserId]:
+        known = self._names.keys() | self._users.keys()
+        wanted = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
+        return [id for id in known if base32(id).startswith(wanted) and self._called(id, name)]
+
+    def _called(self, id: UserId, name: str) -> bool:
+        return skeleton(self._names.get(id) or "user") == skeleton(name)
+
+    def _by_name(self, name: str) -> list[UserId]:
+        alike = list(self._alike.get(skeleton(name), ()))
+        if len(alike) == 1 and self._names[alike[0]].casefold() != name.casefold():
+            return []  # looks like somebody, but is spelled otherwise
+        return alike
+
+    def _hint(self) -> str:
+        labels = [user.label for user in self.all() if user.key != self.me][:8]
+        return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
+
+
+__all__ = ["People", "User", "base32", "suffix"]

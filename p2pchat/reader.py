@@ -1,0 +1,266 @@
+"""Events: how a program hears of things: a durable cursor over messages, with live events in between.
+
+A cursor is one number, the place of the last message handed out and acknowledged; the database keeps it under the
+consumer's name. Messages are made when they are asked for, from memory at the tip and from storage behind it, so a
+slow or stopped program costs no memory. Live events (joined, left, link, presence, delivered ...) wait here, the
+newest of each subject only, each behind the messages that were there when it happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from p2pchat.conversation import Desk
+from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.events import Delivered, Event, Message, Post, Sent
+from p2pchat.receipt import Rise
+from p2pchat.recent import Recent
+from p2pchat.storage.base import Shown
+
+PAGE = 500  # entries read from storage at once
+BREATH = 256  # events handed out without a pause before others get their turn
+MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
+NOT_SHOWN = frozenset({"profile", "group"})  # entries that are no messages
+
+AnyEvent = Event | Message | Sent
+T = TypeVar("T")
+Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
+
+
+class Source(Desk, Protocol):
+    """What a reader asks of its peer."""
+
+    recent: Recent
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read released entries from storage."""
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to there; saved soon."""
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; returns when it is on disk."""
+
+    def let_go(self, events: Events[Any]) -> None:
+        """This reader reads no more."""
+
+
+class Events(AsyncIterator[T], Generic[T]):
+    """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before.
+
+    Attributes:
+        consumer: The name under which the cursor is kept; None for a reader whose place nobody remembers, and for
+            one that reads no messages and so has none.
+    """
+
+    def __init__(self, source: Source, types: tuple[type, ...], consumer: str | None, start: str) -> None:
+        self._source = source
+        self._types = types
+        self._posts = tuple(kind for kind in (Message, Sent) if self._wants(kind))
+        self.consumer = consumer if self._posts else None
+        self.start = start
+        self._begun = False  # the peer runs, and the place to begin at is known
+        self._place = 0  # everything up to here is acknowledged
+        self._read = 0  # everything up to here is taken into _steps, or was nothing for this reader
+        self._out = 0  # everything up to here was handed out, or is nothing for this reader
+        self._steps: list[Step] = []  # still to hand out, the next one last
+        self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
+        self._given = 0
+        self._woken: asyncio.Future[None] | None = None
+        self._closed = False
+        self._busy = False
+
+    def _wants(self, kind: type) -> bool:
+        return not self._types or issubclass(kind, self._types)
+
+    # What the peer calls
+
+    def begin(self, place: int) -> None:
+        """The peer runs; this is the last place that counts as read."""
+        self._begun = True
+        self._place = self._read = self._out = place
+        self.wake()
+
+    def wake(self) -> None:
+        """Something may be there now."""
+        woken = self._woken
+        if woken is not None and not woken.done():
+            woken.set_result(None)
+
+    def tell(self, subject: Hashable, event: Event) -> None:
+        """Take a live event; it replaces an unread one of the same subject."""
+        if self._closed or not self._wants(type(event)):
+            return
+        self._push(subject, event)
+
+    def tell_rise(self, rise: Rise) -> None:
+        """Take receipts: they replace nothing, and those that continue the last ones join them."""
+        if self._closed or not self._wants(Delivered):
+            return
+        last = next(reversed(self._live), None)
+        if isinstance(last, Rise):
+            behind, former = self._live[last]
+            if isinstance(former, Rise) and former._replace(last=rise.last) == rise._replace(first=former.first):
+                if former.last + 1 == rise.first:
+                    self._live[last] = (behind, former._replace(last=rise.last))
+                    return
+        self._push(rise, rise)
+
+    def _push(self, subject: Hashable, event: Event | Rise) -> None:
+        self._live.pop(subject, None)
+        if len(self._live) >= MOST_LIVE:
+            del self._live[next(iter(self._live))]
+        self._live[subject] = (self._source.recent.newest if self._posts else 0, event)
+        self.wake()
+
+    def end(self) -> None:
+        """The peer closes: hand out the live events that are left, then stop."""
+        self._closed = True
+        self.wake()
+
+    # What a program calls
+
+    def __aiter__(self) -> Events[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next event; acknowledges the one before."""
+        if self._busy:
+            raise RuntimeError("two tasks wait for the same events: give each a reader of its own")
+        self._busy = True
+        try:
+            self._acknowledge()
+            return cast(T, await self._next())
+        finally:
+            self._busy = False
+
+    async def _next(self) -> AnyEvent:
+        self._given += 1
+        if self._given % BREATH == 0:
+            await asyncio.sleep(0)
+        while True:
+            event = self._live_due() or self._post()
+            if event is not None:
+                return event
+            if self._closed:
+                raise StopAsyncIteration
+            if self._posts and self._begun and self._read < self._source.recent.newest:
+                await self._take()
+            elif not self._live:
+                await self._wait()
+
+    def _acknowledge(self) -> None:
+        if self._out > self._place:
+            self._place = self._out
+            if self.consumer is not None and not self._closed:
+                self._source.hand_on(self.consumer, self._place)
+
+    async def ack(self) -> None:
+        """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
+
+        Raises:
+            StorageError: It could not be written.
+            PeerClosed: The peer was closed.
+        """
+        if self._out > self._place:
+            self._place = self._out
+            if self.consumer is not None:
+                await self._source.hand_on_now(self.consumer, self._place)
+
+    async def aclose(self) -> None:
+        """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
+        self.close()
+
+    def close(self) -> None:
+        """As aclose, without await."""
+        self._closed = True
+        self._steps.clear()
+        self._live.clear()
+        self._source.let_go(self)
+        self.wake()
+
+    async def __aenter__(self) -> Events[T]:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # Inside
+
+    def _live_due(self) -> Event | None:
+        """Return the oldest live event, if the messages before it are handed out."""
+        if not self._live:
+            return None
+        subject, (behind, event) = next(iter(self._live.items()))
+        if not self._closed and (self._read < behind or (self._steps and self._steps[-1][0] <= behind)):
+            return None
+        if not isinstance(event, Rise):
+            del self._live[subject]
+            return event
+        if event.first == event.last:
+            del self._live[subject]
+        else:
+            self._live[subject] = (behind, event._replace(first=event.first + 1))
+        user = self._source.people.user(event.member)
+        return Delivered(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
+
+    def _post(self) -> Message | Sent | None:
+        if not self._steps or self._closed:
+            return None
+        place, log, seq, entry, received_at, old, gap = self._steps.pop()
+        self._out = place if self._steps else self._read
+        kind = Sent if log.user == self._source.people.me else Message
+        return kind(self._source, log, seq, entry, place, received_at, old, gap)
+
+    async def _take(self) -> None:
+        """Get the next entries, from memory if they are there; only called when _steps is empty."""
+        run = self._source.recent.after(self._read)
+        if run is not None:
+            skip = self._read + 1 - run.place
+            log, first, place = run.log, run.first, run.place
+            steps = [
+                (place + i, log, first + i, entry, run.received_at, run.old, run.gap)
+                for i, entry in enumerate(run.entries)
+                if i >= skip
+            ]
+            self._keep(steps, run.end - 1)
+            return
+        shown = await self._source.places(self._read, PAGE)
+        if not shown and self._read < self._source.recent.newest and not self._closed:
+            shown = await self._source.places(self._read, PAGE)  # it was being written just then
+        self._keep(
+            [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown],
+            shown[-1].place if shown else self._source.recent.newest,
+        )
+
+    def _keep(self, steps: list[Step], read: int) -> None:
+        me = self._source.people.me
+        wanted = self._posts
+        self._read = read
+        self._steps = [
+            step
+            for step in reversed(steps)
+            if step[3].k not in NOT_SHOWN and (Sent if step[1].user == me else Message) in wanted
+        ]
+        if not self._steps:
+            self._out = read  # nothing for this reader: acknowledged with the next
+
+    async def _wait(self) -> None:
+        self._woken = asyncio.get_running_loop().create_future()
+        try:
+            await self._woken
+        finally:
+            self._woken = None
+
+    def __repr__(self) -> str:
+        return f"<Events of {self.consumer!r} at place {self._place}>"
+
+
+def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:
+    """Whether an event is one that somebody waits for."""
+    return (not types or isinstance(event, types)) and (where is None or where(event))
+
+
+__all__ = ["AnyEvent", "Events", "Post", "Source", "matches"]

@@ -1,0 +1,77 @@
+"""The newest released entries, kept in memory so that readers at the tip need no database. Bounded, and droppable.
+
+Entries are kept as the runs they were released in, in order of place without holes. When something released is not
+at hand (it waited on disk for what it follows), everything before it is dropped: readers behind read from storage.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from p2pchat.core.log import Entry, LogId
+
+MOST_ENTRIES = 4096  # a turn or two of full speed: readers that keep up find everything here
+MOST_BYTES = 4 * 1024 * 1024
+
+
+class Run(NamedTuple):
+    """Consecutive entries of one log with consecutive places; never empty."""
+
+    place: int  # of the first
+    log: LogId
+    first: int
+    entries: list[Entry]
+    received_at: int
+    old: bool
+    gap: bool
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The place after the last."""
+        return self.place + len(self.entries)
+
+
+class Recent:
+    """The runs, oldest first. `newest` is the last place released, in memory or not."""
+
+    def __init__(self, newest: int) -> None:
+        self.newest = newest
+        self._runs: list[Run] = []
+        self._places: list[int] = []  # of their first entries
+        self._entries = 0
+        self._bytes = 0
+
+    def add(self, run: Run) -> None:
+        """Take what was released next."""
+        if run.place != self.newest + 1:
+            self._drop_all()
+        self._runs.append(run)
+        self._places.append(run.place)
+        self._entries += len(run.entries)
+        self._bytes += run.size_bytes
+        self.newest = run.end - 1
+        while len(self._runs) > 1 and (self._entries > MOST_ENTRIES or self._bytes > MOST_BYTES):
+            self._drop_first()
+
+    def skip(self, newest: int) -> None:
+        """Something up to this place was released that is not at hand."""
+        self._drop_all()
+        self.newest = newest
+
+    def after(self, place: int) -> Run | None:
+        """Return the run that holds place + 1; None when it is not in memory."""
+        i = bisect_right(self._places, place + 1) - 1
+        return self._runs[i] if i >= 0 and place + 1 < self._runs[i].end else None
+
+    def _drop_first(self) -> None:
+        run = self._runs.pop(0)  # few and short: a run is a whole released batch
+        del self._places[0]
+        self._entries -= len(run.entries)
+        self._bytes -= run.size_bytes
+
+    def _drop_all(self) -> None:
+        self._runs.clear()
+        self._places.clear()
+        self._entries = self._bytes = 0

@@ -1,0 +1,494 @@
+"""The owner: the only code that touches the core. It feeds inputs, carries effects out, and gathers what is said.
+
+One pump, no task and no queue to wait on: whatever happens is put into the inbox, and the next turn of the loop hands
+everything in it to the core and does what it orders. The owner waits for nobody: commits and reads run in threads
+(disk.py), links take bytes without waiting (wiring.py), and what comes of both returns as inputs.
+
+Three things make it quick. Texts that are said while an own commit is under way go in together as one input, so one
+signature and one transaction serve them all. A frame is encoded once for all its links, and everything for one link
+in one turn is one write. And reading stops while more than a few thousand received entries are not committed yet:
+that is the back-pressure of the whole peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as fx
+from p2pchat.core.context import Now
+from p2pchat.core.inputs import (
+    CommitFailed,
+    Committed,
+    Fetched,
+    Found,
+    HandedOn,
+    Input,
+    Said,
+    Stop,
+    Woke,
+)
+from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry
+from p2pchat.core.node import Node
+from p2pchat.core.records import Change, Stretch
+from p2pchat.disk import Disk
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
+from p2pchat.protocol import ConversationId, UserId, encode
+from p2pchat.recent import Recent, Run
+from p2pchat.storage.base import Shown
+from p2pchat.wiring import Wiring
+
+MOST_SAID_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
+MOST_SAID_CHARACTERS = 4 * 1024 * 1024
+READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
+FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
+
+Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of the first entry
+
+
+class _Gathered:
+    """Texts of one kind for one conversation, that go in as one Said."""
+
+    __slots__ = ("bodies", "characters", "conversation", "kind", "re", "user", "waiting")
+
+    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
+        self.user = user
+        self.conversation = conversation
+        self.kind = kind
+        self.re = re
+        self.bodies: list[str] = []
+        self.characters = 0
+        self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
+
+
+class Owner:
+    """Owns one node, its storage and its connections.
+
+    Args:
+        node: Not started yet.
+        tell: Takes effects that are for programs: Kept, Delivered, Released, LinkChanged, UserJoined ...
+        clock: The present; tests on virtual time give their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        settings: Settings,
+        recent: Recent,
+        hosted: Sequence[UserId],
+        tell: Callable[[fx.Effect], None],
+        clock: Callable[[], Now] | None = None,
+    ) -> None:
+        self.node = node
+        self.recent = recent
+        self.disk: Disk  # given by use(): storage has to be loaded before there is a node, links come after
+        self.wiring: Wiring
+        self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
+        self.refs: dict[tuple[LogId, int], str] = {}
+        self._settings = settings
+        self._hosted = list(hosted)
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
+        self._inbox: deque[Input] = deque()
+        self._pumping: asyncio.Handle | None = None
+        self._out: dict[int, list[bytes]] = {}  # what goes to each link at the end of this turn
+        self._wake: asyncio.TimerHandle | None = None
+        self._gathered: deque[_Gathered] = deque()
+        self._last: dict[ConversationId, _Gathered] = {}  # the group that takes the next text
+        self._said: dict[int, _Gathered] = {}  # by ticket
+        self._tickets = 0
+        self._changes: dict[int, Change] = {}  # commits in flight, by ticket
+        self._epochs: dict[int, int] = {}
+        self._own: set[int] = set()  # those of them that hold entries of our users
+        self._fresh: dict[LogId, list[Batch]] = {}  # of the commits that are being answered
+        self._uncommitted = 0  # received entries in flight
+        self._paused = False
+        self._handed: dict[str, int] = {}
+        self._stopped = False
+        self._idle: asyncio.Future[None] | None = None
+        self.broken: BaseException | None = None
+        self._carry: dict[type, Callable[[Any], None]] = {
+            fx.Send: self._send,
+            fx.Close: self._close,
+            fx.Dial: lambda effect: self.wiring.dial(effect.dial, effect.endpoint),
+            fx.Established: lambda effect: self.wiring.established(effect.link),
+            fx.PauseReading: self._pause_reading,
+            fx.WakeAt: self._wake_at,
+            fx.Commit: self._commit,
+            fx.Reload: lambda effect: self.disk.reload(self._hosted),
+            fx.Lookup: self._lookup,
+            fx.Fetch: self._fetch,
+            fx.Kept: self._kept,
+            fx.Refused: self._refused,
+            fx.Released: self._released,
+            fx.Counted: self._count,
+            fx.Stopped: self._has_stopped,
+        }
+
+    # The pump
+
+    def start(self, disk: Disk, wiring: Wiring) -> None:
+        """Begin; from now on inputs are handled."""
+        self.disk = disk
+        self.wiring = wiring
+        self._carry_out(self.node.start(self._now()))
+        self._flush_links()
+        self._schedule()
+
+    def put(self, input: Input) -> None:
+        """Something happened: it is handled in the next turn of the loop."""
+        self._inbox.append(input)
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+
+    def _schedule(self) -> None:
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = None
+        if self.broken is not None:
+            return
+        try:
+            self._handle_all()
+            if self._handed:
+                self._hand_on_all()
+            while self._gathered and not self._own and not self._stopped:
+                self._say_gathered()
+                self._handle_all()  # memory storage has answered already
+            self._flush_links()
+        except BaseException as error:
+            self._break(error)
+            raise
+        if self._idle is not None and not self._idle.done() and self.idle:
+            self._idle.set_result(None)
+
+    def _handle_all(self) -> None:
+        inbox, handle = self._inbox, self.node.handle
+        while inbox:
+            input = inbox.popleft()
+            kind = type(input)
+            if kind is Committed:
+                self._committed(input)  # type: ignore[arg-type]
+            elif kind is CommitFailed:
+                self._commit_failed(input)  # type: ignore[arg-type]
+            self._carry_out(handle(input, self._now()))
+            if self._fresh:
+                self._fresh = {}
+
+    def _carry_out(self, effects: list[fx.Effect]) -> None:
+        carry = self._carry
+        for effect in effects:
+            act = carry.get(type(effect))
+            if act is not None:
+                act(effect)
+            else:
+                self._tell(effect)
+
+    def _break(self, error: BaseException) -> None:
+        """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
+        self.broken = error
+        self._fail_waiting(P2PChatError(f"p2pchat has failed inside: {type(error).__name__}; please report it"))
+        self._tell(fx.Warned("internal", f"p2pchat has failed inside ({type(error).__name__}); restart it"))
+
+    # Links
+
+    def _send(self, effect: fx.Send) -> None:
+        data = encode(effect.frame)
+        out = self._out
+        for link in effect.links:
+            parts = out.get(link)
+            if parts is None:
+                out[link] = [data]
+            else:
+                parts.append(data)
+
+    def _flush_links(self) -> None:
+        out, self._out = self._out, {}
+        for link, parts in out.items():
+            self.wiring.send(link, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _close(self, effect: fx.Close) -> None:
+        parts = self._out.pop(effect.link, None)
+        if parts and effect.bye is not None:
+            self.wiring.send(effect.link, b"".join(parts))
+        self.wiring.close(effect.link, None if effect.bye is None else encode(effect.bye))
+
+    def _pause_reading(self, effect: fx.PauseReading) -> None:
+        self.wiring.hold(effect.link, True)
+        self._loop.call_later(effect.seconds, self.wiring.hold, effect.link, False)
+
+    def _wake_at(self, effect: fx.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_at(effect.mono, self._woke)
+
+    def _woke(self) -> None:
+        self._wake = None
+        self.put(Woke())
+
+    # Storage
+
+    def _commit(self, effect: fx.Commit) -> None:
+        change = effect.change
+        self._changes[effect.ticket] = change
+        self._epochs[effect.ticket] = effect.epoch
+        if effect.own:
+            self._own.add(effect.ticket)
+        else:
+            self._uncommitted += sum(len(batch.raws) for batch in change.batches)
+            if self._uncommitted > self._settings.max_uncommitted_entries and not self._paused:
+                self._paused = True
+                self.wiring.pause_all(True)
+        self.disk.commit(effect)
+
+    def _committed(self, input: Committed) -> None:
+        """Before the core hears of it: what it releases must be at hand."""
+        for ticket in input.tickets:
+            for batch in self._take_back(ticket).batches:
+                self._fresh.setdefault(batch.log, []).append(batch)
+
+    def _commit_failed(self, input: CommitFailed) -> None:
+        for ticket in [t for t, epoch in self._epochs.items() if epoch <= input.epoch]:
+            self._take_back(ticket)
+
+    def _take_back(self, ticket: int) -> Change:
+        change = self._changes.pop(ticket)
+        del self._epochs[ticket]
+        if ticket in self._own:
+            self._own.discard(ticket)
+            return change
+        self._uncommitted -= sum(len(batch.raws) for batch in change.batches)
+        if self._paused and self._uncommitted <= self._settings.max_uncommitted_entries // 2:
+            self._paused = False
+            self.wiring.pause_all(False)
+        return change
+
+    def _lookup(self, effect: fx.Lookup) -> None:
+        storage = self.disk.storage
+        self.disk.read_then(
+            lambda: storage.lookup(effect.logs, effect.older),
+            lambda found: self.put(Found(effect.ticket, *found)),
+            lambda error: self._again(error, self._lookup, effect),
+        )
+
+    def _fetch(self, effect: fx.Fetch) -> None:
+        storage, most = self.disk.storage, self._settings.fetch_batches
+        self.disk.read_then(
+            lambda: storage.fetch(effect.conversation, effect.user, effect.start, batches=most),
+            lambda found: self.put(Fetched(effect.link, effect.ticket, *found)),
+            lambda error: self._again(error, self._fetch, effect),
+        )
+
+    def _again(self, error: BaseException, what: Callable[[Any], None], effect: fx.Effect) -> None:
+        """A read failed: the core waits for its answer, so try until it comes."""
+        if not isinstance(error, StorageError):
+            self._break(error)
+            self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
+        elif not self._stopped:
+            self._loop.call_later(READ_AGAIN_AFTER, what, effect)
+
+    def _count(self, effect: fx.Counted) -> None:
+        self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
+
+    # What is said
+
+    def say(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        kind: str,
+        bodies: Sequence[str],
+        re: Ref | None = None,
+        ref: str | None = None,
+    ) -> Saying:
+        """Write entries; the future has the log and the number of the first when they are durable.
+
+        All bodies of one call are consecutive. The future fails with StorageError, PeerClosed or P2PChatError.
+        """
+        future: Saying = self._loop.create_future()
+        if self._stopped or self.broken is not None:
+            future.set_exception(PeerClosed("the peer was closed"))
+            return future
+        group = self._last.get(conversation)
+        if (
+            group is None
+            or len(group.bodies) >= MOST_SAID_ENTRIES
+            or group.characters >= MOST_SAID_CHARACTERS
+            or group.re != re
+            or group.kind != kind
+            or group.user != user
+        ):
+            group = self._last[conversation] = _Gathered(user, conversation, kind, re)
+            self._gathered.append(group)
+        group.waiting.append((future, len(group.bodies), ref))
+        if len(bodies) == 1:
+            group.bodies.append(bodies[0])
+            group.characters += len(bodies[0])
+        else:
+            group.bodies.extend(bodies)
+            group.characters += sum(map(len, bodies))
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+        return future
+
+    def _say_gathered(self) -> None:
+        """Hand the next groups to the core, as much as makes a good transaction."""
+        entries = characters = 0
+        while self._gathered and entries < MOST_SAID_ENTRIES and characters < MOST_SAID_CHARACTERS:
+            group = self._gathered.popleft()
+            if self._last.get(group.conversation) is group:
+                del self._last[group.conversation]
+            entries += len(group.bodies)
+            characters += group.characters
+            self._tickets += 1
+            self._said[self._tickets] = group
+            said = Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re)
+            self._carry_out(self.node.handle(said, self._now()))
+
+    def _kept(self, effect: fx.Kept) -> None:
+        self._tell(effect)
+        group = self._said.pop(effect.ticket)
+        log, first = effect.log, effect.first
+        for future, offset, ref in group.waiting:
+            if ref is not None:
+                self.refs[log, first + offset] = ref
+            if not future.done():  # its task was cancelled: the text is kept all the same
+                future.set_result((log, first + offset))
+
+    def _refused(self, effect: fx.Refused) -> None:
+        group = self._said.pop(effect.ticket, None)
+        if group is None:
+            self._tell(effect)
+            return
+        kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+        for future, _, _ in group.waiting:
+            if not future.done():
+                future.set_exception(kind(effect.text))
+
+    # What is released
+
+    def _released(self, effect: fx.Released) -> None:
+        for stretch in effect.stretches:
+            runs = _runs(stretch, self._fresh.get(stretch.log, ()))
+            if runs is None:
+                self.recent.skip(stretch.first_place + stretch.count - 1)
+            else:
+                for run in runs:
+                    self.recent.add(run)
+        self._tell(effect)
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read released entries from storage."""
+        return await self.disk.read(lambda: self.disk.storage.places(after, limit))
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to this place: saved with the next commit, or soon."""
+        self._handed[consumer] = place
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; it is on disk when this returns."""
+        self.hand_on(consumer, place)
+        await self.disk.write(Change(consumers={consumer: place}))
+
+    def _hand_on_all(self) -> None:
+        handed, self._handed = self._handed, {}
+        for consumer, place in handed.items():
+            self._carry_out(self.node.handle(HandedOn(consumer, place), self._now()))
+        self._handle_all()
+
+    # The end
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to the disk or into the core."""
+        return not (self._gathered or self._changes or self._inbox or self._handed)
+
+    async def finish(self) -> None:
+        """Wait until everything said is durable, FINISH_TIMEOUT at most."""
+        if self.broken is not None:
+            return
+        if not self.idle:
+            self._idle = self._loop.create_future()
+            self._schedule()
+            await asyncio.wait([self._idle], timeout=FINISH_TIMEOUT)
+
+    async def stop(self) -> None:
+        """Leave in good order: goodbye to everyone, everything on disk, nothing open."""
+        await self.finish()
+        self.put(Stop())
+        if self.broken is None:
+            self._pump_now()
+        await self.wiring.close_all()
+        if self.broken is None:
+            self._pump_now()
+        self._stopped = True
+        self._fail_waiting(PeerClosed("the peer was closed"))
+        self._cancel_timers()
+        await self.disk.close()
+        if self.broken is None:
+            self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
+
+    async def kill(self) -> None:
+        """End at once, as a crash would: what is not committed is lost, nobody is told."""
+        self._stopped = True
+        if self.broken is None:
+            self.broken = PeerClosed("the peer was killed")
+        self._fail_waiting(PeerClosed("the peer was killed"))
+        self._cancel_timers()
+        await self.wiring.cut_all()
+        await self.disk.close(wait=False)
+
+    def _pump_now(self) -> None:
+        if self._pumping is not None:
+            self._pumping.cancel()
+        self._pump()
+
+    def _has_stopped(self, effect: fx.Stopped) -> None:
+        self._stopped = True
+
+    def _cancel_timers(self) -> None:
+        for handle in (self._wake, self._pumping):
+            if handle is not None:
+                handle.cancel()
+
+    def _fail_waiting(self, error: P2PChatError) -> None:
+        groups = [*self._said.values(), *self._gathered]
+        self._said.clear()
+        self._gathered.clear()
+        self._last.clear()
+        for group in groups:
+            for future, _, _ in group.waiting:
+                if not future.done():
+                    future.set_exception(error)
+
+
+STORAGE_CODES = frozenset({"storage", "disk", "full"})  # of Refused: it could not be stored
+
+
+def _runs(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:
+    """Return a stretch with its entries, cut out of the batches just committed; None when they are not all there."""
+    runs: list[Run] = []
+    seq, end = stretch.first, stretch.first + stretch.count
+    for batch in batches:
+        if not batch.first <= seq <= batch.last:
+            continue
+        stop = min(end, batch.last + 1)
+        part = slice(seq - batch.first, stop - batch.first)
+        raws = batch.raws[part]
+        entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
+        place = stretch.first_place + seq - stretch.first
+        size = sum(map(len, raws))
+        runs.append(Run(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
+        seq = stop
+        if seq == end:
+            return runs
+    return None

@@ -1,0 +1,35 @@
+"""Points in time between the microseconds inside and what programs and people see, always UTC."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST = int((datetime.max.replace(tzinfo=UTC) - EPOCH) / timedelta(microseconds=1))  # the year 9999
+
+
+def now_micros() -> int:
+    """Return the present, UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def aware(micros: int) -> datetime:
+    """Return microseconds as an aware datetime; what a wrong clock put beyond the year 9999 is its last moment."""
+    return EPOCH + timedelta(microseconds=min(micros, _MOST))
+
+
+def micros_of(moment: datetime) -> int:
+    """Return an aware datetime as microseconds.
+
+    Raises:
+        ValueError: It is naive: nobody knows which zone it means.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a zone: use datetime.now(UTC) or .replace(tzinfo=...)")
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def iso(micros: int) -> str:
+    """Return ISO 8601 with microseconds and Z, as in every event line."""
+    return aware(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,244 @@
+"""All connections of one peer: dialled and accepted, from the plain stream to the last byte.
+
+Wiring gives every connection its number, puts TLS on it, and passes on what happens as inputs of the core; it does
+what the core's effects on links say. Wires is the small interface below: real sockets here, pipes in memory in
+p2pchat.testing. Who is at the other end, and which connection is worth keeping, the core decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from p2pchat.client import Client
+from p2pchat.client import dial as dial_socket
+from p2pchat.config import Settings
+from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted, Filled, Got, Input, LinkDown, Paused
+from p2pchat.errors import HandshakeError
+from p2pchat.protocol import AnyFrame
+from p2pchat.server import Server
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Wires(Protocol):
+    """Where streams come from."""
+
+    async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
+        """Have `server` take what connects there; return the real host and port. Raises PortInUse, P2PChatError."""
+
+    async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        """Connect. Raises OSError, TimeoutError."""
+
+
+class Sockets:
+    """Wires that are TCP sockets."""
+
+    async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
+        await server.listen(host, port)
+        return server.host, server.port
+
+    async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        return await dial_socket(host, port, timeout=timeout)
+
+
+class Wiring:
+    """Every connection of one peer, by number."""
+
+    def __init__(
+        self,
+        wires: Wires,
+        settings: Settings,
+        *,
+        server_context: ssl.SSLContext,
+        client_context: ssl.SSLContext,
+        tell: Callable[[Input], None],
+    ) -> None:
+        self._wires = wires
+        self._settings = settings
+        self._server_context = server_context
+        self._client_context = client_context
+        self._tell = tell
+        self._server = Server(settings, self._accepted)
+        self._clients: dict[int, Client] = {}
+        self._writers: dict[int, asyncio.StreamWriter] = {}  # of accepted ones: what the server knows them by
+        self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_paused = False  # storage is behind
+        self._held: set[int] = set()  # links paused for what they do themselves
+        self._closed = False
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Begin to listen; return the real host and port."""
+        return await self._wires.listen(self._server, host, port)
+
+    # Coming and going
+
+    def dial(self, dial: int, endpoint: str) -> None:
+        """Connect there and set up TLS; answered by Dialled or DialFailed."""
+        if not self._closed:
+            self._spawn(self._dial(dial, endpoint))
+
+    async def _dial(self, dial: int, endpoint: str) -> None:
+        host, _, port = endpoint.rpartition(":")
+        timeout = self._settings.handshake_timeout
+        try:
+            reader, writer = await self._wires.dial(host.strip("[]"), int(port), timeout=timeout)
+            client = self._client(reader, writer, server_side=False)
+            server = await client.handshake(timeout)
+        except (OSError, HandshakeError, ValueError) as error:
+            self._tell(DialFailed(dial, _reason(error)))
+            return
+        peername = writer.get_extra_info("peername")
+        reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
+        self._begin(client, Dialled(client.link_id, dial, server, reached))
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+        if self._closed:
+            self._server.gone(writer)
+            writer.transport.abort()
+            return
+        self._spawn(self._accept(reader, writer, host))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+        client = self._client(reader, writer, server_side=True)
+        try:
+            await client.handshake(self._settings.handshake_timeout)
+        except (OSError, HandshakeError):
+            self._server.gone(writer)
+            return
+        self._writers[client.link_id] = writer
+        self._begin(client, Accepted(client.link_id, host))
+
+    def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
+        self._count += 1
+        return Client(
+            self._count,
+            reader,
+            writer,
+            tls_context=self._server_context if server_side else self._client_context,
+            server_side=server_side,
+            settings=self._settings,
+            on_frames=self._got,
+            on_fault=lambda link, code, text: self._tell(Faulted(link, code, text)),
+            on_down=self._down,
+            on_full=lambda link: self._tell(Filled(link)),
+            on_drained=lambda link: self._tell(Drained(link)),
+        )
+
+    def _begin(self, client: Client, input: Input) -> None:
+        self._clients[client.link_id] = client
+        self._tell(input)
+        if self._all_paused:
+            client.pause_reading()
+            self._tell(Paused(client.link_id, True))
+        client.start()
+
+    def _got(self, link: int, frames: list[AnyFrame]) -> None:
+        self._tell(Got(link, frames))  # type: ignore[arg-type]  # a list of the same, told apart by mypy only
+
+    def _down(self, link: int, reason: str) -> None:
+        self._clients.pop(link, None)
+        self._held.discard(link)
+        writer = self._writers.pop(link, None)
+        if writer is not None:
+            self._server.gone(writer)
+        self._tell(LinkDown(link, "closed" if reason == "local" else reason))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What the core orders
+
+    def send(self, link: int, data: bytes) -> None:
+        """Write whole frames; nothing when the link is gone."""
+        client = self._clients.get(link)
+        if client is not None:
+            client.send(data)
+
+    def established(self, link: int) -> None:
+        """This link is a member's."""
+        client = self._clients.get(link)
+        if client is not None:
+            client.raise_limit()
+        writer = self._writers.get(link)
+        if writer is not None:
+            self._server.established(writer)
+
+    def close(self, link: int, bye: bytes | None) -> None:
+        """End a link: with a last frame after what is unsent, or at once."""
+        client = self._clients.get(link)
+        if client is None:
+            return
+        if bye is None:
+            client.abort()
+        else:
+            self._spawn(client.close(bye, self._settings.bye_timeout))
+
+    # Reading
+
+    def pause_all(self, on: bool) -> None:
+        """Read no link, or read them all again."""
+        self._all_paused = on
+        for link in list(self._clients):
+            if link not in self._held:
+                self._pause(link, on)
+
+    def hold(self, link: int, on: bool) -> None:
+        """Read one link no more, or again."""
+        if link not in self._clients or (link in self._held) == on:
+            return
+        (self._held.add if on else self._held.discard)(link)
+        if not self._all_paused:
+            self._pause(link, on)
+
+    def _pause(self, link: int, on: bool) -> None:
+        client = self._clients[link]
+        if on:
+            client.pause_reading()
+        else:
+            client.resume_reading()
+        self._tell(Paused(link, on))
+
+    # The end
+
+    async def close_all(self) -> None:
+        """Listen and dial no more; wait for the goodbyes that are under way, cut what is left."""
+        self._closed = True
+        await self._server.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=2 * self._settings.bye_timeout)
+        await self._cut()
+
+    async def cut_all(self) -> None:
+        """End everything at once, without a word: what a crash looks like from outside."""
+        self._closed = True
+        await self._server.close()
+        await self._cut()
+
+    async def _cut(self) -> None:
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for client in list(self._clients.values()):
+            client.abort()
+        if tasks:
+            await asyncio.wait(tasks)
+        await asyncio.sleep(0)  # aborted links say so in the next turn
+
+
+def _reason(error: Exception) -> str:
+    """Return why a dial failed, for people."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, OSError) and error.strerror and "Multiple exceptions" not in error.strerror:
+        return error.strerror
+    if isinstance(error, OSError) and "refused" in str(error):
+        return "nobody listens there"
+    return str(error) or type(error).__name__
