@@ -21,6 +21,7 @@ from p2pchat.core.log import (
     LogId,
     decode_entry,
     extend_chain,
+    first_chain,
     head_message,
     ref_key,
     verify,
@@ -207,9 +208,15 @@ class Intake:
         last = frame.first + len(frame.e) - 1
         if not verify(log.id.user, bytes.fromhex(frame.head), head_message(log.id, last, chain)):
             raise LogError("a head that does not fit its entries", expected_seq=span.next_seq, got_seq=frame.first)
+        if frame.first == 1 and bytes.fromhex(frame.prev) != first_chain(log.id):
+            raise LogError("a log that begins with another chain", expected_seq=span.next_seq, got_seq=1)
+        fault = self._prove(span)  # what came before it in this read may be good
+        if fault is not None:
+            raise fault
         other = Batch(log.id, frame.first, frame.e, None, bytes.fromhex(frame.prev), chain, bytes.fromhex(frame.head))
         log.forked = True
-        span.pieces.clear()
+        if span.conversation.log(log.id.user, log.id.run) is not log:
+            span.conversation.add(log)
         self._ctx.change.forks.append(Fork(log.id, other, other))
         span.conversation.refresh(log)
         text = "a user signed two different entries under one number: a copied machine, or a fraud"

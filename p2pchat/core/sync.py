@@ -24,6 +24,7 @@ from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Fetched, Found, Said
 from p2pchat.core.intake import Intake
 from p2pchat.core.link import Link
+from p2pchat.core.log import LogId
 from p2pchat.core.lookups import Lookups
 from p2pchat.core.order import Order
 from p2pchat.core.people import People
@@ -79,6 +80,8 @@ class Sync:
                 conversation.stored = True
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
+        for id in stored.forked:
+            self._load_forked(id)
         for conversation_id, newest in stored.newest_c.items():
             if conversation_id in self.conversations.by_id:
                 self.conversations.by_id[conversation_id].newest_c = newest
@@ -91,6 +94,13 @@ class Sync:
         conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh(conversation.add(Log.from_facts(facts)))
+
+    def _load_forked(self, id: LogId) -> None:
+        """Nothing more of a forked log is fetched or taken: that must be known after a restart too."""
+        conversation = self.conversations.by_id.get(id.conversation)
+        if conversation is not None:
+            log = conversation.log(id.user, id.run) or conversation.add(Log(id))
+            log.forked = True
 
     def _load_waiting(self, stored: Stored) -> None:
         for item in stored.waiting:
