@@ -65,10 +65,9 @@ def naming_to_text(naming: Naming) -> str:
 
 
 def naming_of_text(text: str) -> Naming:
-    name, value = json.loads(text).popitem()
-    if name == "room":
-        return Naming(room=True)
-    return Naming(**{name: tuple(value) if isinstance(value, list) else value})
+    values = json.loads(text).items()
+    columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
+    return Naming(**columns)
 
 
 def batch_to_text(batch: Batch) -> str:

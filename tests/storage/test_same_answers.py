@@ -1,0 +1,126 @@
+"""Whatever happens, in whatever order: the database answers as the plain dicts do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pchat.core.records import Change, Heard, LogKey, Start, Stretch, TailStart, WantStart
+from p2pchat.protocol import Mark
+from p2pchat.storage.base import Storage
+from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.sql import SqlStorage
+from tests.storage.conftest import SMALL
+from tests.storage.writers import DM, MORNING, ROOM, Author, user
+
+NAMES = ("ada", "bob")
+TALKS = (ROOM, DM)
+
+# One step: what happens, to which of the logs there are, and how much of it.
+kinds = st.sampled_from(["begin", "write", "write", "release", "heard", "swap"])
+steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
+
+
+class Story:
+    """Turns steps into changes as a core would make them; keeps what it needs to know for that."""
+
+    def __init__(self) -> None:
+        self.authors: list[Author] = []
+        self.released: dict[int, int] = {}
+        self.place = 1
+
+    def change(self, what: str, which: int, amount: int) -> Change:
+        if what == "begin" or not self.authors:
+            return self._begin(which, amount)
+        at = which % len(self.authors)
+        if what == "write":
+            return self.authors[at].goes_on(*(f"{what} {number}" for number in range(amount)))
+        if what == "release":
+            return self._release(at, amount)
+        if what == "heard":
+            return Change(heard=[Heard(self.authors[at].log, user(NAMES[amount % 2]), amount)])
+        return Change(covered=[self.authors[at].log]) if amount % 2 else Change(uncovered=[self.authors[at].log])
+
+    def _begin(self, which: int, amount: int) -> Change:
+        name, talk = NAMES[which % 2], TALKS[which % 4 // 2]
+        siblings = [a for a in self.authors if (a.log.user, a.log.conversation) == (user(name), talk)]
+        named = siblings[-(amount % 4) :] if amount % 4 else []
+        author = Author(name, len(self.authors) + 1, talk, before=[other.mark for other in named])
+        self.authors.append(author)
+        change = author.begins(*(f"{name} {number}" for number in range(amount)), whole=which % 3 == 0)
+        change.covered = [other.log for other in named]
+        return change
+
+    def _release(self, at: int, amount: int) -> Change:
+        author, done = self.authors[at], self.released.get(at, 0)
+        count = min(amount, author.seq - done)
+        if not count:
+            return Change()
+        stretch = Stretch(self.place, author.log, done + 1, count, MORNING, amount % 2 == 0, amount % 3 == 0)
+        self.place += count
+        self.released[at] = done + count
+        return Change(stretches=[stretch])
+
+    def marks(self, seqs: list[int]) -> list[Mark]:
+        return [author.mark._replace(seq=seq) for author, seq in zip(self.authors, seqs, strict=False) if seq]
+
+
+def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any]:
+    """Return the answers to every question there is."""
+    logs = [author.log for author in story.authors]
+    keys = [LogKey(a.log.conversation, a.lookup.ref, seq) for a in story.authors for seq in (0, 1, a.seq // 2, a.seq)]
+    stored = storage.load([user("ada")])
+    stored.heard.sort(key=lambda heard: (heard.log, heard.member))
+    shown = storage.history(None, limit=0)
+    middle = [(MORNING + 1000, log.user, log.run, 1) for log in logs]
+    starts = [WantStart(()), WantStart(tuple(story.marks(seqs)[:2]), tuple(story.marks(seqs)[2:]))]
+    return [
+        stored,
+        storage.lookup(keys, [(talk, user(name)) for talk in TALKS for name in NAMES]),
+        storage.places(0, 1000),
+        storage.places(3, 2),
+        shown,
+        [storage.history(talk, limit=3) for talk in (*TALKS, None)],
+        [storage.history(talk, before=key, limit=3) for talk in (ROOM, None) for key in middle],
+        [storage.history(talk, after=key, limit=3) for talk in (ROOM, None) for key in middle],
+        [storage.entry(each.log, each.seq) for each in shown],
+        [storage.heard(log, seq) for log in logs for seq in (1, 4)],
+        [storage.size_bytes(user(name)) for name in NAMES],
+        [serve(storage, talk, name, start) for talk in TALKS for name in NAMES for start in starts],
+        [serve(storage, log.conversation, "ada", TailStart(log.run, 2)) for log in logs],
+    ]
+
+
+def serve(storage: Storage, talk: str, name: str, start: Start) -> list[Any]:
+    pages: list[Any] = []
+    more: Start | None = start
+    while more is not None:
+        batches, more = storage.fetch(talk, user(name), more, batches=2)
+        pages.append((batches, more))
+    return pages
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps, st.lists(st.integers(0, 9), max_size=6), st.integers(1, 3))
+def test_the_database_answers_as_the_plain_dicts_do(
+    script: list[tuple[str, int, int]], seqs: list[int], together: int
+) -> None:
+    story, memory = Story(), MemoryStorage(SMALL)
+    changes = [story.change(*step) for step in script]
+    with TemporaryDirectory() as directory:
+        database = SqlStorage(sqlite_url(Path(directory) / "chat.db"), SMALL)
+        for at in range(0, len(changes), together):
+            memory.commit(changes[at : at + together])
+            database.commit(changes[at : at + together])
+            if at % 4 == 0:
+                database.load([])  # reading between commits changes nothing
+        assert everything_read(database, story, seqs) == everything_read(memory, story, seqs)
+        database.close()
+        again = SqlStorage(sqlite_url(Path(directory) / "chat.db"), SMALL)
+        assert everything_read(again, story, seqs) == everything_read(memory, story, seqs)
+        again.close()

@@ -1,0 +1,320 @@
+"""What a storage keeps and tells again: facts of logs, what waits, places, history, receipts and small things."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.log import LogId, extend_chain, first_chain
+from p2pchat.core.records import (
+    Address,
+    Change,
+    Fork,
+    Heard,
+    KnownUser,
+    LogKey,
+    NewLog,
+    Stored,
+    Stretch,
+    Talk,
+    Waiting,
+)
+from p2pchat.protocol import Naming
+from p2pchat.storage.base import Storage
+from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
+
+
+def test_a_new_storage_is_empty(storage: Storage) -> None:
+    assert storage.load([user("ada")]) == Stored()
+    assert storage.places(0, 10) == [] and storage.history(None) == []
+    assert storage.entry(Author("ada", 1).log, 1) is None
+    assert storage.heard(Author("ada", 1).log, 1) == []
+    assert storage.evidence(Author("ada", 1).log) is None
+    assert storage.size_bytes(user("ada")) == 0
+
+
+# ---- logs
+
+
+def test_a_start_finds_tips_and_never_covered_logs(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([released(first.begins("1", "2"), 1)])
+    second = Author("ada", 2, before=[first.mark])
+    begins = second.begins("3")
+    begins.covered = [first.log]
+    storage.commit([released(begins, 3)])
+    (tip,) = storage.load([]).tips
+    assert (tip.log, tip.seq, tip.chain, tip.before) == (second.log, 1, second.chain, (first.mark,))
+    assert (tip.last_c, tip.released, tip.covered, tip.forked) == (MORNING, 1, False, False)
+    assert storage.load([]).next_place == 4
+
+
+def test_logs_are_found_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 8)])
+    asked = [ada.lookup, *(LogKey(ROOM, ada.lookup.ref, seq) for seq in (0, 1, 3, 4, 6, 8))]
+    found, _ = storage.lookup([*asked, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)], [])
+    assert list(found) == asked
+    assert all((facts.log, facts.seq, facts.chain) == (ada.log, 7, ada.chain) for facts in found.values())
+    chains = [extend_chain(first_chain(ada.log), ada.raws[:seq]) for seq in range(9)]
+    assert [found[key].chain_at for key in asked] == [chains[7], None, chains[1], chains[3], chains[4], chains[6], None]
+
+
+def test_a_covered_log_is_found_too_and_says_so(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1"), Change(covered=[ada.log])])
+    found, _ = storage.lookup([ada.lookup], [])
+    assert found[ada.lookup].covered
+    storage.commit([Change(uncovered=[ada.log])])
+    found, _ = storage.lookup([ada.lookup], [])
+    assert not found[ada.lookup].covered
+
+
+def test_older_marks_are_of_the_first_second_fourth_newest_log(storage: Storage) -> None:
+    runs = [Author("ada", run) for run in range(1, 7)]
+    storage.commit([run.begins("hello") for run in runs])
+    whose = (ROOM, user("ada"))
+    _, older = storage.lookup([], [whose, (DM, user("ada"))])
+    assert older == {whose: [runs[5].mark, runs[4].mark, runs[2].mark], (DM, user("ada")): []}
+
+
+def test_a_batch_that_does_not_follow_is_refused_and_nothing_of_its_commit_is_kept(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([ada.begins("1")])
+    ada.write("never given")
+    for wrong in (ada.goes_on("3"), Author("ada", 1).goes_on("1 again"), bob.goes_on("no such log"), ada.begins("x")):
+        with pytest.raises(ValueError):
+            storage.commit([Author("eve", 1).begins("kept?"), wrong])
+    assert [(tip.log, tip.seq) for tip in storage.load([]).tips] == [(ada.log, 1)]
+    storage.commit([Author("eve", 1).begins("kept")])
+    assert len(storage.load([]).tips) == 2
+
+
+def test_batches_of_one_commit_follow_each_other(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    begins = ada.begins("1")
+    begins.batches += [ada.write("2", "3"), ada.write("4")]
+    storage.commit([begins, ada.goes_on("5")])
+    (tip,) = storage.load([]).tips
+    assert (tip.seq, tip.chain) == (5, ada.chain)
+
+
+def test_a_fork_keeps_its_evidence_and_is_a_tip_no_more(storage: Storage) -> None:
+    ada, twin = Author("ada", 1), Author("ada", 1)
+    storage.commit([released(ada.begins("one"), 1)])
+    batches = [released(ada.goes_on("two"), 2).batches[0], twin.write("another one")]
+    fork = Fork(ada.log, *batches)
+    storage.commit([Change(forks=[fork])])
+    stored = storage.load([])
+    assert (stored.tips, stored.forked) == ([], [ada.log])
+    kept = storage.evidence(ada.log)
+    assert kept is not None and [kept.one.raws, kept.other.raws] == [batch.raws for batch in batches]
+    assert (kept.other.first, kept.other.prev, kept.other.head) == (1, batches[1].prev, batches[1].head)
+    assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
+
+
+def test_a_fork_of_a_log_never_held_is_remembered(storage: Storage) -> None:
+    one, other = Author("ada", 1), Author("ada", 1)
+    storage.commit([Change(forks=[Fork(one.log, one.write("one"), other.write("other"))])])
+    facts = storage.lookup([one.lookup], [])[0][one.lookup]
+    assert (facts.forked, facts.seq, facts.released, facts.chain) == (True, 0, 0, first_chain(one.log))
+    assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
+
+
+# ---- what waits
+
+
+def test_what_is_in_no_stretch_waits_and_is_nowhere_to_be_read(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    batch = released(ada.begins("1"), 1)
+    waits = ada.goes_on("2", "3")
+    storage.commit([batch, waits])
+    stored = storage.load([])
+    assert [(facts.log, facts.released, facts.seq) for facts in stored.unreleased] == [(ada.log, 1, 3)]
+    assert waits.batches[0].entries is not None
+    assert stored.waiting == [Waiting(ada.log, seq, waits.batches[0].entries[seq - 2]) for seq in (2, 3)]
+    assert [shown.seq for shown in storage.history(ROOM)] == [1]
+    assert storage.entry(ada.log, 2) is None and len(storage.places(0, 9)) == 1
+
+
+def test_what_waited_is_released_bit_by_bit(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1", "2", "3")])
+    storage.commit([Change(stretches=[Stretch(1, ada.log, 1, 1, MORNING)])])
+    assert [waiting.seq for waiting in storage.load([]).waiting] == [2, 3]
+    storage.commit([Change(stretches=[Stretch(2, ada.log, 2, 2, MORNING, gap=True)])])
+    stored = storage.load([])
+    assert (stored.unreleased, stored.waiting, stored.tips[0].released) == ([], [], 3)
+    assert [(shown.seq, shown.place, shown.gap) for shown in storage.places(0, 9)] == [
+        (1, 1, False),
+        (2, 2, True),
+        (3, 3, True),
+    ]
+
+
+def test_a_covered_log_may_still_have_entries_that_wait(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([first.begins("1")])
+    begins = Author("ada", 2, before=[first.mark]).begins("2")
+    begins.covered = [first.log]
+    storage.commit([begins])
+    assert [facts.covered for facts in storage.load([]).unreleased] == [True, False]
+
+
+# ---- places
+
+
+def test_places_are_read_in_order_from_any_of_them_on(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("4", "5"), 4, old=True)])
+    storage.commit([released(ada.goes_on("6"), 6)])
+    shown = storage.places(0, 100)
+    assert [(each.place, each.log, each.seq, each.old) for each in shown] == [
+        (1, ada.log, 1, False),
+        (2, ada.log, 2, False),
+        (3, ada.log, 3, False),
+        (4, bob.log, 1, True),
+        (5, bob.log, 2, True),
+        (6, ada.log, 4, False),
+    ]
+    assert [each.raw for each in shown if each.log == ada.log] == ada.raws
+    for after in range(8):
+        assert storage.places(after, 2) == shown[after : after + 2]
+
+
+def test_a_start_learns_the_newest_stretches_oldest_first(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([released(ada.begins("1"), 1), released(bob.begins("2", "3", "4"), 2)])
+    storage.commit([released(ada.goes_on("5"), 5), released(bob.goes_on("6"), 6)])
+    assert storage.load([]).recent == [(bob.log, 3), (ada.log, 2), (bob.log, 4)]  # five places are enough here
+
+
+# ---- history
+
+
+def test_history_is_sorted_by_clock_then_user_then_run(storage: Storage) -> None:
+    bob, ada, again, dm = Author("bob", 1), Author("ada", 2), Author("ada", 1), Author("ada", 1, DM)
+    for place, (author, c) in enumerate([(bob, 50), (ada, 50), (again, 50), (dm, 20), (ada, 70), (bob, 60)]):
+        change = author.begins("x", c=c) if author.seq == 0 else author.goes_on("x", c=c)
+        storage.commit([released(change, place + 1)])
+    same = sorted([bob.log, ada.log, again.log], key=lambda log: (log.user, log.run))
+    in_room = [(log, 1) for log in same] + [(bob.log, 2), (ada.log, 2)]
+    assert [(shown.log, shown.seq) for shown in storage.history(ROOM)] == in_room
+    assert [(shown.log, shown.seq) for shown in storage.history(None)] == [(dm.log, 1), *in_room]
+    assert [(shown.log, shown.seq) for shown in storage.history(None, limit=4)] == in_room[1:]
+    assert storage.history("ab" * 32) == []
+
+
+def key_of(log: LogId, c: int, seq: int) -> tuple[int, str, str, int]:
+    return (c, log.user, log.run, seq)
+
+
+def test_history_is_read_page_by_page_in_both_directions(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([released(ada.begins(*many(9), c=100), 1), released(bob.begins(*many(9), c=100), 10)])
+    everything = storage.history(ROOM, limit=0)
+    assert len(everything) == 18
+    keys = [key_of(shown.log, 99 + shown.seq, shown.seq) for shown in everything]
+    assert keys == sorted(keys)
+    for at, key in enumerate(keys):
+        for conversation in (ROOM, None):
+            assert storage.history(conversation, before=key, limit=5) == everything[max(0, at - 5) : at]
+            assert storage.history(conversation, after=key, limit=5) == everything[at + 1 : at + 6]
+    assert storage.history(ROOM, since=105, limit=0) == everything[10:]
+    assert storage.history(ROOM, since=105, before=keys[12], limit=0) == everything[10:12]
+    assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == everything[-1:]
+
+
+def test_one_entry_by_its_name(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([released(ada.begins("1", "2"), 7, gap=True)])
+    shown = storage.entry(ada.log, 2)
+    assert shown is not None
+    assert (shown.raw, shown.place, shown.received_at, shown.old, shown.gap) == (ada.raws[1], 8, MORNING, False, True)
+    assert storage.entry(ada.log, 3) is None and storage.entry(ada.log, 0) is None
+
+
+# ---- receipts
+
+
+def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
+    storage.commit([Change(heard=[Heard(ada.log, user("eve"), 2), Heard(ada.log, user("bob"), 3)])])
+    storage.commit([Change(heard=[Heard(ada.log, user("eve"), 1), Heard(bob.log, user("ada"), 1)])])
+    storage.commit([Change(heard=[Heard(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
+    told = [Heard(ada.log, user("bob"), 3), Heard(ada.log, user("eve"), 2)]
+    assert sorted(storage.load([user("ada")]).heard, key=lambda heard: -heard.seq) == told
+    assert storage.load([]).heard == []
+    assert storage.heard(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
+    assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
+
+
+def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([first.begins("1", "2", "3")])
+    part = Author("ada", 2, before=[first.mark._replace(seq=2)])
+    after_part = Author("ada", 3, before=[part.mark])
+    storage.commit([part.begins("4", whole=False), after_part.begins("5", whole=False)])
+    storage.commit([Change(heard=[Heard(after_part.log, user("bob"), 1)])])
+    assert storage.heard(first.log, 2) == [(user("bob"), 2)]
+    assert storage.heard(first.log, 3) == []
+    storage.commit([Author("ada", 4, before=[first.mark, after_part.mark]).begins("6")])
+    storage.commit([Change(heard=[Heard(Author("ada", 4).log, user("eve"), 1)])])
+    assert storage.heard(first.log, 3) == [(user("eve"), 3)]
+
+
+# ---- small things
+
+
+def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> None:
+    group = Naming(group=(ROOM, user("ada"), "01" * 8))
+    talks = [Talk(ROOM, Naming(room=True)), Talk(DM, Naming(dm=(user("ada"), user("bob")))), Talk("aa" * 32, group)]
+    talks.append(Talk("bb" * 32, Naming(talk="aa" * 32)))
+    here = Address(user("bob"), "127.0.0.1:8080", verified_at=5, teller=user("eve"))
+    storage.commit([
+        Change(
+            talks=talks,
+            users=[KnownUser(user("ada"), "ada", 1), KnownUser(user("bob"), "bob", 2, "hello")],
+            addresses=[here, Address("", "example.org:80"), Address(user("bob"), "[::1]:9")],
+            consumers={"bot": 1, "web": 2},
+            meta={"network": "ab", "start": "x"},
+        )
+    ])  # fmt: skip
+    storage.commit([
+        Change(
+            users=[KnownUser(user("ada"), "Ada", 9)],
+            addresses=[Address(user("bob"), "127.0.0.1:8080", 5, 6)],
+            forgotten=[(user("bob"), "[::1]:9"), (user("bob"), "never known")],
+            consumers={"bot": 7},
+            meta={"start": "beginning"},
+        )
+    ])  # fmt: skip
+    stored = storage.load([])
+    assert stored.talks == talks
+    assert stored.users == [KnownUser(user("ada"), "Ada", 9), KnownUser(user("bob"), "bob", 2, "hello")]
+    assert sorted(stored.addresses, key=lambda address: address.endpoint) == [
+        Address(user("bob"), "127.0.0.1:8080", 5, 6),
+        Address("", "example.org:80"),
+    ]
+    assert (stored.consumers, stored.meta) == ({"bot": 7, "web": 2}, {"network": "ab", "start": "beginning"})
+
+
+def test_the_newest_clock_of_each_conversation(storage: Storage) -> None:
+    ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
+    storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.goes_on("2", c=95)])
+    assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
+
+
+def test_the_bytes_of_a_user_are_those_of_all_entries(storage: Storage) -> None:
+    ada, dm = Author("ada", 1), Author("ada", 1, DM)
+    storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
+    assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
+    storage.commit([ada.goes_on("3"), ada.goes_on("4")])
+    assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
+
+
+def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
+    storage.commit([])
+    storage.commit([Change(), Change(logs=[NewLog(Author("ada", 1).log, (), True)])])
+    storage.commit([Author("ada", 1).goes_on("1")])
+    assert len(storage.load([]).tips) == 1
