@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from p2pchat.assembly import profile_invite as profile_invite
     from p2pchat.config import Settings as Settings
     from p2pchat.conversation import Conversation as Conversation
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from p2pchat.receipt import Receipts as Receipts
 
 _HOMES = {
+    "assembly": ("profile_invite",),
     "config": ("Settings",),
     "conversation": ("Conversation",),
     "errors": (

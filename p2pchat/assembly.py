@@ -16,11 +16,12 @@ from pathlib import Path
 
 from p2pchat.config import Settings
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.invites import Invite, parse_invite
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.invites import Invite, encode_invite, parse_invite
+from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.names import default_name, validate_name
-from p2pchat.identity.network import Network
-from p2pchat.identity.profile import Profile
+from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network import Network, load_network, login_network
+from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.storage.base import Storage
 
@@ -154,3 +155,18 @@ def login_name(port: int) -> str:
     with suppress(OSError, KeyError, ImportError):  # no such login in the password database: a bare container
         login = getpass.getuser()
     return default_name(login, port)
+
+
+def profile_invite(data: PathLike) -> str:
+    """Return the invite of a peer that need not run, from its data directory; it names no endpoints.
+
+    Raises:
+        P2PChatError: There is no identity, or its files cannot be read.
+    """
+    directory = Path(data)
+    try:
+        identity = load_identity(directory / KEY_NAME)
+    except FileNotFoundError:
+        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
+    network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
+    return encode_invite(identity.peer_id, network, [])

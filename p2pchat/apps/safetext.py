@@ -1,8 +1,8 @@
 """Text of others, made safe to show: nothing anyone writes can move a cursor, hide, or pass for another speaker.
 
 Shown as `\\u{..}` instead of acted upon: controls (C0 but newline, DEL, C1), bidi controls, zero-width characters,
-tags, and what else breaks a line or a display. The store keeps what was sent; only showing changes it. A text of several
-lines gets a mark before each further line, so that no line of it looks like a line of the program.
+tags, and what else breaks a line or a display. The store keeps what was sent; only showing changes it. A text of
+several lines gets a mark before each further line, so that no line of it looks like a line of the program.
 Source: Unicode Technical Report 36, and the "Trojan Source" attack (CVE-2021-42574).
 """
 

@@ -23,7 +23,7 @@ def parse_port(text: str, what: str, lowest: int = 1) -> int:
 
 
 def parse_endpoint(text: str) -> str:
-    """Return `text` as HOST:PORT; the host of a bare port is loopback.
+    """Return `text` as HOST:PORT, in the one way the library writes it; the host of a bare port is loopback.
 
     Raises:
         Usage: It is no endpoint; says what is wrong with it.
@@ -36,12 +36,13 @@ def parse_endpoint(text: str) -> str:
     if host.startswith("[") and host.endswith("]"):
         if not _is_ipv6(host[1:-1]):
             raise Usage(f"{text!a} is no endpoint: there is no IPv6 address between its brackets")
+        host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
     elif ":" in host:
         hint = f"[{host}]:{port}" if _is_ipv6(host) else "[::1]:8080"
         raise Usage(f"{text!a} is no endpoint: an IPv6 address stands in brackets, as in {hint}")
     elif not _HOST.fullmatch(host):
         raise Usage(f"{text!a} is no endpoint: {host!a} is no host name or address")
-    return f"{host}:{parse_port(port, 'port of an endpoint')}"
+    return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
 
 
 def _is_ipv6(text: str) -> bool:

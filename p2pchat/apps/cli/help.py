@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pchat.apps.cli.words import CHAT_OPTIONS, COMMANDS, HISTORY_OPTIONS, INVITE_OPTIONS, Option
+from p2pchat.apps.cli.words import CHAT_OPTIONS, CHECK_OPTIONS, COMMANDS, HISTORY_OPTIONS, INVITE_OPTIONS, Option
 
 _CHAT = """\
 Usage: p2pchat PORT [HOST:PORT ...] [options]
@@ -68,11 +68,14 @@ Examples:
 """
 
 _CHECK = """\
-Usage: p2pchat check LOG...
+Usage: p2pchat check LOG... [options]
 
 Read event logs (--log FILE, or the output of --json) of peers that talked with each other, and decide whether the
 promises held: everything that was accepted arrived, once and in order, and departures were told with the right reason.
 Exit code 0 when they held, 1 when one was broken.
+
+Options:
+{options}
 
 Examples:
   p2pchat check ada.jsonl bob.jsonl cyd.jsonl
@@ -98,8 +101,10 @@ def help_screen(command: str = "") -> str:
         return _HISTORY.format(options=_rows(HISTORY_OPTIONS))
     if command == "invite":
         return _INVITE.format(options=_rows(INVITE_OPTIONS))
-    if command in ("check", "demo"):
-        return {"check": _CHECK, "demo": _DEMO}[command]
+    if command == "check":
+        return _CHECK.format(options=_rows(CHECK_OPTIONS))
+    if command == "demo":
+        return _DEMO
     more = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))
     commands = "\n".join(f"  {name:<24}{summary}" for name, summary in COMMANDS.items())
     return _CHAT.format(options=_rows((*CHAT_OPTIONS, *more)), commands=commands)

@@ -16,7 +16,14 @@ from click.core import ParameterSource
 
 from p2pchat.apps.cli.endpoints import parse_endpoint, parse_port
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.words import CHAT_OPTIONS, HISTORY_OPTIONS, INVITE_OPTIONS, Option, refuse_first_word
+from p2pchat.apps.cli.words import (
+    CHAT_OPTIONS,
+    CHECK_OPTIONS,
+    HISTORY_OPTIONS,
+    INVITE_OPTIONS,
+    Option,
+    refuse_first_word,
+)
 
 _NAMES = {"json": "as_json", "open": "open_network"}  # options whose plain names mean something else in Python
 
@@ -71,6 +78,14 @@ class InviteOptions:
 
     which: WhichPeer
     advertise: str = ""
+
+
+@dataclass(slots=True)
+class CheckOptions:
+    """`p2pchat check`."""
+
+    logs: tuple[str, ...]
+    complete: bool = False
 
 
 def parse_chat(argv: Sequence[str]) -> ChatOptions:
@@ -147,6 +162,18 @@ def parse_invite_command(argv: Sequence[str]) -> InviteOptions:
     if words:
         raise Usage(f"invite takes no words, only options; {words[0]!a} is one too many")
     return InviteOptions(_which(given), parse_endpoint(given["advertise"]) if given["advertise"] else "")
+
+
+def parse_check(argv: Sequence[str]) -> CheckOptions:
+    """Read `check LOG...`.
+
+    Raises:
+        Usage: There is no log.
+    """
+    words, given, _ = _parse("p2pchat check", CHECK_OPTIONS, argv)
+    if not words:
+        raise Usage("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
+    return CheckOptions(tuple(words), given["complete"])
 
 
 def parse_plain_words(command: str, argv: Sequence[str]) -> list[str]:

@@ -27,14 +27,15 @@ def shown_name(label: str) -> str:
     return '"' + safe.replace('"', "'") + '"' if _MORE_THAN_A_NAME.search(safe) else safe
 
 
-def shown_time(iso: str, now: datetime) -> str:
-    """Return a time as it is called here (in the zone of `now`): HH:MM today, else with its date."""
-    moment = datetime.fromisoformat(iso).astimezone(now.tzinfo)
-    return moment.strftime("%H:%M" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
+def shown_time(iso: str, now: datetime | None) -> str:
+    """Return a time as it is called in the zone of `now`: HH:MM today, else with its date; in the local zone and
+    always with its date when `now` is None."""
+    moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)
+    return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def plain_message(event: Mapping[str, Any], me: str, now: datetime) -> str:
-    """Return a `message` or `sent` line as text; `me` is the own label."""
+def plain_message(event: Mapping[str, Any], me: str, now: datetime | None) -> str:
+    """Return a `message` or `sent` line as text; `me` is the own label, `now` as in shown_time."""
     text = safe_text(event["text"])
     if event.get("unsupported"):
         text = f"[unsupported: {safe_line(event['unsupported'])}]"

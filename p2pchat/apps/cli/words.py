@@ -83,6 +83,9 @@ HISTORY_OPTIONS = (
     Option(("--search",), "WORDS", "only messages that contain all these words"),
     JSON,
 )
+CHECK_OPTIONS = (
+    Option(("--complete",), "", "everything had come to rest before the logs end: what is missing was lost"),
+)
 INVITE_OPTIONS = (
     *WHICH_PEER,
     Option(("--advertise",), "HOST:PORT", "the address others reach this peer at"),

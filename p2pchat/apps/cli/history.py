@@ -1,0 +1,71 @@
+"""`p2pchat history [TO]`: what was said, oldest first, read without a running peer and beside one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+from p2pchat import Conversation, History, Message, Sent, open_history
+from p2pchat.apps.cli.exits import DONE
+from p2pchat.apps.cli.options import HistoryOptions, parse_history
+from p2pchat.apps.cli.output import Output, raw_stdout
+from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.show import json_line
+
+PAGE = 500  # messages read at once
+
+
+def run_history(argv: Sequence[str]) -> int:
+    """Print the history of one profile."""
+    options = parse_history(argv, datetime.now(UTC))
+    directory = find_profile(options.which)
+    return asyncio.run(_print(options, str(directory)))
+
+
+async def _print(options: HistoryOptions, directory: str) -> int:
+    output = Output(raw_stdout())
+    async with open_history(directory) as history:
+        where = history.find(options.to) if options.to else None
+        me = history.people.label(history.people.me)
+        async for post in _wanted(history, where, options):
+            line = post.to_json()
+            await output.write(json_line(line) if options.as_json else plain_message(line, me, None))
+            if output.closed.is_set():
+                break
+    return DONE
+
+
+async def _wanted(
+    history: History, where: Conversation | None, options: HistoryOptions
+) -> AsyncIterator[Message | Sent]:
+    """Yield what was asked for, oldest first; read page by page, so that a long history takes no memory."""
+    if options.limit:
+        for post in await _newest(history, where, options):
+            yield post
+        return
+    after: Message | Sent | datetime = options.since or datetime.fromtimestamp(0, UTC)
+    while page := await history.history(where, after=after, before=options.before, limit=PAGE):
+        for post in page:
+            if _fits(post, options):
+                yield post
+        after = page[-1]
+
+
+async def _newest(history: History, where: Conversation | None, options: HistoryOptions) -> list[Message | Sent]:
+    """Return the newest `limit` that fit."""
+    found: list[Message | Sent] = []
+    before: Message | Sent | datetime | None = options.before
+    while len(found) < options.limit:
+        page = await history.history(where, before=before, since=options.since, limit=PAGE)
+        if not page:
+            break
+        found = [*(post for post in page if _fits(post, options)), *found]
+        before = page[0]
+    return found[-options.limit :]
+
+
+def _fits(post: Message | Sent, options: HistoryOptions) -> bool:
+    text = post.text.casefold()
+    return all(word.casefold() in text for word in options.search)

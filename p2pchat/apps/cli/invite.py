@@ -1,0 +1,100 @@
+"""`p2pchat invite`: one screen with what another machine needs: the command to paste, and the invite it asks for."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Sequence
+
+from p2pchat import profile_invite
+from p2pchat.apps.cli.endpoints import is_loopback
+from p2pchat.apps.cli.exits import DONE
+from p2pchat.apps.cli.options import parse_invite_command
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.safetext import safe_line
+
+MOST_PLACES = 8  # as many as an invite takes
+
+
+def invite_screen(invite: str, *, qr: bool) -> str:
+    """Return the screen; with a QR code of the invite where segno is installed and it is wanted."""
+    places = invite.partition("@")[2]
+    lines = [
+        "",
+        "To join from another machine, run there (any free port instead of 8080):",
+        "",
+        "    python -m p2pchat 8080 --invite -",
+        "",
+        "and paste this invite, which it asks for:",
+        "",
+        f"    {safe_line(invite)}",
+        "",
+    ]
+    if not places:
+        lines += [
+            "The invite names no address: give one with --advertise HOST:PORT, or type it there as an endpoint.",
+            "",
+        ]
+    if qr:
+        lines += _qr_code(invite)
+    lines += ["Whoever has it can join, read the room's history, and invite others. Send it on a way you trust.", ""]
+    return "\n".join(lines)
+
+
+def _qr_code(text: str) -> list[str]:
+    try:
+        import segno
+    except ImportError:
+        return []
+    from io import StringIO
+
+    out = StringIO()
+    segno.make(text.upper(), error="l").terminal(out, border=2, compact=True)
+    return out.getvalue().splitlines()
+
+
+def with_places(invite: str, places: Sequence[str]) -> str:
+    """Return the invite with other endpoints; they are no part of what its checksum covers."""
+    return invite.partition("@")[0] + ("@" + ",".join(places) if places else "")
+
+
+def beyond_loopback(invite: str, port: int) -> str:
+    """Return the invite with this machine's addresses where it names none that others could reach."""
+    hosts = [place.rpartition(":")[0] for place in invite.partition("@")[2].split(",") if place]
+    if not all(is_loopback(host) for host in hosts):
+        return invite
+    return with_places(invite, [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in own_addresses()])
+
+
+def own_addresses() -> list[str]:
+    """Return the addresses of this machine that others may reach, the one towards the internet first."""
+    found = [_towards(socket.AF_INET, "192.0.2.1"), _towards(socket.AF_INET6, "2001:db8::1")]
+    try:
+        found += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)]
+    except OSError:
+        pass  # a machine that does not know its own name
+    return [host for host in dict.fromkeys(found) if host and "%" not in host and not is_loopback(host)][:MOST_PLACES]
+
+
+def _towards(family: socket.AddressFamily, address: str) -> str:
+    """Return the own address a packet there would leave by; none is sent."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+def run_invite(argv: Sequence[str]) -> int:
+    """Print the screen of one profile; beside a running peer too."""
+    options = parse_invite_command(argv)
+    directory = find_profile(options.which)
+    port = int(directory.name) if directory.name.isdecimal() else 0
+    invite = beyond_loopback(profile_invite(directory), port) if port else profile_invite(directory)
+    if options.advertise:
+        invite = with_places(invite, [options.advertise])
+    print(invite_screen(invite, qr=sys.stdout.isatty()))
+    if port and not options.advertise:
+        print(f"The peer has to listen beyond this machine for it: p2pchat {port} --host 0.0.0.0")
+    return DONE

@@ -1,0 +1,76 @@
+"""Command objects: an input line under --json that begins with `{`.
+
+    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true
+    {"do":"history","to":"bob","limit":20}      {"do":"who"}     {"do":"list"}
+    {"do":"connect","endpoint":"localhost:8080"}     {"do":"nick","name":"Ada"}     {"do":"quit"}
+
+`to` is an address as typed, by default the room; `ref` is any string, and comes back in `sent`, `answer` and
+`error`. Unknown fields are refused: a misspelt one would otherwise send to the wrong place.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from p2pchat.apps.cli.exits import Usage
+
+# do -> field -> (type, needed)
+_SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
+    "send": {"to": (str, False), "text": (str, True), "action": (bool, False)},
+    "history": {"to": (str, False), "limit": (int, False)},
+    "who": {},
+    "list": {},
+    "connect": {"endpoint": (str, True)},
+    "nick": {"name": (str, True)},
+    "quit": {},
+}
+_CALLED = {str: "a string", int: "a whole number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One command object: what to do, its fields, and the word it is called by (None: none was given)."""
+
+    do: str
+    fields: dict[str, Any] = field(default_factory=dict, repr=False)
+    ref: str | None = None
+
+
+class BadOrder(Usage):
+    """A command object that cannot be meant; `ref` as far as it could be read."""
+
+    def __init__(self, text: str, ref: str | None = None) -> None:
+        super().__init__(text)
+        self.ref = ref
+
+
+def parse_object(line: str) -> Order:
+    """Read one command object.
+
+    Raises:
+        BadOrder: It is no JSON object, or none of those above.
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadOrder(f"this line is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise BadOrder("this line is no JSON object")
+    ref = found.pop("ref", None)
+    if ref is not None and not isinstance(ref, str):
+        raise BadOrder("`ref` is a string")
+    do = found.pop("do", None)
+    shape = _SHAPES.get(do) if isinstance(do, str) else None
+    if shape is None or not isinstance(do, str):
+        raise BadOrder(f"`do` is one of {', '.join(_SHAPES)}", ref)
+    for name, value in found.items():
+        if name not in shape:
+            raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
+        if type(value) is not shape[name][0]:
+            raise BadOrder(f"`{name}` is {_CALLED[shape[name][0]]}", ref)
+    missing = [name for name, (_, needed) in shape.items() if needed and name not in found]
+    if missing:
+        raise BadOrder(f"{do!r} needs `{missing[0]}`", ref)
+    return Order(do, found, ref)

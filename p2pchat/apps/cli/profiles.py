@@ -1,0 +1,28 @@
+"""Which peer a command is about: --data, else --port, else the only profile there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from p2pchat import home_directory, known_profiles, profile_directory
+from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.options import WhichPeer
+
+
+def find_profile(which: WhichPeer) -> Path:
+    """Return the data directory that is meant; whether something is in it, its reader will say.
+
+    Raises:
+        Usage: Nothing was said, and there is no profile, or more than one.
+    """
+    if which.data:
+        return Path(which.data)
+    if which.port >= 0:
+        return profile_directory(which.port)
+    known = known_profiles()
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        raise Usage(f"there is no profile in {home_directory()}: name one with --data DIR")
+    ports = ", ".join(path.name for path in known)
+    raise Usage(f"there are several profiles ({ports}): choose one with --port PORT, or --data DIR")

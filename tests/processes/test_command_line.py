@@ -1,0 +1,438 @@
+"""The command line over real processes: what it promises to people, pipes and programs, and what it says when not.
+
+Bad input gets one clear line, the documented exit code, and no traceback; nothing accepted is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.children import Child, Line
+from tests.processes.stage import Stage
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+TIMEOUT = 60.0
+
+
+class Ran:
+    """What a finished command line left."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def events(self) -> list[Line]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def complains(self) -> str:
+        """The one line that says what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("p2pchat: ")]
+        assert "Traceback" not in self.err, self.err
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+def p2pchat(home: Path, *words: str, stdin: str | int | None = "", **environment: str) -> Ran:
+    """Run a command line to its end; `stdin` is text, or what subprocess takes."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
+    done = subprocess.run(
+        [sys.executable, "-m", "p2pchat", *words],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT,
+        env={**env, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", **environment},
+        check=False,
+        **given,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+# ---- before anything runs
+
+
+def test_version_and_help_answer_at_once(tmp_path: Path) -> None:
+    started = time.monotonic()
+    assert p2pchat(tmp_path, "--version").out.startswith("p2pchat ")
+    assert "Exit codes:" in p2pchat(tmp_path, "--help").out
+    assert p2pchat(tmp_path, "history", "--help").out.startswith("Usage: p2pchat history")
+    assert time.monotonic() - started < 20  # not a measurement: a hang
+    assert not list(tmp_path.iterdir())
+
+
+def test_version_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys; from p2pchat.apps.cli.main import main; main(['--version']); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"asyncio", "click", "msgspec", "sqlalchemy", "cryptography", "ssl"} & set(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "which port?"),
+        ("histroy", "did you mean history?"),
+        ("localhost:8080", "before it stands the port to listen on"),
+        ("70000", "is no port"),
+        ("8080 nowhere", "'nowhere' is no endpoint: write HOST:PORT"),
+        ("8080 --nmae ada", "No such option"),
+        ("0 --name @da", "a name does not contain '@'"),
+        ("send bob hi", "this version does not have the command send yet"),
+        ("web 8000", "this version does not have the command web yet"),
+        ("0 --invite p2pchat:nonsense", "the invite"),
+        ("0 --invite /does/not/exist", "cannot read the invite"),
+        ("check", "which logs?"),
+        ("demo twice", "demo takes no words"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_and_exit_2(tmp_path: Path, words: str, told: str) -> None:
+    ran = p2pchat(tmp_path, *words.split())
+    assert ran.code == 2
+    lines = [line for line in ran.err.splitlines() if "warning: " not in line]
+    assert len(lines) == 1 and told in lines[0], ran.err
+    assert ran.out == ""
+
+
+# ---- starting
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = p2pchat(tmp_path, str(port), "--temp")
+    assert ran.code == 1
+    assert f"port {port} on 127.0.0.1 is in use" in ran.complains()
+
+
+async def test_a_locked_directory_names_who_has_it(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    ran = p2pchat(stage.home, "0", "--data", str(stage.home / "ada"))
+    assert ran.code == 1
+    assert f"is in use by process {ada.process.pid}" in ran.complains()
+
+
+@posix
+async def test_a_key_that_others_can_read_is_refused(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    assert await ada.leave() == 0
+    key = stage.home / "ada" / "identity.pem"
+    key.chmod(0o644)
+    ran = p2pchat(stage.home, "0", "--data", str(stage.home / "ada"))
+    assert ran.code == 1
+    assert f"chmod 600 {key}" in ran.complains()
+    key.chmod(0o600)
+    assert p2pchat(stage.home, "0", "--data", str(stage.home / "ada")).code == 0
+
+
+async def test_a_newer_database_is_refused(stage: Stage) -> None:
+    import sqlite3
+
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    assert await ada.leave() == 0
+    with sqlite3.connect(stage.home / "ada" / "history.db") as database:
+        [(version,)] = database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()
+        database.execute("UPDATE meta SET value = '999' WHERE name = 'schema'")
+    database.close()
+    ran = p2pchat(stage.home, "0", "--data", str(stage.home / "ada"))
+    assert ran.code == 1
+    assert "newer" in ran.complains()
+    assert version != "999"
+
+
+async def test_an_invite_with_a_typo_or_for_another_network(stage: Stage) -> None:
+    ada = stage.child("ada", log=False, port=0)
+    await ada.start()
+    assert await ada.leave() == 0
+    invite = invite_of(stage.home, stage.home / "ada")
+    code = invite.partition(":")[2].partition("@")[0]
+    typo = invite.replace(code, code[:-9] + ("a" if code[-9].lower() != "a" else "b") + code[-8:])
+    ran = p2pchat(stage.home, "0", "--invite", "-", stdin=typo)
+    assert (ran.code, "typing error" in ran.complains()) == (2, True)
+
+    other = stage.home / "other"
+    assert p2pchat(other, "0", "--data", str(other / "bob")).code == 0
+    for_other = invite_of(other, other / "bob")
+    for given, expected in ((invite, 0), (for_other, 2)):
+        ran = p2pchat(stage.home, "0", "--data", str(stage.home / "eva"), P2PCHAT_INVITE=given)
+        assert ran.code == expected, ran.err
+    assert "another network" in ran.complains()
+
+
+def invite_of(home: Path, data: Path) -> str:
+    out = p2pchat(home, "invite", "--data", str(data)).out
+    [invite] = [line.strip() for line in out.splitlines() if line.strip().lower().startswith("p2pchat:")]
+    return invite
+
+
+# ---- endpoints
+
+
+async def test_each_endpoint_gets_its_line(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    ran = p2pchat(stage.home, "0", ada.endpoint, closed, "--name", "bob", stdin="hello\n")
+    assert f"-- {ada.endpoint} reached" in ran.err
+    assert f"-- {closed} does not answer" in ran.err and "trying on" in ran.err
+    assert ran.code == 0
+    await ada.event("message", text="hello", sender="bob")
+
+
+async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    ran = p2pchat(stage.home / "stranger", "0", ada.endpoint, stdin="hello\n")
+    assert ran.code == 1
+    assert f"-- {ada.endpoint} refused" in ran.err
+    assert "Traceback" not in ran.err
+
+
+# ---- pipes
+
+
+async def test_piped_lines_arrive_and_the_code_says_delivered(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    ran = p2pchat(stage.home, "0", ada.endpoint, "--name", "cron", stdin="one\n//two\n/me waves\n/msg ada three\nfour")
+    assert ran.code == 0, ran.err
+    lines = await ada.wait(lambda line: line["event"] == "message", count=5)
+    by_kind = [(line["text"], line["action"]) for line in lines if line["kind"] == "room"]
+    assert by_kind == [("one", False), ("/two", False), ("waves", True), ("four", False)]
+    assert [line["text"] for line in lines if line["kind"] == "dm"] == ["three"]
+
+
+async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(stage: Stage) -> None:
+    data = ("--data", str(stage.home / "cron"), "--name", "cron")
+    ran = p2pchat(stage.home, "0", *data, "--drain", "0.2", stdin="hello\n")
+    assert ran.code == 3
+    assert "it is kept, and sent at the next start" in ran.err
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    p2pchat(stage.home, "0", ada.endpoint, *data, stdin="and again\n")
+    lines = await ada.wait(lambda line: line["event"] == "message", count=2)
+    assert [line["text"] for line in lines] == ["hello", "and again"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("/msg nobody hi", 4, "nobody here is called 'nobody'"),
+        ("/go nobody", 4, "nobody here is called 'nobody'"),
+        ("/mgs ada hi", 2, "did you mean /msg?"),
+        ("/group ops ada", 2, "this version does not have /group yet"),
+        ("x" * 40_000, 2, "the limit is 32768"),
+    ],
+)
+async def test_a_line_that_cannot_be_done_is_never_sent(stage: Stage, line: str, code: int, told: str) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    ran = p2pchat(stage.home, "0", ada.endpoint, "--name", "bob", stdin=f"{line}\nafter it\n")
+    assert ran.code == code
+    assert told in ran.complains()
+    await ada.event("message", text="after it")
+    assert ada.count("message") == 1
+
+
+async def test_no_input_is_no_reason_to_leave_and_sigterm_is(stage: Stage) -> None:
+    log = stage.home / "log"
+    stage.home.mkdir(exist_ok=True)
+    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
+    try:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        ada = stage.child("ada", f"127.0.0.1:{first['port']}", log=False)
+        await ada.start()
+        await ada.event("joined", user="bob")
+        assert process.poll() is None
+        if sys.platform == "win32":
+            process.kill()
+            return
+        process.send_signal(signal.SIGTERM)
+        await ada.event("left", user="bob", reason="left")
+        assert process.wait(TIMEOUT) == 0
+        lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+        assert lines[-1]["event"] == "stopped"
+        assert [json.loads(line) for line in log.read_text("utf-8").splitlines()] == [first, *lines]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@posix
+async def test_ctrl_c_leaves_in_good_order_with_130(stage: Stage) -> None:
+    ada, bob = stage.child("ada", log=False), stage.child("bob", log=False)
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    bob.process.send_signal(signal.SIGINT)
+    assert await bob.ended() == 130
+    await ada.event("left", user="bob", reason="left")
+    assert bob.lines[-1]["event"] == "stopped"
+    assert not any("Traceback" in line for line in bob.complaints)
+
+
+@posix
+async def test_a_reader_that_goes_away_ends_it_quietly(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        process.stdout.readline()
+        process.stdout.close()
+        await ada.event("joined", user="bob")
+        await ada.do(do="send", text="anybody?")
+        await ada.event("left", user="bob", reason="left")
+        assert process.wait(TIMEOUT) == 0
+        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+async def test_stay_goes_on_after_the_end_of_input(stage: Stage) -> None:
+    ada = stage.child("ada", "--stay", log=False)
+    await ada.start()
+    await ada.do(do="send", text="early")
+    await ada.close_input()
+    await ada.event("sent", text="early")
+    bob = stage.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.event("joined", user="bob")
+
+
+# ---- programs
+
+
+async def pair(stage: Stage) -> tuple[Child, Child]:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    await bob.event("joined", user="ada")
+    return ada, bob
+
+
+async def test_objects_bring_their_ref_back(stage: Stage) -> None:
+    ada, bob = await pair(stage)
+    await ada.do(do="send", to="bob", text="two\nlines", ref="7")
+    sent = await ada.event("sent", ref="7")
+    got = await bob.event("message", id=sent["id"])
+    assert (got["text"], got["kind"], got["sender"]) == ("two\nlines", "dm", "ada")
+    await ada.event("delivered", id=sent["id"], user="bob", count=1, of=1)
+    await ada.do(do="send", to="nobody", text="hi", ref="8")
+    assert (await ada.event("error", ref="8"))["code"] == "unknown_name"
+    await ada.do(do="fly", ref="9")
+    assert (await ada.event("error", ref="9"))["code"] == "usage"
+    await ada.do(do="send", text="x" * 40_000, ref="10")
+    assert (await ada.event("error", ref="10"))["code"] == "too_long"
+    assert await ada.leave() == 4
+
+
+async def test_answers_are_rows(stage: Stage) -> None:
+    ada, bob = await pair(stage)
+    await bob.do(do="send", text="hello")
+    await bob.do(do="send", to="ada", text="psst")
+    await ada.wait(lambda line: line["event"] == "message", count=2)
+    await ada.do(do="who", ref="w")
+    who = await ada.event("answer", command="who", ref="w")
+    assert [(row["user"], row["status"], row["me"]) for row in who["rows"]] == [
+        ("ada", "online", True),
+        ("bob", "online", False),
+    ]
+    await ada.do(do="list")
+    rows = (await ada.event("answer", command="list"))["rows"]
+    assert [(row["conversation"], row["kind"], row["unread"]) for row in rows] == [
+        ("room", "room", 0),
+        ("bob", "dm", 1),
+    ]
+    await ada.do(do="history", to="bob")
+    history = await ada.event("answer", command="history")
+    assert [row["text"] for row in history["rows"]] == ["psst"]
+    await ada.type("/history 5")
+    history = (await ada.wait(lambda line: line.get("command") == "history", count=2))[1]
+    assert [row["text"] for row in history["rows"]] == ["hello"]
+
+
+async def test_nick_is_heard_by_others(stage: Stage) -> None:
+    ada, bob = await pair(stage)
+    await ada.do(do="nick", name="Ada Lovelace")
+    await ada.event("answer", command="nick")
+    await ada.do(do="send", text="it is me")
+    assert (await bob.event("message", text="it is me"))["sender"] == "Ada Lovelace"
+    await bob.type('/msg "Ada Lovelace" hello')
+    await ada.event("message", text="hello", kind="dm")
+
+
+async def test_history_reads_beside_the_running_peer(stage: Stage) -> None:
+    ada, bob = await pair(stage)
+    await ada.do(do="send", text="in the room")
+    await ada.do(do="send", to="bob", text="for bob\n12:00 bob: not by him")
+    sent = await ada.wait(lambda line: line["event"] == "sent", count=2)
+    await bob.wait(lambda line: line["event"] == "message", count=2)
+    data = ("--data", str(stage.home / "ada"))
+    ran = p2pchat(stage.home, "history", "--json", *data)
+    assert ran.code == 0, ran.err
+    assert [(line["event"], line["id"]) for line in ran.events] == [("sent", line["id"]) for line in sent]
+    ran = p2pchat(stage.home, "history", "bob", *data)
+    shown = ran.out.splitlines()
+    assert len(shown) == 2 and shown[0].endswith("ada -> bob: for bob") and shown[1].startswith("    | ")
+    assert p2pchat(stage.home, "history", "--search", "ROOM", *data, "--json").events[0]["text"] == "in the room"
+    assert p2pchat(stage.home, "history", "--since", "1h", "--limit", "1", *data, "--json").events[0]["kind"] == "dm"
+    assert p2pchat(stage.home, "history", "--before", "1h", *data).out == ""
+    assert p2pchat(stage.home, "history", "nobody", *data).code == 4
+
+
+def test_history_of_no_profile_says_so(tmp_path: Path) -> None:
+    ran = p2pchat(tmp_path, "history")
+    assert (ran.code, "there is no profile" in ran.complains()) == (2, True)
+    ran = p2pchat(tmp_path, "history", "--data", str(tmp_path / "nothing"))
+    assert (ran.code, "there is no history in" in ran.complains()) == (1, True)
+
+
+def test_check_judges_logs(tmp_path: Path) -> None:
+    line = {"event": "message", "at": "2026-11-20T12:00:00.000000Z", "id": "A.1", "conversation_id": "C"}
+    line |= {"sender_id": "U", "text": "hi", "sent_at": line["at"]}
+    good, bad, other = tmp_path / "good", tmp_path / "bad", tmp_path / "other"
+    good.write_text(json.dumps(line) + "\n")
+    bad.write_text(2 * (json.dumps(line) + "\n"))
+    other.write_text("hello\n")
+    ran = p2pchat(tmp_path, "check", str(good))
+    assert (ran.code, ran.out) == (0, "1 log, 0 sent, 1 received: no faults\n")
+    ran = p2pchat(tmp_path, "check", str(good), str(bad))
+    assert (ran.code, "twice" in ran.out) == (1, True)
+    assert p2pchat(tmp_path, "check", str(other)).code == 2
+    assert p2pchat(tmp_path, "check", str(tmp_path / "none")).code == 1
+
+
+def test_the_demo_checks_what_it_shows(tmp_path: Path) -> None:
+    ran = p2pchat(tmp_path, "demo")
+    assert ran.code == 0, ran.out + ran.err
+    assert ran.out.count("  ok   ") >= 15
+    assert not list(tmp_path.iterdir())

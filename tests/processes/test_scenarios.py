@@ -1,0 +1,104 @@
+"""The two scenarios p2pchat was asked for, over real processes, judged from their event logs (in logs/).
+
+1. Peers that know one address between them exchange messages: everyone has everything of the others, once, in order.
+2. Peers go, by goodbye, by kill -9 and in silence: everyone else is told, with the right reason, in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+
+from p2pchat.apps.cli.children import Child, Line
+from p2pchat.testing import Log, check
+from tests.processes.stage import Stage
+
+NAMES = ("ada", "bob", "cyd", "dan", "eva")
+EACH = 20
+TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds: docs/guarantees.md
+SLACK = 2.0  # a busy machine may be late
+
+
+async def five(stage: Stage) -> list[Child]:
+    """Start five peers that each know only the first one's address; return when all see all."""
+    first = stage.child(NAMES[0])
+    await first.start()
+    others = [stage.child(name, first.endpoint) for name in NAMES[1:]]
+    await asyncio.gather(*(child.start() for child in others))
+    children = [first, *others]
+    for child in children:
+        for name in NAMES:
+            if name != child.name:
+                await child.event("joined", user=name)
+    return children
+
+
+def judge(stage: Stage, *, complete: bool) -> list[str]:
+    return [str(fault) for fault in check([Log.read(stage.log(name)) for name in NAMES], complete=complete)]
+
+
+async def say(child: Child, count: int) -> None:
+    for number in range(count):
+        await child.do(do="send", text=f"{child.name} {number}")
+
+
+def received(child: Child, sender: str) -> list[str]:
+    return [line["text"] for line in child.lines if line["event"] == "message" and line["sender"] == sender]
+
+
+async def test_scenario_1_everyone_gets_everything_once_and_in_order(stage: Stage) -> None:
+    children = await five(stage)
+    await asyncio.gather(*(say(child, EACH) for child in children))
+    for child in children:
+        await child.wait(lambda line: line["event"] == "message", count=EACH * (len(NAMES) - 1))
+        await child.wait(lambda line: line["event"] == "delivered", count=EACH * (len(NAMES) - 1))
+    codes = [await child.leave() for child in children]
+    assert codes == [0] * len(NAMES)
+    for child in children:
+        for sender in NAMES:
+            wanted = [] if sender == child.name else [f"{sender} {number}" for number in range(EACH)]
+            assert received(child, sender) == wanted
+    assert judge(stage, complete=True) == []
+
+
+def when(line: Line) -> float:
+    return datetime.fromisoformat(line["at"]).timestamp()
+
+
+async def told(children: Sequence[Child], user: str, reason: str) -> None:
+    for child in children:
+        line = await child.event("left", TOLD_WITHIN[reason] + 10, user=user)
+        assert line["reason"] == reason, f"{child.name} says that {user} {line['reason']}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process without ending it")
+async def test_scenario_2_everyone_is_told_who_went_and_why(stage: Stage) -> None:
+    ada, bob, cyd, dan, eva = await five(stage)
+    await asyncio.gather(*(say(child, 1) for child in (ada, bob, cyd, dan, eva)))
+    for child in (ada, bob, cyd, dan, eva):
+        await child.wait(lambda line: line["event"] == "message", count=4)
+
+    assert await bob.leave() == 0
+    await told([ada, cyd, dan, eva], "bob", "left")
+
+    cyd.kill()
+    await cyd.ended()
+    await told([ada, dan, eva], "cyd", "lost")
+
+    # The last byte of dan may have come up to a ping ago; the limit counts from it.
+    started = asyncio.get_running_loop().time()
+    dan.process.send_signal(signal.SIGSTOP)
+    await told([ada, eva], "dan", "timeout")
+    assert asyncio.get_running_loop().time() - started <= TOLD_WITHIN["timeout"] + SLACK
+
+    assert [await ada.leave(), await eva.leave()] == [0, 0]
+    for child in (ada, eva):
+        assert [line["user"] for line in child.lines if line["event"] == "left"][:3] == ["bob", "cyd", "dan"]
+    dan.kill()  # before it wakes and says what it thinks of the others
+    await dan.ended()
+    assert judge(stage, complete=False) == []
