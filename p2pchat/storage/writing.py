@@ -94,8 +94,7 @@ class Writer:
                     self._sizes.known[user] += rows.sizes[user]
         except BaseException:
             self._forget()
-            if transaction.is_active:
-                transaction.rollback()
+            transaction.rollback()  # also after a commit that failed, as on a full disk
             raise
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()

@@ -1,0 +1,364 @@
+"""What only a database on a disk can do wrong: its version, its file, its lock, its disk, and dying in the middle."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from p2pchat.config import Settings
+from p2pchat.core.records import Change, WantStart
+from p2pchat.errors import StorageError
+from p2pchat.storage import schema
+from p2pchat.storage.connect import open_connection, parsed, sqlite_url
+from p2pchat.storage.faults import sentence
+from p2pchat.storage.sql import SqlStorage
+from tests.storage.conftest import SMALL
+from tests.storage.writers import ROOM, Author, many, proves, released, user
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chat.db"
+
+
+def opened(path: Path, *, settings: Settings = SMALL, read_only: bool = False) -> SqlStorage:
+    return SqlStorage(sqlite_url(path), settings, read_only=read_only, busy_timeout=0.05)
+
+
+def everything(storage: SqlStorage, name: str) -> list[str]:
+    """Return all entries of a user in the room as served to a newcomer."""
+    batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
+    assert more is None and all(map(proves, batches))
+    return [raw for batch in batches for raw in batch.raws]
+
+
+# ---- opening
+
+
+def test_a_database_is_private_durable_and_there_again(path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path, settings=Settings())) as storage:
+        assert storage.durable
+        storage.commit([released(ada.begins("1", "2"), 1)])
+        assert {"journal_mode": "wal", "synchronous": "2"}.items() <= storage.pragmas().items()
+        if os.name == "posix":
+            modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+            assert modes == {0o600}
+    with closing(opened(path)) as storage:
+        assert everything(storage, "ada") == ada.raws
+        assert storage.load([]).next_place == 3
+
+
+def test_opened_the_write_ahead_log_has_its_size(path: Path) -> None:
+    with closing(opened(path, settings=Settings(wal_warm_bytes=1 << 20))) as storage:
+        log = path.with_name("chat.db-wal")
+        size = log.stat().st_size
+        assert size >= 1 << 20
+        storage.commit([Author("ada", 1).begins("1")])
+        assert log.stat().st_size == size
+
+
+def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> None:
+    storage = opened(path)
+    storage.close()
+    storage.close()
+    for call in (lambda: storage.commit([Change()]), lambda: storage.load([]), lambda: storage.places(0, 1)):
+        with pytest.raises(StorageError, match="was closed"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "url, says",
+    [
+        ("nonsense", "no database URL"),
+        ("postgresql://host/db", "SQLite databases only, not 'postgresql'"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("sqlite:////no/such/directory/chat.db", "cannot be created: No such file"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_sentence(url: str, says: str) -> None:
+    with pytest.raises(StorageError, match=says):
+        SqlStorage(url, SMALL)
+
+
+# ---- reading only
+
+
+def test_a_reader_works_beside_a_running_peer_and_writes_nothing(path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path)) as storage:
+        storage.commit([released(ada.begins("1"), 1)])
+        with closing(opened(path, read_only=True)) as reader:
+            assert [shown.raw for shown in reader.history(ROOM)] == ada.raws
+            storage.commit([released(ada.goes_on("2"), 2)])
+            assert [shown.raw for shown in reader.history(ROOM)] == ada.raws
+            with pytest.raises(StorageError, match="for reading only"):
+                reader.commit([ada.goes_on("3")])
+
+
+def test_a_reader_makes_no_database(path: Path) -> None:
+    with pytest.raises(StorageError, match="nothing is stored at"):
+        opened(path, read_only=True)
+    assert not path.exists()
+
+
+# ---- versions
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update meta set value = '2' where name = 'schema'")
+        database.commit()
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 2\)"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table cookies (name text)")
+    with pytest.raises(StorageError, match="another program"):
+        opened(path)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("select name from sqlite_master").fetchall() == [("cookies",)]
+
+
+def add_colour(connection: Connection) -> None:
+    connection.exec_driver_sql("alter table users add column colour text")
+
+
+def fail(connection: Connection) -> None:
+    raise StorageError("this migration fails")
+
+
+def migrate(path: Path, migrations: list[schema.Migration]) -> None:
+    url, _ = parsed(sqlite_url(path))
+    with closing(open_connection(url, "begin immediate", 1.0)) as connection:
+        schema.prepare(connection, path, migrations)
+
+
+def columns(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [row[1] for row in database.execute("pragma table_info(users)")]
+
+
+def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path)) as storage:
+        storage.commit([ada.begins("1")])
+    migrate(path, [add_colour])
+    copy = path.with_name("chat.db.version-1")
+    assert "colour" in columns(path) and "colour" not in columns(copy)
+    with closing(opened(copy)) as storage:
+        assert everything(storage, "ada") == ada.raws
+    migrate(path, [add_colour])  # the second time there is nothing to do
+    with pytest.raises(StorageError, match="schema 2"):
+        opened(path)
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    opened(path).close()
+    with pytest.raises(StorageError, match="this migration fails"):
+        migrate(path, [add_colour, fail])
+    assert "colour" not in columns(path)
+    opened(path).close()
+
+
+# ---- files and disks that fail
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"my holiday photographs, " * 100)
+    with pytest.raises(StorageError, match="is not a database: name another file"):
+        opened(path)
+    assert path.read_bytes() == b"my holiday photographs, " * 100
+
+
+def test_a_damaged_database_says_so(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        storage.commit([Author("ada", 1).begins(*many(50, 500))])
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    with pytest.raises(StorageError, match="is damaged: move it away"):
+        opened(path).load([])
+
+
+def test_a_database_locked_by_another_program_says_so_and_works_when_that_is_gone(path: Path) -> None:
+    ada = Author("ada", 1)
+    begins = ada.begins("1")
+    with closing(opened(path)) as storage, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(StorageError, match="in use by another program"):
+            storage.commit([begins])
+        with pytest.raises(StorageError, match="in use by another program"):
+            opened(path)
+        other.execute("rollback")
+        storage.commit([begins])
+        assert everything(storage, "ada") == ada.raws
+
+
+def test_a_database_that_may_not_be_written_says_so(path: Path) -> None:
+    opened(path).close()
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        with pytest.raises(sqlite3.OperationalError) as told:
+            database.execute("delete from meta")
+    assert sentence(told.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
+
+
+def test_a_full_database_keeps_nothing_of_a_commit_and_goes_on_when_there_is_room(path: Path) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    with closing(opened(path)) as storage:
+        storage.commit([ada.begins("1")])
+        limit_pages(storage, 60)
+        large = [ada.goes_on("2"), bob.begins(*many(100, 5000))]
+        for _ in range(2):
+            with pytest.raises(StorageError, match="is full: free some space") as told:
+                storage.commit(large)
+        assert "xxx" not in str(told.value) and told.value.__cause__ is None  # nothing of what was written
+        assert everything(storage, "ada") == ada.raws[:1] and everything(storage, "bob") == []
+        limit_pages(storage, 10**6)
+        storage.commit(large)
+        assert everything(storage, "ada") == ada.raws and everything(storage, "bob") == bob.raws
+
+
+def limit_pages(storage: SqlStorage, pages: int) -> None:
+    """Let the database grow to so many pages: what a quota or a full disk comes to."""
+    storage._connections[0].connection.driver_connection.execute(f"pragma max_page_count = {pages}")  # type: ignore[union-attr]
+
+
+FILL = """
+import sys
+from pathlib import Path
+from p2pchat.config import Settings
+from p2pchat.errors import StorageError
+from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.sql import SqlStorage
+from tests.storage.writers import Author, many
+directory, kept = Path(sys.argv[1]), 0
+storage = SqlStorage(sqlite_url(directory / "chat.db"), Settings(wal_warm_bytes=1 << 18))
+ballast = directory / "ballast"
+ballast.write_bytes(bytes(1 << 20))
+ada = Author("ada", 1)
+change = ada.begins("1")
+try:
+    while True:
+        storage.commit([change])
+        kept = ada.seq
+        change = ada.goes_on(*many(10, 1000))
+except StorageError as error:
+    print(error)
+ballast.unlink()
+storage.commit([change])
+storage.close()
+again = SqlStorage(sqlite_url(directory / "chat.db"), Settings(wal_warm_bytes=0))
+(tip,) = again.load([]).tips
+assert (tip.seq, tip.chain, ada.seq) == (kept + 10, ada.chain, kept + 10)
+again.close()
+print("went on")
+"""
+
+
+@pytest.fixture(scope="module")
+def may_mount() -> None:
+    probe = ["unshare", "--mount", "--map-root-user", "true"]
+    if sys.platform != "linux" or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk here")
+
+
+@pytest.mark.usefixtures("may_mount")
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    """On a disk of 4 MiB: what was committed before stays, the next commit works once there is space."""
+    mounted = 'mount -t tmpfs -o size=4m none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, FILL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    full, went_on = done.stdout.splitlines()
+    assert "is full: free some space; nothing of this was kept" in full and went_on == "went on"
+
+
+# ---- two threads, and dying in the middle
+
+
+def test_one_thread_reads_while_another_writes(path: Path) -> None:
+    ada = Author("ada", 1)
+    changes = [released(ada.begins("1"), 1)] + [released(ada.goes_on(str(n)), n) for n in range(2, 301)]
+    with closing(opened(path)) as storage:
+
+        def write() -> None:
+            for change in changes:
+                storage.commit([change])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        seen = [0]
+        while writer.is_alive():
+            raws = everything(storage, "ada")
+            assert raws == ada.raws[: len(raws)] and len(raws) >= seen[-1]
+            assert len(storage.places(0, 1000)) >= len(raws)
+            seen.append(len(raws))
+        writer.join()
+        assert everything(storage, "ada") == ada.raws
+        assert storage.size_bytes(user("ada")) == sum(map(len, ada.raws))
+
+
+WRITE = """
+import sys
+from p2pchat.config import Settings
+from p2pchat.storage.sql import SqlStorage
+from tests.storage.writers import Author, many, released
+storage = SqlStorage(sys.argv[1], Settings(wal_warm_bytes=0))
+ada = Author("ada", int(sys.argv[2]))
+place = storage.load([]).next_place
+change = released(ada.begins("1"), place)
+while True:
+    storage.commit([change])
+    print(ada.seq, flush=True)
+    place += len(change.batches[0].raws)
+    change = released(ada.goes_on(*many(1 + ada.seq % 7, 300)), place)
+"""
+
+
+def kill_while_writing(path: Path, run: int, commits: int) -> int:
+    """Kill a process, by force, that commits all the time, after so many; return the last seq it called durable."""
+    command = [sys.executable, "-c", WRITE, sqlite_url(path), str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        told = [writer.stdout.readline() for _ in range(commits)]
+        writer.kill()
+        told += writer.stdout.readlines()
+    whole = [line for line in told if line.endswith("\n")]
+    return int(whole[-1])
+
+
+def runs_of(storage: SqlStorage) -> Iterator[tuple[int, int]]:
+    for tip in storage.load([]).tips:
+        yield int(tip.log.run, 16), tip.seq
+
+
+def test_killed_by_force_nothing_told_durable_is_lost_and_nothing_is_half_written(path: Path) -> None:
+    durable = {run: kill_while_writing(path, run, commits) for run, commits in ((1, 1), (2, 40), (3, 90))}
+    with closing(opened(path)) as storage:
+        found = dict(runs_of(storage))
+        for run, seq in durable.items():
+            ada = Author("ada", run)
+            ada.write("1")
+            while ada.seq < found[run]:
+                ada.write(*many(1 + ada.seq % 7, 300))
+            assert found[run] in (seq, ada.seq) and found[run] >= seq  # that, or one commit more
+            facts = storage.lookup([ada.lookup], [])[0][ada.lookup]
+            assert (facts.seq, facts.chain, facts.released) == (ada.seq, ada.chain, ada.seq)
+        assert len(everything(storage, "ada")) == sum(found.values())
+        assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, sum(found.values()) + 1))
