@@ -12,7 +12,6 @@ go out only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from p2pchat.config import Settings
@@ -191,8 +190,11 @@ class Node:
     def _pass_on(self, link: Link, frames: list[Frame]) -> None:
         if not frames or link.id not in self.links.up:
             return
-        if not self._keeping or self._disk_low:
+        if not self._keeping:
             return  # nothing can be kept: nothing is taken in or acknowledged
+        if self._disk_low:
+            self.sync.names(link, frames)  # they are told once a link
+            return
         fault = self.sync.frames(link, frames)
         if fault is not None:
             self._fault(link, fault)
@@ -273,14 +275,12 @@ class Node:
 
     def _loaded(self, input: Loaded) -> None:
         """Storage works again. Own logs end here: what became of their last entries is not certain."""
-        stored = replace(input.stored)
         run = self._ctx.draw(8).hex()
-        links = [side.link for side in self.sync.shelf.sides.values()]
-        self.sync = Sync(self._ctx, self.network.id, self.presence, self.hosted, stored, run)
+        former, self.sync = self.sync, Sync(self._ctx, self.network.id, self.presence, self.hosted, input.stored, run)
+        self.sync.receipts.keep(former.receipts)
         self._keeping = True
-        for link in links:
-            self.sync.link_up(link)
-            self.sync.hosts_told(link)
+        for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
+            self.links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(Warned("storage_works", "storage works again"))
 
     def _disk_low_told(self, input: DiskLow) -> None:

@@ -31,6 +31,12 @@ class Receipts:
         taken, self.unsaved = self.unsaved, {}
         return [Heard(log, member, seq) for (log, member), seq in taken.items()]
 
+    def keep(self, former: Receipts) -> None:
+        """Take over what was heard before storage failed: it was told, and may not have been saved."""
+        for key, seq in former._level.items():
+            if seq > self._level.get(key, 0):
+                self._level[key] = self.unsaved[key] = seq
+
     def heard(self, side: Side, conversation: Conversation, user: UserId, marks: Iterable[Mark]) -> None:
         """Take marks a far end told of a hosted user's logs."""
         members = sorted(self._shelf.presence.users_of(side.link.id) - {user})

@@ -192,6 +192,13 @@ class Sync:
                 index += 1
         return fault
 
+    def names(self, link: Link, frames: list[Frame]) -> None:
+        """Take from frames only what conversation ids stand for: each is told once on a link."""
+        side = self.shelf.sides.get(link.id)
+        for frame in frames:
+            if side is not None and isinstance(frame, (Digest, Have, Want, Entries)):
+                self.shelf.learn(side, frame.names)
+
     def _frame(self, side: Side, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.compare.have(side, frame)
