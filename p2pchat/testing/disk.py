@@ -32,6 +32,7 @@ class Disk:
         ever: The highest number of each log that was durable here, even if an older copy was restored since.
         quick, slow: A transaction takes a time drawn between these, in seconds.
         broken: While True every commit fails.
+        failed: Some commit of this process failed.
         on_batch: Told of every batch as it becomes durable.
     """
 
@@ -48,6 +49,7 @@ class Disk:
         self.ever: dict[LogId, int] = {}
         self.quick, self.slow = 0.0005, 0.02
         self.broken = False
+        self.failed = False
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self._changes: list[Change] = []  # everything durable, in order
         self._answer: Answer | None = None
@@ -69,6 +71,7 @@ class Disk:
         """A process begins to use this disk; it is answered through `answer`."""
         self._answer = answer
         self._void = -1
+        self.failed = False
 
     def commit(self, order: Commit) -> None:
         """Take an order; answered by Committed, in order, or by CommitFailed."""
@@ -88,9 +91,15 @@ class Disk:
 
     def finish(self) -> None:
         """The process ends in good order: what waits is written first."""
-        self._writing += self._waiting
-        if self._writing:
-            self._make_durable()
+        while self._writing or self._waiting or self._untold:
+            if self._event is not None:
+                self._event.cancel()
+            if self._untold:
+                self._tell()
+                continue
+            if not self._writing:
+                self._writing, self._waiting = self._waiting, []
+            self._written()
         self._forget()
 
     def restore(self, length: int) -> None:
@@ -143,6 +152,7 @@ class Disk:
 
     def _fail(self) -> None:
         self._counts["commit_failed"] += 1
+        self.failed = True
         self._void = max(order.epoch for order in self._writing)
         self._writing, self._event = [], None
         self._waiting = [order for order in self._waiting if order.epoch > self._void]

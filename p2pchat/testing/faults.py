@@ -66,8 +66,10 @@ class History:
         for peer in self.sim.all_peers:
             peer.disk.broken = False
             peer.start()
-        for peer in remaining[1:]:
-            peer.connect(remaining[0].endpoint)  # somebody tells them where the others are, should they not know
+        for peer in remaining:  # somebody tells them where another is, should they not know
+            peer.connect(
+                next(other.endpoint for other in remaining if other is not peer and self.sim.can_link(peer, other))
+            )
         self.sim.run(self._chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
             self._write(peer, None)

@@ -9,7 +9,8 @@ Liars (faults.py) are held to nothing, and nothing they wrote is expected anywhe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,18 +18,30 @@ from p2pchat.core.conversations import dm_id, room_id
 from p2pchat.core.effects import Delivered
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
-from p2pchat.protocol import ConversationId, Entries, Frame, Have
+from p2pchat.protocol import ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.storage.base import Shown
-from p2pchat.testing.checker import Fault, check
+from p2pchat.testing.checker import Fault, Log, check
 
 if TYPE_CHECKING:
     from p2pchat.testing.simpeer import SimPeer, Written
     from p2pchat.testing.simulation import Simulation
+    from p2pchat.testing.wire import End
 
 # In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
 # (each peer one in 5 to 15 s to one of its links: at most 12). Nothing else is needed.
 QUIET_KINDS = {"Ping", "Pong", "Digest"}
 QUIET_FRAMES_A_LINK = 40
+QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
+COMPARED_WITHIN = 4.0  # seconds after a link is up
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A want that was sent and is not closed."""
+
+    end: End
+    n: int
+    progress_at: float
 
 
 class Judge:
@@ -39,6 +52,8 @@ class Judge:
         self._faults: list[Fault] = []
         self._authored: dict[LogId, list[str]] = {}  # what writers made durable
         self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as told to writers
+        self._wants: dict[tuple[str, int, ConversationId, UserId], Wanted] = {}  # (peer, life, conversation, user)
+        self._compared: set[End] = set()  # ends on which a digest was sent
         self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
 
     @cached_property
@@ -65,10 +80,15 @@ class Judge:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
                 self._blame("invented", peer, f"{batch!r} is not what its writer wrote")
 
-    def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
-        """A frame leaves: what it tells of must be durable."""
+    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[End]) -> None:
+        """A frame leaves: what it tells of must be durable, and nobody is asked for what another is giving already."""
         if peer.liar:
             return
+        for end in ends:
+            if isinstance(frame, Want):
+                self._wanted(peer, frame, end)
+            elif isinstance(frame, Digest):
+                self._compared.add(end)
         if isinstance(frame, Have):
             marks = [
                 (LogId(c, u, run), seq) for c, users in frame.marks.items() for u, tips in users.items()
@@ -82,6 +102,48 @@ class Judge:
             if seq > len(peer.disk.logs.get(log, [])):
                 self._blame("uncommitted", peer, f"told of {_short(log)} {seq}, which is not durable here")
 
+    def _wanted(self, peer: SimPeer, want: Want, end: End) -> None:
+        key = (peer.name, peer.lives, want.c, want.u)
+        former = self._wants.get(key)
+        patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
+        served = former and former.end.open and not former.end.closing
+        if former and served and self._sim.now - former.progress_at < patience and not peer.disk.failed:
+            self._blame("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
+        self._wants[key] = Wanted(end, want.n, self._sim.now)
+
+    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+        """Frames arrive: answers to wants."""
+        for frame in frames:
+            if isinstance(frame, Entries) and frame.n is not None:
+                wanted = self._wants.get((peer.name, peer.lives, frame.c, frame.u))
+                if wanted is not None and wanted.end is end:
+                    wanted.progress_at = self._sim.now
+            elif isinstance(frame, Have) and frame.end is not None:
+                for key in [key for key, each in self._wants.items() if (each.end, each.n) == (end, frame.end)]:
+                    del self._wants[key]
+
+    def link_up(self, peer: SimPeer, end: End | None) -> None:
+        """A link is up: soon both sides have told what they hold."""
+        if end is not None:
+            self._sim.schedule.after(COMPARED_WITHIN, lambda: self._is_compared(peer, peer.lives, end))
+
+    def _is_compared(self, peer: SimPeer, life: int, end: End) -> None:
+        other = end.other.owner
+        disks = (peer.disk, other.disk)
+        if peer.lives != life or peer.liar or other.liar or any(disk.failed for disk in disks):
+            return
+        if end.open and end.other.open and end.wire.calm and end not in self._compared:
+            self._blame("compare", peer, f"has told {other.name} no digest since their link is up")
+
+    def link_replaced(self, peer: SimPeer, end: End) -> None:
+        """A link is closed for a newer one: whose other end decides must have moved to that."""
+        other = end.other.owner
+        if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
+            return
+        current = other.node.links.by_peer.get(peer.user)
+        if current is not None and current.id == end.other.link:
+            self._blame("replaced", peer, f"closed the link that {other.name} decided for")
+
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
         """A writer is told that its texts are safe."""
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
@@ -90,6 +152,8 @@ class Judge:
     def delivered(self, peer: SimPeer, news: Delivered) -> None:
         """A writer is told that a member has something."""
         member = self._sim.by_user[news.member]
+        if peer.liar:
+            return
         if not member.liar and member.disk.ever.get(news.log, 0) < news.last:
             self._blame("delivered", peer, f"{member.name} never had {_short(news.log)} {news.last}")
         for seq in range(news.first, news.last + 1):
@@ -135,9 +199,8 @@ class Judge:
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):
-            linked = one.linked
             for other in honest[n + 1 :]:
-                if self._sim.can_link(one, other) and (other not in linked or one not in other.linked):
+                if self._sim.can_link(one, other) and one.end_to(other) is None:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
@@ -168,6 +231,8 @@ class Judge:
 
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Judge the traffic of a minute in which nobody did anything."""
+        if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
+            self._blame("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
         if any(peer.liar for peer in self._sim.up):
             return  # what a liar is told again and again is its own fault
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
@@ -185,8 +250,16 @@ class Judge:
             found += self._order_faults(peer)
             found += self._presence_faults(peer)
         found += self._history_faults()
-        found += check([log for log, peer in zip(self._sim.logs(), self._sim.all_peers, strict=True) if not peer.liar])
+        found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
         return found
+
+    def _log_of(self, peer: SimPeer) -> Log:
+        """Return an event log without what liars said."""
+        lines = [line for line in peer.lines if line.get("sender") not in self._liar_names()]
+        return Log(peer.name, lines, restored=peer.restored)
+
+    def _liar_names(self) -> set[str]:
+        return {peer.name for peer in self._sim.all_peers if peer.liar}
 
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """What the storage would serve must be what was committed, and prove itself."""
@@ -226,11 +299,16 @@ class Judge:
                 if (log.conversation, ref, seq) not in seen:
                     yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
             entry = decode_entry(one.raw)
-            named = (*entry.after, *((entry.re,) if entry.re else ()))
+            named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
             if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
 
+    def _lies(self, ref: str) -> bool:
+        return any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
+
     def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
+        if self._sim.by_user[one.log.user].liar:
+            return
         if one.seq > 1:
             yield ref_key(one.log.user, one.log.run), one.seq - 1
         for mark in decode_entry(one.raw).before if one.seq == 1 else ():

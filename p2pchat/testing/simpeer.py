@@ -63,6 +63,7 @@ class SimPeer:
         name, user: Its name, and its id: peer id and user id are the same key.
         up: A process runs.
         gone: It left for good.
+        restored: Its disk went back to an older copy once.
         liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
         lines: Its event log.
         lives: How often it was started.
@@ -80,6 +81,7 @@ class SimPeer:
         self.disk.on_batch = lambda batch: sim.judge.batch_stored(self, batch)
         self.node: Node | None = None
         self.gone = False
+        self.restored = False
         self.liar = False
         self.tamper: Callable[[Frame, SimPeer], Frame] | None = None  # what a liar makes of a frame to a peer
         self.lines: list[Line] = []
@@ -115,6 +117,16 @@ class SimPeer:
         if self.node is None:
             return []
         return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
+
+    def end_to(self, other: SimPeer) -> End | None:
+        """The end here of the one link with a peer; None while there is none that works, both ways."""
+        if self.node is None or other.node is None:
+            return None
+        here, there = self.node.links.by_peer.get(other.user), other.node.links.by_peer.get(self.user)
+        end = self._links.get(here.id) if here else None
+        if end is None or there is None or end.other.link != there.id or not end.other.open:
+            return None
+        return None if end.wire.dead or end.wire.blocked else end
 
     # ---- what somebody at this peer does
 
@@ -188,6 +200,7 @@ class SimPeer:
     def restore(self, length: int) -> None:
         """Its disk goes back to an older copy: the first `length` changes of it. Only while it is down."""
         self.sim.counts["restore"] += 1
+        self.restored = True
         self.disk.restore(length)
 
     # ---- the owner's loop
@@ -197,6 +210,8 @@ class SimPeer:
         if self.node is None:
             return
         self.sim.trace(self, input)
+        if isinstance(input, inputs.Got) and input.link in self._links:
+            self.sim.judge.frames_got(self, self._links[input.link], input.frames)
         self._carry_out(self.node.handle(input, self.clock.now()))
 
     def dropped(self, link: int) -> None:
@@ -237,10 +252,9 @@ class SimPeer:
     def _send(self, order: out.Send) -> None:
         ends = [self._links[link] for link in order.links if link in self._links]
         self.sim.frames[type(order.frame).__name__] += len(ends)
-        self.sim.judge.frame_sent(self, order.frame)
+        self.sim.judge.frame_sent(self, order.frame, ends)
         if self.tamper is not None and isinstance(order.frame, Entries):
             for end in ends:
-                assert isinstance(end.other.owner, SimPeer)
                 end.write(encode(self.tamper(order.frame, end.other.owner)))
             return
         data = encode(order.frame)
@@ -250,6 +264,9 @@ class SimPeer:
     def _close(self, order: out.Close) -> None:
         end = self._links.get(order.link)
         if end is not None:
+            if order.bye is not None and order.bye.code == "replaced":
+                self.sim.counts["link_replaced"] += 1
+                self.sim.judge.link_replaced(self, end)
             end.close(encode(order.bye) if order.bye is not None else None)
 
     def _dial(self, order: out.Dial) -> None:
@@ -358,12 +375,17 @@ class SimPeer:
     def _delivered(self, news: out.Delivered) -> None:
         self.sim.judge.delivered(self, news)
         member = self.sim.by_user[news.member]
-        for seq in range(news.first, news.last + 1):
+        raws = self.disk.logs.get(news.log, [])
+        for seq in range(news.first, min(news.last, len(raws)) + 1):
+            if decode_entry(raws[seq - 1]).k != "text":
+                continue
             self._log("delivered", id=message_id(news.log, seq), conversation_id=base32(news.log.conversation),
                       user=member.name, user_id=base32(member.user))  # fmt: skip
 
     def _link_changed(self, news: out.LinkChanged) -> None:
-        self.ever_linked |= news.state == "up"
+        if news.state == "up" and self.node is not None:
+            self.ever_linked = True
+            self.sim.judge.link_up(self, self._links.get(self.node.links.by_peer[news.peer].id))
         self._log("link", peer_id=base32(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
                   reason=news.reason)  # fmt: skip
 
@@ -392,10 +414,10 @@ class SimPeer:
 
     def _stopped(self, _: out.Stopped) -> None:
         """All byes are said; the runtime waits for what is being written, closes what is left, and is done."""
-        self._log("stopped", reason="left")
         ends = list(self._links.values())
-        self._end()
         self.disk.finish()
+        self._log("stopped", reason="left")
+        self._end()
         for end in ends:
             end.close(b"")
 

@@ -41,6 +41,7 @@ SMALL = Settings(
     recent_places=8,
 )  # fmt: skip
 SETTLE_WITHIN = 240.0  # seconds: dead_after, the longest redial and order_wait_most after one another, twice
+LAST_WORDS = 5.0  # seconds in which what was put off a little (gossip, addresses) is still said
 QUIET_FOR = 60.0  # seconds for which the traffic is counted once all is settled
 
 Pair = frozenset[UserId]
@@ -221,6 +222,7 @@ class Simulation:
         while self.judge.unsettled() and self.now < deadline:
             self.run(1.0)
         settled = self.judge.settled(self.now < deadline)
+        self.run(LAST_WORDS)
         before = self.frames.copy()
         self.run(QUIET_FOR)
         self.judge.quiet_minute(self.frames - before)

@@ -7,31 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Drained, Faulted, Filled, Got, Input, LinkDown, Paused
 from p2pchat.protocol import Decoder
 from p2pchat.testing.schedule import Schedule
 
+if TYPE_CHECKING:
+    from p2pchat.testing.simpeer import SimPeer
+
 END, BROKEN = "closed", "lost"  # what an end learns: in order, or not
 Item = bytes | str
-
-
-class Owner(Protocol):
-    """Who holds an end."""
-
-    def dropped(self, link: int) -> None:
-        """This link is no more, nothing will be said on it."""
 
 
 Tell = Callable[[Input], None]  # to the process that holds an end; nothing once that has ended
 
 
 class End:
-    """One end of a wire. `open` is False once this side closed it or learnt that it is over."""
+    """One end of a wire.
 
-    def __init__(self, wire: Wire, link: int, owner: Owner, tell: Tell, settings: Settings) -> None:
+    Attributes:
+        open: False once this side ended it or learnt that it is over.
+        closing: This side said its last, it ends when that is written.
+    """
+
+    def __init__(self, wire: Wire, link: int, owner: SimPeer, tell: Tell, settings: Settings) -> None:
         self.wire = wire
         self.link = link
         self.owner = owner
@@ -44,25 +45,25 @@ class End:
         self._unsent = bytearray()
         self._full = False
         self._flushing = False
-        self._closing = False
+        self.closing = False
         self._unread: list[Item] | None = None  # what arrived while nothing is read; None while reading
 
     def write(self, data: bytes) -> None:
         """Say something; it leaves at the end of this turn, joined with what else was said."""
-        if not self.open or self._closing:
+        if not self.open or self.closing:
             return
         self._unsent += data
         self._flush_soon()
 
     def close(self, data: bytes | None) -> None:
         """Say `data` as the last and end in order; break off at once when it is None."""
-        if not self.open or self._closing:
+        if not self.open or self.closing:
             return
         if data is None:
             self.abort()
             return
         self.write(data)
-        self._closing = True
+        self.closing = True
         self._flush_soon()
         self.wire.schedule.after(self._settings.bye_timeout, self.abort)
 
@@ -78,13 +79,13 @@ class End:
 
     def stall(self, on: bool) -> None:
         """Stop, or go on, taking bytes from this side."""
-        self.stalled = on
+        self.stalled, self.wire.calm = on, False
         self._flush_soon()
 
     def pause(self, seconds: float) -> None:
         """Read nothing for so long."""
         if self._unread is None and self.open:
-            self._unread = []
+            self._unread, self.wire.calm = [], False
             self.wire.schedule.after(seconds, self._read_on)
             self.tell(Paused(self.link, True))
 
@@ -113,7 +114,7 @@ class End:
 
     def _receive(self, data: bytes) -> None:
         """Bytes arrive; the owner gets all frames that are whole now."""
-        if not self.open or self._closing:
+        if not self.open or self.closing:
             return
         frames = self.decoder.feed(data)
         fault = self.decoder.fault
@@ -145,7 +146,7 @@ class End:
         if self._unsent:
             data, self._unsent = bytes(self._unsent), bytearray()
             self.wire.carry(self, data)
-        if self._closing:
+        if self.closing:
             self._over()
             self.wire.carry(self, END)
         elif self._full:
@@ -159,6 +160,7 @@ class Wire:
     Attributes:
         quick, slow: Bytes take a time drawn between these, in seconds; they never overtake each other.
         dead: Nothing arrives any more, and nobody was told.
+        calm: No accident ever happened to it: neither end was held up, nothing was held back.
     """
 
     def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:
@@ -166,6 +168,7 @@ class Wire:
         self.chance = chance
         self.quick, self.slow = quick, slow
         self.dead = False
+        self.calm = True
         self.ends: list[End] = []
         self.blocked = False
         self._arrived: list[tuple[End, Item]] = []  # at the edge of a blocked wire
@@ -187,7 +190,7 @@ class Wire:
 
     def block(self, on: bool) -> None:
         """Hold back everything both ways, or let it through: what TCP does when packets are lost for a while."""
-        self.blocked = on
+        self.blocked, self.calm = on, False
         if not on:
             held, self._arrived = self._arrived, []
             for receiver, item in held:
@@ -195,7 +198,7 @@ class Wire:
 
     def cut(self, *, told: Callable[[], float | None]) -> None:
         """Break: what is on its way is lost. `told` gives for each end when it learns; None: not from the network."""
-        self.dead = True
+        self.dead, self.calm = True, False
         for end in self.ends:
             after = told()
             if after is not None:

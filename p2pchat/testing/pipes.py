@@ -1,0 +1,224 @@
+"""Connections in memory: asyncio streams between two ends of one loop, and a network of names that can be cut.
+
+A pipe behaves like a socket where programs can tell: bytes arrive in a later turn of the loop, a reader that does
+not read stops the writer, an end that closes is an EOF at the other, one that aborts a reset. Everything above runs
+over it unchanged, TLS included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import deque
+from collections.abc import Iterable
+
+from p2pchat.errors import PortInUse
+from p2pchat.server import Server
+from p2pchat.wiring import Streams
+
+STREAM_LIMIT_BYTES = 128 * 1024
+IN_FLIGHT_BYTES = 256 * 1024  # what a network holds between two ends; more stays in the writer's buffer
+FIRST_FREE_PORT = 20_001
+
+
+class PipeEnd(asyncio.Transport):
+    """One end of a pipe: the transport below a StreamReader and a StreamWriter."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, own: tuple[str, int], far: tuple[str, int]) -> None:
+        super().__init__({"peername": far, "sockname": own})
+        self._loop = loop
+        self.other: PipeEnd
+        self.protocol: asyncio.StreamReaderProtocol
+        self._unsent: deque[bytes] = deque()  # this end's bytes that the far one has not taken
+        self._unsent_bytes = 0
+        self._reading = True
+        self._eof = False  # this end writes no more
+        self._closing = False
+        self._lost = False
+        self._high, self._low = 64 * 1024, 16 * 1024
+        self._writing_paused = False
+        self._carrying: asyncio.Handle | None = None
+
+    # What streams call
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._eof or self._lost or not data:
+            return
+        self._unsent.append(bytes(data))
+        self._unsent_bytes += len(data)
+        self._carry_later()
+        if self._unsent_bytes > self._high and not self._writing_paused:
+            self._writing_paused = True
+            self.protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        self._eof = True
+        self._carry_later()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = self._eof = True
+            self._carry_later()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._loop.call_soon(self.lose, None)
+        self._loop.call_soon(self.other.lose, ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        self.other._carry_later()
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._high = 64 * 1024 if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_size(self) -> int:
+        return max(0, self._unsent_bytes - IN_FLIGHT_BYTES)
+
+    # Inside
+
+    def lose(self, error: Exception | None) -> None:
+        """This end is gone: told once."""
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        self._unsent.clear()
+        self._unsent_bytes = 0
+        self.protocol.connection_lost(error)
+
+    def _carry_later(self) -> None:
+        if self._carrying is None and not self._lost:
+            self._carrying = self._loop.call_soon(self._carry)
+
+    def _carry(self) -> None:
+        """Hand what was written to the far end, unless it does not read."""
+        self._carrying = None
+        while self._unsent and self.other._reading and not self.other._lost:
+            data = self._unsent.popleft()
+            self._unsent_bytes -= len(data)
+            self.other.protocol.data_received(data)
+        if self._writing_paused and self._unsent_bytes <= self._low and not self._lost:
+            self._writing_paused = False
+            self.protocol.resume_writing()
+        if self._eof and not self._unsent:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Everything is over there: say so, and go when this end was closed."""
+        other = self.other
+        if not other._lost and not other._closing:
+            other.protocol.eof_received()
+        if self._closing:
+            self.lose(None)
+
+
+def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Streams, PipeEnd], tuple[Streams, PipeEnd]]:
+    """Return both ends of a new connection, the caller's first."""
+    loop = asyncio.get_running_loop()
+    ends = (PipeEnd(loop, caller, called), PipeEnd(loop, called, caller))
+    ends[0].other, ends[1].other = ends[1], ends[0]
+    return _streams(loop, ends[0]), _streams(loop, ends[1])
+
+
+def _streams(loop: asyncio.AbstractEventLoop, end: PipeEnd) -> tuple[Streams, PipeEnd]:
+    reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=loop)
+    end.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    end.protocol.connection_made(end)
+    return (reader, asyncio.StreamWriter(end, end.protocol, reader, loop)), end
+
+
+class PipeNetwork:
+    """Hosts, by name, that reach each other through pipes; groups of them can be cut off from each other."""
+
+    def __init__(self) -> None:
+        self._servers: dict[int, tuple[str, Server]] = {}  # by port: which host listens there
+        self._pipes: list[tuple[str, str, PipeEnd]] = []
+        self._groups: dict[str, int] = {}  # hosts of different groups do not reach each other
+        self._next_port = FIRST_FREE_PORT
+
+    def wires(self, host: str) -> PipeWires:
+        """Return what a peer on this host connects through."""
+        return PipeWires(self, host)
+
+    def reaches(self, one: str, other: str) -> bool:
+        """Whether two hosts can talk now."""
+        return self._groups.get(one, 0) == self._groups.get(other, 0)
+
+    def partition(self, groups: Iterable[Iterable[str]]) -> None:
+        """Cut these groups off from each other, and from hosts in none of them; connections across break."""
+        self._groups = {host: number for number, group in enumerate(groups, 1) for host in group}
+        kept = []
+        for one, other, end in self._pipes:
+            if self.reaches(one, other):
+                kept.append((one, other, end))
+            else:
+                end.abort()
+        self._pipes = kept
+
+    def heal(self) -> None:
+        """Let everybody reach everybody again."""
+        self._groups = {}
+
+    def cut(self, host: str) -> None:
+        """The host is gone: nobody listens there, its connections break."""
+        self._servers = {port: entry for port, entry in self._servers.items() if entry[0] != host}
+        for one, other, end in self._pipes:
+            if host in (one, other):
+                end.abort()
+        self._pipes = [entry for entry in self._pipes if host not in entry[:2]]
+
+    def listen(self, host: str, port: int, server: Server) -> int:
+        """Have `server` take what connects to this port; 0 finds one. Raises PortInUse."""
+        if port == 0:
+            port, self._next_port = self._next_port, self._next_port + 1
+        if port in self._servers:
+            raise PortInUse(host, port)
+        self._servers[port] = (host, server)
+        return port
+
+    def connect(self, host: str, port: int) -> Streams:
+        """Connect from `host` to whoever has this port. Raises OSError."""
+        listening, server = self._servers.get(port, ("", None))
+        if server is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
+        if not self.reaches(host, listening):
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
+        here, there = pipe(("127.0.0.1", 1), ("127.0.0.1", port))
+        self._pipes = [entry for entry in self._pipes if not entry[2]._lost]
+        self._pipes.append((host, listening, here[1]))
+        server.accepted(*there[0])
+        return here[0]
+
+
+class PipeWires:
+    """Wires (see p2pchat.wiring) of one host in a PipeNetwork."""
+
+    def __init__(self, network: PipeNetwork, host: str) -> None:
+        self._network = network
+        self._host = host
+
+    async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
+        return host, self._network.listen(self._host, port, server)
+
+    async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        await asyncio.sleep(0)  # a connection takes a moment
+        return self._network.connect(self._host, port)
+
+    def __repr__(self) -> str:
+        return f"<PipeWires of {self._host!a}>"
+
+
+__all__ = ["PipeEnd", "PipeNetwork", "PipeWires", "pipe"]
