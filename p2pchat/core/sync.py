@@ -101,6 +101,7 @@ class Sync:
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(Log(id))
             log.forked = True
+            conversation.writer(id.user).builds = True  # it may have: storage is asked
 
     def _load_waiting(self, stored: Stored) -> None:
         for item in stored.waiting:
