@@ -300,7 +300,7 @@ class Presence(Event):
     event: ClassVar[str] = "presence"
     user: User
     status: str
-    text: str
+    text: str = field(repr=False)
     since: datetime | None
 
     def _fields(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from weakref import WeakSet
 
 from p2pchat import __version__
@@ -32,8 +32,9 @@ from p2pchat.core.conversations import dm_id, dm_naming
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening, Opened, PresenceSet, Renamed
-from p2pchat.core.log import LogId, Ref
+from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.records import Change, Stored
+from p2pchat.core.writing import text_fault
 from p2pchat.disk import Disk
 from p2pchat.errors import ConsumerBusy, PeerClosed, TooLong, UnknownName
 from p2pchat.events import Message, Post, Sent, parse_message_id
@@ -43,7 +44,7 @@ from p2pchat.identity.names import base32, validate_name
 from p2pchat.identity.network import Network
 from p2pchat.people import FULL_ID_CHARACTERS, People, Status, User
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.reader import AnyEvent, Events, matches
+from p2pchat.reader import NOT_SHOWN, AnyEvent, Events, matches
 from p2pchat.receipt import Ledger, Piece, Receipt, Receipts
 from p2pchat.recent import Recent
 from p2pchat.runtime import Owner
@@ -51,13 +52,16 @@ from p2pchat.storage.base import Shown
 from p2pchat.times import aware
 from p2pchat.wiring import Sockets, Wires, Wiring
 
+if TYPE_CHECKING:
+    from p2pchat.core.node import Node
+
 To = User | Conversation | str
 T = TypeVar("T")
 MANY = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
+PLAIN_CHARACTERS = 1024  # ASCII up to here is within every limit, whatever it holds: looked at no further
 LOOPBACK = "127.0.0.1"
 STATUSES = ("online", "idle", "offline")
 META_NAME = "name"  # what the own user is called, in the database
-MOST_REFS = 10_000
 
 
 class TCPPeer:
@@ -115,7 +119,7 @@ class TCPPeer:
         self._closing: asyncio.Task[None] | None = None
         self.people = People("", self._status)
         self.recent = Recent(0)
-        self._ledger = Ledger(self.people)
+        self.ledger = Ledger(self.people)
         self._conversations: dict[ConversationId, Conversation] = {}
         self._consumers: dict[str, int] = {}
         self._readers: WeakSet[Events[Any]] = WeakSet()  # a reader nobody holds any more reads no more
@@ -228,6 +232,14 @@ class TCPPeer:
         except TimeoutError:
             pass  # it goes on being tried; events say how it went
 
+    def live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
+        """Run somewhere else than on this machine's disk and sockets; before start(). For p2pchat.testing."""
+        self._open_home, self._wires, self._clock = open_home, wires, clock
+
+    async def kill(self) -> None:
+        """End at once, as a crash would: what is not on disk is lost, nobody is told. For p2pchat.testing."""
+        await self._close("killed", kill=True)
+
     async def aclose(self, reason: str = "closed") -> None:
         """Leave in good order: what was said is stored, every peer gets a goodbye, nothing stays open.
 
@@ -238,13 +250,13 @@ class TCPPeer:
         await asyncio.shield(self._closing)
 
     async def _close(self, reason: str, *, kill: bool = False) -> None:
-        was, self._closed = self._closed, True
-        owner = self._owner
+        was, owner = self._closed, self._owner
+        self._closed = True
         if was or owner is None:
             self._end_readers(None)
             return
         await (owner.kill() if kill else self._leave(owner))
-        self._ledger.close()
+        self.ledger.close()
         self._wake_all()
         self._end_readers(None if kill else ev.Stopped(reason=reason))
         if self._joining is not None:
@@ -335,6 +347,20 @@ class TCPPeer:
             data="" if home.directory is None else str(home.directory),
             network="open" if home.network.is_open else "keyed",
         )
+
+    @property
+    def node(self) -> Node | None:
+        """The core, to be looked at and never touched, while the peer runs; else None."""
+        return None if self._owner is None or self._closed else self._owner.node
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to the disk or into the core."""
+        return self._owner is None or self._closed or self._owner.idle
+
+    def counts_on(self, log: LogId) -> bool:
+        """Whether this is a log of this run, for whose messages receipts are waited for."""
+        return self.ledger.wrote(log)
 
     @property
     def counted(self) -> dict[str, int]:
@@ -442,7 +468,7 @@ class TCPPeer:
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref)
-        return Receipt(self._ledger, log, seq)
+        return Receipt(self.ledger, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write to the room; as send."""
@@ -470,20 +496,21 @@ class TCPPeer:
                 saying.cancel()
             raise
         counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
-        return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
+        return Receipts(self.ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
 
     def _check(self, text: str) -> None:
         if not isinstance(text, str):
             raise TypeError(f"a text is a str, not {type(text).__name__}")
         if not text:
             raise ValueError("an empty text says nothing")
-        if "\0" in text:
-            raise ValueError("a text has no NUL character")
-        most = self._options.settings.max_text_bytes
-        if len(text) * 4 > most or not text.isascii():
-            size = len(text) if text.isascii() else len(text.encode())  # UnicodeEncodeError: half a surrogate pair
-            if size > most:
-                raise TooLong("the text", size, most)
+        if len(text) <= PLAIN_CHARACTERS and text.isascii() and "\0" not in text:
+            return
+        settings = self._options.settings
+        fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
+        if fault is not None and fault[0] == "too_long":
+            raise TooLong("the text", len(text.encode()), settings.max_text_bytes)
+        if fault is not None:
+            raise ValueError(fault[1])
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.
@@ -498,13 +525,13 @@ class TCPPeer:
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
         storage = owner.disk.storage
-        if not self._ledger.knows(log):
+        if not self.ledger.wrote(log):
             if await owner.disk.read(lambda: storage.entry(log, ref.seq)) is None:
                 raise UnknownName(message_id, "it is no message of ours")
-            other = self.conversation(talk).user
+            other = self.conversation(talk).user  # in the room only who has it is known after a restart
             marks = await owner.disk.read(lambda: storage.heard(log, ref.seq))
-            self._ledger.heard(log, marks, () if other is None else (other.key,))
-        return Receipt(self._ledger, log, ref.seq)
+            self.ledger.heard(log, marks, () if other is None else (other.key,))
+        return Receipt(self.ledger, log, ref.seq)
 
     # ------------------------------------------------------------------ reading
 
@@ -670,6 +697,14 @@ class TCPPeer:
             return []
         return await self._owner.places(after, limit)
 
+    async def is_message(self, log: LogId, seq: int) -> bool:
+        """Whether an own entry is a message; only those of earlier runs have to be looked up."""
+        owner = self._owner
+        if self.ledger.wrote(log) or owner is None or self._closed:
+            return True
+        shown = await owner.disk.read(lambda: owner.disk.storage.entry(log, seq))
+        return shown is not None and decode_entry(shown.raw).k not in NOT_SHOWN
+
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there."""
         self._consumers[consumer] = place
@@ -705,14 +740,14 @@ class TCPPeer:
             tell(self, effect)
 
     def _tell_kept(self, effect: fx.Kept) -> None:
-        self._ledger.kept(effect.log, effect.first, effect.of)
+        self.ledger.kept(effect.log, effect.first, effect.count, effect.of)
 
     def _tell_released(self, effect: fx.Released) -> None:
         for reader in self._readers:
             reader.wake()
 
     def _tell_delivered(self, effect: fx.Delivered) -> None:
-        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
+        for rise in self.ledger.delivered(effect.log, effect.first, effect.last, effect.member):
             for reader in self._readers:
                 reader.tell_rise(rise)
 

@@ -37,6 +37,9 @@ class Source(Desk, Protocol):
     async def places(self, after: int, limit: int) -> list[Shown]:
         """Read released entries from storage."""
 
+    async def is_message(self, log: LogId, seq: int) -> bool:
+        """Whether an own entry is a message."""
+
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
 
@@ -142,6 +145,8 @@ class Events(AsyncIterator[T], Generic[T]):
             await asyncio.sleep(0)
         while True:
             event = self._live_due() or self._post()
+            if isinstance(event, Delivered) and not await self._source.is_message(event.log, event.seq):
+                continue
             if event is not None:
                 return event
             if self._closed:

@@ -47,17 +47,30 @@ class _Wait:
 
 @dataclass(slots=True)
 class _Own:
-    """One own log: entries starts[i] .. starts[i+1]-1 wait for the members members[i]."""
+    """One own log. Stretch i of its messages, starts[i] .. ends[i], waits for members[i]; between them are entries
+    that are no messages. Of a log of an earlier run no stretch is known."""
 
     starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     members: list[tuple[UserId, ...]] = field(default_factory=list)
     marks: dict[UserId, int] = field(default_factory=dict)
     heaps: dict[UserId, list[tuple[int, int, _Wait]]] = field(default_factory=dict)
     counting: list[_Wait] = field(default_factory=list)
+    others: tuple[UserId, ...] = ()  # whom a log of an earlier run waits for, where that is known
 
     def of(self, seq: int) -> tuple[UserId, ...]:
         i = bisect_right(self.starts, seq) - 1
-        return self.members[i] if i >= 0 else ()
+        return self.members[i] if i >= 0 else self.others
+
+    def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the messages among first..last."""
+        if not self.starts:
+            yield first, last
+        for i in range(max(0, bisect_right(self.starts, first) - 1), len(self.starts)):
+            if self.starts[i] > last:
+                break
+            if self.ends[i] >= first:
+                yield max(first, self.starts[i]), min(last, self.ends[i])
 
     def having(self, seq: int) -> int:
         """Return how many of those who count have it: all who do where nobody is known to be waited for."""
@@ -76,21 +89,26 @@ class Ledger:
         self._count = 0  # breaks ties in heaps
         self._closed = False
 
-    def kept(self, log: LogId, first: int, of: tuple[UserId, ...]) -> None:
-        """Entries from `first` on are accepted and wait for these members."""
+    def kept(self, log: LogId, first: int, count: int, of: tuple[UserId, ...]) -> None:
+        """So many messages from `first` on are accepted and wait for these members."""
         own = self._logs.setdefault(log, _Own())
-        if not own.members or own.members[-1] != of:
-            own.starts.append(first)
-            own.members.append(of)
+        if own.members and own.members[-1] == of and own.ends[-1] == first - 1:
+            own.ends[-1] += count
+            return
+        own.starts.append(first)
+        own.ends.append(first + count - 1)
+        own.members.append(of)
 
     def heard(self, log: LogId, marks: Iterable[tuple[UserId, int]], of: tuple[UserId, ...]) -> None:
         """Take what storage knows of a log of an earlier run."""
-        own = self._logs.setdefault(log, _Own([1], [of]))
+        own = self._logs.setdefault(log, _Own())
+        own.others = of
         for member, seq in marks:
             own.marks[member] = max(seq, own.marks.get(member, 0))
 
-    def knows(self, log: LogId) -> bool:
-        return log in self._logs
+    def wrote(self, log: LogId) -> bool:
+        """Whether this is a log of this run, so that all its messages are known."""
+        return log in self._logs and bool(self._logs[log].starts)
 
     def delivered(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
         """`member` has entries first..last now; wake who waited, return what to tell."""
@@ -103,7 +121,7 @@ class Ledger:
             self._came(heapq.heappop(heap)[2], member)
         if own.counting:
             own.counting = [wait for wait in own.counting if not self._counted(own, wait)]
-        return list(self._rises(own, log, first, last, member))
+        return [rise for part in own.stretches(first, last) for rise in self._rises(own, log, part[0], part[1], member)]
 
     def _came(self, wait: _Wait, member: UserId) -> None:
         wait.missing.discard(member)

@@ -471,7 +471,7 @@ class Owner:
                     future.set_exception(error)
 
 
-STORAGE_CODES = frozenset({"storage", "disk", "full"})  # of Refused: it could not be stored
+STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
 
 def _runs(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:

@@ -1,0 +1,27 @@
+"""For those who write programs on p2pchat: real peers over pipes, whole cores on virtual time, and the checker.
+
+    from p2pchat.testing import mesh, Simulation
+
+The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p2pchat.testing.mesh import Mesh as Mesh
+    from p2pchat.testing.mesh import mesh as mesh
+    from p2pchat.testing.simulation import Simulation as Simulation
+
+_HOME = {"Mesh": "mesh", "mesh": "mesh", "Simulation": "simulation"}
+
+__all__ = ["Mesh", "Simulation", "mesh"]
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'p2pchat.testing' has no attribute {name!r}")
+    return getattr(import_module(f"p2pchat.testing.{module}"), name)

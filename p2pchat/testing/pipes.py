@@ -30,7 +30,7 @@ class PipeEnd(asyncio.Transport):
         self.other: PipeEnd
         self.protocol: asyncio.StreamReaderProtocol
         self._unsent: deque[bytes] = deque()  # this end's bytes that the far one has not taken
-        self._unsent_bytes = 0
+        self.unsent_bytes = 0
         self._reading = True
         self._eof = False  # this end writes no more
         self._closing = False
@@ -45,9 +45,9 @@ class PipeEnd(asyncio.Transport):
         if self._eof or self._lost or not data:
             return
         self._unsent.append(bytes(data))
-        self._unsent_bytes += len(data)
+        self.unsent_bytes += len(data)
         self._carry_later()
-        if self._unsent_bytes > self._high and not self._writing_paused:
+        if self.unsent_bytes > self._high and not self._writing_paused:
             self._writing_paused = True
             self.protocol.pause_writing()
 
@@ -86,7 +86,7 @@ class PipeEnd(asyncio.Transport):
         self._low = self._high // 4 if low is None else low
 
     def get_write_buffer_size(self) -> int:
-        return max(0, self._unsent_bytes - IN_FLIGHT_BYTES)
+        return max(0, self.unsent_bytes - IN_FLIGHT_BYTES)
 
     # Inside
 
@@ -96,7 +96,7 @@ class PipeEnd(asyncio.Transport):
             return
         self._lost = self._closing = True
         self._unsent.clear()
-        self._unsent_bytes = 0
+        self.unsent_bytes = 0
         self.protocol.connection_lost(error)
 
     def _carry_later(self) -> None:
@@ -108,9 +108,12 @@ class PipeEnd(asyncio.Transport):
         self._carrying = None
         while self._unsent and self.other._reading and not self.other._lost:
             data = self._unsent.popleft()
-            self._unsent_bytes -= len(data)
+            self.unsent_bytes -= len(data)
             self.other.protocol.data_received(data)
-        if self._writing_paused and self._unsent_bytes <= self._low and not self._lost:
+        if self._unsent and self.other._lost:
+            self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
+            return
+        if self._writing_paused and self.unsent_bytes <= self._low and not self._lost:
             self._writing_paused = False
             self.protocol.resume_writing()
         if self._eof and not self._unsent:
@@ -179,6 +182,11 @@ class PipeNetwork:
             if host in (one, other):
                 end.abort()
         self._pipes = [entry for entry in self._pipes if host not in entry[:2]]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way between hosts that reach each other."""
+        return not any(end.unsent_bytes or end.other.unsent_bytes for _, _, end in self._pipes)
 
     def listen(self, host: str, port: int, server: Server) -> int:
         """Have `server` take what connects to this port; 0 finds one. Raises PortInUse."""
