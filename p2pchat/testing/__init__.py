@@ -2,7 +2,8 @@
 
     from p2pchat.testing import mesh, Simulation
 
-The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used.
+The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used; no module here has
+the name of what it gives, or importing it would hide that.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.mesh import Mesh as Mesh
-    from p2pchat.testing.mesh import mesh as mesh
+    from p2pchat.testing.meshes import Mesh as Mesh
+    from p2pchat.testing.meshes import mesh as mesh
     from p2pchat.testing.simulation import Simulation as Simulation
 
-_HOME = {"Mesh": "mesh", "mesh": "mesh", "Simulation": "simulation"}
+_HOME = {"Mesh": "meshes", "mesh": "meshes", "Simulation": "simulation"}
 
 __all__ = ["Mesh", "Simulation", "mesh"]
 

@@ -8,25 +8,32 @@ async def test_my_bot(p2pchat_mesh):
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from p2pchat.testing.mesh import Mesh
+    from p2pchat.testing.meshes import Mesh
 
     MakeMesh = Callable[..., Awaitable[Mesh]]
 
-fixture: Any = pytest.fixture  # anyio's plugin runs plain async fixtures
-with suppress(ImportError):
-    from pytest_asyncio import fixture
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@fixture
+def _async_fixture() -> Callable[[F], F]:
+    """pytest-asyncio has a fixture of its own; anyio's plugin runs plain ones."""
+    try:
+        import pytest_asyncio
+    except ImportError:
+        return cast("Callable[[F], F]", pytest.fixture)
+    return cast("Callable[[F], F]", pytest_asyncio.fixture)
+
+
+@_async_fixture()
 async def p2pchat_mesh() -> AsyncIterator[MakeMesh]:
     """Make linked peers: `net = await p2pchat_mesh("ada", "bob")`; closed at the end of the test."""
-    from p2pchat.testing.mesh import mesh
+    from p2pchat.testing.meshes import mesh
 
     async with AsyncExitStack() as stack:
 
