@@ -2,8 +2,8 @@
 
     from p2pchat.testing import mesh, Simulation
 
-The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used; no module here has
-the name of what it gives, or importing it would hide that.
+The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used; no module here
+has the name of what it gives, or importing it would hide that.
 """
 
 from __future__ import annotations
