@@ -6,6 +6,7 @@ What is sent is planned from the heads alone, then the entries of each log are r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end
 where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
 order by l.number, h.id limit ?
 """
-BODIES = "select body from entries where id > ? and id <= ? order by id"
+BODIES = "select id, body from entries where id > ? and id <= ?"
+MOST_RANGES = 32  # in one statement; SQLite takes 500
 
 
 class Planned(NamedTuple):
@@ -100,13 +102,25 @@ class Fetching:
             at = end
 
     def _read(self, planned: Sequence[Planned]) -> list[Batch]:
-        served: list[Batch] = []
+        """Return these batches with their entries."""
+        ranges: list[tuple[int, int]] = []
         for number, group in groupby(planned, key=attrgetter("number")):
-            batches = list(group)
-            begin = batches[0].at.seq
-            rows = self._reader.all(BODIES, number * SEQS + begin, number * SEQS + batches[-1].end.seq)
-            raws = [row[0] for row in rows]
-            for _, log, at, end in batches:
-                part = raws[at.seq - begin : end.seq - begin]
-                served.append(Batch(log, at.seq + 1, part, None, at.chain, end.chain, end.sig))
-        return served
+            of_log = list(group)
+            ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
+        raws = iter(
+            [raw for at in range(0, len(ranges), MOST_RANGES) for raw in self._bodies(ranges[at:][:MOST_RANGES])]
+        )
+        return [
+            Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig)
+            for _, log, at, end in planned
+        ]
+
+    def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
+        """Yield the entries of these ranges of ids, all in one question: many logs have one entry."""
+        rows = self._reader.all(_union(len(ranges)), *chain.from_iterable(ranges))
+        return (row[1] for row in rows)
+
+
+@lru_cache(maxsize=MOST_RANGES)
+def _union(ranges: int) -> str:
+    return " union all ".join([BODIES] * ranges) + " order by id"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from p2pchat.core.log import LogId
 from p2pchat.protocol import ConversationId
@@ -11,21 +11,28 @@ from p2pchat.storage.base import Shown, SortKey
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.tables import GAP, OLD, SEQ_BITS, SEQS
 
-BY_PLACE = """
-select p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags
-from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
+COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
+BY_PLACE = f"""
+select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
 and p.first_place + (e.id - p.start) > ?
 order by p.first_place, e.id limit ?
 """
-RELEASED = """
-select p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags
-from entries e
-join places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries
+PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
+BY_NAME = f"select {COLUMNS} from entries e join {PLACED} where e.id = ?"
+BY_CLOCK = f"""
+select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
+join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
-BY_CLOCK = f"{RELEASED} join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where "
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 ALL = 1 << 62  # rows
+
+
+class Bounds(NamedTuple):
+    """Conditions with their values: `clock` those on e.c alone, for the index; `exact` those on the whole key."""
+
+    clock: list[tuple[str, tuple[object, ...]]]
+    exact: list[tuple[str, tuple[object, ...]]]
 
 
 class Showing:
@@ -39,7 +46,7 @@ class Showing:
 
     def entry(self, log: LogId, seq: int) -> Shown | None:
         number = self._reader.log_number(log)
-        row = self._reader.first(f"{RELEASED} where e.id = ?", number * SEQS + seq) if 0 < seq < SEQS else None
+        row = self._reader.first(BY_NAME, number * SEQS + seq) if 0 < seq < SEQS else None
         return self._shown(row) if row else None
 
     def history(
@@ -50,35 +57,74 @@ class Showing:
         since: int | None,
         limit: int,
     ) -> list[Shown]:
-        newest_first = after is None
-        conditions = list(self._conditions(conversation, before, after, since))
-        order = "desc" if newest_first else "asc"
-        keys = ", ".join(f"{name} {order}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        statement = f"{BY_CLOCK} {' and '.join(text for text, _ in conditions)} order by {keys} limit ?"
-        parameters = [value for _, values in conditions for value in values]
-        rows = self._reader.all(statement, *parameters, limit or ALL)
-        shown = [self._shown(row) for row in rows]
-        return shown[::-1] if newest_first else shown
-
-    def _conditions(
-        self, conversation: ConversationId | None, before: SortKey | None, after: SortKey | None, since: int | None
-    ) -> Iterator[tuple[str, tuple[object, ...]]]:
-        """Yield conditions with their values. Those on e.c alone are for the index."""
-        if conversation is None:
-            yield "1 = 1", ()
+        bounds, newest_first = _bounds(before, after, since), after is None
+        if conversation is not None:
+            number = self._reader.number("conversations", conversation)
+            rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
+        elif limit:
+            rows = self._merged(bounds, newest_first, limit)
         else:
-            yield "e.conversation = ?", (self._reader.number("conversations", conversation),)
-        if since is not None:
-            yield "e.c >= ?", (since,)
-        if before is not None:
-            yield f"e.c <= ? and {SORT_KEY} < (?, ?, ?, ?)", (before[0], *_columns(before))
-        if after is not None:
-            yield f"e.c >= ? and {SORT_KEY} > (?, ?, ?, ?)", (after[0], *_columns(after))
+            rows = self._sorted([("1 = 1", ())], bounds, newest_first, limit)
+        return [self._shown(row[:5]) for row in (reversed(rows) if newest_first else rows)]
+
+    def _sorted(
+        self, of: list[tuple[str, tuple[object, ...]]], bounds: Bounds, newest_first: bool, limit: int
+    ) -> Sequence[Any]:
+        """Return rows of BY_CLOCK, newest or oldest first; limit 0 means all."""
+        where, values = _joined([*of, *bounds.clock, *bounds.exact])
+        order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
+        return self._reader.all(f"{BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
+
+    def _merged(self, bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
+        """Return rows of BY_CLOCK of all conversations, from no more of them than can matter.
+
+        There is no index on the clock alone. So the conversations are taken in the order of their newest (oldest)
+        entry within the bounds, until that one lies beyond what is full already.
+        """
+        where, values = _joined([("e.conversation = c.number", ()), *bounds.clock])
+        edge, order = ("max", "desc") if newest_first else ("min", "asc")
+        edges = self._reader.all(
+            f"select number, (select {edge}(e.c) from entries e where {where}) edge from conversations c "
+            f"order by edge {order}",
+            *values,
+        )
+        rows: list[Any] = []
+        for number, clock in edges:
+            if clock is None or (len(rows) == limit and _beyond(clock, rows[-1][5], newest_first)):
+                continue
+            rows += self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
+            rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
+        return rows
 
     def _shown(self, row: Any) -> Shown:
         place, id, body, received_at, flags = row
         log = self._reader.log_id(id >> SEQ_BITS)
         return Shown(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
+
+
+def _sort_key(row: Any) -> tuple[int, bytes, bytes, int]:
+    return (row[5], row[6], row[7], row[1] % SEQS)
+
+
+def _beyond(clock: int, last: int, newest_first: bool) -> bool:
+    return clock < last if newest_first else clock > last
+
+
+def _bounds(before: SortKey | None, after: SortKey | None, since: int | None) -> Bounds:
+    bounds = Bounds([], [])
+    if since is not None:
+        bounds.clock.append(("e.c >= ?", (since,)))
+    if before is not None:
+        bounds.clock.append(("e.c <= ?", (before[0],)))
+        bounds.exact.append((f"{SORT_KEY} < (?, ?, ?, ?)", _columns(before)))
+    if after is not None:
+        bounds.clock.append(("e.c >= ?", (after[0],)))
+        bounds.exact.append((f"{SORT_KEY} > (?, ?, ?, ?)", _columns(after)))
+    return bounds
+
+
+def _joined(conditions: list[tuple[str, tuple[object, ...]]]) -> tuple[str, list[object]]:
+    return " and ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
 
 def _columns(key: SortKey) -> tuple[object, ...]:

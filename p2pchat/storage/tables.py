@@ -12,7 +12,7 @@ names its head. What is said often is said once:
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy.types import VARBINARY
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "schema"  # in meta; no key of the core's may be called so
@@ -27,11 +27,11 @@ OLD = 1  # bits of places.flags
 GAP = 2
 
 _Number = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
-_Long = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")  # an entry may have 64 KiB
+_Long = Text().with_variant(Text(2**24 - 1), "mysql", "mariadb")  # an entry may have 64 KiB
 
 
 def _bytes(size: int) -> LargeBinary:
-    return LargeBinary(size).with_variant(mysql.VARBINARY(size), "mysql", "mariadb")
+    return LargeBinary(size).with_variant(VARBINARY(size), "mysql", "mariadb")
 
 
 def _key(name: str) -> Column[int]:

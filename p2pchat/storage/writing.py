@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId
@@ -46,6 +46,12 @@ from p2pchat.storage.tables import (
 
 MOST_LOGS = 20_000  # remembered; about 10 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
+NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
+LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
+COVER = f"update logs set state = state | {COVERED} where number = ?"
+UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
+FORK = f"update logs set state = state | {FORKED} where number = ?"
+NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
 
 
@@ -84,7 +90,7 @@ class Writer:
         """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
         transaction = self._db.begin()
         try:
-            rows = Rows(self, self._db)
+            rows = Rows(self, self._db, self._settings)
             for change in changes:
                 rows.add(change)
             rows.write()
@@ -139,19 +145,21 @@ class Writer:
 
     def _read(self, log: LogId) -> OpenLog | None:
         writer, conversation = self.number_of(users, log.user), self.number_of(conversations, log.conversation)
-        here = (logs.c.conversation == conversation) & (logs.c.run == bytes.fromhex(log.run))
-        number = self._db.scalar(select(logs.c.number).where(here, logs.c.writer == writer))
+        number = self._value(NUMBER, conversation, bytes.fromhex(log.run), writer)
         if number is None:
             return None
         found = OpenLog(number, conversation, writer, log.user)
-        inside = heads.c.id.between(number * SEQS, number * SEQS + SEQS - 1)
-        newest_first = self._db.execute(select(heads).where(inside).order_by(heads.c.id.desc()).limit(2))
-        last = [Head(row.id % SEQS, row.size, row.c, row.chain, row.sig) for row in newest_first]
+        newest_first = self._db.exec_driver_sql(LAST_HEADS, (number * SEQS, (number + 1) * SEQS)).all()
+        last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         found.newest, found.anchor = (*last, NOTHING, NOTHING)[:2]
-        found.waiting = self._db.scalar(select(waiting.c.released).where(waiting.c.log == number))
+        found.waiting = self._value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
         self.logs[log] = found
         return found
+
+    def _value(self, statement: str, *parameters: object) -> int | None:
+        value: int | None = self._db.exec_driver_sql(statement, parameters).scalar()
+        return value
 
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:
@@ -160,17 +168,8 @@ class Writer:
         if number > MAX_LOG:
             raise StorageError("this database holds as many logs as it can: begin a new one")
         writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
-        self._db.execute(
-            insert(logs).values(
-                number=number,
-                conversation=conversation,
-                writer=writer,
-                run=bytes.fromhex(new.log.run),
-                state=0,
-                whole=int(new.whole),
-                builds_on=marks_to_bytes(new.before),
-            )
-        )
+        run, builds_on = bytes.fromhex(new.log.run), marks_to_bytes(new.before)
+        insert_rows(self._db, logs, (number, conversation, writer, run, 0, int(new.whole), builds_on))
         self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
         return self.logs[new.log]
 
@@ -178,9 +177,10 @@ class Writer:
 class Rows:
     """The rows of one transaction, gathered so that each table is written once."""
 
-    def __init__(self, writer: Writer, connection: Connection) -> None:
+    def __init__(self, writer: Writer, connection: Connection, settings: Settings) -> None:
         self._writer = writer
         self._db = connection
+        self._settings = settings
         self._entries: list[object] = []
         self._places: list[object] = []
         self._heads: dict[int, Head] = {}
@@ -196,7 +196,7 @@ class Rows:
         for batch in change.batches:
             self._add_batch(batch)
         for covered in change.covered:
-            self._set_state(self._writer.log(covered), logs.c.state.bitwise_or(COVERED))
+            self._run(COVER, self._writer.log(covered).number)
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
         for fork in change.forks:
@@ -211,13 +211,16 @@ class Rows:
         """Write what was gathered."""
         insert_rows(self._db, entries, self._entries)
         for dropped in self._dropped_heads:
-            self._db.exec_driver_sql("delete from heads where id = ?", (dropped,))
+            self._run("delete from heads where id = ?", dropped)
         insert_rows(self._db, heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
         insert_rows(self._db, places, self._places)
         for log in self._touched.values():
             self._write_waiting(log)
         told = [value for key, seq in self._heard.items() for value in (*key, seq)]
         insert_rows(self._db, heard, told, HIGHER_ONLY)
+
+    def _run(self, statement: str, *parameters: object) -> None:
+        self._db.exec_driver_sql(statement, parameters)
 
     # ---- entries and heads
 
@@ -238,7 +241,7 @@ class Rows:
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Keep this head, in place of the newest one where the one before that is near enough."""
-        if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._writer._settings):
+        if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._settings):
             superseded = log.number * SEQS + log.newest.seq
             if self._heads.pop(superseded, None) is None:
                 self._dropped_heads.append(superseded)
@@ -263,25 +266,21 @@ class Rows:
         if wanted == log.waiting:
             return
         if wanted is None:
-            self._db.execute(delete(waiting).where(waiting.c.log == log.number))
+            self._run("delete from waiting where log = ?", log.number)
         else:
             insert_rows(self._db, waiting, (log.number, wanted), replacing(waiting))
         log.waiting = wanted
 
     # ---- states
 
-    def _set_state(self, log: OpenLog, state: object) -> None:
-        self._db.execute(update(logs).where(logs.c.number == log.number).values(state=state))
-
     def _uncover(self, log: OpenLog) -> None:
         """Make a tip of it again: no later log of its user builds on everything below itself any more."""
-        self._set_state(log, logs.c.state.bitwise_and(FORKED))
-        siblings = (logs.c.conversation == log.conversation) & (logs.c.writer == log.writer)
-        self._db.execute(update(logs).where(siblings, logs.c.number > log.number, logs.c.whole == 1).values(whole=0))
+        self._run(UNCOVER, log.number)
+        self._run(NOT_WHOLE, log.writer, log.conversation, log.number)
 
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
-        self._set_state(log, logs.c.state.bitwise_or(FORKED))
+        self._run(FORK, log.number)
         row = (log.number, batch_to_text(fork.one), batch_to_text(fork.other))
         insert_rows(self._db, forks, row, replacing(forks))
 
@@ -301,8 +300,7 @@ class Rows:
         for address in change.addresses:
             insert_rows(self._db, addresses, _address_row(address), replacing(addresses))
         for peer, endpoint in change.forgotten:
-            there = (addresses.c.peer == bytes.fromhex(peer)) & (addresses.c.endpoint == endpoint)
-            self._db.execute(delete(addresses).where(there))
+            self._run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(peer), endpoint)
         insert_rows(self._db, consumers, _flat(change.consumers), replacing(consumers))
         if SCHEMA_KEY in change.meta:
             raise ValueError(f"{SCHEMA_KEY!r} is the storage's own")
