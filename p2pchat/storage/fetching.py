@@ -107,9 +107,8 @@ class Fetching:
         for number, group in groupby(planned, key=attrgetter("number")):
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
-        raws = iter(
-            [raw for at in range(0, len(ranges), MOST_RANGES) for raw in self._bodies(ranges[at:][:MOST_RANGES])]
-        )
+        parts = (ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES))
+        raws = chain.from_iterable(self._bodies(part) for part in parts)
         return [
             Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig)
             for _, log, at, end in planned

@@ -55,7 +55,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     newest = rows("select first_place + entries from places order by first_place desc limit 1")
     return Stored(
-        tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 order by l.number")],
+        tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")],
         forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state >= {FORKED} order by l.number")],
         unreleased=[log_facts(row) for row in unreleased],
         waiting=[

@@ -122,14 +122,19 @@ class Writer:
 
     def number_of(self, table: Table, name: str) -> int:
         """Return the number of a conversation or user, a new one when it was never named before."""
-        key = (table.name, name)
-        if key not in self._numbers:
-            found = self._db.scalar(select(table.c.number).where(table.c.id == bytes.fromhex(name)))
-            if found is None:
-                found = self.next_number(table)
-                self._db.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
-            self._numbers[key] = found
-        return self._numbers[key]
+        found = self._known_number(table, name)
+        if found is None:
+            found = self._numbers[table.name, name] = self.next_number(table)
+            self._db.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
+        return found
+
+    def _known_number(self, table: Table, name: str) -> int | None:
+        found = self._numbers.get((table.name, name))
+        if found is None:
+            found = self._value(f"select number from {table.name} where id = ?", bytes.fromhex(name))
+            if found is not None:
+                self._numbers[table.name, name] = found
+        return found
 
     # ---- logs
 
@@ -144,7 +149,9 @@ class Writer:
         return self.logs.get(log) or self._read(log)
 
     def _read(self, log: LogId) -> OpenLog | None:
-        writer, conversation = self.number_of(users, log.user), self.number_of(conversations, log.conversation)
+        writer, conversation = self._known_number(users, log.user), self._known_number(conversations, log.conversation)
+        if writer is None or conversation is None:
+            return None
         number = self._value(NUMBER, conversation, bytes.fromhex(log.run), writer)
         if number is None:
             return None

@@ -316,5 +316,6 @@ def test_the_bytes_of_a_user_are_those_of_all_entries(storage: Storage) -> None:
 def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
     storage.commit([])
     storage.commit([Change(), Change(logs=[NewLog(Author("ada", 1).log, (), True)])])
+    assert storage.load([]).tips == []
     storage.commit([Author("ada", 1).goes_on("1")])
     assert len(storage.load([]).tips) == 1
