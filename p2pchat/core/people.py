@@ -26,7 +26,8 @@ class People:
         self._keys: dict[str, UserId] = {}
         for user in known:
             self.names[user.id] = user.name
-            self._named_c[user.id] = user.named_c
+            if user.named_c:  # 0: only its peer told it
+                self._named_c[user.id] = user.named_c
             self._keys.setdefault(user.name, user.id)
 
     def profile(self, user: UserId, entry: Entry) -> None:
@@ -40,9 +41,15 @@ class People:
         self._name(user, name)
 
     def told(self, user: UserId, name: str) -> None:
-        """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none."""
-        if user not in self._named_c and not name_fault(name):
-            self._name(user, name)
+        """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none.
+
+        It is kept: after a restart somebody who is away and never spoke can still be written to by name.
+        """
+        if user in self._named_c or name_fault(name):
+            return
+        if self.names.get(user) != name:
+            self._ctx.change.users.append(KnownUser(user, name, 0))
+        self._name(user, name)
 
     def _name(self, user: UserId, name: str) -> None:
         if self.names.get(user) == name:
