@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,11 +157,14 @@ def login_name(port: int) -> str:
     return default_name(login, port)
 
 
-def profile_invite(data: PathLike) -> str:
-    """Return the invite of a peer that need not run, from its data directory; it names no endpoints.
+def profile_invite(data: PathLike, endpoints: Sequence[str]) -> str:
+    """Return the invite of a peer that need not run, from its data directory.
 
+    Args:
+        endpoints: "host:port" where others reach it, at least one.
     Raises:
         P2PChatError: There is no identity, or its files cannot be read.
+        ValueError: An endpoint is none, or there is none.
     """
     directory = Path(data)
     try:
@@ -169,4 +172,4 @@ def profile_invite(data: PathLike) -> str:
     except FileNotFoundError:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
     network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
-    return encode_invite(identity.peer_id, network, [])
+    return encode_invite(identity.peer_id, network, endpoints)

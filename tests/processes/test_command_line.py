@@ -174,7 +174,7 @@ async def test_an_invite_with_a_typo_or_for_another_network(stage: Stage) -> Non
 
 
 def invite_of(home: Path, data: Path) -> str:
-    out = p2pchat(home, "invite", "--data", str(data)).out
+    out = p2pchat(home, "invite", "--data", str(data), "--advertise", "127.0.0.1:9").out
     [invite] = [line.strip() for line in out.splitlines() if line.strip().lower().startswith("p2pchat:")]
     return invite
 
@@ -199,8 +199,9 @@ async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
     await ada.start()
     ran = p2pchat(stage.home / "stranger", "0", ada.endpoint, stdin="hello\n")
     assert ran.code == 1
-    assert f"-- {ada.endpoint} refused" in ran.err
-    assert "Traceback" not in ran.err
+    assert f"-- {ada.endpoint} refused: it belongs to another network" in ran.err
+    assert "every endpoint refused us" in ran.complains()
+    assert not any(line["event"] == "joined" for line in ada.lines)
 
 
 # ---- pipes

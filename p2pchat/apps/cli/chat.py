@@ -26,6 +26,7 @@ from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin, read_f
 from p2pchat.apps.safetext import safe_line
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
+REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
 TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for those who are here
 
 
@@ -123,13 +124,14 @@ class Chat:
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )
         pump = asyncio.create_task(self._pump(peer, events))
-        watch = asyncio.create_task(self._watch(output))
+        watch = [asyncio.create_task(task) for task in (self._watch(output), self._mind_refusal())]
         try:
             return await self._talk(session)
         finally:
             await peer.aclose(_STOPPED[await self._leaving.wait()])
             await pump
-            watch.cancel()
+            for task in watch:
+                task.cancel()
 
     def _make_peer(self) -> TCPPeer:
         options = self._options
@@ -179,10 +181,18 @@ class Chat:
         await output.closed.wait()
         self._leaving.because("output")
 
+    async def _mind_refusal(self) -> None:
+        """Leave when everyone we were told of refuses us, and nobody else is found."""
+        await self._endpoints.refused.wait()
+        if not await self._endpoints.linked_within(REFUSED_GRACE):
+            self._leaving.because("refused")
+
     async def _read(self, session: Session) -> None:
         """Do what input says, until it ends."""
         if self._kind is Kind.PIPED:
             await self._endpoints.answered(ENDPOINTS_WAIT)
+            if self._endpoints.refused.is_set() and not await self._endpoints.linked_within(2 * REFUSED_GRACE):
+                return  # nothing is taken from input that we could only keep
         lines = Lines(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         while batch := await lines.take():
@@ -215,6 +225,9 @@ class Chat:
             return INTERRUPTED
         if reason == "ended":
             return FAILED
+        if reason == "refused":
+            complain("every endpoint refused us, for the reasons above; nothing was sent")
+            return FAILED
         missing: list[str] = []
         if reason == "input":
             patience = TERMINAL_DRAIN if self._kind is Kind.TERMINAL else self._options.drain
@@ -225,45 +238,60 @@ class Chat:
         return session.code
 
     def _tell_kept(self, labels: list[str]) -> None:
-        who = ", ".join(shown_name(label) for label in labels[:8]) or "anybody"
+        who = ", ".join(shown_name(label) for label in labels[:8])
         fate = (
             "it went with the temporary profile, unless others have it"
             if self._options.temp or (self._options.port == 0 and not self._options.data)
             else "it is kept, and sent at the next start"
         )
-        tell(f"p2pchat: not everything sent is confirmed by {who}: {fate}")
+        tell(f"p2pchat: {f'not everything sent reached {who}' if who else 'nobody has what was sent'}: {fate}")
 
 
 class Endpoints:
-    """What became of the endpoints on the command line: one line each when it is known, another when it changes."""
+    """What became of the endpoints on the command line: one line each when it is known, another when it changes.
+
+    Attributes:
+        refused: Set when every one of them has refused us.
+    """
 
     def __init__(self, endpoints: Sequence[str]) -> None:
-        self._states: dict[str, str] = dict.fromkeys((endpoint.lower() for endpoint in endpoints), "")
-        self._all = asyncio.Event()
+        self._states: dict[str, str] = dict.fromkeys(endpoints, "")
+        self._known = asyncio.Event()
+        self._linked = asyncio.Event()
+        self.refused = asyncio.Event()
         if not endpoints:
-            self._all.set()
+            self._known.set()
 
     def heard(self, endpoint: str, state: str, reason: str) -> None:
         """Take what a link event says."""
-        former = self._states.get(endpoint.lower())
+        if state == "up":
+            self._linked.set()
+        former = self._states.get(endpoint)
         if former is None or former == state or state not in _SAID or (former and state == "trying"):
             return
-        self._states[endpoint.lower()] = state
+        self._states[endpoint] = state
         why = f": {safe_line(reason)}" if reason and state != "up" else ""
-        tell(f"-- {safe_line(endpoint)} {_SAID[state]}{why}" + (", trying on" if state == "trying" else ""))
+        tell(f"-- {safe_line(endpoint)} {_SAID[state]}{why}" + ("; trying on" if state == "trying" else ""))
         if all(self._states.values()):
-            self._all.set()
+            self._known.set()
+        if set(self._states.values()) == {"refused"}:
+            self.refused.set()
 
     async def answered(self, timeout: float) -> None:
         """Wait until each endpoint has answered or failed once, at most so long."""
-        try:
-            await asyncio.wait_for(self._all.wait(), timeout)
-        except TimeoutError:
-            pass
+        await _within(self._known, timeout)
 
-    def all_refused(self) -> bool:
-        """Whether there are endpoints, and every one of them refused us."""
-        return bool(self._states) and all(state == "refused" for state in self._states.values())
+    async def linked_within(self, timeout: float) -> bool:
+        """Whether there was a link to anybody, or is one in time."""
+        return await _within(self._linked, timeout)
+
+
+async def _within(event: asyncio.Event, timeout: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), timeout)
+    except TimeoutError:
+        return False
+    return True
 
 
 def endpoints_of(invite: str) -> list[str]:
@@ -276,6 +304,7 @@ _STOPPED = {
     "output": "nobody reads the output",
     "interrupted": "interrupted",
     "terminated": "terminated",
+    "refused": "refused by every endpoint",
     "ended": "failed",
 }
 _SAID = {"up": "reached", "refused": "refused", "trying": "does not answer"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from p2pchat import profile_invite
 from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import DONE
+from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.options import parse_invite_command
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.safetext import safe_line
@@ -18,7 +18,6 @@ MOST_PLACES = 8  # as many as an invite takes
 
 def invite_screen(invite: str, *, qr: bool) -> str:
     """Return the screen; with a QR code of the invite where segno is installed and it is wanted."""
-    places = invite.partition("@")[2]
     lines = [
         "",
         "To join from another machine, run there (any free port instead of 8080):",
@@ -30,11 +29,6 @@ def invite_screen(invite: str, *, qr: bool) -> str:
         f"    {safe_line(invite)}",
         "",
     ]
-    if not places:
-        lines += [
-            "The invite names no address: give one with --advertise HOST:PORT, or type it there as an endpoint.",
-            "",
-        ]
     if qr:
         lines += _qr_code(invite)
     lines += ["Whoever has it can join, read the room's history, and invite others. Send it on a way you trust.", ""]
@@ -53,17 +47,17 @@ def _qr_code(text: str) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def with_places(invite: str, places: Sequence[str]) -> str:
-    """Return the invite with other endpoints; they are no part of what its checksum covers."""
-    return invite.partition("@")[0] + ("@" + ",".join(places) if places else "")
-
-
 def beyond_loopback(invite: str, port: int) -> str:
-    """Return the invite with this machine's addresses where it names none that others could reach."""
-    hosts = [place.rpartition(":")[0] for place in invite.partition("@")[2].split(",") if place]
-    if not all(is_loopback(host) for host in hosts):
+    """Return the invite of a running peer, with this machine's addresses where it names only loopback."""
+    code, _, places = invite.partition("@")
+    if not all(is_loopback(place.rpartition(":")[0]) for place in places.split(",")):
         return invite
-    return with_places(invite, [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in own_addresses()])
+    return f"{code}@{','.join(own_endpoints(port)) or places}"
+
+
+def own_endpoints(port: int) -> list[str]:
+    """Return where others may reach this machine on `port`."""
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in own_addresses()]
 
 
 def own_addresses() -> list[str]:
@@ -91,10 +85,10 @@ def run_invite(argv: Sequence[str]) -> int:
     options = parse_invite_command(argv)
     directory = find_profile(options.which)
     port = int(directory.name) if directory.name.isdecimal() else 0
-    invite = beyond_loopback(profile_invite(directory), port) if port else profile_invite(directory)
-    if options.advertise:
-        invite = with_places(invite, [options.advertise])
-    print(invite_screen(invite, qr=sys.stdout.isatty()))
-    if port and not options.advertise:
-        print(f"The peer has to listen beyond this machine for it: p2pchat {port} --host 0.0.0.0")
+    endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
+    if not endpoints:
+        raise Usage("at which address do others reach this peer? Say it with --advertise HOST:PORT")
+    print(invite_screen(profile_invite(directory, endpoints), qr=sys.stdout.isatty()))
+    if not options.advertise:
+        print(f"It works while the peer listens beyond this machine: p2pchat {port} --host 0.0.0.0")
     return DONE

@@ -26,7 +26,7 @@ class Leaving:
     """The one decision to leave: `await wait()` returns why.
 
     Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`
-    (SIGTERM, SIGHUP), `ended` (the peer itself).
+    (SIGTERM, SIGHUP), `refused` (every endpoint refused us), `ended` (the peer itself).
     """
 
     def __init__(self) -> None:
