@@ -12,13 +12,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from p2pchat.testing.checker import Fault as Fault
+    from p2pchat.testing.checker import Log as Log
+    from p2pchat.testing.checker import check as check
     from p2pchat.testing.meshes import Mesh as Mesh
     from p2pchat.testing.meshes import mesh as mesh
     from p2pchat.testing.simulation import Simulation as Simulation
 
-_HOME = {"Mesh": "meshes", "mesh": "meshes", "Simulation": "simulation"}
+_HOME = {
+    "Fault": "checker",
+    "Log": "checker",
+    "check": "checker",
+    "Mesh": "meshes",
+    "mesh": "meshes",
+    "Simulation": "simulation",
+}
 
-__all__ = ["Mesh", "Simulation", "mesh"]
+__all__ = ["Fault", "Log", "Mesh", "Simulation", "check", "mesh"]
 
 
 def __getattr__(name: str) -> object:
