@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from p2pchat.core.node import Node
 
 To = User | Conversation | str
-T = TypeVar("T")
+Start = Literal["now", "beginning"]
+A = TypeVar("A")
+B = TypeVar("B")
 MANY = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 PLAIN_CHARACTERS = 1024  # ASCII up to here is within every limit, whatever it holds: looked at no further
 LOOPBACK = "127.0.0.1"
@@ -133,8 +135,8 @@ class TCPPeer:
     async def start(self) -> None:
         """Listen, and link with the endpoints.
 
-        Returns when it listens and each endpoint has linked or failed once, after 3 s (Settings.start_timeout) at
-        most; an endpoint that does not answer is an event and is tried again, for ever.
+        Returns when it listens and each endpoint has linked and told who is there, or failed once; after 3 s
+        (Settings.start_timeout) at most. An endpoint that does not answer is an event and is tried again, for ever.
         Raises:
             PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; says what to do.
             PeerClosed: It was started or closed before.
@@ -224,8 +226,12 @@ class TCPPeer:
             await self._running.disk.write(Change(meta={META_NAME: self._name}))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
+        """Wait until each has failed once, or is linked and has told who is there."""
+
         def answered() -> bool:
-            return all(endpoint in self._endpoint_states for endpoint in endpoints)
+            node = self._running.node
+            told = all(node.presence.complete(link) for link in node.links.up)
+            return told and all(endpoint in self._endpoint_states for endpoint in endpoints)
 
         try:
             await self._until(answered, self._options.settings.start_timeout)
@@ -422,9 +428,9 @@ class TCPPeer:
         if text.startswith("#"):
             raise UnknownName(to, "there are no groups in this version; the room is `room`")
         if len(text) == FULL_ID_CHARACTERS:
-            for conversation in self.conversations():
-                if conversation.id == text.upper():
-                    return conversation
+            for key in [*self._running.node.talks, *self._conversations]:
+                if base32(key) == text.upper():
+                    return self.conversation(key)
         return self._dm(self.people.find(text))
 
     def _dm(self, user: User) -> Conversation:
@@ -536,16 +542,16 @@ class TCPPeer:
     # ------------------------------------------------------------------ reading
 
     @overload
-    def events(
-        self, *, consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
-    ) -> Events[AnyEvent]: ...
+    def events(self, *, consumer: str | None = "main", start: Start = "now") -> Events[AnyEvent]: ...
+    @overload
+    def events(self, a: type[A], /, *, consumer: str | None = "main", start: Start = "now") -> Events[A]: ...
     @overload
     def events(
-        self, *types: type[T], consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
-    ) -> Events[T]: ...
-    def events(
-        self, *types: type[Any], consumer: str | None = "main", start: Literal["now", "beginning"] = "now"
-    ) -> Events[Any]:
+        self, a: type[A], b: type[B], /, *, consumer: str | None = "main", start: Start = "now"
+    ) -> Events[A | B]: ...
+    @overload
+    def events(self, *types: type[Any], consumer: str | None = "main", start: Start = "now") -> Events[Any]: ...
+    def events(self, *types: type[Any], consumer: str | None = "main", start: Start = "now") -> Events[Any]:
         """Return an iterator over what happens.
 
         Messages (Message, and Sent for one's own) are read with a durable cursor: a program that falls behind,
