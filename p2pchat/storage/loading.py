@@ -14,6 +14,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.reading import FACTS, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
+    COVERED,
     FORKED,
     SCHEMA_KEY,
     SEQ_BITS,
@@ -43,6 +44,7 @@ join users u on u.number = l.writer
 join users m on m.number = h.member
 where l.state = 0 and u.id in :hosted
 """
+FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
@@ -56,7 +58,10 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
     newest = rows("select first_place + entries from places order by first_place desc limit 1")
     return Stored(
         tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")],
-        forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state >= {FORKED} order by l.number")],
+        forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
+            log_facts(row).log
+            for row in rows(f"{FACTS} where l.state in ({FORKED}, {FORKED | COVERED}) order by l.number")
+        ],
         unreleased=[log_facts(row) for row in unreleased],
         waiting=[
             Waiting(facts.log, id % SEQS, decode_entry(body))

@@ -15,12 +15,7 @@ from p2pchat.core.log import LogId, extend_chain, first_chain
 from p2pchat.core.records import Fork, LogFacts, LogKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
-from p2pchat.storage.serving import (
-    Head,
-    Numbered,
-    entry_bytes,
-    implied_seqs,
-)
+from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
 from p2pchat.storage.tables import COVERED, FORKED, SEQS
 
 MOST_IDS = 50_000  # remembered
@@ -135,7 +130,8 @@ class Reader:
             if row is None:
                 break
             facts = log_facts(self.first(f"{FACTS} where l.number = ?", row[0]))
-            marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
+            if facts.seq:
+                marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
         return marks
 
     def numbered(self, whose: tuple[int, int], run: RunId) -> Numbered | None:

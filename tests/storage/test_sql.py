@@ -16,14 +16,14 @@ import pytest
 from sqlalchemy import Connection
 
 from p2pchat.config import Settings
-from p2pchat.core.records import Change, WantStart
+from p2pchat.core.records import Change, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
-from p2pchat.storage.connect import open_connection, parsed, sqlite_url
+from p2pchat.storage.connect import driver_of, open_connection, parsed, sqlite_url
 from p2pchat.storage.faults import sentence
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.writers import ROOM, Author, many, proves, released, user
+from tests.storage.writers import MORNING, ROOM, Author, many, proves, released, user
 
 
 @pytest.fixture
@@ -90,6 +90,34 @@ def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> 
 def test_what_cannot_be_opened_is_said_in_one_sentence(url: str, says: str) -> None:
     with pytest.raises(StorageError, match=says):
         SqlStorage(url, SMALL)
+
+
+def test_no_question_passes_over_a_whole_table_that_grows(path: Path) -> None:
+    """SQLite is asked how it would answer each statement of each call: "SCAN" means row by row."""
+    ada, asked = Author("ada", 1), list[str]()
+    with closing(opened(path)) as storage:
+        storage.commit([released(ada.begins(*many(9)), 1)])
+        driver = driver_of(storage._connections[1])
+        driver.set_trace_callback(asked.append)
+        storage.load([user("ada")])
+        storage.lookup([ada.lookup], [(ROOM, user("ada"))])
+        for start in (WantStart((ada.mark._replace(seq=2),)), TailStart(ada.log.run, 5)):
+            storage.fetch(ROOM, user("ada"), start, batches=2)
+        key = (MORNING + 3, ada.log.user, ada.log.run, 1)
+        for talk in (ROOM, None):
+            for page in (storage.history(talk), storage.history(talk, before=key), storage.history(talk, after=key)):
+                assert page
+        assert storage.places(3, 2) and storage.entry(ada.log, 2) and not storage.heard(ada.log, 1)
+        assert storage.size_bytes(user("ada"))
+        driver.set_trace_callback(None)
+        selects = [statement for statement in asked if statement.lstrip().startswith("select")]
+        assert len(selects) > 30
+        for statement in selects:
+            plan = [row[3] for row in driver.execute(f"explain query plan {statement}")]
+            assert not [step for step in plan if step.split()[0] == "SCAN" and step.split()[1] in GROWING], statement
+
+
+GROWING = {"e", "entries", "h", "heads", "l", "logs"}  # places are passed over only from the newest on, with a limit
 
 
 # ---- reading only

@@ -1,0 +1,46 @@
+"""What only the plain dicts can do: copies for simulated disks, and no database on board."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from p2pchat.core.records import Change, KnownUser, WantStart
+from p2pchat.storage.memory import MemoryStorage
+from tests.storage.conftest import SMALL
+from tests.storage.writers import ROOM, Author, released, user
+
+
+def test_a_disk_restored_from_an_older_copy_holds_what_was_there_then() -> None:
+    storage, ada = MemoryStorage(SMALL), Author("ada", 1)
+    assert not storage.durable
+    storage.commit([released(ada.begins("1", "2"), 1)])
+    before = (storage.load([]), storage.places(0, 9), storage.history(ROOM))
+    copy = storage.snapshot()
+    second = Author("ada", 2, before=[ada.mark])
+    later = released(second.begins("3"), 3)
+    later.covered, later.users = [ada.log], [KnownUser(user("ada"), "ada", 1)]
+    storage.commit([released(ada.goes_on("4"), 4), later])
+    for _ in range(2):  # what happens after a restore does not touch the copy
+        storage.restore(copy)
+        assert (storage.load([]), storage.places(0, 9), storage.history(ROOM)) == before
+        other = Author("ada", 3, before=[ada.mark])
+        storage.commit([released(other.begins("5"), 3), Change(covered=[ada.log], meta={"a": "b"})])
+        served, _ = storage.fetch(ROOM, user("ada"), WantStart(()), batches=9)
+        assert [batch.log for batch in served] == [ada.log, other.log]
+
+
+def test_a_copy_can_be_put_into_another_storage() -> None:
+    storage, twin, ada = MemoryStorage(SMALL), MemoryStorage(SMALL), Author("ada", 1)
+    storage.commit([ada.begins("1")])
+    twin.restore(storage.snapshot())
+    change = ada.goes_on("2")
+    storage.commit([change])
+    assert [tip.seq for each in (storage, twin) for tip in each.load([]).tips] == [2, 1]
+    twin.commit([change])
+    assert twin.load([]) == storage.load([])
+
+
+def test_it_loads_no_database() -> None:
+    check = "import sys, p2pchat.storage.memory; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
