@@ -1,0 +1,96 @@
+"""Delivery to who was away, by writers who were killed and by writers who are gone for good, over real processes."""
+
+from __future__ import annotations
+
+from p2pchat.apps.cli.children import Child, Line
+from tests.processes.stage import Stage
+
+LETTERS = 50
+LATER = 10  # letters of the run after the kill
+LINES = 200
+Told = tuple[str, str, str, str]
+
+
+async def meet(*children: Child) -> None:
+    for one in children:
+        for other in children:
+            if one is not other:
+                await one.event("joined", user=other.name)
+
+
+def told(lines: list[Line]) -> list[Told]:
+    """What has to be the same everywhere and for ever."""
+    return [(line["id"], line["text"], line["sender"], line["sent_at"]) for line in lines]
+
+
+async def write(child: Child, to: str, texts: list[str]) -> list[Line]:
+    """Have a peer send these; return its `sent` lines: they are accepted."""
+    for text in texts:
+        await child.do(do="send", to=to, text=text)
+    return await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
+
+
+async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(stage: Stage) -> None:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await meet(ada, bob)
+    port = ada.listening["port"], bob.listening["port"]
+    assert await bob.leave() == 0
+    await ada.event("left", user="bob", reason="left")
+
+    letters = await write(ada, "bob", [f"letter {number}" for number in range(LETTERS)])
+    ada.kill()
+    await ada.ended()
+    ada = stage.child("ada", port=port[0])
+    await ada.start()
+    later = await write(ada, "bob", [f"later {number}" for number in range(LATER)])
+
+    bob = stage.child("bob", port=port[1])
+    await bob.start()
+    came = await bob.wait(lambda line: line["event"] == "message", count=LETTERS + LATER)
+    assert told(came) == told([*letters, *later])
+    assert [line["text"] for line in came[:LETTERS]] == [f"letter {number}" for number in range(LETTERS)]
+    for letter in [*letters, *later]:
+        assert (await ada.event("delivered", id=letter["id"]))["user"] == "bob"
+
+    assert stage.faults("ada", "bob", complete=True) == []  # before they stop: then receipts may be missing
+    assert [await ada.leave(), await bob.leave()] == [0, 0]
+    assert told(await stage.history("bob")) == told([*letters, *later])
+    assert bob.count("message") == LETTERS + LATER
+    assert ada.count("delivered") == LETTERS + LATER
+
+
+async def test_lines_of_a_writer_who_is_gone_come_from_who_has_them(stage: Stage) -> None:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await meet(ada, bob)
+    lines = await write(ada, "room", [f"line {number}" for number in range(LINES)])
+    await bob.wait(lambda line: line["event"] == "message", count=LINES)
+    assert await ada.leave() == 0  # for good: nothing of her is left but what bob has
+
+    cyd = stage.child("cyd", bob.endpoint)
+    await cyd.start()
+    came = await cyd.wait(lambda line: line["event"] == "message", count=LINES)
+    assert told(came) == told(lines)
+    assert {line["sender"] for line in came} == {"ada"}
+    assert {line["sender_id"] for line in came} == {ada.listening["user_id"]}
+    assert all(line["old"] for line in came)
+
+    # Both end, one of them badly; neither is given an address, and one of them is elsewhere now.
+    await meet(bob, cyd)
+    cyd.kill()
+    await cyd.ended()
+    assert await bob.leave() == 0
+    bob, cyd = stage.child("bob"), stage.child("cyd", port=cyd.listening["port"])
+    await bob.start()
+    await cyd.start()
+    await meet(bob, cyd)
+    await write(cyd, "bob", ["here again"])
+    assert (await bob.event("message", text="here again"))["sender"] == "cyd"
+    assert [await bob.leave(), await cyd.leave()] == [0, 0]
+    assert stage.faults("ada", "bob", "cyd", complete=False) == []
+    assert told(await stage.history("cyd"))[:LINES] == told(lines)
