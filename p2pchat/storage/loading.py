@@ -59,9 +59,6 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
     return Stored(
         tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")],
         forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
-            log_facts(row).log
-            for row in rows(f"{FACTS} where l.state in ({FORKED}, {FORKED | COVERED}) order by l.number")
-        ],
         unreleased=[log_facts(row) for row in unreleased],
         waiting=[
             Waiting(facts.log, id % SEQS, decode_entry(body))
