@@ -19,9 +19,10 @@ from p2pchat.core.log import Entry, Ref, ref_key
 from p2pchat.core.records import LogFacts, LogKey, Stretch
 from p2pchat.core.sides import Shelf
 from p2pchat.core.tips import Conversation, Log
-from p2pchat.protocol import UserId
+from p2pchat.protocol import MAX_INT, RunId, UserId
 
-MAX_SETTLED = 10_000  # answers of storage remembered; a guess: 2 MiB
+KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own
+MAX_KNOWN = 10_000  # answers of storage remembered; a guess: 2 MiB
 
 
 class Order:
@@ -31,51 +32,69 @@ class Order:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self.next_place = next_place
-        self._settled: dict[tuple[str, str], int] = {}  # (conversation, ref) not in memory -> released up to
-        self._absent: set[tuple[str, str]] = set()
+        self._known: dict[tuple[str, str], int] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
         self._asking: set[tuple[str, str]] = set()
+        self._answered: dict[str, Conversation] = {}  # storage said something about what is awaited there
 
     # ---- entries that came
 
     def arrived(self, conversation: Conversation, log: Log, first: int, entries: Sequence[Entry]) -> None:
         """Release what may be shown of these new entries of a log, and let the rest wait."""
-        free = 0 if log.queue else self._count_free(conversation, log, first, entries)
-        if free:
-            self._release(conversation, log, free)
-        if free < len(entries):
-            since = self._ctx.now.mono
-            waiting = enumerate(entries[free:], first + free)
-            log.queue.extend((seq, entry, since) for seq, entry in waiting)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        for seq, entry in enumerate(entries, first):
+            if entry.after or entry.re is not None or entry.before:
+                refs = followed_by(log, seq, entry)
+                if log.queue or self._missing(conversation, log, seq, refs):
+                    log.queue.append((seq, refs, self._ctx.now.mono))
+        if log.queue:
             self._block(conversation, log)
-        if free and conversation.blocked:
+        if self._advance(conversation, log) and conversation.blocked:
             self._retry(conversation)
 
     def own(self, conversation: Conversation, log: Log, count: int) -> int:
         """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
+        if not log.released:
+            for mark in log.before:
+                self._hurry(conversation, log.id.user, mark.run)
         self._release(conversation, log, count)
+        place = self.next_place - 1
         if conversation.blocked:
             self._retry(conversation)
-        return self.next_place - 1
+        return place
 
-    def resume(self, conversation: Conversation, log: Log) -> None:
-        """Let the entries of a log wait that were waiting when this node stopped."""
-        self._block(conversation, log)
+    def _hurry(self, conversation: Conversation, user: UserId, run: RunId) -> None:
+        """Release what still waits of an own earlier log that came back: its writer goes on, and order is kept."""
+        log = conversation.log(user, run)
+        if log is None or not log.queue:
+            return
+        for mark in log.before:
+            self._hurry(conversation, user, mark.run)
+        seq, refs, _ = log.queue[0]
+        self._tell_gap(log, seq, self._missing(conversation, log, seq, refs))
+        log.queue.clear()
+        conversation.blocked.pop(log.id, None)
+        self._release(conversation, log, log.seq - log.released, gap=True)
 
-    def _count_free(self, conversation: Conversation, log: Log, first: int, entries: Sequence[Entry]) -> int:
-        for index, entry in enumerate(entries):
-            if (entry.after or entry.re or first + index == 1) and self._missing(
-                conversation, log, first + index, entry
-            ):
-                return index
-        return len(entries)
+    def resume(self, conversation: Conversation) -> None:
+        """Let those entries wait that were waiting when this node stopped, or release them."""
+        for log in list(conversation.by_ref.values()):
+            if log.queue:
+                self._block(conversation, log)
+        self._retry(conversation)
 
-    def _missing(self, conversation: Conversation, log: Log, seq: int, entry: Entry) -> list[Ref]:
+    def left_memory(self, conversation: Conversation, log: Log) -> None:
+        """A settled log is found in storage from now on; its last places may not be durable yet."""
+        self._known[conversation.id, log.ref] = log.released
+
+    def answered(self) -> None:
+        """Release what waited for the answers of storage that just came."""
+        conversations, self._answered = self._answered, {}
+        for conversation in conversations.values():
+            self._retry(conversation)
+
+    def _missing(self, conversation: Conversation, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return what this entry follows that has no place yet."""
-        refs = list(entry.after)
-        if entry.re is not None:
-            refs.append(entry.re)
-        if seq == 1:
-            refs.extend(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
         return [ref for ref in refs if not self._is_here(conversation, log, seq, ref)]
 
     def _is_here(self, conversation: Conversation, log: Log, seq: int, ref: Ref) -> bool:
@@ -85,23 +104,20 @@ class Order:
         if found is not None:
             return found.released >= ref.seq or found.forked
         key = (conversation.id, ref.log)
-        if self._settled.get(key, 0) >= ref.seq:
-            return True
-        if key not in self._absent and key not in self._asking:
+        known = self._known.get(key)
+        if known is None and key not in self._asking:
             self._asking.add(key)
             self._shelf.lookups.log(LogKey(conversation.id, ref.log), partial(self._looked_up, conversation, ref.log))
-        return False
+        return known is not None and known >= ref.seq
 
     def _looked_up(self, conversation: Conversation, ref: str, facts: LogFacts | None) -> None:
         key = (conversation.id, ref)
         self._asking.discard(key)
-        if facts is None:
-            self._absent.add(key)
-            return
-        if len(self._settled) >= MAX_SETTLED:
-            self._settled.clear()
-        self._settled[key] = facts.seq if facts.forked else facts.released
-        self._retry(conversation)
+        released = 0
+        if facts is not None:
+            released = MAX_INT if facts.forked else facts.released
+        self._known[key] = max(released, self._known.get(key, 0))
+        self._answered[conversation.id] = conversation
 
     # ---- waiting
 
@@ -118,21 +134,30 @@ class Order:
     def _overdue(self, conversation: Conversation, log: Log, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
-        _, entry, since = log.queue[0]
-        missing = self._missing(conversation, log, seq, entry)
+        _, refs, since = log.queue[0]
+        missing = self._missing(conversation, log, seq, refs)
         left = since + self._ctx.settings.order_wait_most - self._ctx.now.mono
-        if missing and left > 0 and any(self._on_its_way(conversation, ref) for ref in missing):
-            wait = min(left, self._ctx.settings.order_wait)
+        on_its_way = left > 0 and any(self._on_its_way(conversation, ref) for ref in missing)
+        if missing and (on_its_way or self._builds_on_waiting(conversation, log, seq)):
+            wait = min(max(left, 1.0), self._ctx.settings.order_wait)
             self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
             return
         if missing:
-            named = tuple(f"{ref.log}.{ref.seq}" for ref in missing)
-            self._ctx.emit(Gap(log.id, seq, named))
+            self._tell_gap(log, seq, missing)
             log.queue.popleft()
             self._release(conversation, log, 1, gap=True)
+            self._advance(conversation, log)
             if log.queue:
                 self._watch(conversation, log)
         self._retry(conversation)
+
+    def _tell_gap(self, log: Log, seq: int, missing: Sequence[Ref]) -> None:
+        self._ctx.emit(Gap(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing)))
+
+    def _builds_on_waiting(self, conversation: Conversation, log: Log, seq: int) -> bool:
+        """Say whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
+        earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
+        return any(each is not None and each.queue for each in earlier)
 
     def _on_its_way(self, conversation: Conversation, ref: Ref) -> bool:
         found = conversation.by_ref.get(ref.log)
@@ -154,30 +179,37 @@ class Order:
                 moved = self._drain(conversation, log) or moved
 
     def _drain(self, conversation: Conversation, log: Log) -> bool:
-        entries = [item[1] for item in log.queue]
-        free = self._count_free(conversation, log, log.queue[0][0], entries) if entries else 0
-        for _ in range(free):
+        waited = bool(log.queue)
+        first = log.queue[0] if log.queue else None
+        while log.queue and not self._missing(conversation, log, *log.queue[0][:2]):
             log.queue.popleft()
-        if free:
-            self._release(conversation, log, free)
+        moved = self._advance(conversation, log)
         if not log.queue:
             conversation.blocked.pop(log.id, None)
-        elif free:
+        elif waited and log.queue[0] is not first:
             self._watch(conversation, log)
-        return free > 0
+        return moved
+
+    def _advance(self, conversation: Conversation, log: Log) -> bool:
+        """Release everything before the first entry that waits; False when there is nothing."""
+        end = log.queue[0][0] - 1 if log.queue else log.seq
+        if end <= log.released:
+            return False
+        self._release(conversation, log, end - log.released)
+        return True
 
     # ---- places
 
     def _release(self, conversation: Conversation, log: Log, count: int, *, gap: bool = False) -> None:
         """Give places to the next entries of a log."""
-        self._absent.discard((conversation.id, log.ref))
+        self._known.pop((conversation.id, log.ref), None)
         end = log.released + count
         while log.released < end:
             first = log.released + 1
             last, old = self._same_age(conversation, log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
-        conversation.shown(self.next_place - 1, log, end, keep=4)
+        conversation.shown(self.next_place - 1, log, end, KEPT_RECENT)
 
     def _same_age(self, conversation: Conversation, log: Log, first: int, end: int) -> tuple[int, bool]:
         """Return up to which entry all are old, or all are not: what was here before this peer came."""
@@ -185,10 +217,14 @@ class Order:
         if not marks:
             return end, False
         limit = marks.get(log.id.run)
-        if limit is None:
-            return end, True  # a log that those told of build on
+        if limit is None:  # those told of build on it, and it is old; or it builds on them, and it is news
+            if not any(mark.run in marks for mark in log.before):
+                return end, True
+            limit = marks[log.id.run] = 0
         if end >= limit:
-            del marks[log.id.run]
+            marks[log.id.run] = 0
+            if not any(marks.values()):
+                del conversation.old_marks[log.id.user]
         return (min(end, limit), True) if first <= limit else (end, False)
 
     def _place(self, log: Log, first: int, count: int, old: bool, gap: bool) -> None:
@@ -205,6 +241,14 @@ class Order:
         else:
             stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
         self.next_place += count
+
+
+def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
+    """Return what an entry of this log must come after: what it answers and follows, what its log builds on."""
+    refs = entry.after if entry.re is None else (*entry.after, entry.re)
+    if seq == 1 and entry.before:
+        refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
+    return refs
 
 
 def followed(conversation: Conversation, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
