@@ -76,7 +76,7 @@ class Log:
 
     `bad` holds (line number from 1, what is wrong) of lines that are no events. What begins with no `listening` and
     holds only messages is a history. `restored` says that the peer's disk went back to an older copy: then it may write
-    without knowing what it wrote before, and the order of its messages is not judged.
+    without knowing what it wrote before, and what nobody else had is lost: order and arrival are not judged.
     """
 
     name: str
@@ -281,7 +281,7 @@ def _between(writer: Log, reader: Log, complete: bool) -> Iterator[Fault]:
     for_reader = _for_reader(writer, reader)
     if not writer.restored:
         yield from _order(for_reader, reader)
-    yield from _lost(writer, reader, for_reader, complete)
+        yield from _lost(writer, reader, for_reader, complete)
     yield from _delivered(writer, reader, complete)
     if complete:
         yield from _unreceipted(writer, reader)
