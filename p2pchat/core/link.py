@@ -36,6 +36,7 @@ class Link:
         peer: Who is there; "" until proved.
         full: Its unsent bytes passed the buffer limit (Filled, not yet Drained).
         linked: The peers that the other end told it is linked with.
+        begun: The how-manieth connection of this process it is.
         run, n: Of the `go` that brought it up.
         up_at: When it came up, monotonic seconds.
     """
@@ -45,6 +46,7 @@ class Link:
     handshake: ServerSide | ClientSide
     endpoint: str = ""
     dial: int = 0
+    begun: int = 0
     phase: Phase = Phase.PROVING
     peer: PeerId = ""
     full: bool = False

@@ -82,6 +82,8 @@ class Links:
         self._replacements: dict[PeerId, deque[float]] = {}  # when, of late: see _notice
         self._patient_until: dict[PeerId, float] = {}
         self._endings: dict[int, Callable[[], None]] = {}
+        self._begun = 0
+        self._told_up: set[PeerId] = set()  # whose link people were told is up
         self._stopped = False
         self.book = AddressBook(ctx, addresses)
         self._dialing = Dialing(ctx, self.book, self.by_peer.__contains__, self._has_room)
@@ -248,7 +250,7 @@ class Links:
         alone = self.by_peer.get(link.peer) is link
         if bye.code == "replaced" and alone and (decides(self._ctx.me, link.peer) or self._lasted(link)):
             self._notice(link.peer, self._ctx.me)  # nobody here dialled again: another process with our key did
-        self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye))
+        self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
 
     def _unwelcome(self, link: Link, bye: Bye) -> None:
         """A goodbye before the link was up."""
@@ -262,6 +264,8 @@ class Links:
 
     def _begin(self, link: Link) -> None:
         self._links[link.id] = link
+        self._begun += 1
+        link.begun = self._begun
         link.heard_at = self._ctx.now.mono
         self._expect(link, self._ctx.settings.handshake_timeout)
 
@@ -339,7 +343,7 @@ class Links:
     def _take_go(self, link: Link, go: Go) -> None:
         """We are F: D says that this link is the one."""
         standing = self._standing.get(link.peer, Standing())
-        verdict = take_go(standing, link.id, go.run, go.n, self._ctx.settings.superseded_runs)
+        verdict = take_go(standing, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
         self._standing[link.peer] = verdict.standing
         if verdict.returned:
             self._notice(link.peer, link.peer)
@@ -362,7 +366,8 @@ class Links:
         self._dialing.up(link.peer, contacted=not link.dialled)
         if link.dialled:
             self._dialing.ended(link.dial)
-        if former is None:
+        if link.peer not in self._told_up:
+            self._told_up.add(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up"))
         self._exchange.link_up(link)
         self._listener.link_up(link)
@@ -406,8 +411,13 @@ class Links:
         *,
         state: str = "trying",
         close: bool = True,
+        quiet: bool = False,
     ) -> None:
-        """End a connection in whatever phase it is. `why` is for people; `state` what a failed dial is told as."""
+        """End a connection in whatever phase it is.
+
+        `why` is for people; `state` what a failed dial is told as; `quiet`: people hear of it only if no other link
+        takes its place within the grace, for one is under way.
+        """
         if link.gone:
             return
         was_up = link.up
@@ -415,7 +425,7 @@ class Links:
         if close:
             self._ctx.emit(Close(link.id, bye))
         if was_up:
-            self._went_down(link, reason, why)
+            self._went_down(link, reason, why, quiet)
         elif link.dialled and link.peer in self.by_peer:
             self._dialing.ended(link.dial)
         elif link.dialled:
@@ -433,14 +443,22 @@ class Links:
         if link.peer in self._standing:
             self._standing[link.peer] = lose(self._standing[link.peer], link.id)
 
-    def _went_down(self, link: Link, reason: str, why: str) -> None:
+    def _went_down(self, link: Link, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
             told = f"{reason}: {why}" if why and reason != "left" else reason
-            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", told))
+            if quiet:
+                self._ctx.after(self._ctx.settings.left_grace, lambda: self._tell_down(link, told))
+            else:
+                self._tell_down(link, told)
             self._dialing.down(link.peer, self._ctx.now.mono - link.up_at)
         self._exchange.changed()
         self._listener.link_down(link, reason)
+
+    def _tell_down(self, link: Link, reason: str) -> None:
+        if link.peer not in self.by_peer and link.peer in self._told_up:
+            self._told_up.discard(link.peer)
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
 
     def _send(self, link: Link, frame: Hello | Welcome | Ping | Pong) -> None:
         self._ctx.emit(Send(frame, [link.id]))

@@ -1,0 +1,412 @@
+"""Every state of two peers that dial, cross, break, crash and come back: which link stays, by the core's own rule.
+
+The world is small and complete. D and F are two processes; each connection has two ends and a queue each way, in
+which frames wait for as long as they like. What can happen in a state: a queue hands over its first frame, somebody
+dials (whenever core/dialing.py would), a connection is cut without either end noticing, a process is killed (its
+connections close, or die silently), a process starts anew, an end of a dead connection gives up after its timeout.
+States are told apart up to renaming: connections by what they are, runs and numbers by their order. So the graph is
+finite although time is not, and is walked to the end.
+
+What is proved of it, for core/election.py and for every state:
+- from any state, once faults end, everything settles: one link, up at both ends, the same one, and nothing left to do
+  (the graph without faults has no cycle, and no dead end but this one);
+- a dead link never blocks a redial: where a connection is under way on a working line, a link comes up at both ends
+  without anybody waiting until the dead one is noticed.
+Three simpler rules are walked as well, and fail: otherwise this test could not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import pytest
+
+from p2pchat.core import election
+from p2pchat.core.election import Decided, Standing
+
+Side = Literal["D", "F"]
+CONNECTIONS = 3  # at once, dead ones not yet noticed included; a fourth would cost minutes
+FEWER = 2  # enough for a wrong rule to fail
+MAX_SUPERSEDED = 2
+OTHER: dict[Side, Side] = {"D": "F", "F": "D"}
+
+# Phases of an end. "gone": closed here, or its process died.
+PROVING, WAITING, UP, GONE = "proving", "waiting", "up", "gone"
+
+
+class Connection(NamedTuple):
+    """One connection; frames are "hello", "welcome", ("go", run, n) and "end" (a bye, or the line closed in order)."""
+
+    id: int
+    dialler: Side
+    d: str  # phase of D's end
+    f: str
+    to_d: tuple[object, ...] = ()
+    to_f: tuple[object, ...] = ()
+    cut: bool = False
+
+    def phase(self, side: Side) -> str:
+        return self.d if side == "D" else self.f
+
+    def queue(self, side: Side) -> tuple[object, ...]:
+        return self.to_d if side == "D" else self.to_f
+
+    def with_phase(self, side: Side, phase: str) -> Connection:
+        return self._replace(d=phase) if side == "D" else self._replace(f=phase)
+
+    def with_queue(self, side: Side, queue: tuple[object, ...]) -> Connection:
+        if self.cut or self.phase(side) == GONE:
+            queue = ()
+        return self._replace(to_d=queue) if side == "D" else self._replace(to_f=queue)
+
+    def is_dead(self, side: Side) -> bool:
+        """Whether this end will never hear anything again."""
+        return self.phase(side) != GONE and not self.queue(side) and (self.cut or self.phase(OTHER[side]) == GONE)
+
+
+class World(NamedTuple):
+    """Everything there is. `run` is D's (0: not running), `last_run` the newest it ever had; F runs or not."""
+
+    run: int = 1
+    last_run: int = 1
+    decided: Decided = Decided()
+    f_runs: bool = True
+    standing: Standing = Standing()
+    connections: tuple[Connection, ...] = ()
+
+    def runs(self, side: Side) -> bool:
+        return bool(self.run) if side == "D" else self.f_runs
+
+    def replace(self, connection: Connection) -> World:
+        return self._replace(connections=tuple(connection if c.id == connection.id else c for c in self.connections))
+
+    def get(self, id: int) -> Connection:
+        return next(c for c in self.connections if c.id == id)
+
+
+class Rule(NamedTuple):
+    """What the two ends do. Both functions take (world, connection) when that end is ready to bring it up."""
+
+    at_d: Callable[[World, Connection], World]
+    at_f: Callable[[World, Connection, int, int], World]
+
+
+def close(world: World, side: Side, id: int | None) -> World:
+    """This end closes a connection; the other end hears of it unless the line is cut."""
+    if id is None or world.get(id).phase(side) == GONE:
+        return world
+    connection = world.get(id)
+    far = OTHER[side]
+    connection = connection.with_queue(far, (*connection.queue(far), "end"))
+    return forget(world.replace(connection.with_phase(side, GONE).with_queue(side, ())), side, id)
+
+
+def forget(world: World, side: Side, id: int) -> World:
+    if side == "D":
+        return world._replace(decided=election.abandon(world.decided, id))
+    return world._replace(standing=election.lose(world.standing, id))
+
+
+# ---- the rule of the core, and the two that fail
+
+
+def d_numbers_it(world: World, connection: Connection) -> World:
+    decided = election.decide(world.decided, connection.id)
+    former = world.decided.link
+    connection = connection.with_phase("D", UP)
+    connection = connection.with_queue("F", (*connection.to_f, ("go", world.run, decided.n)))
+    world = world.replace(connection)._replace(decided=decided)
+    return close(world, "D", former)._replace(decided=decided)
+
+
+def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> World:
+    verdict = election.take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
+    world = world._replace(standing=verdict.standing)
+    if verdict.closes != connection.id:
+        world = world.replace(connection.with_phase("F", UP))
+    return close(world, "F", verdict.closes)._replace(standing=verdict.standing)
+
+
+def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
+    """Superseded runs are all that is remembered."""
+    verdict = election.take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
+    world = world._replace(standing=verdict.standing)
+    if verdict.closes != connection.id:
+        world = world.replace(connection.with_phase("F", UP))
+    return close(world, "F", verdict.closes)._replace(standing=verdict.standing)
+
+
+def newest_at_f(world: World, connection: Connection, run: int, n: int) -> World:
+    """No number counts: what came up last stays."""
+    former = world.standing.link
+    world = world.replace(connection.with_phase("F", UP))
+    standing = Standing(connection.id)
+    return close(world, "F", former)._replace(standing=standing)
+
+
+def d_keeps_its_own(world: World, connection: Connection) -> World:
+    if world.decided.link is not None and connection.dialler == "F":
+        return close(world, "D", connection.id)
+    return d_numbers_it(world, connection)
+
+
+def f_keeps_what_d_dialled(world: World, connection: Connection, run: int, n: int) -> World:
+    if world.standing.link is not None and connection.dialler == "F":
+        return close(world, "F", connection.id)
+    return newest_at_f(world, connection, run, n)
+
+
+DECIDER = Rule(d_numbers_it, f_takes_the_go)
+NO_BEGINNINGS = Rule(d_numbers_it, f_forgets_when_links_began)
+LOWER_DIALLED = Rule(d_keeps_its_own, f_keeps_what_d_dialled)
+
+
+def newest_wins(world: World, connection: Connection, side: Side) -> World:
+    """At both ends alike, and at once: nobody waits for anybody's word."""
+    known = world.decided if side == "D" else world.standing
+    former = known.link
+    world = world.replace(connection.with_phase(side, UP))
+    if side == "D":
+        return close(world, "D", former)._replace(decided=Decided(0, connection.id))
+    return close(world, "F", former)._replace(standing=Standing(connection.id))
+
+
+# ---- what can happen
+
+
+def deliver(world: World, rule: Rule | None, side: Side, connection: Connection) -> World:
+    """Hand over the first frame that waits for this side; a rule of None is "newest wins"."""
+    frame, *rest = connection.queue(side)
+    connection = connection.with_queue(side, tuple(rest))
+    world = world.replace(connection)
+    if frame == "end":
+        return forget(world.replace(connection.with_phase(side, GONE).with_queue(side, ())), side, connection.id)
+    if frame == "hello":
+        connection = connection.with_queue(OTHER[side], (*connection.queue(OTHER[side]), "welcome"))
+    if frame in ("hello", "welcome"):
+        return proved(world.replace(connection), rule, side, connection)
+    assert isinstance(frame, tuple)
+    assert rule is not None
+    return rule.at_f(world, connection, frame[1], frame[2])
+
+
+def proved(world: World, rule: Rule | None, side: Side, connection: Connection) -> World:
+    if rule is None:
+        return newest_wins(world, connection, side)
+    if side == "D":
+        return rule.at_d(world, connection)
+    return world.replace(connection.with_phase("F", WAITING))
+
+
+def may_dial(world: World, side: Side, most: int) -> bool:
+    """Point 3: no link up to that peer, and no own dial under way."""
+    phases = [(c.phase(side), c.dialler == side) for c in world.connections]
+    up = any(phase == UP for phase, _ in phases)
+    under_way = any(phase in (PROVING, WAITING) and own for phase, own in phases)
+    return world.runs("D") and world.runs("F") and not up and not under_way and len(phases) < most
+
+
+def dial(world: World, side: Side) -> World:
+    newest = max((c.id for c in world.connections), default=0)
+    new = Connection(max(newest, world.standing.begun) + 1, side, PROVING, PROVING)
+    new = new.with_queue(OTHER[side], ("hello",))
+    return world._replace(connections=(*world.connections, new))
+
+
+def start(world: World, side: Side) -> World:
+    if side == "D":
+        return world._replace(run=world.last_run + 1, last_run=world.last_run + 1, decided=Decided())
+    return world._replace(f_runs=True, standing=Standing())
+
+
+def crash(world: World, side: Side) -> World:
+    """The process is gone and its memory too. (A machine that dies silently is all lines cut, then this.)"""
+    connections = []
+    for c in world.connections:
+        far = OTHER[side]
+        if c.phase(side) != GONE:
+            c = c.with_queue(far, (*c.queue(far), "end")).with_phase(side, GONE).with_queue(side, ())
+        connections.append(c)
+    world = world._replace(connections=tuple(connections))
+    if side == "D":
+        return world._replace(run=0, decided=Decided())
+    return world._replace(f_runs=False, standing=Standing())
+
+
+class Step(NamedTuple):
+    kind: str  # deliver, dial, start; timeout (of a handshake), noticed (a link that was up); cut, crash
+    world: World
+
+
+SIDES: tuple[Side, Side] = ("D", "F")
+
+
+def steps(world: World, rule: Rule | None, most: int) -> Iterator[Step]:
+    for side in SIDES:
+        for c in world.connections:
+            if c.queue(side):
+                yield Step("deliver", deliver(world, rule, side, c))
+            elif c.is_dead(side):
+                gone = forget(world.replace(c.with_phase(side, GONE)), side, c.id)
+                yield Step("noticed" if c.phase(side) == UP else "timeout", gone)
+        if may_dial(world, side, most):
+            yield Step("dial", dial(world, side))
+        if not world.runs(side):
+            yield Step("start", start(world, side))
+        else:
+            yield Step("crash", crash(world, side))
+    for c in world.connections:
+        if not c.cut and GONE not in (c.d, c.f):
+            yield Step("cut", world.replace(c._replace(cut=True, to_d=(), to_f=())))
+
+
+FAULTS = {"cut", "crash"}
+
+
+def canonical(world: World) -> World:
+    """Rename so that states which differ in history only are one: connections, runs and numbers by their order.
+
+    Connections become 2, 4, 6 in the order they began; `begun` the same, or odd where that connection is no more.
+    """
+    alive = [c for c in world.connections if (c.d, c.f) != (GONE, GONE)]
+    known = world.standing
+    seen = [int(run, 16) for run in (*known.superseded, known.run) if run]
+    numbers: dict[int, set[int]] = {run: set() for run in (*seen[-1:], *([world.run] if world.run else []))}
+    for c in alive:
+        for go in c.to_f:
+            if isinstance(go, tuple):
+                numbers.setdefault(go[1], set()).add(go[2])
+    if seen:
+        numbers[seen[-1]].add(known.n)
+    if world.run:
+        numbers[world.run].add(world.decided.n)
+    run_name = {run: i + 1 for i, run in enumerate(sorted(numbers))}
+    rank = {(run, n): i for run, ns in numbers.items() for i, n in enumerate(sorted(ns))}
+    id_name = {c.id: 2 * i + 2 for i, c in enumerate(sorted(alive, key=lambda c: c.id))}
+
+    def renamed(frame: object) -> object:
+        return ("go", run_name[frame[1]], rank[frame[1], frame[2]]) if isinstance(frame, tuple) else frame
+
+    connections = tuple(
+        c._replace(id=id_name[c.id], to_f=tuple(renamed(frame) for frame in c.to_f))
+        for c in sorted(alive, key=lambda c: c.id)
+    )
+    begun = 2 * sum(id <= known.begun for id in id_name) + (known.begun not in id_name)
+    standing = Standing(id_name.get(known.link or 0))
+    if seen:
+        superseded = tuple(f"{run_name[run]:016x}" for run in seen[:-1] if run in run_name)
+        run = f"{run_name[seen[-1]]:016x}"
+        standing = Standing(standing.link, run, rank[seen[-1], known.n], begun, superseded)
+    decided = Decided(rank.get((world.run, world.decided.n), 0), id_name.get(world.decided.link or 0))
+    newest = max(run_name.values(), default=0)
+    return World(run_name.get(world.run, 0), newest, decided, world.f_runs, standing, connections)
+
+
+def is_settled(world: World) -> bool:
+    """One link, up at both ends, on a working line, the one both take for current; nothing on its way."""
+    if not (world.run and world.f_runs and len(world.connections) == 1):
+        return False
+    (c,) = world.connections
+    agreed = world.decided.link == world.standing.link == c.id
+    return (c.d, c.f, c.to_d, c.to_f, c.cut) == (UP, UP, (), (), False) and agreed
+
+
+Graph = dict[World, list[Step]]
+
+
+def walk(rule: Rule | None, most: int) -> Graph:
+    """Return every state that can be reached from two fresh peers, with what can happen there."""
+    first = canonical(World())
+    graph: Graph = {}
+    todo = [first]
+    while todo:
+        world = todo.pop()
+        if world in graph:
+            continue
+        graph[world] = [Step(kind, canonical(after)) for kind, after in steps(world, rule, most)]
+        todo.extend(step.world for step in graph[world] if step.world not in graph)
+    return graph
+
+
+def surely_settled(graph: Graph, without: set[str]) -> set[World]:
+    """Return the states from which every way without these steps ends settled: by no cycle and no dead end."""
+    calm = {world: {step.world for step in steps if step.kind not in without} for world, steps in graph.items()}
+    before: dict[World, list[World]] = {world: [] for world in calm}
+    for world, after in calm.items():
+        for next_world in after:
+            before[next_world].append(world)
+    open_ways = {world: len(after) for world, after in calm.items()}
+    sure = [world for world, ways in open_ways.items() if not ways and is_settled(world)]
+    found = set(sure)
+    while sure:
+        for world in before[sure.pop()]:
+            open_ways[world] -= 1
+            if not open_ways[world]:
+                found.add(world)
+                sure.append(world)
+    return found
+
+
+def redials(graph: Graph) -> list[World]:
+    """Return the states in which a connection is under way on a working line between two running peers."""
+    return [
+        world
+        for world in graph
+        if any(not c.cut and c.queue(OTHER[c.dialler])[:1] == ("hello",) and c.phase(c.dialler) == PROVING
+               for c in world.connections)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def decider() -> Graph:
+    graph = walk(DECIDER, CONNECTIONS)
+    print(f"\ngo model: {len(graph)} states, {sum(map(len, graph.values()))} steps")
+    return graph
+
+
+def test_once_faults_end_every_state_settles_on_one_link(decider: Graph) -> None:
+    unsure = set(decider) - surely_settled(decider, FAULTS)
+    assert not unsure, min(unsure, key=repr)
+
+
+def test_a_dead_link_never_blocks_a_redial(decider: Graph) -> None:
+    sure = surely_settled(decider, FAULTS | {"noticed"})
+    blocked = [world for world in redials(decider) if world not in sure]
+    assert redials(decider)
+    assert not blocked, min(blocked, key=repr)
+
+
+def test_nothing_is_up_at_both_ends_for_good_but_the_same_link(decider: Graph) -> None:
+    quiet = [world for world, steps in decider.items() if all(step.kind in FAULTS for step in steps)]
+    assert quiet
+    assert all(is_settled(world) for world in quiet)
+
+
+def test_keeping_the_one_the_lower_id_dialled_lets_a_dead_link_block_redials() -> None:
+    graph = walk(LOWER_DIALLED, FEWER)
+    sure = surely_settled(graph, FAULTS | {"noticed"})
+    blocked = [world for world in redials(graph) if world not in sure]
+    assert any(is_dead_link_at_d(world) for world in blocked)
+
+
+def is_dead_link_at_d(world: World) -> bool:
+    return any(c.d == UP and c.dialler == "D" and c.is_dead("D") for c in world.connections)
+
+
+def test_newest_wins_at_both_ends_can_close_both_again_and_again() -> None:
+    graph = walk(None, FEWER)
+    unsure = set(graph) - surely_settled(graph, FAULTS)
+    assert any(closed_by_both(world) for world in unsure)
+
+
+def closed_by_both(world: World) -> bool:
+    """Two connections on working lines, each closed at one end, and both processes run."""
+    ends = sorted((c.d == GONE, c.f == GONE) for c in world.connections if not c.cut)
+    return bool(world.run and world.f_runs) and ends == [(False, True), (True, False)]
+
+
+def test_superseded_runs_alone_let_a_late_go_of_a_dead_process_block_the_living_one() -> None:
+    graph = walk(NO_BEGINNINGS, FEWER)
+    sure = surely_settled(graph, FAULTS | {"noticed"})
+    assert [world for world in redials(graph) if world not in sure]
