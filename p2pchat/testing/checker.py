@@ -218,9 +218,9 @@ def _twice(log: Log) -> Iterator[Fault]:
 
 
 def _own_receipts(log: Log) -> Iterator[Fault]:
-    counts: dict[str, int] = {}
     for session in log.sessions:
         told: set[tuple[str, str]] = set()
+        counts: dict[str, int] = {}  # in one life: marks heard just before its end need not have been saved
         for number, line in session.of("delivered"):
             if line["id"] in log.received:
                 yield Fault("receipt", f"{line['id']} is somebody else's", log.where(number))
