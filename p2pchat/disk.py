@@ -71,6 +71,7 @@ class Disk:
                 threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
                 threading.Thread(target=self._read_on, name="p2pchat reader", daemon=True),
             ]
+            self._look_at_free_disk()  # before anything can be accepted
             for thread in self._threads:
                 thread.start()
 
