@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST = int((datetime.max.replace(tzinfo=UTC) - EPOCH) / timedelta(microseconds=1))  # the year 9999
 
 
 def now_micros() -> int:
@@ -15,8 +14,8 @@ def now_micros() -> int:
 
 
 def aware(micros: int) -> datetime:
-    """Return microseconds as an aware datetime; what a wrong clock put beyond the year 9999 is its last moment."""
-    return EPOCH + timedelta(microseconds=min(micros, _MOST))
+    """Return microseconds as an aware datetime; the wire knows none beyond 2^53, which is the year 2255."""
+    return EPOCH + timedelta(microseconds=micros)
 
 
 def micros_of(moment: datetime) -> int:

@@ -1,0 +1,24 @@
+"""A bot that answers every direct message with what it says, and misses none, even while it is down.
+
+python examples/echo_bot.py 8081 localhost:8080
+"""
+
+import asyncio
+import sys
+
+from p2pchat import Message, TCPPeer
+
+
+async def main(port: int, *endpoints: str) -> None:
+    async with TCPPeer(port, *endpoints, name="echo") as peer:
+        print(f"echo listens on {peer.endpoint}", flush=True)
+        async for message in peer.events(Message):  # asking for the next one acknowledges the one before
+            if message.conversation.kind == "dm" and not message.old:
+                await message.reply(message.text)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
+    except KeyboardInterrupt:
+        pass

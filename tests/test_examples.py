@@ -1,0 +1,99 @@
+"""The examples run as written, in processes of their own, beside a peer of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Message, TCPPeer
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PATIENCE = 20.0  # seconds until an example counts as hung
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@asynccontextmanager
+async def example(name: str, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "examples" / name),
+        *args,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def output(name: str, *args: str) -> tuple[int | None, str, str]:
+    async with example(name, *args) as process:
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_fits_on_a_screen_and_uses_public_names(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) < 40
+    imports = [line for line in lines if line.startswith(("from p2pchat", "import p2pchat"))]
+    assert imports
+    assert all(line.startswith(("from p2pchat import ", "from p2pchat.testing import ")) for line in imports)
+
+
+async def test_the_echo_bot_answers() -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        async with example("echo_bot.py", "0", ada.endpoint):
+            await ada.wait_user("echo", timeout=PATIENCE)
+            answers = ada.events(Message)
+            sent = await ada.send("echo", "hello, wall")
+            answer = await asyncio.wait_for(anext(answers), PATIENCE)
+            assert (answer.text, answer.sender.name, answer.reply_to) == ("hello, wall", "echo", sent.id)
+
+
+async def test_the_report_arrives_and_the_script_knows() -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        reports = ada.events(Message)
+        code, out, err = await output("send_report.py", "0", ada.endpoint, "ada", "the backup is done")
+        assert (code, out, err) == (0, f"ada has it{os.linesep}", "")
+        report = await asyncio.wait_for(anext(reports), PATIENCE)
+        assert (report.sender.name, report.text) == ("report", "the backup is done")
+        code, _, err = await output("send_report.py", "0", ada.endpoint, "adda", "for nobody")
+        assert code == 4
+        assert "'adda'" in err
+
+
+async def test_the_builder_reports_to_the_room() -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        code, out, err = await output("inside_a_program.py", "0", ada.endpoint)
+        assert (code, err) == (0, "")
+        steps = [f"builder {worker}: step {step} of 3" for worker in ("compile", "test") for step in (1, 2, 3)]
+        assert sorted(out.splitlines()) == sorted(steps)
+
+
+async def test_both_sides_of_a_partition_end_with_one_history() -> None:
+    code, out, err = await output("partition_and_heal.py")
+    assert (code, err) == (0, "")
+    first, *histories = out.splitlines()
+    assert first == "not with bob, cyd"
+    assert [line.partition(" ")[0] for line in histories] == ["ada", "bob", "cyd"]
+    assert len({line.partition(" ")[2] for line in histories}) == 1
+    assert "is anybody there?" in histories[0]
+    assert "ada is gone" in histories[0]
