@@ -1,0 +1,156 @@
+"""A peer that does not read costs the others nothing: of five, one is stopped for 25 s while another writes on and on.
+
+All five use the library in processes of their own (crowd.py): 5,000 texts a second from one to all.
+P2PCHAT_TEST_STOPPED is another number of seconds; above 30 a stopped peer is given up, as a dead one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import crowd
+from tests.processes.stage import ROOT
+
+NAMES = ("ada", "bob", "cyd", "dan", "eva")
+STOPPED = float(os.environ.get("P2PCHAT_TEST_STOPPED", "25"))  # seconds
+HAS_ALL_WITHIN = 5.0  # seconds after it goes on
+GROWS_LESS_THAN = 16 * 1024  # KiB
+PROC = Path("/proc")
+Told = dict[str, Any]
+
+
+class One:
+    """A process of the crowd, and the newest of everything it said."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.told: Told = {}
+        self._news = asyncio.Event()
+        self._ended = False
+
+    async def start(self, role: str, home: Path, *endpoints: str) -> None:
+        command = [sys.executable, "-m", crowd.__name__, role, self.name, str(home / self.name), *endpoints]
+        self.process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "P2PCHAT_HOME": str(home)},
+        )
+        self._reading = asyncio.create_task(self._read())
+        await self.until(lambda told: "port" in told)
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.told |= json.loads(line)
+            self._news.set()
+        self._ended = True
+        self._news.set()
+
+    async def until(self, condition: Callable[[Told], bool], timeout: float = 30.0) -> None:
+        async with asyncio.timeout(timeout):
+            while not condition(self.told):
+                assert not self._ended, f"{self.name} ended"
+                self._news.clear()
+                await self._news.wait()
+
+    def order(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n".encode())
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kib(self, what: str) -> int:
+        """Return a number of /proc/PID/status: VmRSS, VmHWM."""
+        status = (PROC / str(self.process.pid) / "status").read_text()
+        found = re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+    def forget_peak(self) -> None:
+        """From now on VmHWM is the largest since now."""
+        (PROC / str(self.process.pid) / "clear_refs").write_text("5")
+
+    async def end(self) -> None:
+        if not hasattr(self, "process"):
+            return
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await self._reading
+
+
+def can_measure() -> str:
+    """Say why this machine cannot run this test; "" when it can."""
+    if not hasattr(signal, "SIGSTOP"):
+        return "Windows cannot stop a process without ending it"
+    if not (PROC / "self" / "clear_refs").exists():
+        return "how much memory a process takes is read from /proc"
+    return ""
+
+
+@pytest.mark.skipif(can_measure() != "", reason=can_measure())
+@pytest.mark.timeout(60 + 3 * STOPPED)
+async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: Path) -> None:
+    ada, bob, cyd, dan, eva = crowd_of_five = [One(name) for name in NAMES]
+    try:
+        await ada.start("write", tmp_path)
+        for one in crowd_of_five[1:]:
+            await one.start("read", tmp_path, f"127.0.0.1:{ada.told['port']}")
+        for one in crowd_of_five:
+            await one.until(lambda told: told.get("online") == 4)
+        ada.order("go")
+        for one in (bob, cyd, dan, eva):  # everything is warm
+            await one.until(lambda told: told.get("read", 0) >= 2 * crowd.RATE)
+
+        dan.send_signal(signal.SIGSTOP)
+        before, ada_before = dan.told["read"], ada.kib("VmRSS")
+        ada.forget_peak()
+        await others_keep_getting([bob, cyd, eva], STOPPED)
+        grown = ada.kib("VmHWM") - ada_before
+        assert ada.told["left"] == ""  # nobody was given up
+
+        ada.order("stop")
+        await ada.until(lambda told: "written" in told)
+        written = ada.told["written"]
+        dan.send_signal(signal.SIGCONT)
+        went_on = asyncio.get_running_loop().time()
+        await dan.until(lambda told: told["read"] == written)
+        took = asyncio.get_running_loop().time() - went_on
+        for one in (bob, cyd, eva, dan):
+            await one.until(lambda told: told["read"] == written)
+            assert one.told["whole"], f"{one.name} has something twice, or not in order"
+        await ada.until(lambda told: told.get("done", False))
+    finally:
+        for one in crowd_of_five:
+            await one.end()
+    missed = written - before
+    print(f"{missed:,} missed in {STOPPED:g} s, caught up in {took:.2f} s; the writer grew by {grown / 1024:.1f} MiB")
+    assert missed * len(crowd.TEXT.format(0)) > GROWS_LESS_THAN * 1024 or STOPPED < 25, "too little to tell"
+    assert grown < GROWS_LESS_THAN
+    assert took < HAS_ALL_WITHIN
+
+
+async def others_keep_getting(others: list[One], seconds: float) -> None:
+    """For so long, every 5 s each of them gets something: at least a fifth of what is written."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while (left := end - loop.time()) > 0:
+        before = {one.name: one.told["read"] for one in others}
+        period = min(5.0, left)
+        await asyncio.sleep(period)  # the measure is what happens in a time
+        for one in others:
+            got = one.told["read"] - before[one.name]
+            assert got >= period * crowd.RATE / 5 or period < 1, f"{one.name} got {got} in {period:.1f} s"
