@@ -1,0 +1,149 @@
+"""A newcomer fetches a long history from a peer that holds it, in two processes; then that peer is started again.
+
+The same history twice: written in batches, and written one message at a time. The clock begins when the newcomer is
+told the endpoint and stops when the writer has it acknowledged as durable to the last entry. Memory is what either
+process ever had (VmHWM), and the newcomer's growth from a fifth of the way to the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.results import Row, Setting, middle, shown
+from benchmarks.workers import Channel, Worker, peak_kib, resident_kib, settle
+
+STARTS = 3
+LOOK = 0.05  # seconds between looks at memory
+
+
+async def hold(channel: Channel, data: str, last: str) -> None:
+    """Worker: the peer with the history. Says when a newcomer holds entry `last`, and what memory that took."""
+    from p2pchat import TCPPeer
+
+    async with TCPPeer(data=data) as peer:
+        settle()
+        before = resident_kib()
+        channel.tell(endpoint=peer.endpoint)
+        begun = await channel.heard()
+        if begun is not None:
+            await (await peer.receipt(last)).delivered(count=1, timeout=110)
+            channel.tell(ended=time.time(), before=before, peak=peak_kib())
+        await channel.closed()
+
+
+async def fetch(channel: Channel, data: str) -> None:
+    """Worker: the newcomer. Dials when told to; says what memory it had, and when."""
+    from p2pchat import TCPPeer
+
+    async with TCPPeer(data=data, name="newcomer") as peer:
+        settle()
+        channel.tell(ready=True)
+        asked = await channel.heard()
+        assert asked is not None
+        watching = asyncio.create_task(_watch())
+        begun = time.time()
+        await peer.connect(asked["endpoint"])
+        channel.tell(begun=begun)
+        await channel.heard()
+        watching.cancel()
+        newest = (await peer.history(peer.room, limit=1))[0]
+        channel.tell(peak=peak_kib(), samples=SAMPLES, newest=newest.id)
+        await channel.closed()
+
+
+SAMPLES: list[int] = []
+
+
+async def _watch() -> None:
+    while True:
+        SAMPLES.append(resident_kib())
+        await asyncio.sleep(LOOK)
+
+
+async def start(channel: Channel, data: str) -> None:
+    """Worker: start a peer with everything stored; how long until ready, and of that opening and loading the store."""
+    from p2pchat import TCPPeer
+
+    begun = time.perf_counter()
+    async with TCPPeer(data=data):
+        ready = time.perf_counter() - begun
+    from p2pchat.identity.profile import Profile
+    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.sql import SqlStorage
+
+    with Profile.open(data=data) as profile:
+        begun = time.perf_counter()
+        storage = SqlStorage(sqlite_url(profile.database))
+        storage.load([profile.identity.peer_id])
+        opened = time.perf_counter() - begun
+        storage.close()
+    channel.tell(ready=ready, opened=opened)
+
+
+# ---- the rows
+
+
+def _fetched(setting: Setting, name: str, one_by_one: bool) -> tuple[list[Row], float]:
+    home = setting.directory / name
+    home.mkdir()
+    data, entries = str(home / "writer"), setting.entries
+    with Worker("stored.write", home=home, data=data, entries=entries, one_by_one=one_by_one) as writing:
+        made = writing.get()
+    with (
+        Worker("catchup.hold", home=home, data=data, last=made["last"]) as holder,
+        Worker("catchup.fetch", home=home, data=str(home / "newcomer")) as newcomer,
+    ):
+        endpoint = holder.get()["endpoint"]
+        newcomer.get()
+        holder.put({"begun": True})
+        newcomer.put({"endpoint": endpoint})
+        begun = newcomer.get()["begun"]
+        held = holder.get()
+        newcomer.put({"ended": True})
+        got = newcomer.get()
+    if got["newest"] != made["last"]:
+        raise RuntimeError("the newcomer's history does not end where the writer's does")
+    return _rows(setting, name, entries / (held["ended"] - begun), held, got), made["seconds"]
+
+
+def _rows(setting: Setting, name: str, rate: float, held: dict[str, Any], got: dict[str, Any]) -> list[Row]:
+    samples = got["samples"]
+    early = samples[len(samples) // 5] if samples else 0
+    growth = (samples[-1] - early) / 1024 if samples else 0.0
+    floor = setting.floor.get("rows")
+    beside = f"{rate / floor:.2f} x bare SQLite rows ({shown(floor)}/s)" if floor else ""
+    what = f"a newcomer fetches {setting.entries:,} entries written {name.replace('-', ' ')}"
+    return [
+        Row(what, rate, "/s", "over 150,000/s", beside),
+        Row(
+            "memory of the newcomer, at most", got["peak"] / 1024, "MiB", "flat", note=f"{growth:+.1f} MiB from 1/5 on"
+        ),
+        Row(
+            "memory of the holder, at most",
+            held["peak"] / 1024,
+            "MiB",
+            "flat",
+            note=f"{held['before'] / 1024:.0f} before",
+        ),
+    ]
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure both histories, then starts with the second one stored."""
+    rows, _ = _fetched(setting, "in-batches", False)
+    more, _ = _fetched(setting, "one-by-one", True)
+    return [*rows, *more, *_starts(setting)]
+
+
+def _starts(setting: Setting) -> list[Row]:
+    home = setting.directory / "one-by-one"
+    found = []
+    for _ in range(STARTS):
+        with Worker("catchup.start", home=home, data=str(home / "writer")) as starting:
+            found.append(starting.get())
+    ready, opened = (middle([each[name] for each in found]) for name in ("ready", "opened"))
+    what = f"start with {setting.entries:,} entries stored, until ready"
+    note = f"{STARTS} starts, imports of the first use included"
+    return [Row(what, ready, "s", "0.5 s", note=note), Row("of that, opening the store", opened, "s", "0.1 s")]

@@ -1,0 +1,112 @@
+"""Durable and acknowledged from one process to another: on the writer's disk, on the reader's disk, and told back.
+
+The clock stops when the last message is *delivered*. The reader's program takes every message too, and a round in
+which it was not handed exactly what was written fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.results import Row, Setting, middle, shown, spread, text
+from benchmarks.workers import Channel, Worker, WorkFailed, settle
+
+AT_ONCE = 1_000  # texts of one send_many; two of them are out at a time
+
+
+async def read(channel: Channel, data: str) -> None:
+    """Worker: a peer whose program takes every message; says after each question how many it has been handed."""
+    from p2pchat import Message, TCPPeer
+
+    async with TCPPeer(data=data, name="reader") as peer:
+        settle()
+        handed = 0
+        news = asyncio.Event()
+
+        async def take() -> None:
+            nonlocal handed
+            async for _ in peer.events(Message):
+                handed += 1
+                news.set()
+
+        taking = asyncio.create_task(take())
+        channel.tell(endpoint=peer.endpoint)
+        while (asked := await channel.heard()) is not None:
+            while handed < asked["messages"]:
+                news.clear()
+                await news.wait()
+            channel.tell(handed=handed)
+        taking.cancel()
+
+
+async def write(channel: Channel, data: str, endpoint: str) -> None:
+    """Worker: a peer that writes so many messages in the way that is asked for, and says how long it took."""
+    from p2pchat import TCPPeer
+
+    async with TCPPeer(0, endpoint, data=data, name="writer") as peer:
+        reader = await peer.wait_user("reader", timeout=10)
+        await (await peer.send(reader, "first")).delivered(timeout=10)
+        settle()
+        while (asked := await channel.heard()) is not None:
+            way = _many if asked["way"] == "many" else _gathered
+            texts = [text(i) for i in range(asked["messages"])]
+            begun = time.perf_counter()
+            await way(peer, reader, texts, asked["at_once"])
+            channel.tell(seconds=time.perf_counter() - begun)
+
+
+async def _many(peer: Any, to: Any, texts: list[str], at_once: int) -> None:
+    """Two send_many out at a time."""
+    queue = iter(range(0, len(texts), at_once))
+
+    async def writer() -> Any:
+        receipts = None
+        for first in queue:
+            receipts = await peer.send_many(to, texts[first : first + at_once])
+        return receipts
+
+    for receipts in await asyncio.gather(writer(), writer()):
+        if receipts is not None:
+            await receipts.delivered()
+
+
+async def _gathered(peer: Any, to: Any, texts: list[str], at_once: int) -> None:
+    receipts: list[Any] = []
+    for first in range(0, len(texts), at_once):
+        receipts = await asyncio.gather(*(peer.send(to, said) for said in texts[first : first + at_once]))
+    await receipts[-1].delivered()  # a mark says "everything up to here"
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure both ways of sending, several rounds each."""
+    home = setting.directory / "durable"
+    home.mkdir()
+    with Worker("durable.read", home=home, data=str(home / "reader")) as far:
+        endpoint = far.get()["endpoint"]
+        with Worker("durable.write", home=home, data=str(home / "writer"), endpoint=endpoint) as near:
+            handed = 1
+            rates: dict[str, list[float]] = {"many": [], "gather": []}
+            for _ in range(setting.rounds):
+                for way, at_once in (("many", AT_ONCE), ("gather", setting.gathered)):
+                    near.put({"way": way, "messages": setting.messages, "at_once": at_once})
+                    rates[way].append(setting.messages / near.get()["seconds"])
+                    handed += setting.messages
+                    far.put({"messages": handed})
+                    if far.get()["handed"] != handed:
+                        raise WorkFailed("durable.read was handed more than was written")
+    return _rows(setting, rates)
+
+
+def _rows(setting: Setting, rates: dict[str, list[float]]) -> list[Row]:
+    rows = []
+    for way, what, goal in (
+        ("many", f"durable and acknowledged, send_many of {AT_ONCE:,}, two out", "over 150,000/s"),
+        ("gather", f"the same, gather of {setting.gathered:,} send", "over 80,000/s"),
+    ):
+        rate = middle(rates[way])
+        floor = setting.floor.get("rows")
+        beside = f"{rate / floor:.2f} x bare SQLite rows ({shown(floor)}/s, one side)" if floor else ""
+        rows.append(Row(what, rate, "/s", goal, beside, spread(rates[way])))
+    return rows

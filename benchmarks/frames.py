@@ -1,0 +1,192 @@
+"""Frames only: protocol and Client over TLS between two processes. No core, no storage: the most a link can carry.
+
+One small frame a message, encoded one by one, as a chat that keeps nothing would do. Beside it websockets, when it
+is installed: the same text through a TLS connection with the same keys, without compression, first in the plain loop
+everybody writes, then 2,000 at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import Row, Setting, middle, shown, spread, text
+from benchmarks.workers import Channel, Worker, settle
+
+TOGETHER = 256  # messages between two turns of the loop
+GATHERED = 2_000
+
+
+class End:
+    """One end of a link, and what it has been told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: Any, *, server: bool):
+        from p2pchat.client import Client
+        from p2pchat.config import Settings
+
+        self.frames = 0
+        self.up = True
+        self.drained = asyncio.Event()
+        self.enough = asyncio.Event()
+        self.wanted = 0
+        self.client = Client(
+            1, reader, writer, tls_context=context, server_side=server, settings=Settings(),
+            on_frames=self._frames, on_fault=self._fault, on_down=self._down,
+            on_full=lambda link: self.drained.clear(), on_drained=lambda link: self.drained.set(),
+        )  # fmt: skip
+        self.client.raise_limit()
+
+    def _frames(self, link: int, frames: list[Any]) -> None:
+        self.frames += len(frames)
+        if self.wanted and self.frames >= self.wanted:
+            self.enough.set()
+
+    def _fault(self, link: int, code: str, text: str) -> None:
+        raise RuntimeError(f"{code}: {text}")
+
+    def _down(self, link: int, reason: str) -> None:
+        self.up = False
+        self.enough.set()
+
+    async def wait(self, frames: int) -> None:
+        """Wait until so many frames have come in all."""
+        self.wanted = frames
+        if self.frames < frames:
+            self.enough.clear()
+            await self.enough.wait()
+
+
+def _contexts(directory: str) -> tuple[Any, Any]:
+    from p2pchat.identity.keys import Identity
+    from p2pchat.identity.tls import client_context, server_context
+
+    return server_context(Identity.generate(), Path(directory)), client_context()
+
+
+async def take(channel: Channel, directory: str, messages: int, rounds: int) -> None:
+    """Worker: take `messages` frames, answer with one; so many rounds."""
+    from p2pchat.protocol import Ping, encode
+
+    done = asyncio.Event()
+    context, _ = _contexts(directory)
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        end = End(reader, writer, context, server=True)
+        await end.client.handshake(10)
+        end.client.start()
+        settle()
+        for number in range(1, rounds + 1):
+            await end.wait(number * messages)
+            end.client.send(encode(Ping()))
+        await end.wait(rounds * messages + 1)
+        done.set()
+
+    async with await asyncio.start_server(accepted, "127.0.0.1", 0) as server:
+        channel.tell(port=server.sockets[0].getsockname()[1])
+        await done.wait()
+
+
+async def give(channel: Channel, directory: str, port: int, messages: int, rounds: int) -> None:
+    """Worker: send `messages` frames and wait for the answer; say how long each round took."""
+    from p2pchat.client import dial
+    from p2pchat.protocol import Bye, encode
+
+    end = End(*await dial("127.0.0.1", port, timeout=10), _contexts(directory)[1], server=False)
+    await end.client.handshake(10)
+    end.client.start()
+    settle()
+    send, client = end.client.send, end.client
+    texts = [text(i) for i in range(messages)]
+    for number in range(1, rounds + 1):
+        begun = time.perf_counter()
+        for i, said in enumerate(texts):
+            send(encode(Bye("left", said)))  # the only frame that holds a text and little else
+            if not i % TOGETHER:
+                await asyncio.sleep(0)
+                if client.full:
+                    end.drained.clear()
+                    await end.drained.wait()
+        await end.wait(number)
+        channel.tell(seconds=time.perf_counter() - begun)
+    send(encode(Bye("left")))
+    await channel.closed()
+
+
+# ---- websockets
+
+
+async def take_websockets(channel: Channel, directory: str, messages: int, rounds: int) -> None:
+    """Worker: as `take`, with websockets. Two ways a round."""
+    from websockets.asyncio.server import ServerConnection, serve
+
+    done = asyncio.Event()
+
+    async def accepted(socket: ServerConnection) -> None:
+        settle()
+        for _ in range(2 * rounds):
+            for _ in range(messages):
+                await socket.recv()
+            await socket.send("!")
+        done.set()
+
+    context = _contexts(directory)[0]
+    async with serve(accepted, "127.0.0.1", 0, ssl=context, compression=None) as server:
+        channel.tell(port=next(iter(server.sockets)).getsockname()[1])
+        await done.wait()
+
+
+async def give_websockets(channel: Channel, directory: str, port: int, messages: int, rounds: int) -> None:
+    """Worker: as `give`, with websockets: a plain loop, then 2,000 at once."""
+    from websockets.asyncio.client import connect
+
+    context = _contexts(directory)[1]
+    texts = [text(i) for i in range(messages)]
+    async with connect(f"wss://127.0.0.1:{port}", ssl=context, compression=None) as socket:
+        settle()
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            for said in texts:
+                await socket.send(said)
+            await socket.recv()
+            plain = time.perf_counter() - begun
+            begun = time.perf_counter()
+            for first in range(0, messages, GATHERED):
+                await asyncio.gather(*map(socket.send, texts[first : first + GATHERED]))
+            await socket.recv()
+            channel.tell(plain=plain, gather=time.perf_counter() - begun)
+    await channel.closed()
+
+
+# ---- the rows
+
+
+def _measure(setting: Setting, there: str, here: str, messages: int) -> list[dict[str, float]]:
+    home = setting.directory
+    common = {"directory": str(home), "messages": messages, "rounds": setting.rounds}
+    with Worker(f"frames.{there}", home=home, **common) as far:
+        port = far.get()["port"]
+        with Worker(f"frames.{here}", home=home, port=port, **common) as near:
+            return [near.get() for _ in range(setting.rounds)]
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure both and put them beside each other."""
+    messages = setting.messages
+    rates = [messages / said["seconds"] for said in _measure(setting, "take", "give", messages)]
+    own = middle(rates)
+    if find_spec("websockets") is None:
+        return [Row("frames only, one a message", own, "/s", "", "websockets is not installed", spread(rates))]
+    fewer = max(1, messages // 3)
+    theirs = _measure(setting, "take_websockets", "give_websockets", fewer)
+    plain = middle([fewer / said["plain"] for said in theirs])
+    gather = middle([fewer / said["gather"] for said in theirs])
+    setting.floor["websockets plain"], setting.floor["websockets gather"] = plain, gather
+    beside = f"{own / plain:.1f} x websockets ({shown(plain)}/s in a plain loop)"
+    return [
+        Row("frames only, one a message", own, "/s", "8 x websockets", beside, spread(rates)),
+        Row("websockets, plain loop", plain, "/s", note="TLS, no compression; keeps nothing, acknowledges nothing"),
+        Row("websockets, 2,000 at once", gather, "/s", note="the same"),
+    ]

@@ -1,0 +1,100 @@
+"""Memory of idle links: how much the accepting process grows for each link end that says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from benchmarks.frames import End, _contexts
+from benchmarks.results import Row, Setting
+from benchmarks.workers import Channel, Worker, resident_kib
+
+BURST_BYTES = 78 * 1024  # about what a page of catching up brings
+BURSTS = 10
+
+
+async def take(channel: Channel, directory: str, links: int) -> None:
+    """Worker: accept links, say what memory they take fresh, and again after traffic in both directions."""
+    from p2pchat.protocol import Ping, encode
+
+    context, _ = _contexts(directory)
+    ends: list[End] = []
+    complete = asyncio.Event()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        end = End(reader, writer, context, server=True)
+        await end.client.handshake(30)
+        end.client.start()
+        ends.append(end)
+        if len(ends) >= links + 1:
+            complete.set()
+
+    async with await asyncio.start_server(accepted, "127.0.0.1", 0, backlog=512) as server:
+        channel.tell(port=server.sockets[0].getsockname()[1])
+        await channel.heard()  # one link is up: what the first one loads is not a link's
+        gc.collect()
+        before = resident_kib()
+        channel.tell(go=True)
+        await complete.wait()
+        gc.collect()
+        channel.tell(fresh=(resident_kib() - before) / links)
+        for end in ends:
+            await end.wait(BURSTS)
+            end.client.send(encode(Ping()) * (BURST_BYTES // 14))
+        await channel.heard()
+        gc.collect()
+        channel.tell(used=(resident_kib() - before) / links)
+        await channel.closed()
+
+
+async def give(channel: Channel, directory: str, port: int, links: int) -> None:
+    """Worker: dial one link, then the others, then send a burst on each in turn."""
+    from p2pchat.client import dial
+    from p2pchat.protocol import Bye, encode
+
+    context = _contexts(directory)[1]
+
+    async def one() -> End:
+        end = End(*await dial("127.0.0.1", port, timeout=30), context, server=False)
+        await end.client.handshake(30)
+        end.client.start()
+        return end
+
+    ends = [await one()]
+    channel.tell(first=True)
+    await channel.heard()
+    for _ in range(links):
+        ends.append(await one())
+    await channel.heard()
+    burst = encode(Bye("left", "x" * BURST_BYTES))
+    for _ in range(BURSTS):
+        for end in ends:
+            end.client.send(burst)
+        await asyncio.sleep(0)
+    for end in ends:
+        await end.wait(BURST_BYTES // 14)
+    channel.tell(answered=True)
+    await channel.closed()
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure a link end, fresh and used."""
+    home = setting.directory
+    common = {"directory": str(home), "links": setting.links}
+    with Worker("idle.take", home=home, **common) as far:
+        port = far.get()["port"]
+        with Worker("idle.give", home=home, port=port, **common) as near:
+            near.get()
+            far.put({"first": True})
+            far.get()
+            near.put({"go": True})
+            fresh = far.get()["fresh"]
+            near.put({"burst": True})
+            near.get()
+            far.put({"answered": True})
+            used = far.get()["used"]
+    note = f"{setting.links} links, growth of the accepting process"
+    return [
+        Row("memory of an idle link end, fresh", fresh, "KiB", "32 KiB", note=note),
+        Row("the same after traffic", used, "KiB", "96 KiB", note=f"{BURSTS} x {BURST_BYTES >> 10} KiB in, one out"),
+    ]

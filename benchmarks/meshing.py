@@ -1,0 +1,49 @@
+"""A mesh forms: many peers in one process, each told only the first one's address; TLS, keys and disk as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from benchmarks.results import Row, Setting
+from benchmarks.workers import Channel, Worker, peak_kib
+
+
+async def form(channel: Channel, data: str, peers: int) -> None:
+    """Worker: start them all and wait until everyone has everyone else online."""
+    from p2pchat import Joined, TCPPeer
+
+    begun = time.perf_counter()
+    first = TCPPeer(data=Path(data, "0"), name="peer0")
+    readers = [first.events(Joined)]
+    await first.start()
+    others = [TCPPeer(0, first.endpoint, data=Path(data, str(i)), name=f"peer{i}") for i in range(1, peers)]
+    readers += [peer.events(Joined) for peer in others]
+    await asyncio.gather(*(peer.start() for peer in others))
+    started = time.perf_counter() - begun
+    await asyncio.gather(*(_all_joined(reader, peers - 1) for reader in readers))
+    formed = time.perf_counter() - begun
+    channel.tell(started=started, formed=formed, peak=peak_kib())
+    await asyncio.gather(*(peer.aclose() for peer in [first, *others]))
+
+
+async def _all_joined(reader: object, others: int) -> None:
+    seen = set()
+    async for event in reader:  # type: ignore[attr-defined]
+        seen.add(event.user.id)
+        if len(seen) == others:
+            return
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure one mesh."""
+    home = setting.directory / "mesh"
+    home.mkdir()
+    with Worker("meshing.form", home=home, data=str(home), peers=setting.peers) as forming:
+        found = forming.get()
+    links = setting.peers * (setting.peers - 1) // 2
+    note = f"{links} links; the last start returned after {found['started']:.1f} s; {found['peak'] / 1024:.0f} MiB"
+    return [
+        Row(f"a mesh of {setting.peers} peers forms, all in one process", found["formed"], "s", "under 3 s", "", note)
+    ]
