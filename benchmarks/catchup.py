@@ -140,7 +140,7 @@ def run(setting: Setting) -> list[Row]:
 def _starts(setting: Setting) -> list[Row]:
     home = setting.directory / "one-by-one"
     found = []
-    for _ in range(STARTS):
+    for _ in range(min(STARTS, setting.rounds)):
         with Worker("catchup.start", home=home, data=str(home / "writer")) as starting:
             found.append(starting.get())
     ready, opened = (middle([each[name] for each in found]) for name in ("ready", "opened"))

@@ -11,7 +11,7 @@ from benchmarks import __main__ as bench
 from benchmarks import disk, stored
 from benchmarks.results import TEXT_BYTES, shown, text
 
-TINY = ["--messages=60", "--rounds=1", "--singles=5", "--entries=600", "--peers=3", "--links=2"]
+TINY = ["--messages=60", "--rounds=1", "--singles=1", "--entries=600", "--peers=3", "--links=2"]
 
 
 @pytest.fixture
