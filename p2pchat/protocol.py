@@ -479,7 +479,7 @@ def _read_exactly(payload: memoryview) -> AnyFrame:
     """Return the frame as docs/protocol.md says under "Frames", unknown fields and repeated keys included."""
     try:
         said = _read_any(payload)
-        _check_values(said)
+        check_values(said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"not JSON as agreed: {_short(error)}") from None
     kind = said.get("t") if isinstance(said, dict) else None
@@ -506,8 +506,8 @@ def _known_part(said: dict[str, Any], kind: type[Struct], keep: str = "") -> dic
     return kept
 
 
-def _check_values(said: object) -> None:
-    """Refuse what is too deep or too large, wherever it stands, known field or not."""
+def check_values(said: object) -> None:
+    """Raise FrameError for what is too deep or too large, wherever it stands, known field or not."""
     level = [said]
     for depth in range(1, MAX_DEPTH + 2):
         inner: list[object] = []

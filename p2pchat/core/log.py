@@ -10,7 +10,7 @@ Source: docs/protocol.md, "Entries" and "Heads".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
 
@@ -19,8 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta, Struct
 
-from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_INT, ConversationId, Hex8, Hex16, Mark, RunId, Seq, UserId
+from p2pchat.errors import FrameError, LogError
+from p2pchat.protocol import MAX_INT, ConversationId, Hex8, Hex16, Mark, RunId, Seq, UserId, check_values
 
 HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/1\0"
@@ -45,7 +45,7 @@ class Ref(NamedTuple):
     seq: Seq
 
 
-class Entry(Struct, gc=False, frozen=True, omit_defaults=True):
+class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One immutable thing a user did. Times are UTC microseconds; `b` is a string, an object or absent by kind."""
 
     k: str
@@ -84,8 +84,10 @@ class Batch(Struct, gc=False):
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
 
 
+_KEYS = Entry.__struct_encode_fields__
 _encoder = msgspec.json.Encoder()
-_decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
+_decode_any = msgspec.json.Decoder().decode
 
 
 def encode_entry(entry: Entry) -> str:
@@ -94,11 +96,35 @@ def encode_entry(entry: Entry) -> str:
 
 
 def decode_entry(raw: str) -> Entry:
-    """Return the entry a JSON text holds; LogError("malformed") for anything else."""
+    """Return the entry a JSON text holds; LogError("malformed") for anything else.
+
+    The rules for JSON are those of frames, and here too the usual entry pays nothing for them: of known keys and a
+    string or nothing as its body, there is nothing more to check.
+    """
     try:
-        return _decode_entry(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        entry = _decode_known(raw)
+        body = entry.b
+        if type(body) is str or body is None:
+            return entry
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    return _decode_exactly(raw)
+
+
+def _decode_exactly(raw: str) -> Entry:
+    try:
+        said = _decode_any(raw)
+        check_values(said)
+        known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
+        return msgspec.convert(known, Entry)
+    except (msgspec.MsgspecError, FrameError, ValueError, RecursionError) as error:
         raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
+
+
+def size_bytes(raws: Sequence[str]) -> int:
+    """Return how many bytes of UTF-8 these entries have."""
+    joined = "".join(raws)
+    return len(joined) if joined.isascii() else len(joined.encode())
 
 
 def log_bytes(log: LogId) -> bytes:
