@@ -13,11 +13,11 @@ from __future__ import annotations
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.log import SUM_MODULUS, ref_key
+from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.pull import Pull
 from p2pchat.core.receipts import Receipts
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sides import Key, Shelf, Side
+from p2pchat.core.sides import MAX_REMEMBERED, Key, Shelf, Side
 from p2pchat.core.tips import Conversation
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
@@ -51,15 +51,18 @@ class Compare:
         side.sharing_seen = frozenset(self._shelf.presence.users_of(side.link.id))
         side.all_compared = False
         side.compared.clear()
+        if side.insisting is not None:
+            side.insisting.cancel()
         self._insist(side, self._ctx.settings.gossip_within)
 
     def _insist(self, side: Side, wait: float) -> None:
         """Send the digest, and again, more and more rarely, until everything is compared."""
+        side.insisting = None
         if self._shelf.sides.get(side.link.id) is side and not side.all_compared:
             if not side.link.full:
                 self.send_digest(side)
             again = min(2 * wait, self._ctx.settings.digest_every)
-            self._shelf.after(wait, partial(self._insist, side, again))
+            side.insisting = self._shelf.after(wait, partial(self._insist, side, again))
 
     def send_digest(self, side: Side) -> None:
         """Tell the sum of everything shared."""
@@ -67,9 +70,11 @@ class Compare:
         self._ctx.emit(Send(Digest(sum=as_hex(total)), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:
-        """Take a digest."""
+        """Take a digest. A link that takes no more frames gets no answer: the digest is told again."""
         self._shelf.learn(side, frame.names)
-        if frame.sum is not None:
+        if side.link.full:
+            self._ctx.emit(Counted("digest_unanswered"))
+        elif frame.sum is not None:
             self._ctx.emit(Counted("digest_sum"))
             self._total(side, frame.sum)
         elif frame.sums is not None and frame.span is not None:
@@ -86,6 +91,8 @@ class Compare:
             self._equal(side, conversation)
         side.all_compared = True
         side.differing.clear()
+        side.ahead.clear()
+        side.ahead_count = 0
         self._no_longer_new(self._shelf.conversations.room)
 
     def _send_sums(self, side: Side, shared: list[Conversation]) -> None:
@@ -103,8 +110,8 @@ class Compare:
 
     def _sums(self, side: Side, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
         if span[0] == FIRST_ID:
-            side.sums_to, side.differing = FIRST_ID, set()
-        in_order = span[0] == (FIRST_ID if side.sums_to == FIRST_ID else following(side.sums_to))
+            side.sums_to, side.differing = "", set()
+        in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= following(side.sums_to))
         here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
         for id in told:
             if id not in here and (found := self._shelf.named(side, id)) is not None:
@@ -117,7 +124,7 @@ class Compare:
                 side.differing.add(id)
                 self.send_marks(side, here[id], (FIRST_ID, LAST_ID), ask=True)
         if in_order:
-            side.sums_to = span[1]
+            side.sums_to = max(side.sums_to, span[1])
         if side.sums_to == LAST_ID and not side.differing:
             side.all_compared = True
 
@@ -128,7 +135,7 @@ class Compare:
             side.heard[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
         for key in [key for key in side.ahead if key[0] == conversation.id]:
-            del side.ahead[key]
+            side.set_ahead(key, {})
 
     # ---- marks
 
@@ -136,9 +143,7 @@ class Compare:
         """Tell all marks of a conversation within a span of users, in pages that together cover the span."""
         size = self._shelf.page
         start, page, count = span[0], dict[UserId, list[Mark]](), 0
-        for user, marks in conversation.marks().items():
-            if not span[0] <= user <= span[1]:
-                continue
+        for user, marks in conversation.marks(span).items():
             if count and count + len(marks) > size:
                 end = max(page)
                 self._send_page(side, conversation, page, (start, end), ask)
@@ -180,12 +185,12 @@ class Compare:
         for user in sorted(users):
             if span[0] <= user <= span[1]:
                 self._heard(side, conversation, user, users[user], urgent=True)
-        unlisted = {key for key in [*side.ahead, *side.heard] if key[0] == conversation.id and key[1] not in users}
+        unlisted = [key for key in (*side.ahead, *side.heard) if key[0] == conversation.id and key[1] not in users]
         for key in unlisted:
             if span[0] <= key[1] <= span[1]:
-                side.ahead.pop(key, None)
-                side.heard[key] = {}
-        if ask:
+                side.set_ahead(key, {})
+                side.heard.pop(key, None)
+        if ask and not side.link.full:  # if it is full: the digest will be told again
             self.send_marks(side, conversation, span, ask=False)
         self._covered(side, conversation.id, span)
 
@@ -218,16 +223,24 @@ class Compare:
             side.heard[key] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
-        if conversation.newcomer and user not in self._shelf.hosted:
-            old = conversation.old_marks.setdefault(user, {})
+        elif conversation.newcomer:
+            self._is_old(conversation, user, marks)
+        if self._shelf.trusts(side, user):
+            self._find_ahead(side, conversation, key, marks, urgent)
+
+    def _is_old(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
+        """Note what there is before this peer has come."""
+        old = conversation.old_marks.get(user)
+        if old is None and len(conversation.old_marks) < MAX_REMEMBERED:
+            old = conversation.old_marks[user] = {}
+        if old is not None and len(old) < self._ctx.settings.max_tips:
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks})
-        self._find_ahead(side, conversation, key, marks, urgent)
 
     def _raise_tails(self, side: Side, key: Key) -> None:
         """Marks of a running log may be further than what was written to this link."""
-        for log, tail in side.tails.items():
-            mark = side.heard[key].get(log.run) if (log.conversation, log.user) == key else None
-            if mark is not None and mark.seq > tail.sent:
+        for run, mark in side.heard[key].items():
+            tail = side.tails.get(LogId(*key, run))
+            if tail is not None and mark.seq > tail.sent:
                 tail.sent = mark.seq
 
     def _find_ahead(self, side: Side, conversation: Conversation, key: Key, marks: list[Mark], urgent: bool) -> None:
@@ -243,16 +256,25 @@ class Compare:
                 ahead[mark.run] = mark  # all logs of this writer are in memory: it is none of them
             else:
                 unsure.append(mark)
-        if ahead:
-            side.ahead[key] = ahead
+        remembered = side.set_ahead(key, ahead)
+        if not remembered:
+            self._ctx.emit(Counted("marks_ignored"))
+        elif ahead:
             self._pull.consider(key, urgent=urgent)
-        else:
-            side.ahead.pop(key, None)
         for mark in unsure:
-            ref = LogKey(conversation.id, ref_key(key[1], mark.run))
-            self._shelf.lookups.log(ref, partial(self._looked_up, side, key, mark, urgent))
+            self._look_up(side, conversation, key, mark, urgent)
+
+    def _look_up(self, side: Side, conversation: Conversation, key: Key, mark: Mark, urgent: bool) -> None:
+        """Ask storage whether the log of a mark is held: it may be covered here."""
+        if side.unsure >= MAX_REMEMBERED:
+            self._ctx.emit(Counted("marks_ignored"))  # the next comparison brings it again
+            return
+        side.unsure += 1
+        ref = LogKey(conversation.id, ref_key(key[1], mark.run))
+        self._shelf.lookups.log(ref, partial(self._looked_up, side, key, mark, urgent))
 
     def _looked_up(self, side: Side, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
-        if (facts is None or (facts.seq < mark.seq and not facts.forked)) and side.link.id in self._shelf.sides:
-            side.ahead.setdefault(key, {})[mark.run] = mark
+        side.unsure -= 1
+        lacks = facts is None or (facts.seq < mark.seq and not facts.forked)
+        if lacks and self._shelf.sides.get(side.link.id) is side and side.add_ahead(key, mark):
             self._pull.consider(key, urgent=urgent)

@@ -7,6 +7,7 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 from p2pchat.core.tips import Conversation
@@ -42,6 +43,7 @@ class Conversations:
     def __init__(self, network: str) -> None:
         self._network = network
         self.by_id: dict[ConversationId, Conversation] = {}
+        self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self.room = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
@@ -54,16 +56,41 @@ class Conversations:
 
     def open(self, naming: Naming) -> Conversation | None:
         """Return the conversation a naming stands for, made if need be; None for kinds this version lacks."""
-        named = self._identify(naming)
+        named = self.identify(naming)
         if named is None:
             return None
         conversation, members = named
+        self.passing.discard(conversation)
         found = self.by_id.get(conversation)
         if found is None:
             found = self.by_id[conversation] = Conversation(conversation, naming, members)
         return found
 
-    def _identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
+    def open_passing(self, naming: Naming, most: int) -> bool:
+        """Make a conversation that only a link speaks of; False when there are `most` such already.
+
+        It stays once something in it is stored, or a program opens it; until then it may be swept.
+        """
+        named = self.identify(naming)
+        if named is None or named[0] in self.by_id:
+            return True
+        if len(self.passing) >= most:
+            return False
+        self.by_id[named[0]] = Conversation(named[0], naming, named[1])
+        self.passing.add(named[0])
+        return True
+
+    def sweep(self, is_shared: Callable[[Conversation], bool]) -> None:
+        """Forget the conversations in which nothing was stored and of which no link may speak any more."""
+        for id in list(self.passing):
+            if self.by_id[id].stored:
+                self.passing.discard(id)
+            elif not is_shared(self.by_id[id]):
+                self.passing.discard(id)
+                del self.by_id[id]
+
+    def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
+        """Return (id, members) of what a naming stands for; members None is everyone."""
         if naming.room:
             return (self.room, None) if self._network else None
         if naming.dm:

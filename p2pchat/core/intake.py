@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 
 from p2pchat.core.clock import counts
 from p2pchat.core.effects import Counted, Warned
@@ -24,6 +25,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
     ref_key,
+    size_bytes,
     verify,
 )
 from p2pchat.core.order import Order
@@ -42,7 +44,7 @@ class Piece:
 
     frame: Entries
     entries: list[Entry]
-    size: int  # bytes of the entries, near enough
+    size: int  # bytes of the entries
     prev: bytes
     chain: bytes  # after the last entry
 
@@ -69,6 +71,8 @@ class Span:
         return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
 
 
+TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is what somebody typed
+MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
 Held = list[tuple[Side, Entries]]
 
 
@@ -82,6 +86,7 @@ class Intake:
         self._pull = pull
         self._people = people
         self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
+        self._held_count = 0
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of a held one
 
     # ---- frames
@@ -114,9 +119,12 @@ class Intake:
         conversation = self._shelf.named(side, frame.c)
         if conversation is None or not conversation.may_write(frame.u) or frame.fork:
             return
+        if not self._shelf.trusts(side, frame.u):
+            self._ctx.emit(Counted("banned_batch"))
+            return
         id = LogId(frame.c, frame.u, frame.r)
         if id in self._held:
-            self._held[id].append((side, frame))
+            self._hold(side, id, frame)
             return
         span = spans.get(id)
         if span is None:
@@ -133,10 +141,9 @@ class Intake:
         log = span.log
         if log.forked:
             return
-        if log.own and frame.first + len(frame.e) > span.next_seq:
-            self._ctx.emit(Counted("own_log_elsewhere"))  # only this process appends to a log it began
-            return
-        if frame.first > span.next_seq:
+        if log.covered and self._tips_with(span.conversation, log) > self._ctx.settings.max_tips:
+            self._refuse(span.side, log.id)
+        elif frame.first > span.next_seq:
             self._drop(span.side, log, frame)
         elif frame.first + len(frame.e) <= span.next_seq:
             self._repeat(span, frame)
@@ -148,8 +155,9 @@ class Intake:
         self._ctx.emit(Counted("gap_batch_dropped"))
         key = (log.id.conversation, log.id.user)
         mark = Mark(log.id.run, frame.first + len(frame.e) - 1, "")
-        side.ahead.setdefault(key, {}).setdefault(log.id.run, mark)
-        self._pull.consider(key, urgent=False)
+        known = side.ahead.get(key, {}).get(log.id.run)
+        if known is not None or side.add_ahead(key, mark):
+            self._pull.consider(key, urgent=False)
 
     def _append(self, span: Span, frame: Entries) -> None:
         prev = bytes.fromhex(frame.prev)
@@ -161,8 +169,7 @@ class Intake:
         raws = frame.e[skip:]
         entries = self._decode(span, span.next_seq, raws)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        size = sum(map(len, raws))
-        span.pieces.append(Piece(rest, entries, size, chain, extend_chain(chain, raws)))
+        span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws)))
 
     def _decode(self, span: Span, seq: int, raws: list[str]) -> list[Entry]:
         settings = self._ctx.settings
@@ -173,7 +180,7 @@ class Intake:
                 raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
             entry = decode_entry(raw)
             if entry.c <= last_c:
-                raise LogError("an entry whose clock does not rise", code="malformed")
+                raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
             last_c = entry.c
             self._check(entry, seq)
             entries.append(entry)
@@ -187,9 +194,9 @@ class Intake:
             raise LogError("`before` where it may not be, or too long", code="malformed")
         if len(entry.after) > settings.max_after:
             raise LogError("`after` names too many entries", code="malformed")
-        if entry.k in ("text", "action"):
-            if type(body) is not str:
-                raise LogError("a text that is not a string", code="malformed")
+        if entry.k in TEXTS:
+            if type(body) is not str or "\0" in body:
+                raise LogError("a text that is not a string, or holds NUL", code="malformed")
             if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
                 raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
 
@@ -214,7 +221,7 @@ class Intake:
         if fault is not None:
             raise fault
         other = Batch(log.id, frame.first, frame.e, None, bytes.fromhex(frame.prev), chain, bytes.fromhex(frame.head))
-        log.forked = True
+        log.forked, log.own = True, False
         if span.conversation.log(log.id.user, log.id.run) is not log:
             span.conversation.add(log)
         self._ctx.change.forks.append(Fork(log.id, other, other))
@@ -228,11 +235,21 @@ class Intake:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
         writer = conversation.writers.get(id.user)
         if writer is not None and writer.builds:
-            self._held[id] = [(side, frame)]
+            if not self._hold(side, id, frame):
+                return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))
             self._shelf.lookups.log(ref, partial(self._known, conversation, id))
             return None
         return self._begin(side, conversation, id, frame)
+
+    def _hold(self, side: Side, id: LogId, frame: Entries) -> bool:
+        """Let a frame wait for storage; False (it is dropped, and will be wanted) when too many do."""
+        if self._held_count >= MAX_HELD:
+            self._drop(side, Log(id), frame)
+            return False
+        self._held_count += 1
+        self._held.setdefault(id, []).append((side, frame))
+        return True
 
     def _known(self, conversation: Conversation, id: LogId, facts: LogFacts | None) -> None:
         """Storage knows the log: it was covered; or it does not: ask for those it builds on."""
@@ -263,21 +280,28 @@ class Intake:
     def _go_on(self, conversation: Conversation, id: LogId, log: Log | None) -> None:
         """Take the frames that waited for this log."""
         held = self._held.pop(id)
-        span: Span | None = None
-        for side, frame in held:
-            if side.link.id not in self._shelf.sides:
-                continue
-            try:
-                log = log or self._begin(side, conversation, id, frame)
-                if log is None:
-                    continue
-                span = span or Span(conversation, log, side)
-                self._extend(span, frame)
-            except LogError as error:
-                self._shelf.faulted(side, error)
+        self._held_count -= len(held)
+        for link, frames in groupby(held, key=lambda each: each[0].link.id):
+            if (side := self._shelf.sides.get(link)) is not None:
+                log = self._take_held(side, conversation, id, log, [frame for _, frame in frames]) or log
         self._facts.pop(id, None)
+
+    def _take_held(
+        self, side: Side, conversation: Conversation, id: LogId, log: Log | None, frames: list[Entries]
+    ) -> Log | None:
+        """Take what one far end sent, for which it alone answers. Returns the log once something of it is kept."""
+        span: Span | None = None
+        try:
+            for frame in frames:
+                log = log or self._begin(side, conversation, id, frame)
+                if log is not None:
+                    span = span or Span(conversation, log, side)
+                    self._extend(span, frame)
+        except LogError as error:
+            self._shelf.faulted(side, error)
         if span is not None and (fault := self._prove(span)):
-            self._shelf.faulted(span.side, fault)
+            self._shelf.faulted(side, fault)
+        return conversation.log(id.user, id.run)
 
     def _before(self, frame: Entries) -> tuple[Mark, ...]:
         if frame.first != 1:
@@ -297,12 +321,22 @@ class Intake:
         if not all(self._holds(conversation, id, mark) for mark in log.before):
             self._drop(side, log, frame)
             return None
-        writer = conversation.writers.get(id.user)
-        if writer is not None and len(writer.tail_tips()) >= self._ctx.settings.max_tips + len(log.before):
-            self._ctx.emit(Counted("too_many_tips"))
-            self._shelf.refuse(side, (id.conversation, id.user))
+        if self._tips_with(conversation, log) > self._ctx.settings.max_tips:
+            self._refuse(side, id)
             return None
         return log
+
+    def _tips_with(self, conversation: Conversation, log: Log) -> int:
+        """Return how many tips its writer would have with this log, begun or gone on with."""
+        writer = conversation.writers.get(log.id.user)
+        if writer is None:
+            return 1
+        covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
+        return 1 + sum(covered.get(tip.id.run) != tip.seq for tip in writer.tail_tips())
+
+    def _refuse(self, side: Side, id: LogId) -> None:
+        self._ctx.emit(Counted("too_many_tips"))
+        self._shelf.refuse(side, (id.conversation, id.user))
 
     def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
         log = conversation.log(id.user, mark.run)
@@ -328,7 +362,8 @@ class Intake:
             while pieces and self._signed(span, pieces[0]):  # one by one: keep what is good before the bad one
                 self._keep(span, pieces[:1])
                 del pieces[:1]
-            seq = pieces[0].frame.first if pieces else 0
+            seq = pieces[0].frame.first
+            pieces.clear()
             return LogError("a head that does not fit its entries", got_seq=seq)
         return None
 
@@ -359,6 +394,9 @@ class Intake:
         chain, head = pieces[-1].chain, bytes.fromhex(frame.head)
         batch = Batch(log.id, pieces[0].frame.first, raws, entries, pieces[0].prev, chain, head)
         key = (log.id.conversation, log.id.user)
+        if log.own:
+            log.own = False  # a copy of this process went on with it; what is written here begins another
+            self._ctx.emit(Warned("two_processes", "another process writes in this one's log: stop one", log.id.user))
         self._shelf.step.sources.setdefault(span.side.link.id, set()).add(key)
         self._pull.progress(key, span.side.link.id)
         self.keep(span.conversation, log, batch)

@@ -110,6 +110,7 @@ class Node:
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses, the first deadline. Call once, before handle."""
         self._begin(now)
+        self.sync.start()
         self.links.start()
         self._ctx.after(self._digest_wait(), self._digest_due)
         return self._end()
@@ -128,6 +129,8 @@ class Node:
     def _end(self) -> list[Effect]:
         shelf = self.sync.shelf
         for side, error in shelf.faults:
+            if error.code == "head":
+                shelf.ban(side.link.peer)
             self._fault(side.link, error)
         shelf.faults.clear()
         shelf.told()
@@ -277,7 +280,8 @@ class Node:
         """Storage works again. Own logs end here: what became of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
         former, self.sync = self.sync, Sync(self._ctx, self.network.id, self.presence, self.hosted, input.stored, run)
-        self.sync.receipts.keep(former.receipts)
+        self.sync.start()
+        self.sync.continue_from(former)
         self._keeping = True
         for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
             self.links.close(link, "error", "storage did not work for a while; it does again")

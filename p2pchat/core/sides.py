@@ -20,9 +20,22 @@ from p2pchat.core.presence import Presence
 from p2pchat.core.records import Start
 from p2pchat.core.tips import Conversation
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Digest, Entries, Have, Mark, Marks, Naming, RunId, UserId, Want
+from p2pchat.protocol import (
+    ConversationId,
+    Digest,
+    Entries,
+    Have,
+    Mark,
+    Marks,
+    Naming,
+    PeerId,
+    RunId,
+    UserId,
+    Want,
+)
 
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
+MAX_REMEMBERED = 10_000  # marks of one link kept because they are ahead, and as many asked of storage; a guess: 5 MiB
 Key = tuple[ConversationId, UserId]
 Named = Digest | Have | Want | Entries  # frames that carry `names`
 
@@ -44,9 +57,10 @@ class Serving:
     key: Key
     start: Start  # where to read on
     reading: bool = False
+    kept: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Side:
     """The far end of one link."""
 
@@ -60,6 +74,9 @@ class Side:
     differing: set[ConversationId] = field(default_factory=set)  # sums differed, marks not all told yet
     sharing_seen: frozenset[UserId] = frozenset()  # whom it hosted when comparing began
     begun: bool = False
+    insisting: Timer | None = None  # when the digest is told again, until everything is compared
+    ahead_count: int = 0  # marks in `ahead`
+    unsure: int = 0  # marks that storage was asked about
     named: set[ConversationId] = field(default_factory=set)
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
@@ -73,6 +90,20 @@ class Side:
 
     def serves(self, key: Key) -> bool:
         return any(serving.key == key for serving in self.serving.values())
+
+    def set_ahead(self, key: Key, marks: dict[RunId, Mark]) -> bool:
+        """Remember what it holds of a writer and this node lacks, in place of what was known; False if that is much."""
+        self.ahead_count -= len(self.ahead.pop(key, ()))
+        if not marks:
+            return True
+        if self.ahead_count + len(marks) > MAX_REMEMBERED:
+            return False
+        self.ahead[key] = marks
+        self.ahead_count += len(marks)
+        return True
+
+    def add_ahead(self, key: Key, mark: Mark) -> bool:
+        return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
 
 
 @dataclass(slots=True)
@@ -101,6 +132,7 @@ class Shelf:
         self.step = Step()
         self.dead = False  # thrown away after storage failed: its timers do nothing any more
         self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
+        self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
 
     @property
     def page(self) -> int:
@@ -114,6 +146,17 @@ class Shelf:
     def faulted(self, side: Side, error: LogError) -> None:
         """Note that a far end broke the rules of logs."""
         self.faults.append((side, error))
+
+    def ban(self, peer: PeerId) -> None:
+        """A peer sent a wrong head: for an hour it is believed nothing but what its own users write."""
+        now = self.ctx.now.mono
+        self.banned = {each: until for each, until in self.banned.items() if until > now}
+        self.banned[peer] = now + self.ctx.settings.wrong_head_ban
+
+    def trusts(self, side: Side, user: UserId) -> bool:
+        """Say whether entries of this user are taken from that far end."""
+        until = self.banned.get(side.link.peer, 0.0) if self.banned else 0.0
+        return until <= self.ctx.now.mono or user in self.presence.users_of(side.link.id)
 
     def refuse(self, side: Side, key: Key) -> None:
         """Tell a far end that no more of this user is taken in this conversation."""
@@ -145,7 +188,8 @@ class Shelf:
         for naming in namings:
             if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
                 continue
-            self.conversations.open(naming)
+            if not self.conversations.open_passing(naming, self.ctx.settings.max_conversations_a_user):
+                self.ctx.emit(Counted("conversation_refused"))
 
     def send(self, frame: Named, side: Side, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, named where the link has not heard of them."""
@@ -158,7 +202,7 @@ class Shelf:
     def told(self) -> None:
         """Tell the marks that are due, as one frame a link."""
         for side in self.sides.values():
-            if side.tell:
+            if side.tell and not side.link.full:  # no queue: what it has to be told waits here, each key once
                 keys, side.tell = sorted(side.tell), set()
                 self._tell(side, keys)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pchat.core.clock import counts
 from p2pchat.core.compare import Compare
 from p2pchat.core.context import Context
 from p2pchat.core.conversations import Conversations
@@ -24,9 +25,9 @@ from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Fetched, Found, Said
 from p2pchat.core.intake import Intake
 from p2pchat.core.link import Link
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.lookups import Lookups
-from p2pchat.core.order import Order
+from p2pchat.core.order import KEPT_RECENT, Order, followed_by
 from p2pchat.core.people import People
 from p2pchat.core.presence import Presence
 from p2pchat.core.pull import Pull
@@ -69,6 +70,7 @@ class Sync:
         self.serve = Serve(self.shelf)
         self._in_flight: dict[int, InFlight] = {}
         self._gossip: set[Key] = set()
+        self._stored = stored
         self._load(stored)
 
     # ---- starting
@@ -82,13 +84,18 @@ class Sync:
             self._load_log(facts)
         for id in stored.forked:
             self._load_forked(id)
-        for conversation_id, newest in stored.newest_c.items():
-            if conversation_id in self.conversations.by_id:
-                self.conversations.by_id[conversation_id].newest_c = newest
-        self._load_waiting(stored)
         for back, (log, seq) in enumerate(reversed(stored.recent)):
-            self._load_recent(log.conversation, log.user, log.run, seq, stored.next_place - 1 - back)
+            self._load_recent(log, seq, stored.next_place - 1 - back)
         self._new_here()
+
+    def start(self) -> None:
+        """Begin with what depends on the present moment."""
+        stored, self._stored = self._stored, Stored()
+        for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
+            conversation = self.conversations.by_id.get(facts.log.conversation)
+            if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+                conversation.newest_c = max(conversation.newest_c, facts.last_c)
+        self._load_waiting(stored)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)
@@ -107,23 +114,22 @@ class Sync:
         for item in stored.waiting:
             conversation = self.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if log is not None:
-                log.queue.append((item.seq, item.entry, self._ctx.now.mono))
-        for conversation in self.conversations.by_id.values():
-            for log in list(conversation.by_ref.values()):
-                if log.queue:
-                    self.order.resume(conversation, log)
+            if log is not None and (refs := followed_by(log, item.seq, item.entry)):
+                log.queue.append((item.seq, refs, self._ctx.now.mono))
+        for id in {facts.log.conversation for facts in stored.unreleased}:
+            if id in self.conversations.by_id:
+                self.order.resume(self.conversations.by_id[id])
 
-    def _load_recent(self, conversation_id: str, user: UserId, run: RunId, seq: int, place: int) -> None:
-        conversation = self.conversations.by_id.get(conversation_id)
+    def _load_recent(self, log: LogId, seq: int, place: int) -> None:
+        """Take one of the newest stretches; they come newest first."""
+        conversation = self.conversations.by_id.get(log.conversation)
         if conversation is None:
             return
-        log = conversation.log(user, run)
-        if user in self.shelf.hosted:
-            self.writing.resume(conversation, user, place)
-        elif log is not None and all(item[2] != log.ref for item in conversation.recent):
-            conversation.recent.insert(0, (place, user, log.ref, seq))
-            del conversation.recent[:-4]
+        if log.user in self.shelf.hosted:
+            self.writing.resume(conversation, log.user, place)
+        ref = ref_key(log.user, log.run)
+        if len(conversation.recent) < KEPT_RECENT and all(item[2] != ref for item in conversation.recent):
+            conversation.recent.insert(0, (place, log.user, ref, seq))
 
     def _new_here(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
@@ -144,6 +150,7 @@ class Sync:
         side = self.shelf.sides.pop(link.id, None)
         if side is not None:
             self.pull.link_gone(side)
+            self.conversations.sweep(lambda conversation: bool(self.shelf.sharing(conversation)))
 
     def hosts_told(self, link: Link) -> None:
         """The far end has told all users it hosts: now, or when they change, everything is compared."""
@@ -170,6 +177,14 @@ class Sync:
         if ready:
             self.compare.send_digest(ready[int(self._ctx.random() * len(ready))])
 
+    def continue_from(self, former: Sync) -> None:
+        """Storage failed and was loaded anew: receipts told stay told, conversations opened stay open."""
+        self.receipts.keep(former.receipts)
+        self.shelf.banned = former.shelf.banned
+        for id, conversation in former.conversations.by_id.items():
+            if id not in former.conversations.passing:
+                self.conversations.open(conversation.naming)
+
     # ---- frames
 
     def frames(self, link: Link, frames: list[Frame]) -> LogError | None:
@@ -187,6 +202,8 @@ class Sync:
                     batch.append(each)
                     end += 1
                 fault = self.intake.take(side, batch)
+                if fault is not None and fault.code == "head":
+                    self.shelf.ban(link.peer)
                 index = end
             else:
                 fault = self._frame(side, frame)
@@ -249,7 +266,8 @@ class Sync:
         for conversation, log in touched:
             if log.id.user in self.shelf.hosted and not log.own:
                 self._count_heard(conversation, log.id.user)
-            conversation.drop_if_settled(log)
+            if conversation.drop_if_settled(log):
+                self.order.left_memory(conversation, log)
 
     def _apply(self, change: Change) -> list[tuple[Conversation, Log]]:
         """Bring what is told to others up to what is durable; return the logs that changed."""
@@ -328,6 +346,7 @@ class Sync:
 
     def found(self, answer: Found) -> None:
         self.lookups.found(answer)
+        self.order.answered()
 
     def refuse_all(self, reason: str) -> None:
         """Storage failed: nothing that is on its way was kept."""
