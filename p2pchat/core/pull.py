@@ -2,7 +2,8 @@
 
 What a comparison shows to be missing is wanted at once; what a mark merely announces only when it has not come by
 itself within a second (its writer pushes). Ten seconds without progress, and the next link is asked. A want ends
-with the `have` that carries its number, and with nothing else.
+with the `have` that carries its number, and with nothing else: until then it counts as open, also one given up here.
+Who is ahead and yet gives nothing is asked more and more rarely.
 
 Source: docs/protocol.md, "Pull".
 """
@@ -17,6 +18,8 @@ from p2pchat.core.effects import Counted
 from p2pchat.core.sides import Key, Shelf, Side
 from p2pchat.protocol import Mark, Want
 
+MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
+
 
 @dataclass(slots=True)
 class Pursuit:
@@ -27,6 +30,7 @@ class Pursuit:
     n: int = 0  # the number of that want
     progress_at: float = 0.0  # monotonic
     tried: set[int] = field(default_factory=set)  # links that did not help lately
+    fruitless: int = 0  # rounds in which nobody helped
     asked_before: bool = False
     timer: Timer | None = None
 
@@ -38,6 +42,7 @@ class Pull:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._pursuits: dict[Key, Pursuit] = {}
+        self._queue: dict[int, dict[Key, None]] = {}  # by link: what waits for one of its wants to end
 
     def consider(self, key: Key, *, urgent: bool) -> None:
         """A far end is ahead of what is held here."""
@@ -48,7 +53,7 @@ class Pull:
                 self._ask(pursuit)
             else:
                 self._wake(pursuit, self._ctx.settings.want_after)
-        elif urgent and pursuit.source is None:
+        elif urgent and pursuit.source is None and not pursuit.fruitless:
             self._ask(pursuit)
 
     def progress(self, key: Key, link: int) -> None:
@@ -56,27 +61,35 @@ class Pull:
         pursuit = self._pursuits.get(key)
         if pursuit is not None and pursuit.source == link:
             pursuit.progress_at = self._ctx.now.mono
+            pursuit.fruitless = 0
 
     def ended(self, side: Side, n: int) -> None:
         """The far end says it gave all it has for want n."""
         key = side.wants.pop(n, None)
         pursuit = self._pursuits.get(key) if key else None
-        if pursuit is None or pursuit.source != side.link.id or pursuit.n != n:
-            return
-        pursuit.source = None
-        pursuit.tried.add(side.link.id)
-        others = [each for each in self._ahead(pursuit.key) if each.link.id not in pursuit.tried]
-        if others:
+        if pursuit is not None and pursuit.source == side.link.id and pursuit.n == n:
+            pursuit.source = None
+            pursuit.tried.add(side.link.id)
             self._ask(pursuit)
-        else:
-            self._wake(pursuit, self._ctx.settings.want_after)
+        self._next(side)
 
     def link_gone(self, side: Side) -> None:
         """Wants at a link die with it."""
-        for key in list(side.wants.values()):
+        waiting = self._queue.pop(side.link.id, {})
+        for key in [*side.wants.values(), *waiting]:
             pursuit = self._pursuits.get(key)
-            if pursuit is not None and pursuit.source == side.link.id:
+            if pursuit is not None and pursuit.source in (side.link.id, None):
                 pursuit.source = None
+                self._ask(pursuit)
+
+    def _next(self, side: Side) -> None:
+        """A want at this link has ended: another may begin."""
+        queue = self._queue.get(side.link.id, {})
+        while queue and len(side.wants) < self._ctx.settings.max_wants:
+            key = next(iter(queue))
+            del queue[key]
+            pursuit = self._pursuits.get(key)
+            if pursuit is not None and pursuit.source is None:
                 self._ask(pursuit)
 
     def _ahead(self, key: Key) -> list[Side]:
@@ -86,14 +99,15 @@ class Pull:
         marks = side.ahead.get(key)
         if not marks:
             return False
-        conversation = self._shelf.conversations.by_id[key[0]]
-        for run, mark in list(marks.items()):
-            log = conversation.log(key[1], run)
-            if log is not None and (log.forked or log.seq >= mark.seq):
-                del marks[run]
-        if not marks:
-            del side.ahead[key]
-        return bool(marks)
+        conversation = self._shelf.conversations.by_id.get(key[0])
+        left = {}
+        for run, mark in marks.items() if conversation is not None else ():
+            log = conversation.log(key[1], run) if conversation is not None else None
+            if log is None or not (log.forked or log.seq >= mark.seq):
+                left[run] = mark
+        if len(left) < len(marks):
+            side.set_ahead(key, left)
+        return bool(left)
 
     def _wake(self, pursuit: Pursuit, seconds: float) -> None:
         if pursuit.timer is not None:
@@ -111,9 +125,6 @@ class Pull:
         if left > 0:
             self._wake(pursuit, left)
             return
-        side = self._shelf.sides.get(pursuit.source)
-        if side is not None:
-            side.wants.pop(pursuit.n, None)
         pursuit.tried.add(pursuit.source)
         pursuit.source = None
         self._ask(pursuit)
@@ -126,19 +137,31 @@ class Pull:
                 pursuit.timer.cancel()
             del self._pursuits[pursuit.key]
             return
-        free = [side for side in ahead if side.link.id not in pursuit.tried]
-        free = [side for side in free if len(side.wants) < self._ctx.settings.max_wants]
+        fresh = [side for side in ahead if side.link.id not in pursuit.tried]
+        if not fresh:
+            wait = self._ctx.settings.want_after * 2.0 ** min(pursuit.fruitless, MAX_DOUBLINGS)
+            pursuit.fruitless += 1
+            self._wake(pursuit, wait)
+            return
+        free = [side for side in fresh if self._has_room(side, pursuit.key)]
         if not free:
-            self._wake(pursuit, self._ctx.settings.want_after)
+            for side in fresh:
+                self._queue.setdefault(side.link.id, {})[pursuit.key] = None
+            self._wake(pursuit, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
         hosts = self._shelf.presence.hosts(pursuit.key[1])
         side = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
         self._want(pursuit, side)
 
+    def _has_room(self, side: Side, key: Key) -> bool:
+        return len(side.wants) < self._ctx.settings.max_wants or key in side.wants.values()
+
     def _want(self, pursuit: Pursuit, side: Side) -> None:
         if pursuit.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
         pursuit.asked_before = True
+        for n in [n for n, key in side.wants.items() if key == pursuit.key]:
+            del side.wants[n]  # the far end drops it for the new one
         pursuit.source, pursuit.n = side.link.id, side.next_want
         pursuit.progress_at = self._ctx.now.mono
         side.wants[side.next_want] = pursuit.key
@@ -154,7 +177,10 @@ class Pull:
     def _send(self, key: Key, side: Side, n: int, older: list[Mark]) -> None:
         if self._shelf.sides.get(side.link.id) is not side or n not in side.wants:
             return
-        writer = self._shelf.conversations.by_id[key[0]].writers.get(key[1])
+        conversation = self._shelf.conversations.by_id.get(key[0])
+        if conversation is None:
+            return
+        writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
-        want = Want(n, key[0], key[1], tips, older[: self._ctx.settings.max_older])
+        want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
         self._shelf.send(want, side, key[0])

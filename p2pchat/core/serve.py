@@ -40,8 +40,11 @@ class Serve:
         """Begin to answer a want. Returns a sentence when the far end has too many open."""
         self._shelf.learn(side, frame.names)
         conversation = self._shelf.named(side, frame.c)
-        if conversation is None or frame.u not in conversation.writers:
-            self._ctx.emit(Send(Have({frame.c: {frame.u: []}}, end=frame.n), [side.link.id]))
+        if conversation is None:
+            self._ctx.emit(Send(Have({}, end=frame.n), [side.link.id]))  # nothing may be told
+            return None
+        if frame.u not in conversation.writers:
+            self._shelf.send(Have({frame.c: {frame.u: []}}, end=frame.n), side, frame.c)
             return None
         key = (frame.c, frame.u)
         for serving in [each for each in side.serving.values() if each.key == key]:
@@ -64,6 +67,8 @@ class Serve:
     def _read_on(self, side: Side, serving: Serving) -> None:
         if not serving.reading and not side.link.full:
             serving.reading = True
+            writer = self._shelf.conversations.by_id[serving.key[0]].writers[serving.key[1]]
+            serving.kept = {log.id: log.kept_seq for log in writer.logs.values() if log.own}
             self._read(side, serving, serving.key, serving.start)
 
     def _read(self, side: Side, what: Serving | LogId, key: Key, start: Start) -> None:
@@ -85,24 +90,33 @@ class Serve:
         if side.serving.get(serving.n) is not serving:
             return
         serving.reading = False
+        conversation = self._shelf.conversations.by_id[serving.key[0]]
+        if not self._shelf.shares(side, conversation):  # its users changed meanwhile
+            del side.serving[serving.n]
+            self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
+            return
         for batch in answer.batches:
             self._shelf.send(as_frame(batch, serving.n), side, batch.log.conversation)
-            tail = side.tails.get(batch.log)
-            if tail is not None:
-                tail.sent = max(tail.sent, batch.last)
+            self._was_sent(side, batch.log, batch.last)
         if answer.more is not None:
             serving.start = answer.more
             self._read_on(side, serving)
             return
         del side.serving[serving.n]
-        conversation = self._shelf.conversations.by_id[serving.key[0]]
         writer = conversation.writers[serving.key[1]]
         end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)
         self._shelf.send(end, side, conversation.id)
+        for id, seq in serving.kept.items():  # it holds all that was durable then, or was given it
+            self._was_sent(side, id, seq)
         for log in writer.logs.values():
             tail = side.tails.get(log.id)
             if tail is not None and tail.sent < log.kept_seq:
                 self._fall_behind(side, log.id, tail)
+
+    def _was_sent(self, side: Side, log: LogId, seq: int) -> None:
+        tail = side.tails.get(log)
+        if tail is not None:
+            tail.sent = max(tail.sent, seq)
 
     # ---- tails
 
