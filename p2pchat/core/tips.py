@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from p2pchat.core.log import SUM_MODULUS, Entry, LogId, first_chain, mark_hash, ref_key
+from p2pchat.core.log import SUM_MODULUS, LogId, Ref, first_chain, mark_hash, ref_key
 from p2pchat.core.records import LogFacts
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
@@ -36,7 +36,8 @@ class Log:
         self.covered = self.kept_covered = False
         self.forked = False
         self.released = 0  # 1..released have places
-        self.queue: deque[tuple[int, Entry, float]] = deque()  # waiting: seq, entry, since (monotonic)
+        # released + 1, and every later entry that follows something: (seq, what it follows, since, monotonic)
+        self.queue: deque[tuple[int, tuple[Ref, ...], float]] = deque()
         self.shown_hash = 0  # what this log adds to its conversation's sum now
 
     @classmethod
@@ -133,16 +134,15 @@ class Conversation:
         writer.logs[log.id.run] = log
         writer.builds = writer.builds or bool(log.before)
         self.by_ref[log.ref] = log
-        if log.queue:
-            self.blocked[log.id] = log
         return log
 
-    def drop_if_settled(self, log: Log) -> None:
-        """Forget a log that storage can find again: covered, nothing of it waiting or on its way."""
+    def drop_if_settled(self, log: Log) -> bool:
+        """Forget a log that storage can find again: covered, nothing of it waiting or on its way; True if it was."""
         settled = log.kept_covered and log.covered and log.seq == log.kept_seq == log.released
-        if settled and not log.own:
-            self.writers[log.id.user].logs.pop(log.id.run, None)
-            self.by_ref.pop(log.ref, None)
+        if not settled or log.own or self.by_ref.get(log.ref) is not log:
+            return False
+        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
+        return True
 
     def refresh(self, log: Log) -> None:
         """Bring the sum up to date with what this log shows."""
@@ -157,9 +157,10 @@ class Conversation:
         """Say whether a peer hosting these users is told of this conversation."""
         return self.members is None or any(user in self.members for user in users)
 
-    def marks(self) -> dict[UserId, list[Mark]]:
-        """The visible tips of every writer who has some, by user id in order."""
-        pairs = ((user, self.writers[user].marks()) for user in sorted(self.writers))
+    def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
+        """The visible tips of every writer within a span of user ids who has some, by user id in order."""
+        users = sorted(user for user in self.writers if span[0] <= user <= span[1])
+        pairs = ((user, self.writers[user].marks()) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
     def shown(self, place: int, log: Log, seq: int, keep: int) -> None:

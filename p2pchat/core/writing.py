@@ -32,11 +32,12 @@ class Writing:
         self._intake = intake
         self._order = order
         self._run = run
+        self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
 
     def resume(self, conversation: Conversation, user: UserId, place: int) -> None:
-        """Note where a hosted user wrote last before this run."""
-        self._last_place[conversation.id, user] = place
+        """Note where a hosted user wrote last before this run; the first word counts."""
+        self._last_place.setdefault((conversation.id, user), place)
 
     def said(self, said: Said) -> None:
         """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
@@ -55,6 +56,8 @@ class Writing:
             return "user", "this user is not hosted here"
         if conversation is None:
             return None
+        if not said.bodies:
+            return "empty", "there is nothing to say"
         if not conversation.may_write(said.user):
             return "member", "only members write in this conversation"
         for body in said.bodies:
@@ -66,22 +69,22 @@ class Writing:
     def profile(self, user: UserId) -> None:
         """Write a hosted user's name into the room, where it has written in this run; a new log begins with it."""
         room = self._shelf.conversations.by_id.get(self._shelf.conversations.room)
-        log = room.log(user, self._run) if room else None
-        if room is not None and log is not None:
-            self._write(room, log, "profile", [self._profile(user)], None)
+        if room is not None and (room.id, user) in self._runs:
+            self._write(room, self._log(room, user), "profile", [self._profile(user)], None)
 
     def _profile(self, user: UserId) -> dict[str, str]:
         return {"name": self._shelf.hosted[user].name}
 
     def _log(self, conversation: Conversation, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
-        log = conversation.log(user, self._run)
-        if log is None:
-            log = Log(LogId(conversation.id, user, self._run), own=True)
-            writer = conversation.writer(user)
-            tips = sorted(writer.tips(), key=lambda tip: tip.last_c, reverse=True)
-            tips = [tip for tip in tips if tip.seq == tip.kept_seq]
-            log.before = tuple(tip.mark for tip in tips[: self._ctx.settings.max_before])
+        key = (conversation.id, user)
+        run = self._runs.get(key)
+        log = conversation.log(user, run) if run else None
+        if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
+            run = self._runs[key] = self._run if run is None else self._ctx.draw(8).hex()
+            log = Log(LogId(conversation.id, user, run), own=True)
+            tips = sorted(conversation.writer(user).tail_tips(), key=lambda tip: tip.last_c, reverse=True)
+            log.before = tuple(tip.tail_mark for tip in tips[: self._ctx.settings.max_before])
             if conversation.members is None:
                 self._write(conversation, log, "profile", [self._profile(user)], None)
         return log
