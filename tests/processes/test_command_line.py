@@ -274,8 +274,7 @@ async def test_no_input_is_no_reason_to_leave_and_sigterm_is(stage: Stage) -> No
         assert [json.loads(line) for line in log.read_text("utf-8").splitlines()] == [first, *lines]
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
 
 
 @posix
@@ -325,6 +324,83 @@ async def test_stay_goes_on_after_the_end_of_input(stage: Stage) -> None:
     bob = stage.child("bob", ada.endpoint, log=False)
     await bob.start()
     await ada.event("joined", user="bob")
+
+
+@posix
+def test_a_full_stdout_is_told(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is Linux's")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "p2pchat", "0", "--json"],
+            stdin=subprocess.PIPE,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "P2PCHAT_HOME": str(tmp_path)},
+            timeout=TIMEOUT,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "p2pchat: cannot write to standard output: No space left on device" in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+
+
+@posix
+def test_a_stdout_closed_from_the_start_is_nobody_listening(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m p2pchat 0 --name bob --drain 0 >&-"
+    env = {**os.environ, "P2PCHAT_HOME": str(tmp_path)}
+    done = subprocess.run(["sh", "-c", command], input="hi\n", text=True, capture_output=True, env=env, check=False)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+@posix
+async def test_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(stage: Stage) -> None:
+    ada = stage.child("ada", log=False)
+    await ada.start()
+    main, side = os.openpty()
+    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob"]
+    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    with subprocess.Popen(
+        command, stdin=side, stdout=side, stderr=subprocess.DEVNULL, env=env, start_new_session=True
+    ) as process:
+        try:
+            os.close(side)
+            await ada.event("joined", user="bob")
+            os.write(main, b"hello\n/mgs ada oops\n")
+            await ada.event("message", text="hello", sender="bob")
+            await ada.do(do="send", text="hello bob\x1b[2J")
+            shown = b""
+            while b"2J" not in shown:
+                shown += os.read(main, 65536)
+            assert b"ada: hello bob\\u{1b}[2J" in shown
+            assert b"bob: hello" not in shown  # it stands there already, as it was typed
+            os.write(main, b"\x04")
+            assert process.wait(TIMEOUT) == 0
+            await ada.event("left", user="bob", reason="left")
+        finally:
+            process.kill()
+            os.close(main)
+
+
+@posix
+async def test_a_full_disk_is_told_and_nothing_is_accepted(stage: Stage) -> None:
+    """Really full: a small file system of its own, where mounting is allowed."""
+    small = stage.home / "small"
+    small.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        ran = p2pchat(stage.home, "0", "--data", str(small / "ada"), "--json", stdin="hello\n")
+        assert ran.code == 1, ran.err
+        assert "Traceback" not in ran.err
+        errors = [line for line in ran.events if line["event"] == "error"]
+        assert errors and "disk" in errors[0]["text"]
+        assert not [line for line in ran.events if line["event"] == "sent"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 # ---- programs

@@ -123,15 +123,14 @@ class Chat:
         self._session = session = Session(
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )
-        pump = asyncio.create_task(self._pump(peer, events))
-        watch = [asyncio.create_task(task) for task in (self._watch(output), self._mind_refusal())]
+        pump = asyncio.create_task(self._pump(peer, events, output))
+        mind = asyncio.create_task(self._mind_refusal())
         try:
             return await self._talk(session)
         finally:
+            mind.cancel()
             await peer.aclose(_STOPPED[await self._leaving.wait()])
             await pump
-            for task in watch:
-                task.cancel()
 
     def _make_peer(self) -> TCPPeer:
         options = self._options
@@ -155,18 +154,28 @@ class Chat:
 
     # Side by side
 
-    async def _pump(self, peer: TCPPeer, events: Events[Any]) -> None:
+    async def _pump(self, peer: TCPPeer, events: Events[Any], output: Output) -> None:
         """Show events as they come; asking for the next one acknowledges the one before."""
         try:
             await self._begin(peer)
             async for event in events:
                 line = event.to_json()
                 if isinstance(event, Link):
-                    self._endpoints.heard(event.endpoint, event.state, event.reason)
+                    self._heard(event)
                 self._session.noticed(line)
                 await self._show.event(line)
+                if output.closed.is_set():  # nobody had this one: it comes again at the next start
+                    events.close()
+                    self._leaving.because("output")
+                    return
         finally:
             self._leaving.because("ended")
+
+    def _heard(self, link: Link) -> None:
+        self._endpoints.heard(link.endpoint, link.state, link.reason)
+        if self._options.verbose:
+            words = (link.state, link.endpoint or "(it called)", link.to_json()["peer_id"][:8], link.reason)
+            tell(f"-- link {safe_line(' '.join(word for word in words if word))}")
 
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where we are, before anything else."""
@@ -176,10 +185,6 @@ class Chat:
         if not is_loopback(self._options.host):
             tell(invite_screen(beyond_loopback(peer.invite, peer.port), qr=False))
         await self._show.event(first.to_json())
-
-    async def _watch(self, output: Output) -> None:
-        await output.closed.wait()
-        self._leaving.because("output")
 
     async def _mind_refusal(self) -> None:
         """Leave when everyone we were told of refuses us, and nobody else is found."""

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from p2pchat.apps.cli.exits import Failure
+
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
 
 
@@ -50,7 +52,11 @@ class Output:
         self.closed = asyncio.Event()
 
     async def write(self, text: str) -> None:
-        """Write one or several lines; returns when the system has them."""
+        """Write one or several lines; returns when the system has them.
+
+        Raises:
+            Failure: They cannot be written, and not because the reader went away.
+        """
         if self._raw is None or self.closed.is_set():
             return
         data = (text + "\n").encode("utf-8", "backslashreplace")
@@ -63,7 +69,7 @@ class Output:
             except OSError as error:
                 self.closed.set()
                 if error.errno not in (errno.EPIPE, errno.EINVAL, errno.ESHUTDOWN, errno.EBADF):  # EINVAL: Windows
-                    raise
+                    raise Failure(f"cannot write to standard output: {error.strerror or error}") from None
 
     def _ready(self) -> bool:
         if sys.platform == "win32" or self._raw is None:
