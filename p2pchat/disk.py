@@ -62,7 +62,7 @@ class Disk:
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._answers: deque[Callable[[], None]] = deque()  # from the threads, for the loop
         self._failed_epoch = -1
-        self._looked_at = 0.0
+        self._looked_at = float("-inf")
         self._low = False
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -74,6 +74,7 @@ class Disk:
             self._look_at_free_disk()  # before anything can be accepted
             for thread in self._threads:
                 thread.start()
+            self._writes.put(_Job(self._look_at_free_disk, lambda result, error: None))
 
     # In the loop
 

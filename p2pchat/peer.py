@@ -364,6 +364,11 @@ class TCPPeer:
         """Whether nothing is on its way to the disk or into the core."""
         return self._owner is None or self._closed or self._owner.idle
 
+    @property
+    def reading_paused(self) -> bool:
+        """Whether nothing is read from the links because storage is behind."""
+        return self._owner is not None and self._owner.paused
+
     def counts_on(self, log: LogId) -> bool:
         """Whether this is a log of this run, for whose messages receipts are waited for."""
         return self.ledger.wrote(log)

@@ -108,7 +108,7 @@ class Owner:
         self._own: set[int] = set()  # those of them that hold entries of our users
         self._fresh: dict[LogId, list[Batch]] = {}  # of the commits that are being answered
         self._uncommitted = 0  # received entries in flight
-        self._paused = False
+        self.paused = False
         self._handed: dict[str, int] = {}
         self._stopped = False
         self._idle: asyncio.Future[None] | None = None
@@ -243,8 +243,8 @@ class Owner:
             self._own.add(effect.ticket)
         else:
             self._uncommitted += sum(len(batch.raws) for batch in change.batches)
-            if self._uncommitted > self._settings.max_uncommitted_entries and not self._paused:
-                self._paused = True
+            if self._uncommitted > self._settings.max_uncommitted_entries and not self.paused:
+                self.paused = True
                 self.wiring.pause_all(True)
         self.disk.commit(effect)
 
@@ -265,8 +265,8 @@ class Owner:
             self._own.discard(ticket)
             return change
         self._uncommitted -= sum(len(batch.raws) for batch in change.batches)
-        if self._paused and self._uncommitted <= self._settings.max_uncommitted_entries // 2:
-            self._paused = False
+        if self.paused and self._uncommitted <= self._settings.max_uncommitted_entries // 2:
+            self.paused = False
             self.wiring.pause_all(False)
         return change
 

@@ -54,12 +54,13 @@ class Mesh:
     Attributes:
         peers: In the order of the names; a restarted one takes the place of the crashed one.
         network: The pipes.
+        membership: The network id and key they share, for peers of other make.
     """
 
     def __init__(self, *names: str, settings: Settings = QUICK) -> None:
         self._places = [_Place(name, Identity.generate()) for name in names]
         self._settings = settings
-        self._membership = Network.fresh()
+        self.membership = Network.fresh()
         self.network = PipeNetwork()
         self.peers: list[TCPPeer] = []
 
@@ -98,7 +99,7 @@ class Mesh:
 
     def _home(self, place: _Place) -> Home:
         server, client = contexts(place.identity)
-        return Home(place.identity, self._membership, place.storage, server, client)
+        return Home(place.identity, self.membership, place.storage, server, client)
 
     # Accidents
 

@@ -1,0 +1,342 @@
+"""The owner and its disk: what is gathered, what is acknowledged, and what happens when storage is slow or fails.
+
+The storage is the one in memory behind real threads, with a gate before each commit: closed it is a slow disk, and
+it can be told to fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
+from p2pchat.assembly import Home, contexts
+from p2pchat.config import Settings
+from p2pchat.core.effects import Commit
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
+from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
+from p2pchat.core.records import Change, Stretch
+from p2pchat.disk import Disk
+from p2pchat.identity.keys import Identity
+from p2pchat.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run
+from p2pchat.runtime import _runs
+from p2pchat.storage.memory import MemoryStorage
+from p2pchat.testing import Mesh, mesh
+
+LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
+
+
+class GatedStorage(MemoryStorage):
+    """Memory behind threads. `gate` lets commits through, `failing` makes them fail, `commits` counts changes each."""
+
+    durable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()  # a commit stands at the gate
+        self.failing: Exception | None = None
+        self.commits: list[list[Change]] = []
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        self.waiting.set()
+        self.gate.wait()
+        if self.failing is not None:
+            raise self.failing
+        self.commits.append(list(changes))
+        super().commit(changes)
+
+
+async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+    """Wait for something that a thread does."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:
+    identity = Identity.generate()
+    peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
+    home = Home(identity, net.membership, storage, *contexts(identity))
+    peer.live_in(lambda: home, net.network.wires(name))
+    await peer.start()
+    return peer
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Mesh]:
+    async with mesh("ada") as net:
+        yield net
+
+
+@pytest.fixture
+def storage() -> GatedStorage:
+    return GatedStorage()
+
+
+@pytest.fixture
+async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
+    peer = await join(net, "bob", storage, Settings(max_uncommitted_entries=100))
+    await peer.broadcast("first")  # begins the log, so that later commits hold texts only
+    await until(lambda: peer.idle)
+    storage.commits.clear()
+    yield peer
+    storage.failing = None
+    storage.gate.set()
+    await peer.aclose()
+
+
+# ---- what is said
+
+
+async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPeer, storage: GatedStorage) -> None:
+    storage.gate.clear()
+    storage.waiting.clear()
+    one = asyncio.create_task(bob.broadcast("one"))
+    await until(storage.waiting.is_set)
+    rest = [asyncio.create_task(bob.broadcast(str(number))) for number in range(200)]
+    await asyncio.sleep(0)
+    assert not one.done()
+    storage.gate.set()
+    await asyncio.gather(one, *rest)
+    texts = [[batch.raws for batch in change.batches] for changes in storage.commits for change in changes]
+    assert [sum(map(len, raws)) for raws in texts if raws] == [1, 200]
+
+
+async def test_nothing_is_sent_or_told_before_it_is_durable(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    ada = net.peers[0]
+    events = bob.events(Sent)
+    await net.settle()
+    storage.gate.clear()
+    storage.waiting.clear()
+    sending = asyncio.create_task(bob.broadcast("not yet"))
+    await until(storage.waiting.is_set)
+    await ada.rename("eve")  # comes over the same link, in order
+    await bob.wait_user("eve", timeout=5)
+    assert [post.text for post in await ada.history("room")] == ["first"]
+    assert not sending.done()
+    storage.gate.set()
+    await (await sending).delivered(timeout=5)
+    assert (await anext(events)).text == "not yet"
+
+
+async def test_received_entries_are_acknowledged_after_the_commit(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    storage.gate.clear()
+    storage.waiting.clear()
+    receipt = await ada.send("bob", "on whose disk?")
+    await until(storage.waiting.is_set)
+    assert receipt.status == "accepted"
+    storage.gate.set()
+    await receipt.delivered(timeout=5)
+
+
+async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    ada = net.peers[0]
+    events = bob.events(Message)
+    await net.settle()
+    storage.gate.clear()
+    said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
+    receipts = await ada.send_many("bob", said)
+    await until(lambda: bob.reading_paused)
+    storage.gate.set()
+    await receipts.delivered(timeout=20)
+    assert not bob.reading_paused
+    assert [(await anext(events)).text for _ in said] == said
+
+
+# ---- storage that fails
+
+
+async def test_a_failed_commit_is_told_to_the_writer_and_nothing_of_it_is_kept(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    warnings = bob.events(Warned)
+    storage.failing = StorageError("the disk is full: make room")
+    for text in ("lost", "lost again"):
+        with pytest.raises(StorageError):
+            await bob.broadcast(text)
+    assert (await anext(warnings)).code == "storage"
+    storage.failing = None
+    assert (await anext(warnings)).code == "storage_works"
+    await (await bob.broadcast("kept")).delivered(timeout=5)
+    for peer in (ada, bob):
+        assert [post.text for post in await peer.history("room")] == ["first", "kept"]
+
+
+async def test_what_could_not_be_stored_was_not_acknowledged_and_comes_again(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    warnings = bob.events(Warned)
+    storage.failing = StorageError("the disk is full: make room")
+    receipt = await ada.send("bob", "patience")
+    assert (await anext(warnings)).code == "storage"
+    assert receipt.status == "accepted"
+    storage.failing = None
+    await receipt.delivered(timeout=5)
+    assert [post.text for post in await bob.history("ada")] == ["patience"]
+
+
+async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path: Path, net: Mesh) -> None:
+    settings = Settings(min_free_disk_bytes=1 << 60)
+    storage, identity = GatedStorage(), Identity.generate()
+    peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=settings)
+    home = Home(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
+    peer.live_in(lambda: home, net.network.wires("bob"))
+    warnings = peer.events(Warned)
+    async with peer:
+        warning = await asyncio.wait_for(anext(warnings), 5)
+        assert warning.code == "disk_low"
+        with pytest.raises(StorageError):
+            await peer.broadcast("no")
+
+
+# ---- closing
+
+
+async def test_closing_keeps_what_was_said_and_ends_what_waits(net: Mesh, storage: GatedStorage) -> None:
+    peer = await join(net, "cyd", storage)
+    saying = [asyncio.create_task(peer.broadcast(str(number))) for number in range(50)]
+    await asyncio.sleep(0)
+    await peer.aclose()
+    assert len([await said for said in saying]) == 50
+    again = await join(net, "cyd", storage)
+    assert len(await again.history("room", limit=0)) == 50
+    await again.aclose()
+
+
+async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh, storage: GatedStorage) -> None:
+    peer = await join(net, "cyd", storage)
+    storage.gate.clear()
+    storage.waiting.clear()
+    saying = asyncio.create_task(peer.broadcast("lost"))
+    await until(storage.waiting.is_set)
+    killing = asyncio.create_task(peer.kill())
+    with pytest.raises(PeerClosed):
+        await saying
+    storage.gate.set()
+    await killing
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("p2pchat")]
+
+
+# ---- the disk by itself
+
+
+class Told(list[Input]):
+    """Inputs in the order they were told."""
+
+
+def batch(first: int, count: int, *, size: int = 2) -> Batch:
+    raws = [encode_entry(Entry("text", 1, first + i, b="x" * size)) for i in range(count)]
+    return Batch(LOG, first, raws, None, first_chain(LOG), extend_chain(first_chain(LOG), raws), b"")
+
+
+async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -> None:
+    told = Told()
+    disk = Disk(storage, Settings(), None, told.append)
+    storage.gate.clear()
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(storage.waiting.is_set)
+    for ticket in (2, 3, 4):
+        disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
+    storage.gate.set()
+    await until(lambda: len(told) == 2)
+    assert told == [Committed([1]), Committed([2, 3, 4])]
+    assert [len(changes) for changes in storage.commits] == [1, 3]
+    await disk.close()
+
+
+async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
+    told = Told()
+    disk = Disk(storage, Settings(), None, told.append)
+    storage.failing = StorageError("broken")
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(lambda: told)
+    storage.failing = None
+    disk.commit(Commit(2, 0, True, Change(meta={"a": "2"})))  # was under way when the first failed
+    disk.commit(Commit(3, 1, True, Change(meta={"a": "3"})))
+    await until(lambda: len(told) == 2)
+    assert told == [CommitFailed(0, "broken"), Committed([3])]
+    assert storage.load([]).meta == {"a": "3"}
+    await disk.close()
+
+
+async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(storage: GatedStorage) -> None:
+    told, reported = Told(), list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    disk = Disk(storage, Settings(), None, told.append)
+    storage.failing = ZeroDivisionError("a bug")
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(lambda: reported)
+    assert [type(input) for input in told] == [CommitFailed]
+    await disk.close()
+
+
+async def test_reads_go_on_while_a_commit_takes_long(storage: GatedStorage) -> None:
+    disk = Disk(storage, Settings(), None, Told().append)
+    storage.gate.clear()
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(storage.waiting.is_set)
+    assert await disk.read(lambda: storage.places(0, 10)) == []
+    with pytest.raises(KeyError):
+        await disk.read(lambda: dict[str, str]()["x"])
+    storage.gate.set()
+    await disk.close()
+
+
+async def test_free_disk_is_told_when_it_falls_below_the_limit(storage: GatedStorage, tmp_path: Path) -> None:
+    told = Told()
+    disk = Disk(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, told.append)
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(lambda: Committed([1]) in told)
+    assert told == [DiskLow(True), Committed([1])]
+    await disk.close()
+
+
+# ---- what is kept in memory
+
+
+def run(place: int, count: int, size: int = 10) -> Run:
+    return Run(place, LOG, place, [Entry("text", 1, 1, b="")] * count, 0, False, False, size)
+
+
+def test_recent_finds_the_run_of_a_place() -> None:
+    recent = Recent(newest=10)
+    recent.add(run(11, 3))
+    recent.add(run(14, 2))
+    found = [recent.after(place) for place in (9, 10, 12, 13, 14, 15)]
+    assert [run and run.place for run in found] == [None, 11, 11, 14, 14, None]
+    assert recent.newest == 15
+
+
+def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
+    recent = Recent(newest=0)
+    for number in range(3):
+        recent.add(run(1 + number * MOST_ENTRIES // 2, MOST_ENTRIES // 2))
+    assert recent.after(0) is None
+    assert recent.after(MOST_ENTRIES // 2) is not None
+    recent.add(run(recent.newest + 1, 1, size=MOST_BYTES))  # alone above the limit: kept, for it is what is read next
+    assert recent.after(recent.newest - 1) is not None
+    recent.skip(recent.newest + 5)
+    assert recent.after(recent.newest - 1) is None
+
+
+def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
+    batches = [batch(1, 3), batch(4, 3)]
+    runs = _runs(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
+    assert runs is not None
+    assert [(run.place, run.first, len(run.entries), run.old) for run in runs] == [(20, 2, 2, True), (22, 4, 2, True)]
+    assert [entry.c for run in runs for entry in run.entries] == [2, 3, 4, 5]
+    assert _runs(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None
