@@ -1,0 +1,161 @@
+"""The simulation itself: it replays exactly, and does what a notebook would ask of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from p2pchat.testing.__main__ import judge, main
+from p2pchat.testing.faults import play
+from p2pchat.testing.schedule import LocalClock, Schedule
+from p2pchat.testing.simpeer import SimPeer
+from p2pchat.testing.simulation import Simulation
+
+FINGERPRINT = "from p2pchat.testing.faults import play; print(play(7)[0].fingerprint())"
+
+
+def texts(peer: SimPeer) -> list[str]:
+    """What the program of a peer was handed, in order."""
+    return [line["text"] for line in peer.lines if line["event"] == "message"]
+
+
+def test_what_is_said_in_the_room_reaches_everybody() -> None:
+    sim = Simulation(seed=1)
+    ada, bob, cyd = sim.peers(3)
+    ada.say("hello")
+    ada.say("again")
+    sim.run(5)
+    assert [texts(bob), texts(cyd)] == [["hello", "again"]] * 2
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_one_endpoint_is_enough_to_join_the_whole_mesh() -> None:
+    sim = Simulation(seed=2)
+    *_, dan = sim.peers(4)
+    sim.run(5)
+    assert [peer.name for peer in dan.linked] == ["ada", "bob", "cyd"]
+
+
+def test_a_direct_message_reaches_its_user_and_nobody_else() -> None:
+    sim = Simulation(seed=3)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(2)
+    ada.say("psst", to=bob)
+    assert sim.settle()
+    assert [texts(bob), texts(cyd)] == [["psst"], []]
+    assert any(line["event"] == "delivered" and line["user"] == "bob" for line in ada.lines)
+
+
+def test_a_partition_keeps_messages_away_and_healing_brings_them() -> None:
+    sim = Simulation(seed=4)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(2)
+    sim.partition([ada], [bob, cyd])
+    ada.say("is anybody there?")
+    sim.run(30)
+    assert texts(bob) == []
+    sim.heal()
+    assert sim.settle()
+    assert texts(bob) == texts(cyd) == ["is anybody there?"]
+    assert sim.check() == []
+
+
+def test_a_message_passes_between_two_that_can_never_link() -> None:
+    sim = Simulation(seed=5)
+    ada, _, cyd = sim.peers(3)
+    sim.run(2)
+    sim.never(ada, cyd)
+    ada.say("tell cyd")
+    assert sim.settle()
+    assert texts(cyd) == ["tell cyd"]
+    assert sim.check() == []
+
+
+def test_a_crash_loses_what_was_not_committed_and_nothing_that_was_accepted() -> None:
+    sim = Simulation(seed=6)
+    ada, _ = sim.peers(2)
+    sim.run(2)
+    accepted = ada.say("safe")
+    sim.run(1)
+    ada.disk.quick = ada.disk.slow = 10.0
+    lost = ada.say("not safe yet")
+    sim.run(1)
+    ada.disk._chance.seed(2)  # the one of the two outcomes of a write under way in which it is lost
+    ada.crash()
+    ada.disk.quick, ada.disk.slow = 0.001, 0.01
+    ada.start()
+    assert sim.settle()
+    assert (accepted.log is not None, lost.log) == (True, None)
+    assert sim.counts["crash_with_commit_in_flight"] == 1
+    assert sim.check() == []
+
+
+def test_a_lost_disk_comes_back_from_the_others() -> None:
+    sim = Simulation(seed=7)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    ada.say("remember this")
+    sim.run(5)
+    ada.crash()
+    ada.restore(0)
+    ada.start(bob.endpoint)
+    assert sim.settle()
+    assert [raws for log, raws in ada.disk.logs.items() if log.user == ada.user] != []
+    assert sim.check() == []
+
+
+def test_a_promise_that_is_broken_is_found() -> None:
+    sim = Simulation(seed=8)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    ada.say("hello")
+    sim.run(5)
+    bob.disk.logs.clear()  # somebody ate the disk, and the storage above it does not know
+    sim.settle(within=5)
+    assert "lost" in {fault.rule for fault in sim.check()}
+
+
+def test_a_seed_replays_exactly() -> None:
+    assert play(11)[0].fingerprint() == play(11)[0].fingerprint() != play(12)[0].fingerprint()
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_replays_exactly_whatever_python_hashes_with(hash_seed: str) -> None:
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (play(7)[0].fingerprint(), "")
+
+
+def test_a_failing_seed_prints_the_one_command_that_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "1"]) == 0
+    assert capsys.readouterr().out.startswith("1 histories in ")
+
+
+def test_an_error_in_the_core_is_a_fault_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimPeer, "say", None)
+    (fault,) = judge(1, Counter())
+    assert (fault.rule, fault.where) == ("error", "seed 1")
+
+
+def test_a_clock_that_gains_is_never_woken_early() -> None:
+    clock = LocalClock(Schedule(), rate=1.001)
+    assert all(clock.true_time(mono / 7) * clock.rate >= mono / 7 for mono in range(1000))
+
+
+def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
+    schedule, seen = Schedule(), list[str]()
+    schedule.after(1.0, lambda: seen.append("first"))
+
+    def second() -> None:
+        seen.append("second")
+        schedule.after(0.0, lambda: seen.append("third"))
+
+    schedule.after(1.0, second)
+    schedule.after(0.5, lambda: seen.append("cancelled")).cancel()
+    schedule.run_until(2.0)
+    assert (seen, schedule.now) == (["first", "second", "third"], 2.0)
