@@ -210,7 +210,8 @@ class MemoryStorage:
                 if new.log in self._tables.logs or new.log in last:
                     raise ValueError(f"this log was begun before: {new.log.run}")
                 last[new.log] = 0
-            last.update((fork.log, 0) for fork in change.forks if fork.log not in self._tables.logs)
+            new_forks = {fork.log for fork in change.forks} - self._tables.logs.keys() - last.keys()
+            last.update(dict.fromkeys(new_forks, 0))
             for batch in change.batches:
                 if batch.log not in last:
                     last[batch.log] = len(self._log(batch.log).raws)
