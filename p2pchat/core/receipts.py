@@ -7,15 +7,18 @@ is told again when the peers meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from p2pchat.core.effects import Delivered
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import Heard, LogFacts, LogKey
-from p2pchat.core.sides import Shelf, Side
+from p2pchat.core.sides import MAX_REMEMBERED, Shelf, Side
 from p2pchat.core.tips import Conversation
 from p2pchat.protocol import Mark, UserId
+
+Then = Callable[[], None]
 
 
 class Receipts:
@@ -25,6 +28,9 @@ class Receipts:
         self._shelf = shelf
         self._level: dict[tuple[LogId, UserId], int] = {(item.log, item.member): item.seq for item in heard}
         self.unsaved: dict[tuple[LogId, UserId], int] = {}
+        self._waiting: dict[tuple[LogId, UserId], int] = {}  # heard, but what the log builds on is being looked up
+        self._due: deque[Then] = deque()
+        self._going_on = False
 
     def take_unsaved(self) -> list[Heard]:
         """Return what the next commit shall keep."""
@@ -43,33 +49,84 @@ class Receipts:
         for member in members:
             if conversation.may_write(member):
                 for mark in marks:
-                    self._rise(conversation, user, member, mark)
+                    self._rise(side, conversation, user, member, mark, _nothing)
 
-    def _rise(self, conversation: Conversation, user: UserId, member: UserId, mark: Mark) -> None:
+    def _rise(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
         log = conversation.log(user, mark.run)
         if log is None:
-            self._lookup(conversation, user, member, mark)
+            self._look_up(side, conversation, user, member, mark, then)
         elif mark.seq != log.kept_seq or mark == log.mark:
-            self._raise(conversation, log.id, member, min(mark.seq, log.kept_seq), log.before)
+            self._raise(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
+        else:
+            self._go_on(then)
 
     def _raise(
-        self, conversation: Conversation, log: LogId, member: UserId, seq: int, before: tuple[Mark, ...]
+        self, side: Side, conversation: Conversation, log: LogId, member: UserId, seq: int, before: tuple[Mark, ...],
+        then: Then,
+    ) -> None:  # fmt: skip
+        """Note that a member holds a log up to seq, and before that, all it builds on: the one is saved with the other.
+
+        A log that was noted before needs no look below: whoever held its beginning held those.
+        """
+        key = (log, member)
+        if key in self._waiting:
+            self._waiting[key] = max(seq, self._waiting[key])
+            self._go_on(then)
+        elif seq <= self._level.get(key, 0):
+            self._go_on(then)
+        elif key in self._level or not before:
+            self._note(key, seq)
+            self._go_on(then)
+        else:
+            self._waiting[key] = seq
+            self._below(side, conversation, key, list(before), then)
+
+    def _below(
+        self, side: Side, conversation: Conversation, key: tuple[LogId, UserId], rest: list[Mark], then: Then
     ) -> None:
-        known = self._level.get((log, member), 0)
-        if seq <= known:
-            return
-        self._level[log, member] = self.unsaved[log, member] = seq
-        self._shelf.ctx.emit(Delivered(log, known + 1, seq, member))
-        if not known:
-            for mark in before:  # who holds this log holds what it builds on
-                self._rise(conversation, log.user, member, mark)
+        if rest:
+            go_on = partial(self._below, side, conversation, key, rest[1:], then)
+            self._rise(side, conversation, key[0].user, key[1], rest[0], go_on)
+        else:
+            self._note(key, self._waiting.pop(key))
+            self._go_on(then)
 
-    def _lookup(self, conversation: Conversation, user: UserId, member: UserId, mark: Mark) -> None:
+    def _go_on(self, then: Then) -> None:
+        """Go on with what waited; one after the other, for a thousand logs may build on each other."""
+        self._due.append(then)
+        if not self._going_on:
+            self._going_on = True
+            while self._due:
+                self._due.popleft()()
+            self._going_on = False
+
+    def _note(self, key: tuple[LogId, UserId], seq: int) -> None:
+        known = self._level.get(key, 0)
+        self._level[key] = self.unsaved[key] = seq
+        self._shelf.ctx.emit(Delivered(key[0], known + 1, seq, key[1]))
+
+    def _look_up(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
         log = LogId(conversation.id, user, mark.run)
-        if self._level.get((log, member), 0) < mark.seq:
-            key = LogKey(conversation.id, ref_key(user, mark.run))
-            self._shelf.lookups.log(key, partial(self._looked_up, conversation, member, mark.seq))
+        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED:
+            self._go_on(then)
+            return
+        side.unsure += 1
+        key = LogKey(conversation.id, ref_key(user, mark.run))
+        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark.seq, then))
 
-    def _looked_up(self, conversation: Conversation, member: UserId, seq: int, facts: LogFacts | None) -> None:
-        if facts is not None:
-            self._raise(conversation, facts.log, member, min(seq, facts.seq), facts.before)
+    def _looked_up(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, then: Then, facts: LogFacts | None
+    ) -> None:
+        side.unsure -= 1
+        if facts is None:
+            self._go_on(then)
+        else:
+            self._raise(side, conversation, facts.log, member, min(seq, facts.seq), facts.before, then)
+
+
+def _nothing() -> None:
+    pass
