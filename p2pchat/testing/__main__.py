@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="begin with this seed (default 0)")
     parser.add_argument("--count", type=int, default=100, help="play so many (default 100)")
     parser.add_argument("--keep-going", action="store_true", help="play on after a fault")
+    parser.add_argument("--until", default="", metavar="RULE", help="play on until this rule is broken")
     parser.add_argument("--quiet", action="store_true", help="say only which seed failed")
     parser.add_argument("--verbose", action="store_true", help="tell everything that happens")
     asked = parser.parse_args(arguments)
@@ -52,9 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
         if faults:
             failed += 1
             print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}")
-            for fault in faults[: 3 if asked.keep_going else 20]:
+            told = sorted(faults, key=lambda fault: fault.rule != asked.until) if asked.until else faults
+            for fault in told[: 3 if asked.keep_going or asked.until else 20]:
                 print(f"  {fault}")
-            if not asked.keep_going:
+            wanted = not asked.until or any(fault.rule == asked.until for fault in faults)
+            if wanted and not asked.keep_going:
                 break
     if not asked.quiet:
         print(f"{played} histories in {time.monotonic() - began:.1f} s, {failed} failed")

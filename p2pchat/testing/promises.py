@@ -78,7 +78,8 @@ class Judge:
             self._authored.setdefault(batch.log, []).extend(batch.raws)
         elif writer is None or not writer.liar:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
-                self._blame("invented", peer, f"{batch!r} is not what its writer wrote")
+                rule = "reused" if writer is peer else "invented"
+                self._blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[End]) -> None:
         """A frame leaves: what it tells of must be durable, and nobody is asked for what another is giving already."""
