@@ -193,7 +193,7 @@ class TCPPeer:
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
-        self.recent = Recent(stored.next_place - 1)
+        self.recent = Recent(stored.next_place - 1, lambda: any(reader.reads_messages for reader in self._readers))
         self._consumers = dict(stored.consumers)
         for reader in list(self._readers):
             reader.begin(self._first_place(reader.consumer, reader.start))

@@ -80,6 +80,11 @@ class Events(AsyncIterator[T], Generic[T]):
 
     # What the peer calls
 
+    @property
+    def reads_messages(self) -> bool:
+        """Whether it reads messages now, and not only live events."""
+        return bool(self._posts) and not self._closed
+
     def begin(self, place: int) -> None:
         """The peer runs; this is the last place that counts as read."""
         self._begun = True

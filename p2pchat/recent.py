@@ -7,11 +7,14 @@ at hand (it waited on disk for what it follows), everything before it is dropped
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import NamedTuple
 
 from p2pchat.core.log import Entry, LogId
 
-MOST_ENTRIES = 4096  # a turn or two of full speed: readers that keep up find everything here
+# At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once: a reader that keeps up
+# with that must find them here.
+MOST_ENTRIES = 16_384
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -34,10 +37,16 @@ class Run(NamedTuple):
 
 
 class Recent:
-    """The runs, oldest first. `newest` is the last place released, in memory or not."""
+    """The runs, oldest first.
 
-    def __init__(self, newest: int) -> None:
+    Attributes:
+        newest: The last place released, in memory or not.
+        wanted: Says whether anybody reads messages now; while nobody does nothing is kept.
+    """
+
+    def __init__(self, newest: int, wanted: Callable[[], bool] = lambda: True) -> None:
         self.newest = newest
+        self.wanted = wanted
         self._runs: list[Run] = []
         self._places: list[int] = []  # of their first entries
         self._entries = 0

@@ -375,8 +375,9 @@ class Owner:
     # What is released
 
     def _released(self, effect: fx.Released) -> None:
+        wanted = self.recent.wanted()
         for stretch in effect.stretches:
-            runs = _runs(stretch, self._fresh.get(stretch.log, ()))
+            runs = None if not wanted else _runs(stretch, self._fresh.get(stretch.log, ()))
             if runs is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
