@@ -1,0 +1,183 @@
+"""What the tests of links share: two or more machines of links that talk to each other, told step by step.
+
+A Post is one peer's Links with a listener that takes notes. `meet` carries what one orders to the other until nobody
+has anything to say; time stands still unless a test moves it.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256, shake_256
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
+from p2pchat.core.hosted import Network
+from p2pchat.core.inputs import Accepted, Connect, Dialled, LinkDown
+from p2pchat.core.link import Link
+from p2pchat.core.links import LinkInput, Links
+from p2pchat.core.records import Address
+from p2pchat.protocol import Bye, Frame, PeerId
+
+N, K = "0a" * 16, "0b" * 32
+START = 1_760_000_000_000_000  # UTC microseconds
+HOST = "10.0.0.1"
+
+
+class Key:
+    """An Ed25519 key made from a name."""
+
+    def __init__(self, name: str) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())
+        self.id: PeerId = self._key.public_key().public_bytes_raw().hex()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+class Draws:
+    """Bytes that look random and are the same in every run."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._count = 0
+
+    def __call__(self, n: int) -> bytes:
+        self._count += 1
+        return shake_256(f"{self._seed} {self._count}".encode()).digest(n)
+
+
+def peers_in_order(*names: str) -> list[Key]:
+    """Return keys, the smallest id first: the first decides in every pair."""
+    return sorted((Key(name) for name in names), key=lambda key: key.id)
+
+
+class Post:
+    """One peer: its Links, and all that came out of them."""
+
+    def __init__(
+        self,
+        key: Key,
+        *,
+        network: Network | None = None,
+        addresses: list[Address] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.key = key
+        self.ctx = Context(settings or Settings(), key.id, Draws(key.id))
+        self.network = network or Network(N, K)
+        self.run = Draws(f"run {id(self)}")(8).hex()
+        self.heard: list[tuple[str, PeerId, str]] = []
+        self.links = Links(self.ctx, self.network, key.sign, self.run, addresses or [], self)
+        self.at(0.0)
+
+    # LinkListener
+    def link_up(self, link: Link) -> None:
+        self.heard.append(("up", link.peer, ""))
+
+    def link_down(self, link: Link, reason: str) -> None:
+        self.heard.append(("down", link.peer, reason))
+
+    def peers_changed(self, link: Link) -> None:
+        self.heard.append(("peers", link.peer, ""))
+
+    def network_found(self, n: str) -> None:
+        self.heard.append(("network", "", n))
+
+    # time and inputs
+    def at(self, mono: float) -> None:
+        self.ctx.now = Now(mono, START + int(mono * 1_000_000))
+
+    def _collect(self) -> list[Effect]:
+        self.ctx.tell_wake()
+        out, self.ctx.out = self.ctx.out, []
+        return [effect for effect in out if not isinstance(effect, WakeAt)]
+
+    def start(self) -> list[Effect]:
+        self.links.start()
+        return self._collect()
+
+    def handle(self, input: LinkInput) -> list[Effect]:
+        self.links.handle(input)
+        return self._collect()
+
+    def got(self, link: int, *frames: Frame) -> list[Effect]:
+        self.links.got(link, list(frames))
+        self.links.settle(link)
+        return self._collect()
+
+    def wake(self, mono: float) -> list[Effect]:
+        """Move the clock, through every deadline on the way."""
+        while True:
+            pending = [at for at, _, timer in self.ctx._heap if timer.call is not None]
+            if not pending or min(pending) > mono:
+                break
+            self.at(min(pending))
+            self.ctx.run_due()
+        self.at(mono)
+        return self._collect()
+
+
+class Meeting:
+    """Two posts and the connections between them, which have the same number at both ends."""
+
+    def __init__(self, a: Post, b: Post) -> None:
+        self.a, self.b = a, b
+        self.said: dict[PeerId, list[Effect]] = {a.key.id: [], b.key.id: []}
+        self._links = 0
+        self.mute = False  # frames get lost: the connections are dead and nobody knows
+
+    def far(self, post: Post) -> Post:
+        return self.b if post is self.a else self.a
+
+    def carry(self, post: Post, effects: list[Effect]) -> None:
+        """Carry out what a post ordered, and all that follows from it."""
+        todo = [(post, effect) for effect in effects]
+        while todo:
+            post, effect = todo.pop(0)
+            self.said[post.key.id].append(effect)
+            far = self.far(post)
+            if isinstance(effect, Send) and not self.mute:
+                todo += [(far, one) for link in effect.links for one in far.got(link, effect.frame)]
+            elif isinstance(effect, Close) and not self.mute:
+                frames = [effect.bye] if effect.bye else []
+                todo += [(far, one) for one in far.got(effect.link, *frames)]
+                todo += [(far, one) for one in far.handle(LinkDown(effect.link, "closed"))]
+
+    def reach(self, post: Post, dial: Dial, *, host: str = HOST) -> int:
+        """This dial gets through to the other post; return the connection's number."""
+        self._links += 1
+        far = self.far(post)
+        accepted = far.handle(Accepted(self._links, host))
+        self.carry(post, post.handle(Dialled(self._links, dial.dial, far.key.id, host)))
+        self.carry(far, accepted)
+        return self._links
+
+    def connect(self, post: Post, endpoint: str = "10.0.0.9:8080", *, host: str = HOST) -> int:
+        """A user names the other's endpoint, and it is reached."""
+        (dial,) = (effect for effect in post.handle(Connect(endpoint)) if isinstance(effect, Dial))
+        return self.reach(post, dial, host=host)
+
+    def wake(self, mono: float) -> None:
+        """Let the time pass, second by second, and carry what comes of it."""
+        while self.a.ctx.now.mono < mono:
+            at = min(self.a.ctx.now.mono + 0.5, mono)
+            for post in (self.a, self.b):
+                effects = post.wake(at)
+                self.far(post).at(at)
+                self.carry(post, effects)
+
+    def take(self, post: Post) -> list[Effect]:
+        """Return what a post ordered since the last time."""
+        taken, self.said[post.key.id] = self.said[post.key.id], []
+        return taken
+
+
+def told(effects: list[Effect]) -> list[tuple[str, str]]:
+    """Return what people were told of links: (state, reason)."""
+    return [(effect.state, effect.reason) for effect in effects if isinstance(effect, LinkChanged)]
+
+
+def byes(effects: list[Effect]) -> list[Bye | None]:
+    return [effect.bye for effect in effects if isinstance(effect, Close)]

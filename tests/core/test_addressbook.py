@@ -1,0 +1,330 @@
+"""Addresses: what peers tell each other, what is believed, dialled, kept and forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.addressbook import AddressBook
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import Counted, Dial, Effect, Send
+from p2pchat.core.endpoints import join_endpoint, may_be_told, split_endpoint
+from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Forget, LinkDown, Listening
+from p2pchat.core.records import Address
+from p2pchat.protocol import Peers
+from tests.core.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
+
+ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
+DAY = 24 * 3600
+
+
+def dials(effects: list[Effect]) -> list[str]:
+    return [effect.endpoint for effect in effects if isinstance(effect, Dial)]
+
+
+def told_frames(effects: list[Effect]) -> list[Peers]:
+    return [effect.frame for effect in effects if isinstance(effect, Send) and isinstance(effect.frame, Peers)]
+
+
+def linked(host: str = HOST, settings: Settings | None = None) -> tuple[Meeting, int]:
+    """Ada, whom Bob dialled; Ada sees him come from `host`."""
+    met = Meeting(Post(ADA, settings=settings), Post(BOB))
+    link = met.connect(met.b, host=host)
+    met.take(met.a)
+    met.take(met.b)
+    met.a.ctx.change.addresses.clear()
+    return met, link
+
+
+def an_id(number: int) -> str:
+    return f"{number:064x}"
+
+
+# ---- endpoints as text
+
+
+@pytest.mark.parametrize(
+    "endpoint, parts",
+    [
+        ("localhost:8080", ("localhost", 8080)),
+        ("10.0.0.1:1", ("10.0.0.1", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("chat.example.org:80", ("chat.example.org", 80)),
+    ],
+)
+def test_endpoints_are_read(endpoint: str, parts: tuple[str, int]) -> None:
+    assert split_endpoint(endpoint) == parts
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "8080", ":80", "a:", "a:0", "a:65536", "a:-1", "a:８０", "::1:80", "[a]:80", "[::1]", "a b:1", "a\n:1"],
+)
+def test_other_texts_are_none(endpoint: str) -> None:
+    with pytest.raises(ValueError):
+        split_endpoint(endpoint)
+
+
+def test_a_seen_host_becomes_an_endpoint() -> None:
+    assert join_endpoint("10.0.0.1", 80) == "10.0.0.1:80"
+    assert join_endpoint("fd00::1", 80) == "[fd00::1]:80"
+    assert join_endpoint("::ffff:10.0.0.1", 80) == "10.0.0.1:80"
+
+
+@pytest.mark.parametrize(
+    "endpoint, far, near",
+    [
+        ("10.1.2.3:80", True, True),
+        ("[fd00::1]:80", True, True),
+        ("chat.example.org:80", True, True),
+        ("127.0.0.1:80", False, True),
+        ("[::1]:80", False, True),
+        ("[::ffff:127.0.0.1]:80", False, True),
+        ("localhost:80", False, True),
+        ("a.localhost:80", False, True),
+        ("127.1:80", False, False),
+        ("2130706433:80", False, False),
+        ("224.0.0.1:80", False, False),
+        ("[ff02::1]:80", False, False),
+        ("169.254.1.1:80", False, False),
+        ("[fe80::1]:80", False, False),
+        ("0.0.0.0:80", False, False),
+        ("255.255.255.255:80", False, False),
+        ("10.0.0.1:0", False, False),
+        ("x" * 98 + ":80", False, False),
+        ("nonsense", False, False),
+    ],
+)
+def test_what_may_be_told(endpoint: str, far: bool, near: bool) -> None:
+    settings = Settings()
+    assert may_be_told(endpoint, from_loopback=False, settings=settings) is far
+    assert may_be_told(endpoint, from_loopback=True, settings=settings) is near
+
+
+# ---- the book
+
+
+def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBook, Context]:
+    ctx = Context(settings or Settings(), ADA.id, Draws("book"))
+    ctx.now = Now(0.0, START)
+    return AddressBook(ctx, stored), ctx
+
+
+def test_only_what_is_worth_it_is_written() -> None:
+    kept, ctx = book()
+    kept.verified(BOB.id, "10.0.0.1:80")
+    kept.verified(BOB.id, "10.0.0.1:80")
+    assert ctx.change.addresses == [Address(BOB.id, "10.0.0.1:80", verified_at=START)]
+    kept.failed(BOB.id, "10.0.0.1:80")
+    kept.failed(BOB.id, "10.0.0.1:80")
+    assert ctx.change.addresses[1:] == [Address(BOB.id, "10.0.0.1:80", START, failing_since=START)]
+
+
+def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
+    kept, ctx = book(Address(BOB.id, "10.0.0.1:80", verified_at=START))
+    assert not kept.failed(BOB.id, "10.0.0.1:80")
+    ctx.now = Now(0.0, START + 7 * DAY * 1_000_000)
+    assert not kept.failed(BOB.id, "10.0.0.1:80")
+    ctx.now = Now(0.0, START + 7 * DAY * 1_000_000 + 1)
+    assert kept.failed(BOB.id, "10.0.0.1:80")
+    assert ctx.change.forgotten == [(BOB.id, "10.0.0.1:80")]
+    assert ctx.change.addresses == []
+    assert BOB.id not in kept
+
+
+def test_one_teller_may_tell_64_unverified_addresses() -> None:
+    kept, _ = book()
+    assert [kept.tell(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
+    assert kept.tell(an_id(65), "10.0.0.1:65", CYD.id)
+    kept.verified(an_id(1), "10.0.0.1:1")
+    assert kept.tell(an_id(66), "10.0.0.1:66", BOB.id)
+
+
+def test_a_peer_has_eight_endpoints_and_its_own_word_finds_room() -> None:
+    kept, _ = book()
+    assert [kept.tell(BOB.id, f"10.0.0.1:{i}", CYD.id) for i in range(1, 10)] == [True] * 8 + [False]
+    assert kept.tell(BOB.id, "10.0.0.2:1", BOB.id)
+    kept.verified(BOB.id, "10.0.0.3:1")
+    endpoints = [address.endpoint for address in kept.addresses(BOB.id)]
+    assert len(endpoints) == 8
+    assert "10.0.0.3:1" in endpoints
+
+
+def test_a_full_book_takes_no_told_peer_and_gives_up_a_failing_one_for_a_reached_one() -> None:
+    failing = Address(BOB.id, "10.0.0.1:1", verified_at=START, failing_since=START)
+    kept, _ = book(failing, Address(CYD.id, "10.0.0.2:1", verified_at=START), settings=Settings(max_addresses=2))
+    assert not kept.tell(an_id(9), "10.0.0.9:1", CYD.id)
+    kept.verified(an_id(9), "10.0.0.9:1")
+    assert list(kept) == [CYD.id, an_id(9)]
+
+
+# ---- peers tell each other
+
+
+def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
+    ada = Post(ADA)
+    ada.handle(Listening(8080, ("ada.example.org:8080",)))
+    bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
+    cyd._links = 100
+    bob.connect(bob.b)
+    assert told_frames(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
+    cyd.b.links.handle(Listening(7070))
+    cyd.connect(cyd.b, host="10.0.0.7")
+    assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, [])])]
+    at = ["10.0.0.7:7070"]
+    assert told_frames(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
+    effects = ada.handle(LinkDown(101, "lost"))
+    assert told_frames(effects) == []
+    assert told_frames(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
+
+
+def test_the_port_told_is_kept_with_the_host_seen_and_dialled_when_the_link_is_gone() -> None:
+    met, link = linked("10.0.0.7")
+    met.a.got(link, Peers(port=7070, at=["bob.example.org:1"]))
+    assert [address.endpoint for address in met.a.links.book.addresses(BOB.id)] == [
+        "10.0.0.7:7070",
+        "bob.example.org:1",
+    ]
+    met.a.handle(LinkDown(link, "lost"))
+    assert len(dials(met.a.wake(1.0))) == 1
+
+
+def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
+    met, link = linked()
+    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))
+    assert met.a.links.up[link].linked == {CYD.id}
+    assert met.a.heard[-1] == ("peers", BOB.id, "")
+    effects = met.a.wake(0.2)
+    assert dials(effects) == ["10.0.0.7:1"]
+    (dial,) = [effect for effect in effects if isinstance(effect, Dial)]
+    met.a.handle(Dialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
+    assert list(met.a.links.by_peer) == [BOB.id]
+    assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
+
+
+def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
+    ada, bob, cyd = Post(ADA), Post(BOB), Post(CYD)
+    for post, port in ((ada, 1), (bob, 2), (cyd, 3)):
+        post.handle(Listening(port))
+    first, second, third = Meeting(ada, bob), Meeting(bob, cyd), Meeting(ada, cyd)
+    second._links, third._links = 100, 200
+    first.connect(bob, host="10.0.0.2")
+    second.connect(cyd, host="10.0.0.3")  # Cyd knows Bob's endpoint only
+    (frame,) = [frame for frame in told_frames(bob.wake(0.1)) if frame.linked]
+    assert frame.linked == [(CYD.id, ["10.0.0.3:3"])]
+    ada.at(0.1)
+    ada.got(1, frame)
+    (dial,) = [effect for effect in ada.wake(0.3) if isinstance(effect, Dial)]
+    assert dial.endpoint == "10.0.0.3:3"
+    third.reach(ada, dial)
+    assert set(ada.links.by_peer) == {BOB.id, CYD.id}
+
+
+def test_bad_addresses_are_counted_and_nothing_else() -> None:
+    met, link = linked()
+    effects = met.a.got(link, Peers(port=0, at=["127.0.0.1:80", "nonsense", "224.0.0.1:1"]))
+    assert effects == [Counted("address_refused")] * 3
+    assert met.a.links.book.addresses(BOB.id) == []
+
+
+def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failures() -> None:
+    met, link = linked()
+    many = [(an_id(i), [f"10.0.1.{i}:1"]) for i in range(1, 65)]
+    effects = met.a.got(link, Peers(port=0, at=[], linked=many))
+    under_way = [effect for effect in effects + met.a.wake(0.2) if isinstance(effect, Dial)]
+    assert len(under_way) == 8
+    failed = 0
+    while failed < 16:
+        failed += 1
+        under_way += [e for e in met.a.handle(DialFailed(under_way.pop(0).dial, "no")) if isinstance(e, Dial)]
+    while under_way:
+        under_way += [e for e in met.a.handle(DialFailed(under_way.pop(0).dial, "no")) if isinstance(e, Dial)]
+    met.a.got(link)
+    started = met.a.ctx.now.mono
+    tried = 0
+    for second in range(1, 11):
+        now = [effect for effect in met.a.wake(started + second) if isinstance(effect, Dial)]
+        tried += len(now)
+        for dial in now:
+            met.a.handle(DialFailed(dial.dial, "no"))
+    assert 8 <= tried <= 12
+
+
+def test_a_told_address_that_fails_is_no_news_for_people() -> None:
+    met, link = linked()
+    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))
+    (dial,) = [effect for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
+    assert told(met.a.handle(DialFailed(dial.dial, "no"))) == []
+
+
+# ---- starting, forgetting
+
+
+def test_a_restarted_peer_dials_every_peer_it_knew_one_dial_each() -> None:
+    stored = [
+        Address(BOB.id, "10.0.0.1:1", START),
+        Address(BOB.id, "10.0.0.2:1", START),
+        Address(CYD.id, "[fd00::1]:1", START),
+    ]
+    ada = Post(ADA, addresses=stored)
+    effects = ada.start() + ada.wake(0.2)
+    dialled = dials(effects)
+    assert len(dialled) == 2
+    assert "[fd00::1]:1" in dialled
+
+
+def test_a_dial_that_fails_is_followed_by_the_peer_s_other_address() -> None:
+    stored = [Address(BOB.id, "10.0.0.1:1", START), Address(BOB.id, "10.0.0.2:1", START)]
+    ada = Post(ADA, addresses=stored)
+    (first,) = [effect for effect in ada.start() + ada.wake(0.2) if isinstance(effect, Dial)]
+    effects = ada.handle(DialFailed(first.dial, "no"))
+    (second,) = [effect for effect in effects if isinstance(effect, Dial)]
+    assert {first.endpoint, second.endpoint} == {"10.0.0.1:1", "10.0.0.2:1"}
+
+
+def test_contact_from_a_peer_makes_the_pauses_begin_anew() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.1:1", START)])
+    effects = ada.start()
+    for step in range(400):
+        for dial in [effect for effect in effects if isinstance(effect, Dial)]:
+            ada.handle(DialFailed(dial.dial, "no"))
+        effects = ada.wake(step * 1.0)
+    met = Meeting(ada, Post(BOB))
+    met.b.at(400.0)
+    link = met.connect(met.b)
+    met.carry(ada, ada.handle(LinkDown(link, "lost")))
+    assert dials(ada.wake(ada.ctx.now.mono + 0.11)) == ["10.0.0.1:1"]
+
+
+def test_forgetting_a_peer_ends_its_dials_and_addresses() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.1:1", START)])
+    ada.start()
+    ada.handle(Forget(BOB.id))
+    assert ada.ctx.change.forgotten == [(BOB.id, "10.0.0.1:1")]
+    assert dials(ada.wake(1000.0)) == []
+
+
+def test_an_endpoint_where_another_key_answers_belongs_to_that_one() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START)])
+    met = Meeting(ada, Post(CYD))
+    met.connect(ada)  # typed without an id: whoever answers there is who it is
+    assert list(ada.links.by_peer) == [CYD.id]
+    assert ada.links.book.owner("10.0.0.9:8080") == CYD.id
+    assert ada.links.book.addresses(BOB.id) == []
+
+
+def test_a_typed_endpoint_is_kept_once_it_was_reached() -> None:
+    ada = Post(ADA)
+    ada.handle(Connect("10.0.0.9:1"))
+    assert not ada.ctx.change.addresses
+    met = Meeting(ada, Post(BOB))
+    met.connect(ada)
+    assert ada.ctx.change.addresses == [Address(BOB.id, "10.0.0.9:8080", verified_at=START)]
+
+
+def test_an_accepted_stranger_leaves_nothing_in_the_book() -> None:
+    ada = Post(ADA)
+    ada.handle(Accepted(1, "10.0.0.66"))
+    ada.handle(LinkDown(1, "lost"))
+    assert list(ada.links.book) == []
+    assert not ada.ctx.change

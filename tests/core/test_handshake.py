@@ -1,0 +1,188 @@
+"""The handshake: what is proved, and everything that must not pass for a proof."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.core.handshake import ClientSide, ServerSide, proof, transcript
+from p2pchat.core.hosted import Network
+from p2pchat.errors import HandshakeError
+from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
+from tests.core.meeting import Draws, K, Key, N
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text())
+ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")
+KEYED, OPEN = Network(N, K), Network(N)
+
+
+def server(me: Key = ADA, network: Network = KEYED, nonce: str = "s") -> ServerSide:
+    return ServerSide(me.id, network, Draws(nonce)(32))
+
+
+def client(me: Key = BOB, to: Key = ADA, network: Network = KEYED, *, pin: str = "", nonce: str = "c") -> ClientSide:
+    return ClientSide(me.id, me.sign, network, server=to.id, pin=pin, nonce=Draws(nonce)(32))
+
+
+def hello_to(side: ServerSide, by: ClientSide) -> Hello:
+    hello = by.got(side.opening())
+    assert hello is not None
+    return hello
+
+
+def refused(side: ServerSide | ClientSide, frame: Frame | Unknown) -> str:
+    with pytest.raises(HandshakeError) as caught:
+        side.got(frame)
+    assert side.peer == ""
+    return caught.value.code
+
+
+def test_two_members_prove_themselves_to_each_other() -> None:
+    a, b = server(), client(pin=ADA.id)
+    welcome = a.got(hello_to(a, b))
+    assert b.got(welcome) is None
+    assert (a.peer, b.peer, welcome.net) == (BOB.id, ADA.id, None)
+
+
+def test_an_open_network_asks_for_no_proof_and_names_itself() -> None:
+    a, b = server(network=OPEN), client(network=OPEN)
+    hello = hello_to(a, b)
+    welcome = a.got(hello)
+    b.got(welcome)
+    assert (hello.proof, welcome, a.peer, b.peer, b.found) == (None, Welcome(net=N), BOB.id, ADA.id, "")
+
+
+def test_a_peer_without_a_network_takes_the_open_one_it_meets() -> None:
+    a, b = server(network=OPEN), client(network=Network(""))
+    b.got(a.got(hello_to(a, b)))
+    assert b.found == N
+
+
+@pytest.mark.parametrize("kind", ["keyed", "open"])
+def test_golden_bytes(kind: str) -> None:
+    golden = GOLDEN["handshake"][kind]
+    users, key = GOLDEN["users"], GOLDEN["network"]["k"]
+    ids = users[golden["server"]]["id"], users[golden["client"]]["id"]
+    t = transcript(golden["version"], *ids, golden["server_nonce"], golden["client_nonce"])
+    assert (t.hex(), len(t)) == (golden["transcript"], 145)
+    network = Network(GOLDEN["network"]["n"], key if kind == "keyed" else None)
+    side = ServerSide(ids[0], network, bytes.fromhex(golden["server_nonce"]))
+    given = golden.get("client_proof")
+    welcome = side.got(Hello(v=1, id=ids[1], nonce=golden["client_nonce"], sig=golden["sig"], proof=given))
+    assert side.peer == ids[1]
+    assert welcome.proof == golden.get("server_proof")
+    if given:
+        assert proof(key, "client", t) == given
+
+
+def test_a_hello_made_for_another_server_is_no_proof_here() -> None:
+    """Eve, whom Bob dialled, forwards his hello to Ada while it is fresh: T names Eve's certificate."""
+    a, eve = server(), server(EVE)
+    eve._nonce = a._nonce  # she even shows Bob Ada's nonce
+    assert refused(a, hello_to(eve, client(to=EVE))) == "identity"
+
+
+def test_a_replayed_hello_meets_another_nonce() -> None:
+    hello = hello_to(server(), client())
+    assert refused(server(nonce="later"), hello) == "identity"
+
+
+def test_an_id_swapped_in_a_hello_does_not_fit_its_signature() -> None:
+    a = server()
+    hello = hello_to(a, client())
+    hello.id = EVE.id
+    assert refused(a, hello) == "identity"
+
+
+def test_a_signature_under_another_tag_is_none() -> None:
+    a, b = server(), client()
+    hello = hello_to(a, b)
+    hello.sig = BOB.sign(b"p2pchat/head/1\0" + b._t[len(b"p2pchat/link/1\0") :]).hex()
+    assert refused(a, hello) == "identity"
+
+
+@pytest.mark.parametrize("given", [None, "0c" * 32], ids=["stripped", "wrong"])
+def test_a_hello_without_the_right_invite_is_refused(given: str | None) -> None:
+    a = server()
+    hello = hello_to(a, client())
+    hello.proof = given
+    assert refused(a, hello) == "network"
+
+
+def test_a_peer_of_another_network_is_refused_by_either_side() -> None:
+    a, b = server(), client(network=Network(N, "0d" * 32))
+    assert refused(a, hello_to(a, b)) == "network"
+    assert refused(b, Welcome(proof=proof(K, "server", b._t))) == "network"
+
+
+def test_the_client_s_own_proof_handed_back_is_none() -> None:
+    a, b = server(EVE), client(to=EVE)
+    hello = hello_to(a, b)
+    assert refused(b, Welcome(proof=hello.proof)) == "network"
+
+
+def test_a_welcome_stripped_of_its_proof_is_refused() -> None:
+    a, b = server(), client()
+    hello_to(a, b)
+    assert refused(b, Welcome()) == "network"
+    assert refused(b, Welcome(net=N)) == "network"
+
+
+def test_an_open_peer_refuses_another_open_network() -> None:
+    a, b = server(network=OPEN), client(network=Network("0e" * 16))
+    assert refused(b, a.got(hello_to(a, b))) == "network"
+
+
+def test_two_peers_without_a_network_have_none() -> None:
+    a, b = server(network=Network("")), client(network=Network(""))
+    assert refused(a, hello_to(a, b)) == "network"
+
+
+def test_another_key_than_the_pin_is_noticed_before_anything_is_sent() -> None:
+    with pytest.raises(HandshakeError) as caught:
+        client(to=EVE, pin=ADA.id)
+    assert caught.value.code == "identity"
+
+
+def test_a_peer_that_dials_itself_notices_at_either_end() -> None:
+    with pytest.raises(HandshakeError) as caught:
+        client(ADA, to=ADA)
+    assert caught.value.code == "self"
+    a = server()
+    hello = hello_to(a, client())
+    hello.id = ADA.id
+    assert refused(a, hello) == "self"
+
+
+def test_unknown_versions() -> None:
+    a = server()
+    hello = hello_to(a, client())
+    hello.v = 2
+    assert refused(a, hello) == "version"
+    assert refused(client(), Hello(v=[2, 3], nonce="00" * 32)) == "version"
+    assert client().got(Hello(v=[7, 1], nonce="00" * 32)) is not None
+
+
+@pytest.mark.parametrize("frame", [Ping(), Unknown("later"), Bye("left")], ids=lambda frame: type(frame).__name__)
+def test_other_frames_are_out_of_turn(frame: Frame | Unknown) -> None:
+    assert (refused(server(), frame), refused(client(), frame)) == ("order", "order")
+
+
+def test_each_step_comes_once_and_in_order() -> None:
+    a, b = server(), client()
+    assert refused(a, Welcome()) == "order"
+    assert refused(b, Welcome()) == "order"
+    hello = hello_to(a, b)
+    assert refused(b, a.opening()) == "order"
+    a.got(hello)
+    with pytest.raises(HandshakeError):
+        a.got(hello)
+
+
+def test_a_hello_of_the_wrong_side_is_malformed() -> None:
+    a, b = server(), client()
+    assert refused(a, server(EVE).opening()) == "malformed"
+    assert refused(b, hello_to(a, client(EVE))) == "malformed"

@@ -1,0 +1,416 @@
+"""Links: one per pair, from the first frame to the goodbye."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import (
+    Close,
+    Counted,
+    Dial,
+    Effect,
+    Established,
+    LinkChanged,
+    PauseReading,
+    Send,
+    Stopped,
+    Warned,
+)
+from p2pchat.core.election import Standing, Verdict, take_go
+from p2pchat.core.hosted import Network
+from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Faulted, LinkDown, Paused, Stop
+from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
+from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
+
+D, F = peers_in_order("ada", "bob")
+ENDPOINT = "10.0.0.9:8080"
+
+
+def meeting(settings: Settings | None = None) -> Meeting:
+    return Meeting(Post(D, settings=settings), Post(F, settings=settings))
+
+
+def linked() -> tuple[Meeting, int]:
+    """D and F with one link, dialled by F."""
+    met = meeting()
+    link = met.connect(met.b)
+    met.take(met.a)
+    met.take(met.b)
+    return met, link
+
+
+def dials(effects: list[Effect]) -> list[Dial]:
+    return [effect for effect in effects if isinstance(effect, Dial)]
+
+
+def sent(effects: list[Effect], kind: type) -> list[object]:
+    return [effect.frame for effect in effects if isinstance(effect, Send) and isinstance(effect.frame, kind)]
+
+
+# ---- coming up
+
+
+@pytest.mark.parametrize("dialler", ["decider", "follower"])
+def test_a_link_comes_up_whoever_dialled_and_the_smaller_id_says_go(dialler: str) -> None:
+    met = meeting()
+    link = met.connect(met.a if dialler == "decider" else met.b)
+    by_d, by_f = met.take(met.a), met.take(met.b)
+    assert sent(by_d, Go) == [Go(met.a.run, 1)]
+    assert sent(by_f, Go) == []
+    assert Established(link) in by_d
+    assert Established(link) in by_f
+    assert (met.a.heard, met.b.heard) == ([("up", F.id, "")], [("up", D.id, "")])
+    assert met.a.links.by_peer[F.id].id == met.b.links.by_peer[D.id].id == link
+
+
+def test_f_says_nothing_on_a_new_link_before_go() -> None:
+    met = meeting()
+    (dial,) = dials(met.b.handle(Connect(ENDPOINT)))
+    (hello,) = sent(met.a.handle(Accepted(1, HOST)), Hello)
+    met.b.handle(Dialled(1, dial.dial, D.id, HOST))
+    assert isinstance(hello, Hello)
+    (answer,) = sent(met.b.got(1, hello), Hello)
+    assert isinstance(answer, Hello)
+    welcome, go = (e.frame for e in met.a.got(1, answer)[:3] if isinstance(e, Send))
+    assert met.b.got(1, welcome) == []
+    assert not met.b.links.up
+    assert sent(met.b.got(1, go), Peers)
+
+
+def test_frames_behind_go_in_one_read_are_handed_back_in_order() -> None:
+    met, link = linked()
+    typing = Typing(c="00" * 32, u=F.id, on=True)
+    assert met.a.links.got(link, [typing, Ping(), Unknown("later"), typing]) == [typing, typing]
+    met.a.links.settle(link)
+    assert met.a.ctx.out == [Send(Pong(), [link]), Counted("unknown_frame")]
+
+
+def test_crossing_dials_end_with_one_link_and_people_hear_of_one() -> None:
+    met = meeting()
+    (by_d,) = dials(met.a.handle(Connect(ENDPOINT)))
+    (by_f,) = dials(met.b.handle(Connect(ENDPOINT)))
+    met.reach(met.a, by_d)
+    last = met.reach(met.b, by_f)
+    for post in (met.a, met.b):
+        assert [link.id for link in post.links.up.values()] == [last]
+        assert told(met.take(post)) == [("up", "")]
+    assert [what for what, _, reason in met.b.heard if reason != "replaced"] == ["up", "up"]
+
+
+def test_a_redial_takes_the_place_of_a_dead_link_at_both_ends() -> None:
+    met, dead = linked()
+    met.a.at(20.0)
+    met.b.at(20.0)
+    effects = met.b.handle(LinkDown(dead, "lost"))  # only F has noticed
+    assert told(effects) == [("down", "lost")]
+    (dial,) = dials(met.b.wake(21.0))
+    met.a.at(21.0)
+    link = met.reach(met.b, dial)
+    assert list(met.a.links.up) == list(met.b.links.up) == [link]
+    assert met.a.heard[-2:] == [("down", F.id, "replaced"), ("up", F.id, "")]
+
+
+def test_of_one_run_the_larger_number_stays() -> None:
+    current = Standing(link=1, run="aa" * 8, n=5, begun=1)
+    assert take_go(current, 2, 2, "aa" * 8, 4) == Verdict(current, closes=2)
+    assert take_go(current, 2, 2, "aa" * 8, 6) == Verdict(Standing(2, "aa" * 8, 6, 2), closes=1)
+
+
+def test_of_two_runs_the_one_whose_link_began_later_stays() -> None:
+    current = Standing(link=2, run="bb" * 8, n=1, begun=2)
+    assert take_go(current, 1, 1, "aa" * 8, 9) == Verdict(current, closes=1)
+    assert take_go(current, 3, 3, "aa" * 8, 1) == Verdict(Standing(3, "aa" * 8, 1, 3, ("bb" * 8,)), closes=2)
+
+
+def test_a_second_go_and_a_go_from_f_are_faults() -> None:
+    met, link = linked()
+    assert byes(met.b.got(link, Go("00" * 8, 2))) == [Bye("order", "go may not come now")]
+    assert byes(met.a.got(link, Go("00" * 8, 2))) == [Bye("order", "go may not come now")]
+
+
+# ---- refusals
+
+
+def test_strangers_cost_a_bye_and_tell_nobody() -> None:
+    met = Meeting(Post(D), Post(F, network=Network(N, "0d" * 32)))
+    met.connect(met.b)
+    assert not met.a.links.up
+    assert told(met.take(met.a)) == []
+    assert told(met.take(met.b)) == [
+        ("refused", "it belongs to another network: join that with its invite, or check yours")
+    ]
+
+
+def test_a_refusal_is_told_once_while_dialling_goes_on() -> None:
+    met = Meeting(Post(D), Post(F, network=Network(N, "0d" * 32)))
+    met.connect(met.b)
+    (dial,) = dials(met.b.wake(0.2))
+    met.reach(met.b, dial)
+    assert len(told(met.take(met.b))) == 1
+    assert dials(met.b.wake(1.0))
+
+
+def test_another_key_than_the_pin_gets_not_one_frame() -> None:
+    post = Post(D)
+    (dial,) = dials(post.handle(Connect(ENDPOINT, F.id)))
+    effects = post.handle(Dialled(1, dial.dial, Key("eve").id, HOST))
+    assert [e for e in effects if isinstance(e, (Send, Close))] == [Close(1)]
+    assert told(effects) == [("refused", "it does not take this peer's identity, or is not who it should be")]
+
+
+def test_an_endpoint_that_is_this_peer_itself_is_dialled_once() -> None:
+    post = Post(D)
+    (dial,) = dials(post.handle(Connect(ENDPOINT)))
+    assert told(post.handle(Dialled(1, dial.dial, D.id, HOST))) == [("refused", "that is this peer itself")]
+    assert dials(post.wake(1000.0)) == []
+
+
+def test_one_peer_too_many_is_told_busy() -> None:
+    small = Settings(max_links=1)
+    d, f, g = peers_in_order("ada", "bob", "cyd")
+    host = Post(d, settings=small)
+    Meeting(host, Post(f)).connect(host)
+    second = Meeting(host, Post(g))
+    second._links = 10
+    second.connect(second.b)
+    assert list(host.links.by_peer) == [f.id]
+    assert told(second.take(second.b)) == [("refused", "it has as many links as it takes; trying on")]
+
+
+def test_a_handshake_has_ten_seconds() -> None:
+    post = Post(D)
+    post.handle(Accepted(1, HOST))
+    assert byes(post.wake(9.9)) == []
+    assert byes(post.wake(10.1)) == [Bye("error", "the handshake took too long")]
+
+
+def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
+    met = meeting()
+    (dial,) = dials(met.b.handle(Connect(ENDPOINT)))
+    (hello,) = sent(met.a.handle(Accepted(1, HOST)), Hello)
+    met.b.handle(Dialled(1, dial.dial, D.id, HOST))
+    assert isinstance(hello, Hello)
+    (answer,) = sent(met.b.got(1, hello), Hello)
+    assert isinstance(answer, Hello)
+    welcome = next(e.frame for e in met.a.got(1, answer) if isinstance(e, Send))
+    met.b.wake(5.0)
+    met.b.got(1, welcome)
+    assert byes(met.b.wake(14.9)) == []
+    assert len(byes(met.b.wake(15.1))) == 1
+
+
+def test_a_peer_without_a_network_takes_the_first_open_one() -> None:
+    met = Meeting(Post(D, network=Network(N)), Post(F, network=Network("")))
+    met.connect(met.b)
+    assert met.b.heard == [("network", "", N), ("up", D.id, "")]
+    assert met.b.network.id == N
+
+
+# ---- alive, silent, too loud
+
+
+def test_silence_is_asked_after_ten_seconds_and_ends_after_thirty() -> None:
+    met, link = linked()
+    assert sent(met.a.wake(9.9), Ping) == []
+    assert sent(met.a.wake(10.1), Ping) == [Ping()]
+    assert sent(met.a.wake(29.9), Ping) == [Ping()]
+    effects = met.a.wake(30.1)
+    assert Close(link) in effects
+    assert met.a.heard[-1] == ("down", F.id, "timeout")
+    assert told(effects)[0][0] == "down"
+
+
+def test_any_byte_is_a_sign_of_life() -> None:
+    met, link = linked()
+    met.a.wake(25.0)
+    met.a.got(link)  # a read without a whole frame
+    met.a.wake(50.0)
+    assert met.a.heard[-1] == ("up", F.id, "")
+    met.a.wake(55.1)
+    assert met.a.heard[-1] == ("down", F.id, "timeout")
+
+
+def test_pings_are_answered_so_two_silent_peers_stay_linked() -> None:
+    met, link = linked()
+    met.wake(300.0)
+    assert list(met.a.links.up) == list(met.b.links.up) == [link]
+
+
+def test_while_this_side_does_not_read_it_pings_and_waits() -> None:
+    met, link = linked()
+    met.a.handle(Paused(link, True))
+    assert len(sent(met.a.wake(100.5), Ping)) == 10
+    met.a.handle(Paused(link, False))
+    met.a.wake(130.0)
+    assert met.a.heard[-1] == ("up", F.id, "")
+    met.a.wake(131.0)
+    assert met.a.heard[-1] == ("down", F.id, "timeout")
+
+
+def test_a_flood_makes_reading_pause_and_entries_and_marks_do_not_count() -> None:
+    met, link = linked()
+    have = Have({})
+    met.a.at(1.0)
+    met.a.got(link, *[have] * 5000)
+    assert not [e for e in met.a.got(link, *[Pong()] * 500) if isinstance(e, PauseReading)]
+    assert [e for e in met.a.got(link, *[Pong()] * 50) if isinstance(e, PauseReading)] == [PauseReading(link, 0.5)]
+    met.a.at(10.0)
+    assert not [e for e in met.a.got(link, *[Pong()] * 500) if isinstance(e, PauseReading)]
+
+
+# ---- goodbyes
+
+
+def test_a_goodbye_is_an_orderly_departure() -> None:
+    met, _ = linked()
+    effects = met.a.handle(Stop())
+    assert isinstance(effects[-1], Stopped)
+    met.carry(met.a, effects)
+    assert met.b.heard[-1] == ("down", D.id, "left")
+    assert told(met.take(met.b)) == [("down", "left")]
+
+
+def test_what_came_before_a_goodbye_in_the_same_read_is_dealt_with_first() -> None:
+    met, link = linked()
+    have = Have({})
+    assert met.a.links.got(link, [have, Bye("left"), have]) == [have]
+    assert link in met.a.links.up
+    met.a.links.settle(link)
+    assert link not in met.a.links.up
+    assert met.a.heard[-1] == ("down", F.id, "left")
+
+
+def test_after_stop_nothing_is_dialled_or_accepted() -> None:
+    post = Post(D)
+    (dial,) = dials(post.handle(Connect(ENDPOINT)))
+    post.handle(Stop())
+    assert post.handle(Accepted(1, HOST)) == [Close(1)]
+    assert post.handle(Dialled(2, dial.dial, F.id, HOST)) == [Close(2)]
+    assert post.handle(Connect(ENDPOINT)) == []
+    assert dials(post.wake(1000.0)) == []
+
+
+@pytest.mark.parametrize(
+    "how, reason", [("closed", "lost"), ("lost", "lost"), ("timeout", "timeout"), ("slow", "timeout")]
+)
+def test_how_a_connection_ended_is_the_reason(how: str, reason: str) -> None:
+    met, link = linked()
+    met.a.handle(LinkDown(link, how))
+    assert met.a.heard[-1] == ("down", F.id, reason)
+
+
+def test_a_fault_of_the_bytes_says_goodbye_with_its_code() -> None:
+    met, link = linked()
+    assert byes(met.a.handle(Faulted(link, "limit", "a frame too long"))) == [Bye("limit", "a frame too long")]
+    assert met.a.heard[-1] == ("down", F.id, "lost")
+
+
+def test_what_a_peer_writes_in_its_bye_reaches_people_only_quoted() -> None:
+    met, link = linked()
+    effects = met.a.got(link, Bye("evil\x1b[2J", "\u202e" + "x" * 5000))
+    (change,) = [effect for effect in effects if isinstance(effect, LinkChanged)]
+    assert change.reason.isascii()
+    assert change.reason.isprintable()
+    assert len(change.reason) < 500
+
+
+def test_frames_of_a_link_that_is_gone_are_nothing() -> None:
+    met, link = linked()
+    met.a.links.close(link, "head", "a wrong head")
+    assert met.a.links.got(link, [Have({})]) == []
+    assert met.a.links.got(77, [Have({})]) == []
+
+
+# ---- two processes with one key
+
+
+def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace() -> None:
+    """The copies follow: each one's redial replaces the other's link at D, until D has seen enough."""
+    one, other = Post(F), Post(F)
+    d = Post(D)
+    warned: list[Warned] = []
+    for link in range(1, 6):
+        copy = one if link % 2 else other
+        for post in (d, copy):
+            post.at(link * 2.0)
+        met = Meeting(d, copy)
+        met._links = link * 10
+        (dial,) = dials(copy.handle(Connect(f"10.0.0.{link}:1")))
+        met.reach(copy, dial)
+        warned += [effect for effect in met.take(d) if isinstance(effect, Warned)]
+    assert [(warning.code, warning.about) for warning in warned] == [("two_processes", F.id)]
+    assert list(d.links.up) == [41]  # the fifth, at 10 s, found D patient
+
+
+def test_a_superseded_process_that_comes_back_is_turned_away() -> None:
+    """The copies decide: F stays with the newer one."""
+    f = Post(F)
+    first, second = Post(D), Post(D)
+    second.run = second.links._run = "ff" * 8
+    old, new = Meeting(first, f), Meeting(second, f)
+    new._links = 100
+    old.connect(old.b)
+    new.connect(new.b, "10.0.0.8:1")
+    assert list(f.links.up) == [101]
+    old.take(old.b)
+    (dial,) = dials(first.handle(Connect(ENDPOINT)))
+    old.reach(first, dial)
+    assert list(f.links.up) == [101]
+    assert [bye.code for bye in byes(old.take(old.b)) if bye] == ["replaced"]
+
+
+# ---- dialling
+
+
+def test_a_dial_that_fails_is_told_once_and_tried_for_ever_with_growing_pauses() -> None:
+    post = Post(D)
+    effects = post.handle(Connect(ENDPOINT))
+    tries = 0
+    changes: list[tuple[str, str]] = []
+    for step in range(20_000):
+        for dial in dials(effects):
+            tries += 1
+            changes += told(post.handle(DialFailed(dial.dial, "connection refused")))
+        effects = post.wake(step * 0.5)
+    assert changes == [("trying", "connection refused")]
+    assert 40 < tries < 120  # 10,000 s in pauses of 150 s on average, after a quick beginning
+    assert post.links.book.addresses(F.id) == []
+
+
+def test_a_lost_link_is_dialled_again_at_once_and_one_at_a_time() -> None:
+    met, link = linked()
+    met.b.wake(20.0)
+    met.b.got(link)
+    assert dials(met.b.handle(LinkDown(link, "lost"))) == []
+    (dial,) = dials(met.b.wake(20.2))
+    assert dial.endpoint == ENDPOINT
+    assert dials(met.b.wake(100.0)) == []
+    assert dials(met.b.handle(Connect(ENDPOINT))) == []
+
+
+def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
+    met, _ = linked()
+    assert told(met.b.handle(Connect(ENDPOINT))) == [("up", "")]
+    assert told(met.b.handle(Connect("10.0.0.3:5", D.id))) == [("up", "")]
+    assert dials(met.b.wake(8.0)) == []
+
+
+def test_what_is_no_endpoint_is_refused_at_once() -> None:
+    post = Post(D)
+    for endpoint in ("nowhere", "host:0", "host:65536", "[host]:80", "::1:80", "a b:80"):
+        ((state, reason),) = told(post.handle(Connect(endpoint)))
+        assert state == "refused"
+        assert reason
+
+
+def test_the_same_inputs_give_the_same_effects() -> None:
+    def story() -> list[Effect]:
+        post = Post(D)
+        post.links._run = Draws("run")(8).hex()
+        out = post.handle(Connect(ENDPOINT))
+        out += post.handle(DialFailed(1, "no route"))
+        return out + post.wake(5.0)
+
+    assert story() == story()
+    assert K not in repr(Network(N, K))

@@ -1,0 +1,330 @@
+"""Presence: who is here, who left and why, and who may speak for whom."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
+from p2pchat.core.handshake import ServerSide
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.hosting import HOST_TAG, LIFE_MS, TOLERANCE_MS, Certificates, host_message, make_cert
+from p2pchat.core.link import Link, Phase
+from p2pchat.core.names import name_fault
+from p2pchat.core.presence import Presence
+from p2pchat.errors import ProtocolError
+from p2pchat.protocol import Cert, Here, Hosted, encode
+from tests.core.meeting import START, Draws, Key, N
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text())
+ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")
+NOW_MS = START // 1000
+HOUR = 3600
+
+
+class Here_:
+    """Ada's Presence with the links it has; time stands still unless moved."""
+
+    def __init__(self, *users: HostedUser, settings: Settings | None = None) -> None:
+        self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
+        self.presence = Presence(self.ctx, users or [HostedUser(ADA.id, "ada", ADA.sign)])
+        self.at(0.0)
+
+    def at(self, mono: float) -> None:
+        self.ctx.now = Now(mono, START + int(mono * 1_000_000))
+
+    def take(self) -> list[Effect]:
+        out, self.ctx.out = self.ctx.out, []
+        return [effect for effect in out if not isinstance(effect, WakeAt)]
+
+    def wake(self, mono: float) -> list[Effect]:
+        self.at(mono)
+        self.ctx.run_due()
+        return self.take()
+
+    def link(self, id: int, peer: Key) -> Link:
+        link = Link(id, "10.0.0.1", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=peer.id)
+        self.presence.link_up(link)
+        self.take()
+        return link
+
+    def here(self, link: Link, *users: Hosted, gone: list[str] | None = None, more: bool = False) -> list[Effect]:
+        self.presence.here(link, Here(list(users), gone or [], more))
+        return self.take()
+
+    def down(self, link: Link, reason: str) -> list[Effect]:
+        self.presence.link_down(link, reason)
+        return self.take()
+
+
+def word(
+    key: Key, status: str = "online", text: str | None = None, since: int | None = None, cert: Cert | None = None
+) -> Hosted:
+    return Hosted(id=key.id, name="somebody", status=status, text=text, since=since, cert=cert)
+
+
+def departures(effects: list[Effect]) -> list[tuple[str, str]]:
+    return [(effect.user, effect.reason) for effect in effects if isinstance(effect, UserLeft)]
+
+
+def joins(effects: list[Effect]) -> list[str]:
+    return [effect.user for effect in effects if isinstance(effect, UserJoined)]
+
+
+# ---- joined and left, once
+
+
+def test_a_user_joins_with_the_first_link_and_is_gone_with_the_last() -> None:
+    ada = Here_()
+    one, two = ada.link(1, BOB), ada.link(2, GATE)
+    cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
+    assert ada.here(one, word(BOB)) == [UserJoined(BOB.id), PresenceChanged(BOB.id, "online", "", 0)]
+    assert ada.here(two, word(BOB, cert=cert)) == []
+    assert ada.presence.hosts(BOB.id) == {1, 2}
+    assert ada.down(one, "left") == []
+    assert departures(ada.down(two, "left")) == [(BOB.id, "left")]
+    assert ada.presence.status(BOB.id)[0] == "offline"
+    assert ada.presence.online() == set()
+
+
+@pytest.mark.parametrize("reason", ["lost", "timeout"])
+def test_a_broken_link_is_a_departure_after_two_seconds(reason: str) -> None:
+    ada = Here_()
+    link = ada.link(1, BOB)
+    ada.here(link, word(BOB))
+    assert ada.down(link, reason) == []
+    assert ada.presence.online() == {BOB.id}
+    assert ada.wake(1.9) == []
+    assert departures(ada.wake(2.1)) == [(BOB.id, reason)]
+    assert ada.wake(10.0) == []
+
+
+def test_a_quick_reconnect_is_silent() -> None:
+    ada = Here_()
+    link = ada.link(1, BOB)
+    ada.here(link, word(BOB))
+    ada.down(link, "lost")
+    ada.wake(1.0)
+    assert ada.here(ada.link(2, BOB), word(BOB)) == []
+    assert ada.wake(10.0) == []
+
+
+def test_a_restart_with_a_goodbye_is_a_departure_and_a_return() -> None:
+    ada = Here_()
+    link = ada.link(1, BOB)
+    ada.here(link, word(BOB))
+    assert departures(ada.down(link, "left")) == [(BOB.id, "left")]
+    assert joins(ada.here(ada.link(2, BOB), word(BOB))) == [BOB.id]
+
+
+def test_a_replaced_link_is_no_departure() -> None:
+    ada = Here_()
+    old = ada.link(1, BOB)
+    ada.here(old, word(BOB, "idle"))
+    assert ada.down(old, "replaced") == []
+    new = ada.link(2, BOB)
+    assert ada.wake(60.0) == []
+    assert ada.here(new, word(BOB, "idle")) == []
+    assert departures(ada.down(new, "left")) == [(BOB.id, "left")]
+
+
+def test_who_is_not_told_again_after_a_replacement_has_left() -> None:
+    ada = Here_()
+    old = ada.link(1, GATE)
+    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    ada.here(old, word(GATE), word(GUEST, cert=cert))
+    ada.down(old, "replaced")
+    new = ada.link(2, GATE)
+    assert ada.here(new, word(GATE), more=True) == []
+    assert departures(ada.here(new)) == [(GUEST.id, "left")]
+
+
+def test_a_replacement_that_breaks_before_it_told_all_loses_the_users_too() -> None:
+    ada = Here_()
+    old = ada.link(1, BOB)
+    ada.here(old, word(BOB))
+    ada.down(old, "replaced")
+    new = ada.link(2, BOB)
+    assert ada.down(new, "lost") == []
+    assert departures(ada.wake(2.1)) == [(BOB.id, "lost")]
+
+
+def test_a_user_hosted_here_too_neither_joins_nor_leaves() -> None:
+    ada = Here_()
+    link = ada.link(1, GATE)
+    cert = make_cert(ADA.id, ADA.sign, GATE.id, NOW_MS)
+    assert joins(ada.here(link, word(ADA, cert=cert))) == []
+    assert departures(ada.down(link, "left")) == []
+
+
+def test_users_no_longer_hosted_have_left() -> None:
+    ada = Here_()
+    link = ada.link(1, GATE)
+    ada.here(link, word(GUEST, cert=make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)))
+    assert departures(ada.here(link, gone=[GUEST.id, BOB.id])) == [(GUEST.id, "left")]
+    assert ada.presence.users_of(1) == set()
+
+
+# ---- status
+
+
+def test_the_best_word_counts_and_changes_are_told_once() -> None:
+    ada = Here_()
+    one, two = ada.link(1, BOB), ada.link(2, GATE)
+    cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
+    ada.here(one, word(BOB, "idle", "lunch", 5))
+    assert ada.here(two, word(BOB, "online", None, 7, cert)) == [PresenceChanged(BOB.id, "online", "", 7)]
+    assert ada.here(two, word(BOB, "offline", None, 9, cert)) == [PresenceChanged(BOB.id, "idle", "lunch", 5)]
+    assert ada.here(one, word(BOB, "idle", "lunch", 5)) == []
+    assert ada.presence.status(BOB.id) == ("idle", "lunch", 5)
+
+
+def test_nobody_knows_a_user_never_heard_of() -> None:
+    assert Here_().presence.status(BOB.id) == ("unknown", "", 0)
+
+
+def test_a_user_whom_all_hosts_call_offline_is_not_online_but_has_not_left() -> None:
+    ada = Here_()
+    assert joins(ada.here(ada.link(1, BOB), word(BOB, "offline"))) == [BOB.id]
+    assert ada.presence.online() == set()
+    assert ada.presence.hosts(BOB.id) == {1}
+
+
+def test_a_status_of_a_later_version_is_unknown() -> None:
+    ada = Here_()
+    effects = ada.here(ada.link(1, BOB), word(BOB, "dancing"))
+    assert effects[1:] == [PresenceChanged(BOB.id, "unknown", "", 0)]
+
+
+# ---- telling
+
+
+def test_a_new_link_hears_of_everybody_in_pages() -> None:
+    users = [HostedUser(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
+    ada = Here_(*users, settings=Settings(page_items=2))
+    ada.presence.link_up(Link(1, "h", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=GATE.id))
+    frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
+    assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
+
+
+def test_pages_fit_a_frame_however_long_the_names() -> None:
+    keys = [Key(str(number)) for number in range(300)]
+    ada = Here_(*[HostedUser(key.id, "\U0001f600" * 32, key.sign) for key in keys])
+    for key in keys:
+        ada.presence.set(key.id, "idle", "\x01" * 600)
+    ada.take()
+    ada.presence.link_up(Link(1, "h", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=GATE.id))
+    frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
+    assert len(frames) > 2
+    assert max(len(encode(frame)) for frame in frames) <= 256 * 1024
+
+
+def test_a_change_is_told_to_all_links_and_to_a_full_one_when_it_drains() -> None:
+    ada = Here_()
+    ada.link(1, BOB)
+    full = ada.link(2, GATE)
+    full.full = True
+    ada.presence.set(ADA.id, "idle", "away")
+    told = Here([Hosted(ADA.id, "ada", "idle", "away", START)])
+    assert ada.take() == [Send(told, [1]), PresenceChanged(ADA.id, "idle", "away", START)]
+    full.full = False
+    ada.presence.drained(2)
+    assert ada.take() == [Send(told, [2])]
+    ada.presence.set(ADA.id, "idle", "away")
+    assert ada.take() == []
+
+
+# ---- who may speak for whom
+
+
+def test_golden_certificate() -> None:
+    golden, users = GOLDEN["host"], GOLDEN["users"]
+    user, peer = users[golden["user"]]["id"], users[golden["peer"]]["id"]
+    cert = Cert(golden["cert"]["from"], golden["cert"]["until"], golden["cert"]["sig"])
+    assert host_message(user, peer, cert.from_ms, cert.until_ms).hex() == golden["message"]
+    assert Certificates().fault(user, peer, cert, cert.from_ms) == ""
+
+
+def signed(tag: bytes, until_ms: int) -> Cert:
+    """A certificate signed under another tag; b"" is the right one."""
+    message = host_message(GUEST.id, GATE.id, NOW_MS, until_ms)
+    return Cert(NOW_MS, until_ms, GUEST.sign(tag + message[len(HOST_TAG) :] if tag else message).hex())
+
+
+@pytest.mark.parametrize(
+    "cert",
+    [
+        None,
+        make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS),
+        make_cert(GUEST.id, GATE.sign, GATE.id, NOW_MS),
+        make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS - LIFE_MS - TOLERANCE_MS - 1),
+        make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS + TOLERANCE_MS + 1),
+        signed(b"", NOW_MS + LIFE_MS + 1),
+        signed(b"p2pchat/head/1\0", NOW_MS + LIFE_MS),
+    ],
+    ids=["none", "for another peer", "by another key", "over", "not begun", "too long", "another tag"],
+)
+def test_a_user_without_a_good_certificate_is_a_fault(cert: Cert | None) -> None:
+    ada = Here_()
+    link = ada.link(1, GATE)
+    with pytest.raises(ProtocolError) as caught:
+        ada.here(link, word(GATE), word(GUEST, cert=cert))
+    assert caught.value.code == "host"
+    assert ada.presence.users_of(1) == set()
+    assert ada.presence.online() == set()
+
+
+@pytest.mark.parametrize("begun_ms", [NOW_MS - LIFE_MS - TOLERANCE_MS, NOW_MS + TOLERANCE_MS])
+def test_clocks_may_differ_by_an_hour(begun_ms: int) -> None:
+    ada = Here_()
+    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, begun_ms)
+    assert joins(ada.here(ada.link(1, GATE), word(GUEST, cert=cert))) == [GUEST.id]
+
+
+def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
+    guest = HostedUser(GUEST.id, "guest", GUEST.sign)
+    ada = Here_(guest)
+    ada.link(1, BOB)
+    first = guest.cert
+    assert first is not None
+    assert Certificates().fault(GUEST.id, ADA.id, first, NOW_MS) == ""
+    half = LIFE_MS / 2000
+    assert not [effect for effect in ada.wake(half - HOUR) if isinstance(effect, Send)]
+    (told,) = [effect for effect in ada.wake(half + 2 * HOUR) if isinstance(effect, Send)]
+    assert isinstance(told.frame, Here)
+    assert guest.cert != first
+    assert told.frame.users[0].cert == guest.cert
+
+
+def test_who_is_not_certified_anew_has_left() -> None:
+    ada = Here_()
+    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    ada.here(ada.link(1, GATE), word(GUEST, cert=cert))
+    assert departures(ada.wake(LIFE_MS / 1000)) == []
+    assert departures(ada.wake(LIFE_MS / 1000 + 2 * HOUR)) == [(GUEST.id, "left")]
+
+
+def test_a_peer_hosts_so_many_users_and_no_more() -> None:
+    ada = Here_(settings=Settings(max_hosted_users=1))
+    link = ada.link(1, BOB)
+    ada.here(link, word(BOB))
+    with pytest.raises(ProtocolError) as caught:
+        ada.here(link, word(GUEST, cert=make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS)))
+    assert caught.value.code == "limit"
+
+
+@pytest.mark.parametrize("name", ["ada", "Ada Lovelace", "愛", "x" * 32, "é"])
+def test_names(name: str) -> None:
+    assert name_fault(name) == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "x" * 33, "a\nb", "a#b", "@a", "a/b", "a,b", "a\u202eb", "\u200b", "e\u0301"]
+)
+def test_no_names(name: str) -> None:
+    assert name_fault(name)
