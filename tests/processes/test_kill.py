@@ -1,0 +1,188 @@
+"""kill -9 of either side in the middle of a burst, at drawn moments, over and over: nothing accepted is lost or twice.
+
+P2PCHAT_TEST_KILLS is how often each side is killed (20 when the release is tested, 6 in the ordinary run), and
+P2PCHAT_TEST_SEED draws other moments; a failing run prints its seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from p2pchat.apps.cli.children import Child, Line
+from tests.processes.proxy import Proxy
+from tests.processes.stage import Stage
+
+KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "6"))
+SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
+BURST = 400  # lines; a third of them goes to the room
+LATEST = 0.25  # seconds into a burst until which a kill comes: about as long as it lasts
+PATIENCE = 60.0
+
+
+class Side:
+    """One of two peers, through all its lives, and everything it ever said was accepted."""
+
+    def __init__(self, stage: Stage, name: str, other: str, *words: str) -> None:
+        self.stage = stage
+        self.name = name
+        self.other = other
+        self.words = words
+        self.port = 0
+        self.written = 0
+        self.lives: list[Child] = []
+
+    @property
+    def now(self) -> Child:
+        return self.lives[-1]
+
+    async def start(self, *endpoints: str) -> None:
+        child = self.stage.child(self.name, *endpoints, *self.words, port=self.port)
+        await child.start(30)
+        self.port = child.listening["port"]
+        self.lives.append(child)
+
+    async def kill_and_start(self) -> None:
+        self.now.kill()
+        await self.now.ended(30)
+        await self.start()
+
+    async def burst(self) -> None:
+        """Write many lines as fast as the pipe takes them, or until the process is killed."""
+        try:
+            for number in range(self.written, self.written + BURST):
+                to = "room" if number % 3 == 0 else self.other
+                await self.now.do(do="send", to=to, text=f"{self.name} {number}")
+        except OSError:
+            pass  # killed
+        self.written += BURST
+
+    def accepted(self) -> set[str]:
+        return {line["id"] for life in self.lives for line in life.lines if line["event"] == "sent"}
+
+
+async def everything_has_come(one: Side, other: Side) -> None:
+    """Wait until what each writes last is with the other: everything it wrote before is, then."""
+    for side in (one, other):
+        for to in ("room", side.other):
+            await side.now.do(do="send", to=to, text=f"the last to {to}")
+    for side, witness in ((one, other), (other, one)):
+        for to in ("room", side.other):
+            await witness.now.event("message", PATIENCE, text=f"the last to {to}", sender=side.name)
+            last = await side.now.event("sent", PATIENCE, text=f"the last to {to}")
+            await side.now.event("delivered", PATIENCE, id=last["id"])
+
+
+async def nothing_is_lost_or_twice(stage: Stage, one: Side, other: Side) -> None:
+    """Everything accepted is in both stores exactly once; the event logs tell the same."""
+    ones, others = await stage.history(one.name), await stage.history(other.name)
+    for stored in (ones, others):
+        assert max(Counter(line["id"] for line in stored).values()) == 1
+        ids = {line["id"] for line in stored}
+        for side in (one, other):
+            assert side.accepted() <= ids
+    assert [line["id"] for line in ones] == [line["id"] for line in others]
+    for stored, side in ((ones, one), (ones, other), (others, one), (others, other)):
+        assert in_order(stored, side.name)
+    assert stage.faults(one.name, other.name, complete=True) == []
+
+
+def in_order(stored: list[Line], writer: str) -> bool:
+    """Whether what one wrote stands in the order of its numbers, in each conversation."""
+    for kind in ("room", "dm"):
+        texts = [line["text"] for line in stored if line["sender"] == writer and line["kind"] == kind]
+        numbers = [int(text.split()[1]) for text in texts if text.startswith(writer)]
+        if numbers != sorted(numbers):
+            return False
+    return True
+
+
+@asynccontextmanager
+async def pair(stage: Stage, *, through: tuple[Proxy, Proxy] | None = None) -> AsyncIterator[tuple[Side, Side]]:
+    """Two peers that see each other; with proxies, each is reached through its own and in no other way."""
+    if through is None:
+        ada, bob = Side(stage, "ada", "bob"), Side(stage, "bob", "ada")
+    else:
+        to_ada, to_bob = [await proxy.listen() for proxy in through]
+        ada = Side(stage, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
+        bob = Side(stage, "bob", "ada", "--host", "127.0.0.3", "--advertise", to_bob)
+    await ada.start()
+    if through is None:
+        await bob.start(ada.now.endpoint)
+    else:
+        through[0].to("127.0.0.2", ada.port)
+        await bob.start(to_ada)
+        through[1].to("127.0.0.3", bob.port)
+    await ada.now.event("joined", user="bob")
+    await bob.now.event("joined", user="ada")
+    try:
+        yield ada, bob
+    finally:
+        for proxy in through or ():
+            await proxy.close()
+
+
+@pytest.mark.timeout(60 + 10 * KILLS)
+async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(stage: Stage) -> None:
+    print(f"seed {SEED}, {KILLS} kills of each side")
+    chance = random.Random(SEED)
+    async with pair(stage) as (ada, bob):
+        for _ in range(KILLS):
+            bursts = [asyncio.create_task(side.burst()) for side in (ada, bob)]
+            await asyncio.gather(*(killed_at(side, chance.uniform(0, LATEST)) for side in (ada, bob)), *bursts)
+        await everything_has_come(ada, bob)
+        await nothing_is_lost_or_twice(stage, ada, bob)
+        wrote = ada.written + bob.written
+        accepted = len(ada.accepted()) + len(bob.accepted())
+        print(f"{wrote} lines written, {accepted} told as accepted")
+        assert 0.02 * wrote < accepted < wrote, "the kills all came too early, or all too late"
+        assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
+
+
+async def killed_at(side: Side, moment: float) -> None:
+    await asyncio.sleep(moment)  # the drawn moment itself
+    await side.kill_and_start()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peers have addresses of their own in 127.0.0.0/8")
+@pytest.mark.timeout(60 + 10 * KILLS)
+async def test_acknowledgements_that_are_swallowed_and_links_that_are_cut_then(stage: Stage) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    proxies = Proxy(), Proxy()
+    async with pair(stage, through=proxies) as (ada, bob):
+        for number in range(max(3, KILLS // 2)):
+            writer, reader = chance.choice([(ada, bob), (bob, ada)])
+            await acknowledgements_lost(writer, reader, proxies)
+            if number % 2:
+                await writer.kill_and_start()  # what was confirmed it never heard
+            proxies[0].cut()
+            proxies[1].cut()
+            await writer.now.event("joined", PATIENCE, user=reader.name)
+        assert proxies[0].swallowed + proxies[1].swallowed > 0
+        await everything_has_come(ada, bob)
+        await nothing_is_lost_or_twice(stage, ada, bob)
+        assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
+
+
+async def acknowledgements_lost(writer: Side, reader: Side, proxies: tuple[Proxy, Proxy]) -> None:
+    """The reader gets a whole burst and stores it; the writer hears nothing of it."""
+    await writer.now.do(do="send", to=reader.name, text="all is well", ref=(ref := f"well {writer.written}"))
+    before = await writer.now.event("sent", PATIENCE, ref=ref)
+    await writer.now.event("delivered", PATIENCE, id=before["id"])  # the link has compared: it tells what is written
+    for proxy, listening in zip(proxies, ("ada", "bob"), strict=True):
+        proxy.deaf, proxy.dumb = listening == reader.name, listening == writer.name
+    first = writer.written
+    await writer.burst()
+    wanted = {f"{writer.name} {number}" for number in range(first, writer.written)}
+    await reader.now.wait(lambda line: line["event"] == "message" and line["text"] in wanted, PATIENCE, count=BURST)
+    sent = await writer.now.wait(lambda line: line["event"] == "sent" and line["text"] in wanted, count=BURST)
+    ids = {line["id"] for line in sent}
+    assert not any(line["event"] == "delivered" and line["id"] in ids for line in writer.now.lines)
