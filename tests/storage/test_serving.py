@@ -76,6 +76,14 @@ def test_who_holds_a_part_gets_the_rest_from_the_middle_of_a_block(storage: Stor
     assert served(storage, WantStart(tips=(ada.mark,))) == []
 
 
+def test_of_two_marks_of_one_log_the_higher_counts(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1", "2"), ada.goes_on("3")])
+    low, high = ada.mark._replace(seq=1), ada.mark._replace(seq=2)
+    for want in (WantStart((low, high)), WantStart((high, low)), WantStart((high,), older=(low,))):
+        assert served(storage, want) == [(1, 3, 3)]
+
+
 def three_runs(storage: Storage) -> list[Author]:
     """Ada restarts twice; each log builds on the one before."""
     runs: list[Author] = []

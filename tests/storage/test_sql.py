@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection
 
 from p2pchat.config import Settings
-from p2pchat.core.records import Change, TailStart, WantStart
+from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.connect import driver_of, open_connection, parsed, sqlite_url
@@ -139,6 +139,37 @@ def test_a_reader_makes_no_database(path: Path) -> None:
     with pytest.raises(StorageError, match="nothing is stored at"):
         opened(path, read_only=True)
     assert not path.exists()
+
+
+# ---- heads
+
+
+def test_a_log_written_one_by_one_keeps_few_heads_across_restarts(path: Path) -> None:
+    """Of 40 entries, at most 4 to a batch, 10 heads; a restart in the middle of a block makes no difference."""
+    ada = Author("ada", 1)
+    changes = [ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)]
+    for part in (changes[:13], changes[13:22], changes[22:]):
+        with closing(opened(path)) as storage:
+            for change in part:
+                storage.commit([change])
+    with closing(sqlite3.connect(path)) as database:
+        heads = [id % (1 << 40) for (id,) in database.execute("select id from heads order by id")]
+    assert heads == list(range(4, 41, 4))
+
+
+def test_heads_kept_under_smaller_limits_are_served_to_the_last(path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path, settings=Settings(max_batch_entries=1, wal_warm_bytes=0))) as storage:
+        storage.commit([ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)])
+    with closing(opened(path)) as storage:
+        for batches in (1, 2, 3, 50):
+            raws: list[str] = []
+            start: Start | None = WantStart(())
+            while start is not None:
+                served, start = storage.fetch(ROOM, user("ada"), start, batches=batches)
+                assert all(proves(batch) and len(batch.raws) <= 4 for batch in served)
+                raws += [raw for batch in served for raw in batch.raws]
+            assert raws == ada.raws
 
 
 # ---- versions

@@ -50,6 +50,7 @@ def test_a_start_finds_tips_and_never_covered_logs(storage: Storage) -> None:
 
 def test_logs_are_found_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
     ada = Author("ada", 1)
+    storage.commit([Author("bob", 1).begins("the same run")])
     storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 8)])
     asked = [ada.lookup, *(LogKey(ROOM, ada.lookup.ref, seq) for seq in (0, 1, 3, 4, 6, 8))]
     found, _ = storage.lookup([*asked, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)], [])
@@ -222,6 +223,23 @@ def test_history_is_read_page_by_page_in_both_directions(storage: Storage) -> No
     assert storage.history(ROOM, since=105, limit=0) == everything[10:]
     assert storage.history(ROOM, since=105, before=keys[12], limit=0) == everything[10:12]
     assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == everything[-1:]
+
+
+def test_history_of_everything_interleaves_conversations(storage: Storage) -> None:
+    room, dm, quiet = Author("ada", 1), Author("ada", 2, DM), Author("ada", 3, "ab" * 32)
+    storage.commit([released(quiet.begins("x", c=11), 1)])
+    for turn in range(6):
+        for author, c in ((room, 10 + 4 * turn), (dm, 12 + 4 * turn)):
+            change = author.goes_on("x", c=c) if turn else author.begins("x", c=c)
+            storage.commit([released(change, 2 + 2 * turn + (author is dm))])
+    order = [(room.log, 1), (quiet.log, 1), (dm.log, 1)]
+    order += [(log, seq) for seq in range(2, 7) for log in (room.log, dm.log)]
+    assert [(shown.log, shown.seq) for shown in storage.history(None)] == order
+    assert [(shown.log, shown.seq) for shown in storage.history(None, limit=5)] == order[-5:]
+    after = storage.history(None, after=key_of(room.log, 10, 1), limit=5)
+    assert [(shown.log, shown.seq) for shown in after] == order[1:6]
+    before = storage.history(None, before=key_of(dm.log, 16, 2), limit=3)
+    assert [(shown.log, shown.seq) for shown in before] == order[1:4]
 
 
 def test_one_entry_by_its_name(storage: Storage) -> None:
