@@ -5,9 +5,12 @@ Nothing is looked up here: whoever resolves a name learns only then what it stan
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from p2pchat.config import Settings
+
+CACHED = 4096  # answers remembered; while a mesh forms, every peer looks at the same few addresses for each other one
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:
@@ -38,6 +41,7 @@ def join_endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@lru_cache(CACHED)
 def is_loopback(host: str) -> bool:
     """Whether this host, an address or a name, is this machine by its form."""
     address = _address(host)
@@ -54,6 +58,12 @@ def may_be_told(endpoint: str, *, from_loopback: bool, settings: Settings) -> bo
     """
     if len(endpoint.encode()) > settings.max_endpoint_bytes:
         return False
+    return _is_for(endpoint, from_loopback)
+
+
+@lru_cache(CACHED)
+def _is_for(endpoint: str, from_loopback: bool) -> bool:
+    """Say by the form of an endpoint alone; only short ones come here and are remembered."""
     try:
         host, _ = split_endpoint(endpoint)
     except ValueError:

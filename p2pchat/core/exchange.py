@@ -17,6 +17,8 @@ from p2pchat.core.endpoints import is_loopback, join_endpoint, may_be_told
 from p2pchat.core.link import Link
 from p2pchat.protocol import PeerId, Peers
 
+Linked = dict[bool, dict[PeerId, tuple[str, ...]]]  # what links on loopback, and others, may hear of all linked peers
+
 
 class Exchange:
     """What is told and heard in `peers` frames. `up` is Links' own table."""
@@ -56,14 +58,18 @@ class Exchange:
 
     def _tell_all(self) -> None:
         self._timer = None
+        linked: Linked = {}
         for link in list(self._up.values()):
             if not link.full:
-                self._tell(link)
+                self._tell(link, linked)
 
-    def _tell(self, link: Link) -> None:
-        linked = {
-            other.peer: self._endpoints(other.peer, link) for other in self._up.values() if other.peer != link.peer
-        }
+    def _tell(self, link: Link, known: Linked | None = None) -> None:
+        """Tell one link what is another; `known` keeps for the next link what is the same for it."""
+        near = is_loopback(link.host)
+        known = {} if known is None else known
+        if near not in known:
+            known[near] = {other.peer: self._endpoints(other.peer, link) for other in self._up.values()}
+        linked = {peer: at for peer, at in known[near].items() if peer != link.peer}
         news = [(peer, list(at)) for peer, at in sorted(linked.items()) if link.told.get(peer) != at]
         gone = sorted(link.told.keys() - linked.keys())
         own = (self._port, tuple(at for at in self._at if self._is_for(at, link)))
