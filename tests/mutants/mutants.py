@@ -86,8 +86,8 @@ MUTANTS = (
     ),
     Mutant(
         "go without n", "election.py",
-        "if standing.run == run and standing.n > n:",
-        "if False:",
+        "(returned or (standing.run == run and standing.n > n))",
+        "returned",
         "a late `go` wins, and both links of two that cross are closed", "replaced",
     ),
     Mutant(
