@@ -179,6 +179,23 @@ def invite_of(home: Path, data: Path) -> str:
     return invite
 
 
+async def test_listening_beyond_loopback_shows_what_the_other_machine_needs(stage: Stage) -> None:
+    ran = p2pchat(stage.home, "0", "--host", "0.0.0.0", "--temp", "--advertise", "chat.example:80", stdin="/quit\n")
+    assert ran.code == 0
+    lines = [line.strip() for line in ran.err.splitlines()]
+    assert "python -m p2pchat 8080 --invite -" in lines
+    assert [line for line in lines if line.startswith("p2pchat:") and line.endswith("@chat.example:80")]
+
+
+async def test_an_open_network_takes_whoever_comes(stage: Stage) -> None:
+    ada = stage.child("ada", "--open", log=False)
+    await ada.start()
+    assert ada.listening["network"] == "open"
+    ran = p2pchat(stage.home / "other", "0", ada.endpoint, "--open", "--temp", "--name", "bob", stdin="hello\n")
+    assert ran.code == 0, ran.err
+    await ada.event("message", text="hello", sender="bob")
+
+
 # ---- endpoints
 
 
@@ -491,6 +508,22 @@ def test_history_of_no_profile_says_so(tmp_path: Path) -> None:
     assert (ran.code, "there is no profile" in ran.complains()) == (2, True)
     ran = p2pchat(tmp_path, "history", "--data", str(tmp_path / "nothing"))
     assert (ran.code, "there is no history in" in ran.complains()) == (1, True)
+
+
+def test_several_profiles_are_listed_and_one_is_found(tmp_path: Path) -> None:
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(str(free.getsockname()[1]))
+        assert p2pchat(tmp_path, ports[-1]).code == 0
+        if len(ports) == 1:
+            assert p2pchat(tmp_path, "history").code == 0
+    ran = p2pchat(tmp_path, "history")
+    assert ran.code == 2
+    told = ran.complains()
+    assert "there are several profiles" in told and all(port in told for port in ports)
+    assert p2pchat(tmp_path, "history", "--port", ports[0]).code == 0
+    assert p2pchat(tmp_path, "invite", "--port", ports[0], "--advertise", "h:1").code == 0
 
 
 def test_check_judges_logs(tmp_path: Path) -> None:

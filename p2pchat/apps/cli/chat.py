@@ -119,7 +119,7 @@ class Chat:
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         self._show.me = peer.me.label
-        self._show.room_id = peer.room.id
+        self._show.room_id = lambda: peer.room.id
         self._session = session = Session(
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )
@@ -282,6 +282,11 @@ class Endpoints:
         if set(self._states.values()) == {"refused"}:
             self.refused.set()
 
+    @property
+    def known(self) -> bool:
+        """Whether each endpoint has answered or failed once."""
+        return self._known.is_set()
+
     async def answered(self, timeout: float) -> None:
         """Wait until each endpoint has answered or failed once, at most so long."""
         await _within(self._known, timeout)
@@ -292,6 +297,8 @@ class Endpoints:
 
 
 async def _within(event: asyncio.Event, timeout: float) -> bool:
+    if event.is_set():
+        return True
     try:
         await asyncio.wait_for(event.wait(), timeout)
     except TimeoutError:

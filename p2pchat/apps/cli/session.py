@@ -51,7 +51,7 @@ class Session:
         self._show = show
         self._interactive = interactive
         self._as_json = as_json
-        self._current = peer.room
+        self._elsewhere: Conversation | None = None  # where texts go; None: the room, whose id may not be known yet
         self._unread: dict[str, int] = {}  # by conversation id
         self._texts: list[_Text] = []
         self._receipts: list[Receipt | Receipts] = []
@@ -66,6 +66,10 @@ class Session:
             "connect": self._connect,
             "help": self._help,
         }
+
+    @property
+    def _current(self) -> Conversation:
+        return self._elsewhere or self._peer.room
 
     # Lines in
 
@@ -214,10 +218,11 @@ class Session:
     # Commands
 
     async def _go(self, address: str = "room", ref: str | None = None) -> None:
-        self._current = await self._resolve(address)
-        self._unread.pop(self._current.id, None)
-        row = {"conversation": self._current.name, "conversation_id": self._current.id, "kind": self._current.kind}
-        where = "the room" if self._current.kind == "room" else shown_name(self._current.name)
+        there = await self._resolve(address)
+        self._elsewhere = None if there == self._peer.room else there
+        self._unread.pop(there.id, None)
+        row = {"conversation": there.name, "conversation_id": there.id, "kind": there.kind}
+        where = "the room" if self._elsewhere is None else shown_name(there.name)
         await self._show.answer("go", [row], [f"-- what you type goes to {where}"], ref)
 
     async def _list(self, ref: str | None = None) -> None:

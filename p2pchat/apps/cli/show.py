@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ class Show:
         echo: Whether own messages are shown: not on a terminal, where they were typed.
     Attributes:
         me: The own label.
-        room_id: The room's id: receipts there are too many to show to people.
+        room_id: Tells the room's id: receipts there are too many to show to people.
     """
 
     def __init__(self, output: Output, log: Log | None, *, as_json: bool, echo: bool) -> None:
@@ -50,7 +50,7 @@ class Show:
         self._delivered: dict[str, int] = {}  # user -> messages, not yet shown
         self._later: asyncio.TimerHandle | None = None
         self.me = ""
-        self.room_id = ""
+        self.room_id: Callable[[], str] = lambda: ""
 
     async def event(self, event: Line) -> None:
         """Show one event; returns when it is out."""
@@ -75,7 +75,7 @@ class Show:
 
     def _gather(self, event: Line) -> None:
         """Keep a receipt for a moment: fifty that come together are one line."""
-        if event["conversation_id"] == self.room_id:
+        if event["conversation_id"] == self.room_id():
             return
         self._delivered[event["user"]] = self._delivered.get(event["user"], 0) + 1
         if self._later is None:

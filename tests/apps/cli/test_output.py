@@ -22,6 +22,15 @@ async def test_lines_are_out_when_write_returns() -> None:
         assert not output.closed.is_set()
 
 
+async def test_on_windows_a_thread_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr("select.select")  # it takes no pipes there
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        await Output(pipe).write("hello")
+        assert source.read(100) == b"hello\n"
+
+
 async def test_a_slow_reader_keeps_nobody_waiting_but_the_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +85,19 @@ def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.M
         assert kind_of_stdin() is Kind.TERMINAL
         monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + 1)
         assert kind_of_stdin() is Kind.NONE
+
+
+@pytest.mark.parametrize(("is_console", "kind"), [(True, Kind.TERMINAL), (False, Kind.NONE)])
+def test_on_windows_nul_is_a_character_device_that_is_no_console(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_console: bool, kind: Kind
+) -> None:
+    kernel = SimpleNamespace(GetConsoleMode=lambda handle, mode: int(is_console))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(get_osfhandle=lambda fd: fd))
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(os, "isatty", lambda fd: True)
+    monkeypatch.delattr(os, "tcgetpgrp", raising=False)
+    (tmp_path / "some").touch()
+    with open(tmp_path / "some") as device:
+        monkeypatch.setattr(sys, "stdin", device)
+        assert kind_of_stdin() is kind

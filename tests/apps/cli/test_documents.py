@@ -1,0 +1,59 @@
+"""docs/cli.md says what there is: every option, typed line, command object, event and field, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from p2pchat import events
+from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.apps.cli.objects import parse_object
+from p2pchat.apps.cli.typed import COMMANDS
+from p2pchat.apps.cli.words import CHAT_OPTIONS
+from p2pchat.apps.cli.words import COMMANDS as WORDS
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def first_cells(title: str) -> list[str]:
+    rows = [line for line in section(title).splitlines() if line.startswith("|")][2:]
+    return [row.split(" | ")[0].strip("| ") for row in rows]
+
+
+def test_every_option_stands_there_with_its_variable() -> None:
+    rows = [line for line in section("A peer").splitlines() if line.startswith("| `-")][:-1]
+    for option, row in zip(CHAT_OPTIONS, rows, strict=True):
+        flags = f"{option.flags[0]} {option.takes}".strip() if len(option.flags) == 1 else option.flags[0]
+        assert f"`{flags}`" in row and f"`{option.variable}`" in row
+
+
+def test_every_typed_line_stands_there() -> None:
+    listed = [re.findall(r"/(\w+)", cell) for cell in first_cells("Typed lines")]
+    assert listed == [[command.name, *command.others] for command in COMMANDS]
+
+
+def test_every_command_object_there_can_be_read() -> None:
+    objects = re.findall(r"`(\{.*?\})`", section("Command objects"))
+    assert {parse_object(text).do for text in objects} >= {"send", "history", "who", "list", "connect", "nick", "quit"}
+
+
+def test_every_event_stands_there() -> None:
+    listed = {name for cell in first_cells("Event lines") for name in re.findall(r"`(\w+)`", cell)}
+    classes = [thing for thing in vars(events).values() if isinstance(thing, type)]
+    assert listed == {name for kind in classes if (name := getattr(kind, "event", ""))} | {"answer"}
+
+
+def test_every_exit_code_stands_there() -> None:
+    codes = [str(code) for code in (DONE, FAILED, USAGE, KEPT, NO_SUCH_NAME, INTERRUPTED)]
+    assert first_cells("Exit codes") == codes
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_command_stands_there(word: str) -> None:
+    assert any(cell.startswith(f"`{word}") for cell in first_cells("Commands"))
