@@ -265,6 +265,9 @@ def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) 
     assert storage.load([]).heard == []
     assert storage.heard(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
     assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
+    storage.commit([Change(covered=[ada.log])])
+    assert storage.load([user("ada")]).heard == []  # tips only; the rest is found when it is asked for
+    assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
 
 
 def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Storage) -> None:
