@@ -203,9 +203,9 @@ class Judge:
             for other in honest[n + 1 :]:
                 if self._sim.can_link(one, other) and one.end_to(other) is None:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
-            for other in one.linked:
-                if one.end_to(other) is None:
-                    yield Fault("unlinked", f"has not noticed that its link with {other.name} is dead", one.name)
+            for end in one.ends:
+                if one.end_to(end.other.owner) is not end:
+                    yield Fault("unlinked", f"its connection with {end.other.owner.name} is no link", one.name)
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
         if self._sim.by_user[log.user].liar:

@@ -224,6 +224,11 @@ class SimPeer:
         self._next_link += 1
         return end
 
+    @property
+    def ends(self) -> list[End]:
+        """The ends here of all connections: links, and what is becoming or was one."""
+        return list(self._links.values())
+
     def wires_to(self, other: SimPeer) -> list[End]:
         """The ends here of open wires to this peer."""
         return [end for end in self._links.values() if end.other.owner is other]
