@@ -1,0 +1,433 @@
+"""What the tests of the core share: whole nodes with real storage in memory, and far ends told word by word.
+
+A Peer is a node that carries its own orders out. A Far is only a key: tests put frames into its mouth. What a node
+does is noted as short lines, so that one comparison of lists says what happened:
+
+    to bob: entries room b1:1..2        marks and entries are run:number; a run is named by its first two digits,
+    commit b1:1..2, places 1..2         and those of ada's node begin with a, of bob's with b
+
+Time stands still unless a test moves it; what storage is asked is answered at once unless `holding`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from hashlib import sha256, shake_256
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as out
+from p2pchat.core.context import Now
+from p2pchat.core.conversations import dm_id, dm_naming, room_id
+from p2pchat.core.handshake import ClientSide
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.inputs import (
+    Accepted,
+    Committed,
+    Connect,
+    Dialled,
+    Fetched,
+    Found,
+    Got,
+    Input,
+    LinkDown,
+    Opened,
+    Said,
+    Woke,
+)
+from p2pchat.core.log import Entry, LogId, Ref, encode_entry, extend_chain, first_chain, head_message, ref_key
+from p2pchat.core.node import Node
+from p2pchat.core.records import Change, LogKey
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import (
+    MAX_FRAME_BYTES,
+    Decoder,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Peers,
+    Ping,
+    Pong,
+    Want,
+    Welcome,
+    encode,
+)
+from p2pchat.storage.memory import MemoryStorage
+
+N = "0a" * 16
+ROOM = room_id(N)
+START = 1_760_000_000_000_000  # UTC microseconds
+FAR_RUN = "f0" * 8
+ALL = ("0" * 64, "f" * 64)
+IDENTITIES = {name: Identity.from_seed(sha256(name.encode()).digest()) for name in ("ada", "bob", "cyd", "dan", "eve")}
+IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
+NAMES = {id: name for name, id in IDS.items()}
+QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
+TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.Gap, out.Warned,
+        out.Close, out.Reload)  # fmt: skip
+
+
+def dm(one: str, other: str) -> str:
+    return dm_id(IDS[one], IDS[other])
+
+
+class Author:
+    """Writes one log of a user as its peer would: entries, chains, heads.
+
+    Each `say` returns the frame with what was said; `mark` is that of all said so far.
+    """
+
+    def __init__(self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = ()) -> None:
+        self.name = name
+        self.log = LogId(conversation, IDS[name], run * 8)
+        self.before = tuple(before)
+        self.seq = 0
+        self.chain = first_chain(self.log)
+
+    def say(
+        self, *texts: str, after: Iterable[Ref] = (), re: Ref | None = None, at: int = START, kind: str = "text"
+    ) -> Entries:
+        entries = []
+        for text in texts:
+            seq = self.seq + len(entries) + 1
+            before = self.before if seq == 1 else ()
+            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), before, None, text))
+            after = ()
+        return self.write(*map(encode_entry, entries))
+
+    def write(self, *raws: str) -> Entries:
+        """Take entries as they stand, and sign them."""
+        first, prev = self.seq + 1, self.chain
+        self.seq += len(raws)
+        self.chain = extend_chain(prev, raws)
+        head = IDENTITIES[self.name].sign(head_message(self.log, self.seq, self.chain))
+        naming = Naming(room=True) if self.log.conversation == ROOM else NAMINGS[self.log.conversation]
+        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[naming])
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+
+    def ref(self, seq: int) -> Ref:
+        return Ref(ref_key(self.log.user, self.log.run), seq)
+
+
+NAMINGS = {dm(one, other): dm_naming(IDS[one], IDS[other]) for one in IDS for other in IDS}
+
+
+def have(*authors: Author, **fields: object) -> Have:
+    """Return the marks of these logs."""
+    marks: dict[str, dict[str, list[Mark]]] = {}
+    for author in authors:
+        users = marks.setdefault(author.log.conversation, {})
+        users.setdefault(author.log.user, []).append(author.mark)
+    names = [Naming(room=True) if id == ROOM else NAMINGS[id] for id in marks]
+    return Have(marks, names=names, **fields)  # type: ignore[arg-type]
+
+
+def page(*authors: Author, ask: bool = False) -> Have:
+    """Return a page of marks that tells everything of the room."""
+    marks = have(*authors).marks or {ROOM: {}}
+    return Have(marks, span=ALL, ask=ask, names=[Naming(room=True)])
+
+
+def told(frame: Frame) -> str:
+    """Return what a frame says, shortly."""
+    if isinstance(frame, Entries):
+        number = f", for want {frame.n}" if frame.n is not None else ""
+        evidence = ", as evidence" if frame.fork else ""
+        return f"entries {where(frame.c)} {span(frame.r, frame.first, len(frame.e))}{number}{evidence}"
+    if isinstance(frame, Want):
+        older = f", older {marks(frame.older)}" if frame.older else ""
+        return f"want {frame.n} {where(frame.c)} {NAMES[frame.u]} from {marks(frame.tips)}{older}"
+    if isinstance(frame, Digest):
+        return "digest" if frame.sum is not None else f"sums of {len(frame.sums or ())}"
+    if isinstance(frame, Have):
+        said = [f"{where(id)} {NAMES[user]} {marks(tips)}" for id, users in frame.marks.items()
+                for user, tips in users.items()]  # fmt: skip
+        flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
+        flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
+        return " ".join(["have", ", ".join(said) or "nothing", *flags])
+    return type(frame).__name__.lower()
+
+
+def where(conversation: str) -> str:
+    return "room" if conversation == ROOM else "dm"
+
+
+def marks(tips: Iterable[Mark]) -> str:
+    return " ".join(f"{mark.run[:2]}:{mark.seq}" for mark in tips) or "nothing"
+
+
+def span(run: str, first: int, count: int) -> str:
+    return f"{run[:2]}:{first}..{first + count - 1}"
+
+
+def committed(change: Change) -> str:
+    said = [span(batch.log.run, batch.first, len(batch.raws)) for batch in change.batches]
+    said += [f"fork of {fork.log.run[:2]}" for fork in change.forks]
+    for one in change.stretches:
+        flags = " old" * one.old + " gap" * one.gap
+        said.append(f"show {span(one.log.run, one.first, one.count)}{flags}")
+    return "commit " + (", ".join(said) or "small things")
+
+
+class Far:
+    """The other end of a link of a node: a peer that says what the test says."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.peer: Peer
+        self.link = 0
+        self.heard: list[Frame] = []
+
+    def say(self, *frames: Frame) -> list[str]:
+        """Say these in one write; returns what the node did."""
+        self.peer.put(Got(self.link, passed(*frames)))
+        return self.peer.take()
+
+
+def passed(*frames: Frame) -> list[Frame]:
+    """Return frames as they come out of the wire."""
+    return Decoder(max_frame_bytes=MAX_FRAME_BYTES).feed(b"".join(map(encode, frames)))  # type: ignore[return-value]
+
+
+class World:
+    """Peers, the time they share, and what is under way between them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.peers: list[Peer] = []
+        self.under_way: deque[tuple[Peer, Input]] = deque()
+
+    @property
+    def now(self) -> Now:
+        return Now(1000.0 + self.seconds, START + round(self.seconds * 1_000_000))
+
+    def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
+        peer = Peer(self, name, storage or MemoryStorage(), Settings(**settings))  # type: ignore[arg-type]
+        self.peers.append(peer)
+        return peer
+
+    def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        while self.under_way:
+            peer, input = self.under_way.popleft()
+            peer.put(input)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, waking whoever wants it."""
+        end = self.seconds + seconds
+        self.settle()
+        while (due := min((peer.wake_at for peer in self.peers), default=1e9) - 1000.0) <= end:
+            self.seconds = max(self.seconds, due)
+            for peer in self.peers:
+                if peer.wake_at <= self.now.mono:
+                    peer.wake_at = 1e9
+                    peer.put(Woke())
+            self.settle()
+        self.seconds = end
+
+    def link(self, one: Peer, other: Peer) -> None:
+        """Link two nodes, handshake and first comparison included."""
+        one.connect_to(other)
+        self.settle()
+
+
+class Peer:
+    """A node whose orders are carried out at once."""
+
+    def __init__(self, world: World, name: str, storage: MemoryStorage, settings: Settings) -> None:
+        self.world = world
+        self.name = name
+        self.id = IDS[name]
+        self.storage = storage
+        self.settings = settings
+        self.counted: Counter[str] = Counter()
+        self.lines: list[str] = []
+        self.holding = False
+        self.held: list[out.Commit] = []
+        self.shown: list[str] = []
+        self.links: dict[int, Far | tuple[Peer, int]] = {}
+        self.wake_at = 1e9
+        self._runs = 0
+        self._draws = 0
+        self._next = 1
+        self.start()
+
+    def start(self) -> None:
+        """Begin a process on this storage."""
+        self.links, self.held, self.wake_at = {}, [], 1e9
+        stored = self.storage.load([self.id])
+        self.node = Node(
+            settings=self.settings, peer=self.id, sign=IDENTITIES[self.name].sign,
+            users=[HostedUser(self.id, self.name, IDENTITIES[self.name].sign)], network=Network(N), draw=self._draw,
+            stored=stored,
+        )  # fmt: skip
+        self._carry_out(self.node.start(self.world.now))
+
+    def _draw(self, n: int) -> bytes:
+        if n == 8:  # a run: a1a1..., a2a2...
+            self._runs += 1
+            return bytes.fromhex(f"{self.name[0]}{self._runs}" * 8)
+        self._draws += 1
+        return shake_256(f"{self.name} {self._draws}".encode()).digest(n)
+
+    # ---- what happens
+
+    def put(self, input: Input) -> None:
+        if isinstance(input, Got) and input.link not in self.links:
+            return
+        self._carry_out(self.node.handle(input, self.world.now))
+
+    def take(self) -> list[str]:
+        """Let everything happen, and return what this node did since the last call."""
+        self.world.settle()
+        lines, self.lines = self.lines, []
+        return lines
+
+    def open(self, other: str) -> str:
+        """Open the direct conversation with a user and return its id."""
+        self.put(Opened(dm_naming(self.id, IDS[other])))
+        return dm(self.name, other)
+
+    def say(self, *texts: str, to: str = ROOM, ticket: int = 1) -> list[str]:
+        self.put(Said(ticket, self.id, to, "text", list(texts)))
+        return self.take()
+
+    def texts(self) -> list[str]:
+        """Return everything this peer's programs were shown, in order, except names; * was there before it came."""
+        shown = self.storage.places(0, 10_000)
+        said = [("*" * one.old + "?" * one.gap, one.raw) for one in shown if '"profile"' not in one.raw[:16]]
+        return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
+
+    def crash(self) -> None:
+        """End the process; what was not committed is gone."""
+        for other in list(self.links.values()):
+            if isinstance(other, tuple):
+                other[0].links.pop(other[1])
+                other[0].put(LinkDown(other[1], "lost"))
+        self.links, self.held, self.wake_at = {}, [], 1e9
+        self.world.under_way = deque(each for each in self.world.under_way if each[0] is not self)
+
+    def commit(self) -> list[str]:
+        """Carry out the commits that were held."""
+        held, self.held = self.held, []
+        self.storage.commit([each.change for each in held])
+        self.put(Committed([each.ticket for each in held]))
+        return self.take()
+
+    # ---- links
+
+    def connect_to(self, other: Peer) -> None:
+        self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
+
+    def far(self, name: str, *authors: Author) -> Far:
+        """Link with a far end that holds these logs and has compared all it has."""
+        far = Far(name)
+        far.peer, far.link = self, self._next
+        self._next += 1
+        self.links[far.link] = far
+        self.put(Accepted(far.link, "10.0.0.9"))
+        client = ClientSide(IDS[name], IDENTITIES[name].sign, Network(N), server=self.id, pin="", nonce=b"1" * 32)
+        hello = client.got(far.heard.pop())
+        assert hello is not None
+        self.put(Got(far.link, passed(hello)))
+        if self.id > IDS[name]:
+            self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
+        self.put(Got(far.link, passed(Peers(0, []), Here([Hosted(IDS[name], name, "online")]), page(*authors))))
+        self.take()
+        return far
+
+    # ---- carrying out
+
+    def _carry_out(self, effects: list[out.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, out.Counted):
+                self.counted[effect.what] += effect.n
+            elif isinstance(effect, out.WakeAt):
+                self.wake_at = effect.mono
+            elif isinstance(effect, TOLD):
+                self._one(effect)
+            elif isinstance(effect, out.Dial):
+                self._dial(effect)
+
+    def _dial(self, order: out.Dial) -> None:
+        other = self.world.peers[int(order.endpoint.rpartition(":")[2]) - 1]
+        mine, theirs = self._next, other._next
+        self._next, other._next = mine + 1, theirs + 1
+        self.links[mine], other.links[theirs] = (other, theirs), (self, mine)
+        self.world.under_way.append((other, Accepted(theirs, "10.0.0.1")))
+        self.world.under_way.append((self, Dialled(mine, order.dial, other.id, "10.0.0.1")))
+
+    def _one(self, effect: out.Effect) -> None:
+        line = self._line(effect)
+        if line:
+            self.lines.append(line)
+        if isinstance(effect, out.Send):
+            for link in effect.links:
+                self._send(effect.frame, self.links.get(link))
+        elif isinstance(effect, out.Commit) and self.holding:
+            self.held.append(effect)
+        elif isinstance(effect, out.Commit):
+            self.storage.commit([effect.change])
+            self.world.under_way.append((self, Committed([effect.ticket])))
+        elif isinstance(effect, out.Lookup):
+            logs, older = self.storage.lookup(effect.logs, effect.older)
+            self.world.under_way.append((self, Found(effect.ticket, logs, older)))
+        elif isinstance(effect, out.Fetch):
+            batches, more = self.storage.fetch(
+                effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches
+            )
+            self.world.under_way.append((self, Fetched(effect.link, effect.ticket, batches, more)))
+        elif isinstance(effect, out.Close):
+            other = self.links.pop(effect.link, None)
+            if isinstance(other, tuple) and other[0].links.pop(other[1], None):
+                self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
+
+    def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
+        if isinstance(other, Far):
+            other.heard += passed(frame)
+        elif other is not None:
+            self.world.under_way.append((other[0], Got(other[1], passed(frame))))
+
+    def _line(self, effect: out.Effect) -> str:
+        match effect:
+            case out.Send(frame, links):
+                to = " ".join(self._who(link) for link in links)
+                return "" if isinstance(frame, QUIET) else f"to {to}: {told(frame)}"
+            case out.Commit(change=change):
+                return committed(change)
+            case out.Lookup(logs=logs, older=older):
+                return "look up " + " ".join([*(_asked(key) for key in logs), *(f"older {NAMES[u]}" for _, u in older)])
+            case out.Fetch(link=link, user=user):
+                return f"fetch {NAMES[user]} for {self._who(link)}"
+            case out.Kept(_, log, first, count, of):
+                return f"kept {span(log.run, first, count)} of {' '.join(sorted(NAMES[user] for user in of))}".strip()
+            case out.Refused(code=code):
+                return f"refused {code}"
+            case out.Delivered(log, first, last, member):
+                return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
+            case out.Gap(log, seq, missing):
+                return f"gap {log.run[:2]}:{seq}, {len(missing)} missing"
+            case out.Warned(code=code):
+                return f"warn {code}"
+            case out.Close(link, bye):
+                return f"close {self._who(link)}: {bye.code if bye else 'at once'}"
+            case _:
+                return type(effect).__name__.lower()
+
+    def _who(self, link: int) -> str:
+        other = self.links.get(link)
+        return other.name if isinstance(other, Far) else other[0].name if other else "gone"
+
+
+def _asked(key: LogKey) -> str:
+    return f"{key.ref[16:18]}" + (f":{key.seq}" if key.seq else "")
