@@ -413,7 +413,7 @@ class Intake:
             self._build_on(conversation, log)
         elif log.covered:
             log.covered = False
-            change.uncovered.append(log.id)
+            _turn(log.id, change.covered, change.uncovered)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)
         change.batches.append(batch)
@@ -434,6 +434,14 @@ class Intake:
             named = writer.logs.get(mark.run)
             if named is not None and named.seq == mark.seq and not named.covered:
                 named.covered = True
-                change.covered.append(named.id)
+                _turn(named.id, change.uncovered, change.covered)
         # forked logs are never served: they do not matter for `whole`
         change.logs.append(NewLog(log.id, log.before, whole=not writer.tail_tips()))
+
+
+def _turn(log: LogId, off: list[LogId], on: list[LogId]) -> None:
+    """Note the newer of two opposite facts; within one change the later takes the earlier back, they have no order."""
+    if log in off:
+        off.remove(log)
+    else:
+        on.append(log)
