@@ -104,13 +104,15 @@ class Wiring:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         client = self._client(reader, writer, server_side=True)
+        loop = asyncio.get_running_loop()
+        came_at = loop.time()
         try:
             await client.handshake(self._settings.handshake_timeout)
         except (OSError, HandshakeError):
             self._server.gone(writer)
             return
         self._writers[client.link_id] = writer
-        self._begin(client, Accepted(client.link_id, host))
+        self._begin(client, Accepted(client.link_id, host, took=loop.time() - came_at))
 
     def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
         self._count += 1

@@ -17,10 +17,11 @@ from p2pchat.protocol import ConversationId, Frame, Mark, Naming, PeerId, Unknow
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A stranger connected and TLS is up; `host` is the address it came from."""
+    """A stranger connected and TLS is up; `host` is the address it came from, `took` the seconds TLS has taken."""
 
     link: int
     host: str
+    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class Links:
             self._ctx.emit(Close(input.link))
             return
         link = Link(input.link, input.host, ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES)))
-        self._begin(link)
+        self._begin(link, took=input.took)
         assert isinstance(link.handshake, ServerSide)
         self._send(link, link.handshake.opening())
 
@@ -262,12 +262,12 @@ class Links:
 
     # ---- the handshake
 
-    def _begin(self, link: Link) -> None:
+    def _begin(self, link: Link, took: float = 0.0) -> None:
         self._links[link.id] = link
         self._begun += 1
         link.begun = self._begun
         link.heard_at = self._ctx.now.mono
-        self._expect(link, self._ctx.settings.handshake_timeout)
+        self._expect(link, max(0.0, self._ctx.settings.handshake_timeout - took))
 
     def _expect(self, link: Link, seconds: float) -> None:
         if link.timer is not None:

@@ -185,6 +185,13 @@ def test_a_handshake_has_ten_seconds() -> None:
     assert byes(post.wake(10.1)) == [Bye("error", "the handshake took too long")]
 
 
+def test_what_tls_has_taken_is_part_of_the_ten_seconds() -> None:
+    post = Post(D)
+    post.handle(Accepted(1, HOST, took=6.0))
+    assert byes(post.wake(3.9)) == []
+    assert byes(post.wake(4.1)) == [Bye("error", "the handshake took too long")]
+
+
 def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
     met = meeting()
     (dial,) = dials(met.b.handle(Connect(ENDPOINT)))

@@ -1,0 +1,369 @@
+"""Strangers of every kind on the port of a running peer: dropped within the limits, and members notice nothing.
+
+What the caps are, test_server.py shows; that a hello holds for one connection only, the tests of the core. Here it is
+two real members, real sockets and real TLS, and what the members' logs, memory and chat say of it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.children import Child
+from p2pchat.config import MIB, Settings
+from p2pchat.core.handshake import ClientSide
+from p2pchat.core.hosted import Network
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import load_network
+from p2pchat.identity.tls import client_context, peer_key, server_context
+from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
+from tests.processes.stage import Stage
+
+LIMIT = Settings().handshake_timeout
+SLACK = 2.0  # seconds a busy machine may be late
+AT_ONCE = 3.0  # what can be seen to be wrong is not waited for
+CHAT_WITHIN = 5.0
+KNOCKS = 1000
+GROWS_LESS_THAN = 32 * MIB
+MARKER = "a-stranger-was-here"
+EVE = Identity.from_seed(b"e" * 32)
+
+
+class Stranger:
+    """A connection to a member: frames out, frames in."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
+        self._frames: list[AnyFrame] = []
+
+    @classmethod
+    async def connect(cls, port: int, context: ssl.SSLContext | None = None) -> Stranger:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+
+    @property
+    def server(self) -> str:
+        """The peer id in the far end's certificate."""
+        return peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+
+    async def next(self) -> AnyFrame | None:
+        """Return the next frame; None when the connection is over."""
+        while not self._frames:
+            try:
+                data = await self.reader.read(65536)
+            except (OSError, ssl.SSLError):
+                return None
+            if not data:
+                return None
+            self._frames += self._decoder.feed(data)
+        return self._frames.pop(0)
+
+    async def all(self) -> list[AnyFrame]:
+        """Return all frames until the far end has closed the connection."""
+        frames = []
+        while (frame := await self.next()) is not None:
+            frames.append(frame)
+        return frames
+
+    async def over(self) -> None:
+        """Wait until the far end has closed the connection, whatever it says before."""
+        try:
+            while await self.reader.read(65536):
+                pass
+        except (OSError, ssl.SSLError):
+            pass
+
+    def say(self, *what: bytes | Frame) -> None:
+        for one in what:
+            self.writer.write(one if isinstance(one, bytes) else encode(one))
+
+    def gone(self) -> None:
+        self.writer.transport.abort()
+
+
+async def two_members(stage: Stage) -> tuple[Child, Child]:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    await bob.event("joined", user="ada")
+    await chat(ada, bob, "before all")
+    return ada, bob
+
+
+async def chat(ada: Child, bob: Child, what: str) -> None:
+    """A line each way, and both delivered, in no time to speak of, on a busy machine too."""
+    for one, other in ((ada, bob), (bob, ada)):
+        text = f"{what}, says {one.name}"
+        await one.do(do="send", text=text)
+        await other.event("message", CHAT_WITHIN, text=text)
+        sent = await one.event("sent", CHAT_WITHIN, text=text)
+        await one.event("delivered", CHAT_WITHIN, id=sent["id"])
+
+
+def memory(child: Child, what: str) -> int:
+    """Return VmRSS or VmHWM in bytes; 0 where there is no /proc."""
+    try:
+        status = Path(f"/proc/{child.process.pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+# What strangers do. Each returns when the member has closed the connection.
+
+Trick = Callable[[int], Awaitable[None]]
+
+
+def bytes_only(data: bytes) -> Trick:
+    async def trick(port: int) -> None:
+        stranger = await Stranger.connect(port)
+        stranger.say(data)
+        await stranger.over()
+        stranger.gone()
+
+    return trick
+
+
+def inside_tls(*what: bytes | Frame) -> Trick:
+    async def trick(port: int) -> None:
+        stranger = await Stranger.connect(port, client_context())
+        stranger.say(*what)
+        await stranger.over()
+        stranger.gone()
+
+    return trick
+
+
+async def old_tls(port: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, OSError)):
+        await Stranger.connect(port, context)
+
+
+def drop_by_drop(data: bytes) -> Trick:
+    """A byte every half second, so that something always comes."""
+
+    async def trick(port: int) -> None:
+        stranger = await Stranger.connect(port)
+
+        async def drip() -> None:
+            for byte in data:
+                stranger.say(bytes([byte]))
+                await asyncio.sleep(0.5)
+
+        dripping = asyncio.create_task(drip())
+        await stranger.over()
+        dripping.cancel()
+        stranger.gone()
+
+    return trick
+
+
+async def late_tls(port: int) -> None:
+    """Half of the time goes by before TLS, and nothing is said after it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.sleep(0.6 * LIMIT)
+    await writer.start_tls(client_context())
+    stranger = Stranger(reader, writer)
+    await stranger.over()
+    stranger.gone()
+
+
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the first bytes of one of 512
+HTTP = f"GET /{MARKER} HTTP/1.1\r\nHost: {MARKER}\r\n\r\n".encode()
+HEX = "ab" * 32
+
+WRONG: dict[str, Trick] = {
+    "http": bytes_only(HTTP),
+    "random": bytes_only(random.Random(1).randbytes(100_000)),
+    "zeros": bytes_only(bytes(100_000)),
+    "a huge length": bytes_only(b"\xff\xff\xff\xff" + MARKER.encode()),
+    "TLS 1.2": old_tls,
+    "in TLS: a huge length": inside_tls(b"\xff\xff\xff\xff" + bytes(1000)),
+    "in TLS: a length just too large": inside_tls(LENGTH.pack(Settings().max_early_frame_bytes + 1), b"{" * 5000),
+    "in TLS: length 0": inside_tls(bytes(4)),
+    "in TLS: http": inside_tls(HTTP),
+    "in TLS: no JSON": inside_tls(LENGTH.pack(len(MARKER)) + MARKER.encode()),
+    "in TLS: a ping before hello": inside_tls(Ping()),
+    "in TLS: a go before hello": inside_tls(Go(run="ab" * 8, n=1), bytes(3)),
+    "in TLS: a want before hello": inside_tls(Want(n=1, c=HEX, u=HEX, tips=[Mark("ab" * 8, 1, "ab" * 8)])),
+    "in TLS: an unknown frame": inside_tls(LENGTH.pack(len(MARKER) + 8) + b'{"t":"' + MARKER.encode() + b'"}'),
+    "in TLS: a hello that proves nothing": inside_tls(Hello(v=1, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)),
+    "in TLS: another version": inside_tls(Hello(v=2, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)),
+}
+SILENT: dict[str, Trick] = {
+    "nothing": bytes_only(b""),
+    "half a client hello": bytes_only(CLIENT_HELLO),
+    "a client hello in drops": drop_by_drop(CLIENT_HELLO + bytes(100)),
+    "in TLS: nothing": inside_tls(),
+    "in TLS: half a frame": inside_tls(LENGTH.pack(4000) + b'{"t":"hello"'),
+    "TLS late, then nothing": late_tls,
+}
+
+
+@pytest.mark.timeout(120)
+async def test_strangers_of_every_kind_are_dropped_and_members_notice_nothing(stage: Stage) -> None:
+    ada, bob = await two_members(stage)
+    port, before = ada.listening["port"], memory(ada, "VmRSS")
+    lines_before = len(ada.lines), len(bob.lines)
+
+    silent = {name: asyncio.create_task(timed(trick, port)) for name, trick in SILENT.items()}
+    for name, trick in WRONG.items():
+        took = await timed(trick, port)
+        assert took < AT_ONCE, f"{name}: closed after {took:.1f} s"
+        await chat(ada, bob, f"after {name}")
+
+    crowd = asyncio.gather(*(knock(port) for _ in range(KNOCKS)))
+    number = 0
+    everybody: list[asyncio.Future[Any]] = [crowd, *silent.values()]
+    while not all(one.done() for one in everybody):
+        await chat(ada, bob, f"line {(number := number + 1)} in the crowd")
+        await asyncio.wait(everybody, timeout=0.2)
+    let_in = sum(await crowd)
+    for name, task in silent.items():
+        took = await task
+        assert LIMIT - SLACK < took < LIMIT + SLACK, f"{name}: closed after {took:.1f} s"
+    assert let_in < KNOCKS / 2  # the others were over a cap, and closed at once
+
+    grown = memory(ada, "VmHWM") - before
+    print(f"{let_in} of {KNOCKS} knocks waited for; ada grew by {grown / MIB:.1f} MiB at most")
+    assert grown < GROWS_LESS_THAN
+    told_nothing_of_them(ada, bob, lines_before)
+
+    cyd = stage.child("cyd", ada.endpoint)  # there is room for members as before
+    await cyd.start()
+    await ada.event("joined", user="cyd")
+    assert [await child.leave() for child in (cyd, bob, ada)] == [0, 0, 0]
+    assert stage.faults("ada", "bob", "cyd", complete=False) == []
+    for name in ("ada", "bob", "cyd"):
+        assert MARKER not in stage.log(name).read_text("utf-8")
+
+
+async def timed(trick: Trick, port: int) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(3 * LIMIT):
+        await trick(port)
+    return loop.time() - began
+
+
+AT_A_TIME = asyncio.Semaphore(200)  # this process may have 1,024 files open, or 256
+
+
+async def knock(port: int) -> bool:
+    """Connect and say nothing; return whether one was let in: not closed at once."""
+    async with AT_A_TIME:
+        try:
+            return await timed(bytes_only(b""), port) > LIMIT / 2
+        except OSError:
+            return False  # reset before the connection was there
+
+
+def told_nothing_of_them(ada: Child, bob: Child, since: tuple[int, int]) -> None:
+    """The members' lines are those of their own chat, and neither of them complained."""
+    for child, before in zip((ada, bob), since, strict=True):
+        told = {line["event"] for line in child.lines[before:]}
+        assert told == {"sent", "message", "delivered"}, f"{child.name}: {told}"
+        assert not [line for line in child.complaints if not line.startswith("-- ")]
+
+
+# Who has the right words, but from elsewhere
+
+
+class Middle:
+    """A man in the middle with a certificate of his own, who forwards frames between a member and who comes to him."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.from_member: list[AnyFrame] = []
+        self.from_guest: list[AnyFrame] = []
+        self.met = asyncio.Event()
+
+    async def listen(self) -> str:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=server_context(EVE))
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        guest, member = Stranger(reader, writer), await Stranger.connect(self._port, client_context())
+        await asyncio.gather(
+            self._forward(member, guest, self.from_member), self._forward(guest, member, self.from_guest)
+        )
+        self.met.set()
+
+    async def _forward(self, source: Stranger, sink: Stranger, tape: list[AnyFrame]) -> None:
+        while (frame := await source.next()) is not None:
+            tape.append(frame)
+            assert isinstance(frame, Frame)
+            sink.say(frame)
+        sink.writer.close()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+async def test_a_live_hello_forwarded_with_another_certificate_is_refused(stage: Stage) -> None:
+    ada, bob = await two_members(stage)
+    since = len(ada.lines), len(bob.lines)
+    middle = Middle(ada.listening["port"])
+    cyd = stage.child("cyd", await middle.listen(), log=False)
+    await cyd.start()
+    async with asyncio.timeout(15):
+        await middle.met.wait()
+    middle.close()
+    assert [type(frame) for frame in middle.from_guest][:1] == [Hello]
+    assert [type(frame) for frame in middle.from_member] == [Hello, Bye]
+    assert middle.from_member[1].code == "identity"  # type: ignore[union-attr]
+    refused = await cyd.wait(lambda line: line["event"] == "link" and line["state"] != "up")
+    assert refused[0]["state"] == "refused"
+    assert not any(line["event"] == "joined" for line in cyd.lines)
+    await chat(ada, bob, "after the man in the middle")
+    told_nothing_of_them(ada, bob, since)
+
+
+async def test_a_hello_holds_once(stage: Stage) -> None:
+    """A member's own, good hello, word for word on a second connection: it was made for another nonce."""
+    ada, bob = await two_members(stage)
+    since = len(ada.lines), len(bob.lines)
+    port = ada.listening["port"]
+    network = load_network(stage.home / "network")
+    assert network is not None
+
+    first = await Stranger.connect(port, client_context())
+    member = one_below(first.server)
+    side = ClientSide(
+        member.peer_id, member.sign, Network(network.id, network.key), server=first.server, pin="", nonce=b"n" * 32
+    )
+    offer = await first.next()
+    assert isinstance(offer, Hello)
+    hello = side.got(offer)
+    assert hello is not None
+    first.say(hello)
+    assert isinstance(await first.next(), Welcome)
+    first.gone()
+
+    second = await Stranger.connect(port, client_context())
+    assert isinstance(await second.next(), Hello)
+    second.say(hello)
+    [bye] = await second.all()
+    assert isinstance(bye, Bye) and bye.code == "identity"
+    second.gone()
+    await chat(ada, bob, "after the replay")
+    told_nothing_of_them(ada, bob, since)
+
+
+def one_below(peer: str) -> Identity:
+    """Return an identity with a smaller id: the far end waits for its `go`, and so has no link before it."""
+    seeds = (bytes([number]) * 32 for number in range(256))
+    return next(one for one in map(Identity.from_seed, seeds) if one.peer_id < peer)
