@@ -258,7 +258,8 @@ class Intake:
             log = conversation.log(id.user, id.run) or Log.from_facts(facts)
             self._go_on(conversation, id, log)
             return
-        unsure = [mark for mark in self._before(held[0][1]) if conversation.log(id.user, mark.run) is None]
+        before = self._before(held[0][1])[: self._ctx.settings.max_before]
+        unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
         self._facts[id] = {}
         for mark in unsure:
             key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
@@ -307,7 +308,7 @@ class Intake:
         if frame.first != 1:
             return ()
         try:
-            return decode_entry(frame.e[0]).before[: self._ctx.settings.max_before]
+            return decode_entry(frame.e[0]).before
         except LogError:
             return ()  # it is refused when it is taken
 
@@ -318,6 +319,8 @@ class Intake:
             self._drop(side, log, frame)
             return None
         log.before = self._before(frame)
+        if len(log.before) > self._ctx.settings.max_before:
+            raise LogError("`before` names too many logs", code="malformed")
         if not all(self._holds(conversation, id, mark) for mark in log.before):
             self._drop(side, log, frame)
             return None

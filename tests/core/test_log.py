@@ -56,7 +56,9 @@ def own_words(entry: dict[str, Any]) -> bool:
     return '"later"' not in entry["text"]  # one is written by hand: blanks, another order, a key of a later version
 
 
-@pytest.mark.parametrize("text", [entry["text"] for log in LOGS.values() for entry in log["entries"] if own_words(entry)])
+@pytest.mark.parametrize(
+    "text", [entry["text"] for log in LOGS.values() for entry in log["entries"] if own_words(entry)]
+)
 def test_an_entry_written_here_has_the_golden_bytes(text: str) -> None:
     assert encode_entry(decode_entry(text)) == text
 

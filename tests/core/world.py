@@ -35,7 +35,18 @@ from p2pchat.core.inputs import (
     Said,
     Woke,
 )
-from p2pchat.core.log import Entry, LogId, Ref, encode_entry, extend_chain, first_chain, head_message, ref_key
+from p2pchat.core.log import (
+    SUM_MODULUS,
+    Entry,
+    LogId,
+    Ref,
+    encode_entry,
+    extend_chain,
+    first_chain,
+    head_message,
+    mark_hash,
+    ref_key,
+)
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change, LogKey
 from p2pchat.identity.keys import Identity
@@ -136,6 +147,12 @@ def page(*authors: Author, ask: bool = False) -> Have:
     """Return a page of marks that tells everything of the room."""
     marks = have(*authors).marks or {ROOM: {}}
     return Have(marks, span=ALL, ask=ask, names=[Naming(room=True)])
+
+
+def sums(*authors: Author) -> Digest:
+    """Return a page of sums that tells everything of the room."""
+    total = sum(mark_hash(author.log, author.seq, author.chain) for author in authors) % SUM_MODULUS
+    return Digest(sums={ROOM: f"{total:064x}"}, span=ALL, names=[Naming(room=True)])
 
 
 def told(frame: Frame) -> str:
@@ -252,7 +269,9 @@ class Peer:
         self.settings = settings
         self.counted: Counter[str] = Counter()
         self.lines: list[str] = []
-        self.holding = False
+        self.holding = False  # commits
+        self.hold_lookups = False
+        self._lookups: list[Found] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
         self.links: dict[int, Far | tuple[Peer, int]] = {}
@@ -324,6 +343,14 @@ class Peer:
         self.put(Committed([each.ticket for each in held]))
         return self.take()
 
+    def answer_lookups(self) -> list[str]:
+        """Let storage answer what it was asked and held back."""
+        self.hold_lookups = False
+        lookups, self._lookups = self._lookups, []
+        for answer in lookups:
+            self.put(answer)
+        return self.take()
+
     # ---- links
 
     def connect_to(self, other: Peer) -> None:
@@ -342,7 +369,8 @@ class Peer:
         self.put(Got(far.link, passed(hello)))
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
-        self.put(Got(far.link, passed(Peers(0, []), Here([Hosted(IDS[name], name, "online")]), page(*authors))))
+        here = Here([Hosted(IDS[name], name, "online")])
+        self.put(Got(far.link, passed(Peers(0, []), here, sums(*authors), page(*authors))))
         self.take()
         return far
 
@@ -381,7 +409,11 @@ class Peer:
             self.world.under_way.append((self, Committed([effect.ticket])))
         elif isinstance(effect, out.Lookup):
             logs, older = self.storage.lookup(effect.logs, effect.older)
-            self.world.under_way.append((self, Found(effect.ticket, logs, older)))
+            answer = Found(effect.ticket, logs, older)
+            if self.hold_lookups:
+                self._lookups.append(answer)
+            else:
+                self.world.under_way.append((self, answer))
         elif isinstance(effect, out.Fetch):
             batches, more = self.storage.fetch(
                 effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches

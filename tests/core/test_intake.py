@@ -1,0 +1,282 @@
+"""Entries of others: what a batch must prove before it is kept, and what becomes of one that does not."""
+
+from __future__ import annotations
+
+
+import msgspec
+import pytest
+
+from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.protocol import Entries, Mark
+from tests.core.world import START, Author, World, dm, have, page
+
+
+def test_a_batch_is_kept_then_acknowledged() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    ada.holding = True
+    assert far.say(bob.say("one", "two")) == ["commit b1:1..2, show b1:1..2"]
+    assert ada.commit() == ["to bob: have room bob b1:2"]
+
+
+def test_batches_of_one_read_are_one_commit_and_one_mark() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    assert far.say(bob.say("one"), bob.say("two", "three"), bob.say("four")) == [
+        "commit b1:1..4, show b1:1..4",
+        "to bob: have room bob b1:4",
+    ]
+
+
+def test_nothing_comes_twice() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    first, second = bob.say("one"), bob.say("two")
+    far.say(first)
+    both = Author("bob", "b1").write(*first.e, *second.e)
+    assert [far.say(first), far.say(both), ada.texts()] == [
+        [], ["commit b1:2..2, show b1:2..2", "to bob: have room bob b1:2"], ["one", "two"]]  # fmt: skip
+
+
+def test_a_batch_that_leaves_a_gap_is_dropped_and_what_lies_between_is_wanted() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    bob.say("lost")
+    assert far.say(bob.say("two")) == []
+    world.pass_time(1.0)
+    assert ada.take() == ["to bob: want 1 room bob from nothing"]
+
+
+@pytest.mark.parametrize("field", ["head", "e", "prev"])
+def test_a_batch_with_a_wrong_head_ends_the_link_and_what_came_before_it_counts(field: str) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    good, bad = bob.say("one"), bob.say("two")
+    wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
+    said = far.say(good, msgspec.structs.replace(bad, **{field: wrong}))
+    assert said[-2:] == ["close bob: head", "commit b1:1..1, show b1:1..1"]
+    assert ada.texts() == ["one"]
+
+
+def test_after_a_wrong_head_a_peer_is_believed_only_what_its_own_users_write_for_an_hour() -> None:
+    world, dan, eve = World(), Author("dan", "d1"), Author("eve", "e1")
+    ada = world.peer("ada")
+    lie = msgspec.structs.replace(dan.say("lie"), head="00" * 64)
+    assert ada.far("eve").say(lie) == ["close eve: head"]
+    true = Author("dan", "d1").say("true")
+    far = ada.far("eve")
+    assert far.say(true, page(dan), eve.say("mine"))[0] == "commit e1:1..1, show e1:1..1"
+    assert ada.texts() == ["mine"]
+    ada.far("bob").say(true)
+    assert ada.texts() == ["mine", "true"]
+
+
+def test_a_lie_before_a_true_batch_does_not_make_its_author_a_forger() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    true = [bob.say("one"), bob.say("two")]
+    lie = msgspec.structs.replace(Author("bob", "b1").say("a lie"), head="00" * 64)
+    assert ada.far("eve").say(lie, true[1]) == ["close eve: head"]
+    ada.far("bob").say(*true)
+    assert ada.texts() == ["one", "two"]
+
+
+def test_the_clock_rises_inside_a_log() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("one"))
+    assert far.say(bob.say("two", at=START - 5)) == ["close bob: head"]
+
+
+def raw(**fields: object) -> str:
+    return encode_entry(Entry(**{"k": "text", "at": START, "c": START, "b": "word", **fields}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        (raw(b=5), "malformed"),
+        (raw(b="a\0b"), "malformed"),
+        (raw(k="edit", b=None), "malformed"),
+        (raw(b="x" * 32769), "limit"),
+        (raw(b="ä" * 16385), "limit"),
+        (raw(after=(Ref("00" * 16, 1),) * 3), "malformed"),
+        (raw(before=(Mark("00" * 8, 1, "00" * 8),) * 9), "malformed"),
+        ('{"k":"text"}', "malformed"),
+    ],
+)
+def test_entries_over_a_limit_end_the_link(entry: str, code: str) -> None:
+    ada = World().peer("ada")
+    assert ada.far("bob").say(Author("bob", "b1").write(entry)) == [f"close bob: {code}"]
+    assert ada.texts() == []
+
+
+@pytest.mark.parametrize(
+    "entry", [raw(b="x" * 32768), raw(b="ä" * 16384), raw(k="later", b={"x": [1]}), raw(k="delete", b=None)]
+)
+def test_entries_at_a_limit_or_of_a_later_kind_are_kept(entry: str) -> None:
+    ada = World().peer("ada")
+    assert ada.far("bob").say(Author("bob", "b1").write(entry))[0] == "commit b1:1..1, show b1:1..1"
+
+
+def test_only_members_write_in_a_direct_conversation() -> None:
+    ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
+    far = ada.far("bob")
+    far.say(have(Author("bob", "b1", dm("ada", "bob"))))
+    assert far.say(eve.say("psst")) == []
+    assert far.say(Author("bob", "b1", dm("ada", "bob")).say("hi"))[0] == "commit b1:1..1, show b1:1..1"
+
+
+def test_a_conversation_that_is_not_shared_is_ignored() -> None:
+    ada = World().peer("ada")
+    assert ada.far("eve").say(Author("bob", "b1", dm("ada", "bob")).say("stolen")) == []
+    assert ada.counted["conversation_ignored"] == 1
+
+
+# ---- logs that build on others
+
+
+def test_a_log_is_accepted_when_what_it_names_is_held() -> None:
+    world, first = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    one = first.say("one")
+    second = Author("bob", "b2", before=[first.mark])
+    two = second.say("two")
+    assert far.say(two) == []
+    assert far.say(one, two) == ["commit b1:1..1, b2:1..1, show b1:1..1, show b2:1..1", "to bob: have room bob b2:1"]
+
+
+def test_a_log_that_names_another_chain_is_not_accepted() -> None:
+    first = Author("bob", "b1")
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    forged = Author("bob", "b2", before=[first.mark._replace(chain8="00" * 8)])
+    assert far.say(forged.say("two")) == []
+    assert ada.texts() == ["one"]
+
+
+def test_what_builds_on_a_log_that_left_memory_is_looked_up_and_what_is_behind_it_waits() -> None:
+    first = Author("bob", "b1")
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    branch = Author("bob", "b3", before=[first.mark])
+    assert far.say(branch.say("three"), branch.say("four")) == [
+        "look up b3",
+        "look up b1:1 b3",
+        "commit b3:1..2, show b3:1..2",
+        "to bob: have room bob b2:1 b3:2",
+    ]
+
+
+def test_a_covered_log_that_goes_on_is_a_tip_again() -> None:
+    first = Author("bob", "b1")
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    assert far.say(first.say("one more"))[-1] == "to bob: have room bob b2:1 b1:2"
+    assert ada.texts() == ["one", "two", "one more"]
+
+
+def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_other() -> None:
+    world, first = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    bob, eve = ada.far("bob"), ada.far("eve")
+    bob.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    bob.say(second.say("two"))
+    third = Author("bob", "b3", before=[second.mark])
+    lie = msgspec.structs.replace(third.say("three"), head="00" * 64)
+    true = Author("bob", "b3", before=[second.mark]).say("three")
+    ada.hold_lookups = True
+    eve.say(lie)
+    bob.say(true)
+    bob.say(third.say("four"))
+    said = ada.answer_lookups()
+    assert [line for line in said if line.startswith("close")] == ["close eve: head"]
+    assert ada.texts() == ["one", "two", "three", "four"]
+
+
+def test_a_writer_has_at_most_64_tips() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    authors = [Author("bob", f"{n:02x}") for n in range(65)]
+    for author in authors[:64]:
+        assert far.say(author.say("word"))[0].startswith("commit")
+    assert far.say(authors[64].say("word")) == ["to bob: have nothing full"]
+    joined = Author("bob", "b1", before=[author.mark for author in authors[:8]])
+    assert far.say(joined.say("together"))[0].startswith("commit b1:1..1")
+    assert "commit 00:2..2, show 00:2..2" in far.say(authors[0].say("and on"))
+    for author in authors[1:8]:  # covered, they would be tips again
+        far.say(author.say("and on"))
+    assert ada.counted["too_many_tips"] == 2
+
+
+# ---- forks
+
+
+def forked() -> tuple[Author, Entries, Entries]:
+    one, other = Author("bob", "b1"), Author("bob", "b1")
+    return one, one.say("yes"), other.say("no")
+
+
+def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart() -> None:
+    world = World()
+    ada = world.peer("ada")
+    far = ada.far("eve")
+    bob, yes, no = forked()
+    far.say(yes)
+    assert far.say(no) == ["warn fork", "commit fork of b1"]
+    assert far.say(bob.say("more")) == []
+    ada.start()
+    far = ada.far("eve")
+    assert far.say(bob.say("and more"), page(bob)) == []
+    assert ada.texts() == ["yes"]
+
+
+def test_later_logs_of_a_writer_who_forked_are_taken() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    bob, yes, no = forked()
+    far.say(yes, no)
+    far.say(Author("bob", "b2", before=[bob.mark]).say("again"))
+    assert ada.texts() == ["yes", "again"]
+
+
+def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    bob = Author("bob", "b1")
+    bob.chain = bytes(32)
+    assert far.say(bob.say("odd")) == ["close bob: head"]
+
+
+def test_who_finds_the_own_running_log_gone_on_elsewhere_begins_another() -> None:
+    """A machine resumed twice from one snapshot: the copy wrote first."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("mine")
+    copy = Author("ada", "a1")
+    copy.write(*(frame.e[0] for frame in far.heard if isinstance(frame, Entries)))
+    far.heard.clear()
+    assert "warn two_processes" in far.say(copy.say("the copy's"))
+    assert ada.say("mine again")[:2] == ["commit a2:1..1, a2:2..2, show a2:1..2", "kept a2:2..2 of bob"]
+    assert ada.texts() == ["mine", "the copy's", "mine again"]
+
+
+def test_frames_wait_for_storage_in_limited_number() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    first = Author("bob", "b1")
+    far.say(first.say("one"))
+    far.say(Author("bob", "b2", before=[first.mark]).say("two"))
+    ada.hold_lookups = True
+    for n in range(1100):
+        far.say(msgspec.structs.replace(first.say("more"), r=f"{n:016x}"))
+    assert ada.counted["gap_batch_dropped"] == 1100 - 1024

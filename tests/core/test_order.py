@@ -1,0 +1,156 @@
+"""When an entry is shown: never before what it follows, not for ever after, and with a place of its own."""
+
+from __future__ import annotations
+
+from p2pchat.core.log import Ref
+from tests.core.world import Author, World, have
+
+
+def test_an_answer_waits_for_what_it_answers() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    question = bob.say("why?")
+    assert far.say(cyd.say("because", re=bob.ref(1))) == [
+        "look up b1",
+        "commit c1:1..1",
+        "to cyd: have room cyd c1:1",
+    ]
+    assert far.say(question)[0] == "commit b1:1..1, show b1:1..1, show c1:1..1"
+    assert ada.texts() == ["why?", "because"]
+
+
+def test_later_entries_wait_behind_and_those_before_do_not() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    question = bob.say("why?")
+    far.say(cyd.say("hello"), cyd.say("because", after=[bob.ref(1)]), cyd.say("bye"))
+    assert ada.texts() == ["hello"]
+    far.say(question)
+    assert ada.texts() == ["hello", "why?", "because", "bye"]
+
+
+def test_what_nobody_has_is_waited_for_half_a_minute_and_shown_with_a_gap() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    bob.say("lost")
+    ada.far("cyd").say(cyd.say("because", re=bob.ref(1)), cyd.say("bye"))
+    world.pass_time(29.9)
+    assert ada.texts() == []
+    ada.take()
+    world.pass_time(0.2)
+    assert [line for line in ada.take() if "gap" in line] == [
+        "gap c1:1, 1 missing", "commit show c1:1..1 gap, show c1:2..2"]  # fmt: skip
+    assert ada.texts() == ["?because", "bye"]
+
+
+def test_what_is_on_its_way_is_waited_for_five_minutes() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    bob.say("slow")
+    far = ada.far("cyd")
+    far.say(have(bob), cyd.say("because", re=bob.ref(1)))
+    world.pass_time(299.0)
+    assert ada.texts() == []
+    world.pass_time(2.0)
+    assert ada.texts() == ["?because"]
+
+
+def test_a_restart_begins_the_wait_anew_and_loses_nothing() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    question = bob.say("why?")
+    ada.far("cyd").say(cyd.say("because", re=bob.ref(1)), cyd.say("bye"))
+    world.pass_time(25.0)
+    ada.start()
+    world.pass_time(25.0)
+    assert ada.texts() == []
+    ada.far("cyd").say(question)
+    assert ada.texts() == ["why?", "because", "bye"]
+
+
+def test_a_new_log_waits_for_the_logs_it_builds_on() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    question = bob.say("why?")
+    far.say(cyd.say("because", re=bob.ref(1)))
+    again = Author("cyd", "c2", before=[cyd.mark])
+    far.say(again.say("still because"))
+    assert ada.texts() == []
+    far.say(question)
+    assert ada.texts() == ["why?", "because", "still because"]
+
+
+def test_what_is_followed_may_be_in_storage_only() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    far.say(bob.say("why?"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("hm"))
+    ada.start()
+    far = ada.far("cyd")
+    assert far.say(cyd.say("because", re=bob.ref(1))) == [
+        "look up b1",
+        "commit c1:1..1",
+        "commit show c1:1..1",
+        "to cyd: have room cyd c1:1",
+    ]
+
+
+def test_a_number_that_a_stored_log_never_had_is_asked_for_once() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far = ada.far("cyd")
+    far.say(bob.say("why?"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("hm"))
+    ada.start()
+    far = ada.far("cyd")
+    said = far.say(cyd.say("because", re=Ref(bob.ref(1).log, 99)))
+    assert [line for line in said if line.startswith("look")] == ["look up b1"]
+    world.pass_time(31)
+    assert ada.texts() == ["why?", "hm", "?because"]
+
+
+def test_two_that_wait_for_each_other_are_shown_in_the_end() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada.far("cyd").say(cyd.say("you first", re=bob.ref(1)), bob.say("no, you", re=cyd.ref(1)))
+    world.pass_time(301)
+    assert len(ada.texts()) == 2
+
+
+def test_what_was_there_before_a_newcomer_is_old_and_what_follows_is_not() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    history = bob.say("long", "ago")
+    far = ada.far("bob", bob)
+    far.say(history, bob.say("now"))
+    later = Author("bob", "b2", before=[bob.mark])
+    far.say(later.say("and later"))
+    assert ada.texts() == ["*long", "*ago", "now", "and later"]
+
+
+def test_all_that_an_old_log_builds_on_is_old() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    history = [first.say("long ago")]
+    second = Author("bob", "b2", before=[first.mark])
+    history.append(second.say("yesterday"))
+    far = ada.far("bob", second)
+    far.say(*history, second.say("now"))
+    assert ada.texts() == ["*long ago", "*yesterday", "now"]
+
+
+def test_a_lie_about_what_was_there_does_not_make_news_old() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    history, lie = bob.say("long ago"), Author("bob", "ee")
+    lie.say("never was")
+    far = ada.far("eve", bob, lie)
+    far.say(history, bob.say("now"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("later"))
+    assert ada.texts() == ["*long ago", "now", "later"]
+
+
+def test_places_go_on_after_a_restart() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    ada.far("bob").say(bob.say("one", "two"))
+    ada.start()
+    ada.far("bob").say(bob.say("three"))
+    assert [shown.place for shown in ada.storage.places(0, 10)] == [1, 2, 3]

@@ -1,0 +1,92 @@
+"""Tips, marks and sums: what is durable is told, what is covered leaves memory, what is forked counts no more."""
+
+from __future__ import annotations
+
+from p2pchat.core.log import mark_hash
+from p2pchat.core.tips import Conversation, Log
+from p2pchat.protocol import Mark, Naming
+from tests.core.world import ALL, IDS, ROOM, Author
+
+
+def room() -> Conversation:
+    return Conversation(ROOM, Naming(room=True), None)
+
+
+def durable(conversation: Conversation, author: Author) -> Log:
+    """Let everything of an author be stored and shown."""
+    log = conversation.log(author.log.user, author.log.run) or conversation.add(Log(author.log))
+    log.before = author.before
+    log.extend(author.seq, author.chain, author.seq)
+    log.kept_seq, log.kept_chain, log.released = log.seq, log.chain, log.seq
+    conversation.refresh(log)
+    return log
+
+
+def test_only_what_is_durable_is_told() -> None:
+    here, bob = room(), Author("bob", "b1")
+    log = here.add(Log(bob.log))
+    bob.say("one", "two")
+    log.extend(2, bob.chain, 2)
+    here.refresh(log)
+    assert [here.marks(ALL), here.sum] == [{}, 0]
+    log.kept_seq, log.kept_chain = 2, bob.chain
+    here.refresh(log)
+    assert [here.marks(ALL), here.sum] == [{IDS["bob"]: [bob.mark]}, mark_hash(bob.log, 2, bob.chain)]
+
+
+def test_the_sum_follows_every_change() -> None:
+    here, bob, ada = room(), Author("bob", "b1"), Author("ada", "a1")
+    for author in (bob, ada, bob, ada, bob):
+        author.say("word")
+        durable(here, author)
+    assert here.sum == (mark_hash(bob.log, 3, bob.chain) + mark_hash(ada.log, 2, ada.chain)) % 2**256
+
+
+def test_a_covered_log_is_no_tip_and_leaves_memory_once_it_is_shown() -> None:
+    here, first = room(), Author("bob", "b1")
+    first.say("one")
+    log = durable(here, first)
+    second = Author("bob", "b2", before=[first.mark])
+    second.say("two")
+    durable(here, second)
+    log.covered = log.kept_covered = True
+    here.refresh(log)
+    log.released = 0
+    assert [here.marks(ALL)[IDS["bob"]], here.drop_if_settled(log)] == [[second.mark], False]
+    log.released = 1
+    assert [here.drop_if_settled(log), here.drop_if_settled(log), here.log(*first.log[1:])] == [True, False, None]
+    assert here.sum == mark_hash(second.log, 1, second.chain)
+
+
+def test_the_running_log_never_leaves_memory() -> None:
+    here, ada = room(), Author("ada", "a1")
+    ada.say("one")
+    log = durable(here, ada)
+    log.own = log.covered = log.kept_covered = True
+    assert not here.drop_if_settled(log)
+
+
+def test_a_forked_log_counts_no_more() -> None:
+    here, bob = room(), Author("bob", "b1")
+    bob.say("one")
+    log = durable(here, bob)
+    log.forked = True
+    here.refresh(log)
+    assert [here.marks(ALL), here.sum, here.writer(IDS["bob"]).tail_tips()] == [{}, 0, []]
+
+
+def test_marks_come_in_order_and_within_a_span() -> None:
+    here = room()
+    for name in ("ada", "bob", "cyd", "dan"):
+        author = Author(name, name[0] + "1")
+        author.say("word")
+        durable(here, author)
+    users = sorted(IDS[name] for name in ("ada", "bob", "cyd", "dan"))
+    assert list(here.marks(ALL)) == users
+    assert list(here.marks((users[1], users[2]))) == users[1:3]
+
+
+def test_a_mark_is_run_number_and_the_beginning_of_the_chain() -> None:
+    here, bob = room(), Author("bob", "b1")
+    bob.say("one")
+    assert durable(here, bob).mark == Mark("b1" * 8, 1, bob.chain[:8].hex())

@@ -1,0 +1,143 @@
+"""What hosted users write: stamped, chained, signed, naming what they follow, in a log of this process alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.clock import counts, next_c
+from p2pchat.core.inputs import Renamed, Said
+from p2pchat.core.log import Entry, decode_entry
+from p2pchat.core.writing import text_fault
+from p2pchat.protocol import Entries
+from tests.core.world import IDS, ROOM, START, Author, Far, Peer, World
+
+
+def written(far: Far) -> list[Entry]:
+    """Return the entries a far end was given, and forget them."""
+    frames, far.heard = far.heard, []
+    return [decode_entry(raw) for frame in frames if isinstance(frame, Entries) for raw in frame.e]
+
+
+def test_in_the_room_a_log_begins_with_who_writes_it() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    assert ada.say("hello", "again") == [
+        "commit a1:1..1, a1:2..3, show a1:1..3",
+        "kept a1:2..3 of bob",
+        "to bob: entries room a1:1..1",
+        "to bob: entries room a1:2..3",
+    ]
+    assert [(entry.k, entry.b, entry.c - START) for entry in written(far)] == [
+        ("profile", {"name": "ada"}, 0), ("text", "hello", 1), ("text", "again", 2)]  # fmt: skip
+
+
+def test_nothing_is_sent_before_it_is_durable() -> None:
+    ada = World().peer("ada")
+    ada.far("bob")
+    ada.holding = True
+    assert ada.say("hello") == ["commit a1:1..1, a1:2..2, show a1:1..2"]
+    assert ada.commit()[0] == "kept a1:2..2 of bob"
+
+
+def test_one_head_proves_256_entries_and_96_kib() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    assert ada.say(*["word"] * 300, to=talk)[0].startswith("commit a1:1..256, a1:257..300")
+    assert ada.say(*["x" * 30_000] * 4, to=talk)[0].startswith("commit a1:301..303, a1:304..304")
+
+
+def test_an_entry_names_the_newest_two_that_its_writer_was_shown_since_its_last() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(bob.say("one"), cyd.say("two"), bob.say("three"))
+    ada.say("first", "second")
+    far.say(cyd.say("four"))
+    ada.say("third")
+    profile, first, second, third = written(far)
+    assert [profile.after, first.after, second.after, third.after] == [
+        (cyd.ref(1), bob.ref(2)), (), (), (cyd.ref(2),)]  # fmt: skip
+
+
+def test_what_was_shown_last_is_known_after_a_restart() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(bob.say("one"))
+    ada.say("mine")
+    far.say(cyd.say("two"))
+    ada.start()
+    far = ada.far("bob", Author("ada", "a1"))
+    ada.say("mine again")
+    (profile,) = [decode_entry(shown.raw) for shown in ada.storage.places(4, 1)]
+    assert profile.after == (cyd.ref(1),)
+
+
+def test_each_process_writes_a_log_of_its_own_that_names_the_last() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    ada.start()
+    ada.say("two")
+    (first,) = [shown for shown in ada.storage.places(2, 1)]
+    assert [(mark.run[:2], mark.seq) for mark in decode_entry(first.raw).before] == [("a1", 2)]
+
+
+def test_the_clock_of_an_entry_is_past_all_it_can_follow_but_no_clock_that_is_wrong() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    far.say(bob.say("a minute ahead", at=START + 60_000_000))
+    far.say(cyd.say("an hour ahead", at=START + 3_600_000_000))
+    ada.say("here")
+    ada.start()
+    far = ada.far("bob", bob, cyd)
+    ada.say("still here")
+    stamps = [decode_entry(shown.raw).c - START for shown in ada.storage.places(2, 10)]
+    assert stamps == [60_000_002, 60_000_003, 60_000_004, 60_000_005]
+
+
+def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
+    assert [next_c(100, 0, 0), next_c(100, 100, 0), next_c(100, 5, 200), next_c(100, 300, 200)] == [100, 101, 201, 301]
+    assert [counts(300_000_100, 100, 300.0), counts(300_000_101, 100, 300.0)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (Said(1, IDS["eve"], ROOM, "text", ["hello"]), "user"),
+        (Said(1, IDS["ada"], "00" * 32, "text", ["hello"]), "conversation"),
+        (Said(1, IDS["ada"], ROOM, "text", []), "empty"),
+        (Said(1, IDS["ada"], ROOM, "text", ["fine", "a\0b"]), "text"),
+        (Said(1, IDS["ada"], ROOM, "text", ["\ud800"]), "text"),
+        (Said(1, IDS["ada"], ROOM, "text", ["ä" * 16385]), "too_long"),
+        (Said(1, IDS["ada"], ROOM, "text", ["\x01" * 12_000]), "too_long"),
+    ],
+)
+def test_what_may_not_be_said_is_refused_as_a_whole(said: Said, code: str) -> None:
+    ada = World().peer("ada")
+    ada.put(said)
+    assert ada.take() == [f"refused {code}"]
+
+
+def test_a_text_at_the_limits_is_taken() -> None:
+    assert [text_fault(text, 32768, 65536) for text in ("ä" * 16384, "x" * 32768, "\x01" * 10_000, "")] == [None] * 4
+
+
+def test_a_direct_conversation_needs_a_member() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    assert ada.say("psst", to=talk) == ["commit a1:1..1, show a1:1..1", "kept a1:1..1 of bob"]
+
+
+def names(peer: Peer) -> list[str]:
+    entries = [decode_entry(shown.raw) for shown in peer.storage.places(0, 10)]
+    return [entry.b["name"] for entry in entries if entry.k == "profile"]
+
+
+def test_a_new_name_is_written_only_where_this_process_has_written() -> None:
+    ada = World().peer("ada")
+    ada.put(Renamed(ada.id, "countess"))
+    ada.take()
+    assert names(ada) == []
+    ada.say("hello")
+    ada.put(Renamed(ada.id, "ada again"))
+    ada.take()
+    assert [names(ada), ada.node.names[ada.id]] == [["countess", "ada again"], "ada again"]
