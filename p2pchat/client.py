@@ -19,6 +19,7 @@ A started link ends once, with one word to on_down:
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -44,8 +45,19 @@ async def dial(host: str, port: int, *, timeout: float) -> tuple[asyncio.StreamR
         OSError: Nobody there, no such host, no way.
         TimeoutError: No answer within `timeout` seconds (an OSError too).
     """
+    # An address has no second one to try, and a race of addresses that is cancelled while it is being won loses the
+    # socket (CPython 3.11, asyncio/staggered.py): it is closed by the garbage collector only.
+    stagger = None if _is_address(host) else CONNECT_STAGGER
     async with asyncio.timeout(timeout):
-        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, happy_eyeballs_delay=CONNECT_STAGGER)
+        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, happy_eyeballs_delay=stagger)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class Client:

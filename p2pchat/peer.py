@@ -36,7 +36,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.records import Change, Stored
 from p2pchat.core.writing import text_fault
 from p2pchat.disk import Disk
-from p2pchat.errors import ConsumerBusy, PeerClosed, TooLong, UnknownName
+from p2pchat.errors import ConsumerBusy, InviteError, PeerClosed, TooLong, UnknownName
 from p2pchat.events import Message, Post, Sent, parse_message_id
 from p2pchat.history import read_posts
 from p2pchat.identity.invites import encode_invite, normal_endpoint
@@ -143,15 +143,27 @@ class TCPPeer:
         """
         if self._home is not None or self._closed:
             raise PeerClosed("a peer starts once: make a new TCPPeer")
-        self._home = home = await asyncio.to_thread(self._open_home)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
+        try:
+            self._home = home = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await self._give_up(await opening)  # the thread goes on: what it opens has to be closed
+            raise
         try:
             await self._begin(home)
-        except BaseException:
-            self._closed = True
-            await asyncio.to_thread(home.storage.close)
-            await asyncio.to_thread(home.close)
+            await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
+        except BaseException:  # cancelled as well: nothing of a peer that has not started may stay open
+            await self._give_up(home)
             raise
-        await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
+
+    async def _give_up(self, home: Home) -> None:
+        self._closed = True
+        if self._owner is not None:
+            await self._owner.kill()
+        else:
+            await asyncio.to_thread(home.storage.close)
+        self._end_readers(None)
+        await asyncio.to_thread(home.close)
 
     async def _begin(self, home: Home) -> None:
         """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
@@ -323,6 +335,8 @@ class TCPPeer:
         """One line that admits others to this network and says where this peer is. Whoever has it can invite."""
         home = self._started()
         network = self._network or home.network
+        if not network.id:
+            raise InviteError("this open network is known when the first peer has been met")
         return encode_invite(home.identity.peer_id, network, self._told_endpoints() or [self.endpoint])
 
     @property
@@ -337,8 +351,11 @@ class TCPPeer:
 
     @property
     def room(self) -> Conversation:
-        """The conversation of everyone."""
-        return self.conversation(self._running.node.room)
+        """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
+        key = self._running.node.room
+        if not key:
+            raise UnknownName("room", "this open network is known when the first peer has been met")
+        return self.conversation(key)
 
     @property
     def listening(self) -> ev.Listening:

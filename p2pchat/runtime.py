@@ -44,6 +44,7 @@ from p2pchat.wiring import Wiring
 
 MOST_SAID_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MOST_SAID_CHARACTERS = 4 * 1024 * 1024
+MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
 
@@ -113,6 +114,7 @@ class Owner:
         self._stopped = False
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
+        self._cutting: asyncio.Task[None] | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
             fx.Send: self._send,
             fx.Close: self._close,
@@ -194,8 +196,13 @@ class Owner:
     def _break(self, error: BaseException) -> None:
         """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
         self.broken = error
-        self._fail_waiting(P2PChatError(f"p2pchat has failed inside: {type(error).__name__}; please report it"))
-        self._tell(fx.Warned("internal", f"p2pchat has failed inside ({type(error).__name__}); restart it"))
+        self._fail_waiting(
+            P2PChatError(f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it")
+        )
+        self._tell(
+            fx.Warned("internal", f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it")
+        )
+        self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
 
     # Links
 
@@ -359,6 +366,8 @@ class Owner:
         for future, offset, ref in group.waiting:
             if ref is not None:
                 self.refs[log, first + offset] = ref
+                if len(self.refs) > MOST_REFS:
+                    del self.refs[next(iter(self.refs))]
             if not future.done():  # its task was cancelled: the text is kept all the same
                 future.set_result((log, first + offset))
 

@@ -529,6 +529,32 @@ async def test_what_keeps_a_peer_from_starting_is_said_in_one_line(home: Path) -
         pass
 
 
+async def test_a_start_that_is_cancelled_leaves_nothing_open(home: Path) -> None:
+    for turns in (1, 5):  # while its files are opened
+        starting = asyncio.create_task(TCPPeer(data=home / "ada").start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    connected = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read(-1)
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        starting = asyncio.create_task(TCPPeer(0, port, data=home / "ada").start())
+        await connected.wait()  # while it waits for an endpoint
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    async with TCPPeer(data=home / "ada"):
+        pass
+
+
 async def test_an_invite_brings_a_stranger_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
