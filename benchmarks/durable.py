@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.results import Row, Setting, middle, shown, spread, text
 from benchmarks.workers import Channel, Worker, WorkFailed, settle
+
+
+class Took(NamedTuple):
+    """One round, in seconds."""
+
+    seconds: float
+    writer_cpu: float
+    reader_cpu: float
+
 
 AT_ONCE = 1_000  # texts of one send_many; two of them are out at a time
 
@@ -37,7 +46,7 @@ async def read(channel: Channel, data: str) -> None:
             while handed < asked["messages"]:
                 news.clear()
                 await news.wait()
-            channel.tell(handed=handed)
+            channel.tell(handed=handed, cpu=time.process_time())
         taking.cancel()
 
 
@@ -52,9 +61,9 @@ async def write(channel: Channel, data: str, endpoint: str) -> None:
         while (asked := await channel.heard()) is not None:
             way = _many if asked["way"] == "many" else _gathered
             texts = [text(i) for i in range(asked["messages"])]
-            begun = time.perf_counter()
+            worked, begun = time.process_time(), time.perf_counter()
             await way(peer, reader, texts, asked["at_once"])
-            channel.tell(seconds=time.perf_counter() - begun)
+            channel.tell(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
 
 
 async def _many(peer: Any, to: Any, texts: list[str], at_once: int) -> None:
@@ -87,26 +96,38 @@ def run(setting: Setting) -> list[Row]:
         endpoint = far.get()["endpoint"]
         with Worker("durable.write", home=home, data=str(home / "writer"), endpoint=endpoint) as near:
             handed = 1
-            rates: dict[str, list[float]] = {"many": [], "gather": []}
+            far.put({"messages": handed})
+            read_cpu = far.get()["cpu"]
+            took: dict[str, list[Took]] = {"many": [], "gather": []}
             for _ in range(setting.rounds):
                 for way, at_once in (("many", AT_ONCE), ("gather", setting.gathered)):
                     near.put({"way": way, "messages": setting.messages, "at_once": at_once})
-                    rates[way].append(setting.messages / near.get()["seconds"])
+                    wrote = near.get()
                     handed += setting.messages
                     far.put({"messages": handed})
-                    if far.get()["handed"] != handed:
+                    read = far.get()
+                    if read["handed"] != handed:
                         raise WorkFailed("durable.read was handed more than was written")
-    return _rows(setting, rates)
+                    took[way].append(Took(wrote["seconds"], wrote["cpu"], read["cpu"] - read_cpu))
+                    read_cpu = read["cpu"]
+    return _rows(setting, took)
 
 
-def _rows(setting: Setting, rates: dict[str, list[float]]) -> list[Row]:
+def _rows(setting: Setting, took: dict[str, list[Took]]) -> list[Row]:
     rows = []
     for way, what, goal in (
         ("many", f"durable and acknowledged, send_many of {AT_ONCE:,}, two out", "over 150,000/s"),
         ("gather", f"the same, gather of {setting.gathered:,} send", "over 80,000/s"),
     ):
-        rate = middle(rates[way])
+        rates = [setting.messages / each.seconds for each in took[way]]
+        rate = middle(rates)
+        writer, reader = (middle([getattr(each, side) for each in took[way]]) for side in ("writer_cpu", "reader_cpu"))
         floor = setting.floor.get("rows")
         beside = f"{rate / floor:.2f} x bare SQLite rows ({shown(floor)}/s, one side)" if floor else ""
-        rows.append(Row(what, rate, "/s", goal, beside, spread(rates[way])))
+        note = f"CPU a message: writer {_each(setting, writer)}, reader {_each(setting, reader)}; {spread(rates)}"
+        rows.append(Row(what, rate, "/s", goal, beside, note))
     return rows
+
+
+def _each(setting: Setting, seconds: float) -> str:
+    return f"{seconds / setting.messages * 1e6:.2f} us"

@@ -11,12 +11,11 @@ from benchmarks.workers import Channel, Worker, resident_kib
 
 BURST_BYTES = 78 * 1024  # about what a page of catching up brings
 BURSTS = 10
+BURST_PINGS = BURST_BYTES // 14  # bytes of a ping
 
 
 async def take(channel: Channel, directory: str, links: int) -> None:
     """Worker: accept links, say what memory they take fresh, and again after traffic in both directions."""
-    from p2pchat.protocol import Ping, encode
-
     context, _ = _contexts(directory)
     ends: list[End] = []
     complete = asyncio.Event()
@@ -38,13 +37,21 @@ async def take(channel: Channel, directory: str, links: int) -> None:
         await complete.wait()
         gc.collect()
         channel.tell(fresh=(resident_kib() - before) / links)
-        for end in ends:
-            await end.wait(BURSTS)
-            end.client.send(encode(Ping()) * (BURST_BYTES // 14))
-        await channel.heard()
+        told = asyncio.create_task(channel.heard())
+        answering = [asyncio.create_task(_answer(end)) for end in ends]
+        await asyncio.gather(told, *answering)
         gc.collect()
         channel.tell(used=(resident_kib() - before) / links)
         await channel.closed()
+
+
+async def _answer(end: End) -> None:
+    """A word for each burst, and a burst at the end."""
+    from p2pchat.protocol import Ping, encode
+
+    for number in range(1, BURSTS + 1):
+        await end.wait(number)
+        end.client.send(encode(Ping()) * (1 if number < BURSTS else BURST_PINGS))
 
 
 async def give(channel: Channel, directory: str, port: int, links: int) -> None:
@@ -67,12 +74,10 @@ async def give(channel: Channel, directory: str, port: int, links: int) -> None:
         ends.append(await one())
     await channel.heard()
     burst = encode(Bye("left", "x" * BURST_BYTES))
-    for _ in range(BURSTS):
-        for end in ends:
+    for number in range(1, BURSTS + 1):
+        for end in ends:  # one link at a time: what is under way on others is not an idle link's memory
             end.client.send(burst)
-        await asyncio.sleep(0)
-    for end in ends:
-        await end.wait(BURST_BYTES // 14)
+            await end.wait(number if number < BURSTS else BURSTS - 1 + BURST_PINGS)
     channel.tell(answered=True)
     await channel.closed()
 
