@@ -229,6 +229,7 @@ class Chat:
         if reason == "interrupted":
             return INTERRUPTED
         if reason == "ended":
+            complain("the peer stopped by itself: what was accepted is kept; start it again")
             return FAILED
         if reason == "refused":
             complain("every endpoint refused us, for the reasons above; nothing was sent")
