@@ -35,8 +35,8 @@ class History:
         self._said = 0
         self._actions: list[tuple[Callable[[], None], int]] = [
             (self._say, 10), (self._dm, 6), (self._crash, 4), (self._start, 8), (self._cut, 3), (self._partition, 2),
-            (self._heal, 2), (self._slow, 2), (self._restore, 2), (self._stop, 1), (self._jump, 1), (self._disk, 1),
-            (self._join, 1), (self._leave, 1), (self._rename, 1), (self._busy, 1),
+            (self._heal, 2), (self._slow, 2), (self._restore, 2), (self._stop, 1), (self._jump, 1),
+            (self._disk, 1), (self._low, 1), (self._join, 1), (self._leave, 1), (self._rename, 1), (self._busy, 1),
         ]  # fmt: skip
 
     def play(self) -> None:
@@ -159,6 +159,12 @@ class History:
         peer = self._chance.choice(self.sim.all_peers)
         peer.disk.broken = not peer.disk.broken
         self.sim.note(f"{peer.name}'s disk is {'full' if peer.disk.broken else 'usable again'}")
+
+    def _low(self) -> None:
+        if self.sim.up:
+            peer, on = self._chance.choice(self.sim.up), self._chance.random() < 0.6
+            self.sim.note(f"{peer.name}'s disk has {'little' if on else 'enough'} room")
+            peer.disk_low(on)
 
     def _join(self) -> None:
         if len(self._honest()) < 5:

@@ -180,6 +180,10 @@ class SimPeer:
         for end in list(self._links.values()):
             end.pause(seconds)
 
+    def disk_low(self, on: bool) -> None:
+        """There is little room left on its disk, or enough again."""
+        self.put(inputs.DiskLow(on))
+
     def stop(self) -> None:
         """Leave in good order."""
         self.put(inputs.Stop())

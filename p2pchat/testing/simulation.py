@@ -163,6 +163,7 @@ class Simulation:
         self._apart.clear()
         for peer in self.up:
             peer.disk.broken = False
+            peer.disk_low(False)
             for other in self.all_peers:
                 for end in peer.wires_to(other):
                     self._heal_wire(end.wire)
