@@ -23,6 +23,7 @@ from tests.processes.stage import Stage
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "6"))
 SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
 BURST = 400  # lines; a third of them goes to the room
+BACKLOG = 10_000  # lines; fetching and showing them takes longer than a kill is away
 LATEST = 0.25  # seconds into a burst until which a kill comes: about as long as it lasts
 PATIENCE = 60.0
 
@@ -143,6 +144,25 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(stage: Stage) -
         accepted = len(ada.accepted()) + len(bob.accepted())
         print(f"{wrote} lines written, {accepted} told as accepted")
         assert 0.02 * wrote < accepted < wrote, "the kills all came too early, or all too late"
+        assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
+
+
+@pytest.mark.timeout(60 + 10 * KILLS)
+async def test_kills_of_either_side_while_one_catches_up(stage: Stage) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    async with pair(stage) as (ada, bob):
+        bob.now.kill()
+        await bob.now.ended(30)
+        await ada.now.type(*(f"ada {number}" for number in range(BACKLOG)))
+        await ada.now.event("sent", PATIENCE, text=f"ada {BACKLOG - 1}")
+        await bob.start()
+        for _ in range(max(3, KILLS // 2)):
+            await killed_at(chance.choice([ada, bob]), chance.uniform(0, LATEST))
+            await killed_at(bob, chance.uniform(0, LATEST))
+        await everything_has_come(ada, bob)
+        await nothing_is_lost_or_twice(stage, ada, bob)
+        print("messages in each life of bob:", [life.count("message") for life in bob.lives])
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
