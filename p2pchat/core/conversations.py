@@ -8,6 +8,7 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 
 from p2pchat.core.tips import Conversation
@@ -15,6 +16,7 @@ from p2pchat.protocol import ConversationId, Naming, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
+DMS_CACHED = 1024  # pairs whose id is remembered: a program that writes to a user asks for it with every message
 
 
 def _hash(data: bytes) -> str:
@@ -32,6 +34,7 @@ def dm_naming(one: UserId, other: UserId) -> Naming:
     return Naming(dm=(first, second))
 
 
+@lru_cache(DMS_CACHED)
 def dm_id(one: UserId, other: UserId) -> ConversationId:
     """Return the id of the direct conversation of two users."""
     return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
