@@ -24,7 +24,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input, Loaded
 from p2pchat.core.records import Change, Stored
-from p2pchat.errors import StorageError
+from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage
 
@@ -86,7 +86,7 @@ class Disk:
             self._run_commits([commit], self._tell)
 
     async def read(self, run: Callable[[], T]) -> T:
-        """Return what `run` returns in the reader thread, or raise what it raises."""
+        """Return what `run` returns in the reader thread, or raise what it raises; PeerClosed after close()."""
         return await self._ask(self._reads, run)
 
     async def write(self, change: Change) -> None:
@@ -94,6 +94,8 @@ class Disk:
         await self._ask(self._writes, lambda: self.storage.commit([change]))
 
     async def _ask(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
+        if self._closed:
+            raise PeerClosed("the peer was closed")
         if not self._threads:
             return run()
         future: asyncio.Future[T] = self._loop.create_future()

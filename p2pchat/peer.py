@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
@@ -721,17 +722,23 @@ class TCPPeer:
 
     async def places(self, after: int, limit: int) -> list[Shown]:
         """Read stored entries in the order they were released."""
-        if self._closed or self._owner is None:
-            return []
-        return await self._owner.places(after, limit)
+        return await self._running.places(after, limit)
 
-    async def is_message(self, log: LogId, seq: int) -> bool:
-        """Whether an own entry is a message; only those of earlier runs have to be looked up."""
-        owner = self._owner
+    async def complete(self, event: ev.Delivered) -> ev.Delivered | None:
+        """Return what to tell of an own entry; None when it is no message.
+
+        Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
+        whom a room message waited then is forgotten.
+        """
+        owner, log, seq = self._owner, event.log, event.seq
         if self.ledger.wrote(log) or owner is None or self._closed:
-            return True
-        shown = await owner.disk.read(lambda: owner.disk.storage.entry(log, seq))
-        return shown is not None and decode_entry(shown.raw).k not in NOT_SHOWN
+            return event
+        storage = owner.disk.storage
+        shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
+        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
+            return None
+        holders = {member for member, mark in marks if mark >= seq} | set(self.ledger.holders(log, seq))
+        return replace(event, count=len(holders), of=len(holders))
 
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there."""

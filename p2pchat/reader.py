@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from p2pchat.conversation import Desk
 from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.errors import PeerClosed
 from p2pchat.events import Delivered, Event, Message, Post, Sent
 from p2pchat.receipt import Rise
 from p2pchat.recent import Recent
@@ -35,10 +36,10 @@ class Source(Desk, Protocol):
     recent: Recent
 
     async def places(self, after: int, limit: int) -> list[Shown]:
-        """Read released entries from storage."""
+        """Read released entries from storage; PeerClosed when that is over."""
 
-    async def is_message(self, log: LogId, seq: int) -> bool:
-        """Whether an own entry is a message."""
+    async def complete(self, event: Delivered) -> Delivered | None:
+        """Return what to tell of a receipt; None when it is of no message."""
 
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
@@ -71,6 +72,8 @@ class Events(AsyncIterator[T], Generic[T]):
         self._steps: list[Step] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
+        self._half: Delivered | None = None  # being looked up
+        self._cut_off = False  # the peer closes: storage is not read any more
         self._woken: asyncio.Future[None] | None = None
         self._closed = False
         self._busy = False
@@ -150,16 +153,23 @@ class Events(AsyncIterator[T], Generic[T]):
             await asyncio.sleep(0)
         while True:
             event = self._live_due() or self._post()
-            if isinstance(event, Delivered) and not await self._source.is_message(event.log, event.seq):
-                continue
+            if isinstance(event, Delivered):
+                event = await self._complete(event)
             if event is not None:
                 return event
             if self._closed:
                 raise StopAsyncIteration
-            if self._posts and self._begun and self._read < self._source.recent.newest:
+            if self._posts and self._begun and not self._cut_off and self._read < self._source.recent.newest:
                 await self._take()
-            elif not self._live:
+            elif not self._live or self._cut_off:
                 await self._wait()
+
+    async def _complete(self, event: Delivered) -> Delivered | None:
+        """Look up what a receipt of an earlier run lacks; it comes again when this is cancelled."""
+        self._half = event
+        done = await self._source.complete(event)
+        self._half = None
+        return done
 
     def _acknowledge(self) -> None:
         if self._out > self._place:
@@ -201,6 +211,8 @@ class Events(AsyncIterator[T], Generic[T]):
 
     def _live_due(self) -> Event | None:
         """Return the oldest live event, if the messages before it are handed out."""
+        if self._half is not None:
+            return self._half
         if not self._live:
             return None
         subject, (behind, event) = next(iter(self._live.items()))
@@ -237,13 +249,14 @@ class Events(AsyncIterator[T], Generic[T]):
             ]
             self._keep(steps, run.end - 1)
             return
-        shown = await self._source.places(self._read, PAGE)
-        if not shown and self._read < self._source.recent.newest and not self._closed:
-            shown = await self._source.places(self._read, PAGE)  # it was being written just then
-        self._keep(
-            [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown],
-            shown[-1].place if shown else self._source.recent.newest,
-        )
+        try:
+            shown = await self._source.places(self._read, PAGE)
+        except PeerClosed:
+            self._cut_off = True  # what is left comes at the next start; the last events of this one still come
+            return
+        steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
+        if steps:
+            self._keep(steps, shown[-1].place)
 
     def _keep(self, steps: list[Step], read: int) -> None:
         me = self._source.people.me

@@ -182,6 +182,22 @@ async def test_a_receipt_can_be_had_again_by_its_id_also_after_a_restart(net: Me
         await ada.receipt("nonsense")
 
 
+async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, cyd], [bob])
+    old = await ada.broadcast("bob is away")  # the profile before it is no message: nothing is told of that
+    await old.delivered(by="cyd", timeout=5)
+    await ada.broadcast("one more, whose commit saves what was heard")
+    await net.settle()
+    await net.crash(ada)
+    ada = await net.restart(ada)
+    events = ada.events(Delivered)
+    net.heal()
+    await net.settle()
+    told = {(event.id, event.user.name): (event.count, event.of) for event in [await anext(events) for _ in range(2)]}
+    assert told[old.id, "bob"] == (2, 2)
+
+
 async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net: Mesh) -> None:
     ada = net.peers[0]
     with pytest.raises(TooLong) as caught:
@@ -384,6 +400,25 @@ async def test_a_slow_reader_gets_everything_from_storage_and_in_order(net: Mesh
     said = [f"{number}" for number in range(9000)]  # more than is kept in memory
     await (await ada.send_many("bob", said)).delivered(timeout=20)
     assert [(await anext(events)).text for _ in said] == said
+
+
+async def test_closing_while_a_reader_is_behind_loses_nothing(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message, Stopped)
+    said = [f"{number}" for number in range(300)]
+    await (await ada.send_many("bob", said)).delivered(timeout=5)
+    first = [event.text for event in [await anext(events) for _ in range(10)] if isinstance(event, Message)]
+    closing = asyncio.create_task(bob.aclose())
+    rest = [event async for event in events]
+    await closing
+    assert isinstance(rest[-1], Stopped)
+    read = [event.text for event in rest if isinstance(event, Message)]
+    bob = await net.restart(bob)
+    again = bob.events(Message)
+    heard = dict.fromkeys([*first, *read])  # the last one may come twice
+    while len(heard) < len(said):
+        heard[(await anext(again)).text] = None
+    assert list(heard) == said
 
 
 async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
