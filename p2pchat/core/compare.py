@@ -23,6 +23,7 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
+COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were heard
 
 
 def following(id: str) -> str:
@@ -211,8 +212,9 @@ class Compare:
     def _no_longer_new(self, conversation: ConversationId) -> None:
         """The first marks of a conversation new here were heard: what comes from now on is news."""
         found = self._shelf.conversations.by_id.get(conversation)
-        if found is not None:
+        if found is not None and found.newcomer:
             found.newcomer = False
+            self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
 
     def _heard(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark], *, urgent: bool) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):

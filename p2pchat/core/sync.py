@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2pchat.core.clock import counts
-from p2pchat.core.compare import Compare
+from p2pchat.core.compare import COMPARED_ROOM, Compare
 from p2pchat.core.context import Context
 from p2pchat.core.conversations import Conversations
 from p2pchat.core.effects import Counted, Kept, Refused, Released
@@ -71,6 +71,7 @@ class Sync:
         self._in_flight: dict[int, InFlight] = {}
         self._gossip: set[Key] = set()
         self._stored = stored
+        self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
 
     # ---- starting
@@ -133,7 +134,7 @@ class Sync:
 
     def _new_here(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
-        if room is not None and not room.writers:
+        if room is not None and not room.writers and self._compared_room != room.id:
             room.newcomer = True
 
     def found_network(self, network: str) -> None:
