@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-
 import msgspec
 import pytest
 
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.protocol import Entries, Mark
-from tests.core.world import START, Author, World, dm, have, page
+from tests.core.world import START, Author, World, dm, page
 
 
 def test_a_batch_is_kept_then_acknowledged() -> None:
@@ -122,7 +121,6 @@ def test_entries_at_a_limit_or_of_a_later_kind_are_kept(entry: str) -> None:
 def test_only_members_write_in_a_direct_conversation() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     far = ada.far("bob")
-    far.say(have(Author("bob", "b1", dm("ada", "bob"))))
     assert far.say(eve.say("psst")) == []
     assert far.say(Author("bob", "b1", dm("ada", "bob")).say("hi"))[0] == "commit b1:1..1, show b1:1..1"
 

@@ -65,7 +65,7 @@ def test_what_was_shown_last_is_known_after_a_restart() -> None:
     ada.say("mine")
     far.say(cyd.say("two"))
     ada.start()
-    far = ada.far("bob", Author("ada", "a1"))
+    far = ada.far("bob")
     ada.say("mine again")
     (profile,) = [decode_entry(shown.raw) for shown in ada.storage.places(4, 1)]
     assert profile.after == (cyd.ref(1),)
@@ -76,7 +76,7 @@ def test_each_process_writes_a_log_of_its_own_that_names_the_last() -> None:
     ada.say("one")
     ada.start()
     ada.say("two")
-    (first,) = [shown for shown in ada.storage.places(2, 1)]
+    (first,) = ada.storage.places(2, 1)
     assert [(mark.run[:2], mark.seq) for mark in decode_entry(first.raw).before] == [("a1", 2)]
 
 

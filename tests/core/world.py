@@ -25,6 +25,7 @@ from p2pchat.core.inputs import (
     Accepted,
     Committed,
     Connect,
+    DialFailed,
     Dialled,
     Fetched,
     Found,
@@ -66,6 +67,7 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
+    Unknown,
     Want,
     Welcome,
     encode,
@@ -105,7 +107,7 @@ class Author:
     def say(
         self, *texts: str, after: Iterable[Ref] = (), re: Ref | None = None, at: int = START, kind: str = "text"
     ) -> Entries:
-        entries = []
+        entries: list[Entry] = []
         for text in texts:
             seq = self.seq + len(entries) + 1
             before = self.before if seq == 1 else ()
@@ -203,7 +205,7 @@ class Far:
         self.name = name
         self.peer: Peer
         self.link = 0
-        self.heard: list[Frame] = []
+        self.heard: list[Frame | Unknown] = []
 
     def say(self, *frames: Frame) -> list[str]:
         """Say these in one write; returns what the node did."""
@@ -211,9 +213,12 @@ class Far:
         return self.peer.take()
 
 
-def passed(*frames: Frame) -> list[Frame]:
+def passed(*frames: Frame) -> list[Frame | Unknown]:
     """Return frames as they come out of the wire."""
-    return Decoder(max_frame_bytes=MAX_FRAME_BYTES).feed(b"".join(map(encode, frames)))  # type: ignore[return-value]
+    decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    got = decoder.feed(b"".join(map(encode, frames)))
+    assert decoder.fault is None, decoder.fault
+    return list(got)
 
 
 class World:
@@ -269,6 +274,7 @@ class Peer:
         self.settings = settings
         self.counted: Counter[str] = Counter()
         self.lines: list[str] = []
+        self.up = True
         self.holding = False  # commits
         self.hold_lookups = False
         self._lookups: list[Found] = []
@@ -283,7 +289,7 @@ class Peer:
 
     def start(self) -> None:
         """Begin a process on this storage."""
-        self.links, self.held, self.wake_at = {}, [], 1e9
+        self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
         stored = self.storage.load([self.id])
         self.node = Node(
             settings=self.settings, peer=self.id, sign=IDENTITIES[self.name].sign,
@@ -302,9 +308,8 @@ class Peer:
     # ---- what happens
 
     def put(self, input: Input) -> None:
-        if isinstance(input, Got) and input.link not in self.links:
-            return
-        self._carry_out(self.node.handle(input, self.world.now))
+        if self.up and not (isinstance(input, Got) and input.link not in self.links):
+            self._carry_out(self.node.handle(input, self.world.now))
 
     def take(self) -> list[str]:
         """Let everything happen, and return what this node did since the last call."""
@@ -329,6 +334,7 @@ class Peer:
 
     def crash(self) -> None:
         """End the process; what was not committed is gone."""
+        self.up = False
         for other in list(self.links.values()):
             if isinstance(other, tuple):
                 other[0].links.pop(other[1])
@@ -374,6 +380,16 @@ class Peer:
         self.take()
         return far
 
+    def put_frames(self, far: Far, *frames: Frame) -> None:
+        """Let a far end say these, without waiting for what comes of it."""
+        self.put(Got(far.link, passed(*frames)))
+
+    def drop(self, far: Far) -> list[str]:
+        """Let a far end be gone."""
+        del self.links[far.link]
+        self.put(LinkDown(far.link, "lost"))
+        return self.take()
+
     # ---- carrying out
 
     def _carry_out(self, effects: list[out.Effect]) -> None:
@@ -389,6 +405,9 @@ class Peer:
 
     def _dial(self, order: out.Dial) -> None:
         other = self.world.peers[int(order.endpoint.rpartition(":")[2]) - 1]
+        if not other.up:
+            self.world.under_way.append((self, DialFailed(order.dial, "nobody there")))
+            return
         mine, theirs = self._next, other._next
         self._next, other._next = mine + 1, theirs + 1
         self.links[mine], other.links[theirs] = (other, theirs), (self, mine)
@@ -421,7 +440,7 @@ class Peer:
             self.world.under_way.append((self, Fetched(effect.link, effect.ticket, batches, more)))
         elif isinstance(effect, out.Close):
             other = self.links.pop(effect.link, None)
-            if isinstance(other, tuple) and other[0].links.pop(other[1], None):
+            if isinstance(other, tuple) and other[0].links.pop(other[1], None) is not None:
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:

@@ -1,0 +1,172 @@
+"""Comparing what two peers hold: digest, sums, marks; what it acknowledges, and what a hostile end makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.compare import FIRST_ID, LAST_ID, as_hex, following
+from p2pchat.core.inputs import DiskLow, Filled
+from p2pchat.core.sides import MAX_REMEMBERED
+from p2pchat.protocol import Digest, Have, Mark, Naming
+from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
+
+
+def digest(*authors: Author) -> Digest:
+    return Digest(sum=next(iter((sums(*authors).sums or {}).values())))
+
+
+def begin_again(peer: Peer) -> list[str]:
+    """Let a peer compare with all its links anew."""
+    peer.put(DiskLow(True))
+    peer.put(DiskLow(False))
+    return peer.take()[2:]
+
+
+def test_equal_digests_are_not_answered_and_acknowledge_everything() -> None:
+    world = World()
+    ada = world.peer("ada")
+    ada.say("hello")
+    mine = Author("ada", "a1")
+    mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    assert ada.far("bob").say(digest(mine)) == ["delivered a1:1..2 to bob"]
+
+
+def test_a_digest_that_differs_is_answered_with_sums_and_those_with_marks() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    ada.say("hello")
+    far = ada.far("bob")
+    bob.say("hi")
+    assert far.say(digest(bob)) == ["to bob: sums of 1"]
+    assert far.say(sums(bob)) == ["to bob: have room ada a1:2 all ask"]
+    assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
+
+
+def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
+    ada = World().peer("ada")
+    ada.say("hello")
+    far = ada.far("bob")
+    nobody = Have({ROOM: {}}, span=(FIRST_ID, IDS["ada"]), ask=True)
+    assert far.say(nobody) == ["to bob: have room ada a1:2 part"]
+    assert far.say(page(ask=True)) == ["to bob: have room ada a1:2 all"]
+
+
+def test_until_everything_is_compared_the_digest_is_told_again_and_again() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", digest_every=1000.0)
+    bob.say("hi")
+    far = ada.far("bob")
+    assert begin_again(ada) == ["to bob: digest"]
+    world.pass_time(3.1)
+    assert ada.take() == ["to bob: digest"] * 2
+    far.say(sums(), page())
+    world.pass_time(20.0)
+    assert ada.take() == []
+
+
+def test_telling_new_users_again_and_again_keeps_one_reminder() -> None:
+    world = World()
+    ada = world.peer("ada", digest_every=1000.0)
+    ada.far("bob")
+    for _ in range(100):
+        begin_again(ada)
+    world.pass_time(1.1)
+    assert ada.take() == ["to bob: digest"]
+
+
+def test_marks_come_in_pages_that_together_cover_all_users() -> None:
+    authors = [Author(name, name[0] + "1") for name in ("bob", "cyd", "dan", "eve")]
+    ada = World().peer("ada", page_marks=2)
+    far = ada.far("bob")
+    far.say(*(author.say("word") for author in authors))
+    far.heard.clear()
+    far.say(page(ask=True))
+    spans = [frame.span for frame in far.heard if isinstance(frame, Have)]
+    assert [span[0] for span in spans if span] == [FIRST_ID] + [following(span[1]) for span in spans[:-1] if span]
+    assert spans[-1] is not None and spans[-1][1] == LAST_ID
+    told = [user for frame in far.heard if isinstance(frame, Have) for user in frame.marks[ROOM]]
+    assert told == sorted(author.log.user for author in authors)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Digest(sums={}, span=(IDS["ada"], LAST_ID)),
+        Digest(sums={}, span=(LAST_ID, LAST_ID)),
+        Digest(sums={"00" * 32: as_hex(5)}, span=ALL),
+        Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True, names=[Naming(room=True)]),
+        Have({"00" * 32: {}}, span=ALL, ask=True),
+        Have({}, end=77),
+    ],
+)
+def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(frame: Digest | Have) -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(frame)
+    assert ada.say("hello")[-1] == "to bob: entries room a1:2..2"
+
+
+def test_a_link_that_takes_nothing_is_asked_and_answered_nothing() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    ada.say("hello")
+    far = ada.far("bob")
+    ada.put(Filled(far.link))
+    bob.say("hi")
+    assert far.say(digest(bob), sums(bob), page(ask=True)) == []
+
+
+def test_what_is_announced_is_wanted_after_a_second_unless_it_has_come() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    hi, _ = bob.say("hi"), cyd.say("ho")
+    assert far.say(have(bob, cyd)) == []
+    far.say(hi)
+    world.pass_time(1.1)
+    assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
+
+
+def test_marks_that_lead_nowhere_are_remembered_in_limited_number() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    for n in range(0, 2 * MAX_REMEMBERED, 500):
+        users = {f"{user:064x}": [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
+        far.peer.put_frames(far, Have({ROOM: users}))
+    (side,) = ada.node.sync.shelf.sides.values()
+    assert [side.ahead_count, len(side.ahead), len(side.heard)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
+    assert far.say(page()) == []
+    assert [side.ahead_count, len(side.ahead), len(side.heard)] == [0, 0, 0]
+
+
+def test_what_storage_is_asked_about_marks_is_limited_too() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("eve")
+    far.say(bob.say("one"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("two"))
+    ada.hold_lookups = True
+    for n in range(0, 2 * MAX_REMEMBERED, 50):
+        marks = [Mark(f"{run:016x}", 1, "00" * 8) for run in range(n, n + 50)]
+        far.peer.put_frames(far, Have({ROOM: {IDS["bob"]: marks}}))
+    (side,) = ada.node.sync.shelf.sides.values()
+    assert side.unsure == MAX_REMEMBERED
+    ada.answer_lookups()
+    assert side.unsure == 0
+
+
+def test_a_mark_of_a_covered_log_is_not_wanted() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("one"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("two"))
+    assert far.say(page(bob)) == ["look up b1"]
+
+
+def test_conversations_that_only_a_link_names_go_with_it_and_opened_ones_stay() -> None:
+    ada = World().peer("ada")
+    opened, named = ada.open("bob"), dm("ada", "cyd")
+    far = ada.far("cyd")
+    cyd = Author("cyd", "c1", named)
+    cyd.say("never sent")
+    far.say(have(cyd))
+    assert {opened, named} <= ada.node.talks.keys()
+    ada.drop(far)
+    assert [opened in ada.node.talks, named in ada.node.talks] == [True, False]

@@ -1,0 +1,252 @@
+"""The meeting point: every input has its place, storage may fail, and two nodes back to back keep each promise."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from p2pchat.core import inputs
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, HandedOn, Input, Loaded, Said, Stop
+from p2pchat.protocol import Bye, Entries, Hosted
+from p2pchat.protocol import Here as HereFrame
+from tests.core.world import IDS, ROOM, Author, Peer, World, dm, have, page
+
+
+def test_every_input_has_a_handler() -> None:
+    ada = World().peer("ada")
+    assert set(ada.node._handlers) == set(get_args(Input))
+    assert {
+        kind for kind in vars(inputs).values() if isinstance(kind, type) and kind.__module__ == inputs.__name__
+    } == set(get_args(Input))
+
+
+def test_a_node_alone_keeps_what_is_said() -> None:
+    ada = World().peer("ada")
+    assert ada.say("hello") == ["commit a1:1..1, a1:2..2, show a1:1..2", "kept a1:2..2 of"]
+    assert ada.texts() == ["hello"]
+
+
+# ---- two nodes
+
+
+def two() -> tuple[World, Peer, Peer]:
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    world.link(ada, bob)
+    ada.take()
+    bob.take()
+    return world, ada, bob
+
+
+def test_a_message_goes_over_and_its_receipt_comes_back() -> None:
+    _, ada, bob = two()
+    ada.say("warm up")
+    bob.take()
+    assert ada.say("hello") == [
+        "commit a1:3..3, show a1:3..3",
+        "kept a1:3..3 of bob",
+        "to bob: entries room a1:3..3",
+        "delivered a1:3..3 to bob",
+    ]
+    assert bob.take() == ["commit a1:3..3, show a1:3..3", "to ada: have room ada a1:3"]
+    assert bob.texts() == ["warm up", "hello"]
+
+
+def test_who_was_away_gets_everything_in_order_with_the_time_it_was_written() -> None:
+    world, ada, bob = two()
+    bob.crash()
+    for text in ("one", "two", "three"):
+        ada.say(text)
+        world.pass_time(60.0)
+    bob.start()
+    world.link(bob, ada)
+    assert bob.texts() == ["one", "two", "three"]
+    stamps = [shown.raw.split('"at":')[1][:16] for shown in bob.storage.places(0, 9)]
+    assert stamps == [shown.raw.split('"at":')[1][:16] for shown in ada.storage.places(0, 9)]
+    assert [line for line in ada.take() if line.startswith("delivered")] == ["delivered a1:1..4 to bob"]
+
+
+def test_a_crash_before_the_commit_loses_nothing_and_doubles_nothing() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    bob.holding = True
+    ada.say("two")
+    bob.crash()
+    bob.holding = False
+    bob.start()
+    world.link(bob, ada)
+    assert bob.texts() == ["one", "two"]
+    assert [line for line in ada.take() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
+
+
+def test_a_crash_after_the_commit_and_before_the_acknowledgement_is_made_good() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    bob.holding = True
+    ada.say("two")
+    bob.storage.commit([each.change for each in bob.held])
+    bob.crash()
+    bob.holding = False
+    bob.start()
+    ada.take()
+    world.link(bob, ada)
+    assert [line for line in ada.take() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
+    assert bob.texts() == ["one", "two"]
+
+
+def test_what_was_said_goes_on_in_a_new_log_after_a_restart() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    ada.crash()
+    ada.start()
+    world.link(ada, bob)
+    ada.take()
+    assert ada.say("two")[2:] == [
+        "to bob: entries room a2:1..1",
+        "to bob: entries room a2:2..2",
+        "delivered a2:1..1 to bob",
+        "delivered a2:2..2 to bob",
+    ]
+    assert bob.texts() == ["one", "two"]
+    assert len(bob.storage.load([bob.id]).tips) == 1
+
+
+def test_a_lost_database_comes_back_by_itself_and_nothing_is_written_over() -> None:
+    world, ada, bob = two()
+    ada.say("one", "two")
+    bob.say("three")
+    ada.crash()
+    ada.storage.restore(World().peer("eve").storage.snapshot())
+    ada.start()
+    ada.say("new")
+    world.link(ada, bob)
+    assert [ada.texts(), bob.texts()] == [["new", "one", "two", "*three"], ["one", "two", "three", "new"]]
+    assert ada.storage.load([]).tips[0].log in {facts.log for facts in bob.storage.load([]).tips}
+
+
+def test_direct_messages_go_to_nobody_else() -> None:
+    world, ada, bob = two()
+    cyd = world.peer("cyd")
+    world.link(cyd, ada)
+    world.link(cyd, bob)
+    ada.say("psst", to=ada.open("bob"))
+    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.talks] == [["psst"], [], False]
+
+
+def test_a_third_gets_from_one_what_another_wrote_who_is_gone() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    ada.crash()
+    cyd = world.peer("cyd")
+    world.link(cyd, bob)
+    assert cyd.texts() == ["*one"]
+
+
+def test_when_all_is_told_nobody_says_more() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    bob.say("two")
+    ada.take(), bob.take()
+    world.pass_time(25.0)
+    assert set(ada.take() + bob.take()) == {"to bob: digest", "to ada: digest"}
+
+
+# ---- storage
+
+
+def test_storage_that_fails_refuses_takes_nothing_in_and_begins_anew() -> None:
+    world, ada, bob = two()
+    bob.say("before")
+    ada.holding = True
+    ada.say("lost", ticket=5)
+    ada.put(CommitFailed(0, "disk full"))
+    assert ada.take() == ["refused storage", "warn storage", "reload"]
+    assert ada.say("also refused") == ["refused storage"]
+    bob.say("while it fails")
+    assert ada.take() == []
+    ada.holding = False
+    ada.held = []
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    assert "warn storage_works" in ada.take()
+    world.link(bob, ada)
+    assert ada.texts() == ["before", "while it fails"]
+    assert "kept a2:2..2 of bob" in ada.say("again")
+    assert bob.texts() == ["before", "while it fails", "again"]
+
+
+def test_what_was_committed_before_storage_failed_stays_and_late_answers_are_nothing() -> None:
+    _, ada, _ = two()
+    ada.say("kept")
+    ada.put(CommitFailed(0, "disk full"))
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.put(CommitFailed(0, "told twice"))
+    ada.put(Committed([1, 2, 3]))
+    ada.take()
+    ada.say("again")
+    assert ada.texts() == ["kept", "again"]
+
+
+def test_conversations_stay_open_when_storage_failed() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    ada.put(CommitFailed(0, "disk full"))
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.take()
+    assert ada.say("psst", to=talk)[-1] == "kept a2:1..1 of bob"
+
+
+def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    ada.put(DiskLow(True))
+    ada.put(DiskLow(True))
+    assert ada.take() == ["warn disk_low"]
+    one = bob.say("one")
+    assert [ada.say("no room"), far.say(one)] == [["refused disk_low"], []]
+    ada.put(DiskLow(False))
+    assert ada.take() == ["warn disk_enough", "to bob: digest"]
+    assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
+
+
+def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit() -> None:
+    world = World()
+    ada = world.peer("ada")
+    ada.put(HandedOn("bot", 3))
+    world.pass_time(1.1)
+    assert [ada.take(), ada.storage.load([]).consumers] == [["commit small things"], {"bot": 3}]
+    ada.put(HandedOn("bot", 4))
+    ada.say("hello")
+    assert ada.storage.load([]).consumers == {"bot": 4}
+
+
+# ---- links
+
+
+def test_the_last_acknowledgement_before_a_goodbye_counts() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("hello")
+    mine = Author("ada", "a1")
+    mine.write(*(raw for frame in far.heard if isinstance(frame, Entries) for raw in frame.e))
+    assert far.say(have(mine), Bye("left")) == ["delivered a1:1..2 to bob", "close bob: at once"]
+
+
+def test_who_speaks_for_a_user_it_does_not_host_is_sent_away() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    assert far.say(HereFrame([Hosted(IDS["bob"], "bob", "online")])) == ["close eve: host"]
+
+
+def test_a_node_that_stops_says_goodbye() -> None:
+    ada = World().peer("ada")
+    ada.far("bob")
+    ada.put(Stop())
+    assert ada.take() == ["close bob: left"]
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_what_is_said_at_once_is_one_commit_and_one_answer(count: int) -> None:
+    ada = World().peer("ada")
+    ada.put(Said(9, ada.id, ROOM, "text", ["word"] * count))
+    assert [line.split()[0] for line in ada.take()] == ["commit", "kept"]

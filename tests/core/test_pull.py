@@ -1,0 +1,146 @@
+"""Fetching what others have: whom to ask, for how long, and whom next."""
+
+from __future__ import annotations
+
+from p2pchat.protocol import Have
+from tests.core.world import ROOM, Author, World, have, page
+
+
+def wants(lines: list[str]) -> list[str]:
+    return [line for line in lines if "want" in line]
+
+
+def end(n: int, *authors: Author) -> Have:
+    """Return the `have` that closes want n with these marks."""
+    marks = have(*authors).marks or {ROOM: {}}
+    return Have(marks, end=n)
+
+
+def test_what_a_comparison_shows_to_be_missing_is_wanted_at_once_and_only_once() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    cyd, dan = ada.far("cyd"), ada.far("dan")
+    bob.say("one")
+    assert cyd.say(page(bob)) == ["to cyd: want 1 room bob from nothing"]
+    assert dan.say(page(bob)) == []
+
+
+def test_a_want_says_what_is_held() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("cyd")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    second.say("three")
+    assert far.say(page(second)) == ["look up older bob", "to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
+
+
+def test_who_hosts_the_writer_is_asked_first() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far, host = ada.far("cyd"), ada.far("bob")
+    bob.say("one")
+    far.say(have(bob))
+    host.say(have(bob))
+    world.pass_time(1.1)
+    assert wants(ada.take()) == ["to bob: want 1 room bob from nothing"]
+
+
+def test_after_ten_seconds_without_progress_the_next_is_asked() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    cyd, dan = ada.far("cyd"), ada.far("dan")
+    one, _ = bob.say("one"), bob.say("two")
+    cyd.say(page(bob))
+    dan.say(page(bob))
+    world.pass_time(6.0)
+    cyd.say(one)
+    ada.take()
+    world.pass_time(9.9)
+    assert wants(ada.take()) == []
+    world.pass_time(0.2)
+    assert wants(ada.take()) == ["to dan: want 1 room bob from b1:1"]
+
+
+def test_when_a_link_is_gone_the_next_is_asked_at_once() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    cyd, dan = ada.far("cyd"), ada.far("dan")
+    bob.say("one")
+    cyd.say(page(bob))
+    dan.say(page(bob))
+    assert wants(ada.drop(cyd)) == ["to dan: want 1 room bob from nothing"]
+
+
+def test_who_ends_a_want_without_giving_is_passed_over() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    cyd, dan = ada.far("cyd"), ada.far("dan")
+    bob.say("one")
+    cyd.say(page(bob))
+    dan.say(page(bob))
+    assert wants(cyd.say(end(1))) == ["to dan: want 1 room bob from nothing"]
+    assert dan.say(end(1)) == []
+
+
+def test_who_holds_no_more_is_not_asked_again() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far = ada.far("cyd")
+    bob.say("one")
+    far.say(page(bob))
+    far.say(Have({ROOM: {bob.log.user: []}}, end=1))
+    world.pass_time(100)
+    assert wants(ada.take()) == []
+
+
+def test_who_is_ahead_and_gives_nothing_is_asked_more_and_more_rarely() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    far = ada.far("eve")
+    bob.say("one")
+    far.say(page(bob))
+    asked = []
+    for n in range(1, 9):
+        far.say(end(n, bob))
+        while not wants(ada.take()):
+            world.pass_time(0.5)
+        asked.append(world.seconds)
+    waits = [later - sooner for sooner, later in zip([0.0, *asked], asked, strict=False)]
+    assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
+
+
+def test_progress_makes_up_for_fruitless_asking() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    first = bob.say("one")
+    bob.say("two")
+    far.say(page(bob))
+    far.say(first, end(1, bob))
+    world.pass_time(1.1)
+    assert wants(ada.take()) == ["to bob: want 2 room bob from b1:1"]
+
+
+def test_64_wants_are_open_at_once_and_a_closed_one_starts_the_next() -> None:
+    authors = [Author(name, f"{n:02x}") for n, name in enumerate(("bob", "cyd", "dan"))]
+    ada = World().peer("ada", max_wants=2)
+    far = ada.far("eve")
+    for author in authors:
+        author.say("word")
+    opened = wants(far.say(page(*authors)))
+    assert len(opened) == 2
+    by_name = sorted(authors, key=lambda author: author.log.user)
+    third = by_name[2]
+    assert wants(far.say(Have({ROOM: {by_name[0].log.user: []}}, end=1))) == [
+        f"to eve: want 3 room {third.name} from nothing"]  # fmt: skip
+
+
+def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
+    world = World()
+    authors = [Author(name, f"{n:02x}") for n, name in enumerate(("bob", "cyd", "dan"))]
+    ada = world.peer("ada", max_wants=2, dead_after=1e6, ping_after=1e5)
+    far = ada.far("eve")
+    for author in authors:
+        author.say("word")
+    far.say(page(*authors))
+    world.pass_time(60)
+    (side,) = ada.node.sync.shelf.sides.values()
+    assert len(side.wants) == 2

@@ -1,0 +1,113 @@
+"""Who has what was written here: derived from marks, told once, kept over restarts."""
+
+from __future__ import annotations
+
+from p2pchat.core.conversations import dm_naming
+from p2pchat.core.log import first_chain
+from p2pchat.protocol import Have, Mark
+from tests.core.test_serve import own, told
+from tests.core.world import IDS, Author, World
+
+
+def delivered(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("delivered")]
+
+
+def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one", "two")
+    assert [told(far, own(ada, 2)), told(far, own(ada, 3)), told(far, own(ada, 3)), told(far, own(ada, 1))] == [
+        ["delivered a1:1..2 to bob"], ["delivered a1:3..3 to bob"], [], []]  # fmt: skip
+
+
+def test_what_was_heard_is_saved_with_the_next_commit_and_not_told_again() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    told(far, own(ada, 2))
+    ada.say("two")
+    ada.start()
+    far = ada.far("bob")
+    assert [told(far, own(ada, 2)), told(far, own(ada, 3))] == [[], ["delivered a1:3..3 to bob"]]
+
+
+def test_who_holds_a_log_holds_all_that_it_builds_on() -> None:
+    ada = World().peer("ada")
+    for text in ("one", "two", "three"):
+        ada.say(text)
+        ada.start()
+    ada.say("four")
+    far = ada.far("bob")
+    last = Author("ada", "a4")
+    last.write(*(shown.raw for shown in ada.storage.places(6, 9)))
+    assert delivered(told(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
+
+
+def test_a_thousand_logs_below_are_followed_to_the_end() -> None:
+    ada = World().peer("ada")
+    first = Author("ada", "a0")
+    far = ada.far("bob")
+    before: list[Mark] = []
+    for n in range(400):
+        log = Author("ada", "a0", before=before)
+        log.log = first.log._replace(run=f"{n:016x}")
+        log.chain = first_chain(log.log)
+        ada.put_frames(far, log.say("word"))
+        ada.world.settle()
+        before = [log.mark]
+    ada.start()
+    far = ada.far("bob")
+    assert len(delivered(told(far, log.mark))) == 400
+
+
+def test_a_mark_with_another_chain_is_no_receipt() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    assert told(far, own(ada, 2)._replace(chain8="00" * 8)) == []
+
+
+def test_a_claim_to_hold_more_than_was_written_counts_for_what_was() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    assert delivered(told(far, Mark("a1" * 8, 99, "00" * 8))) == ["delivered a1:1..2 to bob"]
+
+
+def test_only_members_give_receipts() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    ada.say("psst", to=talk)
+    far = ada.far("eve")
+    mark = Author("ada", "a1", talk)
+    mark.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    frame = Have({talk: {IDS["ada"]: [mark.mark]}}, names=[dm_naming(IDS["ada"], IDS["bob"])])
+    assert far.say(frame) == []
+    assert ada.far("bob").say(frame) == ["delivered a1:1..1 to bob"]
+
+
+def test_the_users_own_other_peer_gives_no_receipt() -> None:
+    ada = World().peer("ada")
+    ada.far("bob")
+    ada.say("one")
+    assert all(member != ada.id for _, member in ada.node.sync.receipts.unsaved)
+
+
+def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:
+    """Ada's database is an old copy: bob tells of more than she holds, then brings it back."""
+    world = World()
+    ada = world.peer("ada")
+    ada.say("one")
+    old = ada.storage.snapshot()
+    ada.say("two")
+    ada.crash()
+    lost = Author("ada", "a1")
+    frames = [shown.raw for shown in ada.storage.places(0, 9)]
+    lost.write(*frames[:2])
+    back = lost.write(frames[2])
+    ada.storage.restore(old)
+    ada.start()
+    far = ada.far("bob")
+    assert told(far, lost.mark)[0] == "delivered a1:1..2 to bob"
+    assert delivered(far.say(back)) == ["delivered a1:3..3 to bob"]

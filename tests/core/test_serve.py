@@ -1,0 +1,177 @@
+"""Giving others what they lack: wants, and what is written here to whoever stands right before it."""
+
+from __future__ import annotations
+
+from p2pchat.core.conversations import dm_naming
+from p2pchat.core.inputs import Drained, Filled
+from p2pchat.protocol import Entries, Have, Mark, Naming, Want
+from tests.core.world import IDS, ROOM, Author, Far, Peer, World
+
+
+def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
+    return Want(n, conversation, IDS[name], tips or [], names=[Naming(room=True)])
+
+
+def own(peer: Peer, seq: int) -> Mark:
+    """Return the mark of what a peer's own user wrote in the room in this run."""
+    log = Author(peer.name, peer.name[0] + "1")
+    log.write(*(shown.raw for shown in peer.storage.places(0, 99) if shown.log == log.log and shown.seq <= seq))
+    return log.mark
+
+
+def told(far: Far, *marks: Mark) -> list[str]:
+    """Let a far end tell that it holds these of ada's; returns what comes of it."""
+    return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}, names=[Naming(room=True)]))
+
+
+def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks() -> None:
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    far = ada.far("bob")
+    assert far.say(want(7, "ada", [own(ada, 1)])) == [
+        "fetch ada for bob",
+        "to bob: entries room a1:2..3, for want 7",
+        "to bob: have room ada a1:3 end 7",
+    ]
+
+
+def test_log_after_log_comes_in_the_order_it_was_stored() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    assert far.say(want(1, "bob")) == [
+        "fetch bob for bob",
+        "to bob: entries room b1:1..1, for want 1",
+        "to bob: entries room b2:1..1, for want 1",
+        "to bob: have room bob b2:1 end 1",
+    ]
+    assert far.say(want(2, "bob", [second.mark]))[1:] == ["to bob: have room bob b2:1 end 2"]
+
+
+def test_a_user_unknown_here_and_a_conversation_not_shared_close_the_want() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    ada.say("psst", to=talk)
+    far = ada.far("eve")
+    assert far.say(want(1, "dan"), want(2, "ada", conversation=talk), want(3, "ada", conversation="00" * 32)) == [
+        "to eve: have room dan nothing end 1",
+        "to eve: have nothing end 2",
+        "to eve: have nothing end 3",
+    ]
+
+
+def test_more_than_64_open_wants_are_a_fault() -> None:
+    ada = World().peer("ada", max_wants=1)
+    far = ada.far("bob")
+    bob = Author("bob", "b1")
+    far.say(bob.say("one"))
+    ada.say("two")
+    ada.put(Filled(far.link))
+    assert far.say(want(1, "bob"), want(2, "bob")) == []
+    assert far.say(want(3, "ada")) == ["close bob: limit"]
+
+
+def test_what_is_written_goes_to_who_stands_right_before_it() -> None:
+    ada = World().peer("ada")
+    ada.far("bob")
+    ada.far("cyd")
+    ada.say("one")
+    assert ada.say("two")[-1] == "to bob cyd: entries room a1:3..3"
+
+
+def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    ada.connect_to(bob)
+    while not ada.node.links.by_peer:
+        peer, input = world.under_way.popleft()
+        peer.put(input)
+    assert not any("entries" in line for line in ada.lines)
+    ada.say("early")
+    assert bob.texts() == ["*early"]  # it came with the comparison, as what was there before him
+
+
+def test_who_lacks_what_a_log_builds_on_is_told_the_mark() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    first = own(ada, 2)
+    ada.start()
+    behind, level = ada.far("bob"), ada.far("cyd")
+    told(level, first)
+    assert ada.say("two")[-3:] == [
+        "to cyd: entries room a2:1..1", "to cyd: entries room a2:2..2", "to bob: have room ada a2:2"]  # fmt: skip
+    assert behind.say(want(1, "ada"))[1:] == [
+        "to bob: entries room a1:1..2, for want 1",
+        "to bob: entries room a2:1..2, for want 1",
+        "to bob: have room ada a2:2 end 1",
+    ]
+    assert ada.say("three")[-1] == "to bob cyd: entries room a2:3..3"
+
+
+def test_a_link_that_takes_nothing_costs_no_memory_and_is_served_from_storage_later() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    ada.put(Filled(far.link))
+    for text in ("two", "three", "four"):
+        assert ada.say(text)[2:] == []
+    ada.put(Drained(far.link))
+    assert ada.take() == ["fetch ada for bob", "to bob: entries room a1:3..5"]
+    assert ada.say("five")[-1] == "to bob: entries room a1:6..6"
+
+
+def test_acknowledgements_wait_for_a_link_that_takes_nothing_each_mark_once() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    ada.put(Filled(far.link))
+    for text in ("one", "two", "three"):
+        far.say(bob.say(text))
+    ada.put(Drained(far.link))
+    assert ada.take() == ["to bob: have room bob b1:3"]
+
+
+def test_what_is_written_while_a_want_is_served_comes_after_it() -> None:
+    world = World()
+    ada = world.peer("ada")
+    ada.say("one")
+    far = ada.far("bob")
+    ada.put_frames(far, want(1, "ada"))
+    ada.say("two")
+    numbers = [(frame.first, len(frame.e)) for frame in far.heard if isinstance(frame, Entries)]
+    assert numbers == [(1, 2), (3, 1)]
+
+
+def test_who_covers_the_running_log_gets_it_only_once() -> None:
+    """The writer's other device builds on this run; a far end that holds that one holds this one too."""
+    world = World()
+    ada = world.peer("ada")
+    ada.say("one")
+    far = ada.far("bob")
+    other = Author("ada", "dd", before=[own(ada, 2)])
+    far.say(other.say("from my phone"))
+    far.heard.clear()
+    assert far.say(want(1, "ada", [other.mark])) == ["fetch ada for bob", "to bob: have room ada dd:1 end 1"]
+    assert ada.say("two")[-1] == "to bob: entries room a1:3..3"
+
+
+def test_what_others_write_is_served_when_they_are_gone_but_never_pushed() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    host, far = ada.far("bob"), ada.far("cyd")
+    assert host.say(bob.say("one")) == ["commit b1:1..1, show b1:1..1", "to bob: have room bob b1:1"]
+    ada.drop(host)
+    world.pass_time(1.1)
+    assert "to cyd: have room bob b1:1" in ada.take()
+    assert far.say(want(1, "bob"))[1] == "to cyd: entries room b1:1..1, for want 1"
+
+
+def test_a_peer_is_told_only_of_conversations_of_its_users() -> None:
+    ada = World().peer("ada")
+    ada.far("eve")
+    bob = ada.far("bob")
+    assert ada.say("psst", to=ada.open("bob"))[-1] == "to bob: entries dm a1:1..1"
+    frame = bob.heard[-1]
+    assert isinstance(frame, Entries)
+    assert frame.names == [dm_naming(IDS["ada"], IDS["bob"])]
