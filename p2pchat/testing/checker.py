@@ -153,7 +153,8 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     Args:
         logs: Of as many peers as there are; several of one peer (its log and its history) are fine.
         complete: Everything had come to rest before the logs end, so whatever is missing was lost.
-        timely: The network held nothing back on purpose, so departures must have been told in time.
+        timely: Nothing was held back on purpose and every disk had room, so departures must have been told in time, and
+            what was sent must have come while the two saw each other.
     """
     events = [log for log in logs if not log.is_history]
     found = [fault for log in logs for fault in _form(log)]
@@ -164,7 +165,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
-                found += _between(log, other, complete)
+                found += _between(log, other, complete, timely)
                 found += _departures(log, other) if timely else []
     found += _histories([log for log in logs if log.is_history])
     return found
@@ -276,13 +277,13 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
 # ---- two logs: one writes, the other reads
 
 
-def _between(writer: Log, reader: Log, complete: bool) -> Iterator[Fault]:
+def _between(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
     """Judge what one peer sent and the other received."""
     for_reader = _for_reader(writer, reader)
     if not writer.restored:
         yield from _order(for_reader, reader)
-        yield from _lost(writer, reader, for_reader, complete)
-    yield from _delivered(writer, reader, complete)
+        yield from _lost(writer, reader, for_reader, complete, timely)
+    yield from _delivered(writer, reader, complete, timely)
     if complete:
         yield from _unreceipted(writer, reader)
 
@@ -319,7 +320,7 @@ def _order(sent: dict[str, list[str]], reader: Log) -> Iterator[Fault]:
                 latest, latest_id = at, message
 
 
-def _lost(writer: Log, reader: Log, sent: dict[str, list[str]], complete: bool) -> Iterator[Fault]:
+def _lost(writer: Log, reader: Log, sent: dict[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:
     sights = _sights(reader, writer.user_id)
     for messages in sent.values():
         for message in messages:
@@ -327,7 +328,7 @@ def _lost(writer: Log, reader: Log, sent: dict[str, list[str]], complete: bool) 
                 continue
             at = _seconds(writer.sent[message])
             seen = max((end - max(start, at) for start, end in sights), default=0.0)
-            if complete or seen >= IN_SIGHT:
+            if complete or (timely and seen >= IN_SIGHT):
                 yield Fault("lost", f"{message} of {writer.name} never came", reader.name)
 
 
@@ -347,7 +348,7 @@ def _sights(log: Log, user: str) -> list[tuple[float, float]]:
     return found
 
 
-def _delivered(writer: Log, reader: Log, complete: bool) -> Iterator[Fault]:
+def _delivered(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
     """A receipt says it is on the reader's disk, so the reader's program gets it, in this life or the next."""
     if not reader.sessions:
         return
@@ -355,7 +356,7 @@ def _delivered(writer: Log, reader: Log, complete: bool) -> Iterator[Fault]:
     for number, line in enumerate(writer.lines):
         if line["event"] != "delivered" or line["user_id"] != reader.user_id or line["id"] in reader.received:
             continue
-        if complete or end - _seconds(line) >= IN_SIGHT:
+        if complete or (timely and end - _seconds(line) >= IN_SIGHT):
             yield Fault("delivered", f"{line['id']} is said to be delivered to {reader.name}", writer.where(number))
 
 

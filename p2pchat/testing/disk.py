@@ -79,11 +79,11 @@ class Disk:
             self._waiting.append(order)
             self._go_on()
 
-    def crash(self) -> None:
-        """The process is gone: what waits is lost, what is being written may have made it."""
+    def crash(self, written: bool | None = None) -> None:
+        """The process is gone: what waits is lost, what is being written may have made it (`written`; None: drawn)."""
         if self._writing:
             self._counts["crash_with_commit_in_flight"] += 1
-            if self._chance.random() < 0.5:
+            if self._chance.random() < 0.5 if written is None else written:
                 self._make_durable()
         if any(not order.own and order.change.batches for order in self._untold):
             self._counts["crash_between_commit_and_have"] += 1

@@ -188,13 +188,18 @@ class SimPeer:
         """Leave in good order."""
         self.put(inputs.Stop())
 
-    def crash(self, *, silent: bool = False) -> None:
-        """The process is killed; `silent`: the machine too, so that no other is told by the network."""
+    def crash(self, *, silent: bool = False, written: bool | None = None) -> None:
+        """The process is killed.
+
+        Args:
+            silent: The machine too, so that no other is told by the network.
+            written: Whether the commit that is being written makes it; None: drawn.
+        """
         if not self.up:
             return
         ends = list(self._links.values())
         self._end()
-        self.disk.crash()
+        self.disk.crash(written)
         for end in ends:
             if silent:
                 end.vanish()

@@ -2,7 +2,7 @@
 
 A mutant is the package with one line changed. It is put into a copy and plays random histories, like those of
 tests/core/test_histories.py, until a promise is broken: the simulation is worth something as long as all of them are
-caught, each by the rule that is meant for it. To see one fall: `python -m tests.mutants.mutants "skip the head"`.
+caught, each by what is meant for it. To see one fall: `python -m tests.mutants.mutants "skip the head"`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "p2pchat"
 class Mutant:
     """One changed line: in `file` (below p2pchat/core) the only `old` becomes `new`.
 
-    `why` says what is wrong with it, `rule` is what the judge must call it, within so many `seeds`.
+    `why` says what is wrong with it, `sign` is what must be said of it, within so many `seeds`.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Mutant:
     old: str
     new: str
     why: str
-    rule: str
+    sign: str
     seeds: int = 60
 
 
@@ -39,62 +39,62 @@ MUTANTS = (
         "acknowledge before commit", "sync.py",
         "self._in_flight[ticket] = InFlight(change, step)",
         "self._in_flight[ticket] = InFlight(change, step); self._apply(change); self._acknowledge(step)",
-        "a crash loses what somebody believes delivered", "uncommitted",
+        "a crash loses what somebody believes delivered", ": uncommitted: ",
     ),
     Mutant(
         "push before commit", "sync.py",
         "self._in_flight[ticket] = InFlight(change, step)",
         "self._in_flight[ticket] = InFlight(change, step); [self.serve.push(self.conversations.by_id[b.log[0]], log, b)"
         " for b in change.batches if (log := self.conversations.by_id[b.log[0]].log(*b.log[1:])) and log.own]",
-        "others have what its writer may lose, and then writes again under the same number", "uncommitted",
+        "others have what its writer may lose, and then writes again under the same number", ": uncommitted: ",
     ),
     Mutant(
         "reuse a number after restart", "node.py",
         "self.run: RunId = draw(8).hex()",
         "self.run: RunId = peer[:16]",
-        "a restored backup makes two different entries with one number", "reused",
+        "a restored backup makes two different entries with one number", "this log was begun before",  # storage refuses
     ),
     Mutant(
         "skip the head", "intake.py",
         "return verify(span.log.id.user, bytes.fromhex(piece.frame.head), message)",
         "return True",
-        "whoever relays a log can write in another's name", "invented",
+        "whoever relays a log can write in another's name", ": invented: ",
     ),
     Mutant(
         "skip the chain", "intake.py",
         "if chain != span.chain:",
         "if False:",
-        "an author that tells two peers two stories goes unnoticed", "proof",
+        "an author that tells two peers two stories goes unnoticed", ": proof: ",
     ),
     Mutant(
         "forget marks at link-up", "compare.py",
         "self._insist(side, self._ctx.settings.gossip_within)",
         "pass",
-        "who was away learns what was missed only by chance", "compare",
+        "who was away learns what was missed only by chance", ": compare: ",
     ),
     Mutant(
         "no anti-entropy", "node.py",
         "self.sync.random_digest()",
         "pass",
-        "what was overlooked once is never found", "anti-entropy",
+        "what was overlooked once is never found", ": anti-entropy: ",
     ),
     Mutant(
         "equal digest acknowledges nothing", "compare.py",
         "for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):",
         "for user in ():",
-        "an acknowledgement that was lost stays lost", "receipt",
+        "an acknowledgement that was lost stays lost", ": receipt: ",
     ),
     Mutant(
         "go without n", "election.py",
         "(returned or (standing.run == run and standing.n > n))",
         "returned",
-        "a late `go` wins, and both links of two that cross are closed", "replaced",
+        "a late `go` wins, and both links of two that cross are closed", ": replaced: ",
     ),
     Mutant(
         "want closed by any have", "compare.py",
         "if frame.end is not None:",
         "for frame.end in list(side.wants):",
-        "what is being answered is asked for again, elsewhere", "want",
+        "what is being answered is asked for again, elsewhere", ": want: ",
     ),
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def hunt(mutant: Mutant) -> str:
     with tempfile.TemporaryDirectory() as name:
         breed(mutant, Path(name))
         command = [sys.executable, "-m", "p2pchat.testing", "--quiet", "--count", str(mutant.seeds)]
-        command += ["--until", mutant.rule]
+        command += ["--until", mutant.sign]
         done = subprocess.run(
             command, cwd=name, env=os.environ | {"PYTHONPATH": name}, capture_output=True, text=True, check=False
         )

@@ -1,4 +1,4 @@
-"""Each mutant of the core is caught by the simulation, by the rule that is meant for it, within its seeds."""
+"""Each mutant of the core is caught by the simulation, by what is meant for it, within its seeds."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def test_there_are_the_ten_that_were_asked_for() -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mutant_is_caught(mutant: Mutant, hunts: Hunts) -> None:
     said = hunts[mutant.name].result()
-    assert f": {mutant.rule}: " in said, f"{mutant.name} was not caught: {said[:500] or 'no promise was broken'}"
+    assert mutant.sign in said, f"{mutant.name} was not caught: {said[:500] or 'no promise was broken'}"

@@ -139,6 +139,11 @@ def test_a_message_that_never_came_in_a_minute_of_seeing_each_other_is_lost() ->
     assert rules(ada().sent("A.1"), bob().line("presence", at=62.5)) == []
 
 
+def test_where_things_were_held_back_on_purpose_late_is_not_lost() -> None:
+    logs = [ada().sent("A.1").log(), bob().line("presence", at=600.0).log()]
+    assert check(logs, timely=False) == []
+
+
 def test_a_message_to_somebody_who_was_away_is_not_lost_yet() -> None:
     two = bob().left("ada", "lost").line("presence", at=600.0)
     assert rules(ada().sent("A.1", at=10.0), two) == []
