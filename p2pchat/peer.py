@@ -7,8 +7,8 @@
         async for event in peer.events():
             ...
 
-It puts the parts together (assembly.py, runtime.py), knows by which names programs call things, and makes events out
-of what the core tells. It takes no signals, sets up no logging and keeps no global state: many live in one loop.
+It puts the parts together (assembly.py, runtime.py, herald.py) and knows by which names programs call things. It
+takes no signals, sets up no logging and keeps no global state: many live in one process and one loop.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
-from weakref import WeakSet
 
 from p2pchat import __version__
 from p2pchat import events as ev
 from p2pchat.assembly import Home, Options, PathLike, login_name, open_home
 from p2pchat.config import Settings
 from p2pchat.conversation import Conversation
-from p2pchat.core import effects as fx
 from p2pchat.core.context import Now
 from p2pchat.core.conversations import dm_id, dm_naming
 from p2pchat.core.hosted import HostedUser
@@ -37,8 +35,9 @@ from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.records import Change, Stored
 from p2pchat.core.writing import text_fault
 from p2pchat.disk import Disk
-from p2pchat.errors import ConsumerBusy, InviteError, PeerClosed, TooLong, UnknownName
+from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
 from p2pchat.events import Message, Post, Sent, parse_message_id
+from p2pchat.herald import Herald
 from p2pchat.history import read_posts
 from p2pchat.identity.invites import encode_invite, normal_endpoint
 from p2pchat.identity.names import base32, validate_name
@@ -50,7 +49,6 @@ from p2pchat.receipt import Ledger, Piece, Receipt, Receipts
 from p2pchat.recent import Recent
 from p2pchat.runtime import Owner
 from p2pchat.storage.base import Shown
-from p2pchat.times import aware
 from p2pchat.wiring import Sockets, Wires, Wiring
 
 if TYPE_CHECKING:
@@ -125,10 +123,7 @@ class TCPPeer:
         self.ledger = Ledger(self.people)
         self._conversations: dict[ConversationId, Conversation] = {}
         self._consumers: dict[str, int] = {}
-        self._readers: WeakSet[Events[Any]] = WeakSet()  # a reader nobody holds any more reads no more
-        self._changed: list[asyncio.Future[None]] = []  # who waits for a change among people or links
-        self._endpoint_states: dict[str, str] = {}  # endpoint -> newest state of its link
-        self._subjects = 0
+        self._herald = Herald(self.people, self.ledger, self._learn_network)
         self._joining: asyncio.Future[None] | None = None  # writes the network down
 
     # ------------------------------------------------------------------ life
@@ -163,7 +158,7 @@ class TCPPeer:
             await self._owner.kill()
         else:
             await asyncio.to_thread(home.storage.close)
-        self._end_readers(None)
+        self._herald.close(None)
         await asyncio.to_thread(home.close)
 
     async def _begin(self, home: Home) -> None:
@@ -206,9 +201,9 @@ class TCPPeer:
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
-        self.recent = Recent(stored.next_place - 1, lambda: any(reader.reads_messages for reader in self._readers))
+        self.recent = Recent(stored.next_place - 1, self._herald.read_by_anybody)
         self._consumers = dict(stored.consumers)
-        for reader in list(self._readers):
+        for reader in list(self._herald.readers):
             reader.begin(self._first_place(reader.consumer, reader.start))
 
     def _make_owner(self, home: Home, stored: Stored) -> Owner:
@@ -229,7 +224,7 @@ class TCPPeer:
             settings=self._options.settings,
             recent=self.recent,
             hosted=[me],
-            tell=self._told,
+            tell=self._herald.told,
             clock=self._clock,
         )
 
@@ -244,10 +239,10 @@ class TCPPeer:
         def answered() -> bool:
             node = self._running.node
             told = all(node.presence.complete(link) for link in node.links.up)
-            return told and all(endpoint in self._endpoint_states for endpoint in endpoints)
+            return told and all(endpoint in self._herald.endpoints for endpoint in endpoints)
 
         try:
-            await self._until(answered, self._options.settings.start_timeout)
+            await self._herald.until(answered, self._options.settings.start_timeout)
         except TimeoutError:
             pass  # it goes on being tried; events say how it went
 
@@ -272,28 +267,19 @@ class TCPPeer:
         was, owner = self._closed, self._owner
         self._closed = True
         if was or owner is None:
-            self._end_readers(None)
+            self._herald.close(None)
             return
         await (owner.kill() if kill else self._leave(owner))
-        self.ledger.close()
-        self._wake_all()
-        self._end_readers(None if kill else ev.Stopped(reason=reason))
+        self._herald.close(None if kill else ev.Stopped(reason=reason))
         if self._joining is not None:
             await self._joining
         if self._home is not None:
             await asyncio.to_thread(self._home.close)
 
     async def _leave(self, owner: Owner) -> None:
-        for consumer in self._reading():
-            if consumer is not None:
-                owner.hand_on(consumer, self._consumers[consumer])
+        for consumer in self._herald.consumers():
+            owner.hand_on(consumer, self._consumers[consumer])
         await owner.stop()
-
-    def _end_readers(self, last: ev.Event | None) -> None:
-        for reader in list(self._readers):
-            if last is not None:
-                reader.tell("stopped", last)
-            reader.end()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -430,7 +416,8 @@ class TCPPeer:
         return found
 
     def _naming(self, key: ConversationId) -> Naming | None:
-        return None if self._owner is None else self._owner.node.talks.get(key)
+        known = None if self._owner is None else self._owner.node.sync.conversations.by_id.get(key)
+        return None if known is None else known.naming
 
     def find(self, to: To) -> Conversation:
         """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, a full id.
@@ -593,9 +580,7 @@ class TCPPeer:
         if start not in ("now", "beginning"):
             raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
         reader: Events[Any] = Events(self, types, consumer, start)
-        if reader.consumer is not None and reader.consumer in self._reading():
-            raise ConsumerBusy(reader.consumer)
-        self._readers.add(reader)
+        self._herald.admit(reader)
         if self._owner is not None:
             reader.begin(self._first_place(reader.consumer, start))
         return reader
@@ -610,10 +595,6 @@ class TCPPeer:
             if self._owner is not None:
                 self._owner.hand_on(consumer, place)
         return place
-
-    def _reading(self) -> set[str | None]:
-        """Return the consumers that have an open reader."""
-        return {reader.consumer for reader in self._readers}
 
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
@@ -650,7 +631,7 @@ class TCPPeer:
             return user.is_me or user.status in ("online", "idle")
 
         try:
-            await self._until(here, timeout)
+            await self._herald.until(here, timeout)
         except TimeoutError:
             raise TimeoutError(f"{name!a} has not come online in time") from None
         return found[0]
@@ -692,13 +673,15 @@ class TCPPeer:
             ValueError: That is no endpoint.
         """
         owner, normal = self._running, _endpoint(endpoint)
-        self._endpoint_states.pop(normal, None)
+        self._herald.endpoints.pop(normal, None)
         owner.put(Connect(normal))
         try:
-            await self._until(lambda: normal in self._endpoint_states, timeout or self._options.settings.start_timeout)
+            await self._herald.until(
+                lambda: normal in self._herald.endpoints, timeout or self._options.settings.start_timeout
+            )
         except TimeoutError:
             return False
-        return self._endpoint_states.get(normal) == "up"
+        return self._herald.endpoints.get(normal) == "up"
 
     async def rename(self, name: str) -> None:
         """Take another name; ValueError when it is none."""
@@ -753,7 +736,7 @@ class TCPPeer:
 
     def let_go(self, events: Events[Any]) -> None:
         """A reader reads no more."""
-        self._readers.discard(events)
+        self._herald.readers.discard(events)
 
     # ------------------------------------------------------------------ what the core tells
 
@@ -769,31 +752,6 @@ class TCPPeer:
         status, text, since = self._owner.node.presence.status(user)
         return status, text or "", since or 0
 
-    def _told(self, effect: fx.Effect) -> None:
-        tell = _TELL.get(type(effect))
-        if tell is not None:
-            tell(self, effect)
-
-    def _tell_kept(self, effect: fx.Kept) -> None:
-        self.ledger.kept(effect.log, effect.first, effect.count, effect.of)
-
-    def _tell_released(self, effect: fx.Released) -> None:
-        for reader in self._readers:
-            reader.wake()
-
-    def _tell_delivered(self, effect: fx.Delivered) -> None:
-        for rise in self.ledger.delivered(effect.log, effect.first, effect.last, effect.member):
-            for reader in self._readers:
-                reader.tell_rise(rise)
-
-    def _tell_link(self, effect: fx.LinkChanged) -> None:
-        if effect.endpoint:
-            self._endpoint_states[effect.endpoint] = effect.state
-        self._learn_network()
-        link = ev.Link(peer=effect.peer, endpoint=effect.endpoint, state=effect.state, reason=effect.reason)
-        self._event(("link", effect.peer or effect.endpoint), link)
-        self._wake_all()
-
     def _learn_network(self) -> None:
         """An open network's first peer has told its id: remember it."""
         home, owner = self._home, self._owner
@@ -802,81 +760,9 @@ class TCPPeer:
         home.network = self._network = Network(owner.node.network.id, None)
         self._joining = asyncio.ensure_future(asyncio.to_thread(home.join, home.network))
 
-    def _tell_joined(self, effect: fx.UserJoined) -> None:
-        self._event(None, ev.Joined(user=self.people.user(effect.user)))
-        self._wake_all()
-
-    def _tell_left(self, effect: fx.UserLeft) -> None:
-        self._event(None, ev.Left(user=self.people.user(effect.user), reason=effect.reason))
-        self._wake_all()
-
-    def _tell_presence(self, effect: fx.PresenceChanged) -> None:
-        since = aware(effect.since) if effect.since else None
-        user = self.people.user(effect.user)
-        self._event(
-            ("presence", effect.user), ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
-        )
-        self._wake_all()
-
-    def _tell_named(self, effect: fx.UserNamed) -> None:
-        self.people.learn([(effect.user, effect.name)])
-        self._wake_all()
-
-    def _tell_gap(self, effect: fx.Gap) -> None:
-        about = ev.message_id(effect.log, effect.seq)
-        missing = tuple(_missing_id(effect.log.conversation, text) for text in effect.missing)
-        self._event(None, ev.Gap(about=about, missing=missing))
-
-    def _tell_warned(self, effect: fx.Warned) -> None:
-        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))
-
-    def _tell_refused(self, effect: fx.Refused) -> None:
-        self._event(None, ev.Failed(code=effect.code, text=effect.text))
-
-    def _event(self, subject: object, event: ev.Event) -> None:
-        """Give a live event to everybody who reads; without a subject it replaces nothing."""
-        if subject is None:
-            self._subjects += 1
-            subject = self._subjects
-        for reader in self._readers:
-            reader.tell(subject, event)
-
-    # ------------------------------------------------------------------ waiting
-
-    async def _until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until a condition on people or links holds."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                if self._closed:
-                    raise PeerClosed("the peer was closed")
-                changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._changed.append(changed)
-                await changed
-
-    def _wake_all(self) -> None:
-        changed, self._changed = self._changed, []
-        for future in changed:
-            if not future.done():
-                future.set_result(None)
-
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
         return f"<TCPPeer {self._name!a} {state}>"
-
-
-_TELL: dict[type, Callable[[TCPPeer, Any], None]] = {
-    fx.Kept: TCPPeer._tell_kept,
-    fx.Released: TCPPeer._tell_released,
-    fx.Delivered: TCPPeer._tell_delivered,
-    fx.LinkChanged: TCPPeer._tell_link,
-    fx.UserJoined: TCPPeer._tell_joined,
-    fx.UserLeft: TCPPeer._tell_left,
-    fx.PresenceChanged: TCPPeer._tell_presence,
-    fx.UserNamed: TCPPeer._tell_named,
-    fx.Gap: TCPPeer._tell_gap,
-    fx.Warned: TCPPeer._tell_warned,
-    fx.Refused: TCPPeer._tell_refused,
-}
 
 
 def _endpoint(endpoint: str | int) -> str:
@@ -895,8 +781,3 @@ def _reference(conversation: Conversation, to: Post | str) -> Ref:
     if not conversation.key.startswith(prefix):
         raise ValueError("an answer goes to the conversation of the message it answers")
     return ref
-
-
-def _missing_id(conversation: ConversationId, text: str) -> str:
-    log, _, seq = text.partition(".")
-    return ev.referred_id(conversation, Ref(log, int(seq)))

@@ -23,7 +23,7 @@ DIRECTION = (
     {"core"},
     {"identity", "client", "server", "storage", "discovery"},
     {"recent", "disk", "wiring", "runtime"},
-    {"times", "people", "events", "receipt", "conversation", "reader", "history", "assembly", "peer"},
+    {"times", "people", "events", "receipt", "conversation", "reader", "herald", "history", "assembly", "peer"},
     {"testing", "apps"},
 )
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}

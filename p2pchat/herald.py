@@ -1,0 +1,166 @@
+"""The herald: makes events of what the core tells, and gives them to whoever reads or waits.
+
+It knows the open readers, the ledger of receipts, the names, and how each endpoint fared. It decides nothing: what
+is worth telling, the core has decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from p2pchat import events as ev
+from p2pchat.core import effects as fx
+from p2pchat.core.log import Ref
+from p2pchat.errors import ConsumerBusy, PeerClosed
+from p2pchat.people import People
+from p2pchat.protocol import ConversationId
+from p2pchat.reader import Events
+from p2pchat.receipt import Ledger
+from p2pchat.times import aware
+
+
+class Herald:
+    """Tells programs what happened.
+
+    Attributes:
+        readers: The open ones; a reader that nobody holds any more reads no more.
+        endpoints: How the newest attempt to link went, by endpoint: up, down, trying, refused.
+    """
+
+    def __init__(self, people: People, ledger: Ledger, on_link: Callable[[], None]) -> None:
+        self._people = people
+        self._ledger = ledger
+        self._on_link = on_link
+        self.readers: WeakSet[Events[Any]] = WeakSet()
+        self.endpoints: dict[str, str] = {}
+        self._waiting: list[asyncio.Future[None]] = []  # for a change among people or links
+        self._subjects = 0
+        self._closed = False
+        self._tell: dict[type, Callable[[Any], None]] = {
+            fx.Kept: self._kept, fx.Released: self._released, fx.Delivered: self._delivered,
+            fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
+            fx.PresenceChanged: self._presence, fx.UserNamed: self._named, fx.Gap: self._gap,
+            fx.Warned: self._warned, fx.Refused: self._refused,
+        }  # fmt: skip
+
+    # Readers
+
+    def admit(self, reader: Events[Any]) -> None:
+        """Take a new reader; ConsumerBusy when another reads for the same consumer."""
+        if reader.consumer is not None and reader.consumer in self.consumers():
+            raise ConsumerBusy(reader.consumer)
+        self.readers.add(reader)
+
+    def consumers(self) -> set[str]:
+        """Return the consumers that have an open reader."""
+        return {reader.consumer for reader in self.readers if reader.consumer is not None}
+
+    def read_by_anybody(self) -> bool:
+        """Whether somebody reads messages now."""
+        return any(reader.reads_messages for reader in self.readers)
+
+    def close(self, last: ev.Event | None) -> None:
+        """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""
+        self._closed = True
+        self._ledger.close()
+        self._wake_all()
+        for reader in list(self.readers):
+            if last is not None:
+                reader.tell("stopped", last)
+            reader.end()
+
+    # Waiting
+
+    async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Wait until a condition on people or links holds.
+
+        Raises:
+            TimeoutError: Not within `timeout` seconds. PeerClosed: The peer was closed meanwhile.
+        """
+        async with asyncio.timeout(timeout):
+            while not condition():
+                if self._closed:
+                    raise PeerClosed("the peer was closed")
+                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiting)
+                await waiting
+
+    def _wake_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # What the core tells
+
+    def told(self, effect: fx.Effect) -> None:
+        """Take an effect that is for programs; others are nothing here."""
+        tell = self._tell.get(type(effect))
+        if tell is not None:
+            tell(effect)
+
+    def _kept(self, effect: fx.Kept) -> None:
+        self._ledger.kept(effect.log, effect.first, effect.count, effect.of)
+
+    def _released(self, effect: fx.Released) -> None:
+        for reader in self.readers:
+            reader.wake()
+
+    def _delivered(self, effect: fx.Delivered) -> None:
+        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
+            for reader in self.readers:
+                reader.tell_rise(rise)
+
+    def _link(self, effect: fx.LinkChanged) -> None:
+        if effect.endpoint:
+            self.endpoints[effect.endpoint] = effect.state
+        self._on_link()
+        link = ev.Link(peer=effect.peer, endpoint=effect.endpoint, state=effect.state, reason=effect.reason)
+        self._event(("link", effect.peer or effect.endpoint), link)
+        self._wake_all()
+
+    def _joined(self, effect: fx.UserJoined) -> None:
+        self._event(None, ev.Joined(user=self._people.user(effect.user)))
+        self._wake_all()
+
+    def _left(self, effect: fx.UserLeft) -> None:
+        self._event(None, ev.Left(user=self._people.user(effect.user), reason=effect.reason))
+        self._wake_all()
+
+    def _presence(self, effect: fx.PresenceChanged) -> None:
+        user = self._people.user(effect.user)
+        since = aware(effect.since) if effect.since else None
+        told = ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
+        self._event(("presence", effect.user), told)
+        self._wake_all()
+
+    def _named(self, effect: fx.UserNamed) -> None:
+        self._people.learn([(effect.user, effect.name)])
+        self._wake_all()
+
+    def _gap(self, effect: fx.Gap) -> None:
+        about = ev.message_id(effect.log, effect.seq)
+        missing = tuple(_missing_id(effect.log.conversation, text) for text in effect.missing)
+        self._event(None, ev.Gap(about=about, missing=missing))
+
+    def _warned(self, effect: fx.Warned) -> None:
+        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))
+
+    def _refused(self, effect: fx.Refused) -> None:
+        self._event(None, ev.Failed(code=effect.code, text=effect.text))
+
+    def _event(self, subject: object, event: ev.Event) -> None:
+        """Give a live event to everybody who reads; without a subject it replaces nothing."""
+        if subject is None:
+            self._subjects += 1
+            subject = self._subjects
+        for reader in self.readers:
+            reader.tell(subject, event)
+
+
+def _missing_id(conversation: ConversationId, text: str) -> str:
+    log, _, seq = text.partition(".")
+    return ev.referred_id(conversation, Ref(log, int(seq)))
