@@ -75,7 +75,7 @@ def _set_up(engine: Engine, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver_of(connection).execute(begin)
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:

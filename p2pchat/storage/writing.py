@@ -20,7 +20,7 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, NewLog, Stretch, Talk
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.rows import batch_to_text, insert_rows, marks_to_bytes, naming_to_text, replacing
+from p2pchat.storage.rows import batch_to_text, insert_rows, marks_to_bytes, naming_to_text, replacing, run
 from p2pchat.storage.serving import Head, clocks, entry_bytes, fits
 from p2pchat.storage.tables import (
     COVERED,
@@ -227,7 +227,7 @@ class Rows:
         insert_rows(self._db, heard, told, HIGHER_ONLY)
 
     def _run(self, statement: str, *parameters: object) -> None:
-        self._db.exec_driver_sql(statement, parameters)
+        run(self._db, statement, parameters)
 
     # ---- entries and heads
 
