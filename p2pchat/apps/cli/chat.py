@@ -119,7 +119,7 @@ class Chat:
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         self._show.me = peer.me.label
-        self._show.room_id = lambda: peer.room.id
+        self._show.rooms.add(peer.room.id)
         self._session = session = Session(
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )

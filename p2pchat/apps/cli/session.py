@@ -211,8 +211,11 @@ class Session:
 
     def noticed(self, event: Line) -> None:
         """Count what is unread: what others write elsewhere than in the conversation of the moment."""
-        if event["event"] == "message" and event["conversation_id"] != self._current.id:
-            key = event["conversation_id"]
+        if event["event"] != "message":
+            return
+        here = self._elsewhere.id if self._elsewhere else None  # not asked of the peer, which may be closed by now
+        key = event["conversation_id"]
+        if key != here and not (here is None and event["kind"] == "room"):
             self._unread[key] = self._unread.get(key, 0) + 1
 
     # Commands

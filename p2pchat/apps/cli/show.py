@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ class Show:
         echo: Whether own messages are shown: not on a terminal, where they were typed.
     Attributes:
         me: The own label.
-        room_id: Tells the room's id: receipts there are too many to show to people.
+        rooms: Ids of the room, once it is known: receipts there are too many to show to people.
     """
 
     def __init__(self, output: Output, log: Log | None, *, as_json: bool, echo: bool) -> None:
@@ -50,7 +50,7 @@ class Show:
         self._delivered: dict[str, int] = {}  # user -> messages, not yet shown
         self._later: asyncio.TimerHandle | None = None
         self.me = ""
-        self.room_id: Callable[[], str] = lambda: ""
+        self.rooms: set[str] = set()
 
     async def event(self, event: Line) -> None:
         """Show one event; returns when it is out."""
@@ -67,6 +67,8 @@ class Show:
             await self._for_people(event)
 
     async def _for_people(self, event: Line) -> None:
+        if event.get("kind") == "room":
+            self.rooms.add(event["conversation_id"])  # of an open network it is known only now
         if event["event"] == "sent" and not self._echo:
             return
         text = plain_line(event, self.me, datetime.now().astimezone())
@@ -75,7 +77,7 @@ class Show:
 
     def _gather(self, event: Line) -> None:
         """Keep a receipt for a moment: fifty that come together are one line."""
-        if event["conversation_id"] == self.room_id():
+        if event["conversation_id"] in self.rooms:
             return
         self._delivered[event["user"]] = self._delivered.get(event["user"], 0) + 1
         if self._later is None:
