@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from p2pchat import __version__
-from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, USAGE, Usage, code_of, complain
+from p2pchat.apps.cli.exits import INTERRUPTED, code_of, complain
 from p2pchat.apps.cli.words import COMMANDS, refuse_first_word, split_first_word
 
 HELP = {"--help", "-h"}
@@ -82,6 +82,3 @@ def _stdout_closed() -> int:
     except OSError:
         pass
     return 0
-
-
-__all__ = ["FAILED", "USAGE", "Usage", "main"]

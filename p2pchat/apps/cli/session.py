@@ -139,6 +139,10 @@ class Session:
             await self._commands[order.do](*fields.values(), ref=order.ref)
         return True
 
+    def names_are_known(self) -> None:
+        """Wait for no name any more."""
+        self._names_by = 0.0
+
     async def _resolve(self, address: str) -> Conversation:
         """Return the conversation an address names; piped input waits a moment for a name nobody told yet."""
         while True:
@@ -151,7 +155,7 @@ class Session:
                 try:
                     await self._peer.wait_user(address.removeprefix("@"), timeout=left)
                 except (TimeoutError, UnknownName):
-                    self._names_by = 0.0
+                    self.names_are_known()
 
     # Texts out
 

@@ -1,0 +1,168 @@
+"""What input does to a running peer: texts in their order, commands, unread counts, mistakes. Peers in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Message, TCPPeer
+from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
+from p2pchat.apps.cli.output import Output
+from p2pchat.apps.cli.session import Session
+from p2pchat.apps.cli.show import Line, Show
+from p2pchat.testing import mesh
+
+
+class Shown:
+    """What a session showed, as event lines or as text."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.raw = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by the fixture)
+
+    @property
+    def text(self) -> str:
+        return self._path.read_text("utf-8")
+
+    @property
+    def lines(self) -> list[Line]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(tmp_path / "out")
+    yield shown
+    shown.raw.close()
+
+
+def session(peer: TCPPeer, shown: Shown, *, as_json: bool = True, interactive: bool = False) -> Session:
+    show = Show(Output(shown.raw), None, as_json=as_json, echo=True)
+    show.me = peer.me.label
+    return Session(peer, show, interactive=interactive, as_json=as_json)
+
+
+async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:
+    """Return (conversation, text, action) of the first messages a peer got."""
+    found = []
+    async for event in peer.events(Message, consumer="test", start="beginning"):
+        found.append((event.conversation.name, event.text, event.action))
+        if len(found) == count:
+            break
+    return found
+
+
+async def test_texts_keep_their_order_whatever_they_are(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        lines = [
+            b"one",
+            b"two",
+            b"//three",
+            b"/me four",
+            b"/go bob",
+            b"five",
+            b"six",
+            b"/go",
+            b'{"do":"send","text":"seven"}',
+        ]
+        assert await took.take(lines)
+        assert await took.drain(10) == []
+        assert took.code == DONE and not took.undelivered()
+        assert await texts(bob, 7) == [
+            ("room", "one", False),
+            ("room", "two", False),
+            ("room", "/three", False),
+            ("room", "four", True),
+            ("ada", "five", False),
+            ("ada", "six", False),
+            ("room", "seven", False),
+        ]
+
+
+async def test_a_text_that_is_refused_takes_no_other_with_it(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        await took.take([b"before", b"x" * 40_000, b"after", None])
+        assert [line["code"] for line in shown.lines] == [
+            "usage",
+            "too_long",
+        ]  # the line above any limit was seen first
+        assert await texts(bob, 2) == [("room", "before", False), ("room", "after", False)]
+        assert took.code == USAGE
+
+
+async def test_nobody_is_written_to_by_mistake(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, _ = net.peers
+        took = session(ada, shown)
+        took.names_are_known()
+        await took.take([b"/msg bbo psst", b"/go bbo", b'{"do":"send","to":"bbo","text":"psst","ref":"7"}'])
+        assert [(line["code"], line["ref"]) for line in shown.lines] == [("unknown_name", None)] * 2 + [
+            ("unknown_name", "7")
+        ]
+        assert took.code == NO_SUCH_NAME
+        assert await ada.history() == []
+
+
+async def test_on_a_terminal_a_mistake_is_seen_and_forgiven(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    async with mesh("ada") as net:
+        took = session(net.peers[0], shown, as_json=False, interactive=True)
+        await took.take([b"/msg bbo psst", b"/mgs bob psst"])
+        assert "nobody here is called 'bbo'" in capsys.readouterr().err
+        assert took.code == DONE
+
+
+async def test_what_others_write_elsewhere_is_unread_until_one_goes_there(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        await bob.send(bob.room, "in the room")
+        await bob.send(ada.me.label, "for ada")
+        read = 0
+        async for event in ada.events(Message, consumer="test", start="beginning"):
+            took.noticed(event.to_json())
+            read += 1
+            if read == 2:
+                break
+        await took.take([b"/list", b"/go bob", b"/list"])
+        before, _, after = shown.lines
+        assert [(row["conversation"], row["unread"], row["current"]) for row in before["rows"]] == [
+            ("room", 0, True),
+            ("bob", 1, False),
+        ]
+        assert [(row["unread"], row["current"]) for row in after["rows"]] == [(0, False), (0, True)]
+        line = event.to_json()
+    took.noticed(line)  # the peer is closed: what still comes asks nothing of it
+
+
+async def test_plain_answers_are_lines_for_people(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown, as_json=False)
+        await bob.rename("bob: x")
+        await net.settle()
+        await took.take([b"/who", b"/nick Ada", b"/help quit"])
+        lines = shown.text.splitlines()
+        assert lines[0] == "-- ada: online (you)" and '-- "bob: x": online' in lines
+        assert lines[-2:] == ["-- you are Ada now", "/quit  say goodbye and leave (also /exit)"]
+
+
+async def test_quit_ends_the_lines(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        took = session(net.peers[0], shown)
+        assert not await took.take([b"one", b"/quit", b"two"])
+        assert [post.text for post in await net.peers[0].history()] == ["one"]
+
+
+async def test_what_nobody_has_is_undelivered(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        took = session(net.peers[0], shown)
+        await took.take([b"hello"])
+        assert took.undelivered()
+        assert await took.drain(0) == [""]
