@@ -53,7 +53,7 @@ from p2pchat.core.records import Change, Stored
 from p2pchat.core.sides import Step
 from p2pchat.core.sync import Sync
 from p2pchat.errors import LogError, ProtocolError
-from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId
+from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId, Want
 
 __all__ = ["HostedUser", "Network", "Node", "Now"]
 
@@ -197,7 +197,7 @@ class Node:
             return  # nothing can be kept: nothing is taken in or acknowledged
         if self._disk_low:
             self.sync.names(link, frames)  # they are told once a link
-            return
+            frames = [frame for frame in frames if isinstance(frame, Want)]  # giving takes no room
         fault = self.sync.frames(link, frames)
         if fault is not None:
             self._fault(link, fault)

@@ -22,6 +22,8 @@ from p2pchat.protocol import Mark, RunId, UserId
 
 ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
+Word = tuple[str, Any, Ref | None]  # kind, body, what it answers
+
 
 class Writing:
     """The hand of the hosted users."""
@@ -47,8 +49,9 @@ class Writing:
             self._ctx.emit(Refused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         log = self._log(conversation, said.user)
-        first = self._write(conversation, log, said.kind, said.bodies, said.re)
-        self._shelf.step.said.append((said.ticket, log.id, first, len(said.bodies)))
+        words = [(said.kind, body, said.re) for body in said.bodies]
+        self._write(conversation, log, self._introduced(conversation, log, words))
+        self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words)))
 
     def _refusal(self, conversation: Conversation | None, said: Said) -> tuple[str, str] | None:
         settings = self._ctx.settings
@@ -70,10 +73,14 @@ class Writing:
         """Write a hosted user's name into the room, where it has written in this run; a new log begins with it."""
         room = self._shelf.conversations.by_id.get(self._shelf.conversations.room)
         if room is not None and (room.id, user) in self._runs:
-            self._write(room, self._log(room, user), "profile", [self._profile(user)], None)
+            self._write(room, self._log(room, user), [self._profile(user)])
 
-    def _profile(self, user: UserId) -> dict[str, str]:
-        return {"name": self._shelf.hosted[user].name}
+    def _profile(self, user: UserId) -> Word:
+        return "profile", {"name": self._shelf.hosted[user].name}, None
+
+    def _introduced(self, conversation: Conversation, log: Log, words: list[Word]) -> list[Word]:
+        """In the room a log begins with who writes it."""
+        return [self._profile(log.id.user), *words] if conversation.members is None and not log.seq else words
 
     def _log(self, conversation: Conversation, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
@@ -85,18 +92,15 @@ class Writing:
             log = Log(LogId(conversation.id, user, run), own=True)
             tips = sorted(conversation.writer(user).tail_tips(), key=lambda tip: tip.last_c, reverse=True)
             log.before = tuple(tip.tail_mark for tip in tips[: self._ctx.settings.max_before])
-            if conversation.members is None:
-                self._write(conversation, log, "profile", [self._profile(user)], None)
         return log
 
-    def _write(self, conversation: Conversation, log: Log, kind: str, bodies: list[Any], re: Ref | None) -> int:
-        """Append entries and return the seq of the first."""
-        first = log.seq + 1
+    def _write(self, conversation: Conversation, log: Log, words: list[Word]) -> None:
+        """Append entries of these kinds and bodies."""
         after = self._followed(conversation, log)
         entries = []
         c = log.last_c
         newest = conversation.newest_c
-        for seq, body in enumerate(bodies, first):
+        for seq, (kind, body, re) in enumerate(words, log.seq + 1):
             c = next_c(self._ctx.now.utc, c, newest)
             before: tuple[Mark, ...] = log.before if seq == 1 else ()
             entries.append(Entry(kind, self._ctx.now.utc, c, re, after, before, None, body))
@@ -106,7 +110,6 @@ class Writing:
         self._shelf.step.own = True
         place = self._order.own(conversation, log, len(entries))
         self._last_place[conversation.id, log.id.user] = place
-        return first
 
     def _followed(self, conversation: Conversation, log: Log) -> tuple[Ref, ...]:
         user = log.id.user

@@ -102,7 +102,7 @@ def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(frame: Digest | Have
     ada = World().peer("ada")
     far = ada.far("bob")
     far.say(frame)
-    assert ada.say("hello")[-1] == "to bob: entries room a1:2..2"
+    assert ada.say("hello")[-1] == "to bob: entries room a1:1..2"
 
 
 def test_a_link_that_takes_nothing_is_asked_and_answered_nothing() -> None:
