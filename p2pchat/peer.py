@@ -701,7 +701,7 @@ class TCPPeer:
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
-        return None if self._owner is None else self._owner.refs.get((log, seq))
+        return None if self._owner is None else self._owner.saying.refs.get((log, seq))
 
     async def places(self, after: int, limit: int) -> list[Shown]:
         """Read stored entries in the order they were released."""

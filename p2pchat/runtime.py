@@ -28,7 +28,6 @@ from p2pchat.core.inputs import (
     Found,
     HandedOn,
     Input,
-    Said,
     Stop,
     Woke,
 )
@@ -39,31 +38,12 @@ from p2pchat.disk import Disk
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, UserId, encode
 from p2pchat.recent import Recent, Run
+from p2pchat.saying import Gathering, Saying
 from p2pchat.storage.base import Shown
 from p2pchat.wiring import Wiring
 
-MOST_SAID_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
-MOST_SAID_CHARACTERS = 4 * 1024 * 1024
-MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
-
-Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of the first entry
-
-
-class _Gathered:
-    """Texts of one kind for one conversation, that go in as one Said."""
-
-    __slots__ = ("bodies", "characters", "conversation", "kind", "re", "user", "waiting")
-
-    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
-        self.user = user
-        self.conversation = conversation
-        self.kind = kind
-        self.re = re
-        self.bodies: list[str] = []
-        self.characters = 0
-        self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
 
 
 class Owner:
@@ -90,7 +70,7 @@ class Owner:
         self.disk: Disk  # given by use(): storage has to be loaded before there is a node, links come after
         self.wiring: Wiring
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
-        self.refs: dict[tuple[LogId, int], str] = {}
+        self.saying = Gathering()
         self._settings = settings
         self._hosted = list(hosted)
         self._tell = tell
@@ -100,10 +80,6 @@ class Owner:
         self._pumping: asyncio.Handle | None = None
         self._out: dict[int, list[bytes]] = {}  # what goes to each link at the end of this turn
         self._wake: asyncio.TimerHandle | None = None
-        self._gathered: deque[_Gathered] = deque()
-        self._last: dict[ConversationId, _Gathered] = {}  # the group that takes the next text
-        self._said: dict[int, _Gathered] = {}  # by ticket
-        self._tickets = 0
         self._changes: dict[int, Change] = {}  # commits in flight, by ticket
         self._epochs: dict[int, int] = {}
         self._own: set[int] = set()  # those of them that hold entries of our users
@@ -161,7 +137,7 @@ class Owner:
             self._handle_all()
             if self._handed:
                 self._hand_on_all()
-            while self._gathered and not self._own and not self._stopped:
+            while self.saying and not self._own and not self._stopped:
                 self._say_gathered()
                 self._handle_all()  # memory storage has answered already
             self._flush_links()
@@ -196,12 +172,9 @@ class Owner:
     def _break(self, error: BaseException) -> None:
         """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
         self.broken = error
-        self._fail_waiting(
-            P2PChatError(f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it")
-        )
-        self._tell(
-            fx.Warned("internal", f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it")
-        )
+        text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
+        self.saying.fail(lambda: P2PChatError(text))
+        self._tell(fx.Warned("internal", text))
         self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
 
     # Links
@@ -323,63 +296,22 @@ class Owner:
         if self._stopped or self.broken is not None:
             future.set_exception(PeerClosed("the peer was closed"))
             return future
-        group = self._last.get(conversation)
-        if (
-            group is None
-            or len(group.bodies) >= MOST_SAID_ENTRIES
-            or group.characters >= MOST_SAID_CHARACTERS
-            or group.re != re
-            or group.kind != kind
-            or group.user != user
-        ):
-            group = self._last[conversation] = _Gathered(user, conversation, kind, re)
-            self._gathered.append(group)
-        group.waiting.append((future, len(group.bodies), ref))
-        if len(bodies) == 1:
-            group.bodies.append(bodies[0])
-            group.characters += len(bodies[0])
-        else:
-            group.bodies.extend(bodies)
-            group.characters += sum(map(len, bodies))
+        self.saying.add(future, user, conversation, kind, bodies, re, ref)
         if self._pumping is None:
             self._pumping = self._loop.call_soon(self._pump)
         return future
 
     def _say_gathered(self) -> None:
-        """Hand the next groups to the core, as much as makes a good transaction."""
-        entries = characters = 0
-        while self._gathered and entries < MOST_SAID_ENTRIES and characters < MOST_SAID_CHARACTERS:
-            group = self._gathered.popleft()
-            if self._last.get(group.conversation) is group:
-                del self._last[group.conversation]
-            entries += len(group.bodies)
-            characters += group.characters
-            self._tickets += 1
-            self._said[self._tickets] = group
-            said = Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re)
+        for said in self.saying.take():
             self._carry_out(self.node.handle(said, self._now()))
 
     def _kept(self, effect: fx.Kept) -> None:
         self._tell(effect)
-        group = self._said.pop(effect.ticket)
-        log, first = effect.log, effect.first
-        for future, offset, ref in group.waiting:
-            if ref is not None:
-                self.refs[log, first + offset] = ref
-                if len(self.refs) > MOST_REFS:
-                    del self.refs[next(iter(self.refs))]
-            if not future.done():  # its task was cancelled: the text is kept all the same
-                future.set_result((log, first + offset))
+        self.saying.kept(effect)
 
     def _refused(self, effect: fx.Refused) -> None:
-        group = self._said.pop(effect.ticket, None)
-        if group is None:
+        if not self.saying.refused(effect):
             self._tell(effect)
-            return
-        kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
-        for future, _, _ in group.waiting:
-            if not future.done():
-                future.set_exception(kind(effect.text))
 
     # What is released
 
@@ -420,7 +352,7 @@ class Owner:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way to the disk or into the core."""
-        return not (self._gathered or self._changes or self._inbox or self._handed)
+        return not (self.saying or self._changes or self._inbox or self._handed)
 
     async def finish(self) -> None:
         """Wait until everything said is durable, FINISH_TIMEOUT at most."""
@@ -441,7 +373,7 @@ class Owner:
         if self.broken is None:
             self._pump_now()
         self._stopped = True
-        self._fail_waiting(PeerClosed("the peer was closed"))
+        self.saying.fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
         await self.disk.close()
         if self.broken is None:
@@ -452,7 +384,7 @@ class Owner:
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
-        self._fail_waiting(PeerClosed("the peer was killed"))
+        self.saying.fail(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.wiring.cut_all()
         await self.disk.close(wait=False)
@@ -469,19 +401,6 @@ class Owner:
         for handle in (self._wake, self._pumping):
             if handle is not None:
                 handle.cancel()
-
-    def _fail_waiting(self, error: P2PChatError) -> None:
-        groups = [*self._said.values(), *self._gathered]
-        self._said.clear()
-        self._gathered.clear()
-        self._last.clear()
-        for group in groups:
-            for future, _, _ in group.waiting:
-                if not future.done():
-                    future.set_exception(error)
-
-
-STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
 
 def _runs(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:

@@ -22,7 +22,7 @@ DIRECTION = (
     {"errors", "config", "protocol"},
     {"core"},
     {"identity", "client", "server", "storage", "discovery"},
-    {"recent", "disk", "wiring", "runtime"},
+    {"recent", "disk", "wiring", "saying", "runtime"},
     {"times", "people", "events", "receipt", "conversation", "reader", "herald", "history", "assembly", "peer"},
     {"testing", "apps"},
 )

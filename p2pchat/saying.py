@@ -1,0 +1,136 @@
+"""What programs say, gathered until the core takes it, and whom to tell what became of it.
+
+While a commit of our own is on its way texts gather here, in groups: consecutive texts of one user, kind and answered
+entry in one conversation. A group goes to the core as one Said, so one signature and one transaction serve it. Every
+call of a program has a future of its own, for a shared one would be cancelled for all by whoever cancels first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from p2pchat.core.effects import Kept, Refused
+from p2pchat.core.inputs import Said
+from p2pchat.core.log import LogId, Ref
+from p2pchat.errors import P2PChatError, StorageError
+from p2pchat.protocol import ConversationId, UserId
+
+MOST_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
+MOST_CHARACTERS = 4 * 1024 * 1024
+MOST_REFS = 10_000  # words of programs remembered until their Sent is read
+STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
+
+Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of the first entry
+
+
+class Group:
+    """Texts that go in as one Said."""
+
+    __slots__ = ("bodies", "characters", "conversation", "kind", "re", "user", "waiting")
+
+    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
+        self.user = user
+        self.conversation = conversation
+        self.kind = kind
+        self.re = re
+        self.bodies: list[str] = []
+        self.characters = 0
+        self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
+
+    def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
+        """Whether such a text may join, with nothing of that conversation said in between."""
+        room = len(self.bodies) < MOST_ENTRIES and self.characters < MOST_CHARACTERS
+        return room and self.re == re and self.kind == kind and self.user == user
+
+
+class Gathering:
+    """Everything said that is not durable yet.
+
+    Attributes:
+        refs: The words programs gave to what they said, by log and number.
+    """
+
+    def __init__(self) -> None:
+        self._groups: deque[Group] = deque()
+        self._last: dict[ConversationId, Group] = {}  # the group that takes the next text
+        self._said: dict[int, Group] = {}  # in the core, by ticket
+        self._tickets = 0
+        self.refs: dict[tuple[LogId, int], str] = {}
+
+    def __bool__(self) -> bool:
+        """Whether something waits to be taken."""
+        return bool(self._groups)
+
+    def add(
+        self,
+        future: Saying,
+        user: UserId,
+        conversation: ConversationId,
+        kind: str,
+        bodies: Sequence[str],
+        re: Ref | None,
+        ref: str | None,
+    ) -> None:
+        """Gather what one call says; all bodies of it become consecutive entries."""
+        group = self._last.get(conversation)
+        if group is None or not group.takes(user, kind, re):
+            group = self._last[conversation] = Group(user, conversation, kind, re)
+            self._groups.append(group)
+        group.waiting.append((future, len(group.bodies), ref))
+        group.bodies.extend(bodies)
+        group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+
+    def take(self) -> Iterator[Said]:
+        """Yield the next groups, oldest first, as much as makes a good transaction."""
+        entries = characters = 0
+        while self._groups and entries < MOST_ENTRIES and characters < MOST_CHARACTERS:
+            group = self._groups.popleft()
+            if self._last.get(group.conversation) is group:
+                del self._last[group.conversation]
+            entries += len(group.bodies)
+            characters += group.characters
+            self._tickets += 1
+            self._said[self._tickets] = group
+            yield Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re)
+
+    def kept(self, effect: Kept) -> None:
+        """These are durable: tell who waits."""
+        group = self._said.pop(effect.ticket)
+        log, first = effect.log, effect.first
+        for future, offset, ref in group.waiting:
+            if ref is not None:
+                self._note(log, first + offset, ref)
+            if not future.done():  # its task was cancelled: the text is kept all the same
+                future.set_result((log, first + offset))
+
+    def _note(self, log: LogId, seq: int, ref: str) -> None:
+        self.refs[log, seq] = ref
+        if len(self.refs) > MOST_REFS:
+            del self.refs[next(iter(self.refs))]
+
+    def refused(self, effect: Refused) -> bool:
+        """These were not kept: tell who waits. False when nothing of here has that ticket."""
+        group = self._said.pop(effect.ticket, None)
+        if group is None:
+            return False
+        kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+        _fail(group, lambda: kind(effect.text))
+        return True
+
+    def fail(self, error: Callable[[], P2PChatError]) -> None:
+        """Nothing more is going to be said: tell everybody who waits."""
+        groups = [*self._said.values(), *self._groups]
+        self._said.clear()
+        self._groups.clear()
+        self._last.clear()
+        for group in groups:
+            _fail(group, error)
+
+
+def _fail(group: Group, error: Callable[[], P2PChatError]) -> None:
+    """Each waiter gets an error of its own: one raised twice would gather both tracebacks."""
+    for future, _, _ in group.waiting:
+        if not future.done():
+            future.set_exception(error())
