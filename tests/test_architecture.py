@@ -23,7 +23,7 @@ DIRECTION = (
     {"core"},
     {"identity", "client", "server", "storage", "discovery"},
     {"recent", "disk", "wiring", "saying", "runtime"},
-    {"times", "people", "events", "receipt", "conversation", "reader", "herald", "history", "assembly", "peer"},
+    {"times", "people", "events", "receipt", "conversation", "reader", "herald", "history", "assembly", "life", "peer"},
     {"testing", "apps"},
 )
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}

@@ -1,0 +1,288 @@
+"""The life of a peer: how its parts come together, and how it ends, whatever happens in between.
+
+Start: identity, network, database (assembly.py); listen, for the port may be taken; load what is stored; then the
+core with its owner. Until there is a core, what connections tell waits. End: what was said is stored, everyone gets
+a goodbye, readers get their last event, files and locks are let go; a start that fails or is cancelled ends the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from p2pchat import events as ev
+from p2pchat.assembly import Home, Options, login_name, open_home
+from p2pchat.core.context import Now
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.inputs import Connect, Input, Listening
+from p2pchat.core.records import Change, Stored
+from p2pchat.disk import Disk
+from p2pchat.errors import PeerClosed
+from p2pchat.herald import Herald
+from p2pchat.identity.invites import normal_endpoint
+from p2pchat.identity.names import validate_name
+from p2pchat.identity.network import Network
+from p2pchat.people import People, Status
+from p2pchat.receipt import Ledger
+from p2pchat.recent import Recent
+from p2pchat.runtime import Owner
+from p2pchat.wiring import Sockets, Wires, Wiring
+
+LOOPBACK = "127.0.0.1"
+META_NAME = "name"  # what the own user is called, in the database
+
+
+class Life:
+    """What TCPPeer is below its public calls.
+
+    Attributes:
+        people: Who is who.
+        ledger: Who has what of the own messages.
+        recent: The newest messages, in memory.
+    """
+
+    def __init__(self, options: Options, endpoints: list[str]) -> None:
+        options.check()
+        self._options = options
+        self._endpoints = endpoints
+        self._advertise = [] if options.advertise is None else [normal_endpoint(options.advertise)]
+        self._open_home: Callable[[], Home] = lambda: open_home(self._options, has_endpoints=bool(self._endpoints))
+        self._wires: Wires = Sockets()
+        self._clock: Callable[[], Now] | None = None
+        self._home: Home | None = None
+        self._owner: Owner | None = None
+        self._early: list[Input] = []  # what connections tell before there is a core
+        self._network: Network | None = None
+        self._name = ""
+        self._port = 0
+        self._host = options.host
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self.people = People("", self._status)
+        self.recent = Recent(0)
+        self.ledger = Ledger(self.people)
+        self._consumers: dict[str, int] = {}
+        self._herald = Herald(self.people, self.ledger, self._learn_network)
+        self._joining: asyncio.Future[None] | None = None  # writes the network down
+
+    async def start(self) -> None:
+        """Listen, and link with the endpoints.
+
+        Returns when it listens and each endpoint has linked and told who is there, or failed once; after 3 s
+        (Settings.start_timeout) at most. An endpoint that does not answer is an event and is tried again, for ever.
+        Raises:
+            PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; says what to do.
+            PeerClosed: It was started or closed before.
+        """
+        if self._home is not None or self._closed:
+            raise PeerClosed("a peer starts once: make a new TCPPeer")
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
+        try:
+            self._home = home = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await self._give_up(await opening)  # the thread goes on: what it opens has to be closed
+            raise
+        try:
+            await self._begin(home)
+            await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
+        except BaseException:  # cancelled as well: nothing of a peer that has not started may stay open
+            await self._give_up(home)
+            raise
+
+    async def _give_up(self, home: Home) -> None:
+        self._closed = True
+        if self._owner is not None:
+            await self._owner.kill()
+        else:
+            await asyncio.to_thread(home.storage.close)
+        self._herald.close(None)
+        await asyncio.to_thread(home.close)
+
+    async def _begin(self, home: Home) -> None:
+        """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
+        settings = self._options.settings
+        wiring = Wiring(
+            self._wires,
+            settings,
+            server_context=home.server_context,
+            client_context=home.client_context,
+            tell=self._put,
+        )
+        self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+        try:
+            stored = await asyncio.to_thread(home.storage.load, [home.identity.peer_id])
+            self._remember(home, stored)
+            owner = self._make_owner(home, stored)
+            disk = Disk(home.storage, settings, home.directory, self._put)
+            self._owner = owner
+            owner.start(disk, wiring)
+        except BaseException:
+            await wiring.cut_all()
+            raise
+        for input in self._early:
+            owner.put(input)
+        self._early.clear()
+        owner.put(Listening(self._port, tuple(self._told_endpoints())))
+        for endpoint in self._endpoints:
+            owner.put(Connect(endpoint))
+        for endpoint, pin in home.pins:
+            owner.put(Connect(endpoint, pin))
+        await self._keep_name(stored)
+
+    def _remember(self, home: Home, stored: Stored) -> None:
+        """Take over what is known before the core starts."""
+        me = home.identity.peer_id
+        self._network = home.network
+        self.people.me = me
+        self.people.learn((user.id, user.name) for user in stored.users)
+        former = stored.meta.get(META_NAME) or self.people.name(me)
+        self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
+        self.people.learn([(me, self._name)])
+        self.recent = Recent(stored.next_place - 1, self._herald.read_by_anybody)
+        self._consumers = dict(stored.consumers)
+        for reader in list(self._herald.readers):
+            reader.begin(self._first_place(reader.consumer, reader.start))
+
+    def _make_owner(self, home: Home, stored: Stored) -> Owner:
+        from p2pchat.core.node import Node
+
+        me = home.identity.peer_id
+        node = Node(
+            settings=self._options.settings,
+            peer=me,
+            sign=home.identity.sign,
+            users=[HostedUser(me, self._name, home.identity.sign)],
+            network=CoreNetwork(home.network.id, home.network.key),
+            draw=secrets.token_bytes,
+            stored=stored,
+        )
+        return Owner(
+            node=node,
+            settings=self._options.settings,
+            recent=self.recent,
+            hosted=[me],
+            tell=self._herald.told,
+            clock=self._clock,
+        )
+
+    async def _keep_name(self, stored: Stored) -> None:
+        """Remember a name that was chosen, so that later starts need not repeat it."""
+        if self._options.name and stored.meta.get(META_NAME) != self._name:
+            await self._running.disk.write(Change(meta={META_NAME: self._name}))
+
+    async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
+        """Wait until each has failed once, or is linked and has told who is there."""
+
+        def answered() -> bool:
+            node = self._running.node
+            told = all(node.presence.complete(link) for link in node.links.up)
+            return told and all(endpoint in self._herald.endpoints for endpoint in endpoints)
+
+        try:
+            await self._herald.until(answered, self._options.settings.start_timeout)
+        except TimeoutError:
+            pass  # it goes on being tried; events say how it went
+
+    def live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
+        """Run somewhere else than on this machine's disk and sockets; before start(). For p2pchat.testing."""
+        self._open_home, self._wires, self._clock = open_home, wires, clock
+
+    async def kill(self) -> None:
+        """End at once, as a crash would: what is not on disk is lost, nobody is told. For p2pchat.testing."""
+        await self._close("killed", kill=True)
+
+    async def aclose(self, reason: str = "closed") -> None:
+        """Leave in good order: what was said is stored, every peer gets a goodbye, nothing stays open.
+
+        Calling it again does nothing but wait for the first. `reason` is what the event `stopped` says.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(reason))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str, *, kill: bool = False) -> None:
+        was, owner = self._closed, self._owner
+        self._closed = True
+        if was or owner is None:
+            self._herald.close(None)
+            return
+        await (owner.kill() if kill else self._leave(owner))
+        self._herald.close(None if kill else ev.Stopped(reason=reason))
+        if self._joining is not None:
+            await self._joining
+        if self._home is not None:
+            await asyncio.to_thread(self._home.close)
+
+    async def _leave(self, owner: Owner) -> None:
+        for consumer in self._herald.consumers():
+            owner.hand_on(consumer, self._consumers[consumer])
+        await owner.stop()
+
+    def _first_place(self, consumer: str | None, start: str) -> int:
+        """Return the last place that counts as read for this consumer."""
+        known = None if consumer is None else self._consumers.get(consumer)
+        if known is not None:
+            return known
+        place = 0 if start == "beginning" else self.recent.newest
+        if consumer is not None:
+            self._consumers[consumer] = place
+            if self._owner is not None:
+                self._owner.hand_on(consumer, place)
+        return place
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def _running(self) -> Owner:
+        if self._owner is None or self._closed:
+            raise PeerClosed("the peer is not running: use it inside `async with`, or after start()")
+        return self._owner
+
+    def _started(self) -> Home:
+        if self._home is None or not self.people.me:
+            raise PeerClosed("the peer has not been started: use it inside `async with`")
+        return self._home
+
+    def _told_endpoints(self) -> list[str]:
+        """Return the endpoints to tell others; [] for all addresses of this machine: they see where it comes from."""
+        if self._advertise:
+            return self._advertise
+        return [] if self._host in ("0.0.0.0", "::", "") else [join(self._host, self._port or self._options.port)]
+
+    def _put(self, input: Input) -> None:
+        if self._owner is None:
+            self._early.append(input)
+        else:
+            self._owner.put(input)
+
+    def _status(self, user: str) -> Status:
+        if self._owner is None:
+            return "unknown", "", 0
+        status, text, since = self._owner.node.presence.status(user)
+        return status, text or "", since or 0
+
+    def _learn_network(self) -> None:
+        """An open network's first peer has told its id: remember it."""
+        home, owner = self._home, self._owner
+        if home is None or owner is None or home.network.id or not owner.node.network.id:
+            return
+        home.network = self._network = Network(owner.node.network.id, None)
+        self._joining = asyncio.ensure_future(asyncio.to_thread(home.join, home.network))
+
+
+def normal(endpoint: str | int) -> str:
+    """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
+    text = str(endpoint).strip()
+    return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)
+
+
+def join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
