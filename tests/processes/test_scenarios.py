@@ -10,11 +10,10 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 
 import pytest
 
-from p2pchat.apps.cli.children import Child, Line
+from p2pchat.apps.cli.children import Child
 from p2pchat.testing import Log, check
 from tests.processes.stage import Stage
 
@@ -64,10 +63,6 @@ async def test_scenario_1_everyone_gets_everything_once_and_in_order(stage: Stag
             wanted = [] if sender == child.name else [f"{sender} {number}" for number in range(EACH)]
             assert received(child, sender) == wanted
     assert judge(stage, complete=True) == []
-
-
-def when(line: Line) -> float:
-    return datetime.fromisoformat(line["at"]).timestamp()
 
 
 async def told(children: Sequence[Child], user: str, reason: str) -> None:

@@ -26,7 +26,7 @@ def run_history(argv: Sequence[str]) -> int:
 
 async def _print(options: HistoryOptions, directory: str) -> int:
     output = Output(raw_stdout())
-    async with open_history(directory) as history:
+    async with open_history(directory, db=options.db or None) as history:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)
         async for post in _wanted(history, where, options):

@@ -61,9 +61,10 @@ class WhichPeer:
 
 @dataclass(slots=True)
 class HistoryOptions:
-    """`p2pchat history [TO]`. `to` "" is everything; `limit` 0 no limit; `search` empty no search."""
+    """`p2pchat history [TO]`. `db` "" is the profile's; `to` "" everything; `limit` 0 no limit; `search` empty no search."""
 
     which: WhichPeer
+    db: str = ""
     to: str = ""
     limit: int = 0
     since: datetime | None = None
@@ -109,6 +110,7 @@ def parse_chat(argv: Sequence[str]) -> ChatOptions:
         raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
     given.pop("plain")
     options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port)
+    options.db = _database(options.db)
     options.drain = _seconds(given["drain"]) if given["drain"] is not None else 5.0
     options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
     if options.advertise:
@@ -143,6 +145,7 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
         raise Usage(f"--limit {limit!a} is no number above 0")
     return HistoryOptions(
         which=_which(given),
+        db=_database(given["db"]),
         to=words[0] if words else "",
         limit=int(limit or 0),
         since=_time("--since", given["since"], now),
@@ -188,6 +191,13 @@ def parse_plain_words(command: str, argv: Sequence[str]) -> list[str]:
 def _which(given: dict[str, Any]) -> WhichPeer:
     port = given["port"]
     return WhichPeer(given["data"] or "", -1 if port is None else parse_port(port, "port"))
+
+
+def _database(url: str | None) -> str:
+    scheme, colon, _ = (url or "").partition("://")
+    if colon and scheme.partition("+")[0] not in ("sqlite", "memory"):
+        raise Usage(f"this version does not have {scheme} databases yet: use sqlite:////absolute/path")
+    return url or ""
 
 
 def _seconds(text: str) -> float:

@@ -56,13 +56,14 @@ class Option:
 
 
 DATA = Option(("--data",), "DIR", "where identity and history live (default: one folder for each port)")
+DB = Option(("--db",), "URL", "another database (this version: sqlite:///FILE or memory://)")
 JSON = Option(("--json",), "", "one JSON object a line on stdout")
 CHAT_OPTIONS = (
     Option(("--name",), "NAME", "my name (default: login name and port)"),
     Option(("--host",), "ADDR", "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)"),
     DATA,
     Option(("--temp",), "", "a temporary profile: identity and history are gone at the end"),
-    Option(("--db",), "URL", "another database (this version: sqlite:///FILE)"),
+    DB,
     Option(("--key",), "FILE", "an identity kept elsewhere"),
     Option(("--invite",), "FILE", "join the network of this invite; - asks for it without echo"),
     Option(("--open",), "", "an open network: whoever can connect is a member and reads the room's history"),
@@ -77,6 +78,7 @@ CHAT_OPTIONS = (
 WHICH_PEER = (DATA, Option(("--port",), "PORT", "the peer of this port (default: the only one)"))
 HISTORY_OPTIONS = (
     *WHICH_PEER,
+    DB,
     Option(("--limit",), "N", "at most the newest N (default: all)"),
     Option(("--since",), "TIME", "from this time on: 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d ago"),
     Option(("--before",), "TIME", "only what was written before this time"),
