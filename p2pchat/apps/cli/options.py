@@ -61,7 +61,10 @@ class WhichPeer:
 
 @dataclass(slots=True)
 class HistoryOptions:
-    """`p2pchat history [TO]`. `db` "" is the profile's; `to` "" everything; `limit` 0 no limit; `search` empty no search."""
+    """`p2pchat history [TO]`.
+
+    `db` "" is the profile's own, `to` "" everything; `limit` 0 no limit, `search` empty no search.
+    """
 
     which: WhichPeer
     db: str = ""
