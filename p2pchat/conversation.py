@@ -6,9 +6,9 @@ them: a running peer, or a history that is only read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from p2pchat.core.log import LogId
 from p2pchat.identity.names import base32
@@ -98,13 +98,15 @@ class Conversation:
         one, other = self.naming.dm
         return people.user(one if other == people.me else other)
 
-    async def send(self, text: str, reply_to: Post | str | None = None, *, action: bool = False) -> Receipt:
-        """Write one message here; as TCPPeer.send."""
-        return await self._desk.send(self, text, reply_to, action=action)
+    def send(
+        self, text: str, reply_to: Post | str | None = None, *, action: bool = False
+    ) -> Coroutine[Any, Any, Receipt]:
+        """Write one message here; as TCPPeer.send, whose coroutine it returns."""
+        return self._desk.send(self, text, reply_to, action=action)
 
-    async def send_many(self, texts: Sequence[str]) -> Receipts:
-        """Write many messages here; as TCPPeer.send_many."""
-        return await self._desk.send_many(self, texts)
+    def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
+        """Write many messages here; as TCPPeer.send_many, whose coroutine it returns."""
+        return self._desk.send_many(self, texts)
 
     async def history(
         self,
