@@ -37,7 +37,6 @@ class Child:
     ) -> None:
         self.name = name
         self.lines: list[Line] = []
-        self._seen = 0  # lines that next() has passed
         self._news = asyncio.Condition()
         self._ended = False
         self._home = home
