@@ -7,6 +7,7 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
@@ -46,6 +47,7 @@ class Conversations:
     def __init__(self, network: str) -> None:
         self._network = network
         self.by_id: dict[ConversationId, Conversation] = {}
+        self._count: Counter[UserId] = Counter()  # of direct conversations
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self.room = room_id(network) if network else ""
         if network:
@@ -64,24 +66,26 @@ class Conversations:
             return None
         conversation, members = named
         self.passing.discard(conversation)
-        found = self.by_id.get(conversation)
-        if found is None:
-            found = self.by_id[conversation] = Conversation(conversation, naming, members)
-        return found
+        return self.by_id.get(conversation) or self._add(Conversation(conversation, naming, members))
 
     def open_passing(self, naming: Naming, most: int) -> bool:
-        """Make a conversation that only a link speaks of; False when there are `most` such already.
+        """Make a conversation that only a link speaks of; False when one of its members has `most` already.
 
         It stays once something in it is stored, or a program opens it; until then it may be swept.
         """
         named = self.identify(naming)
         if named is None or named[0] in self.by_id:
             return True
-        if len(self.passing) >= most:
+        if any(self._count[member] >= most for member in named[1] or ()):
             return False
-        self.by_id[named[0]] = Conversation(named[0], naming, named[1])
+        self._add(Conversation(named[0], naming, named[1]))
         self.passing.add(named[0])
         return True
+
+    def _add(self, conversation: Conversation) -> Conversation:
+        self.by_id[conversation.id] = conversation
+        self._count.update(conversation.members or ())
+        return conversation
 
     def sweep(self, is_shared: Callable[[Conversation], bool]) -> None:
         """Forget the conversations in which nothing was stored and of which no link may speak any more."""
@@ -90,7 +94,7 @@ class Conversations:
                 self.passing.discard(id)
             elif not is_shared(self.by_id[id]):
                 self.passing.discard(id)
-                del self.by_id[id]
+                self._count -= Counter(self.by_id.pop(id).members or ())
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
         """Return (id, members) of what a naming stands for; members None is everyone."""

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core.compare import FIRST_ID, LAST_ID, as_hex, following
 from p2pchat.core.inputs import DiskLow, Filled
 from p2pchat.core.sides import MAX_REMEMBERED
-from p2pchat.protocol import Digest, Have, Mark, Naming
+from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 
 
@@ -170,3 +170,28 @@ def test_conversations_that_only_a_link_names_go_with_it_and_opened_ones_stay() 
     assert {opened, named} <= ada.node.talks.keys()
     ada.drop(far)
     assert [opened in ada.node.talks, named in ada.node.talks] == [True, False]
+
+
+def test_a_user_has_a_limited_number_of_conversations_that_others_name() -> None:
+    ada = World().peer("ada", max_conversations_a_user=2)
+    ada.open("dan")
+    for name in ("bob", "cyd", "eve"):
+        author = Author(name, name[0] + "1", dm("ada", name))
+        author.say("never sent")
+        ada.far(name).say(have(author))
+    assert [dm("ada", name) in ada.node.talks for name in ("dan", "bob", "cyd", "eve")] == [True, True, False, False]
+    ada.open("eve")
+    assert dm("ada", "eve") in ada.node.talks
+
+
+def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob", compared=False)
+    assert ada.say("hello")[-1] == "to bob: have room ada a1:2"
+    far.say(sums(), page())
+    assert ada.say("again")[-1] == "to bob: have room ada a1:3"
+    assert far.say(Want(1, ROOM, IDS["ada"], []))[1:] == [
+        "to bob: entries room a1:1..3, for want 1",
+        "to bob: have room ada a1:3 end 1",
+    ]
+    assert ada.say("now")[-1] == "to bob: entries room a1:4..4"

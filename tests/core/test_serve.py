@@ -81,18 +81,6 @@ def test_what_is_written_goes_to_who_stands_right_before_it() -> None:
     assert ada.say("two")[-1] == "to bob cyd: entries room a1:3..3"
 
 
-def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
-    world = World()
-    ada, bob = world.peer("ada"), world.peer("bob")
-    ada.connect_to(bob)
-    while not ada.node.links.by_peer:
-        peer, input = world.under_way.popleft()
-        peer.put(input)
-    assert not any("entries" in line for line in ada.lines)
-    ada.say("early")
-    assert bob.texts() == ["*early"]  # it came with the comparison, as what was there before him
-
-
 def test_who_lacks_what_a_log_builds_on_is_told_the_mark() -> None:
     ada = World().peer("ada")
     ada.say("one")

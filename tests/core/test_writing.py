@@ -57,6 +57,17 @@ def test_an_entry_names_the_newest_two_that_its_writer_was_shown_since_its_last(
         (cyd.ref(1), bob.ref(2)), (), (), (cyd.ref(2),)]  # fmt: skip
 
 
+def test_what_waited_for_an_entry_is_shown_after_it_and_named_by_the_next() -> None:
+    ada, cyd = World().peer("ada"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    far.say(cyd.say("you will say it", re=Author("ada", "a1").ref(2)))
+    assert ada.texts() == []
+    ada.say("it")
+    ada.say("how did you know?")
+    assert ada.texts() == ["it", "you will say it", "how did you know?"]
+    assert written(far)[-1].after == (cyd.ref(1),)
+
+
 def test_what_was_shown_last_is_known_after_a_restart() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")

@@ -362,8 +362,8 @@ class Peer:
     def connect_to(self, other: Peer) -> None:
         self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
 
-    def far(self, name: str, *authors: Author) -> Far:
-        """Link with a far end that holds these logs and has compared all it has."""
+    def far(self, name: str, *authors: Author, compared: bool = True) -> Far:
+        """Link with a far end that holds these logs and, if `compared`, has told so."""
         far = Far(name)
         far.peer, far.link = self, self._next
         self._next += 1
@@ -376,7 +376,7 @@ class Peer:
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
         here = Here([Hosted(IDS[name], name, "online")])
-        self.put(Got(far.link, passed(Peers(0, []), here, sums(*authors), page(*authors))))
+        self.put_frames(far, Peers(0, []), here, *((sums(*authors), page(*authors)) if compared else ()))
         self.take()
         return far
 
