@@ -27,6 +27,13 @@ def test_batches_of_one_read_are_one_commit_and_one_mark() -> None:
     ]
 
 
+def test_what_is_joined_is_never_more_than_a_batch_may_hold() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    assert far.say(*(bob.say("\u65e5" * 10_000) for _ in range(5)))[0].startswith("commit b1:1..3, b1:4..5,")
+    assert far.say(bob.say(*["word"] * 200), bob.say(*["word"] * 57))[0].startswith("commit b1:6..205, b1:206..262,")
+
+
 def test_nothing_comes_twice() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")

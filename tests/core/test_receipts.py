@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.conversations import dm_naming
+from p2pchat.core.inputs import CommitFailed, Loaded
 from p2pchat.core.log import first_chain
 from p2pchat.protocol import Have, Mark
 from tests.core.test_serve import own, told
@@ -111,3 +112,14 @@ def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:
     far = ada.far("bob")
     assert told(far, lost.mark)[0] == "delivered a1:1..2 to bob"
     assert delivered(far.say(back)) == ["delivered a1:3..3 to bob"]
+
+
+def test_receipts_told_stay_told_when_storage_fails() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    assert told(far, own(ada, 2)) == ["delivered a1:1..2 to bob"]
+    ada.put(CommitFailed(0, "disk full"))
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.take()
+    assert told(ada.far("bob"), own(ada, 2)) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.conversations import dm_naming
 from p2pchat.core.inputs import Drained, Filled
-from p2pchat.protocol import Entries, Have, Mark, Naming, Want
+from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
 from tests.core.world import IDS, ROOM, Author, Far, Peer, World
 
 
@@ -162,3 +162,12 @@ def test_a_peer_is_told_only_of_conversations_of_its_users() -> None:
     frame = bob.heard[-1]
     assert isinstance(frame, Entries)
     assert frame.names == [dm_naming(IDS["ada"], IDS["bob"])]
+
+
+def test_who_no_longer_hosts_a_member_is_given_no_more() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    ada.say("psst", to=talk)
+    far = ada.far("bob")
+    assert far.say(want(1, "ada", conversation=talk), Here([], gone=[IDS["bob"]])) == [
+        "fetch ada for bob", "to bob: have nothing end 1"]  # fmt: skip
