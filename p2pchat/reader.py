@@ -155,6 +155,8 @@ class Events(AsyncIterator[T], Generic[T]):
             event = self._live_due() or self._post()
             if isinstance(event, Delivered):
                 event = await self._complete(event)
+                if event is None:
+                    continue  # there may be steps left: the next ones must not take their place
             if event is not None:
                 return event
             if self._closed:

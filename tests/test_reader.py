@@ -1,0 +1,55 @@
+"""Events, told step by step: a source that holds what is released in memory, and a reader of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from p2pchat.core.log import Entry, LogId
+from p2pchat.events import Delivered
+from p2pchat.reader import Events
+from p2pchat.receipt import Rise
+from p2pchat.recent import Recent, Run
+from p2pchat.storage.base import Shown
+from tests.test_events import ADA, BOB, ROOM, Desk
+
+THEIRS = LogId(ROOM, BOB, "01" * 8)
+EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
+
+
+class Source(Desk):
+    """A peer whose first entry of each log is its writer's profile, as it is in the room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent = Recent(0)
+
+    def release(self, *texts: str) -> None:
+        entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
+        self.recent.add(Run(self.recent.newest + 1, THEIRS, self.recent.newest + 2, entries, 1, False, False, 1))
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        raise AssertionError("everything is in memory")
+
+    async def complete(self, event: Delivered) -> Delivered | None:
+        await asyncio.sleep(0)
+        return None if event.seq == 1 else event
+
+    def hand_on(self, consumer: str, place: int) -> None: ...
+
+    async def hand_on_now(self, consumer: str, place: int) -> None: ...
+
+    def let_go(self, events: Events[Any]) -> None: ...
+
+
+async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
+    """After a restart receipts of earlier runs come again, those of profile entries too: nobody is told of these."""
+    source = Source()
+    reader: Events[Any] = Events(source, (), None, "now")
+    reader.begin(0)
+    for log in (EARLIER, EARLIEST):
+        reader.tell_rise(Rise(log, 1, 1, BOB, 1, 1))
+    source.release("one", "two")
+    source.release("three")
+    async with asyncio.timeout(5):
+        assert [(await anext(reader)).text for _ in range(3)] == ["one", "two", "three"]
