@@ -10,9 +10,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from p2pchat import Events, Link, Settings, TCPPeer
+from p2pchat import Events, Link, Settings, TCPPeer, UnknownName
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.invite import beyond_loopback, invite_screen
@@ -119,7 +120,8 @@ class Chat:
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         self._show.me = peer.me.label
-        self._show.rooms.add(peer.room.id)
+        with suppress(UnknownName):  # an open network whose first peer is still to be met
+            self._show.rooms.add(peer.room.id)
         self._session = session = Session(
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )

@@ -242,7 +242,7 @@ class Session:
             "conversation_id": conversation.id,
             "kind": conversation.kind,
             "unread": self._unread.get(conversation.id, 0),
-            "current": conversation == self._current,
+            "current": conversation == self._elsewhere or (self._elsewhere is None and conversation.kind == "room"),
         }
 
     async def _who(self, ref: str | None = None) -> None:
