@@ -15,6 +15,8 @@ from p2pchat.core.names import name_fault
 from p2pchat.core.records import KnownUser
 from p2pchat.protocol import UserId
 
+MAX_NAMES = 100_000  # of users who never wrote: whoever hosts can make up as many as it likes; a guess: 30 MiB
+
 
 class People:
     """Names by user id."""
@@ -45,7 +47,7 @@ class People:
 
         It is kept: after a restart somebody who is away and never spoke can still be written to by name.
         """
-        if user in self._named_c or name_fault(name):
+        if user in self._named_c or name_fault(name) or (user not in self.names and len(self.names) >= MAX_NAMES):
             return
         if self.names.get(user) != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
