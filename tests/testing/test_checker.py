@@ -199,6 +199,16 @@ def test_a_receipt_that_never_came_is_a_fault_once_all_has_come_to_rest() -> Non
     assert rules(*pair, complete=True) == ["receipt"]
 
 
+def test_a_receipt_may_die_with_the_process_that_heard_it() -> None:
+    """It was saved with a commit and not shown yet; of what is sent later every receipt has to come."""
+    again = ada().sent("A.1").listening(at=10.0).sent("B.1", sent_at=_iso(11.0))
+    other = bob().message("A.1", "ada").message("B.1", "ada", sent_at=_iso(11.0))
+    assert rules(again, other, complete=True) == ["receipt"]
+    assert rules(again.delivered("B.1", "bob"), other, complete=True) == []
+    in_order = ada().sent("A.1").stopped().listening(at=10.0)
+    assert rules(in_order, bob().message("A.1", "ada"), complete=True) == ["receipt"]
+
+
 def test_nobody_told_of_a_departure_is_a_fault() -> None:
     gone = ada().stopped(at=10.0)
     assert rules(gone, bob().line("presence", at=48.0)) == ["departure"]
