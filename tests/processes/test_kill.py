@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -65,34 +66,46 @@ class Side:
             pass  # killed
         self.written += BURST
 
-    def accepted(self) -> set[str]:
-        return {line["id"] for life in self.lives for line in life.lines if line["event"] == "sent"}
+    def accepted(self, kind: str = "") -> set[str]:
+        """Return the ids of what it said it sent, in the room or as direct messages, or all."""
+        sent = (line for life in self.lives for line in life.lines if line["event"] == "sent")
+        return {line["id"] for line in sent if kind in ("", line["kind"])}
 
 
-async def everything_has_come(one: Side, other: Side) -> None:
-    """Wait until what each writes last is with the other: everything it wrote before is, then."""
-    for side in (one, other):
+async def everything_has_come(*sides: Side) -> None:
+    """Wait until what each writes last is with all it is for: everything it wrote before is, then."""
+    for side in sides:
         for to in ("room", side.other):
             await side.now.do(do="send", to=to, text=f"the last to {to}")
-    for side, witness in ((one, other), (other, one)):
-        for to in ("room", side.other):
-            await witness.now.event("message", PATIENCE, text=f"the last to {to}", sender=side.name)
-            last = await side.now.event("sent", PATIENCE, text=f"the last to {to}")
-            await side.now.event("delivered", PATIENCE, id=last["id"])
+    for side in sides:
+        room = await side.now.event("sent", PATIENCE, text="the last to room")
+        letter = await side.now.event("sent", PATIENCE, text=f"the last to {side.other}")
+        for witness in sides:
+            if witness is not side:
+                await witness.now.event("message", PATIENCE, id=room["id"])
+                await side.now.event("delivered", PATIENCE, id=room["id"], user=witness.name)
+            if witness.name == side.other:
+                await witness.now.event("message", PATIENCE, id=letter["id"])
+                await side.now.event("delivered", PATIENCE, id=letter["id"])
 
 
-async def nothing_is_lost_or_twice(stage: Stage, one: Side, other: Side) -> None:
-    """Everything accepted is in both stores exactly once; the event logs tell the same."""
-    ones, others = await stage.history(one.name), await stage.history(other.name)
-    for stored in (ones, others):
+async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
+    """Everything accepted is in every store it is for exactly once; the event logs tell the same."""
+    stores = {side.name: await stage.history(side.name) for side in sides}
+    for side in sides:
+        stored = stores[side.name]
         assert max(Counter(line["id"] for line in stored).values()) == 1
-        ids = {line["id"] for line in stored}
-        for side in (one, other):
-            assert side.accepted() <= ids
-    assert [line["id"] for line in ones] == [line["id"] for line in others]
-    for stored, side in ((ones, one), (ones, other), (others, one), (others, other)):
-        assert in_order(stored, side.name)
-    assert stage.faults(one.name, other.name, complete=True) == []
+        assert all(in_order(stored, writer.name) for writer in sides)
+        assert side.accepted() <= ids(stored)
+        assert side.accepted("room") <= set.intersection(*(ids(other) for other in stores.values()))
+        assert side.accepted("dm") <= ids(stores[side.other])
+    rooms = [[line["id"] for line in stored if line["kind"] == "room"] for stored in stores.values()]
+    assert all(room == rooms[0] for room in rooms)  # in one order, too
+    assert stage.faults(*stores, complete=True) == []
+
+
+def ids(lines: list[Line]) -> set[str]:
+    return {line["id"] for line in lines}
 
 
 def in_order(stored: list[Line], writer: str) -> bool:
@@ -169,6 +182,43 @@ async def test_kills_of_either_side_while_one_catches_up(stage: Stage) -> None:
 async def killed_at(side: Side, moment: float) -> None:
     await asyncio.sleep(moment)  # the drawn moment itself
     await side.kill_and_start()
+
+
+@pytest.mark.timeout(120 + 15 * KILLS)
+async def test_four_peers_that_are_killed_stopped_and_restarted_while_all_write(stage: Stage) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    names = ("ada", "bob", "cyd", "dan")
+    sides = [Side(stage, name, names[(number + 1) % 4]) for number, name in enumerate(names)]
+    await sides[0].start()
+    for side in sides[1:]:
+        await side.start(sides[0].now.endpoint)
+    for side in sides:
+        for name in names:
+            if name != side.name:
+                await side.now.event("joined", user=name)
+    for _ in range(max(2, KILLS // 3)):
+        fates = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
+        await asyncio.gather(*(side.burst() for side in sides), *(meets_its_fate(*fate) for fate in fates))
+    await everything_has_come(*sides)
+    await nothing_is_lost_or_twice(stage, *sides)
+    assert [await side.now.leave(30) for side in sides] == [0] * 4
+
+
+async def meets_its_fate(side: Side, moment: float, fate: float, how_long: float) -> None:
+    """One in two is killed, one in six stopped for a while, one in six leaves in good order, one in six goes on."""
+    await asyncio.sleep(moment)
+    if fate < 3 / 6:
+        await side.kill_and_start()
+    elif fate < 4 / 6 and hasattr(signal, "SIGSTOP"):
+        side.now.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(how_long)
+        side.now.process.send_signal(signal.SIGCONT)
+    elif fate < 5 / 6:
+        code = await side.now.leave(30)
+        assert code in (0, 3)  # 3: somebody it wrote to was not there
+        assert side.now.lines[-1]["event"] == "stopped"
+        await side.start()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peers have addresses of their own in 127.0.0.0/8")
