@@ -23,10 +23,10 @@ UNSIGNED = bytes(64)
 
 async def write(channel: Channel, data: str, entries: int, one_by_one: bool) -> None:
     """Worker: write a history of the room by the user of the profile at `data`; say the last entry's id."""
-    from p2pchat.core.conversations import room_id
     from p2pchat.core.log import LogId
-    from p2pchat.events import message_id
+    from p2pchat.core.sync.conversations import room_id
     from p2pchat.identity.profile import Profile
+    from p2pchat.peer.events import message_id
     from p2pchat.storage.connect import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

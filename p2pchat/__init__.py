@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from p2pchat.assembly import profile_invite as profile_invite
     from p2pchat.config import Settings as Settings
-    from p2pchat.conversation import Conversation as Conversation
     from p2pchat.errors import AmbiguousName as AmbiguousName
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
     from p2pchat.errors import DataLocked as DataLocked
@@ -25,48 +23,50 @@ if TYPE_CHECKING:
     from p2pchat.errors import StorageError as StorageError
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
-    from p2pchat.events import Delivered as Delivered
-    from p2pchat.events import Event as Event
-    from p2pchat.events import Failed as Failed
-    from p2pchat.events import Gap as Gap
-    from p2pchat.events import Joined as Joined
-    from p2pchat.events import Left as Left
-    from p2pchat.events import Link as Link
-    from p2pchat.events import Listening as Listening
-    from p2pchat.events import Message as Message
-    from p2pchat.events import Presence as Presence
-    from p2pchat.events import Sent as Sent
-    from p2pchat.events import Stopped as Stopped
-    from p2pchat.events import Warned as Warned
-    from p2pchat.history import History as History
-    from p2pchat.history import open_history as open_history
     from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
-    from p2pchat.peer import TCPPeer as TCPPeer
-    from p2pchat.people import User as User
-    from p2pchat.reader import Events as Events
-    from p2pchat.receipt import Receipt as Receipt
-    from p2pchat.receipt import Receipts as Receipts
+    from p2pchat.peer.assembly import profile_invite as profile_invite
+    from p2pchat.peer.conversation import Conversation as Conversation
+    from p2pchat.peer.events import Delivered as Delivered
+    from p2pchat.peer.events import Event as Event
+    from p2pchat.peer.events import Failed as Failed
+    from p2pchat.peer.events import Gap as Gap
+    from p2pchat.peer.events import Joined as Joined
+    from p2pchat.peer.events import Left as Left
+    from p2pchat.peer.events import Link as Link
+    from p2pchat.peer.events import Listening as Listening
+    from p2pchat.peer.events import Message as Message
+    from p2pchat.peer.events import Presence as Presence
+    from p2pchat.peer.events import Sent as Sent
+    from p2pchat.peer.events import Stopped as Stopped
+    from p2pchat.peer.events import Warned as Warned
+    from p2pchat.peer.history import History as History
+    from p2pchat.peer.history import open_history as open_history
+    from p2pchat.peer.peer import TCPPeer as TCPPeer
+    from p2pchat.peer.people import User as User
+    from p2pchat.peer.reader import Events as Events
+    from p2pchat.peer.receipt import Receipt as Receipt
+    from p2pchat.peer.receipt import Receipts as Receipts
 
 _HOMES = {
-    "assembly": ("profile_invite",),
+    "peer.assembly": ("profile_invite",),
     "config": ("Settings",),
-    "conversation": ("Conversation",),
+    "peer.conversation": ("Conversation",),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
         *("PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
-    "events": (
+    "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
         *("Sent", "Stopped", "Warned"),
     ),
-    "history": ("History", "open_history"),
+    "peer.history": ("History", "open_history"),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
-    "peer": ("TCPPeer",),
-    "people": ("User",),
-    "reader": ("Events",),
-    "receipt": ("Receipt", "Receipts"),
+    "peer.peer": ("TCPPeer",),
+    "peer.people": ("User",),
+    "peer.reader": ("Events",),
+    "peer.receipt": ("Receipt", "Receipts"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from p2pchat.conversation import Conversation
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.events import (
+from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.events import (
     Delivered,
     Event,
     Failed,
@@ -27,10 +27,10 @@ from p2pchat.events import (
     parse_message_id,
     referred_id,
 )
-from p2pchat.history import History
-from p2pchat.people import People, User
+from p2pchat.peer.history import History
+from p2pchat.peer.people import People, User
+from p2pchat.peer.times import aware, iso, micros_of
 from p2pchat.protocol import Naming
-from p2pchat.times import aware, iso, micros_of
 
 ADA, BOB = "a1" * 32, "b0" * 32
 ROOM, DM = "c0" * 32, "d0" * 32

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from p2pchat.core.log import Entry, LogId
-from p2pchat.events import Delivered
-from p2pchat.reader import Events
-from p2pchat.receipt import Rise
-from p2pchat.recent import Recent, Run
+from p2pchat.peer.events import Delivered
+from p2pchat.peer.reader import Events
+from p2pchat.peer.receipt import Rise
+from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
 from tests.test_events import ADA, BOB, ROOM, Desk
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
-from p2pchat.assembly import Home, contexts
 from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
 from p2pchat.core.records import Change, Stretch
-from p2pchat.disk import Disk
 from p2pchat.identity.keys import Identity
-from p2pchat.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run
-from p2pchat.runtime import _runs
+from p2pchat.peer.assembly import Home, contexts
+from p2pchat.runtime.disk import Disk
+from p2pchat.runtime.owner import _runs
+from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
 

@@ -46,12 +46,12 @@ from p2pchat.core.inputs import (
     Stop,
     Woke,
 )
-from p2pchat.core.link import Link
-from p2pchat.core.links import Links
-from p2pchat.core.presence import Presence
+from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.links import Links
+from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Change, Stored
-from p2pchat.core.sides import Step
-from p2pchat.core.sync import Sync
+from p2pchat.core.sync.sides import Step
+from p2pchat.core.sync.sync import Sync
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId, Want
 

@@ -2,7 +2,7 @@
 
 The server's certificate is self-signed with its identity key. The client takes the raw public key out of it as the
 server's peer id and trusts nothing else in it; OpenSSL has checked that the far end owns that key. The client proves
-itself afterwards, inside (core/handshake.py): the standard library cannot ask unknown clients for certificates.
+itself afterwards, inside (core/mesh/handshake.py): the standard library cannot ask unknown clients for certificates.
 
 TlsPipe turns ciphertext into plaintext and back between two ssl.MemoryBIOs. It does no I/O: client.py moves the
 bytes. Two numbers keep it small, because a memory BIO never gives back what it once grew to: ciphertext goes in by

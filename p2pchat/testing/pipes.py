@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from p2pchat.errors import PortInUse
+from p2pchat.runtime.wiring import Streams
 from p2pchat.server import Server
-from p2pchat.wiring import Streams
 
 STREAM_LIMIT_BYTES = 128 * 1024
 IN_FLIGHT_BYTES = 256 * 1024  # what a network holds between two ends; more stays in the writer's buffer
@@ -212,7 +212,7 @@ class PipeNetwork:
 
 
 class PipeWires:
-    """Wires (see p2pchat.wiring) of one host in a PipeNetwork."""
+    """Wires (see p2pchat.runtime.wiring) of one host in a PipeNetwork."""
 
     def __init__(self, network: PipeNetwork, host: str) -> None:
         self._network = network

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from p2pchat.core.conversations import dm_id, room_id
 from p2pchat.core.effects import Delivered
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
+from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check

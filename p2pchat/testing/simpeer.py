@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.conversations import dm_id
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.core.node import Node
+from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
 from p2pchat.protocol import ConversationId, Entries, Frame, Naming, UserId, encode

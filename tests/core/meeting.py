@@ -15,8 +15,8 @@ from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Connect, Dialled, LinkDown
-from p2pchat.core.link import Link
-from p2pchat.core.links import LinkInput, Links
+from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.links import LinkInput, Links
 from p2pchat.core.records import Address
 from p2pchat.protocol import Bye, Frame, PeerId
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.compare import FIRST_ID, LAST_ID, as_hex, following
 from p2pchat.core.inputs import DiskLow, Filled
-from p2pchat.core.sides import MAX_REMEMBERED
+from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, as_hex, following
+from p2pchat.core.sync.sides import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 

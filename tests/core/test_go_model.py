@@ -2,12 +2,12 @@
 
 The world is small and complete. D and F are two processes; each connection has two ends and a queue each way, in
 which frames wait for as long as they like. What can happen in a state: a queue hands over its first frame, somebody
-dials (whenever core/dialing.py would), a connection is cut without either end noticing, a process is killed (its
+dials (whenever core/mesh/dialing.py would), a connection is cut without either end noticing, a process is killed (its
 connections close, or die silently), a process starts anew, an end of a dead connection gives up after its timeout.
 States are told apart up to renaming: connections by what they are, runs and numbers by their order. So the graph is
 finite although time is not, and is walked to the end.
 
-What is proved of it, for core/election.py and for every state:
+What is proved of it, for core/mesh/election.py and for every state:
 - from any state, once faults end, everything settles: one link, up at both ends, the same one, and nothing left to do
   (the graph without faults has no cycle, and no dead end but this one);
 - a dead link never blocks a redial: where a connection is under way on a working line, a link comes up at both ends
@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from p2pchat.core import election
-from p2pchat.core.election import Decided, Standing
+from p2pchat.core.mesh import election
+from p2pchat.core.mesh.election import Decided, Standing
 
 Side = Literal["D", "F"]
 CONNECTIONS = 3  # at once, dead ones not yet noticed included; a fourth would cost minutes

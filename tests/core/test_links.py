@@ -17,9 +17,9 @@ from p2pchat.core.effects import (
     Stopped,
     Warned,
 )
-from p2pchat.core.election import Standing, Verdict, take_go
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Faulted, LinkDown, Paused, Stop
+from p2pchat.core.mesh.election import Standing, Verdict, take_go
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 

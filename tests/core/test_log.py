@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.conversations import dm_id, room_id
 from p2pchat.core.log import (
     SUM_MODULUS,
     Batch,
@@ -26,6 +25,7 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
+from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import LogError
 from tests.core.world import Author
 

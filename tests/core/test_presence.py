@@ -11,12 +11,12 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
-from p2pchat.core.handshake import ServerSide
 from p2pchat.core.hosted import HostedUser, Network
-from p2pchat.core.hosting import HOST_TAG, LIFE_MS, TOLERANCE_MS, Certificates, host_message, make_cert
-from p2pchat.core.link import Link, Phase
+from p2pchat.core.mesh.handshake import ServerSide
+from p2pchat.core.mesh.hosting import HOST_TAG, LIFE_MS, TOLERANCE_MS, Certificates, host_message, make_cert
+from p2pchat.core.mesh.link import Link, Phase
+from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.names import name_fault
-from p2pchat.core.presence import Presence
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.meeting import START, Draws, Key, N

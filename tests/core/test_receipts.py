@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from p2pchat.core.conversations import dm_naming
 from p2pchat.core.inputs import CommitFailed, Loaded
 from p2pchat.core.log import first_chain
+from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Have, Mark
 from tests.core.test_serve import own, told
 from tests.core.world import IDS, Author, World

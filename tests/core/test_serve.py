@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from p2pchat.core.conversations import dm_naming
 from p2pchat.core.inputs import Drained, Filled
+from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
 from tests.core.world import IDS, ROOM, Author, Far, Peer, World
 

@@ -18,8 +18,6 @@ from hashlib import sha256, shake_256
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.context import Now
-from p2pchat.core.conversations import dm_id, dm_naming, room_id
-from p2pchat.core.handshake import ClientSide
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import (
     Accepted,
@@ -48,8 +46,10 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
+from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change, LogKey
+from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,

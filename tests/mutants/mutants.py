@@ -36,13 +36,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "acknowledge before commit", "sync.py",
+        "acknowledge before commit", "sync/sync.py",
         "self._in_flight[ticket] = InFlight(change, step)",
         "self._in_flight[ticket] = InFlight(change, step); self._apply(change); self._acknowledge(step)",
         "a crash loses what somebody believes delivered", ": uncommitted: ",
     ),
     Mutant(
-        "push before commit", "sync.py",
+        "push before commit", "sync/sync.py",
         "self._in_flight[ticket] = InFlight(change, step)",
         "self._in_flight[ticket] = InFlight(change, step); [self.serve.push(self.conversations.by_id[b.log[0]], log, b)"
         " for b in change.batches if (log := self.conversations.by_id[b.log[0]].log(*b.log[1:])) and log.own]",
@@ -55,19 +55,19 @@ MUTANTS = (
         "a restored backup makes two different entries with one number", "this log was begun before",  # storage refuses
     ),
     Mutant(
-        "skip the head", "intake.py",
+        "skip the head", "sync/intake.py",
         "return verify(span.log.id.user, bytes.fromhex(piece.frame.head), message)",
         "return True",
         "whoever relays a log can write in another's name", ": invented: ",
     ),
     Mutant(
-        "skip the chain", "intake.py",
+        "skip the chain", "sync/intake.py",
         "if chain != span.chain:",
         "if False:",
         "an author that tells two peers two stories goes unnoticed", ": proof: ",
     ),
     Mutant(
-        "forget marks at link-up", "compare.py",
+        "forget marks at link-up", "sync/compare.py",
         "self._insist(side, self._ctx.settings.gossip_within)",
         "pass",
         "who was away learns what was missed only by chance", ": compare: ",
@@ -79,19 +79,19 @@ MUTANTS = (
         "what was overlooked once is never found", ": anti-entropy: ",
     ),
     Mutant(
-        "equal digest acknowledges nothing", "compare.py",
+        "equal digest acknowledges nothing", "sync/compare.py",
         "for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):",
         "for user in ():",
         "an acknowledgement that was lost stays lost", ": receipt: ",
     ),
     Mutant(
-        "go without n", "election.py",
+        "go without n", "mesh/election.py",
         "(returned or (standing.run == run and standing.n > n))",
         "returned",
         "a late `go` wins, and both links of two that cross are closed", ": replaced: ",
     ),
     Mutant(
-        "want closed by any have", "compare.py",
+        "want closed by any have", "sync/compare.py",
         "if frame.end is not None:",
         "for frame.end in list(side.wants):",
         "what is being answered is asked for again, elsewhere", ": want: ",

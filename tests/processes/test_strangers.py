@@ -18,8 +18,8 @@ import pytest
 
 from p2pchat.apps.cli.children import Child
 from p2pchat.config import MIB, Settings
-from p2pchat.core.handshake import ClientSide
 from p2pchat.core.hosted import Network
+from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context

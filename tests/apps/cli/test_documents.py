@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import events
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.objects import parse_object
 from p2pchat.apps.cli.typed import COMMANDS
 from p2pchat.apps.cli.words import CHAT_OPTIONS
 from p2pchat.apps.cli.words import COMMANDS as WORDS
+from p2pchat.peer import events
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 

@@ -14,8 +14,8 @@ from functools import partial
 from p2pchat.core.effects import Delivered
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import Heard, LogFacts, LogKey
-from p2pchat.core.sides import MAX_REMEMBERED, Shelf, Side
-from p2pchat.core.tips import Conversation
+from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
+from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import Mark, UserId
 
 Then = Callable[[], None]

@@ -16,11 +16,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2pchat.core.addressbook import AddressBook
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Dial, LinkChanged
-from p2pchat.core.endpoints import split_endpoint
-from p2pchat.core.link import REFUSALS
+from p2pchat.core.mesh.addressbook import AddressBook
+from p2pchat.core.mesh.endpoints import split_endpoint
+from p2pchat.core.mesh.link import REFUSALS
 from p2pchat.core.records import Address
 from p2pchat.protocol import PeerId
 

@@ -12,24 +12,24 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from p2pchat import events as ev
-from p2pchat.assembly import Home, Options, login_name, open_home
 from p2pchat.core.context import Now
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening
 from p2pchat.core.records import Change, Stored
-from p2pchat.disk import Disk
 from p2pchat.errors import PeerClosed
-from p2pchat.herald import Herald
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network
-from p2pchat.people import People, Status
-from p2pchat.receipt import Ledger
-from p2pchat.recent import Recent
-from p2pchat.runtime import Owner
-from p2pchat.wiring import Sockets, Wires, Wiring
+from p2pchat.peer import events as ev
+from p2pchat.peer.assembly import Home, Options, login_name, open_home
+from p2pchat.peer.herald import Herald
+from p2pchat.peer.people import People, Status
+from p2pchat.peer.receipt import Ledger
+from p2pchat.runtime.disk import Disk
+from p2pchat.runtime.owner import Owner
+from p2pchat.runtime.recent import Recent
+from p2pchat.runtime.wiring import Sockets, Wires, Wiring
 
 LOOPBACK = "127.0.0.1"
 META_NAME = "name"  # what the own user is called, in the database

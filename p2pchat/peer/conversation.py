@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from p2pchat.core.log import LogId
 from p2pchat.identity.names import base32
-from p2pchat.people import People, User
+from p2pchat.peer.people import People, User
+from p2pchat.peer.times import EPOCH
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.times import EPOCH
 
 if TYPE_CHECKING:
-    from p2pchat.events import Message, Post, Sent
-    from p2pchat.receipt import Receipt, Receipts
+    from p2pchat.peer.events import Message, Post, Sent
+    from p2pchat.peer.receipt import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
 

@@ -14,13 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from p2pchat.core.addressbook import AddressBook
 from p2pchat.core.context import Context
-from p2pchat.core.dialing import Dialing
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped, Warned
-from p2pchat.core.election import Decided, Standing, abandon, decide, decides, lose, take_go
-from p2pchat.core.exchange import Exchange
-from p2pchat.core.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import (
     Accepted,
@@ -36,8 +31,13 @@ from p2pchat.core.inputs import (
     Paused,
     Stop,
 )
-from p2pchat.core.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
-from p2pchat.core.liveness import Liveness
+from p2pchat.core.mesh.addressbook import AddressBook
+from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.election import Decided, Standing, abandon, decide, decides, lose, take_go
+from p2pchat.core.mesh.exchange import Exchange
+from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
+from p2pchat.core.mesh.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
+from p2pchat.core.mesh.liveness import Liveness
 from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome

@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from p2pchat.conversation import Desk
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.errors import PeerClosed
-from p2pchat.events import Delivered, Event, Message, Post, Sent
-from p2pchat.receipt import Rise
-from p2pchat.recent import Recent
+from p2pchat.peer.conversation import Desk
+from p2pchat.peer.events import Delivered, Event, Message, Post, Sent
+from p2pchat.peer.receipt import Rise
+from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Shown
 
 PAGE = 500  # entries read from storage at once

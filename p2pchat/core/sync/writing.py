@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from p2pchat.core.clock import next_c
 from p2pchat.core.effects import Refused
 from p2pchat.core.inputs import Said
-from p2pchat.core.intake import Intake
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entry, extend_chain, head_message
-from p2pchat.core.order import Order, followed
-from p2pchat.core.sides import Shelf
-from p2pchat.core.tips import Conversation, Log
+from p2pchat.core.sync.clock import next_c
+from p2pchat.core.sync.intake import Intake
+from p2pchat.core.sync.order import Order, followed
+from p2pchat.core.sync.sides import Shelf
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import Mark, RunId, UserId
 
 ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps

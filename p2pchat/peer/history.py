@@ -12,17 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from p2pchat.conversation import Conversation, Desk
-from p2pchat.core.conversations import dm_id
 from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.sync.conversations import dm_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
-from p2pchat.events import Message, Post, Sent
-from p2pchat.people import People, User
+from p2pchat.peer.conversation import Conversation, Desk
+from p2pchat.peer.events import Message, Post, Sent
+from p2pchat.peer.people import People, User
+from p2pchat.peer.reader import NOT_SHOWN
+from p2pchat.peer.receipt import Receipt, Receipts
+from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.reader import NOT_SHOWN
-from p2pchat.receipt import Receipt, Receipts
 from p2pchat.storage.base import Shown, Storage
-from p2pchat.times import micros_of
 
 SortKey = tuple[int, str, str, int]
 Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]

@@ -15,7 +15,7 @@ from functools import partial
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
-from p2pchat.core.sides import Key, Shelf, Side
+from p2pchat.core.sync.sides import Key, Shelf, Side
 from p2pchat.protocol import Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.hosting import Certificates, is_due, is_expired, make_cert
-from p2pchat.core.link import Link
+from p2pchat.core.mesh.hosting import Certificates, is_due, is_expired, make_cert
+from p2pchat.core.mesh.link import Link
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Here, Hosted, PeerId, UserId
 

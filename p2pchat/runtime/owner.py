@@ -34,13 +34,13 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change, Stretch
-from p2pchat.disk import Disk
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, UserId, encode
-from p2pchat.recent import Recent, Run
-from p2pchat.saying import Gathering, Saying
+from p2pchat.runtime.disk import Disk
+from p2pchat.runtime.recent import Recent, Run
+from p2pchat.runtime.saying import Gathering, Saying
+from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
-from p2pchat.wiring import Wiring
 
 READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes

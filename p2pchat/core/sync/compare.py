@@ -14,11 +14,11 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
-from p2pchat.core.pull import Pull
-from p2pchat.core.receipts import Receipts
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sides import MAX_REMEMBERED, Key, Shelf, Side
-from p2pchat.core.tips import Conversation
+from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.receipts import Receipts
+from p2pchat.core.sync.sides import MAX_REMEMBERED, Key, Shelf, Side
+from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
-from p2pchat.events import message_id
+from p2pchat.peer.events import message_id
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
-    from p2pchat.people import People, User
+    from p2pchat.peer.people import People, User
 
 
 class Rise(NamedTuple):

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import base32, full_label, skeleton, split_label, suffix
+from p2pchat.peer.times import aware
 from p2pchat.protocol import UserId
-from p2pchat.times import aware
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: not told)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
-from p2pchat.core.tips import Conversation
+from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"

@@ -16,27 +16,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pchat.core.clock import counts
-from p2pchat.core.compare import COMPARED_ROOM, Compare
 from p2pchat.core.context import Context
-from p2pchat.core.conversations import Conversations
 from p2pchat.core.effects import Counted, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Fetched, Found, Said
-from p2pchat.core.intake import Intake
-from p2pchat.core.link import Link
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.lookups import Lookups
-from p2pchat.core.order import KEPT_RECENT, Order, followed_by
-from p2pchat.core.people import People
-from p2pchat.core.presence import Presence
-from p2pchat.core.pull import Pull
-from p2pchat.core.receipts import Receipts
+from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Change, LogFacts, Stored
-from p2pchat.core.serve import Serve
-from p2pchat.core.sides import Key, Shelf, Side, Step
-from p2pchat.core.tips import Conversation, Log
-from p2pchat.core.writing import Writing
+from p2pchat.core.sync.clock import counts
+from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
+from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.intake import Intake
+from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
+from p2pchat.core.sync.people import People
+from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.receipts import Receipts
+from p2pchat.core.sync.serve import Serve
+from p2pchat.core.sync.sides import Key, Shelf, Side, Step
+from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, RunId, UserId, Want
 

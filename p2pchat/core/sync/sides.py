@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
-from p2pchat.core.conversations import Conversations
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.link import Link
 from p2pchat.core.log import LogId
-from p2pchat.core.lookups import Lookups
-from p2pchat.core.presence import Presence
+from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Start
-from p2pchat.core.tips import Conversation
+from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.tips import Conversation
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,

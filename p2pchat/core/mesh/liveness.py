@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, PauseReading, Send
-from p2pchat.core.link import Link
+from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import Entries, Frame, Have, Ping, Unknown
 
 _SLACK = 0.001  # seconds: deadlines are sums of floats

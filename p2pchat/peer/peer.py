@@ -21,25 +21,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat import __version__
-from p2pchat import events as ev
-from p2pchat.assembly import Options, PathLike
 from p2pchat.config import Settings
-from p2pchat.conversation import Conversation
-from p2pchat.core.conversations import dm_id, dm_naming
 from p2pchat.core.inputs import Connect, Opened, PresenceSet, Renamed
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.records import Change
-from p2pchat.core.writing import text_fault
+from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.core.sync.writing import text_fault
 from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
-from p2pchat.events import Message, Post, Sent, parse_message_id
-from p2pchat.history import read_posts
 from p2pchat.identity.invites import encode_invite
 from p2pchat.identity.names import base32, validate_name
-from p2pchat.life import LOOPBACK, META_NAME, Life, join, normal
-from p2pchat.people import FULL_ID_CHARACTERS, User
+from p2pchat.peer import events as ev
+from p2pchat.peer.assembly import Options, PathLike
+from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.events import Message, Post, Sent, parse_message_id
+from p2pchat.peer.history import read_posts
+from p2pchat.peer.life import LOOPBACK, META_NAME, Life, join, normal
+from p2pchat.peer.people import FULL_ID_CHARACTERS, User
+from p2pchat.peer.reader import NOT_SHOWN, AnyEvent, Events, matches
+from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.reader import NOT_SHOWN, AnyEvent, Events, matches
-from p2pchat.receipt import Piece, Receipt, Receipts
 from p2pchat.storage.base import Shown
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from p2pchat.core.addressbook import AddressBook
 from p2pchat.core.context import Context, Timer
-from p2pchat.core.dialing import Dialing
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.endpoints import is_loopback, join_endpoint, may_be_told
-from p2pchat.core.link import Link
+from p2pchat.core.mesh.addressbook import AddressBook
+from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.endpoints import is_loopback, join_endpoint, may_be_told
+from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import PeerId, Peers
 
 Linked = dict[bool, dict[PeerId, tuple[str, ...]]]  # what links on loopback, and others, may hear of all linked peers

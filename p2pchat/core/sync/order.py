@@ -17,8 +17,8 @@ from functools import partial
 from p2pchat.core.effects import Gap
 from p2pchat.core.log import Entry, Ref, ref_key
 from p2pchat.core.records import LogFacts, LogKey, Stretch
-from p2pchat.core.sides import Shelf
-from p2pchat.core.tips import Conversation, Log
+from p2pchat.core.sync.sides import Shelf
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import MAX_INT, RunId, UserId
 
 KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
-from p2pchat.core.clock import counts
 from p2pchat.core.effects import Counted, Warned
 from p2pchat.core.log import (
     Batch,
@@ -28,12 +27,13 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
-from p2pchat.core.order import Order
-from p2pchat.core.people import People
-from p2pchat.core.pull import Pull
 from p2pchat.core.records import Fork, LogFacts, LogKey, NewLog, Talk
-from p2pchat.core.sides import Shelf, Side
-from p2pchat.core.tips import Conversation, Log
+from p2pchat.core.sync.clock import counts
+from p2pchat.core.sync.order import Order
+from p2pchat.core.sync.people import People
+from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark
 

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from p2pchat import events as ev
 from p2pchat.core import effects as fx
 from p2pchat.core.log import Ref
 from p2pchat.errors import ConsumerBusy, PeerClosed
-from p2pchat.people import People
+from p2pchat.peer import events as ev
+from p2pchat.peer.people import People
+from p2pchat.peer.reader import Events
+from p2pchat.peer.receipt import Ledger
+from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId
-from p2pchat.reader import Events
-from p2pchat.receipt import Ledger
-from p2pchat.times import aware
 
 
 class Herald:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.identity.names import base32
+from p2pchat.peer.times import aware, iso, micros_of, now_micros
 from p2pchat.protocol import ConversationId, PeerId
-from p2pchat.times import aware, iso, micros_of, now_micros
 
 if TYPE_CHECKING:
-    from p2pchat.conversation import Conversation, Desk
-    from p2pchat.people import User
-    from p2pchat.receipt import Receipt
+    from p2pchat.peer.conversation import Conversation, Desk
+    from p2pchat.peer.people import User
+    from p2pchat.peer.receipt import Receipt
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 SHOWN_KINDS = ("text", "action")

@@ -13,8 +13,8 @@ from p2pchat.core.effects import Counted, Fetch, Send
 from p2pchat.core.inputs import Fetched
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Start, TailStart, WantStart
-from p2pchat.core.sides import Key, Serving, Shelf, Side, Tail
-from p2pchat.core.tips import Conversation, Log
+from p2pchat.core.sync.sides import Key, Serving, Shelf, Side, Tail
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import Entries, Have, Mark, Want
 
 

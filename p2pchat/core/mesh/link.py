@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.context import Timer
-from p2pchat.core.handshake import ClientSide, ServerSide
+from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.protocol import Bye, PeerId, RunId
 
 
