@@ -96,6 +96,7 @@ def warm_log(connection: Connection, size_bytes: int) -> None:
         driver.execute("insert into warmth values (zeroblob(?))", (size_bytes,))
         driver.execute("drop table warmth")
         driver.execute("pragma wal_checkpoint(restart)").fetchall()
+        driver.execute("pragma shrink_memory")  # 2 MiB of pages that are nothing now
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
             raise
