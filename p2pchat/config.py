@@ -81,7 +81,7 @@ class Settings:
     # storage
     user_quota_bytes: int = GIB
     min_free_disk_bytes: int = 256 * MIB
-    wal_warm_bytes: int = 4 * MIB  # written and deleted at open: first commits cost half
+    wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle: next commits cost half
 
     # presence and receipts
     left_grace: float = 2.0  # a quick reconnect is no departure

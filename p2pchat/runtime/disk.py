@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from p2pchat.storage.base import Storage
 
 T = TypeVar("T")
 FREE_LOOKED_AT_AFTER = 1.0  # seconds between looks at the free disk
+WARM_AFTER = 1.0  # idle seconds before storage is warmed: 25 ms that no start and no commit shall wait for; a guess
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
 
 
@@ -64,6 +66,7 @@ class Disk:
         self._failed_epoch = -1
         self._looked_at = float("-inf")
         self._low = False
+        self._warm = False
         self._closed = False
         self._threads: list[threading.Thread] = []
         if storage.durable:
@@ -174,7 +177,7 @@ class Disk:
 
     def _write_on(self) -> None:
         while True:
-            work: list[Commit | _Job | None] = [self._writes.get()]
+            work = [self._next_work()]
             try:
                 while True:
                     work.append(self._writes.get_nowait())
@@ -191,6 +194,17 @@ class Disk:
                     return
                 self._do(item)
             self._commit_all(commits)
+
+    def _next_work(self) -> Commit | _Job | None:
+        """Wait for work; the first time that none comes for a while storage is warmed."""
+        if not self._warm:
+            try:
+                return self._writes.get(timeout=WARM_AFTER)
+            except Empty:
+                self._warm = True
+                with suppress(StorageError):  # the next commit will say what is wrong
+                    self.storage.warm()
+        return self._writes.get()
 
     def _commit_all(self, commits: list[Commit]) -> None:
         if commits:

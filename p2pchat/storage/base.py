@@ -41,6 +41,9 @@ class Storage(Protocol):
     def commit(self, changes: Sequence[Change]) -> None:
         """Apply these in order in one transaction; durable when this returns. All or nothing."""
 
+    def warm(self) -> None:
+        """Make the first commits as quick as later ones; takes a moment, so for when nothing waits."""
+
     def lookup(
         self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
     ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:

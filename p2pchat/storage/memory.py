@@ -433,6 +433,9 @@ class MemoryStorage:
         with self._lock:
             return sum(log.size for log in self._tables.logs.values() if log.id.user == user)
 
+    def warm(self) -> None:
+        pass  # memory is always warm
+
     def close(self) -> None:
         """Nothing to finish: what is held here stays until the object goes."""
 

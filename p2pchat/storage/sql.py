@@ -1,6 +1,6 @@
 """Storage in a database: one connection writes, one reads; at present SQLite files only.
 
-Opened, it is warm and of the right version, or StorageError says in one sentence what to do. After a failed commit
+Opened, it is of the right version, or StorageError says in one sentence what to do. After a failed commit
 nothing of it is stored, and the next one may be tried.
 """
 
@@ -59,8 +59,6 @@ class SqlStorage:
         connect.make_private(self._path)
         connection = self._open("begin immediate", busy_timeout)
         schema.prepare(connection, self._path)
-        if self._settings.wal_warm_bytes:
-            connect.warm_log(connection, self._settings.wal_warm_bytes)
         return Writer(connection, self._settings, self._sizes)
 
     def _open_reader(self, busy_timeout: float) -> None:
@@ -87,6 +85,11 @@ class SqlStorage:
             raise StorageError(f"{self._path} was opened for reading only")
         with told_clearly(str(self._path)):
             self._writer.commit(changes)
+
+    def warm(self) -> None:
+        if self._writer is not None and self._settings.wal_warm_bytes:
+            with told_clearly(str(self._path)):
+                connect.warm_log(self._connections[0], self._settings.wal_warm_bytes)
 
     def close(self) -> None:
         with self._lock:

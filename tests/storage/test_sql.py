@@ -59,8 +59,9 @@ def test_a_database_is_private_durable_and_there_again(path: Path) -> None:
         assert storage.load([]).next_place == 3
 
 
-def test_opened_the_write_ahead_log_has_its_size(path: Path) -> None:
+def test_warmed_the_write_ahead_log_has_its_size(path: Path) -> None:
     with closing(opened(path, settings=Settings(wal_warm_bytes=1 << 20))) as storage:
+        storage.warm()
         log = path.with_name("chat.db-wal")
         size = log.stat().st_size
         assert size >= 1 << 20
