@@ -47,6 +47,7 @@ class Settings:
     max_endpoints_a_peer: int = 8
     max_told_unverified: int = 64  # from one teller
     max_told_dials: int = 8  # at once
+    told_dial_after: float = 1.0  # the larger id of two lets the other dial first; a guess
     told_failures_before_slow: int = 16  # of one teller; then one dial a second
     peers_told_after: float = 0.1
     max_links: int = 256

@@ -231,7 +231,7 @@ def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failu
     met, link = linked()
     many = [(an_id(i), [f"10.0.1.{i}:1"]) for i in range(1, 65)]
     effects = met.a.got(link, Peers(port=0, at=[], linked=many))
-    under_way = [effect for effect in effects + met.a.wake(0.2) if isinstance(effect, Dial)]
+    under_way = [effect for effect in effects + met.a.wake(1.2) if isinstance(effect, Dial)]
     assert len(under_way) == 8
     failed = 0
     while failed < 16:
@@ -248,6 +248,15 @@ def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failu
         for dial in now:
             met.a.handle(DialFailed(dial.dial, "no"))
     assert 8 <= tried <= 12
+
+
+def test_of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
+    met, link = linked()
+    smaller, larger = "00" * 32, "ff" * 32
+    met.a.got(link, Peers(port=0, at=[], linked=[(smaller, ["10.0.0.7:1"]), (larger, ["10.0.0.8:1"])]))
+    at_once = [effect.endpoint for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
+    later = [effect.endpoint for effect in met.a.wake(1.2) if isinstance(effect, Dial)]
+    assert (at_once, later) == (["10.0.0.8:1"], ["10.0.0.7:1"])
 
 
 def test_a_told_address_that_fails_is_no_news_for_people() -> None:

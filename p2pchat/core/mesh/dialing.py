@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Dial, LinkChanged
 from p2pchat.core.mesh.addressbook import AddressBook
+from p2pchat.core.mesh.election import decides
 from p2pchat.core.mesh.endpoints import split_endpoint
 from p2pchat.core.mesh.link import REFUSALS
 from p2pchat.core.records import Address
@@ -131,9 +132,17 @@ class Dialing:
         return self._course(peer), self._target(self._course(peer), address)
 
     def learned(self, address: Address) -> None:
-        """An address is new in the book: dial it if there is no link to that peer."""
+        """An address is new in the book: dial it if there is no link to that peer.
+
+        That peer mostly hears of us in the same moment. The smaller id dials at once and the other lets it, or a
+        third of all handshakes of a mesh that forms would be for links that are replaced right away.
+        """
+        settings = self._ctx.settings
         course = self._course(address.peer)
-        self._target(course, address).due_at = self._ctx.now.mono + self._pause(0, self._ctx.settings.redial_first)
+        wait = self._pause(0, settings.redial_first)
+        if not decides(self._ctx.me, address.peer):
+            wait += settings.told_dial_after
+        self._target(course, address).due_at = self._ctx.now.mono + wait
         self._arm(course)
 
     def forget(self, peer: PeerId) -> None:
