@@ -7,7 +7,7 @@ to the dialler with that peer's id as the pin. Only what a peer says of itself, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
@@ -109,18 +109,18 @@ class Exchange:
         for endpoint in (*seen, *frame.at):
             self._learn(link, link.peer, endpoint)
         before = set(link.linked)
+        speak = {other.peer for other in self._up.values()}  # who is linked speaks for itself
         for peer, endpoints in frame.linked:
-            self._heard_of(link, peer, endpoints)
+            self._heard_of(link, peer, () if peer in speak else endpoints)
         link.linked.difference_update(frame.gone)
         return link.linked != before
 
-    def _heard_of(self, link: Link, peer: PeerId, endpoints: list[str]) -> None:
+    def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str]) -> None:
         if peer == self._ctx.me or len(link.linked) >= self._ctx.settings.max_addresses:
             return
         link.linked.add(peer)
-        if not any(other.peer == peer for other in self._up.values()):  # who is linked speaks for itself
-            for endpoint in endpoints:
-                self._learn(link, peer, endpoint)
+        for endpoint in endpoints:
+            self._learn(link, peer, endpoint)
 
     def _learn(self, link: Link, peer: PeerId, endpoint: str) -> None:
         if not self._is_for(endpoint, link):
