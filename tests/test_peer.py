@@ -18,6 +18,7 @@ from p2pchat import (
     DataLocked,
     Delivered,
     DeliveryTimeout,
+    Events,
     InviteError,
     Joined,
     Left,
@@ -32,6 +33,7 @@ from p2pchat import (
     UnknownName,
     open_history,
 )
+from p2pchat.peer.herald import HANDLED_WITHIN
 from p2pchat.testing import Mesh, mesh
 
 
@@ -419,6 +421,61 @@ async def test_closing_while_a_reader_is_behind_loses_nothing(net: Mesh) -> None
     while len(heard) < len(said):
         heard[(await anext(again)).text] = None
     assert list(heard) == said
+
+
+async def test_what_was_acknowledged_before_a_good_end_does_not_come_again(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message, Sent)
+    await bob.send("ada", "mine")
+    await (await ada.send_many("bob", [str(number) for number in range(100)])).delivered(timeout=5)
+    heard = [(await anext(events)).text for _ in range(101)]
+    asking = asyncio.create_task(anext(events, None))  # acknowledges the last
+    await asyncio.sleep(0)
+    await bob.aclose()
+    assert await asking is None
+    bob = await net.restart(bob)
+    await ada.send("bob", "next")
+    assert (await anext(bob.events(Message, Sent))).text == "next"
+    assert sorted(heard) == sorted(["mine", *map(str, range(100))])
+
+
+async def test_a_reader_that_goes_on_while_the_peer_closes_gets_nothing_twice(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message)
+    said = [str(number) for number in range(1000)]
+    heard: list[str] = []
+    begun = asyncio.Event()
+
+    async def read(events: Events[Message]) -> None:
+        async for message in events:
+            heard.append(message.text)
+            begun.set()
+            if message.text == said[-1]:
+                break
+            if len(heard) % 10 == 0:
+                await asyncio.sleep(0)  # the peer closes step by step beside it
+
+    reading = asyncio.create_task(read(events))
+    sending = asyncio.create_task(ada.send_many("bob", said))
+    await begun.wait()
+    await bob.aclose()
+    await reading
+    await sending
+    assert 0 < len(heard) < len(said)
+    bob = await net.restart(bob)
+    await read(bob.events(Message))
+    assert heard == said
+
+
+async def test_what_is_being_handled_when_the_peer_closes_comes_again(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send_many("bob", ["done", "in work"])
+    async for message in bob.events(Message, start="beginning"):
+        if message.text == "in work":
+            async with asyncio.timeout(HANDLED_WITHIN):  # whoever handles it is not waited for by itself
+                await bob.aclose()
+    bob = await net.restart(bob)
+    assert (await anext(bob.events(Message))).text == "in work"
 
 
 async def test_live_events_stand_where_they_happened(net: Mesh) -> None:

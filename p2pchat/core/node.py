@@ -100,7 +100,7 @@ class Node:
             Found: self._found, Fetched: self._fetched, Filled: self._link_input, Drained: self._drained,
             Accepted: self._link_input, Dialled: self._link_input, DialFailed: self._link_input,
             Faulted: self._link_input, LinkDown: self._link_input, Paused: self._link_input,
-            Listening: self._link_input, Connect: self._link_input, Forget: self._link_input, Stop: self._link_input,
+            Listening: self._link_input, Connect: self._link_input, Forget: self._link_input, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
         }  # fmt: skip
@@ -325,6 +325,11 @@ class Node:
         if not self._consumers:
             self._ctx.after(self.settings.consumer_saved_after, self._save_consumers)
         self._consumers[input.consumer] = input.place
+
+    def _stop(self, input: Stop) -> None:
+        """What programs have taken is kept, for there is no later."""
+        self._save_consumers()
+        self.links.handle(input)
 
     def _save_consumers(self) -> None:
         if self._consumers:

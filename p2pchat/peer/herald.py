@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -20,6 +21,8 @@ from p2pchat.peer.reader import Events
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId
+
+HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
 
 
 class Herald:
@@ -61,6 +64,20 @@ class Herald:
     def read_by_anybody(self) -> bool:
         """Whether somebody reads messages now."""
         return any(reader.reads_messages for reader in self.readers)
+
+    async def rest(self, closer: asyncio.Task[Any] | None) -> None:
+        """Have readers hand out no more messages; those being handled get a moment to be acknowledged.
+
+        Args:
+            closer: The task that waits for the peer to close.
+        """
+        readers = list(self.readers)
+        for reader in readers:
+            reader.rest()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HANDLED_WITHIN):
+                for reader in readers:
+                    await reader.handled(closer)
 
     def close(self, last: ev.Event | None) -> None:
         """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""

@@ -192,34 +192,39 @@ class Life:
 
     async def kill(self) -> None:
         """End at once, as a crash would: what is not on disk is lost, nobody is told. For p2pchat.testing."""
-        await self._close("killed", kill=True)
+        await self._close("killed", None, kill=True)
 
     async def aclose(self, reason: str = "closed") -> None:
         """Leave in good order: what was said is stored, every peer gets a goodbye, nothing stays open.
 
-        Calling it again does nothing but wait for the first. `reason` is what the event `stopped` says.
+        Calling it again does nothing but wait for the first. `reason` is what the event `stopped` says. Readers keep
+        their places: what was acknowledged by asking for the next event does not come again at the next start. What
+        another task is handling has 0.5 s to be acknowledged so; what the caller itself is handling comes again,
+        unless `await events.ack()` was called before.
         """
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close(reason))
+            self._closing = asyncio.ensure_future(self._close(reason, asyncio.current_task()))
         await asyncio.shield(self._closing)
 
-    async def _close(self, reason: str, *, kill: bool = False) -> None:
+    async def _close(self, reason: str, closer: asyncio.Task[object] | None, *, kill: bool = False) -> None:
         was, owner = self._closed, self._owner
         self._closed = True
         if was or owner is None:
             self._herald.close(None)
             return
-        await (owner.kill() if kill else self._leave(owner))
+        await (owner.kill() if kill else self._leave(owner, closer))
         self._herald.close(None if kill else ev.Stopped(reason=reason))
         if self._joining is not None:
             await self._joining
         if self._home is not None:
             await asyncio.to_thread(self._home.close)
 
-    async def _leave(self, owner: Owner) -> None:
+    async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> None:
         for consumer in self._herald.consumers():
             owner.hand_on(consumer, self._consumers[consumer])
         await owner.stop()
+        await self._herald.rest(closer)
+        await owner.close()
 
     def _first_place(self, consumer: str | None, start: str) -> int:
         """Return the last place that counts as read for this consumer."""

@@ -73,8 +73,10 @@ class Events(AsyncIterator[T], Generic[T]):
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
         self._half: Delivered | None = None  # being looked up
-        self._cut_off = False  # the peer closes: storage is not read any more
+        self._cut_off = False  # the peer closes: no more messages
         self._woken: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[Any] | None = None  # who asked last
+        self._handled: asyncio.Future[None] | None = None  # the closing peer waits for an acknowledgement
         self._closed = False
         self._busy = False
 
@@ -126,8 +128,23 @@ class Events(AsyncIterator[T], Generic[T]):
         self._live[subject] = (self._source.recent.newest if self._posts else 0, event)
         self.wake()
 
+    def rest(self) -> None:
+        """The peer closes: hand out no more messages, for soon they could not be acknowledged any more."""
+        self._cut_off = True
+
+    async def handled(self, closer: asyncio.Task[Any] | None) -> None:
+        """Wait until the event handed out last is acknowledged, or whoever took it has ended.
+
+        Returns at once when there is none, and when its handler is the task that closes the peer and so waits for us.
+        """
+        task = self._task
+        if self._out <= self._place or self.consumer is None or task is None or task is closer or task.done():
+            return
+        self._handled = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._handled, task], return_when=asyncio.FIRST_COMPLETED)
+
     def end(self) -> None:
-        """The peer closes: hand out the live events that are left, then stop."""
+        """The peer is closed: hand out the live events that are left, then stop."""
         self._closed = True
         self.wake()
 
@@ -141,6 +158,7 @@ class Events(AsyncIterator[T], Generic[T]):
         if self._busy:
             raise RuntimeError("two tasks wait for the same events: give each a reader of its own")
         self._busy = True
+        self._task = asyncio.current_task()
         try:
             self._acknowledge()
             return cast(T, await self._next())
@@ -178,6 +196,8 @@ class Events(AsyncIterator[T], Generic[T]):
             self._place = self._out
             if self.consumer is not None and not self._closed:
                 self._source.hand_on(self.consumer, self._place)
+        if self._handled is not None and not self._handled.done():
+            self._handled.set_result(None)
 
     async def ack(self) -> None:
         """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
@@ -231,7 +251,7 @@ class Events(AsyncIterator[T], Generic[T]):
         return Delivered(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
 
     def _post(self) -> Message | Sent | None:
-        if not self._steps or self._closed:
+        if not self._steps or self._closed or self._cut_off:
             return None
         place, log, seq, entry, received_at, old, gap = self._steps.pop()
         self._out = place if self._steps else self._read

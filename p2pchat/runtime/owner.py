@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from p2pchat.config import Settings
@@ -135,7 +136,7 @@ class Owner:
             return
         try:
             self._handle_all()
-            if self._handed:
+            if self._handed and not self._stopped:
                 self._hand_on_all()
             while self.saying and not self._own and not self._stopped:
                 self._say_gathered()
@@ -364,7 +365,7 @@ class Owner:
             await asyncio.wait([self._idle], timeout=FINISH_TIMEOUT)
 
     async def stop(self) -> None:
-        """Leave in good order: goodbye to everyone, everything on disk, nothing open."""
+        """Leave in good order: what was said is durable, goodbye to everyone. Then comes close()."""
         await self.finish()
         self.put(Stop())
         if self.broken is None:
@@ -375,6 +376,12 @@ class Owner:
         self._stopped = True
         self.saying.fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
+
+    async def close(self) -> None:
+        """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open."""
+        if self._handed:
+            with suppress(StorageError):  # then it comes again
+                await self.disk.write(Change(consumers=self._handed))
         await self.disk.close()
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more

@@ -218,6 +218,13 @@ def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_com
     assert ada.storage.load([]).consumers == {"bot": 4}
 
 
+def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
+    ada = World().peer("ada")
+    ada.put(HandedOn("bot", 3))
+    ada.put(Stop())
+    assert ada.storage.load([]).consumers == {"bot": 3}
+
+
 # ---- links
 
 
