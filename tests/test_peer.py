@@ -354,13 +354,19 @@ async def test_what_was_not_acknowledged_comes_again(net: Mesh) -> None:
         assert (await anext(events)).text == "next"
 
 
-async def test_a_new_consumer_begins_now_or_at_the_beginning(net: Mesh) -> None:
+async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(net: Mesh) -> None:
     ada, bob, _ = net.peers
-    await (await ada.broadcast("before")).delivered(timeout=5)
+    await (await ada.broadcast("of the run before")).delivered(timeout=5)
+    await bob.aclose()
+    bob = await net.restart(bob)
+    await net.settle()
+    await (await ada.broadcast("before anybody asked")).delivered(by="bob", timeout=5)
     now, all_ = bob.events(Message, consumer="now"), bob.events(Message, consumer="all", start="beginning")
+    passing = bob.events(Message, consumer=None)
     await ada.broadcast("after")
-    assert (await anext(now)).text == "after"
-    assert [(await anext(all_)).text for _ in range(2)] == ["before", "after"]
+    assert [(await anext(now)).text for _ in range(2)] == ["before anybody asked", "after"]
+    assert [(await anext(all_)).text for _ in range(3)] == ["of the run before", "before anybody asked", "after"]
+    assert (await anext(passing)).text == "after"  # who keeps no place begins when it is opened
 
 
 async def test_one_reader_for_each_consumer(net: Mesh) -> None:

@@ -65,6 +65,7 @@ class Life:
         self.recent = Recent(0)
         self.ledger = Ledger(self.people)
         self._consumers: dict[str, int] = {}
+        self._place_at_start = 0  # of the newest message then
         self._herald = Herald(self.people, self.ledger, self._learn_network)
         self._joining: asyncio.Future[None] | None = None  # writes the network down
 
@@ -141,7 +142,8 @@ class Life:
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
-        self.recent = Recent(stored.next_place - 1, self._herald.read_by_anybody)
+        self._place_at_start = stored.next_place - 1
+        self.recent = Recent(self._place_at_start, self._herald.read_by_anybody)
         self._consumers = dict(stored.consumers)
         for reader in list(self._herald.readers):
             reader.begin(self._first_place(reader.consumer, reader.start))
@@ -231,7 +233,10 @@ class Life:
         known = None if consumer is None else self._consumers.get(consumer)
         if known is not None:
             return known
-        place = 0 if start == "beginning" else self.recent.newest
+        if start == "beginning":
+            place = 0
+        else:
+            place = self.recent.newest if consumer is None else self._place_at_start
         if consumer is not None:
             self._consumers[consumer] = place
             if self._owner is not None:

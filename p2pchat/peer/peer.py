@@ -354,12 +354,15 @@ class TCPPeer(Life):
 
         Messages (Message, and Sent for one's own) are read with a durable cursor: a program that falls behind,
         crashes or restarts misses none, and may see the last one twice. Asking for the next event acknowledges the
-        one before. Everything else is told only while the iterator is open; it may be opened before start().
+        one before. Everything else (Joined, Link, Delivered ...) is told only while the iterator is open; what came
+        before is not told again, so who must see it opens the iterator before start().
 
         Args:
             types: Only these classes of events, e.g. Message, Left; none means all.
             consumer: The name of the cursor. None: nothing is remembered.
-            start: Where a consumer that was never asked for begins: now, or at the first message stored.
+            start: Where a consumer that was never asked for begins: "now" is where this peer started, so that nothing
+                since then is missed (with consumer=None: where the iterator is opened); "beginning" is the first
+                message stored.
         Raises:
             ConsumerBusy: Another reader has this consumer; close it or give this one a name of its own.
         """
