@@ -24,6 +24,7 @@ from p2pchat import (
     Left,
     Link,
     Message,
+    P2PChatError,
     PeerClosed,
     PortInUse,
     Sent,
@@ -664,6 +665,26 @@ async def test_an_invite_brings_a_stranger_in(home: Path, monkeypatch: pytest.Mo
             await bob.wait_user("ada", timeout=5)
             with pytest.raises(InviteError):
                 await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
+
+
+async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TCPPeer(temporary=True, open=True) as other:
+        async with TCPPeer(data=home / "ada", name="ada") as ada:
+            pass
+        async with TCPPeer(data=home / "new") as new:  # started before, and never wrote or read a word
+            own = new.invite
+        async with TCPPeer(data=home / "new", invite=other.invite) as new:
+            assert new.is_open
+        async with TCPPeer(data=home / "ada") as ada:
+            await ada.broadcast("now it is used")
+        with pytest.raises(InviteError, match="belongs to another network .* choose another port or --data"):
+            await TCPPeer(data=home / "ada", invite=other.invite).start()
+        with pytest.raises(P2PChatError, match="belongs to a network with a key"):
+            await TCPPeer(data=home / "ada", open=True).start()
+        with pytest.raises(InviteError):
+            await TCPPeer(data=home / "new", invite=own).start()
+        async with TCPPeer(data=home / "ada", invite=own) as ada:  # its own network's
+            assert [post.text for post in await ada.history()] == ["now it is used"]
 
 
 async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> None:

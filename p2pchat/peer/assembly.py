@@ -81,9 +81,9 @@ def open_home(options: Options, *, has_endpoints: bool) -> Home:
     invite = None if options.invite is None else parse_invite(options.invite)
     profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
     try:
-        network = _network(profile, options, invite, has_endpoints)
         storage = open_storage(profile, options)
         try:
+            network = _network(profile, options, invite, has_endpoints, storage)
             server, client = contexts(profile.identity, profile.directory)
         except BaseException:
             storage.close()
@@ -112,13 +112,19 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
         raise P2PChatError(f"cannot prepare TLS: {error.strerror or error}") from error
 
 
-def _network(profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool) -> Network:
-    """Return the network to belong to, remembered in the profile when it is not the login's."""
+def _network(
+    profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool, storage: Storage
+) -> Network:
+    """Return the network to belong to, remembered in the profile when it is not the login's.
+
+    A profile that joined a network, or holds messages of one, stays there: what it holds belongs to nobody elsewhere.
+    """
+    settled = profile.joined or bool(storage.places(0, 1))
     if invite is not None:
-        if profile.joined and profile.network != invite.network:
+        if settled and not _same(profile.network, invite.network):
             raise InviteError(
                 f"{profile.directory} belongs to another network than this invite: "
-                "leave the invite out, or choose another directory with --data"
+                "leave the invite out, or choose another port or --data for it"
             )
         if options.open and not invite.network.is_open:
             raise InviteError("this invite is for a network with a key: leave --open out")
@@ -126,15 +132,23 @@ def _network(profile: Profile, options: Options, invite: Invite | None, has_endp
         return invite.network
     if not options.open:
         return profile.network
-    if profile.joined:
+    if settled:
         if not profile.network.is_open:
-            raise P2PChatError(f"{profile.directory} belongs to a network with a key: leave --open out")
+            raise P2PChatError(
+                f"{profile.directory} belongs to a network with a key: "
+                "leave --open out, or choose another port or --data for it"
+            )
         return profile.network
     if has_endpoints:
         return Network("", None)  # the first peer met tells its id
     network = Network.fresh(open=True)
     profile.join(network)
     return network
+
+
+def _same(one: Network, other: Network) -> bool:
+    """Whether these are one network; its key may have changed."""
+    return (one.id, one.is_open) == (other.id, other.is_open)
 
 
 def open_storage(profile: Profile, options: Options) -> Storage:
