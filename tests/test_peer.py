@@ -238,6 +238,7 @@ async def test_names_as_typed(net: Mesh) -> None:
     assert ada.find("room") == ada.find("#room") == ada.room
     assert ada.find(ada.people.find("bob")) == dm
     assert (dm.kind, dm.name, dm.user) == ("dm", "bob", bob.me)
+    assert f"{bob.me}, {dm}" == "bob, bob"
     for nobody in ("dave", "bob#AAAAAAAA", "#ops", "b0b", "bob#" + suffix[:4]):
         with pytest.raises(UnknownName):
             ada.find(nobody)
@@ -255,6 +256,19 @@ async def test_two_users_of_one_name_are_told_apart_by_their_ids(net: Mesh) -> N
     assert ada.find(f"bob#{bob.me.id[:8]}").name == f"bob#{bob.me.id[:8]}"
     await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=5)
     assert await texts(other, "ada") == ["you"]
+
+
+async def test_nobody_is_taken_for_the_room(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    with pytest.raises(ValueError, match="everybody"):
+        await bob.rename("Room")
+    with pytest.raises(ValueError, match="everybody"):
+        TCPPeer(0, name="r00m")
+    bob.people.learn([(ada.me.key, "room")])  # as told by a peer of another make
+    assert ada.me.label == "ada"
+    assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
+    assert bob.find("room") == bob.room
+    assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
 
 
 async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
@@ -677,7 +691,7 @@ async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypa
             assert new.is_open
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
-        with pytest.raises(InviteError, match="belongs to another network .* choose another port or --data"):
+        with pytest.raises(InviteError, match=r"belongs to another network .* choose another port or --data"):
             await TCPPeer(data=home / "ada", invite=other.invite).start()
         with pytest.raises(P2PChatError, match="belongs to a network with a key"):
             await TCPPeer(data=home / "ada", open=True).start()

@@ -37,7 +37,7 @@ def validate_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
     name = unicodedata.normalize("NFC", name)
-    fault = name_fault(name)
+    fault = _fault(name)
     if fault:
         raise ValueError(fault)
     return name
@@ -45,7 +45,14 @@ def validate_name(name: str) -> str:
 
 def is_valid_name(name: str) -> bool:
     """Whether `name` is allowed as it stands, in normal form already."""
-    return not name_fault(name)
+    return not _fault(name)
+
+
+def _fault(name: str) -> str:
+    """Say why a user here may not be called so; peers of another make may call theirs what name_fault allows."""
+    if skeleton(name) == ROOM_SKELETON:
+        return f"{name!a} would be taken for the room, where everybody is: choose another name"
+    return name_fault(name)
 
 
 def default_name(login: str, port: int) -> str:
@@ -62,6 +69,9 @@ def skeleton(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).translate(_CAPITALS).casefold()
     text = unicodedata.normalize("NFKC", text).translate(_SMALL).translate(_STROKES)
     return "".join(text.split()).replace("rn", "m").replace("vv", "w")
+
+
+ROOM_SKELETON = skeleton("room")  # how people address everybody
 
 
 def look_alike(one: str, other: str) -> bool:

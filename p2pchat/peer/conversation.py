@@ -133,5 +133,8 @@ class Conversation:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def __str__(self) -> str:
+        return self.name
+
     def __repr__(self) -> str:
         return f"<Conversation {self.kind} {self.name!a}>"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import base32, full_label, skeleton, split_label, suffix
+from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.peer.times import aware
 from p2pchat.protocol import UserId
 
@@ -73,6 +73,9 @@ class User:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def __str__(self) -> str:
+        return self.label
+
     def __repr__(self) -> str:
         return f"<User {self.label!a}>"
 
@@ -117,7 +120,7 @@ class People:
 
     def label(self, id: UserId) -> str:
         name = self._names.get(id)
-        if not name or len(self._alike[skeleton(name)]) > 1:
+        if not name or (looks := skeleton(name)) == ROOM_SKELETON or len(self._alike[looks]) > 1:
             return full_label(name, id)
         return name
 
