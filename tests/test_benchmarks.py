@@ -27,7 +27,7 @@ def test_every_work_gives_its_rows_and_the_table_and_the_file_hold_them(
 ) -> None:
     found = place / "found.json"
     assert bench.main([*TINY, f"--dir={place}", f"--json={found}"]) == 0
-    said, told = capsys.readouterr().out, json.loads(found.read_text())
+    said, told = capsys.readouterr().out, json.loads(found.read_text("utf-8"))
     assert told["failed"] == []
     assert told["machine"]["journal_mode"] == "wal"
     assert told["machine"]["synchronous"] == "full (2)"

@@ -90,7 +90,7 @@ def ids(count: int) -> list[str]:
 
 def test_the_golden_file_is_what_its_script_makes() -> None:
     script = GOLDEN_FILE.with_name("make.py")
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 from p2pchat.errors import P2PChatError
@@ -111,7 +112,7 @@ def read_private(path: Path) -> bytes:
 def _refuse_shared(path: Path, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise P2PChatError(f"{path} is not a plain file: name the file itself")
-    if not POSIX:
+    if sys.platform == "win32" or not POSIX:  # said twice: type checkers understand only the first
         return
     mode = stat.S_IMODE(info.st_mode)
     if mode & OTHERS:

@@ -14,7 +14,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
 from tests.core.meeting import Draws, K, Key, N
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text())
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")
 KEYED, OPEN = Network(N, K), Network(N)
 

@@ -29,7 +29,7 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import LogError
 from tests.core.world import Author
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 LOGS: dict[str, dict[str, Any]] = GOLDEN["logs"]
 
 

@@ -15,7 +15,7 @@ from p2pchat.errors import InviteError
 from p2pchat.identity.invites import MAX_ENDPOINTS, Invite, encode_invite, normal_endpoint, parse_invite
 from p2pchat.identity.network import Network
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent.parent / "golden" / "wire.json").read_text())
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent.parent / "golden" / "wire.json").read_text("utf-8"))
 ADA: str = GOLDEN["users"]["ada"]["id"]
 KEYED = Network(GOLDEN["network"]["n"], GOLDEN["network"]["k"])
 OPEN = Network(KEYED.id)

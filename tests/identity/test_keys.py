@@ -121,7 +121,7 @@ def test_rfc_8032_test_1() -> None:
 
 
 def test_golden_users_have_their_ids_and_sign_as_written() -> None:
-    golden = json.loads((Path(__file__).parent.parent / "golden" / "wire.json").read_text())
+    golden = json.loads((Path(__file__).parent.parent / "golden" / "wire.json").read_text("utf-8"))
     for user in golden["users"].values():
         identity = Identity.from_seed(bytes.fromhex(user["seed"]))
         assert (identity.peer_id, base32(identity.peer_id)) == (user["id"], user["base32"])

@@ -115,9 +115,8 @@ def hunt(mutant: Mutant) -> str:
         breed(mutant, Path(name))
         command = [sys.executable, "-m", "p2pchat.testing", "--quiet", "--count", str(mutant.seeds)]
         command += ["--until", mutant.sign]
-        done = subprocess.run(
-            command, cwd=name, env=os.environ | {"PYTHONPATH": name}, capture_output=True, text=True, check=False
-        )
+        environment = os.environ | {"PYTHONPATH": name, "PYTHONUTF8": "1"}
+        done = subprocess.run(command, cwd=name, env=environment, capture_output=True, encoding="utf-8", check=False)
         return done.stdout + done.stderr
 
 

@@ -210,7 +210,7 @@ async def meets_its_fate(side: Side, moment: float, fate: float, how_long: float
     await asyncio.sleep(moment)
     if fate < 3 / 6:
         await side.kill_and_start()
-    elif fate < 4 / 6 and hasattr(signal, "SIGSTOP"):
+    elif sys.platform != "win32" and fate < 4 / 6:
         side.now.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(how_long)
         side.now.process.send_signal(signal.SIGCONT)

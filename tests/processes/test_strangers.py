@@ -112,7 +112,7 @@ async def chat(ada: Child, bob: Child, what: str) -> None:
 def memory(child: Child, what: str) -> int:
     """Return VmRSS or VmHWM in bytes; 0 where there is no /proc."""
     try:
-        status = Path(f"/proc/{child.process.pid}/status").read_text()
+        status = Path(f"/proc/{child.process.pid}/status").read_text("utf-8")
     except OSError:
         return 0
     found = re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)

@@ -343,7 +343,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     """On a disk of 4 MiB: what was committed before stays, the next commit works once there is space."""
     mounted = 'mount -t tmpfs -o size=4m none "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, FILL]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     full, went_on = done.stdout.splitlines()
     assert "is full: free some space; nothing of this was kept" in full and went_on == "went on"
@@ -394,7 +394,7 @@ while True:
 def kill_while_writing(path: Path, run: int, commits: int) -> int:
     """Kill a process, by force, that commits all the time, after so many; return the last seq it called durable."""
     command = [sys.executable, "-c", WRITE, sqlite_url(path), str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as writer:
         assert writer.stdout is not None
         told = [writer.stdout.readline() for _ in range(commits)]
         writer.kill()

@@ -126,7 +126,7 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_a_seed_replays_exactly_whatever_python_hashes_with(hash_seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
-    done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, encoding="utf-8")
     assert (done.stdout.strip(), done.stderr) == (play(7)[0].fingerprint(), "")
 
 

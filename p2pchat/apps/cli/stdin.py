@@ -54,8 +54,10 @@ def _is_null(fd: int) -> bool:
 
 
 def _in_background(fd: int) -> bool:
+    if sys.platform == "win32":
+        return False
     try:
-        return hasattr(os, "tcgetpgrp") and os.tcgetpgrp(fd) != os.getpgrp()
+        return os.tcgetpgrp(fd) != os.getpgrp()
     except OSError:
         return False
 

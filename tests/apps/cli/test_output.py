@@ -65,7 +65,7 @@ def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
         log = Log(str(path), pytest.fail)
         log.write(line)
         log.close()
-    assert path.read_text() == "one\ntwo\n"
+    assert path.read_text("utf-8") == "one\ntwo\n"
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -70,14 +70,15 @@ def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert kind_of_stdin() is Kind.NONE  # closed meanwhile
     monkeypatch.setattr(sys, "stdin", None)
     assert kind_of_stdin() is Kind.NONE
-    (tmp_path / "lines").write_text("hi\n")
+    (tmp_path / "lines").write_text("hi\n", "utf-8")
     with open(tmp_path / "lines") as file:
         monkeypatch.setattr(sys, "stdin", file)
         assert kind_of_stdin() is Kind.PIPED
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()
     with open(main, "rb", buffering=0), open(side) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
