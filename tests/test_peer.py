@@ -544,6 +544,25 @@ async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
         ada.events()
 
 
+async def test_what_an_event_leads_to_can_be_looked_at_after_the_peer_has_closed(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await bob.send("ada", "the last word")
+    message = await anext(ada.events(Message))
+    dm, room = message.conversation, ada.room
+    await ada.aclose()
+    assert message.to_json()["conversation"] == "bob"
+    assert (ada.room, ada.find("room"), ada.find("bob"), ada.conversation(dm.key)) == (room, room, dm, dm)
+    assert ada.find("cyd").name == "cyd"
+    assert room in ada.conversations()
+    assert bob.me in ada.users()
+    assert ada.links() == []
+    for late in (message.reply("late"), ada.broadcast("late"), dm.history(), ada.connect(bob.endpoint)):
+        with pytest.raises(PeerClosed, match="the peer was closed"):
+            await late
+    with pytest.raises(PeerClosed, match="has not been started"):
+        _ = TCPPeer(temporary=True).room
+
+
 # ---- history
 
 

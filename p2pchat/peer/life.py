@@ -252,13 +252,21 @@ class Life:
 
     @property
     def _running(self) -> Owner:
-        if self._owner is None or self._closed:
-            raise PeerClosed("the peer is not running: use it inside `async with`, or after start()")
+        """What does things, while it runs."""
+        if self._closed:
+            raise PeerClosed("the peer was closed: make a new TCPPeer to go on")
+        return self._begun
+
+    @property
+    def _begun(self) -> Owner:
+        """The same for what is only looked at: events are still being handled while the peer closes, and after."""
+        if self._owner is None:
+            raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
         return self._owner
 
     def _started(self) -> Home:
         if self._home is None or not self.people.me:
-            raise PeerClosed("the peer has not been started: use it inside `async with`")
+            raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
         return self._home
 
     def _told_endpoints(self) -> list[str]:

@@ -138,7 +138,7 @@ class TCPPeer(Life):
     @property
     def room(self) -> Conversation:
         """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
-        key = self._running.node.room
+        key = self._begun.node.room
         if not key:
             raise UnknownName("room", "this open network is known when the first peer has been met")
         return self.conversation(key)
@@ -179,7 +179,7 @@ class TCPPeer(Life):
     @property
     def counted(self) -> dict[str, int]:
         """What the core counted in this run, for tests and diagnostics."""
-        return dict(self._running.counted)
+        return dict(self._begun.counted)
 
     def users(self) -> list[User]:
         """Return everybody with a name, by label; oneself too."""
@@ -188,11 +188,11 @@ class TCPPeer(Life):
 
     def links(self) -> list[str]:
         """Return the peer ids (base32) of the peers linked with now."""
-        return [base32(peer) for peer in self._running.node.links.by_peer]
+        return [] if self._closed else [base32(peer) for peer in self._begun.node.links.by_peer]
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        known = [self.conversation(key) for key in self._running.node.talks]
+        known = [self.conversation(key) for key in self._begun.node.talks]
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:
@@ -226,18 +226,18 @@ class TCPPeer(Life):
         if text.startswith("#"):
             raise UnknownName(to, "there are no groups in this version; the room is `room`")
         if len(text) == FULL_ID_CHARACTERS:
-            for key in [*self._running.node.talks, *self._conversations]:
+            for key in [*self._begun.node.talks, *self._conversations]:
                 if base32(key) == text.upper():
                     return self.conversation(key)
         return self._dm(self.people.find(text))
 
     def _dm(self, user: User) -> Conversation:
-        owner = self._running
+        owner = self._begun
         key = dm_id(self.people.me, user.key)
         found = self._conversations.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
-            if key not in owner.node.talks:
+            if key not in owner.node.talks and not self._closed:
                 owner.put(Opened(naming))
             found = self._conversations[key] = Conversation(self, key, naming)
         return found
