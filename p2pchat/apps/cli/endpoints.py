@@ -30,6 +30,10 @@ def parse_endpoint(text: str) -> str:
     """
     if text.isascii() and text.isdecimal():
         return f"{LOOPBACK}:{parse_port(text, 'endpoint')}"
+    scheme, slashes, place = text.partition("://")
+    if slashes:
+        example = place.partition("/")[0] or "localhost:8080"
+        raise Usage(f"{text!a} is no endpoint: leave {scheme}:// out, as in {example}")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise Usage(f"{text!a} is no endpoint: write HOST:PORT, for example localhost:8080")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from p2pchat.apps.cli.folding import fold, terminal_width
 from p2pchat.apps.safetext import safe_line
 
 DONE = 0  # everything sent was delivered: a DM to its user, a room message to every member online, at least one
@@ -16,6 +17,7 @@ KEPT = 3  # accepted but not so delivered: kept, and sent at the next start
 NO_SUCH_NAME = 4  # or several
 INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells count
 
+_HANG = 2  # columns: what goes on in a further line passes for no line of its own
 _WORST_FIRST = (INTERRUPTED, FAILED, NO_SUCH_NAME, USAGE, KEPT, DONE)
 
 
@@ -33,17 +35,17 @@ def worse(one: int, other: int) -> int:
 
 
 def complain(text: str) -> None:
-    """Write one line for people on stderr; a closed stderr is nobody listening."""
-    try:
-        print(f"p2pchat: {safe_line(text)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
+    """Write what is wrong on stderr: one line, but on a terminal folded."""
+    tell(f"p2pchat: {safe_line(text)}")
 
 
 def tell(text: str) -> None:
-    """Write lines of our own on stderr; nothing in them may come from others unless made safe before."""
+    """Write lines of our own on stderr; nothing in them may come from others unless made safe before.
+
+    A closed stderr is nobody listening.
+    """
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(fold(text, terminal_width(sys.stderr), _HANG), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
 

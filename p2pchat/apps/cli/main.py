@@ -47,11 +47,11 @@ def _run(words: list[str]) -> int:
 
 
 def _help(first: str) -> int:
-    from p2pchat.apps.cli.help import help_screen
+    from p2pchat.apps.cli.help import help_screen, help_width
 
     if first and first not in COMMANDS and not first.isdecimal():
         raise refuse_first_word(first)
-    return _say(help_screen(first))
+    return _say(help_screen(first, help_width()))
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:

@@ -50,6 +50,11 @@ class ChatOptions:
     verbose: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_temporary(self) -> bool:
+        """Whether identity and history go at the end."""
+        return self.temp or (self.port == 0 and not self.data)
+
 
 @dataclass(slots=True)
 class WhichPeer:
@@ -249,6 +254,9 @@ def _parse(what: str, options: Iterable[Option], argv: Sequence[str]) -> tuple[l
     values = dict(context.params)
     words = list(values.pop("words"))
     typed = {name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for option in options:
+        if values[_parameter(option)] == "" and _parameter(option) in typed:
+            raise Usage(f"{option.flags[-1]} is empty: give it a value, or leave it out")
     return words, values, typed
 
 

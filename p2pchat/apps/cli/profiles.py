@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from p2pchat import home_directory, known_profiles, profile_directory
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.apps.cli.options import ChatOptions, WhichPeer
+
+MOST_LISTED = 12  # profiles; who has more knows which one is meant
 
 
 def find_profile(which: WhichPeer) -> Path:
@@ -24,5 +27,15 @@ def find_profile(which: WhichPeer) -> Path:
         return known[0]
     if not known:
         raise Usage(f"there is no profile in {home_directory()}: name one with --data DIR")
-    ports = ", ".join(path.name for path in known)
-    raise Usage(f"there are several profiles ({ports}): choose one with --port PORT, or --data DIR")
+    ports = ", ".join(path.name for path in known[:MOST_LISTED])
+    more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    raise Usage(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+
+
+def history_command(chat: ChatOptions, data: str) -> str:
+    """Return the command that shows what a running peer has stored; `data` is its directory, "" in memory."""
+    if not data or chat.db.startswith("memory:"):
+        return "/history"
+    which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
+    database = ["--db", chat.db] if chat.db else []
+    return shlex.join(["p2pchat", "history", *which, *database])

@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from p2pchat.apps.cli.exits import Usage
 
 COMMANDS = {
-    "demo": "the tour, under 30 s: real peers on this machine, a kill, a restart, receipts",
-    "history": "print what was said, oldest first, without a running peer",
+    "demo": "the tour: real peers, a kill, a restart, receipts",
+    "history": "print what was said, oldest first",
     "check": "judge event logs: was every promise held?",
-    "invite": "the command to paste on another machine, and the invite",
+    "invite": "the command for another machine, and the invite",
 }
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
 LATER = frozenset(
@@ -55,23 +55,23 @@ class Option:
         return f"P2PCHAT_{self.name.upper().replace('-', '_')}"
 
 
-DATA = Option(("--data",), "DIR", "where identity and history live (default: one folder for each port)")
-DB = Option(("--db",), "URL", "another database (this version: sqlite:///FILE or memory://)")
+DATA = Option(("--data",), "DIR", "identity and history (default: a folder for each port)")
+DB = Option(("--db",), "URL", "another database: sqlite:///FILE or memory://")
 JSON = Option(("--json",), "", "one JSON object a line on stdout")
 CHAT_OPTIONS = (
     Option(("--name",), "NAME", "my name (default: login name and port)"),
     Option(("--host",), "ADDR", "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)"),
     DATA,
-    Option(("--temp",), "", "a temporary profile: identity and history are gone at the end"),
+    Option(("--temp",), "", "a temporary profile: gone at the end"),
     DB,
     Option(("--key",), "FILE", "an identity kept elsewhere"),
-    Option(("--invite",), "FILE", "join the network of this invite; - asks for it without echo"),
-    Option(("--open",), "", "an open network: whoever can connect is a member and reads the room's history"),
-    Option(("--advertise",), "HOST:PORT", "the address to tell others, behind NAT or in a container"),
+    Option(("--invite",), "FILE", "join its network; - asks for the invite without echo"),
+    Option(("--open",), "", "an open network: whoever can connect is a member, and reads the room's history"),
+    Option(("--advertise",), "HOST:PORT", "address to tell others, behind NAT or in a container"),
     JSON,
-    Option(("--plain",), "", "plain lines for people (default; their form may change)"),
+    Option(("--plain",), "", "plain lines for people (default; may change)"),
     Option(("--log",), "FILE", "append every event to FILE as JSON lines"),
-    Option(("--drain",), "SECONDS", "at the end of input wait at most this long for deliveries (default 5)"),
+    Option(("--drain",), "SECONDS", "wait so long for deliveries at the end (default 5)"),
     Option(("--stay",), "", "do not leave at the end of input"),
     Option(("-v", "--verbose"), "", "diagnostics on stderr"),
 )
@@ -80,7 +80,7 @@ HISTORY_OPTIONS = (
     *WHICH_PEER,
     DB,
     Option(("--limit",), "N", "at most the newest N (default: all)"),
-    Option(("--since",), "TIME", "from this time on: 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d ago"),
+    Option(("--since",), "TIME", "from then on: 2026-11-20, 2026-11-20T08:30, 90m, 7d"),
     Option(("--before",), "TIME", "only what was written before this time"),
     Option(("--search",), "WORDS", "only messages that contain all these words"),
     JSON,

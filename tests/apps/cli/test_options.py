@@ -11,7 +11,7 @@ from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.help import help_screen
 from p2pchat.apps.cli.options import ChatOptions, WhichPeer, parse_chat, parse_history, parse_invite_command
-from p2pchat.apps.cli.words import CHAT_OPTIONS, LATER, split_first_word
+from p2pchat.apps.cli.words import CHAT_OPTIONS, COMMANDS, LATER, split_first_word
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -49,7 +49,10 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 99999", "'99999' is no endpoint: a port is a number from 1 to 65535"),
         ("8080 ::1:8080", "'::1:8080' is no endpoint: an IPv6 address stands in brackets, as in [::1]:8080"),
         ("8080 [::g]:1", "'[::g]:1' is no endpoint: there is no IPv6 address"),
-        ("8080 http://x:1", "'http://x:1' is no endpoint"),
+        ("8080 http://x:1", "'http://x:1' is no endpoint: leave http:// out, as in x:1"),
+        ("8080 p2pchat://", "'p2pchat://' is no endpoint: leave p2pchat:// out, as in localhost:8080"),
+        ("8080 --name=", "--name is empty: give it a value, or leave it out"),
+        ("8080 --data=", "--data is empty"),
         ("65536", "'65536' is no port"),
         ("eighty", "'eighty' is neither a port nor a command"),
         ("8080 --nmae ada", "No such option"),
@@ -77,9 +80,10 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
             monkeypatch.setenv(option.variable, f"from-{option.name}")
     for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
+    monkeypatch.setenv("P2PCHAT_HOST", "")  # as good as not set
     options = parse_chat(["8080", "--name", "ada"])
     assert options.name == "ada"
-    assert (options.host, options.data, options.db) == ("from-host", "from-data", "from-db")
+    assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")
     assert (options.key, options.invite, options.log) == ("from-key", "from-invite", "from-log")
     assert (options.drain, options.advertise) == (7.0, "h:1")
     assert (options.stay, options.as_json, options.verbose) == (True, True, True)
@@ -159,11 +163,18 @@ def test_help_names_every_option_and_nothing_of_later_versions() -> None:
     page = help_screen()
     assert all(f"  {option.flags[0]}" in page for option in CHAT_OPTIONS)
     assert not LATER & {line.split()[0] for line in page.splitlines() if line.startswith("  ")}
-    assert (
-        max(
-            len(line)
-            for command in ("", "history", "invite", "check", "demo")
-            for line in help_screen(command).splitlines()
-        )
-        <= 120
-    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_has_examples_and_fits_the_terminal_without_breaking_a_word(command: str, width: int) -> None:
+    page, whole = help_screen(command, width), help_screen(command, 1000)
+    assert page.startswith("Usage: p2pchat") and "\nExample" in page
+    assert max(len(line) for line in page.splitlines()) <= width
+    assert page.split() == whole.split()
+
+
+def test_help_says_what_input_and_signals_mean() -> None:
+    page = " ".join(help_screen().split())
+    assert "/dev/null or closed input is no input: it stays until a signal ends it" in page
+    assert "SIGTERM and SIGHUP end it in good order, with 0 or 3" in page

@@ -45,6 +45,7 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
     ("line", "told"),
     [
         ("/mgs bob hi", "there is no command '/mgs': did you mean /msg?"),
+        ("/hsitory", "there is no command '/hsitory': did you mean /history?"),
         ("/xyzzy", "there is no command '/xyzzy': /help lists them."),
         ("/", "there is no command '/': /help lists them."),
         ("/group ops bob", "this version does not have /group yet"),

@@ -1,0 +1,59 @@
+"""Lines fit the terminal, words stay whole, and what is no terminal gets lines as they are."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.exits import complain
+from p2pchat.apps.cli.folding import fold, terminal_width
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("one two three four", "one two\nthree four"),
+        ("a-very-long-single-word and more", "a-very-long-single-word\nand more"),
+        ("  --x   one two", "  --x   one\n        two"),
+        ("    p2pchat 8080 --invite -", "    p2pchat 8080 --invite -"),
+        ("short\n\none two three\n", "short\n\none two\nthree\n"),
+    ],
+)
+def test_lines_are_broken_between_words(text: str, folded: str) -> None:
+    assert fold(text, 11) == folded
+    assert fold(text, 0) == text
+
+
+def test_what_goes_on_is_indented() -> None:
+    assert fold("p2pchat: one two three", 14, hang=2) == "p2pchat: one\n  two three"
+
+
+def test_what_is_no_terminal_has_no_width(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w", encoding="utf-8") as file:
+        assert terminal_width(file) == 0
+    assert terminal_width(file) == 0  # closed
+    assert terminal_width(None) == 0
+
+
+def test_on_a_terminal_an_error_is_folded_and_elsewhere_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are POSIX")
+    import fcntl
+    import termios
+
+    main, side = os.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with open(main, "rb", buffering=0) as screen, open(side, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        complain("what cannot be meant is one sentence that says what to do")
+        shown = screen.read(1000).decode().split("\r\n")
+    assert shown == ["p2pchat: what cannot be meant is one", "  sentence that says what to do", ""]
+    monkeypatch.undo()
+    complain("what cannot be meant is one sentence " * 9)
+    assert capsys.readouterr().err.count("\n") == 1
