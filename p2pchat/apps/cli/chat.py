@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from p2pchat import Events, Link, Settings, TCPPeer, UnknownName
+from p2pchat import Events, Link, Message, Sent, Settings, TCPPeer, UnknownName
+from p2pchat.apps.cli.calling import Endpoints
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
-from p2pchat.apps.cli.invite import beyond_loopback, invite_screen
+from p2pchat.apps.cli.invite import beyond_loopback, endpoints_of, invite_screen, read_invite
 from p2pchat.apps.cli.leaving import Leaving
-from p2pchat.apps.cli.options import ChatOptions, looks_like_invite, parse_chat
+from p2pchat.apps.cli.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.output import Log, Output, raw_stdout
 from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.profiles import history_command
 from p2pchat.apps.cli.session import Session
 from p2pchat.apps.cli.show import Show
-from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin, read_first_line
+from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 from p2pchat.apps.safetext import safe_line
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
@@ -39,7 +40,7 @@ def run_chat(argv: Sequence[str]) -> int:
     if options.verbose:
         _log_to_stderr()
     kind = kind_of_stdin()
-    invite = _read_invite(options.invite, kind)
+    invite = read_invite(options.invite, kind)
     with asyncio.Runner() as runner:
         return runner.run(Chat(options, kind, invite).run())
 
@@ -56,34 +57,6 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.DEBUG)
 
 
-def _read_invite(given: str, kind: Kind) -> str | None:
-    """Return the invite's text: asked for, from a file, or as it stands.
-
-    Raises:
-        Usage: There is no such file, or nothing to ask.
-    """
-    if not given or looks_like_invite(given):
-        return given or None
-    if given == "-":
-        return _ask_for_invite(kind)
-    try:
-        with open(given, encoding="utf-8") as file:
-            return file.read(65536)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Usage(f"cannot read the invite in {given}: {why}") from None
-
-
-def _ask_for_invite(kind: Kind) -> str:
-    if kind is Kind.TERMINAL:
-        from getpass import getpass
-
-        return getpass("Paste the invite (it is not shown): ", stream=sys.stderr)
-    if kind is Kind.PIPED:
-        return read_first_line(raw_stdin()).decode("utf-8", "replace")
-    raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
-
-
 class Chat:
     """One run. `kind` is what standard input is, `invite` the text of an invite."""
 
@@ -91,6 +64,7 @@ class Chat:
         self._options = options
         self._kind = kind
         self._invite = invite
+        self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Return the exit code."""
@@ -119,12 +93,12 @@ class Chat:
         self._endpoints = Endpoints([*self._options.endpoints, *endpoints_of(self._invite or "")])
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
-        self._show.me = peer.me.label
-        with suppress(UnknownName):  # an open network whose first peer is still to be met
-            self._show.rooms.add(peer.room.id)
+        self._introduce(peer)
         self._session = session = Session(
             peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
         )
+        if self._kind is not Kind.NONE:
+            self._reader = asyncio.create_task(self._read(session, output))
         pump = asyncio.create_task(self._pump(peer, events, output))
         mind = asyncio.create_task(self._mind_refusal())
         try:
@@ -133,6 +107,14 @@ class Chat:
             mind.cancel()
             await peer.aclose(_STOPPED[await self._leaving.wait()])
             await pump
+
+    def _introduce(self, peer: TCPPeer) -> None:
+        """Tell what shows events what they mean here."""
+        self._since = peer.listening.at
+        self._show.me = peer.me.label
+        self._show.asides.history = history_command(self._options, peer.listening.data)
+        with suppress(UnknownName):  # an open network whose first peer is still to be met
+            self._show.asides.rooms.add(peer.room.id)
 
     def _make_peer(self) -> TCPPeer:
         options = self._options
@@ -165,13 +147,22 @@ class Chat:
                 if isinstance(event, Link):
                     self._heard(event)
                 self._session.noticed(line)
-                await self._show.event(line)
-                if output.closed.is_set():  # nobody had this one: it comes again at the next start
-                    events.close()
-                    self._leaving.because("output")
-                    return
+                await self._show.event(line, older=self._is_older(event))
+                if output.closed.is_set():
+                    events.consumer = None  # nobody had this one: it and all behind it come at the next start
+                    if not self._reads_a_pipe:  # which is read to its end: whoever writes there may not see us leave
+                        self._leaving.because("output")
         finally:
             self._leaving.because("ended")
+
+    def _is_older(self, event: Any) -> bool:
+        if isinstance(event, Sent):
+            return event.old or event.received_at < self._since
+        return isinstance(event, Message) and event.old
+
+    @property
+    def _reads_a_pipe(self) -> bool:
+        return self._kind is Kind.PIPED and self._reader is not None and not self._reader.done()
 
     def _heard(self, link: Link) -> None:
         self._endpoints.heard(link.endpoint, link.state, link.reason)
@@ -194,7 +185,7 @@ class Chat:
         if not await self._endpoints.linked_within(REFUSED_GRACE):
             self._leaving.because("refused")
 
-    async def _read(self, session: Session) -> None:
+    async def _read(self, session: Session, output: Output) -> None:
         """Do what input says, until it ends."""
         if self._kind is Kind.PIPED:
             await self._endpoints.answered(ENDPOINTS_WAIT)
@@ -206,16 +197,17 @@ class Chat:
             if not await session.take(batch):
                 self._leaving.because("input")
                 return
-        if not self._options.stay:
+        if not self._options.stay or output.closed.is_set():
             self._leaving.because("input")
 
     # The end
 
     async def _talk(self, session: Session) -> int:
-        reader = None if self._kind is Kind.NONE else asyncio.create_task(self._read(session))
+        reader = self._reader
         if reader is not None:
             reader.add_done_callback(self._reader_ended)
         reason = await self._leaving.wait()
+        self._show.asides.leave()
         if reader is not None and reason != "input":
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -249,69 +241,10 @@ class Chat:
         who = ", ".join(shown_name(label) for label in labels[:8])
         fate = (
             "it went with the temporary profile, unless others have it"
-            if self._options.temp or (self._options.port == 0 and not self._options.data)
+            if self._options.is_temporary
             else "it is kept, and sent at the next start"
         )
         tell(f"p2pchat: {f'not everything sent reached {who}' if who else 'nobody has what was sent'}: {fate}")
-
-
-class Endpoints:
-    """What became of the endpoints on the command line: one line each when it is known, another when it changes.
-
-    Attributes:
-        refused: Set when every one of them has refused us.
-    """
-
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        self._states: dict[str, str] = dict.fromkeys(endpoints, "")
-        self._known = asyncio.Event()
-        self._linked = asyncio.Event()
-        self.refused = asyncio.Event()
-        if not endpoints:
-            self._known.set()
-
-    def heard(self, endpoint: str, state: str, reason: str) -> None:
-        """Take what a link event says."""
-        if state == "up":
-            self._linked.set()
-        former = self._states.get(endpoint)
-        if former is None or former == state or state not in _SAID or (former and state == "trying"):
-            return
-        self._states[endpoint] = state
-        why = f": {safe_line(reason)}" if reason and state != "up" else ""
-        tell(f"-- {safe_line(endpoint)} {_SAID[state]}{why}" + ("; trying on" if state == "trying" else ""))
-        if all(self._states.values()):
-            self._known.set()
-        if set(self._states.values()) == {"refused"}:
-            self.refused.set()
-
-    @property
-    def known(self) -> bool:
-        """Whether each endpoint has answered or failed once."""
-        return self._known.is_set()
-
-    async def answered(self, timeout: float) -> None:
-        """Wait until each endpoint has answered or failed once, at most so long."""
-        await _within(self._known, timeout)
-
-    async def linked_within(self, timeout: float) -> bool:
-        """Whether there was a link to anybody, or is one in time."""
-        return await _within(self._linked, timeout)
-
-
-async def _within(event: asyncio.Event, timeout: float) -> bool:
-    if event.is_set():
-        return True
-    try:
-        await asyncio.wait_for(event.wait(), timeout)
-    except TimeoutError:
-        return False
-    return True
-
-
-def endpoints_of(invite: str) -> list[str]:
-    """Return the endpoints an invite names, as the library writes them."""
-    return [place for place in "".join(invite.split()).lower().partition("@")[2].split(",") if place]
 
 
 _STOPPED = {
@@ -322,4 +255,3 @@ _STOPPED = {
     "refused": "refused by every endpoint",
     "ended": "failed",
 }
-_SAID = {"up": "reached", "refused": "refused", "trying": "does not answer"}

@@ -1,4 +1,5 @@
-"""`p2pchat invite`: one screen with what another machine needs: the command to paste, and the invite it asks for."""
+"""Invites as people hand them over: read at start, and shown by `p2pchat invite`, one screen with what another
+machine needs: the command to paste, and the invite it asks for."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from collections.abc import Sequence
 from p2pchat import profile_invite
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, Usage
-from p2pchat.apps.cli.options import parse_invite_command
+from p2pchat.apps.cli.folding import fold, terminal_width
+from p2pchat.apps.cli.options import looks_like_invite, parse_invite_command
 from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.stdin import Kind, raw_stdin, read_first_line
 from p2pchat.apps.safetext import safe_line
 
 MOST_PLACES = 8  # as many as an invite takes
@@ -80,6 +83,39 @@ def _towards(family: socket.AddressFamily, address: str) -> str:
         return ""
 
 
+def read_invite(given: str, kind: Kind) -> str | None:
+    """Return the invite's text: asked for, from a file, or as it stands.
+
+    Raises:
+        Usage: There is no such file, or nothing to ask.
+    """
+    if not given or looks_like_invite(given):
+        return given or None
+    if given == "-":
+        return _ask_for_invite(kind)
+    try:
+        with open(given, encoding="utf-8") as file:
+            return file.read(65536)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Usage(f"cannot read the invite in {given}: {why}") from None
+
+
+def _ask_for_invite(kind: Kind) -> str:
+    if kind is Kind.TERMINAL:
+        from getpass import getpass
+
+        return getpass("Paste the invite (it is not shown): ", stream=sys.stderr)
+    if kind is Kind.PIPED:
+        return read_first_line(raw_stdin()).decode("utf-8", "replace")
+    raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
+
+
+def endpoints_of(invite: str) -> list[str]:
+    """Return the endpoints an invite names, as the library writes them."""
+    return [place for place in "".join(invite.split()).lower().partition("@")[2].split(",") if place]
+
+
 def run_invite(argv: Sequence[str]) -> int:
     """Print the screen of one profile; beside a running peer too."""
     options = parse_invite_command(argv)
@@ -88,7 +124,8 @@ def run_invite(argv: Sequence[str]) -> int:
     endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
     if not endpoints:
         raise Usage("at which address do others reach this peer? Say it with --advertise HOST:PORT")
-    print(invite_screen(profile_invite(directory, endpoints), qr=sys.stdout.isatty()))
+    screen = invite_screen(profile_invite(directory, endpoints), qr=sys.stdout.isatty())
+    print(fold(screen, terminal_width(sys.stdout)))
     if not options.advertise:
         print(f"It works while the peer listens beyond this machine: p2pchat {port} --host 0.0.0.0")
     return DONE

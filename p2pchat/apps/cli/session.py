@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from p2pchat import Conversation, Failed, P2PChatError, Receipt, Receipts, StorageError, TCPPeer, UnknownName
+from p2pchat.apps.cli.asides import is_delivered
 from p2pchat.apps.cli.endpoints import parse_endpoint
 from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Usage, code_of, stable_word, worse
 from p2pchat.apps.cli.objects import BadOrder, Order, parse_object
@@ -170,7 +171,7 @@ class Session:
             if isinstance(result, BaseException):
                 await self.fail(result, text.ref)
             else:
-                self._keep(result)
+                self._keep(text.to, result)
 
     async def _send(self, text: _Text) -> Receipt:
         return await self._peer.send(text.to, text.text, action=text.action, ref=text.ref)
@@ -178,14 +179,15 @@ class Session:
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all in one call; False when one of them is refused, so that each has to be tried for itself."""
         try:
-            self._keep(await self._peer.send_many(to, texts))
+            self._keep(to, await self._peer.send_many(to, texts))
         except ValueError:  # found before any of them was taken
             return False
         except P2PChatError as error:
             await self.fail(error)
         return True
 
-    def _keep(self, receipt: Receipt | Receipts) -> None:
+    def _keep(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        self._show.kept(to, receipt)
         self._receipts.append(receipt)
         if len(self._receipts) >= _MOST_KEPT:
             self._receipts = [kept for kept in self._receipts if not is_delivered(kept)]
@@ -304,8 +306,3 @@ class Session:
         from p2pchat import Warned
 
         await self._show.event(Warned(code=code, text=text).to_json())
-
-
-def is_delivered(receipt: Receipt | Receipts) -> bool:
-    """Whether everything a call sent is delivered; of many the last says it for all before."""
-    return (receipt if isinstance(receipt, Receipt) else receipt[-1]).status == "delivered"

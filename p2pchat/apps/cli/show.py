@@ -1,23 +1,22 @@
 """What a chat shows: events and answers, as JSON lines or as lines for people, and all of it into the log.
 
 stdout carries chat or JSON only. Warnings, errors and gaps are events: under --json they go where events go,
-otherwise to stderr. On a terminal what was typed there is not shown a second time.
+otherwise to stderr. People are not shown what they know: what they typed on a terminal, and what is older than they.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from p2pchat import Conversation, Receipt, Receipts
+from p2pchat.apps.cli.asides import Asides
 from p2pchat.apps.cli.exits import tell
 from p2pchat.apps.cli.output import Log, Output
-from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
+from p2pchat.apps.cli.plain import plain_line, plain_notice
 from p2pchat.apps.safetext import safe_json
-
-RECEIPTS_AFTER = 0.3  # seconds: receipts that come together are one line for people
 
 Line = dict[str, Any]
 
@@ -39,7 +38,7 @@ class Show:
         echo: Whether own messages are shown: not on a terminal, where they were typed.
     Attributes:
         me: The own label.
-        rooms: Ids of the room, once it is known: receipts there are too many to show to people.
+        asides: What people are told beside the chat; nothing of it under --json.
     """
 
     def __init__(self, output: Output, log: Log | None, *, as_json: bool, echo: bool) -> None:
@@ -47,13 +46,12 @@ class Show:
         self._log = log
         self._as_json = as_json
         self._echo = echo
-        self._delivered: dict[str, int] = {}  # user -> messages, not yet shown
-        self._later: asyncio.TimerHandle | None = None
         self.me = ""
-        self.rooms: set[str] = set()
+        self.asides = Asides()
 
-    async def event(self, event: Line) -> None:
-        """Show one event; returns when it is out."""
+    async def event(self, event: Line, *, older: bool = False) -> None:
+        """Show one event; returns when it is out. People only hear how many are `older`: written before this run
+        by themselves, or before they came by others."""
         line = json_line(event) if self._as_json or self._log is not None else ""
         if self._log is not None:
             self._log.write(line)
@@ -61,33 +59,31 @@ class Show:
             await self._output.write(line)
         elif (notice := plain_notice(event)) is not None:
             tell(notice)
-        elif event["event"] == "delivered":
-            self._gather(event)
+        elif older:
+            self.asides.older()
         else:
             await self._for_people(event)
 
     async def _for_people(self, event: Line) -> None:
+        kind = event["event"]
         if event.get("kind") == "room":
-            self.rooms.add(event["conversation_id"])  # of an open network it is known only now
-        if event["event"] == "sent" and not self._echo:
-            return
+            self.asides.rooms.add(event["conversation_id"])  # of an open network it is known only now
+        if kind == "delivered":
+            self.asides.delivered(event)
+        elif kind == "joined":
+            self.asides.joined(event["user_id"])
+        elif kind == "sent":
+            self.asides.sent(event)
+            if not self._echo:
+                return
         text = plain_line(event, self.me, datetime.now().astimezone())
         if text is not None:
             await self._output.write(text)
 
-    def _gather(self, event: Line) -> None:
-        """Keep a receipt for a moment: fifty that come together are one line."""
-        if event["conversation_id"] in self.rooms:
-            return
-        self._delivered[event["user"]] = self._delivered.get(event["user"], 0) + 1
-        if self._later is None:
-            self._later = asyncio.get_running_loop().call_later(RECEIPTS_AFTER, self._tell_delivered)
-
-    def _tell_delivered(self) -> None:
-        self._later = None
-        for user, count in self._delivered.items():
-            tell(f"-- {shown_name(user)} has {'it' if count == 1 else f'all {count} messages'}")
-        self._delivered.clear()
+    def kept(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        """Something was accepted: people hear when nobody is there for it."""
+        if not self._as_json:
+            self.asides.kept(to, receipt)
 
     async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
         """Show what a command says: `rows` for programs, `lines` for people, made safe by whoever made them."""
@@ -99,8 +95,6 @@ class Show:
 
     def close(self) -> None:
         """Show what was kept for a moment, and let the log go."""
-        if self._later is not None:
-            self._later.cancel()
-            self._tell_delivered()
+        self.asides.close()
         if self._log is not None:
             self._log.close()

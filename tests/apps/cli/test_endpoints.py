@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.chat import Endpoints, endpoints_of
-from p2pchat.apps.cli.invite import beyond_loopback, invite_screen
+from p2pchat.apps.cli.calling import Endpoints
+from p2pchat.apps.cli.invite import beyond_loopback, endpoints_of, invite_screen
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
