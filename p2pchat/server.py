@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 
@@ -20,9 +21,11 @@ from p2pchat.client import STREAM_LIMIT_BYTES
 from p2pchat.config import Settings
 from p2pchat.errors import P2PChatError, PortInUse
 
+WINDOWS = os.name == "nt"  # tests force the other branch
 SWEEP_ABOVE = 1024  # addresses remembered for their rate before those that say nothing any more are forgotten
 ONE_PORT_ATTEMPTS = 8  # to find one free port on all addresses of a host, when any port will do
 BACKLOG = 128  # connections the system holds until they are accepted; the usual number
+ACCEPT_PAUSE = 0.02  # seconds after an accept that failed: what fails on and on must not keep the loop busy
 
 
 class Strangers:
@@ -124,6 +127,7 @@ class Server:
         self._strangers = Strangers(settings)
         self._address: dict[asyncio.StreamWriter, str] = {}  # of those who are strangers still
         self._server: asyncio.Server | None = None
+        self._doors: list[asyncio.Task[None]] = []  # on Windows: one for each listening socket
         self.host = ""
         self.port = 0
         self.refused = 0  # connections closed because of a cap, since the start
@@ -140,16 +144,22 @@ class Server:
             PortInUse: Somebody listens there already.
             P2PChatError: Not an address of this machine, or not allowed; says what to do.
         """
-        self._server = await self._bind(host, port)
+        server = self._server = await self._bind(host, port)
         self.host = host
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = server.sockets[0].getsockname()[1]
+        if WINDOWS:
+            try:
+                self._open_doors(server)
+            except OSError as error:  # it may find out only now that the port is taken
+                await self.close()
+                raise _listen_error(error, host, port) from error
 
     async def _bind(self, host: str, port: int) -> asyncio.Server:
         """A host name may have several addresses (localhost: IPv4 and IPv6), which get a port each when it is 0."""
         for attempt in range(ONE_PORT_ATTEMPTS):
             try:
                 server = await asyncio.start_server(
-                    self.accepted, host, port, limit=STREAM_LIMIT_BYTES, backlog=BACKLOG
+                    self.accepted, host, port, limit=STREAM_LIMIT_BYTES, backlog=BACKLOG, start_serving=not WINDOWS
                 )
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and attempt and attempt < ONE_PORT_ATTEMPTS - 1:
@@ -160,9 +170,40 @@ class Server:
             if len(ports) == 1:
                 return server
             server.close()
-            await server.wait_closed()
             port = min(ports)
         raise P2PChatError(f"no port is free on all addresses of {host}: name a port, or an address instead of a name")
+
+    def _open_doors(self, server: asyncio.Server) -> None:
+        """Accept by ourselves: Windows' loop closes a listening socket for good when one accept fails, and a visitor
+        who resets at once makes it fail (https://github.com/python/cpython/issues/93821).
+        """
+        for bound in server.sockets:
+            sock = bound.dup()
+            sock.setblocking(False)
+            sock.listen(BACKLOG)
+            self._doors.append(asyncio.get_running_loop().create_task(self._stand_at(sock)))
+        server.close()  # its own descriptors of the same sockets
+
+    async def _stand_at(self, sock: socket.socket) -> None:
+        """Let in who comes to one listening socket, for ever."""
+        loop = asyncio.get_running_loop()
+        with sock:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(sock)
+                    await self._enter(connection)
+                except OSError:
+                    await asyncio.sleep(ACCEPT_PAUSE)
+
+    async def _enter(self, connection: socket.socket) -> None:
+        reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(reader, self.accepted), connection
+            )
+        except BaseException:
+            connection.close()
+            raise
 
     def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a new connection in, or close it; also the way in for connections that are no sockets."""
@@ -191,6 +232,10 @@ class Server:
         if self._server is not None:
             server, self._server = self._server, None
             server.close()
+        doors, self._doors = self._doors, []
+        for door in doors:
+            door.cancel()
+        await asyncio.gather(*doors, return_exceptions=True)
 
 
 def _listen_error(error: OSError, host: str, port: int) -> P2PChatError:
@@ -198,6 +243,7 @@ def _listen_error(error: OSError, host: str, port: int) -> P2PChatError:
         return PortInUse(host, port)
     if error.errno in (errno.EACCES, errno.EPERM):
         return P2PChatError(f"not allowed to listen on port {port}: choose one above 1023")
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+    # No number: asyncio since Python 3.12, when there was no address at all that it could bind.
+    if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
         return P2PChatError(f"{host!a} is no address of this machine: listen on one that is, or on 127.0.0.1")
     return P2PChatError(f"cannot listen on {host!a} port {port}: {error.strerror or error}")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from p2pchat import server as server_module
 from p2pchat.client import Client, dial
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
@@ -93,6 +94,16 @@ def test_an_address_is_what_one_party_commands(host: str, address: str) -> None:
 # Listening
 
 
+@pytest.fixture(params=[False, True], ids=["elsewhere", "windows"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to accept, wherever this runs."""
+    monkeypatch.setattr(server_module, "WINDOWS", request.param)
+
+
+both_systems = pytest.mark.usefixtures("system")
+
+
+@both_systems
 async def test_a_port_in_use_is_said_so() -> None:
     async with door() as entrance:
         with pytest.raises(PortInUse, match=f"port {entrance.server.port} .* in use") as refused:
@@ -125,6 +136,7 @@ async def test_whatever_the_system_says_becomes_one_line(
         await Server(SETTINGS, lambda *_: None).listen("127.0.0.1", 80)
 
 
+@both_systems
 async def test_any_port_is_the_same_on_all_addresses_of_a_host() -> None:
     server = Server(SETTINGS, lambda reader, writer, host: writer.transport.abort())
     await server.listen("localhost", 0)
@@ -135,6 +147,25 @@ async def test_any_port_is_the_same_on_all_addresses_of_a_host() -> None:
     await server.close()
 
 
+async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own loop would: whoever resets a connection at once could make a peer deaf."""
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(64, "The specified network name is no longer available")] * 3
+
+    async def fail_first(sock: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return await accept(sock)
+
+    monkeypatch.setattr(server_module, "WINDOWS", True)
+    monkeypatch.setattr(loop, "sock_accept", fail_first)
+    async with door() as entrance:
+        for streams in await entrance.connect():
+            streams[1].transport.abort()
+    assert not failures
+
+
+@both_systems
 async def test_after_closing_nobody_comes_in_and_who_is_in_stays() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
@@ -248,6 +279,7 @@ async def test_a_strangers_bytes_are_dropped_and_members_notice_nothing(words: b
     await host.close()
 
 
+@both_systems
 async def test_a_thousand_connections_leave_members_alone_and_cost_a_bounded_amount() -> None:
     host = Host(replace(SETTINGS, handshake_timeout=1.0))
     await host.server.listen("127.0.0.1", 0)
