@@ -74,10 +74,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Evidence against an author: two verified batches of one log that differ in one seq."""
+    """Evidence against an author: two verified batches of one log that give one seq two chains.
+
+    `one` is None where what is stored here is one side of it: storage then takes its newest batch of the log.
+    """
 
     log: LogId
-    one: Batch
+    one: Batch | None
     other: Batch
 
 
@@ -172,6 +175,13 @@ class TailStart:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkStart:
+    """Serve the two batches that prove this log forked, and nothing else; nothing of one that is not."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """Where serving stands, opaque to the core: storage made it and takes it back.
 
@@ -185,9 +195,9 @@ class Position:
     next_seq: int
 
 
-Start = WantStart | TailStart | Position
+Start = WantStart | TailStart | ForkStart | Position
 
 __all__ = [
-    "Address", "Change", "Fork", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog", "Position", "Ref", "Start",
-    "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog", "Position", "Ref",
+    "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, Fork, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -55,11 +55,9 @@ class Storage(Protocol):
         """Return at most so many batches of what a user wrote from `start` on, and where to go on, None at the end.
 
         Logs come in the order they were stored; each batch runs from the cursor to the farthest head within the
-        batch limits, never as it once came. Forked logs are left out. Batch.entries is None.
+        batch limits, never as it once came. Forked logs are left out, but for the evidence that a ForkStart asks for.
+        A tip whose chain is not the one stored here under its seq is not known. Batch.entries is None.
         """
-
-    def evidence(self, log: LogId) -> Fork | None:
-        """Return the two batches that prove a log forked, None for one that is not."""
 
     def places(self, after: int, limit: int) -> list[Shown]:
         """Return released entries with place > after, in order of place."""

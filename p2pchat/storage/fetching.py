@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Position, Start, TailStart
+from p2pchat.core.records import ForkStart, Position, Start, TailStart, WantStart
 from p2pchat.protocol import ConversationId, RunId, UserId
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.serving import Head, Numbered, batch_ends, only, position_of, resumed
@@ -49,6 +49,8 @@ class Fetching:
         self._whose = (reader.number("users", user), reader.number("conversations", conversation))
 
     def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
+        if isinstance(start, ForkStart):
+            return self._reader.evidence(LogId(*self._names, start.run)), None
         position = self._position(start)
         if position is None:
             return [], None
@@ -57,7 +59,7 @@ class Fetching:
         served = self._read(planned[:batches])
         return served, resumed(position, more.number, more.at.seq + 1) if more else None
 
-    def _position(self, start: Start) -> Position | None:
+    def _position(self, start: Position | TailStart | WantStart) -> Position | None:
         """Return where this start begins, None where there is nothing at all."""
         if not all(self._whose):
             return None
@@ -66,10 +68,15 @@ class Fetching:
         if isinstance(start, TailStart):
             tail = self._find(start.run)
             return only(tail.number, start.after_seq) if tail else None
-        return position_of(start, self._find)
+        return position_of(start, self._find, self._chain)
 
     def _find(self, run: RunId) -> Numbered | None:
         return self._reader.numbered(self._whose, run)
+
+    def _chain(self, log: Numbered, seq: int) -> bytes | None:
+        if seq > self._reader.last(log.number):
+            return None
+        return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
     def _plan(self, position: Position, most: int) -> Iterator[Planned]:
         """Yield what is to be served from `position` on, log after log."""

@@ -22,6 +22,7 @@ from p2pchat.core.records import (
     Address,
     Change,
     Fork,
+    ForkStart,
     Heard,
     KnownUser,
     LogFacts,
@@ -34,6 +35,7 @@ from p2pchat.core.records import (
     TailStart,
     Talk,
     Waiting,
+    WantStart,
 )
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
 from p2pchat.storage.base import Shown, SortKey
@@ -107,6 +109,16 @@ class MemoryLog:
         else:
             self.heads.append(head)
 
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.id.run, len(self.raws), self.heads[-1].chain[:8].hex())
+
+    def newest_batch(self) -> Batch:
+        """Return what lies between the last two heads."""
+        end = self.heads[-1]
+        at = self.at(self.heads[-2].seq if len(self.heads) > 1 else 0)
+        return Batch(self.id, at.seq + 1, self.raws[at.seq :], None, at.chain, end.chain, end.sig)
+
     def facts(self, seq: int = 0) -> LogFacts:
         """Return what is known of this log, with the chain at seq when that is held; seq 0 asks for none."""
         last = self.head_below(len(self.raws))
@@ -147,7 +159,7 @@ class Tables:
     users: dict[UserId, KnownUser] = field(default_factory=dict)
     addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
     consumers: dict[str, int] = field(default_factory=dict)
-    forks: dict[LogId, Fork] = field(default_factory=dict)
+    forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
 
     def begin(self, new: NewLog) -> MemoryLog:
@@ -239,14 +251,23 @@ class MemoryStorage:
         for uncovered in change.uncovered:
             self._uncover(tables.logs[uncovered])
         for fork in change.forks:
-            log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
-            log.forked = True
-            tables.forks[fork.log] = fork
+            self._add_fork(fork)
         for stretch in change.stretches:
             log = tables.logs[stretch.log]
             log.stretches.append(stretch)
             log.released = max(log.released, stretch.first + stretch.count - 1)
             tables.stretches.append(stretch)
+
+    def _add_fork(self, fork: Fork) -> None:
+        tables = self._tables
+        log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
+        log.forked = True
+        tables.forks[fork.log] = (fork.one or log.newest_batch(), fork.other)
+        logs = tables.of_user[log.id.conversation, log.id.user]
+        kept = {mark for each in logs if not each.forked for mark in each.before}
+        for other in logs:
+            if other.covered and other.raws and other.mark in log.before and other.mark not in kept:
+                self._uncover(other)
 
     def _uncover(self, log: MemoryLog) -> None:
         """Make a tip of it again: no later log of its user builds on everything below itself any more."""
@@ -335,18 +356,24 @@ class MemoryStorage:
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
         with self._lock:
+            if isinstance(start, ForkStart):
+                return list(self._tables.forks.get(LogId(conversation, user, start.run), ())), None
             logs = self._tables.of_user.get((conversation, user), [])
             position = self._position(logs, start)
             return ([], None) if position is None else self._serve(logs, position, batches)
 
-    def _position(self, logs: list[MemoryLog], start: Start) -> Position | None:
+    def _position(self, logs: list[MemoryLog], start: Position | TailStart | WantStart) -> Position | None:
         if isinstance(start, Position):
             return start
         by_run = {log.id.run: log for log in logs}
         if isinstance(start, TailStart):
             tail = by_run.get(start.run)
             return only(tail.number, start.after_seq) if tail else None
-        return position_of(start, lambda run: by_run[run].numbered if run in by_run else None)
+        return position_of(
+            start,
+            lambda run: by_run[run].numbered if run in by_run else None,
+            lambda log, seq: by_run[log.run].at(seq).chain if seq <= len(by_run[log.run].raws) else None,
+        )
 
     def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:
         held = dict(position.held)
@@ -373,10 +400,6 @@ class MemoryStorage:
             batches.append(Batch(log.id, at.seq + 1, raws, None, at.chain, end.chain, end.sig))
             at = end
         return batches
-
-    def evidence(self, log: LogId) -> Fork | None:
-        with self._lock:
-            return self._tables.forks.get(log)
 
     # ---- what programs read
 

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from p2pchat.config import Settings
-from p2pchat.core.log import LogId, extend_chain, first_chain
-from p2pchat.core.records import Fork, LogFacts, LogKey
+from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
+from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
 from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
@@ -159,7 +159,7 @@ class Reader:
         if not told:
             return []
         later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
-        implied = implied_seqs(log.run, self._last(number), map(_numbered, later))
+        implied = implied_seqs(log.run, self.last(number), map(_numbered, later))
         highest: dict[UserId, int] = {}
         for (member, run), own in told.items():
             known = own if run == log.run else implied.get(run, 0)
@@ -177,13 +177,15 @@ class Reader:
         )
         return {(member.hex(), run.hex()): seq for member, run, seq in rows}
 
-    def _last(self, number: int) -> int:
+    def last(self, number: int) -> int:
+        """Return the last stored seq of a log, 0 when nothing of it is."""
         row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
         return row[0] % SEQS if row else 0
 
-    def evidence(self, log: LogId) -> Fork | None:
+    def evidence(self, log: LogId) -> list[Batch]:
+        """Return the two batches that prove a log forked, [] for one that is not."""
         row = self.first("select one, other from forks where log = ?", self.log_number(log))
-        return Fork(log, batch_of_text(log, row[0]), batch_of_text(log, row[1])) if row else None
+        return [batch_of_text(log, text) for text in row] if row else []
 
     def size_bytes(self, user: UserId) -> int:
         """Return the entry bytes of all logs of a user: one question for each log."""

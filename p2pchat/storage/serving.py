@@ -76,11 +76,14 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
 # ---- what an asker holds
 
 
-def position_of(want: WantStart, find: Callable[[RunId], Numbered | None]) -> Position:
-    """Return where serving this want begins.
+def position_of(
+    want: WantStart, find: Callable[[RunId], Numbered | None], chain: Callable[[Numbered, int], bytes | None]
+) -> Position:
+    """Return where serving this want begins; `chain` gives the chain stored at a seq, None above the last.
 
     A known mark says that its log is held up to seq, and with it all it builds on: through `before`, log by log,
-    down to the first `whole` one, under which everything is held. Unknown marks say nothing.
+    down to the first `whole` one, under which everything is held. Unknown marks say nothing, and neither does one
+    of another chain than is stored here: all of that log is served, so that the asker finds the fork.
     """
     held: dict[int, int] = {}
     logs: dict[int, Numbered] = {}
@@ -96,8 +99,12 @@ def position_of(want: WantStart, find: Callable[[RunId], Numbered | None]) -> Po
                 heappush(newest_first, -log.number)
             held[log.number] = max(held.get(log.number, 0), mark.seq)
 
-    take(want.tips)
-    take(want.older)
+    def is_known(mark: Mark) -> bool:
+        log = find(mark.run)
+        stored = chain(log, mark.seq) if log else None
+        return stored is None or stored[:8].hex() == mark.chain8
+
+    take(filter(is_known, (*want.tips, *want.older)))
     floor = 0
     while newest_first:
         log = logs[-heappop(newest_first)]

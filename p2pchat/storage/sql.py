@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, Fork, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import connect, schema
@@ -117,10 +117,6 @@ class SqlStorage:
     ) -> tuple[list[Batch], Position | None]:
         with self._reading():
             return Fetching(self._reader, self._settings, conversation, user).fetch(start, batches)
-
-    def evidence(self, log: LogId) -> Fork | None:
-        with self._reading():
-            return self._reader.evidence(log)
 
     def places(self, after: int, limit: int) -> list[Shown]:
         with self._reading():

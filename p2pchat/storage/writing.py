@@ -16,11 +16,20 @@ from itertools import repeat
 from sqlalchemy import Connection, Table, func, insert, select, update
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, first_chain
 from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, NewLog, Stretch, Talk
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.rows import batch_to_text, insert_rows, marks_to_bytes, naming_to_text, replacing, run
+from p2pchat.storage.reading import BODIES
+from p2pchat.storage.rows import (
+    batch_to_text,
+    insert_rows,
+    marks_of_bytes,
+    marks_to_bytes,
+    naming_to_text,
+    replacing,
+    run,
+)
 from p2pchat.storage.serving import Head, clocks, entry_bytes, fits
 from p2pchat.storage.tables import (
     COVERED,
@@ -51,6 +60,7 @@ LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? 
 COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
+LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
 
@@ -194,6 +204,7 @@ class Rows:
         self._dropped_heads: list[int] = []
         self._touched: dict[int, OpenLog] = {}
         self._heard: dict[tuple[int, int], int] = {}
+        self._forks: list[Fork] = []
         self.sizes: dict[UserId, int] = {}  # bytes added
 
     def add(self, change: Change) -> None:
@@ -206,8 +217,7 @@ class Rows:
             self._run(COVER, self._writer.log(covered).number)
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
-        for fork in change.forks:
-            self._add_fork(fork)
+        self._forks += change.forks
         for stretch in change.stretches:
             self._add_stretch(stretch)
         for told in change.heard:
@@ -225,6 +235,8 @@ class Rows:
             self._write_waiting(log)
         told = [value for key, seq in self._heard.items() for value in (*key, seq)]
         insert_rows(self._db, heard, told, HIGHER_ONLY)
+        for fork in self._forks:
+            self._add_fork(fork)
 
     def _run(self, statement: str, *parameters: object) -> None:
         run(self._db, statement, parameters)
@@ -288,8 +300,27 @@ class Rows:
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
         self._run(FORK, log.number)
-        row = (log.number, batch_to_text(fork.one), batch_to_text(fork.other))
-        insert_rows(self._db, forks, row, replacing(forks))
+        one = fork.one or self._newest_batch(fork.log, log)
+        insert_rows(self._db, forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), replacing(forks))
+        self._uncover_below(fork.log, log)
+
+    def _newest_batch(self, id: LogId, log: OpenLog) -> Batch:
+        """Return what lies between the last two heads of a log."""
+        at, end = log.anchor, log.newest
+        rows = self._db.exec_driver_sql(BODIES, (log.number * SEQS + at.seq, log.number * SEQS + end.seq))
+        raws = [row[0] for row in rows]
+        return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)
+
+    def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
+        """Make tips again of what a forked log covered and no other log does: who has only heard of it agrees."""
+        rows = self._db.exec_driver_sql(LOGS_OF, (forked.writer, forked.conversation)).all()
+        kept = {mark for *_, state, before in rows if not state & FORKED for mark in marks_of_bytes(before)}
+        lost = {mark for number, *_, before in rows if number == forked.number for mark in marks_of_bytes(before)}
+        covered = {run.hex() for _, run, state, _ in rows if state == COVERED}
+        for mark in lost - kept:
+            log = self._writer.log(id._replace(run=mark.run)) if mark.run in covered else None
+            if log is not None and (log.newest.seq, log.newest.chain[:8].hex()) == mark[1:]:
+                self._uncover(log)
 
     # ---- the rest
 

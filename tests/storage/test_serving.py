@@ -79,7 +79,7 @@ def test_who_holds_a_part_gets_the_rest_from_the_middle_of_a_block(storage: Stor
 def test_of_two_marks_of_one_log_the_higher_counts(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1", "2"), ada.goes_on("3")])
-    low, high = ada.mark._replace(seq=1), ada.mark._replace(seq=2)
+    low, high = ada.mark_at(1), ada.mark_at(2)
     for want in (WantStart((low, high)), WantStart((high, low)), WantStart((high,), older=(low,))):
         assert served(storage, want) == [(1, 3, 3)]
 
@@ -107,7 +107,7 @@ def test_a_known_tip_says_that_all_it_builds_on_is_held(storage: Storage) -> Non
     assert served(storage, WantStart(tips=(third.mark,))) == []
     assert served(storage, WantStart(tips=(second.mark,))) == [(3, 1, 2)]
     assert served(storage, WantStart(tips=(first.mark,))) == [(2, 1, 2), (3, 1, 2)]
-    assert served(storage, WantStart(tips=(second.mark._replace(seq=1),))) == [(2, 2, 2), (3, 1, 2)]
+    assert served(storage, WantStart(tips=(second.mark_at(1),))) == [(2, 2, 2), (3, 1, 2)]
 
 
 def test_tips_unknown_here_are_ignored_and_older_marks_find_common_ground(storage: Storage) -> None:
@@ -119,7 +119,7 @@ def test_tips_unknown_here_are_ignored_and_older_marks_find_common_ground(storag
 
 def test_a_mark_beyond_what_is_here_holds_all_of_that_log(storage: Storage) -> None:
     _, second, _ = three_runs(storage)
-    assert served(storage, WantStart(tips=(second.mark._replace(seq=50),))) == [(3, 1, 2)]
+    assert served(storage, WantStart(tips=(second.mark_at(50),))) == [(3, 1, 2)]
 
 
 def test_two_devices_a_tip_of_one_says_nothing_of_the_other(storage: Storage) -> None:
@@ -169,6 +169,16 @@ def test_forked_logs_are_left_out(storage: Storage) -> None:
     assert served(storage, TailStart(second.log.run, 0)) == []
     assert served(storage, WantStart(tips=(first.mark,))) == [(3, 1, 2)]
     assert served(storage, WantStart(tips=(third.mark,))) == []
+
+
+def test_whoever_holds_another_chain_under_the_same_number_is_served_the_whole_log(storage: Storage) -> None:
+    """So that it finds the fork: it only has to compare what it holds with what it gets."""
+    first = three_runs(storage)[0]
+    twin = Author("ada", 2, before=[first.mark])
+    twin.write("one", "other")
+    assert served(storage, WantStart(tips=(twin.mark,), older=(first.mark,))) == [(2, 1, 2), (3, 1, 2)]
+    twin.write("another")
+    assert served(storage, WantStart(tips=(twin.mark,))) == [(3, 1, 2)]  # who holds more is asked in its turn
 
 
 @pytest.mark.parametrize("whose", ["ada", "bob"])

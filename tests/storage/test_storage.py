@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from p2pchat.core.log import LogId, extend_chain, first_chain
+from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
 from p2pchat.core.records import (
     Address,
     Change,
     Fork,
+    ForkStart,
     Heard,
     KnownUser,
     LogKey,
@@ -28,7 +30,7 @@ def test_a_new_storage_is_empty(storage: Storage) -> None:
     assert storage.places(0, 10) == [] and storage.history(None) == []
     assert storage.entry(Author("ada", 1).log, 1) is None
     assert storage.heard(Author("ada", 1).log, 1) == []
-    assert storage.evidence(Author("ada", 1).log) is None
+    assert storage.fetch(ROOM, user("ada"), ForkStart("01" * 8), batches=8) == ([], None)
     assert storage.size_bytes(user("ada")) == 0
 
 
@@ -99,26 +101,51 @@ def test_batches_of_one_commit_follow_each_other(storage: Storage) -> None:
     assert (tip.seq, tip.chain) == (5, ada.chain)
 
 
-def test_a_fork_keeps_its_evidence_and_is_a_tip_no_more(storage: Storage) -> None:
+def evidence(storage: Storage, log: LogId) -> list[Batch]:
+    batches, more = storage.fetch(log.conversation, log.user, ForkStart(log.run), batches=1)
+    assert more is None
+    return [msgspec.structs.replace(batch, entries=None) for batch in batches]
+
+
+def without_entries(*batches: Batch) -> list[Batch]:
+    return [msgspec.structs.replace(batch, entries=None) for batch in batches]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_fork_keeps_both_sides_as_evidence_and_is_a_tip_no_more(storage: Storage, together: bool) -> None:
+    """Our own side is the newest batch stored, even when it is stored by the same commit."""
     ada, twin = Author("ada", 1), Author("ada", 1)
-    storage.commit([released(ada.begins("one"), 1)])
-    batches = [released(ada.goes_on("two"), 2).batches[0], twin.write("another one")]
-    fork = Fork(ada.log, *batches)
-    storage.commit([Change(forks=[fork])])
+    begins = released(ada.begins(*many(256)), 1)
+    goes_on = released(ada.goes_on("two"), 257)
+    fork = Change(forks=[Fork(ada.log, None, twin.write("another one"))])
+    for changes in [[begins, goes_on, fork]] if together else [[begins], [goes_on], [fork]]:
+        storage.commit(changes)
     stored = storage.load([])
     assert (stored.tips, stored.forked) == ([], [ada.log])
-    kept = storage.evidence(ada.log)
-    assert kept is not None and [kept.one.raws, kept.other.raws] == [batch.raws for batch in batches]
-    assert (kept.other.first, kept.other.prev, kept.other.head) == (1, batches[1].prev, batches[1].head)
+    assert evidence(storage, ada.log) == without_entries(goes_on.batches[0], fork.forks[0].other)
     assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
 
 
 def test_a_fork_of_a_log_never_held_is_remembered(storage: Storage) -> None:
     one, other = Author("ada", 1), Author("ada", 1)
-    storage.commit([Change(forks=[Fork(one.log, one.write("one"), other.write("other"))])])
+    batches = one.write("one"), other.write("other")
+    storage.commit([Change(forks=[Fork(one.log, *batches)])])
+    assert evidence(storage, one.log) == without_entries(*batches)
     facts = storage.lookup([one.lookup], [])[0][one.lookup]
     assert (facts.forked, facts.seq, facts.released, facts.chain) == (True, 0, 0, first_chain(one.log))
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
+
+
+def test_what_only_a_forked_log_covered_is_a_tip_again(storage: Storage) -> None:
+    """Whoever has heard of the fork and never held the log knows nothing of what it covers."""
+    first, second = Author("ada", 1), Author("ada", 2)
+    storage.commit([first.begins("one"), second.begins("two", whole=False)])
+    forks = Author("ada", 3, before=[first.mark, second.mark])
+    other = Author("ada", 4, before=[second.mark])
+    storage.commit([forks.begins("three"), Change(covered=[first.log, second.log]), other.begins("four", whole=False)])
+    assert {tip.log for tip in storage.load([]).tips} == {forks.log, other.log}
+    storage.commit([Change(forks=[Fork(forks.log, None, Author("ada", 3).write("lie"))])])
+    assert {tip.log for tip in storage.load([]).tips} == {first.log, other.log}
 
 
 # ---- what waits

@@ -52,6 +52,10 @@ class Author:
     def mark(self) -> Mark:
         return Mark(self.log.run, self.seq, self.chain[:8].hex())
 
+    def mark_at(self, seq: int) -> Mark:
+        """Return the mark of everything up to an earlier entry."""
+        return Mark(self.log.run, seq, extend_chain(first_chain(self.log), self.raws[:seq])[:8].hex())
+
     @property
     def lookup(self) -> LogKey:
         return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run), self.seq)
