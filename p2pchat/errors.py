@@ -31,8 +31,8 @@ class P2PChatError(Exception):
 class UnknownName(P2PChatError):
     """Nobody and no conversation has this name."""
 
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(f"nobody here is called {name!a}" + (f"; {hint}" if hint else ""))
+    def __init__(self, name: str, hint: str = "", *, text: str = "") -> None:
+        super().__init__(text or f"nobody here is called {name!a}" + (f"; {hint}" if hint else ""))
         self.name = name
 
 

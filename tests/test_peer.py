@@ -734,6 +734,21 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
             assert bob.room == room
 
 
+async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> None:
+    async with TCPPeer(temporary=True) as other:
+        port = other.port
+    async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:
+        for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
+            with pytest.raises(UnknownName, match="^there is no room yet: .* first peer has been met"):
+                await early
+        assert bob.conversations() == []
+        async with TCPPeer(port, data=home / "ada", name="ada", open=True) as ada:
+            events = ada.events(Message)
+            assert await bob.connect(port, timeout=5)
+            await (await bob.broadcast("met")).delivered(timeout=5)
+            assert (await anext(events)).conversation == ada.room == bob.room
+
+
 # ---- the package
 
 

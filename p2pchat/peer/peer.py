@@ -140,7 +140,8 @@ class TCPPeer(Life):
         """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
         key = self._begun.node.room
         if not key:
-            raise UnknownName("room", "this open network is known when the first peer has been met")
+            text = "there is no room yet: this open network is known when the first peer has been met"
+            raise UnknownName("room", text=text)
         return self.conversation(key)
 
     @property
