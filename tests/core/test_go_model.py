@@ -24,6 +24,7 @@ import pytest
 
 from p2pchat.core.mesh import election
 from p2pchat.core.mesh.election import Decided, Standing
+from tests.conftest import Tell
 
 Side = Literal["D", "F"]
 CONNECTIONS = 3  # at once, dead ones not yet noticed included; a fourth would cost minutes
@@ -360,12 +361,11 @@ def redials(graph: Graph) -> list[World]:
 
 @pytest.fixture(scope="module")
 def decider() -> Graph:
-    graph = walk(DECIDER, CONNECTIONS)
-    print(f"\ngo model: {len(graph)} states, {sum(map(len, graph.values()))} steps")
-    return graph
+    return walk(DECIDER, CONNECTIONS)
 
 
-def test_once_faults_end_every_state_settles_on_one_link(decider: Graph) -> None:
+def test_once_faults_end_every_state_settles_on_one_link(decider: Graph, tell: Tell) -> None:
+    tell(f"model of the `go` rule: {len(decider):,} states, {sum(map(len, decider.values())):,} steps")
     unsure = set(decider) - surely_settled(decider, FAULTS)
     assert not unsure, min(unsure, key=repr)
 

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from p2pchat.testing.__main__ import judge, replay
+from tests.conftest import Tell
 
 SEEDS = 360
 CHUNK = 30
@@ -54,11 +55,10 @@ def test_every_promise_holds_in_the_histories_from(first: int, counts: Counter[s
     assert not failed, "\n".join(failed)
 
 
-def test_everything_that_can_go_wrong_went_wrong(counts: Counter[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_that_can_go_wrong_went_wrong(counts: Counter[str], tell: Tell) -> None:
     if counts["histories"] < SEEDS:
         pytest.skip("counts what happened in all histories: run the whole file")
-    with capsys.disabled():
-        print(f"\n{counts['histories']} simulated histories, in which happened:")
-        for what in MUST_HAPPEN:
-            print(f"  {counts[what]:7} {what.replace('_', ' ')}")
+    tell(f"{counts['histories']} simulated histories, in which happened:")
+    for what in MUST_HAPPEN:
+        tell(f"  {counts[what]:7} {what.replace('_', ' ')}")
     assert [what for what in MUST_HAPPEN if not counts[what]] == []

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Tell
 from tests.processes import crowd
 from tests.processes.stage import ROOT
 
@@ -93,7 +94,7 @@ class One:
 
 
 @pytest.mark.timeout(60 + 3 * STOPPED)
-async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: Path) -> None:
+async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: Path, tell: Tell) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")
     if not (PROC / "self" / "clear_refs").exists():
@@ -131,7 +132,10 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
         for one in crowd_of_five:
             await one.end()
     missed = written - before
-    print(f"{missed:,} missed in {STOPPED:g} s, caught up in {took:.2f} s; the writer grew by {grown / 1024:.1f} MiB")
+    tell(
+        f"a peer stopped for {STOPPED:g} s missed {missed:,} messages and caught up in {took:.2f} s; "
+        f"the writer grew by {grown / 1024:.1f} MiB"
+    )
     assert missed * len(crowd.TEXT.format(0)) > GROWS_LESS_THAN * 1024 or STOPPED < 25, "too little to tell"
     assert grown < GROWS_LESS_THAN
     assert took < HAS_ALL_WITHIN

@@ -24,6 +24,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
+from tests.conftest import Tell
 from tests.processes.stage import Stage
 
 LIMIT = Settings().handshake_timeout
@@ -214,7 +215,7 @@ SILENT: dict[str, Trick] = {
 
 
 @pytest.mark.timeout(120)
-async def test_strangers_of_every_kind_are_dropped_and_members_notice_nothing(stage: Stage) -> None:
+async def test_strangers_of_every_kind_are_dropped_and_members_notice_nothing(stage: Stage, tell: Tell) -> None:
     ada, bob = await two_members(stage)
     port, before = ada.listening["port"], memory(ada, "VmRSS")
     lines_before = len(ada.lines), len(bob.lines)
@@ -238,7 +239,7 @@ async def test_strangers_of_every_kind_are_dropped_and_members_notice_nothing(st
     assert let_in < KNOCKS / 2  # the others were over a cap, and closed at once
 
     grown = memory(ada, "VmHWM") - before
-    print(f"{let_in} of {KNOCKS} knocks waited for; ada grew by {grown / MIB:.1f} MiB at most")
+    tell(f"strangers: {let_in} of {KNOCKS:,} knocks were waited for, the peer grew by {grown / MIB:.1f} MiB at most")
     assert grown < GROWS_LESS_THAN
     told_nothing_of_them(ada, bob, lines_before)
 

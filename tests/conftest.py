@@ -1,0 +1,27 @@
+"""What a test has found out and people want to read although it passed: `tell(text)`, shown at the end of the run.
+
+It goes with the report of the test, so it is shown as well when several processes run the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Tell = Callable[[str], None]
+_TOLD = "told"
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    return lambda text: record_property(_TOLD, text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    told = [str(what) for report in reports for name, what in report.user_properties if name == _TOLD]
+    if told:
+        terminalreporter.section("what was found out")
+        for text in told:
+            terminalreporter.write_line(text)
