@@ -5,6 +5,7 @@ Everything heavy is imported by the command that needs it; `--version` and `--he
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ HELP = {"--help", "-h"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8()
     try:
         return _run(words)
     except KeyboardInterrupt:
@@ -28,6 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = code_of(error)
         complain(str(error) or type(error).__name__)
         return code
+
+
+def _speak_utf8() -> None:
+    """In every command, as chat lines are, and never an error; a pipe on Windows would get cp1252 otherwise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:

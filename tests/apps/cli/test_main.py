@@ -1,0 +1,27 @@
+"""What all commands have in common: here, the letters they are said in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def used_to_cp1252(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line as on Windows, where a pipe takes the letters of a few languages only."""
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "p2pchat", *words]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_everything_is_said_in_utf_8_whatever_the_system_is_used_to(tmp_path: Path) -> None:
+    log = tmp_path / "grün 世.jsonl"
+    line = {"event": "message", "at": "2026-11-20T12:00:00.000000Z", "id": "A.1", "conversation_id": "C"}
+    line |= {"sender_id": "U", "text": "hi", "sent_at": line["at"]}
+    log.write_text(2 * (json.dumps(line) + "\n"), "utf-8")
+    ran = used_to_cp1252("check", str(log))
+    assert (ran.returncode, "grün 世" in ran.stdout) == (1, True), ran.stderr
+    ran = used_to_cp1252("check", f"{log}.none")
+    assert (ran.returncode, "grün 世" in ran.stderr) == (1, True)
