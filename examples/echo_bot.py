@@ -5,6 +5,7 @@ python examples/echo_bot.py 8081 localhost:8080
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from p2pchat import Message, TCPPeer
 
@@ -18,7 +19,7 @@ async def main(port: int, *endpoints: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    if len(sys.argv) < 2:
+        sys.exit("usage: python examples/echo_bot.py PORT [HOST:PORT ...]")
+    with suppress(KeyboardInterrupt):
         asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
-    except KeyboardInterrupt:
-        pass

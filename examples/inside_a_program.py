@@ -5,6 +5,7 @@ python examples/inside_a_program.py 8083 localhost:8080
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from p2pchat import Joined, Left, TCPPeer
 
@@ -30,4 +31,7 @@ async def main(port: int, *endpoints: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
+    if len(sys.argv) < 2:
+        sys.exit("usage: python examples/inside_a_program.py PORT [HOST:PORT ...]")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

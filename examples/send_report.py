@@ -25,4 +25,9 @@ async def main(port: int, endpoint: str, to: str, text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(int(sys.argv[1]), *sys.argv[2:5])))
+    if len(sys.argv) != 5:
+        sys.exit("usage: python examples/send_report.py PORT HOST:PORT NAME TEXT")
+    try:
+        sys.exit(asyncio.run(main(int(sys.argv[1]), *sys.argv[2:])))
+    except KeyboardInterrupt:
+        sys.exit(130)

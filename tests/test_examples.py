@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,6 +57,24 @@ def test_an_example_fits_on_a_screen_and_uses_public_names(path: Path) -> None:
     imports = [line for line in lines if line.startswith(("from p2pchat", "import p2pchat"))]
     assert imports
     assert all(line.startswith(("from p2pchat import ", "from p2pchat.testing import ")) for line in imports)
+
+
+@pytest.mark.parametrize("name", ["echo_bot.py", "inside_a_program.py", "send_report.py"])
+async def test_an_example_without_its_arguments_says_which_it_takes(name: str) -> None:
+    code, out, err = await output(name)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"usage: python examples/{name} PORT ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no Ctrl-C for one process alone elsewhere")
+async def test_ctrl_c_ends_the_echo_bot_without_a_traceback(home: Path) -> None:
+    async with example("echo_bot.py", "0") as process:
+        assert process.stdout is not None
+        assert (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).startswith(b"echo listens")
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert (process.returncode, err) == (0, b"")
 
 
 async def test_the_echo_bot_answers() -> None:
