@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts
@@ -19,12 +20,15 @@ _ROOM = ""  # stands for everybody where a user's id is meant
 class Asides:
     """One chat's asides.
 
+    Args:
+        tell: Takes each line.
     Attributes:
         history: The command that shows what is older.
         rooms: Ids of the room, once it is known: receipts there are too many to show to people.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = tell) -> None:
+        self._say = tell
         self.history = "/history"
         self.rooms: set[str] = set()
         self._older = 0
@@ -91,7 +95,7 @@ class Asides:
 
     def _tell_delivered(self) -> None:
         for (user, conversation), count in self._delivered.items():
-            tell(f"-- {shown_name(user)} has {_how_many(count, self._open[conversation])}")
+            self._say(f"-- {shown_name(user)} has {_how_many(count, self._open[conversation])}")
             self._open[conversation] = max(0, self._open[conversation] - count)
         self._delivered.clear()
 
@@ -101,12 +105,12 @@ class Asides:
             if user_id not in self._told and _waits_for_nobody_here(to, receipt):
                 self._told.add(user_id)
                 where = "nobody is here: kept, sent to whoever comes"
-                tell(f"-- {shown_name(to.name)} is away: kept, sent on return" if to.user else f"-- {where}")
+                self._say(f"-- {shown_name(to.name)} is away: kept, sent on return" if to.user else f"-- {where}")
 
     def _tell_older(self) -> None:
         if self._older:
             many = f"{self._older:,} older messages" if self._older > 1 else "1 older message"
-            tell(f"-- {many}: {self.history} shows {'them' if self._older > 1 else 'it'}")
+            self._say(f"-- {many}: {self.history} shows {'them' if self._older > 1 else 'it'}")
         self._older = self._older_before = 0
 
 

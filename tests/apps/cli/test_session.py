@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, TCPPeer
+from p2pchat.apps.cli.asides import Asides
 from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.output import Output
 from p2pchat.apps.cli.session import Session
@@ -166,3 +168,79 @@ async def test_what_nobody_has_is_undelivered(shown: Shown) -> None:
         await took.take([b"hello"])
         assert took.undelivered()
         assert await took.drain(0) == [""]
+
+
+async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        ada = net.peers[0]
+        show = Show(Output(shown.raw), None, as_json=False, echo=True)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        show.asides = Asides(told.put_nowait)
+        took = Session(ada, show, interactive=True, as_json=False)
+        await took.take([b"anybody?"])
+        assert await asyncio.wait_for(told.get(), 20) == "-- nobody is here: kept, sent to whoever comes"
+        await took.take([b"one", b"two"])  # sent in one call
+        show.asides.joined("somebody")
+        await took.take([b"three", b"four"])
+        assert await asyncio.wait_for(told.get(), 20) == "-- nobody is here: kept, sent to whoever comes"
+        assert told.empty()
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("/msg nobody hi", NO_SUCH_NAME, "nobody here is called 'nobody'"),
+        ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
+        ("/mgs bob hi", USAGE, "did you mean /msg?"),
+        ("/group ops bob", USAGE, "this version does not have /group yet"),
+        ("x" * 40_000, USAGE, "the limit is 32768"),
+    ],
+    ids=["msg", "go", "typo", "later", "long"],
+)
+async def test_a_mistake_in_a_pipe_has_its_code(shown: Shown, line: str, code: int, told: str) -> None:
+    async with mesh("ada") as net:
+        took = session(net.peers[0], shown)
+        took.names_are_known()
+        await took.take([line.encode(), b"after it"])
+        assert took.code == code
+        assert [told in error["text"] for error in shown.lines] == [True]
+        assert [post.text for post in await net.peers[0].history()] == ["after it"]
+
+
+async def test_answers_are_rows(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        await bob.broadcast("hello")
+        await bob.send("ada", "psst")
+        await net.settle()
+        async for event in ada.events(Message, consumer="test", start="beginning"):
+            took.noticed(event.to_json())
+            if event.text == "psst":
+                break
+        await took.take([b'{"do":"who","ref":"w"}', b'{"do":"list"}', b'{"do":"history","to":"bob"}', b"/history 5"])
+        who, listed, with_bob, here = shown.lines
+        assert (who["command"], who["ref"]) == ("who", "w")
+        assert [(row["user"], row["status"], row["me"]) for row in who["rows"]] == [
+            ("ada", "online", True),
+            ("bob", "online", False),
+        ]
+        assert [(row["conversation"], row["kind"], row["unread"]) for row in listed["rows"]] == [
+            ("room", "room", 0),
+            ("bob", "dm", 1),
+        ]
+        assert [row["text"] for row in with_bob["rows"]] == ["psst"]
+        assert [row["text"] for row in here["rows"]] == ["hello"]
+
+
+async def test_nick_is_heard_by_others(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await session(ada, shown).take([b'{"do":"nick","name":"Ada Lovelace"}'])
+        await net.settle()
+        assert [line["command"] for line in shown.lines] == ["nick"]
+        await session(bob, shown).take([b'/msg "Ada Lovelace" hello'])
+        async for event in ada.events(Message, consumer="test", start="beginning"):
+            assert (event.conversation.name, event.text) == ("bob", "hello")
+            break
+        assert bob.find("Ada Lovelace").name == "Ada Lovelace"

@@ -1,0 +1,66 @@
+"""`p2pchat history`: what was said, by conversation, time and words, as text and as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from p2pchat.apps.cli.main import main
+
+History = Callable[..., list[str]]
+
+
+async def talk(data: Path) -> None:
+    async with TCPPeer(0, name="ada", data=data / "ada") as ada, TCPPeer(0, ada.endpoint, name="bob") as bob:
+        await ada.wait_user("bob", timeout=20)
+        for text in ("one", "two", "the deploy failed", "deploy again"):
+            await ada.broadcast(text)
+        await ada.send("bob", "psst\n12:00 bob: not by him")
+        await bob.wait_user("ada", timeout=20)
+        receipt = await bob.broadcast("thanks")
+        await receipt.delivered(timeout=20)
+
+
+@pytest.fixture
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> History:
+    """Run it over what ada has stored; returns the lines it prints."""
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    asyncio.run(talk(tmp_path))
+
+    def run(*words: str, code: int = 0) -> list[str]:
+        capfd.readouterr()
+        assert main(["history", "--data", str(tmp_path / "ada"), *words]) == code
+        return capfd.readouterr().out.splitlines()
+
+    return run
+
+
+def test_everything_or_one_conversation_oldest_first(history: History) -> None:
+    lines = [json.loads(line) for line in history("--json")]
+    assert [(line["event"], line["kind"]) for line in lines] == [("sent", "room")] * 4 + [
+        ("sent", "dm"),
+        ("message", "room"),
+    ]
+    shown = history("bob")
+    assert len(shown) == 2 and shown[0].endswith("ada -> bob: psst") and shown[1].startswith("    | ")
+    assert [line.partition(": ")[2] for line in history("room")][-2:] == ["deploy again", "thanks"]
+
+
+def test_a_part_of_it(history: History) -> None:
+    def texts(*words: str) -> list[str]:
+        return [json.loads(line)["text"] for line in history("room", "--json", *words)]
+
+    assert texts("--search", "DEPLOY failed") == ["the deploy failed"]
+    assert texts("--search", "deploy", "--limit", "1") == ["deploy again"]
+    assert texts("--since", "1h", "--limit", "2") == ["deploy again", "thanks"]
+    assert texts("--since", "1h")[:2] == ["one", "two"]
+    assert texts("--before", "1h") == []
+
+
+def test_nobody_of_that_name(history: History) -> None:
+    assert history("nobody", code=4) == []

@@ -1,0 +1,51 @@
+"""What is shown to whom: programs and logs get everything, people what is news to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.output import Log, Output
+from p2pchat.apps.cli.show import Line, Show
+
+AT = "2026-11-20T11:30:00.000000Z"
+
+
+def said(text: str, **fields: Any) -> Line:
+    line = {"event": "message", "at": AT, "sent_at": AT, "kind": "room", "conversation_id": "R", "sender": "ada"}
+    return {**line, "text": text, "action": False, **fields}
+
+
+async def shown(path: Path, events: list[tuple[Line, bool]], *, as_json: bool, log: Log | None = None) -> list[str]:
+    """Return the lines on standard output for events, each with whether it is older."""
+    with open(path, "wb", buffering=0) as raw:
+        show = Show(Output(raw), log, as_json=as_json, echo=True)
+        for event, older in events:
+            await show.event(event, older=older)
+        show.close()
+    return path.read_text("utf-8").splitlines()
+
+
+async def test_people_hear_how_much_is_older_and_programs_and_logs_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [(said("early"), True), (said("mine", event="sent", to="room"), True), (said("news"), False)]
+    log = Log(str(tmp_path / "log"), pytest.fail)
+    [line] = await shown(tmp_path / "plain", events, as_json=False, log=log)
+    assert line.endswith("ada: news")
+    assert capsys.readouterr().err == "-- 2 older messages: /history shows them\n"
+    lines = await shown(tmp_path / "json", events, as_json=True)
+    assert [json.loads(line) for line in lines] == [event for event, _ in events]
+    assert (tmp_path / "log").read_text("utf-8").splitlines() == lines
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_receipt_for_people_stands_beside_the_chat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = said("hi", event="sent", kind="dm", to="bob", conversation_id="D")
+    receipt = {"event": "delivered", "at": AT, "conversation_id": "D", "user": "bob", "user_id": "B"}
+    [line] = await shown(tmp_path / "plain", [(sent, False), (receipt, False)], as_json=False)
+    assert line.endswith("ada -> bob: hi")
+    assert capsys.readouterr().err == "-- bob has your message\n"
