@@ -1,6 +1,7 @@
-"""What a test has found out and people want to read although it passed: `tell(text)`, shown at the end of the run.
+"""For all tests: `tell(text)`, for what one has found out and people want to read although it passed.
 
-It goes with the report of the test, so it is shown as well when several processes run the tests.
+It is shown at the end of the run, and goes there with the report of the test, so that it comes through as well when
+several processes run the tests.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
+from p2pchat.apps.cli.descriptors import allow_descriptors
+
+allow_descriptors()  # some tests hold hundreds of connections
 
 Tell = Callable[[str], None]
 _TOLD = "told"

@@ -14,6 +14,7 @@ from typing import Any
 
 from p2pchat import Events, Link, Message, Sent, Settings, TCPPeer, UnknownName
 from p2pchat.apps.cli.calling import Endpoints
+from p2pchat.apps.cli.descriptors import allow_descriptors
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.invite import beyond_loopback, endpoints_of, invite_screen, read_invite
@@ -39,6 +40,7 @@ def run_chat(argv: Sequence[str]) -> int:
         complain(f"warning: {warning}")
     if options.verbose:
         _log_to_stderr()
+    allow_descriptors()
     kind = kind_of_stdin()
     invite = read_invite(options.invite, kind)
     with asyncio.Runner() as runner:
