@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta, Struct
 
 from p2pchat.errors import FrameError, LogError
-from p2pchat.protocol import MAX_INT, ConversationId, Hex8, Hex16, Mark, RunId, Seq, UserId, check_values
+from p2pchat.protocol import MAX_INT, ConversationId, Entries, Hex8, Hex16, Mark, RunId, Seq, UserId, check_values
 
 HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/1\0"
@@ -36,6 +36,11 @@ class LogId(NamedTuple):
     conversation: ConversationId
     user: UserId
     run: RunId
+
+    @property
+    def key(self) -> tuple[ConversationId, UserId]:
+        """Whose log, and where: what is wanted and served together."""
+        return self.conversation, self.user
 
 
 class Ref(NamedTuple):
@@ -82,6 +87,18 @@ class Batch(Struct, gc=False):
 
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
+
+
+def batch_of(frame: Entries) -> Batch:
+    """Return the batch a frame carries, its entries not decoded."""
+    prev, log = bytes.fromhex(frame.prev), LogId(frame.c, frame.u, frame.r)
+    return Batch(log, frame.first, frame.e, None, prev, extend_chain(prev, frame.e), bytes.fromhex(frame.head))
+
+
+def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entries:
+    """Return the frame that carries a batch; `n` when it answers that want, `fork` when it is evidence."""
+    prev, head = batch.prev.hex(), batch.head.hex()
+    return Entries(*batch.log, batch.first, prev, batch.raws, head, n, fork)
 
 
 _KEYS = Entry.__struct_encode_fields__
@@ -156,6 +173,15 @@ def verify(user: UserId, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def contradict(one: Batch, other: Batch) -> bool:
+    """Say whether two batches of one log give one seq two chains; the chain before the first entry counts too."""
+    seq = min(one.last, other.last)  # chains that parted never meet again
+    if seq < max(one.first, other.first) - 1:
+        return False
+    chains = [extend_chain(batch.prev, batch.raws[: seq - batch.first + 1]) for batch in (one, other)]
+    return chains[0] != chains[1]
 
 
 def mark_hash(log: LogId, seq: int, chain: bytes) -> int:

@@ -37,6 +37,7 @@ class History:
             (self._say, 10), (self._dm, 6), (self._crash, 4), (self._start, 8), (self._cut, 3), (self._partition, 2),
             (self._heal, 2), (self._slow, 2), (self._restore, 2), (self._stop, 1), (self._jump, 1),
             (self._disk, 1), (self._low, 1), (self._join, 1), (self._leave, 1), (self._rename, 1), (self._busy, 1),
+            (self._resume, 1),
         ]  # fmt: skip
 
     def play(self) -> None:
@@ -143,6 +144,12 @@ class History:
             self.sim.note(f"{peer.name}'s disk goes back to {length} of {len(peer.disk)} changes")
             peer.restore(length)
             self._start_one(peer)
+
+    def _resume(self) -> None:
+        peer = self._chance.choice(self._honest())
+        if not peer.gone:
+            self.sim.note(f"{peer.name}'s machine goes back to a snapshot of when its process began")
+            peer.resume()
 
     def _stop(self) -> None:
         if self.sim.up:

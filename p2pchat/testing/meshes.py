@@ -92,7 +92,7 @@ class Mesh:
 
     async def _start(self, place: _Place, endpoints: Sequence[str]) -> TCPPeer:
         peer = TCPPeer(place.port, *endpoints, name=place.name, settings=self._settings)
-        peer.live_in(lambda: self._home(place), self.network.wires(place.name))
+        peer._live_in(lambda: self._home(place), self.network.wires(place.name))
         await peer.start()
         place.port = peer.port
         return peer
@@ -114,7 +114,7 @@ class Mesh:
     async def crash(self, peer: TCPPeer) -> None:
         """End a peer at once, without a goodbye; what was not on its disk is lost."""
         place = self._place(peer)
-        await peer.kill()
+        await peer._kill()
         self.network.cut(place.name)
 
     async def restart(self, peer: TCPPeer) -> TCPPeer:
@@ -151,18 +151,18 @@ class Mesh:
     def _unsettled(self) -> Iterator[str]:
         """Yield what is still to be done."""
         running = [
-            (place.name, peer) for place, peer in zip(self._places, self.peers, strict=True) if peer.node is not None
+            (place.name, peer) for place, peer in zip(self._places, self.peers, strict=True) if peer._node is not None
         ]
         for name, peer in running:
-            if not peer.idle:
+            if not peer._idle:
                 yield f"{name} is at work"
         if not self.network.quiet:
             yield "bytes are on their way"
         for (one, here), (other, there) in combinations(running, 2):
-            if self.network.reaches(one, other) and here.node is not None and there.node is not None:
-                for difference in _differences(here.node, there.node):
+            if self.network.reaches(one, other) and here._node is not None and there._node is not None:
+                for difference in _differences(here._node, there._node):
                     yield f"{one} and {other} {difference}"
-                for unsure in (*_unsure(here, there.node), *_unsure(there, here.node)):
+                for unsure in (*_unsure(here, there._node), *_unsure(there, here._node)):
                     yield f"{one} and {other}: {unsure}"
 
 
@@ -186,13 +186,13 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 
 def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
     """Yield what the writer does not know to be delivered to the reader yet."""
-    node = writer.node
+    node = writer._node
     if node is None:
         return
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                if writer.counts_on(log.id) and reader.peer not in writer.ledger.holders(log.id, log.kept_seq):
+                if writer._ledger.wrote(log.id) and reader.peer not in writer._ledger.holders(log.id, log.kept_seq):
                     yield "a receipt is missing"
 
 

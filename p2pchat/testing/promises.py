@@ -18,9 +18,10 @@ from p2pchat.core.effects import Delivered
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
-from p2pchat.protocol import ConversationId, Digest, Entries, Frame, Have, UserId, Want
+from p2pchat.protocol import ConversationId, Digest, Entries, Frame, Have, RunId, UserId, Want
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.simpeer import message_id
 
 if TYPE_CHECKING:
     from p2pchat.testing.simpeer import SimPeer, Written
@@ -55,6 +56,7 @@ class Judge:
         self._wants: dict[tuple[str, int, ConversationId, UserId], Wanted] = {}  # (peer, life, conversation, user)
         self._compared: set[End] = set()  # ends on which a digest was sent
         self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
+        self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
 
     @cached_property
     def room(self) -> ConversationId:
@@ -68,7 +70,7 @@ class Judge:
 
     def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
         """A batch is about to become durable on a peer's disk."""
-        if peer.liar:
+        if peer.liar or self._may_fork(batch.log):
             return
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
@@ -141,6 +143,8 @@ class Judge:
         other = end.other.owner
         if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
             return
+        if (other.user, other.node.run) in self.copied:
+            return  # its count of links began anew: the former must be found dead first
         current = other.node.links.by_peer.get(peer.user)
         if current is not None and current.id == end.other.link:
             self._blame("replaced", peer, f"closed the link that {other.name} decided for")
@@ -155,7 +159,7 @@ class Judge:
         member = self._sim.by_user[news.member]
         if peer.liar:
             return
-        if not member.liar and member.disk.ever.get(news.log, 0) < news.last:
+        if not member.liar and not self._may_fork(news.log) and member.disk.ever.get(news.log, 0) < news.last:
             self._blame("delivered", peer, f"{member.name} never had {_short(news.log)} {news.last}")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
@@ -183,6 +187,7 @@ class Judge:
     def _missing(self) -> Iterator[Fault]:
         honest = self._honest
         yield from self._unlinked(honest)
+        yield from self._unequal(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:
             if peer.disk.busy:
@@ -207,8 +212,18 @@ class Judge:
                 if one.end_to(end.other.owner) is not end:
                     yield Fault("unlinked", f"its connection with {end.other.owner.name} is no link", one.name)
 
+    def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Linked peers hold the same: what differs for ever is compared for ever."""
+        for n, one in enumerate(honest):
+            for other in honest[n + 1 :]:
+                if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
+                    yield Fault("digest", f"holds other than {other.name}", one.name)
+
+    def _may_fork(self, log: LogId) -> bool:
+        return (log.user, log.run) in self.copied
+
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.by_user[log.user].liar:
+        if self._sim.by_user[log.user].liar or self._may_fork(log):
             return False
         return log.conversation == self.room or log.conversation in self._dms(peer)
 
@@ -223,7 +238,7 @@ class Judge:
 
     def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
         log, writer = written.log, written.writer
-        if log is None or not writer.up or writer.liar or newest[log] < written.seq:
+        if log is None or not writer.up or writer.liar or self._may_fork(log) or newest[log] < written.seq:
             return
         members = [written.to] if written.to is not None else self._honest
         for member in members:
@@ -260,7 +275,13 @@ class Judge:
     def _log_of(self, peer: SimPeer) -> Log:
         """Return an event log without what liars said."""
         lines = [line for line in peer.lines if line.get("sender") not in self._liar_names()]
+        copied = tuple(message_id(log, 0)[:-1] for log in self._copied_logs)
+        lines = [line for line in lines if not line.get("id", "").startswith(copied)] if copied else lines
         return Log(peer.name, lines, restored=peer.restored)
+
+    @property
+    def _copied_logs(self) -> set[LogId]:
+        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self._may_fork(log)}
 
     def _liar_names(self) -> set[str]:
         return {peer.name for peer in self._sim.all_peers if peer.liar}
@@ -268,7 +289,8 @@ class Judge:
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """What the storage would serve must be what was committed, and prove itself."""
         for log, raws in peer.disk.logs.items():
-            if self._sim.by_user[log.user].liar and log.user in {fork.user for fork in self._forked(peer)}:
+            forked = self._forked(peer)
+            if log in forked or (self._sim.by_user[log.user].liar and log.user in {fork.user for fork in forked}):
                 continue
             served: list[str] = []
             chain = first_chain(log)
@@ -300,7 +322,7 @@ class Judge:
                 yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
             seen.add((log.conversation, key, one.seq))
             for ref, seq in self._strictly_before(one):
-                if (log.conversation, ref, seq) not in seen:
+                if not self._lies(ref) and (log.conversation, ref, seq) not in seen:
                     yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
             entry = decode_entry(one.raw)
             named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
@@ -308,7 +330,8 @@ class Judge:
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
 
     def _lies(self, ref: str) -> bool:
-        return any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
+        copied = any(ref == ref_key(*log) for log in self.copied)
+        return copied or any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
 
     def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
         if self._sim.by_user[one.log.user].liar:
@@ -346,7 +369,7 @@ class Judge:
             for conversation in sorted({log.conversation for log in peer.disk.logs}):
                 shown = [
                     (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
-                    if one.log.user not in liars
+                    if one.log.user not in liars and not self._may_fork(one.log)
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
                 if shown != known and other.up:

@@ -21,7 +21,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
-from p2pchat.protocol import ConversationId, Entries, Frame, Naming, UserId, encode
+from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
 from p2pchat.testing.schedule import EPOCH_UTC, Event, LocalClock
@@ -86,6 +86,8 @@ class SimPeer:
         self.tamper: Callable[[Frame, SimPeer], Frame] | None = None  # what a liar makes of a frame to a peer
         self.lines: list[Line] = []
         self.lives = 0
+        self._begun_with = 0  # changes on its disk when its process began
+        self._run: RunId | None = None  # of that process
         self.ever_linked = False
         self.name_told = name
         self._links: dict[int, End] = {}
@@ -118,6 +120,14 @@ class SimPeer:
             return []
         return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
 
+    def digest_for(self, other: SimPeer) -> int | None:
+        """The sum of what it shares with a linked peer; None while that peer has not told whom it hosts."""
+        if self.node is None or other.user not in self.node.links.by_peer:
+            return None
+        shelf = self.node.sync.shelf
+        side = shelf.sides.get(self.node.links.by_peer[other.user].id)
+        return shelf.total(side) if side else None
+
     def end_to(self, other: SimPeer) -> End | None:
         """The end here of the one link with a peer; None while there is none that works, both ways."""
         if self.node is None or other.node is None:
@@ -132,8 +142,25 @@ class SimPeer:
 
     def start(self, *endpoints: str) -> None:
         """Start a process on this disk; it links with these endpoints and with whom its address book knows."""
-        if self.up or self.gone:
+        if not self.up and not self.gone:
+            self._start(endpoints, self.sim.draw)
+
+    def resume(self, *endpoints: str) -> None:
+        """Its machine comes back from a snapshot of the moment its newest process began: disk and memory.
+
+        What that process wrote since, others may have. It goes on as if it had not: it writes its logs anew.
+        """
+        self.crash()
+        if self._run is None or self.gone:
             return
+        self.sim.counts["resume"] += 1
+        self.restored = True
+        self.disk.restore(self._begun_with)
+        self.sim.judge.copied.add((self.user, self._run))
+        drawn = [bytes.fromhex(self._run)]
+        self._start(endpoints, lambda size: drawn.pop() if drawn else self.sim.draw(size))
+
+    def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
         self._links, self._asked, self._gathered, self._own_commits = {}, {}, [], set()
         stored = self.disk.storage.load([self.user])
@@ -141,8 +168,9 @@ class SimPeer:
         hosted = HostedUser(self.user, self.name_told, self.identity.sign)
         self.node = Node(
             settings=self.sim.settings, peer=self.user, sign=self.identity.sign, users=[hosted],
-            network=self.sim.network(), draw=self.sim.draw, stored=stored,
+            network=self.sim.network(), draw=draw, stored=stored,
         )  # fmt: skip
+        self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
         self._log("listening", schema=1, host=self.host, port=self.port, peer_id=base32(self.user),
                   user=self.name, user_id=base32(self.user))  # fmt: skip

@@ -13,12 +13,13 @@ from __future__ import annotations
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
+from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.sides import MAX_REMEMBERED, Key, Shelf, Side
-from p2pchat.core.sync.tips import Conversation
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
@@ -38,11 +39,12 @@ def as_hex(total: int) -> str:
 class Compare:
     """Digests and marks, out and in."""
 
-    def __init__(self, shelf: Shelf, pull: Pull, receipts: Receipts) -> None:
+    def __init__(self, shelf: Shelf, pull: Pull, receipts: Receipts, forks: Forks) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._pull = pull
         self._receipts = receipts
+        self._forks = forks
 
     # ---- digests
 
@@ -59,7 +61,7 @@ class Compare:
     def _insist(self, side: Side, wait: float) -> None:
         """Send the digest, and again, more and more rarely, until everything is compared."""
         side.insisting = None
-        if self._shelf.sides.get(side.link.id) is side and not side.all_compared:
+        if self._shelf.is_up(side) and not side.all_compared:
             if not side.link.full:
                 self.send_digest(side)
             again = min(2 * wait, self._ctx.settings.digest_every)
@@ -67,8 +69,7 @@ class Compare:
 
     def send_digest(self, side: Side) -> None:
         """Tell the sum of everything shared."""
-        total = sum(conversation.sum for conversation in self._shelf.shared(side)) % SUM_MODULUS
-        self._ctx.emit(Send(Digest(sum=as_hex(total)), [side.link.id]))
+        self._ctx.emit(Send(Digest(sum=as_hex(self._shelf.total(side))), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:
         """Take a digest. A link that takes no more frames gets no answer: the digest is told again."""
@@ -84,8 +85,7 @@ class Compare:
 
     def _total(self, side: Side, told: str) -> None:
         shared = self._shelf.shared(side)
-        total = sum(conversation.sum for conversation in shared) % SUM_MODULUS
-        if as_hex(total) != told:
+        if as_hex(self._shelf.total(side)) != told:
             self._send_sums(side, shared)
             return
         for conversation in shared:
@@ -222,6 +222,7 @@ class Compare:
             return
         key = (conversation.id, user)
         if user in self._shelf.hosted:
+            self._of_a_copy(conversation, user, marks)
             side.heard[key] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
@@ -229,6 +230,12 @@ class Compare:
             self._is_old(conversation, user, marks)
         if self._shelf.trusts(side, user):
             self._find_ahead(side, conversation, key, marks, urgent)
+
+    def _of_a_copy(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
+        """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""
+        for mark in marks:
+            if mark.run == self._shelf.run and conversation.log(user, mark.run) is None:
+                self._shelf.taken(LogId(conversation.id, user, mark.run))
 
     def _is_old(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
         """Note what there is before this peer has come."""
@@ -252,7 +259,9 @@ class Compare:
         for mark in marks:
             log = writer.logs.get(mark.run) if writer else None
             if log is not None:
-                if mark.seq > log.seq and not log.forked:
+                if log.forked:
+                    self._forks.tell(side, log)
+                elif log.is_behind(mark):
                     ahead[mark.run] = mark
             elif writer is None or not writer.builds:
                 ahead[mark.run] = mark  # all logs of this writer are in memory: it is none of them
@@ -277,6 +286,6 @@ class Compare:
 
     def _looked_up(self, side: Side, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
         side.unsure -= 1
-        lacks = facts is None or (facts.seq < mark.seq and not facts.forked)
-        if lacks and self._shelf.sides.get(side.link.id) is side and side.add_ahead(key, mark):
+        lacks = facts is None or Log.from_facts(facts).is_behind(mark)
+        if lacks and self._shelf.is_up(side) and side.add_ahead(key, mark):
             self._pull.consider(key, urgent=urgent)

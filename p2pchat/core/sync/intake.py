@@ -19,16 +19,17 @@ from p2pchat.core.log import (
     Batch,
     Entry,
     LogId,
+    batch_of,
     decode_entry,
     extend_chain,
-    first_chain,
     head_message,
     ref_key,
     size_bytes,
     verify,
 )
-from p2pchat.core.records import Fork, LogFacts, LogKey, NewLog, Talk
+from p2pchat.core.records import LogFacts, LogKey, NewLog
 from p2pchat.core.sync.clock import counts
+from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
@@ -79,12 +80,13 @@ Held = list[tuple[Side, Entries]]
 class Intake:
     """The way in for entries of others."""
 
-    def __init__(self, shelf: Shelf, order: Order, pull: Pull, people: People) -> None:
+    def __init__(self, shelf: Shelf, order: Order, pull: Pull, people: People, forks: Forks) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._order = order
         self._pull = pull
         self._people = people
+        self._forks = forks
         self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
         self._held_count = 0
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of a held one
@@ -117,7 +119,11 @@ class Intake:
     def _one(self, side: Side, frame: Entries, spans: dict[LogId, Span]) -> None:
         self._shelf.learn(side, frame.names)
         conversation = self._shelf.named(side, frame.c)
-        if conversation is None or not conversation.may_write(frame.u) or frame.fork:
+        if conversation is None or not conversation.may_write(frame.u):
+            return
+        if frame.fork:
+            self._prove_all(spans)
+            self._forks.take(side, conversation, frame)
             return
         if not self._shelf.trusts(side, frame.u):
             self._ctx.emit(Counted("banned_batch"))
@@ -140,8 +146,8 @@ class Intake:
     def _extend(self, span: Span, frame: Entries) -> None:
         log = span.log
         if log.forked:
-            return
-        if log.covered and self._tips_with(span.conversation, log) > self._ctx.settings.max_tips:
+            self._forks.tell(span.side, log)
+        elif log.covered and self._tips_with(span.conversation, log) > self._ctx.settings.max_tips:
             self._refuse(span.side, log.id)
         elif frame.first > span.next_seq:
             self._drop(span.side, log, frame)
@@ -153,7 +159,7 @@ class Intake:
     def _drop(self, side: Side, log: Log, frame: Entries) -> None:
         """A batch that leaves a gap: its sender is ahead, so what lies between is wanted like anything else."""
         self._ctx.emit(Counted("gap_batch_dropped"))
-        key = (log.id.conversation, log.id.user)
+        key = log.id.key
         mark = Mark(log.id.run, frame.first + len(frame.e) - 1, "")
         known = side.ahead.get(key, {}).get(log.id.run)
         if known is not None or side.add_ahead(key, mark):
@@ -212,24 +218,13 @@ class Intake:
 
     def _conflict(self, span: Span, frame: Entries) -> None:
         """Another chain under the same numbers: a fork when its author signed it, a wrong head otherwise."""
-        log = span.log
-        chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
-        last = frame.first + len(frame.e) - 1
-        if not verify(log.id.user, bytes.fromhex(frame.head), head_message(log.id, last, chain)):
+        other = batch_of(frame)
+        if not is_signed(other):
             raise LogError("a head that does not fit its entries", expected_seq=span.next_seq, got_seq=frame.first)
-        if frame.first == 1 and bytes.fromhex(frame.prev) != first_chain(log.id):
-            raise LogError("a log that begins with another chain", expected_seq=span.next_seq, got_seq=1)
         fault = self._prove(span)  # what came before it in this read may be good
         if fault is not None:
             raise fault
-        other = Batch(log.id, frame.first, frame.e, None, bytes.fromhex(frame.prev), chain, bytes.fromhex(frame.head))
-        log.forked, log.own = True, False
-        if span.conversation.log(log.id.user, log.id.run) is not log:
-            span.conversation.add(log)
-        self._ctx.change.forks.append(Fork(log.id, other, other))
-        span.conversation.refresh(log)
-        text = "a user signed two different entries under one number: a copied machine, or a fraud"
-        self._ctx.emit(Warned("fork", text, log.id.user))
+        self._forks.found(span.conversation, span.log, other)
 
     # ---- logs that are not in memory
 
@@ -341,7 +336,7 @@ class Intake:
 
     def _refuse(self, side: Side, id: LogId) -> None:
         self._ctx.emit(Counted("too_many_tips"))
-        self._shelf.refuse(side, (id.conversation, id.user))
+        self._shelf.refuse(side, id.key)
 
     def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
         log = conversation.log(id.user, mark.run)
@@ -398,10 +393,11 @@ class Intake:
             entries = [entry for piece in pieces for entry in piece.entries]
         chain, head = pieces[-1].chain, bytes.fromhex(frame.head)
         batch = Batch(log.id, pieces[0].frame.first, raws, entries, pieces[0].prev, chain, head)
-        key = (log.id.conversation, log.id.user)
+        key = log.id.key
         if log.own:
             log.own = False  # a copy of this process went on with it; what is written here begins another
             self._ctx.emit(Warned("two_processes", "another process writes in this one's log: stop one", log.id.user))
+        self._shelf.taken(log.id)
         self._shelf.step.sources.setdefault(span.side.link.id, set()).add(key)
         self._pull.progress(key, span.side.link.id)
         self.keep(span.conversation, log, batch)
@@ -411,9 +407,7 @@ class Intake:
         """Add a proven batch to its log and to what is committed next; also for what hosted users write."""
         assert batch.entries is not None
         change = self._ctx.change
-        if not conversation.stored:
-            conversation.stored = True
-            change.talks.append(Talk(conversation.id, conversation.naming))
+        self._shelf.store(conversation)
         if batch.first == 1:
             self._build_on(conversation, log)
         elif log.covered:

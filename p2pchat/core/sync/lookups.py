@@ -1,7 +1,7 @@
-"""Asking storage for logs that are not in memory: all questions of one step go out together.
+"""Asking storage: for logs that are not in memory, and for entries that a link is to get.
 
-What was waiting goes on when the answer comes, in the order it asked. An answer that a reload of storage made
-old is dropped.
+All questions for logs of one step go out together; what was waiting goes on when the answer comes, in the order it
+asked. An answer that a reload of storage made old is dropped.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Lookup
-from p2pchat.core.inputs import Found
-from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.effects import Fetch, Lookup
+from p2pchat.core.inputs import Fetched, Found
+from p2pchat.core.records import LogFacts, LogKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 AnswerLog = Callable[[LogFacts | None], None]
 AnswerOlder = Callable[[list[Mark]], None]
+AnswerFetch = Callable[[Fetched], None]
 
 
 class Lookups:
@@ -25,6 +26,7 @@ class Lookups:
         self._ctx = ctx
         self._logs: list[tuple[LogKey, AnswerLog]] = []
         self._older: list[tuple[tuple[ConversationId, UserId], AnswerOlder]] = []
+        self._fetching: dict[int, AnswerFetch] = {}
         self._asked: dict[int, tuple[list[tuple[LogKey, AnswerLog]], list[tuple[tuple[str, str], AnswerOlder]]]] = {}
 
     def log(self, key: LogKey, then: AnswerLog) -> None:
@@ -34,6 +36,18 @@ class Lookups:
     def older(self, conversation: ConversationId, user: UserId, then: AnswerOlder) -> None:
         """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
         self._older.append(((conversation, user), then))
+
+    def fetch(self, link: int, key: tuple[ConversationId, UserId], start: Start, then: AnswerFetch) -> None:
+        """Read what a user wrote somewhere from `start` on, to be written to a link."""
+        ticket = self._ctx.next_ticket()
+        self._fetching[ticket] = then
+        self._ctx.emit(Fetch(link, ticket, *key, start))
+
+    def fetched(self, answer: Fetched) -> None:
+        """Go on with what was to be done with these entries."""
+        then = self._fetching.pop(answer.ticket, None)
+        if then is not None:
+            then(answer)
 
     def flush(self) -> None:
         """Send what was asked in this step."""

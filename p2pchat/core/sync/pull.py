@@ -103,7 +103,7 @@ class Pull:
         left = {}
         for run, mark in marks.items() if conversation is not None else ():
             log = conversation.log(key[1], run) if conversation is not None else None
-            if log is None or not (log.forked or log.seq >= mark.seq):
+            if log is None or log.is_behind(mark):
                 left[run] = mark
         if len(left) < len(marks):
             side.set_ahead(key, left)
@@ -175,11 +175,14 @@ class Pull:
             self._send(pursuit.key, side, pursuit.n, [])
 
     def _send(self, key: Key, side: Side, n: int, older: list[Mark]) -> None:
-        if self._shelf.sides.get(side.link.id) is not side or n not in side.wants:
+        if not self._shelf.is_up(side) or n not in side.wants:
             return
         conversation = self._shelf.conversations.by_id.get(key[0])
         if conversation is None:
             return
+        pursuit = self._pursuits.get(key)
+        if pursuit is not None and (pursuit.source, pursuit.n) == (side.link.id, n):
+            pursuit.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
         writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])

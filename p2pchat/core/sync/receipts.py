@@ -57,7 +57,7 @@ class Receipts:
         log = conversation.log(user, mark.run)
         if log is None:
             self._look_up(side, conversation, user, member, mark, then)
-        elif mark.seq != log.kept_seq or mark == log.mark:
+        elif not log.forked and (mark.seq != log.kept_seq or mark == log.mark):
             self._raise(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
         else:
             self._go_on(then)
@@ -122,7 +122,7 @@ class Receipts:
         self, side: Side, conversation: Conversation, member: UserId, seq: int, then: Then, facts: LogFacts | None
     ) -> None:
         side.unsure -= 1
-        if facts is None:
+        if facts is None or facts.forked:
             self._go_on(then)
         else:
             self._raise(side, conversation, facts.log, member, min(seq, facts.seq), facts.before, then)

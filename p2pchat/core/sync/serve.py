@@ -9,30 +9,25 @@ Source: docs/protocol.md, "Pull, then tail".
 
 from __future__ import annotations
 
-from p2pchat.core.effects import Counted, Fetch, Send
+from functools import partial
+
+from p2pchat.core.effects import Counted, Send
 from p2pchat.core.inputs import Fetched
-from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Start, TailStart, WantStart
+from p2pchat.core.log import Batch, LogId, frame_of
+from p2pchat.core.records import TailStart, WantStart
+from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.sides import Key, Serving, Shelf, Side, Tail
 from p2pchat.core.sync.tips import Conversation, Log
-from p2pchat.protocol import Entries, Have, Mark, Want
-
-
-def as_frame(batch: Batch, n: int | None = None) -> Entries:
-    """Return the frame that carries a batch; `n` when it answers that want."""
-    log = batch.log
-    return Entries(
-        log.conversation, log.user, log.run, batch.first, batch.prev.hex(), batch.raws, batch.head.hex(), n
-    )  # fmt: skip
+from p2pchat.protocol import Have, Mark, Want
 
 
 class Serve:
     """Wants being answered, cursors of running logs."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, forks: Forks) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
-        self._reads: dict[int, tuple[Side, Serving | LogId]] = {}
+        self._forks = forks
 
     # ---- wants
 
@@ -51,6 +46,7 @@ class Serve:
             del side.serving[serving.n]
         if len(side.serving) >= self._ctx.settings.max_wants:
             return f"more than {self._ctx.settings.max_wants} wants open on one link"
+        self._forks.tell_all(side, conversation, frame.u)
         self._reset_tails(side, conversation, key, frame.tips)
         serving = Serving(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)))
         side.serving[frame.n] = serving
@@ -69,25 +65,11 @@ class Serve:
             serving.reading = True
             writer = self._shelf.conversations.by_id[serving.key[0]].writers[serving.key[1]]
             serving.kept = {log.id: log.kept_seq for log in writer.logs.values() if log.own}
-            self._read(side, serving, serving.key, serving.start)
-
-    def _read(self, side: Side, what: Serving | LogId, key: Key, start: Start) -> None:
-        ticket = self._ctx.next_ticket()
-        self._reads[ticket] = (side, what)
-        self._ctx.emit(Fetch(side.link.id, ticket, key[0], key[1], start))
-
-    def fetched(self, answer: Fetched) -> None:
-        """Write what was read for a link."""
-        side, what = self._reads.pop(answer.ticket, (None, None))
-        if side is None or self._shelf.sides.get(side.link.id) is not side:
-            return
-        if isinstance(what, Serving):
-            self._served(side, what, answer)
-        elif what is not None:
-            self._tailed(side, what, answer)
+            then = partial(self._served, side, serving)
+            self._shelf.lookups.fetch(side.link.id, serving.key, serving.start, then)
 
     def _served(self, side: Side, serving: Serving, answer: Fetched) -> None:
-        if side.serving.get(serving.n) is not serving:
+        if not self._shelf.is_up(side) or side.serving.get(serving.n) is not serving:
             return
         serving.reading = False
         conversation = self._shelf.conversations.by_id[serving.key[0]]
@@ -96,7 +78,7 @@ class Serve:
             self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
             return
         for batch in answer.batches:
-            self._shelf.send(as_frame(batch, serving.n), side, batch.log.conversation)
+            self._shelf.send(frame_of(batch, n=serving.n), side, batch.log.conversation)
             self._was_sent(side, batch.log, batch.last)
         if answer.more is not None:
             serving.start = answer.more
@@ -141,13 +123,13 @@ class Serve:
     def _write(self, conversation: Conversation, batch: Batch, sides: list[Side]) -> None:
         new = [side for side in sides if conversation.id not in side.named]
         for side in new:
-            self._shelf.send(as_frame(batch), side, conversation.id)
+            self._shelf.send(frame_of(batch), side, conversation.id)
         links = [side.link.id for side in sides if side not in new]
         if links:
-            self._ctx.emit(Send(as_frame(batch), links))
+            self._ctx.emit(Send(frame_of(batch), links))
 
     def _stands_before(self, side: Side, log: Log, batch: Batch) -> bool:
-        heard = side.heard.get((log.id.conversation, log.id.user), {})
+        heard = side.heard.get(log.id.key, {})
         if batch.first > 1:
             mark = heard.get(log.id.run)
             return mark is not None and mark.seq == batch.first - 1
@@ -158,16 +140,17 @@ class Serve:
         if not tail.reading and not side.link.full:
             tail.reading = True
             self._ctx.emit(Counted("cursor_from_storage"))
-            self._read(side, log, (log.conversation, log.user), TailStart(log.run, tail.sent))
+            start, then = TailStart(log.run, tail.sent), partial(self._tailed, side, log)
+            self._shelf.lookups.fetch(side.link.id, log.key, start, then)
 
     def _tailed(self, side: Side, log: LogId, answer: Fetched) -> None:
         tail = side.tails.get(log)
-        if tail is None:
+        if tail is None or not self._shelf.is_up(side):
             return
         tail.reading = False
         for batch in answer.batches:
             if batch.first == tail.sent + 1:
-                self._shelf.send(as_frame(batch), side, log.conversation)
+                self._shelf.send(frame_of(batch), side, log.conversation)
                 tail.sent = batch.last
         conversation = self._shelf.conversations.by_id[log.conversation]
         found = conversation.log(log.user, log.run)

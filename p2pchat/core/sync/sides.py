@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.log import LogId
+from p2pchat.core.log import SUM_MODULUS, Batch, LogId
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Start
+from p2pchat.core.records import Start, Talk
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.tips import Conversation
@@ -83,6 +83,8 @@ class Side:
     serving: dict[int, Serving] = field(default_factory=dict)
     tails: dict[LogId, Tail] = field(default_factory=dict)
     tell: set[Key] = field(default_factory=set)
+    forks_told: set[LogId] = field(default_factory=set)  # forked logs whose evidence was sent
+    evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
     def knows(self, conversation: ConversationId) -> bool:
         """Say whether the first comparison of this conversation is over."""
@@ -121,9 +123,10 @@ class Shelf:
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
-        hosted: dict[UserId, HostedUser],
+        hosted: dict[UserId, HostedUser], run: RunId,
     ) -> None:  # fmt: skip
         self.ctx = ctx
+        self.run = run  # of the logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
         self.presence = presence
@@ -133,6 +136,9 @@ class Shelf:
         self.dead = False  # thrown away after storage failed: its timers do nothing any more
         self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
         self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
+
+    def is_up(self, side: Side) -> bool:
+        return self.sides.get(side.link.id) is side
 
     @property
     def page(self) -> int:
@@ -158,6 +164,17 @@ class Shelf:
         until = self.banned.get(side.link.peer, 0.0) if self.banned else 0.0
         return until <= self.ctx.now.mono or user in self.presence.users_of(side.link.id)
 
+    def taken(self, log: LogId) -> None:
+        """Somebody else wrote in this log: if that was a copy of this process, logs begun here get another run."""
+        if log.run == self.run and log.user in self.hosted:
+            self.run = self.ctx.draw(8).hex()
+
+    def store(self, conversation: Conversation) -> None:
+        """Something is stored of a conversation: what its id stands for is stored with it."""
+        if not conversation.stored:
+            conversation.stored = True
+            self.ctx.change.talks.append(Talk(conversation.id, conversation.naming))
+
     def refuse(self, side: Side, key: Key) -> None:
         """Tell a far end that no more of this user is taken in this conversation."""
         self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
@@ -173,6 +190,10 @@ class Shelf:
         """Return the conversations with entries shared with a far end, by id in order."""
         every = self.conversations.by_id
         return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
+
+    def total(self, side: Side) -> int:
+        """Return the sum over everything shared with a far end: what a digest tells."""
+        return sum(conversation.sum for conversation in self.shared(side)) % SUM_MODULUS
 
     def named(self, side: Side, conversation: ConversationId) -> Conversation | None:
         """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared."""

@@ -5,7 +5,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
 
     intake.py   entries of others        writing.py  entries of hosted users     order.py     when they are shown
     compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
-    receipts.py who has what
+    receipts.py who has what             forks.py    authors who said two things under one number
 
 This file knows the order in which they are asked, and what follows a commit.
 
@@ -27,6 +27,7 @@ from p2pchat.core.records import Change, LogFacts, Stored
 from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
@@ -59,15 +60,16 @@ class Sync:
         self._ctx = ctx
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted)
+        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run)
         self.people = People(ctx, stored.users)
         self.order = Order(self.shelf, stored.next_place)
         self.receipts = Receipts(self.shelf, stored.heard)
         self.pull = Pull(self.shelf)
-        self.intake = Intake(self.shelf, self.order, self.pull, self.people)
-        self.writing = Writing(self.shelf, self.intake, self.order, run)
-        self.compare = Compare(self.shelf, self.pull, self.receipts)
-        self.serve = Serve(self.shelf)
+        self.forks = Forks(self.shelf, self.people)
+        self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks)
+        self.writing = Writing(self.shelf, self.intake, self.order)
+        self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
+        self.serve = Serve(self.shelf, self.forks)
         self._in_flight: dict[int, InFlight] = {}
         self._gossip: set[Key] = set()
         self._stored = stored
@@ -264,6 +266,8 @@ class Sync:
             log = conversation.log(batch.log.user, batch.log.run)
             if log is not None and log.own:
                 self.serve.push(conversation, log, batch)
+        for fork in change.forks:
+            self.forks.durable(fork)
         for conversation, log in touched:
             if log.id.user in self.shelf.hosted and not log.own:
                 self._count_heard(conversation, log.id.user)
@@ -343,7 +347,7 @@ class Sync:
                     side.tell.add(key)
 
     def fetched(self, answer: Fetched) -> None:
-        self.serve.fetched(answer)
+        self.lookups.fetched(answer)
 
     def found(self, answer: Found) -> None:
         self.lookups.found(answer)

@@ -56,6 +56,19 @@ class Log:
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
         self.seq, self.chain, self.last_c = seq, chain, last_c
 
+    def is_behind(self, mark: Mark) -> bool:
+        """Say whether a mark tells of something that is not here: more of this log, or another chain of it.
+
+        The second is a fork, if it is true; a chain that nobody knows ("") is none.
+        """
+        if self.forked:
+            return False
+        return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
+
+    def is_named_in(self, before: Iterable[Mark]) -> bool:
+        """Say whether a log that builds on these covers this one."""
+        return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
+
     @property
     def is_tip(self) -> bool:
         """Durable, and no later log of its writer builds on all of it."""
@@ -139,7 +152,7 @@ class Conversation:
     def drop_if_settled(self, log: Log) -> bool:
         """Forget a log that storage can find again: covered, nothing of it waiting or on its way; True if it was."""
         settled = log.kept_covered and log.covered and log.seq == log.kept_seq == log.released
-        if not settled or log.own or self.by_ref.get(log.ref) is not log:
+        if not settled or log.own or log.forked or self.by_ref.get(log.ref) is not log:
             return False
         del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True

@@ -28,12 +28,11 @@ Word = tuple[str, Any, Ref | None]  # kind, body, what it answers
 class Writing:
     """The hand of the hosted users."""
 
-    def __init__(self, shelf: Shelf, intake: Intake, order: Order, run: RunId) -> None:
+    def __init__(self, shelf: Shelf, intake: Intake, order: Order) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._intake = intake
         self._order = order
-        self._run = run
         self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
 
@@ -88,7 +87,7 @@ class Writing:
         run = self._runs.get(key)
         log = conversation.log(user, run) if run else None
         if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
-            run = self._runs[key] = self._run if run is None else self._ctx.draw(8).hex()
+            run = self._runs[key] = self._shelf.run
             log = Log(LogId(conversation.id, user, run), own=True)
             tips = sorted(conversation.writer(user).tail_tips(), key=lambda tip: tip.last_c, reverse=True)
             log.before = tuple(tip.tail_mark for tip in tips[: self._ctx.settings.max_before])

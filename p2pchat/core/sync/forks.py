@@ -1,0 +1,136 @@
+"""Logs that forked: their author signed two different entries under one number.
+
+Two batches prove it, with nobody's word to be believed: both heads are the author's, and they give one seq two
+chains. From then on nothing of that log is told, fetched or served; what was stored stays, and later logs of its
+writer are taken. A mark of it, a batch of it and a want of its writer's are answered with the two, once on a link.
+
+A forked log covers nothing: who has only the evidence cannot know what it builds on, and all shall have equal sums.
+
+Source: docs/protocol.md, "Forks".
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from p2pchat.core.effects import Counted, Warned
+from p2pchat.core.inputs import Fetched
+from p2pchat.core.log import (
+    Batch,
+    LogId,
+    batch_of,
+    contradict,
+    first_chain,
+    frame_of,
+    head_message,
+    ref_key,
+    verify,
+)
+from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
+from p2pchat.core.sync.people import People
+from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.errors import LogError
+from p2pchat.protocol import Entries, UserId
+
+
+def is_signed(batch: Batch) -> bool:
+    """Say whether its author signed it, as a part of a log that begins as logs do."""
+    if batch.first == 1 and batch.prev != first_chain(batch.log):
+        return False
+    return verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain))
+
+
+class Forks:
+    """Finds forks, tells of them and hears of them."""
+
+    def __init__(self, shelf: Shelf, people: People) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._people = people
+
+    # ---- finding
+
+    def found(self, conversation: Conversation, log: Log, other: Batch) -> None:
+        """A signed batch contradicts what is held of its log."""
+        self._forked(conversation, log, Fork(log.id, None, other))
+
+    def _forked(self, conversation: Conversation, log: Log, fork: Fork) -> None:
+        log.forked, log.own = True, False
+        self._shelf.taken(log.id)
+        if conversation.log(log.id.user, log.id.run) is not log:
+            conversation.add(log)
+        self._shelf.store(conversation)
+        self._ctx.change.forks.append(fork)
+        conversation.refresh(log)
+        name = self._people.names.get(log.id.user)
+        who = f"the user {name!a}" if name else "a user"
+        text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
+        self._ctx.emit(Warned("fork", text, log.id.user))
+
+    def durable(self, fork: Fork) -> None:
+        """The fork is stored: what only that log covered is a tip again."""
+        conversation = self._shelf.conversations.by_id[fork.log.conversation]
+        log = conversation.log(fork.log.user, fork.log.run)
+        for mark in log.before if log else ():
+            key = LogKey(conversation.id, ref_key(fork.log.user, mark.run))
+            self._shelf.lookups.log(key, partial(self._uncover, conversation))
+
+    def _uncover(self, conversation: Conversation, facts: LogFacts | None) -> None:
+        if facts is None or facts.covered or facts.forked:
+            return
+        writer = conversation.writer(facts.log.user)
+        log = writer.logs.get(facts.log.run) or conversation.add(Log.from_facts(facts))
+        log.covered = any(log.is_named_in(other.before) for other in writer.logs.values() if not other.forked)
+        log.kept_covered = False
+        if log.covered:  # by a log that came meanwhile
+            self._ctx.change.covered.append(log.id)
+        conversation.refresh(log)
+
+    # ---- telling
+
+    def tell_all(self, side: Side, conversation: Conversation, user: UserId) -> None:
+        """Send the evidence of every forked log of a writer: its later logs may build on them."""
+        for log in conversation.writers[user].logs.values():
+            if log.forked:
+                self.tell(side, log)
+
+    def tell(self, side: Side, log: Log) -> None:
+        """Send the evidence of one forked log, once on a link."""
+        if log.id not in side.forks_told and not side.link.full:
+            side.forks_told.add(log.id)
+            then = partial(self._send, side, log.id)
+            self._shelf.lookups.fetch(side.link.id, log.id.key, ForkStart(log.id.run), then)
+
+    def _send(self, side: Side, log: LogId, answer: Fetched) -> None:
+        for batch in answer.batches if self._shelf.is_up(side) else ():
+            self._shelf.send(frame_of(batch, fork=True), side, log.conversation)
+        if not answer.batches:
+            side.forks_told.discard(log)  # not durable yet
+
+    # ---- hearing
+
+    def take(self, side: Side, conversation: Conversation, frame: Entries) -> None:
+        """Take one of two batches; with the second they must prove a fork. Raises LogError when they do not."""
+        log = conversation.log(frame.u, frame.r)
+        if log is not None and log.forked:
+            return
+        one, other = side.evidence, batch_of(frame)
+        if one is None or one.log != other.log:
+            side.evidence = other
+            return
+        side.evidence = None
+        if not (is_signed(one) and is_signed(other) and contradict(one, other)):
+            raise LogError("evidence that proves nothing", got_seq=frame.first)
+        key = LogKey(conversation.id, ref_key(frame.u, frame.r))
+        self._shelf.lookups.log(key, partial(self._proven, conversation, Fork(other.log, one, other)))
+
+    def _proven(self, conversation: Conversation, fork: Fork, facts: LogFacts | None) -> None:
+        writer = conversation.writer(fork.log.user)
+        log = writer.logs.get(fork.log.run) or (Log.from_facts(facts) if facts else Log(fork.log))
+        if log.forked:
+            return
+        if not log.seq and sum(each.forked for each in writer.logs.values()) >= self._ctx.settings.max_tips:
+            self._ctx.emit(Counted("forks_ignored"))
+            return
+        self._forked(conversation, log, fork)
