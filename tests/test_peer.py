@@ -369,6 +369,39 @@ async def test_what_was_not_acknowledged_comes_again(net: Mesh) -> None:
         assert (await anext(events)).text == "next"
 
 
+async def test_a_reader_that_holds_its_place_reads_on_and_acknowledges_nothing(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send_many("bob", ["shown", "lost", "seen"])
+    events = bob.events(Message, start="beginning")
+    assert [(await anext(events)).text for _ in range(2)] == ["shown", "lost"]
+    events.hold()
+    assert (await anext(events)).text == "seen"
+    await bob.aclose()
+    bob = await net.restart(bob)
+    again = bob.events(Message)
+    assert [(await anext(again)).text for _ in range(2)] == ["lost", "seen"]
+
+
+async def test_what_belongs_to_the_inside_of_a_peer_is_not_offered(net: Mesh) -> None:
+    ada = net.peers[0]
+    offered = {name for name in (*dir(ada), *dir(ada.events())) if not name.startswith("_")}
+    inside = {
+        "hand_on",
+        "let_go",
+        "live_in",
+        "node",
+        "begin",
+        "tell",
+        "wake",
+        "end",
+        "idle",
+        "kill",
+        "ledger",
+        "recent",
+    }
+    assert offered & inside == set()
+
+
 async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await (await ada.broadcast("of the run before")).delivered(timeout=5)
@@ -513,7 +546,7 @@ async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
 async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> None:
     async with mesh("ada") as net:
         peer = TCPPeer(0, net.peers[0].endpoint, temporary=True, name="bob")
-        peer.live_in(lambda: net._home(net._places[0]), net.network.wires("elsewhere"))
+        peer._live_in(lambda: net._home(net._places[0]), net.network.wires("elsewhere"))
         events = peer.events()
         await peer.start()  # one key in two processes: a self-dial, refused; never an exception
         await peer.aclose("done")
@@ -739,7 +772,7 @@ async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> 
         port = other.port
     async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:
         for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
-            with pytest.raises(UnknownName, match="^there is no room yet: .* first peer has been met"):
+            with pytest.raises(UnknownName, match=r"^there is no room yet: .* first peer has been met"):
                 await early
         assert bob.conversations() == []
         async with TCPPeer(port, data=home / "ada", name="ada", open=True) as ada:

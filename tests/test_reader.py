@@ -7,7 +7,7 @@ from typing import Any
 
 from p2pchat.core.log import Entry, LogId
 from p2pchat.peer.events import Delivered
-from p2pchat.peer.reader import Events
+from p2pchat.peer.reader import Events, Reader
 from p2pchat.peer.receipt import Rise
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
@@ -39,17 +39,16 @@ class Source(Desk):
 
     async def hand_on_now(self, consumer: str, place: int) -> None: ...
 
-    def let_go(self, events: Events[Any]) -> None: ...
-
 
 async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
     """After a restart receipts of earlier runs come again, those of profile entries too: nobody is told of these."""
     source = Source()
-    reader: Events[Any] = Events(source, (), None, "now")
+    reader = Reader(source, source, (), None, "now")
+    events: Events[Any] = Events(reader)
     reader.begin(0)
     for log in (EARLIER, EARLIEST):
         reader.tell_rise(Rise(log, 1, 1, BOB, 1, 1))
     source.release("one", "two")
     source.release("three")
     async with asyncio.timeout(5):
-        assert [(await anext(reader)).text for _ in range(3)] == ["one", "two", "three"]
+        assert [(await anext(events)).text for _ in range(3)] == ["one", "two", "three"]

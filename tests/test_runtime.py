@@ -63,7 +63,7 @@ async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings 
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
     home = Home(identity, net.membership, storage, *contexts(identity))
-    peer.live_in(lambda: home, net.network.wires(name))
+    peer._live_in(lambda: home, net.network.wires(name))
     await peer.start()
     return peer
 
@@ -83,7 +83,7 @@ def storage() -> GatedStorage:
 async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
     peer = await join(net, "bob", storage, Settings(max_uncommitted_entries=100))
     await peer.broadcast("first")  # begins the log, so that later commits hold texts only
-    await until(lambda: peer.idle)
+    await until(lambda: peer._idle)
     storage.commits.clear()
     yield peer
     storage.failing = None
@@ -146,10 +146,10 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     storage.gate.clear()
     said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
     receipts = await ada.send_many("bob", said)
-    await until(lambda: bob.reading_paused)
+    await until(lambda: bob._reading_paused)
     storage.gate.set()
     await receipts.delivered(timeout=20)
-    assert not bob.reading_paused
+    assert not bob._reading_paused
     assert [(await anext(events)).text for _ in said] == said
 
 
@@ -194,7 +194,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
     storage, identity = GatedStorage(), Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=settings)
     home = Home(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
-    peer.live_in(lambda: home, net.network.wires("bob"))
+    peer._live_in(lambda: home, net.network.wires("bob"))
     warnings = peer.events(Warned)
     async with peer:
         warning = await asyncio.wait_for(anext(warnings), 5)
@@ -223,7 +223,7 @@ async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh
     storage.waiting.clear()
     saying = asyncio.create_task(peer.broadcast("lost"))
     await until(storage.waiting.is_set)
-    killing = asyncio.create_task(peer.kill())
+    killing = asyncio.create_task(peer._kill())
     with pytest.raises(PeerClosed):
         await saying
     storage.gate.set()

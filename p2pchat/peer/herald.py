@@ -17,7 +17,7 @@ from p2pchat.core.log import Ref
 from p2pchat.errors import ConsumerBusy, PeerClosed
 from p2pchat.peer import events as ev
 from p2pchat.peer.people import People
-from p2pchat.peer.reader import Events
+from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId
@@ -37,7 +37,7 @@ class Herald:
         self._people = people
         self._ledger = ledger
         self._on_link = on_link
-        self.readers: WeakSet[Events[Any]] = WeakSet()
+        self.readers: WeakSet[Reader] = WeakSet()
         self.endpoints: dict[str, str] = {}
         self._waiting: list[asyncio.Future[None]] = []  # for a change among people or links
         self._subjects = 0
@@ -51,7 +51,7 @@ class Herald:
 
     # Readers
 
-    def admit(self, reader: Events[Any]) -> None:
+    def admit(self, reader: Reader) -> None:
         """Take a new reader; ConsumerBusy when another reads for the same consumer."""
         if reader.consumer is not None and reader.consumer in self.consumers():
             raise ConsumerBusy(reader.consumer)
@@ -59,7 +59,7 @@ class Herald:
 
     def consumers(self) -> set[str]:
         """Return the consumers that have an open reader."""
-        return {reader.consumer for reader in self.readers if reader.consumer is not None}
+        return {reader.consumer for reader in self.readers if reader.consumer is not None and not reader.closed}
 
     def read_by_anybody(self) -> bool:
         """Whether somebody reads messages now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.context import Now
 from p2pchat.core.hosted import HostedUser
@@ -23,13 +23,16 @@ from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network
 from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Home, Options, login_name, open_home
+from p2pchat.peer.feed import Feed
 from p2pchat.peer.herald import Herald
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.receipt import Ledger
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.owner import Owner
-from p2pchat.runtime.recent import Recent
 from p2pchat.runtime.wiring import Sockets, Wires, Wiring
+
+if TYPE_CHECKING:
+    from p2pchat.core.node import Node
 
 LOOPBACK = "127.0.0.1"
 META_NAME = "name"  # what the own user is called, in the database
@@ -40,8 +43,6 @@ class Life:
 
     Attributes:
         people: Who is who.
-        ledger: Who has what of the own messages.
-        recent: The newest messages, in memory.
     """
 
     def __init__(self, options: Options, endpoints: list[str]) -> None:
@@ -62,11 +63,9 @@ class Life:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self.people = People("", self._status)
-        self.recent = Recent(0)
-        self.ledger = Ledger(self.people)
-        self._consumers: dict[str, int] = {}
-        self._place_at_start = 0  # of the newest message then
-        self._herald = Herald(self.people, self.ledger, self._learn_network)
+        self._ledger = Ledger(self.people)
+        self._feed = Feed(self._ledger)
+        self._herald = Herald(self.people, self._ledger, self._learn_network)
         self._joining: asyncio.Future[None] | None = None  # writes the network down
 
     async def start(self) -> None:
@@ -119,6 +118,7 @@ class Life:
             owner = self._make_owner(home, stored)
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
+            self._feed.open(owner)
             owner.start(disk, wiring)
         except BaseException:
             await wiring.cut_all()
@@ -142,11 +142,9 @@ class Life:
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
-        self._place_at_start = stored.next_place - 1
-        self.recent = Recent(self._place_at_start, self._herald.read_by_anybody)
-        self._consumers = dict(stored.consumers)
+        self._feed.load(stored, self._herald.read_by_anybody)
         for reader in list(self._herald.readers):
-            reader.begin(self._first_place(reader.consumer, reader.start))
+            self._feed.begin(reader)
 
     def _make_owner(self, home: Home, stored: Stored) -> Owner:
         from p2pchat.core.node import Node
@@ -164,7 +162,7 @@ class Life:
         return Owner(
             node=node,
             settings=self._options.settings,
-            recent=self.recent,
+            recent=self._feed.recent,
             hosted=[me],
             tell=self._herald.told,
             clock=self._clock,
@@ -188,12 +186,29 @@ class Life:
         except TimeoutError:
             pass  # it goes on being tried; events say how it went
 
-    def live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
-        """Run somewhere else than on this machine's disk and sockets; before start(). For p2pchat.testing."""
+    # For p2pchat.testing and our own tests
+
+    @property
+    def _node(self) -> Node | None:
+        """The core, to be looked at and never touched, while the peer runs; else None."""
+        return None if self._owner is None or self._closed else self._owner.node
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is on its way to the disk or into the core."""
+        return self._owner is None or self._closed or self._owner.idle
+
+    @property
+    def _reading_paused(self) -> bool:
+        """Whether nothing is read from the links because storage is behind."""
+        return self._owner is not None and self._owner.paused
+
+    def _live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
+        """Run somewhere else than on this machine's disk and sockets; before start()."""
         self._open_home, self._wires, self._clock = open_home, wires, clock
 
-    async def kill(self) -> None:
-        """End at once, as a crash would: what is not on disk is lost, nobody is told. For p2pchat.testing."""
+    async def _kill(self) -> None:
+        """End at once, as a crash would: what is not on disk is lost, nobody is told."""
         await self._close("killed", None, kill=True)
 
     async def aclose(self, reason: str = "closed") -> None:
@@ -222,26 +237,10 @@ class Life:
             await asyncio.to_thread(self._home.close)
 
     async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> None:
-        for consumer in self._herald.consumers():
-            owner.hand_on(consumer, self._consumers[consumer])
+        self._feed.hand_on_again(self._herald.consumers())
         await owner.stop()
         await self._herald.rest(closer)
         await owner.close()
-
-    def _first_place(self, consumer: str | None, start: str) -> int:
-        """Return the last place that counts as read for this consumer."""
-        known = None if consumer is None else self._consumers.get(consumer)
-        if known is not None:
-            return known
-        if start == "beginning":
-            place = 0
-        else:
-            place = self.recent.newest if consumer is None else self._place_at_start
-        if consumer is not None:
-            self._consumers[consumer] = place
-            if self._owner is not None:
-                self._owner.hand_on(consumer, place)
-        return place
 
     async def __aenter__(self) -> Self:
         await self.start()

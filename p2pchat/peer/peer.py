@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Connect, Opened, PresenceSet, Renamed
-from p2pchat.core.log import LogId, Ref, decode_entry
+from p2pchat.core.log import LogId, Ref
 from p2pchat.core.records import Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.core.sync.writing import text_fault
@@ -37,13 +36,9 @@ from p2pchat.peer.events import Message, Post, Sent, parse_message_id
 from p2pchat.peer.history import read_posts
 from p2pchat.peer.life import LOOPBACK, META_NAME, Life, join, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
-from p2pchat.peer.reader import NOT_SHOWN, AnyEvent, Events, matches
+from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.storage.base import Shown
-
-if TYPE_CHECKING:
-    from p2pchat.core.node import Node
 
 To = User | Conversation | str
 Start = Literal["now", "beginning"]
@@ -159,25 +154,6 @@ class TCPPeer(Life):
         )
 
     @property
-    def node(self) -> Node | None:
-        """The core, to be looked at and never touched, while the peer runs; else None."""
-        return None if self._owner is None or self._closed else self._owner.node
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is on its way to the disk or into the core."""
-        return self._owner is None or self._closed or self._owner.idle
-
-    @property
-    def reading_paused(self) -> bool:
-        """Whether nothing is read from the links because storage is behind."""
-        return self._owner is not None and self._owner.paused
-
-    def counts_on(self, log: LogId) -> bool:
-        """Whether this is a log of this run, for whose messages receipts are waited for."""
-        return self.ledger.wrote(log)
-
-    @property
     def counted(self) -> dict[str, int]:
         """What the core counted in this run, for tests and diagnostics."""
         return dict(self._begun.counted)
@@ -273,7 +249,7 @@ class TCPPeer(Life):
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref)
-        return Receipt(self.ledger, log, seq)
+        return Receipt(self._ledger, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write to the room; as send."""
@@ -301,7 +277,7 @@ class TCPPeer(Life):
                 saying.cancel()
             raise
         counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
-        return Receipts(self.ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
+        return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
 
     def _check(self, text: str) -> None:
         if not isinstance(text, str):
@@ -330,13 +306,13 @@ class TCPPeer(Life):
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
         storage = owner.disk.storage
-        if not self.ledger.wrote(log):
+        if not self._ledger.wrote(log):
             if await owner.disk.read(lambda: storage.entry(log, ref.seq)) is None:
                 raise UnknownName(message_id, "it is no message of ours")
             other = self.conversation(talk).user  # in the room only who has it is known after a restart
             marks = await owner.disk.read(lambda: storage.heard(log, ref.seq))
-            self.ledger.heard(log, marks, () if other is None else (other.key,))
-        return Receipt(self.ledger, log, ref.seq)
+            self._ledger.heard(log, marks, () if other is None else (other.key,))
+        return Receipt(self._ledger, log, ref.seq)
 
     # ------------------------------------------------------------------ reading
 
@@ -371,11 +347,11 @@ class TCPPeer(Life):
             raise PeerClosed("the peer was closed")
         if start not in ("now", "beginning"):
             raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
-        reader: Events[Any] = Events(self, types, consumer, start)
+        reader = Reader(self._feed, self, types, consumer, start)
         self._herald.admit(reader)
         if self._owner is not None:
-            reader.begin(self._first_place(reader.consumer, start))
-        return reader
+            self._feed.begin(reader)
+        return Events(reader)
 
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
@@ -477,46 +453,11 @@ class TCPPeer(Life):
             raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
         self._running.put(PresenceSet(self.people.me, status, text))
 
-    # ------------------------------------------------------------------ what readers ask
+    # ------------------------------------------------------------------ what messages ask
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
         return None if self._owner is None else self._owner.saying.refs.get((log, seq))
-
-    async def places(self, after: int, limit: int) -> list[Shown]:
-        """Read stored entries in the order they were released."""
-        return await self._running.places(after, limit)
-
-    async def complete(self, event: ev.Delivered) -> ev.Delivered | None:
-        """Return what to tell of an own entry; None when it is no message.
-
-        Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
-        whom a room message waited then is forgotten.
-        """
-        owner, log, seq = self._owner, event.log, event.seq
-        if self.ledger.wrote(log) or owner is None or self._closed:
-            return event
-        storage = owner.disk.storage
-        shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
-        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
-            return None
-        holders = {member for member, mark in marks if mark >= seq} | set(self.ledger.holders(log, seq))
-        return replace(event, count=len(holders), of=len(holders))
-
-    def hand_on(self, consumer: str, place: int) -> None:
-        """A consumer has taken everything up to there."""
-        self._consumers[consumer] = place
-        if self._owner is not None:
-            self._owner.hand_on(consumer, place)
-
-    async def hand_on_now(self, consumer: str, place: int) -> None:
-        """The same; it is on disk when this returns."""
-        self._consumers[consumer] = place
-        await self._running.hand_on_now(consumer, place)
-
-    def let_go(self, events: Events[Any]) -> None:
-        """A reader reads no more."""
-        self._herald.readers.discard(events)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._owner is None else self.endpoint

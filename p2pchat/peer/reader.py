@@ -9,7 +9,7 @@ newest of each subject only, each behind the messages that were there when it ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from p2pchat.core.log import Entry, LogId, decode_entry
@@ -30,8 +30,8 @@ T = TypeVar("T")
 Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
 
 
-class Source(Desk, Protocol):
-    """What a reader asks of its peer."""
+class Source(Protocol):
+    """What feeds a reader."""
 
     recent: Recent
 
@@ -47,26 +47,78 @@ class Source(Desk, Protocol):
     async def hand_on_now(self, consumer: str, place: int) -> None:
         """The same; returns when it is on disk."""
 
-    def let_go(self, events: Events[Any]) -> None:
-        """This reader reads no more."""
-
 
 class Events(AsyncIterator[T], Generic[T]):
-    """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before.
+    """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
 
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
+
+    @property
+    def consumer(self) -> str | None:
+        """The name under which the cursor is kept; None when nobody remembers the place, or no messages are read."""
+        return self._reader.consumer
+
+    def __aiter__(self) -> Events[T]:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        """Return the next event; acknowledges the one before."""
+        return cast(Coroutine[Any, Any, T], self._reader.next())
+
+    async def ack(self) -> None:
+        """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
+
+        Raises:
+            StorageError: It could not be written.
+            PeerClosed: The peer was closed.
+        """
+        await self._reader.ack()
+
+    def hold(self) -> None:
+        """Acknowledge nothing any more: what was handed out last and all behind it come again, to whoever is next."""
+        self._reader.consumer = None
+
+    async def aclose(self) -> None:
+        """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
+        self._reader.close()
+
+    def close(self) -> None:
+        """As aclose, without await."""
+        self._reader.close()
+
+    async def __aenter__(self) -> Events[T]:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def __repr__(self) -> str:
+        return f"<Events of {self._reader.consumer!a} at place {self._reader.place}>"
+
+
+class Reader:
+    """The cursor behind one Events.
+
+    Args:
+        desk: What the messages handed out ask, when they are asked to do something.
+        types: The classes of events wanted; () for all.
     Attributes:
-        consumer: The name under which the cursor is kept; None for a reader whose place nobody remembers, and for
-            one that reads no messages and so has none.
+        consumer, start: As TCPPeer.events() takes them; no consumer for one that reads no messages.
+        place: Everything up to here is acknowledged.
+        closed: Nothing more is read.
     """
 
-    def __init__(self, source: Source, types: tuple[type, ...], consumer: str | None, start: str) -> None:
+    def __init__(self, source: Source, desk: Desk, types: tuple[type, ...], consumer: str | None, start: str) -> None:
         self._source = source
+        self._desk = desk
         self._types = types
         self._posts = tuple(kind for kind in (Message, Sent) if self._wants(kind))
         self.consumer = consumer if self._posts else None
         self.start = start
+        self.place = 0
+        self.closed = False
         self._begun = False  # the peer runs, and the place to begin at is known
-        self._place = 0  # everything up to here is acknowledged
         self._read = 0  # everything up to here is taken into _steps, or was nothing for this reader
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
         self._steps: list[Step] = []  # still to hand out, the next one last
@@ -77,7 +129,6 @@ class Events(AsyncIterator[T], Generic[T]):
         self._woken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None  # who asked last
         self._handled: asyncio.Future[None] | None = None  # the closing peer waits for an acknowledgement
-        self._closed = False
         self._busy = False
 
     def _wants(self, kind: type) -> bool:
@@ -88,12 +139,12 @@ class Events(AsyncIterator[T], Generic[T]):
     @property
     def reads_messages(self) -> bool:
         """Whether it reads messages now, and not only live events."""
-        return bool(self._posts) and not self._closed
+        return bool(self._posts) and not self.closed
 
     def begin(self, place: int) -> None:
         """The peer runs; this is the last place that counts as read."""
         self._begun = True
-        self._place = self._read = self._out = place
+        self.place = self._read = self._out = place
         self.wake()
 
     def wake(self) -> None:
@@ -104,13 +155,13 @@ class Events(AsyncIterator[T], Generic[T]):
 
     def tell(self, subject: Hashable, event: Event) -> None:
         """Take a live event; it replaces an unread one of the same subject."""
-        if self._closed or not self._wants(type(event)):
+        if self.closed or not self._wants(type(event)):
             return
         self._push(subject, event)
 
     def tell_rise(self, rise: Rise) -> None:
         """Take receipts: they replace nothing, and those that continue the last ones join them."""
-        if self._closed or not self._wants(Delivered):
+        if self.closed or not self._wants(Delivered):
             return
         last = next(reversed(self._live), None)
         if isinstance(last, Rise):
@@ -138,22 +189,19 @@ class Events(AsyncIterator[T], Generic[T]):
         Returns at once when there is none, and when its handler is the task that closes the peer and so waits for us.
         """
         task = self._task
-        if self._out <= self._place or self.consumer is None or task is None or task is closer or task.done():
+        if self._out <= self.place or self.consumer is None or task is None or task is closer or task.done():
             return
         self._handled = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._handled, task], return_when=asyncio.FIRST_COMPLETED)
 
     def end(self) -> None:
         """The peer is closed: hand out the live events that are left, then stop."""
-        self._closed = True
+        self.closed = True
         self.wake()
 
-    # What a program calls
+    # What a program calls, through Events
 
-    def __aiter__(self) -> Events[T]:
-        return self
-
-    async def __anext__(self) -> T:
+    async def next(self) -> AnyEvent:
         """Return the next event; acknowledges the one before."""
         if self._busy:
             raise RuntimeError("two tasks wait for the same events: give each a reader of its own")
@@ -161,7 +209,7 @@ class Events(AsyncIterator[T], Generic[T]):
         self._task = asyncio.current_task()
         try:
             self._acknowledge()
-            return cast(T, await self._next())
+            return await self._next()
         finally:
             self._busy = False
 
@@ -177,7 +225,7 @@ class Events(AsyncIterator[T], Generic[T]):
                     continue  # there may be steps left: the next ones must not take their place
             if event is not None:
                 return event
-            if self._closed:
+            if self.closed:
                 raise StopAsyncIteration
             if self._posts and self._begun and not self._cut_off and self._read < self._source.recent.newest:
                 await self._take()
@@ -192,42 +240,26 @@ class Events(AsyncIterator[T], Generic[T]):
         return done
 
     def _acknowledge(self) -> None:
-        if self._out > self._place:
-            self._place = self._out
-            if self.consumer is not None and not self._closed:
-                self._source.hand_on(self.consumer, self._place)
+        if self._out > self.place:
+            self.place = self._out
+            if self.consumer is not None and not self.closed:
+                self._source.hand_on(self.consumer, self.place)
         if self._handled is not None and not self._handled.done():
             self._handled.set_result(None)
 
     async def ack(self) -> None:
-        """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
-
-        Raises:
-            StorageError: It could not be written.
-            PeerClosed: The peer was closed.
-        """
-        if self._out > self._place:
-            self._place = self._out
+        """Acknowledge what was handed out last; it is on disk when this returns."""
+        if self._out > self.place:
+            self.place = self._out
             if self.consumer is not None:
-                await self._source.hand_on_now(self.consumer, self._place)
-
-    async def aclose(self) -> None:
-        """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
-        self.close()
+                await self._source.hand_on_now(self.consumer, self.place)
 
     def close(self) -> None:
-        """As aclose, without await."""
-        self._closed = True
+        """Read no more. What was not acknowledged comes again next time."""
+        self.closed = True
         self._steps.clear()
         self._live.clear()
-        self._source.let_go(self)
         self.wake()
-
-    async def __aenter__(self) -> Events[T]:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     # Inside
 
@@ -238,7 +270,7 @@ class Events(AsyncIterator[T], Generic[T]):
         if not self._live:
             return None
         subject, (behind, event) = next(iter(self._live.items()))
-        if not self._closed and (self._read < behind or (self._steps and self._steps[-1][0] <= behind)):
+        if not self.closed and (self._read < behind or (self._steps and self._steps[-1][0] <= behind)):
             return None
         if not isinstance(event, Rise):
             del self._live[subject]
@@ -247,16 +279,16 @@ class Events(AsyncIterator[T], Generic[T]):
             del self._live[subject]
         else:
             self._live[subject] = (behind, event._replace(first=event.first + 1))
-        user = self._source.people.user(event.member)
+        user = self._desk.people.user(event.member)
         return Delivered(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
 
     def _post(self) -> Message | Sent | None:
-        if not self._steps or self._closed or self._cut_off:
+        if not self._steps or self.closed or self._cut_off:
             return None
         place, log, seq, entry, received_at, old, gap = self._steps.pop()
         self._out = place if self._steps else self._read
-        kind = Sent if log.user == self._source.people.me else Message
-        return kind(self._source, log, seq, entry, place, received_at, old, gap)
+        kind = Sent if log.user == self._desk.people.me else Message
+        return kind(self._desk, log, seq, entry, place, received_at, old, gap)
 
     async def _take(self) -> None:
         """Get the next entries, from memory if they are there; only called when _steps is empty."""
@@ -281,7 +313,7 @@ class Events(AsyncIterator[T], Generic[T]):
             self._keep(steps, shown[-1].place)
 
     def _keep(self, steps: list[Step], read: int) -> None:
-        me = self._source.people.me
+        me = self._desk.people.me
         wanted = self._posts
         self._read = read
         self._steps = [
@@ -299,13 +331,10 @@ class Events(AsyncIterator[T], Generic[T]):
         finally:
             self._woken = None
 
-    def __repr__(self) -> str:
-        return f"<Events of {self.consumer!r} at place {self._place}>"
-
 
 def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:
     """Whether an event is one that somebody waits for."""
     return (not types or isinstance(event, types)) and (where is None or where(event))
 
 
-__all__ = ["AnyEvent", "Events", "Post", "Source", "matches"]
+__all__ = ["AnyEvent", "Events", "Post", "Reader", "Source", "matches"]

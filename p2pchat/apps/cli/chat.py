@@ -151,7 +151,7 @@ class Chat:
                 self._session.noticed(line)
                 await self._show.event(line, older=self._is_older(event))
                 if output.closed.is_set():
-                    events.consumer = None  # nobody had this one: it and all behind it come at the next start
+                    events.hold()  # nobody had this one: it and all behind it come at the next start
                     if not self._reads_a_pipe:  # which is read to its end: whoever writes there may not see us leave
                         self._leaving.because("output")
         finally:

@@ -1,0 +1,101 @@
+"""The feed: what the readers of a peer are given, and where each named one stands.
+
+Messages come from memory at the tip and from storage behind it; receipts of earlier runs are completed from storage.
+The place of a consumer is known here from when it was first asked for, and on disk soon after, at the latest when the
+peer closes in good order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from p2pchat.core.log import decode_entry
+from p2pchat.core.records import Stored
+from p2pchat.errors import PeerClosed
+from p2pchat.peer.events import Delivered
+from p2pchat.peer.reader import NOT_SHOWN, Reader
+from p2pchat.peer.receipt import Ledger
+from p2pchat.runtime.owner import Owner
+from p2pchat.runtime.recent import Recent
+from p2pchat.storage.base import Shown
+
+
+class Feed:
+    """Source of all readers of one peer.
+
+    Attributes:
+        recent: The newest messages, in memory.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.recent = Recent(0)
+        self._ledger = ledger
+        self._owner: Owner | None = None
+        self._places: dict[str, int] = {}  # the last place each consumer has taken
+        self._start = 0  # the newest place when the peer started
+
+    def load(self, stored: Stored, wanted: Callable[[], bool]) -> None:
+        """Take over what is stored; `wanted` says whether anybody reads messages now."""
+        self._start = stored.next_place - 1
+        self.recent = Recent(self._start, wanted)
+        self._places = dict(stored.consumers)
+
+    def open(self, owner: Owner) -> None:
+        """The peer runs."""
+        self._owner = owner
+
+    def begin(self, reader: Reader) -> None:
+        """Tell a reader where it begins: behind what counts as read for its consumer."""
+        consumer = reader.consumer
+        place = None if consumer is None else self._places.get(consumer)
+        if place is None:
+            newest = self.recent.newest if consumer is None else self._start
+            place = 0 if reader.start == "beginning" else newest
+            if consumer is not None:
+                self.hand_on(consumer, place)
+        reader.begin(place)
+
+    def hand_on_again(self, consumers: set[str]) -> None:
+        """Have the places of these saved, whatever became of them before: storage may have failed meanwhile."""
+        for consumer in consumers & self._places.keys():
+            self.hand_on(consumer, self._places[consumer])
+
+    # What readers ask
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read stored entries in the order they were released; PeerClosed when that is over."""
+        if self._owner is None:
+            raise PeerClosed("the peer has not been started")
+        return await self._owner.places(after, limit)
+
+    async def complete(self, event: Delivered) -> Delivered | None:
+        """Return what to tell of an own entry; None when it is no message.
+
+        Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
+        whom a room message waited then is forgotten.
+        """
+        owner, log, seq = self._owner, event.log, event.seq
+        if self._ledger.wrote(log) or owner is None:
+            return event
+        storage = owner.disk.storage
+        try:
+            shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
+        except PeerClosed:
+            return event
+        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
+            return None
+        holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
+        return replace(event, count=len(holders), of=len(holders))
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to there; saved soon."""
+        self._places[consumer] = place
+        if self._owner is not None:
+            self._owner.hand_on(consumer, place)
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; returns when it is on disk."""
+        self._places[consumer] = place
+        if self._owner is not None:
+            await self._owner.hand_on_now(consumer, place)
