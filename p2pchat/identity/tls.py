@@ -176,7 +176,9 @@ class TlsPipe:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            raise HandshakeError(f"that is no p2pchat peer: no TLS 1.3 with it ({_reason(error)})", "identity") from None
+            raise HandshakeError(
+                f"that is no p2pchat peer: no TLS 1.3 with it ({_reason(error)})", "identity"
+            ) from None
         self.handshaken = True
         early, self._early = self._early, []
         for data in early:
