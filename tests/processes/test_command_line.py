@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.apps.cli.children import Child, Line
 from p2pchat.apps.cli.main import main
 from tests.processes.stage import Stage
@@ -403,6 +404,20 @@ def test_a_full_stdout_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "p2pchat: cannot write to standard output: No space left on device" in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
+
+
+def test_what_somebody_wrote_in_earlier_runs_is_not_shown_as_news(here: Callable[..., Ran], tmp_path: Path) -> None:
+    """As with a profile that a program has used: for the command line everything in it is unread."""
+
+    async def write() -> None:
+        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+            await ada.send_many("room", ["one", "two", "three"])
+
+    asyncio.run(write())
+    ran = here("0", "--data", str(tmp_path / "ada"), "--drain", "1", stdin="four\n")
+    [line] = ran.out.splitlines()
+    assert line.endswith("ada: four")
+    assert "-- 3 older messages: p2pchat history --data " in ran.err
 
 
 @posix

@@ -104,8 +104,10 @@ class Asides:
         for user_id, (to, receipt) in kept.items():
             if user_id not in self._told and _waits_for_nobody_here(to, receipt):
                 self._told.add(user_id)
-                where = "nobody is here: kept, sent to whoever comes"
-                self._say(f"-- {shown_name(to.name)} is away: kept, sent on return" if to.user else f"-- {where}")
+                if to.user is None:
+                    self._say("-- nobody is here: kept, sent to whoever comes")
+                else:
+                    self._say(f"-- {shown_name(to.name)} is away: kept, sent on return")
 
     def _tell_older(self) -> None:
         if self._older:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from p2pchat import home_directory, known_profiles, profile_directory
@@ -38,4 +40,5 @@ def history_command(chat: ChatOptions, data: str) -> str:
         return "/history"
     which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
     database = ["--db", chat.db] if chat.db else []
-    return shlex.join(["p2pchat", "history", *which, *database])
+    words = ["p2pchat", "history", *which, *database]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,15 @@ def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.Mo
         (ChatOptions(port=8080, db="memory://"), "/history"),
     ],
 )
-def test_the_command_that_shows_the_history(chat: ChatOptions, command: str) -> None:
+def test_the_command_that_shows_the_history(chat: ChatOptions, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     assert history_command(chat, "/home/my chat") == command
+
+
+def test_on_windows_it_is_quoted_for_its_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    chat = ChatOptions(port=0, data="x")
+    assert history_command(chat, "C:\\my chat") == 'p2pchat history --data "C:\\my chat"'
 
 
 def test_what_is_only_in_memory_is_asked_for_in_the_chat() -> None:
