@@ -22,8 +22,7 @@ from p2pchat.core.records import Change, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.peer.assembly import Home, contexts
 from p2pchat.runtime.disk import Disk
-from p2pchat.runtime.owner import _runs
-from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run
+from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
 
@@ -335,8 +334,8 @@ def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
 
 def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
     batches = [batch(1, 3), batch(4, 3)]
-    runs = _runs(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
+    runs = runs_of(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
     assert runs is not None
     assert [(run.place, run.first, len(run.entries), run.old) for run in runs] == [(20, 2, 2, True), (22, 4, 2, True)]
     assert [entry.c for run in runs for entry in run.entries] == [2, 3, 4, 5]
-    assert _runs(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None
+    assert runs_of(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None

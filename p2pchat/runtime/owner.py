@@ -32,13 +32,13 @@ from p2pchat.core.inputs import (
     Stop,
     Woke,
 )
-from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry
+from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.node import Node
-from p2pchat.core.records import Change, Stretch
+from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, UserId, encode
 from p2pchat.runtime.disk import Disk
-from p2pchat.runtime.recent import Recent, Run
+from p2pchat.runtime.recent import Recent, runs_of
 from p2pchat.runtime.saying import Gathering, Saying
 from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
@@ -319,7 +319,7 @@ class Owner:
     def _released(self, effect: fx.Released) -> None:
         wanted = self.recent.wanted()
         for stretch in effect.stretches:
-            runs = None if not wanted else _runs(stretch, self._fresh.get(stretch.log, ()))
+            runs = None if not wanted else runs_of(stretch, self._fresh.get(stretch.log, ()))
             if runs is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
@@ -408,23 +408,3 @@ class Owner:
         for handle in (self._wake, self._pumping):
             if handle is not None:
                 handle.cancel()
-
-
-def _runs(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:
-    """Return a stretch with its entries, cut out of the batches just committed; None when they are not all there."""
-    runs: list[Run] = []
-    seq, end = stretch.first, stretch.first + stretch.count
-    for batch in batches:
-        if not batch.first <= seq <= batch.last:
-            continue
-        stop = min(end, batch.last + 1)
-        part = slice(seq - batch.first, stop - batch.first)
-        raws = batch.raws[part]
-        entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
-        place = stretch.first_place + seq - stretch.first
-        size = sum(map(len, raws))
-        runs.append(Run(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
-        seq = stop
-        if seq == end:
-            return runs
-    return None

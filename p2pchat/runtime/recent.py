@@ -7,10 +7,11 @@ at hand (it waited on disk for what it follows), everything before it is dropped
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from p2pchat.core.log import Entry, LogId
+from p2pchat.core.log import Batch, Entry, LogId, decode_entry
+from p2pchat.core.records import Stretch
 
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once: a reader that keeps up
 # with that must find them here.
@@ -84,3 +85,23 @@ class Recent:
         self._runs.clear()
         self._places.clear()
         self._entries = self._bytes = 0
+
+
+def runs_of(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:
+    """Return a stretch with its entries, cut out of the batches just committed; None when they are not all there."""
+    runs: list[Run] = []
+    seq, end = stretch.first, stretch.first + stretch.count
+    for batch in batches:
+        if not batch.first <= seq <= batch.last:
+            continue
+        stop = min(end, batch.last + 1)
+        part = slice(seq - batch.first, stop - batch.first)
+        raws = batch.raws[part]
+        entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
+        place = stretch.first_place + seq - stretch.first
+        size = sum(map(len, raws))
+        runs.append(Run(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
+        seq = stop
+        if seq == end:
+            return runs
+    return None
