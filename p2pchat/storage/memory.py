@@ -445,7 +445,7 @@ class MemoryStorage:
                 return []
             siblings = self._tables.of_user[log.conversation, log.user]
             later = [other.numbered for other in siblings if other.number > found.number]
-            implied = implied_seqs(log.run, len(found.raws), later)
+            implied = {} if found.forked else implied_seqs(log.run, len(found.raws), later)
             highest = dict(self._tables.heard.get(log, {}))
             for run, implied_seq in implied.items():
                 for member in self._tables.heard.get(log._replace(run=run), ()):

@@ -159,7 +159,8 @@ class Reader:
         if not told:
             return []
         later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
-        implied = implied_seqs(log.run, self.last(number), map(_numbered, later))
+        forked = self.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
+        implied = {} if forked else implied_seqs(log.run, self.last(number), map(_numbered, later))
         highest: dict[UserId, int] = {}
         for (member, run), own in told.items():
             known = own if run == log.run else implied.get(run, 0)

@@ -19,6 +19,7 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.tips import total
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
 from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, UserId, encode
@@ -120,13 +121,13 @@ class SimPeer:
             return []
         return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
 
-    def digest_for(self, other: SimPeer) -> int | None:
+    def digest_for(self, other: SimPeer) -> str | None:
         """The sum of what it shares with a linked peer; None while that peer has not told whom it hosts."""
         if self.node is None or other.user not in self.node.links.by_peer:
             return None
         shelf = self.node.sync.shelf
         side = shelf.sides.get(self.node.links.by_peer[other.user].id)
-        return shelf.total(side) if side else None
+        return total(shelf.shared(side)) if side else None
 
     def end_to(self, other: SimPeer) -> End | None:
         """The end here of the one link with a peer; None while there is none that works, both ways."""

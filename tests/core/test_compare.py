@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import DiskLow, Filled
-from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, as_hex, following
+from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, following
 from p2pchat.core.sync.sides import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
@@ -92,7 +92,7 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
     [
         Digest(sums={}, span=(IDS["ada"], LAST_ID)),
         Digest(sums={}, span=(LAST_ID, LAST_ID)),
-        Digest(sums={"00" * 32: as_hex(5)}, span=ALL),
+        Digest(sums={"00" * 32: f"{5:064x}"}, span=ALL),
         Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True, names=[Naming(room=True)]),
         Have({"00" * 32: {}}, span=ALL, ask=True),
         Have({}, end=77),

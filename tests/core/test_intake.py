@@ -223,35 +223,7 @@ def test_a_writer_has_at_most_64_tips() -> None:
     assert ada.counted["too_many_tips"] == 2
 
 
-# ---- forks
-
-
-def forked() -> tuple[Author, Entries, Entries]:
-    one, other = Author("bob", "b1"), Author("bob", "b1")
-    return one, one.say("yes"), other.say("no")
-
-
-def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart() -> None:
-    world = World()
-    ada = world.peer("ada")
-    far = ada.far("eve")
-    bob, yes, no = forked()
-    far.say(yes)
-    assert far.say(no) == ["warn fork", "commit fork of b1"]
-    assert far.say(bob.say("more")) == []
-    ada.start()
-    far = ada.far("eve")
-    assert far.say(bob.say("and more"), page(bob)) == []
-    assert ada.texts() == ["yes"]
-
-
-def test_later_logs_of_a_writer_who_forked_are_taken() -> None:
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    bob, yes, no = forked()
-    far.say(yes, no)
-    far.say(Author("bob", "b2", before=[bob.mark]).say("again"))
-    assert ada.texts() == ["yes", "again"]
+# ---- what is odd
 
 
 def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:

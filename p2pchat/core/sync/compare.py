@@ -19,7 +19,7 @@ from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.sides import MAX_REMEMBERED, Key, Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.tips import Conversation, Log, total
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
@@ -30,10 +30,6 @@ COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were hear
 def following(id: str) -> str:
     """Return the next id in order; the last one's is itself."""
     return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
-
-
-def as_hex(total: int) -> str:
-    return f"{total:064x}"
 
 
 class Compare:
@@ -69,7 +65,7 @@ class Compare:
 
     def send_digest(self, side: Side) -> None:
         """Tell the sum of everything shared."""
-        self._ctx.emit(Send(Digest(sum=as_hex(self._shelf.total(side))), [side.link.id]))
+        self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side))), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:
         """Take a digest. A link that takes no more frames gets no answer: the digest is told again."""
@@ -85,7 +81,7 @@ class Compare:
 
     def _total(self, side: Side, told: str) -> None:
         shared = self._shelf.shared(side)
-        if as_hex(self._shelf.total(side)) != told:
+        if total(shared) != told:
             self._send_sums(side, shared)
             return
         for conversation in shared:
@@ -103,7 +99,7 @@ class Compare:
             page = shared[index : index + size]
             last = index + size >= len(shared)
             end = LAST_ID if last else page[-1].id
-            sums = {conversation.id: as_hex(conversation.sum) for conversation in page}
+            sums = {conversation.id: total([conversation]) for conversation in page}
             self._shelf.send(Digest(sums=sums, span=(start, end)), side, *sums)
             if not last:
                 self._ctx.emit(Counted("page_boundary"))
@@ -118,7 +114,7 @@ class Compare:
             if id not in here and (found := self._shelf.named(side, id)) is not None:
                 here[id] = found
         for id in sorted(here):
-            if as_hex(here[id].sum) == told.get(id, as_hex(0)):
+            if total([here[id]]) == told.get(id, total([])):
                 self._equal(side, here[id])
                 side.compared.add(id)
             else:
@@ -255,18 +251,17 @@ class Compare:
     def _find_ahead(self, side: Side, conversation: Conversation, key: Key, marks: list[Mark], urgent: bool) -> None:
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
-        writer = conversation.writers.get(key[1])
         for mark in marks:
-            log = writer.logs.get(mark.run) if writer else None
+            log = conversation.log(key[1], mark.run)
             if log is not None:
                 if log.forked:
                     self._forks.tell(side, log)
                 elif log.is_behind(mark):
                     ahead[mark.run] = mark
-            elif writer is None or not writer.builds:
-                ahead[mark.run] = mark  # all logs of this writer are in memory: it is none of them
-            else:
+            elif conversation.left_memory(key[1]):
                 unsure.append(mark)
+            else:
+                ahead[mark.run] = mark
         remembered = side.set_ahead(key, ahead)
         if not remembered:
             self._ctx.emit(Counted("marks_ignored"))

@@ -122,8 +122,11 @@ class Forks:
         side.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
-        key = LogKey(conversation.id, ref_key(frame.u, frame.r))
-        self._shelf.lookups.log(key, partial(self._proven, conversation, Fork(other.log, one, other)))
+        proven = partial(self._proven, conversation, Fork(other.log, one, other))
+        if log is None and conversation.left_memory(frame.u):
+            self._shelf.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
+        else:
+            proven(None)
 
     def _proven(self, conversation: Conversation, fork: Fork, facts: LogFacts | None) -> None:
         writer = conversation.writer(fork.log.user)

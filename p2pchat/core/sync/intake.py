@@ -210,9 +210,8 @@ class Intake:
 
     def _repeat(self, span: Span, frame: Entries) -> None:
         """Nothing new, as long as it is the same: compare where both end together."""
-        last = frame.first + len(frame.e) - 1
-        if last == span.log.seq:
-            if extend_chain(bytes.fromhex(frame.prev), frame.e) != span.log.chain:
+        if frame.first + len(frame.e) == span.next_seq:
+            if extend_chain(bytes.fromhex(frame.prev), frame.e) != span.chain:
                 self._conflict(span, frame)
         self._ctx.emit(Counted("repeated_batch"))
 
@@ -230,8 +229,7 @@ class Intake:
 
     def _unknown(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
-        writer = conversation.writers.get(id.user)
-        if writer is not None and writer.builds:
+        if conversation.left_memory(id.user):
             if not self._hold(side, id, frame):
                 return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))

@@ -168,8 +168,7 @@ class Pull:
         side.next_want += 1
         self._wake(pursuit, self._ctx.settings.want_progress_timeout)
         conversation, user = pursuit.key
-        writer = self._shelf.conversations.by_id[conversation].writers.get(user)
-        if writer is not None and writer.builds:
+        if self._shelf.conversations.by_id[conversation].left_memory(user):
             self._shelf.lookups.older(conversation, user, partial(self._send, pursuit.key, side, pursuit.n))
         else:
             self._send(pursuit.key, side, pursuit.n, [])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.log import SUM_MODULUS, Batch, LogId
+from p2pchat.core.log import Batch, LogId
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Start, Talk
@@ -190,10 +190,6 @@ class Shelf:
         """Return the conversations with entries shared with a far end, by id in order."""
         every = self.conversations.by_id
         return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
-
-    def total(self, side: Side) -> int:
-        """Return the sum over everything shared with a far end: what a digest tells."""
-        return sum(conversation.sum for conversation in self.shared(side)) % SUM_MODULUS
 
     def named(self, side: Side, conversation: ConversationId) -> Conversation | None:
         """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared."""

@@ -109,6 +109,11 @@ class Writer:
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
 
 
+def total(conversations: Iterable[Conversation]) -> str:
+    """Return the sum over these as a digest tells it."""
+    return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
+
+
 class Conversation:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
@@ -140,6 +145,11 @@ class Conversation:
     def log(self, user: UserId, run: RunId) -> Log | None:
         writer = self.writers.get(user)
         return writer.logs.get(run) if writer else None
+
+    def left_memory(self, user: UserId) -> bool:
+        """Say whether there may be logs of this user here that are not in memory: storage is to be asked."""
+        writer = self.writers.get(user)
+        return writer is not None and writer.builds
 
     def add(self, log: Log) -> Log:
         """Take a log into memory."""

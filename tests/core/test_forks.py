@@ -1,0 +1,233 @@
+"""Two different entries under one number: how it is proven, told and heard, and that a claim alone does nothing."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from _pytest.mark import ParameterSet
+
+from p2pchat.protocol import Entries, Have
+from p2pchat.testing import Simulation
+from tests.core.world import IDS, ROOM, Author, Far, World, have, page
+
+
+def evidence(one: Entries, other: Entries) -> tuple[Entries, Entries]:
+    return msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)
+
+
+def twins() -> tuple[Author, Entries, Entries]:
+    """Return bob, who has written "yes", and both versions of that entry."""
+    one, other = Author("bob", "b1"), Author("bob", "b1")
+    return one, one.say("yes"), other.say("no")
+
+
+def heard_evidence(far: Far) -> list[Entries]:
+    return [frame for frame in far.heard if isinstance(frame, Entries) and frame.fork]
+
+
+# ---- finding
+
+
+def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    _, yes, no = twins()
+    far.say(yes)
+    assert far.say(no) == ["warn fork", "commit fork of b1"]
+    ada.start()
+    assert ada.far("eve").say(page()) == []
+    assert ada.texts() == ["yes"]
+
+
+def test_later_logs_of_a_writer_who_forked_are_taken() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    bob, yes, no = twins()
+    far.say(yes, no)
+    far.say(Author("bob", "b2", before=[bob.mark]).say("again"))
+    assert ada.texts() == ["yes", "again"]
+
+
+def test_a_mark_of_another_chain_is_looked_into_and_the_fork_is_found() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    other = Author("bob", "b1")
+    _, yes, no = twins()
+    far.say(yes)
+    other.write(*no.e)
+    assert far.say(page(other)) == ["to eve: want 1 room bob from b1:1"]
+    assert far.say(msgspec.structs.replace(no, n=1), have(other, end=1))[0] == "warn fork"
+
+
+def test_a_mark_that_lies_forks_nothing() -> None:
+    world = World()
+    ada = world.peer("ada")
+    far = ada.far("eve")
+    bob, yes, _ = twins()
+    far.say(yes)
+    lie = {ROOM: {IDS["bob"]: [bob.mark._replace(chain8="00" * 8)]}}
+    assert far.say(Have(lie)) == []
+    world.pass_time(1.0)
+    assert ada.take()[-1] == "to eve: want 1 room bob from b1:1"
+    assert far.say(msgspec.structs.replace(yes, n=1), Have(lie, end=1)) == []
+    assert ada.far("bob").say(bob.say("more"))[0] == "commit b1:2..2, show b1:2..2"
+
+
+def test_a_covered_log_of_which_there_are_two_versions_is_found_when_something_builds_on_the_other() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    for peer, text in ((ada, "yes"), (cyd, "no")):
+        first = Author("bob", "b1")
+        second = Author("bob", f"{peer.name[0]}b", before=[])
+        far = peer.far("bob")
+        far.say(first.say(text))
+        second.before = (first.mark,)
+        far.say(second.say(f"after {text}"))
+        peer.drop(far)
+    world.link(ada, cyd)
+    world.pass_time(60.0)
+    assert [sorted(peer.texts()) for peer in (ada, cyd)] == [
+        ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
+
+
+# ---- telling
+
+
+def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    bob, yes, no = twins()
+    far.say(yes)
+    far.say(no)
+    assert far.say(bob.say("more")) == ["fetch bob for eve", *["to eve: entries room b1:1..1, as evidence"] * 2]
+    assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
+    assert far.say(bob.say("and more"), page(bob)) == []
+
+
+def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_restart() -> None:
+    ada = World().peer("ada")
+    bob, yes, no = twins()
+    ada.far("eve").say(yes, no)
+    ada.start()
+    far = ada.far("cyd")
+    far.say(page(bob))
+    assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
+
+
+def test_who_wants_what_builds_on_a_forked_log_gets_the_evidence_before() -> None:
+    """A forked log is not served, and without the evidence nobody takes what builds on it."""
+    world = World()
+    ada = world.peer("ada")
+    far = ada.far("eve")
+    bob, yes, no = twins()
+    far.say(yes, no, Author("bob", "b2", before=[bob.mark]).say("again"))
+    cyd = world.peer("cyd")
+    world.link(ada, cyd)
+    assert cyd.texts() == ["*again"]
+    assert ada.node.sync.conversations.by_id[ROOM].sum == cyd.node.sync.conversations.by_id[ROOM].sum != 0
+
+
+def test_what_only_a_forked_log_covered_is_told_again() -> None:
+    """Who has only the evidence cannot know what it covers: everybody's sums shall be equal."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    first = Author("bob", "b1")
+    far.say(first.say("one"))
+    second, twin = Author("bob", "b2", before=[first.mark]), Author("bob", "b2", before=[first.mark])
+    assert far.say(second.say("two"))[-1] == "to bob: have room bob b2:1"
+    assert far.say(twin.say("lie")) == ["warn fork", "commit fork of b2", "look up b1"]
+    assert far.say(Author("bob", "b3", before=[second.mark]).say("three"))[-1] == "to bob: have room bob b1:1 b3:1"
+    ada.start()
+    assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"
+
+
+# ---- hearing
+
+
+def test_evidence_makes_a_log_forked_that_was_not_held() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    bob, yes, no = twins()
+    assert far.say(*evidence(yes, no)) == ["warn fork", "commit fork of b1"]
+    assert far.say(yes)[0] == "fetch bob for eve"
+    assert far.say(Author("bob", "b2", before=[bob.mark]).say("again"))[0] == "commit b2:1..1, show b2:1..1"
+
+
+def test_evidence_that_comes_in_two_reads_counts_and_half_of_it_does_not() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    _, yes, no = twins()
+    one, other = evidence(yes, no)
+    assert far.say(one) == []
+    assert far.say(other)[-1] == "commit fork of b1"
+
+
+def test_an_own_log_that_others_prove_forked_ends_and_another_begins() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    ada.say("mine")
+    mine = next(frame for frame in far.heard if isinstance(frame, Entries))
+    copy = Author("ada", "a1")
+    assert "commit fork of a1" in far.say(*evidence(mine, copy.say("the copy's")))
+    assert ada.say("mine again")[0] == "commit a2:1..2, show a2:1..2"
+
+
+def false_evidence() -> list[ParameterSet]:
+    bob, yes, no = twins()
+    more = bob.say("more")
+    odd = Author("bob", "b1")
+    odd.chain = bytes(32)
+    return [
+        pytest.param(yes, yes, id="the same twice"),
+        pytest.param(yes, more, id="one goes on with the other"),
+        pytest.param(yes, msgspec.structs.replace(no, head=yes.head), id="a head that is not the author's"),
+        pytest.param(yes, odd.say("odd"), id="a log that does not begin as logs do"),
+    ]
+
+
+@pytest.mark.parametrize(("one", "other"), false_evidence())
+def test_evidence_that_proves_nothing_ends_the_link(one: Entries, other: Entries) -> None:
+    ada = World().peer("ada")
+    assert ada.far("eve").say(*evidence(one, other)) == ["close eve: head"]
+    assert ada.far("bob").say(Author("bob", "b1").say("yes"))[0] == "commit b1:1..1, show b1:1..1"
+
+
+def test_of_one_writer_so_many_forks_are_kept_as_it_may_have_tips() -> None:
+    ada = World().peer("ada", max_tips=2)
+    far = ada.far("eve")
+    for run in ("b1", "b2", "b3"):
+        far.say(*evidence(Author("bob", run).say("yes"), Author("bob", run).say("no")))
+    assert ada.counted["forks_ignored"] == 1
+
+
+# ---- together
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_nothing_else(seed: int) -> None:
+    """What the first process wrote reached bob, what the second writes reaches cyd, then all meet."""
+    sim = Simulation(seed)
+    ada, bob, cyd = sim.peers(3)
+    bob.say("hello from bob")
+    ada.say("before")
+    sim.run(5)
+    ada.crash()
+    ada.start()
+    sim.run(5)
+    sim.partition([ada, bob], [cyd])
+    ada.say("the first")
+    sim.run(5)
+    sim.heal()
+    sim.partition([ada, cyd], [bob])
+    ada.resume(cyd.endpoint)
+    ada.say("the second")
+    sim.run(5)
+    assert sim.settle()
+    ada.say("and on")
+    sim.run(5)
+    assert sim.settle()
+    assert sim.check() == []
+    assert sim.counts["warned_fork"] == 3
+    for peer in (ada, bob, cyd):
+        texts = [line["text"] for line in peer.lines if line["event"] in ("message", "sent")]
+        assert {"hello from bob", "before", "and on"} <= {*texts}
