@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.children import Child, Line
+from p2pchat.apps.cli.children import Line
 from p2pchat.apps.cli.main import main
 from tests.processes.stage import Stage
 
@@ -221,18 +221,6 @@ async def test_an_open_network_takes_whoever_comes(stage: Stage) -> None:
 # ---- endpoints
 
 
-async def test_each_endpoint_gets_its_line(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
-    await ada.start()
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
-    ran = p2pchat(stage.home, "0", ada.endpoint, closed, "--name", "bob", stdin="hello\n")
-    assert f"-- {ada.endpoint} reached" in ran.err
-    assert f"-- {closed} does not answer" in ran.err and "trying on" in ran.err
-    assert ran.code == 0
-    await ada.event("message", text="hello", sender="bob")
-
-
 async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
     ada = stage.child("ada", log=False)
     await ada.start()
@@ -246,15 +234,20 @@ async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
 # ---- pipes
 
 
-async def test_piped_lines_arrive_and_the_code_says_delivered(stage: Stage) -> None:
+async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(stage: Stage) -> None:
     ada = stage.child("ada", log=False)
     await ada.start()
-    ran = p2pchat(stage.home, "0", ada.endpoint, "--name", "cron", stdin="one\n//two\n/me waves\n/msg ada three\nfour")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    lines = "one\n//two\n/me waves\n/msg ada three\nfour"
+    ran = p2pchat(stage.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
     assert ran.code == 0, ran.err
-    lines = await ada.wait(lambda line: line["event"] == "message", count=5)
-    by_kind = [(line["text"], line["action"]) for line in lines if line["kind"] == "room"]
+    assert f"-- {ada.endpoint} reached" in ran.err
+    assert f"-- {closed} does not answer" in ran.err and "trying on" in ran.err
+    got = await ada.wait(lambda line: line["event"] == "message", count=5)
+    by_kind = [(line["text"], line["action"]) for line in got if line["kind"] == "room"]
     assert by_kind == [("one", False), ("/two", False), ("waves", True), ("four", False)]
-    assert [line["text"] for line in lines if line["kind"] == "dm"] == ["three"]
+    assert [line["text"] for line in got if line["kind"] == "dm"] == ["three"]
 
 
 async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(stage: Stage) -> None:
@@ -308,7 +301,7 @@ async def test_no_input_is_no_reason_to_leave_and_sigterm_is(stage: Stage) -> No
 
 @posix
 async def test_ctrl_c_leaves_in_good_order_with_130(stage: Stage) -> None:
-    ada, bob = stage.child("ada", log=False), stage.child("bob", log=False)
+    ada = stage.child("ada", log=False)
     await ada.start()
     bob = stage.child("bob", ada.endpoint, log=False)
     await bob.start()
@@ -509,18 +502,12 @@ async def test_a_full_disk_is_told_and_nothing_is_accepted(stage: Stage) -> None
 # ---- programs
 
 
-async def pair(stage: Stage) -> tuple[Child, Child]:
+async def test_objects_bring_their_ref_back(stage: Stage) -> None:
     ada = stage.child("ada", log=False)
     await ada.start()
     bob = stage.child("bob", ada.endpoint, log=False)
     await bob.start()
     await ada.event("joined", user="bob")
-    await bob.event("joined", user="ada")
-    return ada, bob
-
-
-async def test_objects_bring_their_ref_back(stage: Stage) -> None:
-    ada, bob = await pair(stage)
     await ada.do(do="send", to="bob", text="two\nlines", ref="7")
     sent = await ada.event("sent", ref="7")
     got = await bob.event("message", id=sent["id"])
@@ -536,9 +523,10 @@ async def test_objects_bring_their_ref_back(stage: Stage) -> None:
 
 
 async def test_history_reads_beside_the_running_peer(stage: Stage) -> None:
-    ada, _ = await pair(stage)
+    ada = stage.child("ada", log=False)
+    await ada.start()
     await ada.do(do="send", text="in the room")
-    await ada.do(do="send", to="bob", text="for bob")
+    await ada.do(do="send", to="ada", text="for myself")
     sent = await ada.wait(lambda line: line["event"] == "sent", count=2)
     ran = p2pchat(stage.home, "history", "--json", "--data", str(stage.home / "ada"))
     assert ran.code == 0, ran.err
