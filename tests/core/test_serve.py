@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.inputs import Drained, Filled
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
-from tests.core.world import IDS, ROOM, Author, Far, Peer, World
+from tests.core.world import IDS, ROOM, Author, Far, Peer, World, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
@@ -171,3 +171,43 @@ def test_who_no_longer_hosts_a_member_is_given_no_more() -> None:
     far = ada.far("bob")
     assert far.say(want(1, "ada", conversation=talk), Here([], gone=[IDS["bob"]])) == [
         "fetch ada for bob", "to bob: have nothing end 1"]  # fmt: skip
+
+
+# ---- who takes no more
+
+
+def takes_no_more(far: Far) -> list[str]:
+    """Let a far end say that it takes no more of ada's; returns what comes of it."""
+    return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
+
+
+def test_who_takes_no_more_of_a_writer_is_told_no_more_of_it_until_its_marks_change() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    assert takes_no_more(far) == []
+    assert ada.say("two") == ["commit a1:3..3, show a1:3..3", "kept a1:3..3 of bob"]
+    told(far, own(ada, 1))
+    told(far, own(ada, 1))
+    assert ada.say("three") == ["commit a1:4..4, show a1:4..4", "kept a1:4..4 of bob"]
+    told(far, own(ada, 2))
+    assert ada.say("four")[2:] == ["fetch ada for bob", "to bob: entries room a1:3..5"]
+
+
+def test_who_takes_no_more_still_gets_what_it_wants_and_is_told_when_it_asks() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    far = ada.far("bob")
+    takes_no_more(far)
+    assert far.say(page(ask=True)) == ["to bob: have room ada a1:2 all"]
+    assert "to bob: entries room a1:1..2, for want 1" in far.say(want(1, "ada"))
+
+
+def test_others_of_the_same_conversation_are_told_on_and_a_new_link_takes_all_again() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("cyd")
+    takes_no_more(far)
+    assert far.say(bob.say("hello"))[-1] == "to cyd: have room bob b1:1"
+    ada.drop(far)
+    ada.far("cyd")
+    assert "to cyd: entries room a1:1..2" in ada.say("hello")

@@ -167,6 +167,10 @@ class Compare:
             else:
                 for user, marks in users.items():
                     self._heard(side, conversation, user, marks, urgent=False)
+        for id, refused in frame.full.items():
+            if self._shelf.named(side, id) is not None:
+                for user in refused:
+                    side.refuses((id, user))
         if frame.end is not None:
             self._pull.ended(side, frame.end)
 
@@ -217,6 +221,7 @@ class Compare:
             self._ctx.emit(Counted("marks_ignored"))
             return
         key = (conversation.id, user)
+        side.told_marks(key, marks)
         if user in self._shelf.hosted:
             self._of_a_copy(conversation, user, marks)
             side.heard[key] = {mark.run: mark for mark in marks}

@@ -106,13 +106,13 @@ class Serve:
         """Hand a new durable batch of a hosted user to everyone in the conversation."""
         ready: list[Side] = []
         for side in self._shelf.sharing(conversation):
-            if side.serves((conversation.id, log.id.user)):
-                continue  # it comes with what is being served
+            if log.id.key in side.refused or side.serves(log.id.key):
+                continue  # or it comes with what is being served
             tail = side.tails.get(log.id)
             if tail is None and side.knows(conversation.id) and self._stands_before(side, log, batch):
                 tail = side.tails[log.id] = Tail(batch.first - 1)
             if tail is None or tail.sent > batch.first - 1:
-                side.tell.add((conversation.id, log.id.user))
+                side.tell.add(log.id.key)
             elif tail.sent == batch.first - 1 and not tail.behind and not side.link.full:
                 tail.sent = batch.last
                 ready.append(side)

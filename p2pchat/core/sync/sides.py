@@ -83,6 +83,7 @@ class Side:
     serving: dict[int, Serving] = field(default_factory=dict)
     tails: dict[LogId, Tail] = field(default_factory=dict)
     tell: set[Key] = field(default_factory=set)
+    refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
     forks_told: set[LogId] = field(default_factory=set)  # forked logs whose evidence was sent
     evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
@@ -92,6 +93,18 @@ class Side:
 
     def serves(self, key: Key) -> bool:
         return any(serving.key == key for serving in self.serving.values())
+
+    def refuses(self, key: Key) -> None:
+        """It said that it takes no more of a writer."""
+        if len(self.refused) < MAX_REMEMBERED:
+            self.refused[key] = None
+
+    def told_marks(self, key: Key, marks: list[Mark]) -> None:
+        """Whoever tells other marks than before of what it refused may take more again."""
+        if key in self.refused and self.refused[key] in (None, marks):
+            self.refused[key] = marks
+        else:
+            self.refused.pop(key, None)
 
     def set_ahead(self, key: Key, marks: dict[RunId, Mark]) -> bool:
         """Remember what it holds of a writer and this node lacks, in place of what was known; False if that is much."""
@@ -220,7 +233,7 @@ class Shelf:
         """Tell the marks that are due, as one frame a link."""
         for side in self.sides.values():
             if side.tell and not side.link.full:  # no queue: what it has to be told waits here, each key once
-                keys, side.tell = sorted(side.tell), set()
+                keys, side.tell = sorted(side.tell - side.refused.keys()), set()
                 self._tell(side, keys)
 
     def _tell(self, side: Side, keys: list[Key]) -> None:
