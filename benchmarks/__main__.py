@@ -67,7 +67,7 @@ def _in_words(name: str, value: str) -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
@@ -110,7 +110,7 @@ def report(chosen: argparse.Namespace, directory: Path) -> int:
         print(f"failed: {sentence}", file=sys.stderr)
     if chosen.json:
         found: dict[str, Any] = {"machine": about, "rows": [row.to_json() for row in rows], "failed": failed}
-        chosen.json.write_text(json.dumps({**found, "seconds": round(took, 1)}, indent=1) + "\n")
+        chosen.json.write_text(json.dumps({**found, "seconds": round(took, 1)}, indent=1) + "\n", "utf-8")
     return 1 if failed else 0
 
 

@@ -23,7 +23,7 @@ def file_system(path: Path) -> str:
     if sys.platform == "darwin":
         return _ask_mount(path)
     try:
-        mounts = Path("/proc/mounts").read_text().splitlines()
+        mounts = Path("/proc/mounts").read_text("utf-8").splitlines()
     except OSError:
         return "unknown"
     found, kind = "", "unknown"
@@ -37,7 +37,7 @@ def file_system(path: Path) -> str:
 
 def _ask_mount(path: Path) -> str:
     try:
-        said = subprocess.run(["mount"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(["mount"], capture_output=True, encoding="utf-8", check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     found, kind = "", "unknown"

@@ -35,7 +35,7 @@ class Worker:
         environment["P2PCHAT_HOME"] = str(home)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.workers", module, function],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT, env=environment,
         )  # fmt: skip
         self.put(arguments)
 
@@ -103,7 +103,7 @@ def resident_kib() -> int:
 
 def _status(name: str) -> int:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

@@ -787,7 +787,7 @@ async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> 
 
 def test_importing_p2pchat_loads_little() -> None:
     code = "import sys, p2pchat; print({'sqlalchemy', 'click', 'asyncio', 'cryptography'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "set()"
 
 

@@ -187,7 +187,7 @@ def _take_lock(directory: Path) -> BaseFileLock:
         fd = os.open(
             directory / "lock.pid", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600
         )
-        with open(fd, "w") as file:
+        with open(fd, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except Timeout:
         raise DataLocked(str(directory), _holder(directory)) from None
@@ -199,7 +199,7 @@ def _take_lock(directory: Path) -> BaseFileLock:
 
 def _holder(directory: Path) -> int:
     try:
-        return int((directory / "lock.pid").read_text())
+        return int((directory / "lock.pid").read_text("ascii"))
     except (OSError, ValueError):
         return 0
 

@@ -64,14 +64,14 @@ def test_the_first_line_leaves_the_rest() -> None:
 
 
 def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with open(os.devnull) as null:
+    with open(os.devnull, encoding="utf-8") as null:
         monkeypatch.setattr(sys, "stdin", null)
         assert kind_of_stdin() is Kind.NONE
     assert kind_of_stdin() is Kind.NONE  # closed meanwhile
     monkeypatch.setattr(sys, "stdin", None)
     assert kind_of_stdin() is Kind.NONE
     (tmp_path / "lines").write_text("hi\n", "utf-8")
-    with open(tmp_path / "lines") as file:
+    with open(tmp_path / "lines", encoding="utf-8") as file:
         monkeypatch.setattr(sys, "stdin", file)
         assert kind_of_stdin() is Kind.PIPED
 
@@ -80,7 +80,7 @@ def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.M
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()
-    with open(main, "rb", buffering=0), open(side) as terminal:
+    with open(main, "rb", buffering=0), open(side, encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
         assert kind_of_stdin() is Kind.TERMINAL
@@ -99,6 +99,6 @@ def test_on_windows_nul_is_a_character_device_that_is_no_console(
     monkeypatch.setattr(os, "isatty", lambda fd: True)
     monkeypatch.delattr(os, "tcgetpgrp", raising=False)
     (tmp_path / "some").touch()
-    with open(tmp_path / "some") as device:
+    with open(tmp_path / "some", encoding="utf-8") as device:
         monkeypatch.setattr(sys, "stdin", device)
         assert kind_of_stdin() is kind
