@@ -35,6 +35,7 @@ STREAM_LIMIT_BYTES = 128 * 1024
 WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is written at once: it bounds the joined copy
 LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
 LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
+WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: how an overlapped read says ETIMEDOUT there, and Python no TimeoutError
 CONNECT_STAGGER = 0.25  # seconds before the next address of a host is tried too (RFC 8305)
 
 
@@ -180,8 +181,8 @@ class Client:
             reason = await self._read_to_the_end()
         except TimeoutError:
             reason = "timeout"  # ETIMEDOUT: the system lost its patience first
-        except OSError:
-            reason = "lost"
+        except OSError as error:
+            reason = "timeout" if getattr(error, "winerror", 0) == WINDOWS_TIMEOUT else "lost"
         finally:
             self._end("local" if self._closing else reason)
 
