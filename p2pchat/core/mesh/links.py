@@ -1,6 +1,6 @@
 """Who is there: every connection from its first frame to its end, and one link per pair of peers.
 
-Connections come in (Accepted, Dialled), prove who they are (handshake.py), and one of each pair stays (election.py);
+Connections come in (Accepted, Dialled), prove who they are (proving.py), and one of each pair stays (election.py);
 what is up is in `up` and `by_peer`, and the listener hears of it. Dialling, liveness and the exchange of addresses
 have files of their own; this one holds them together. What frames say beyond hello, welcome, go, ping, pong, bye and
 peers is none of its business: `got` hands the rest back.
@@ -11,11 +11,10 @@ acknowledgement before a goodbye counts. So whoever calls `got` calls `settle` o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped, Warned
+from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import (
     Accepted,
@@ -32,14 +31,15 @@ from p2pchat.core.inputs import (
     Stop,
 )
 from p2pchat.core.mesh.addressbook import AddressBook
+from p2pchat.core.mesh.clones import Clones
 from p2pchat.core.mesh.dialing import Dialing
 from p2pchat.core.mesh.election import Decided, Standing, abandon, decide, decides, lose, take_go
 from p2pchat.core.mesh.exchange import Exchange
-from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
+from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.mesh.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
 from p2pchat.core.mesh.liveness import Liveness
+from p2pchat.core.mesh.proving import Proving
 from p2pchat.core.records import Address
-from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
 
 LinkInput = (
@@ -48,7 +48,6 @@ LinkInput = (
 )  # fmt: skip
 
 REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}  # of LinkDown, for departures
-SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is nothing special
 
 
 class Links:
@@ -73,20 +72,21 @@ class Links:
         self.by_peer: dict[PeerId, Link] = {}
         self._ctx = ctx
         self._network = network
-        self._sign = sign
         self._run = run
         self._listener = listener
         self._links: dict[int, Link] = {}
         self._decided: dict[PeerId, Decided] = {}  # where we decide
         self._standing: dict[PeerId, Standing] = {}  # where the other does
-        self._replacements: dict[PeerId, deque[float]] = {}  # when, of late: see _notice
-        self._patient_until: dict[PeerId, float] = {}
         self._endings: dict[int, Callable[[], None]] = {}
         self._begun = 0
         self._told_up: set[PeerId] = set()  # whose link people were told is up
         self._stopped = False
         self.book = AddressBook(ctx, addresses)
         self._dialing = Dialing(ctx, self.book, self.by_peer.__contains__, self._has_room)
+        self._proving = Proving(
+            ctx, network, sign, self._dialing, is_welcome=self._is_welcome, proved=self._proved, end=self._end
+        )
+        self._clones = Clones(ctx, self._dialing)
         self._liveness = Liveness(ctx, self._dead)
         self._exchange = Exchange(ctx, self.book, self._dialing, self.up)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -150,26 +150,14 @@ class Links:
         if self._stopped:
             self._ctx.emit(Close(input.link))
             return
-        link = Link(input.link, input.host, ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES)))
-        self._begin(link, took=input.took)
-        assert isinstance(link.handshake, ServerSide)
-        self._send(link, link.handshake.opening())
+        self._begin(self._proving.accepted(input))
 
     def _dialled(self, input: Dialled) -> None:
-        target = self._dialing.target_of(input.dial)
-        if target is None:
+        link = self._proving.dialled(input)
+        if link is None:
             self._ctx.emit(Close(input.link))
-            return
-        nonce = self._ctx.draw(NONCE_BYTES)
-        try:
-            client = ClientSide(
-                self._ctx.me, self._sign, self._network, server=input.server, pin=target.pin, nonce=nonce
-            )
-        except HandshakeError as error:
-            self._ctx.emit(Close(input.link))
-            self._refused(input.dial, error.code)
-            return
-        self._begin(Link(input.link, input.host, client, target.endpoint, input.dial))
+        else:
+            self._begin(link)
 
     def _dial_failed(self, input: DialFailed) -> None:
         self._dialing.failed(input.dial, "trying", input.reason)
@@ -227,7 +215,7 @@ class Links:
         if isinstance(frame, Bye):
             self._endings[link.id] = lambda: self._said_bye(link, frame)
         elif link.phase is Phase.PROVING:
-            self._prove(link, frame)
+            self._proving.got(link, frame)
         elif link.phase is Phase.WAITING and isinstance(frame, Go):
             self._take_go(link, frame)
         elif link.phase is Phase.WAITING or isinstance(frame, (Hello, Welcome, Go)):
@@ -248,8 +236,8 @@ class Links:
             self._unwelcome(link, bye)
             return
         alone = self.by_peer.get(link.peer) is link
-        if bye.code == "replaced" and alone and (decides(self._ctx.me, link.peer) or self._lasted(link)):
-            self._notice(link.peer, self._ctx.me)  # nobody here dialled again: another process with our key did
+        if bye.code == "replaced" and alone and (decides(self._ctx.me, link.peer) or self._clones.lasted(link)):
+            self._clones.notice(link.peer, self._ctx.me)  # nobody here dialled again: another process with our key did
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
 
     def _unwelcome(self, link: Link, bye: Bye) -> None:
@@ -260,52 +248,13 @@ class Links:
         state = "refused" if bye.code in REFUSALS else "trying"
         self._end(link, "lost", state=state, why=farewell(bye))
 
-    # ---- the handshake
+    # ---- one link per pair
 
-    def _begin(self, link: Link, took: float = 0.0) -> None:
+    def _begin(self, link: Link) -> None:
         self._links[link.id] = link
         self._begun += 1
         link.begun = self._begun
         link.heard_at = self._ctx.now.mono
-        self._expect(link, max(0.0, self._ctx.settings.handshake_timeout - took))
-
-    def _expect(self, link: Link, seconds: float) -> None:
-        if link.timer is not None:
-            link.timer.cancel()
-        link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
-
-    def _took_too_long(self, link: Link, seconds: float) -> None:
-        self._ctx.emit(Counted("handshake_timeout"))
-        self._end(link, "timeout", Bye("error", "the handshake took too long"), f"no answer within {seconds:.0f} s")
-
-    def _prove(self, link: Link, frame: Frame | Unknown) -> None:
-        try:
-            answer = link.handshake.got(frame)
-        except HandshakeError as error:
-            self._fail(link, error)
-            return
-        peer = link.handshake.peer
-        if peer and not self._is_welcome(peer):
-            self._end(link, "lost", Bye("busy", "no room for more links"), "this peer has as many links as it takes")
-            return
-        if answer is not None:
-            self._send(link, answer)
-        if peer:
-            link.peer = peer
-            self._proved(link)
-
-    def _fail(self, link: Link, error: HandshakeError) -> None:
-        self._ctx.emit(Counted(f"handshake_{error.code}"))
-        state = "refused" if error.code in REFUSALS else "trying"
-        why = REFUSALS.get(error.code, str(error))
-        self._end(link, "lost", Bye(error.code, str(error)), why, state=state)
-
-    def _refused(self, dial: int, code: str) -> None:
-        self._ctx.emit(Counted(f"handshake_{code}"))
-        if code == "self":
-            self._dialing.is_self(dial)
-        else:
-            self._dialing.failed(dial, "refused", REFUSALS[code])
 
     def _has_room(self) -> bool:
         return len(self.by_peer) < self._ctx.settings.max_links
@@ -322,21 +271,19 @@ class Links:
                 self._listener.network_found(link.handshake.found)
         if not decides(self._ctx.me, link.peer):
             link.phase = Phase.WAITING
-            self._expect(link, self._ctx.settings.go_timeout)
-        elif link.peer in self.by_peer and self._is_patient(link.peer):
+            self._proving.expect(link, self._ctx.settings.go_timeout)
+        elif link.peer in self.by_peer and self._clones.is_patient(link.peer):
             self._end(link, "lost", Bye("replaced", "two processes with one key; the other one stays for now"))
         else:
             self._decide(link)
-
-    # ---- one link per pair
 
     def _decide(self, link: Link) -> None:
         """We are D: this link is the one now."""
         decided = decide(self._decided.get(link.peer, Decided()), link.id)
         self._decided[link.peer] = decided
         former = self.by_peer.get(link.peer)
-        if former is not None and self._lasted(former):
-            self._notice(link.peer, link.peer)
+        if former is not None and self._clones.lasted(former):
+            self._clones.notice(link.peer, link.peer)
         link.run, link.n = self._run, decided.n
         self._raise(link, [Established(link.id), Send(Go(self._run, decided.n), [link.id])])
 
@@ -346,7 +293,7 @@ class Links:
         verdict = take_go(standing, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
         self._standing[link.peer] = verdict.standing
         if verdict.returned:
-            self._notice(link.peer, link.peer)
+            self._clones.notice(link.peer, link.peer)
         if verdict.closes == link.id:
             self._end(link, "lost", Bye("replaced", "a newer link is up"))
             return
@@ -371,31 +318,6 @@ class Links:
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up"))
         self._exchange.link_up(link)
         self._listener.link_up(link)
-
-    # ---- two processes with one key
-
-    def _lasted(self, link: Link) -> bool:
-        return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
-
-    def _is_patient(self, peer: PeerId) -> bool:
-        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
-
-    def _notice(self, peer: PeerId, whose: PeerId) -> None:
-        """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
-
-        Three of them within a minute are told, and for half a minute nothing is dialled and the link that is stays:
-        no longer than a dead link takes to be noticed.
-        """
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        times = self._replacements.setdefault(peer, deque(maxlen=settings.clone_replacements))
-        times.append(now)
-        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
-            return
-        times.clear()
-        self._patient_until[peer] = now + settings.clone_patience
-        self._dialing.be_patient(peer, settings.clone_patience)
-        text = "this peer's key" if whose == self._ctx.me else "the key of one peer"
-        self._ctx.emit(Warned("two_processes", f"two processes seem to use {text}: stop one of them", whose))
 
     # ---- ends
 

@@ -1,0 +1,52 @@
+"""Two processes with one key: noticed by how links are replaced, and met with patience.
+
+Each of two processes that run with one key takes the other's links for its own, over and over: a copied machine, a
+profile that two containers share. That cannot be settled here; people are told, and for a while the link that is
+stays.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from p2pchat.core.context import Context
+from p2pchat.core.effects import Warned
+from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.link import Link
+from p2pchat.protocol import PeerId
+
+SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is nothing special
+
+
+class Clones:
+    """Replacements of late, by peer."""
+
+    def __init__(self, ctx: Context, dialing: Dialing) -> None:
+        self._ctx = ctx
+        self._dialing = dialing
+        self._replacements: dict[PeerId, deque[float]] = {}  # when
+        self._patient_until: dict[PeerId, float] = {}
+
+    def lasted(self, link: Link) -> bool:
+        """Say whether a link was up long enough for its replacement to mean something."""
+        return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
+
+    def is_patient(self, peer: PeerId) -> bool:
+        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+
+    def notice(self, peer: PeerId, whose: PeerId) -> None:
+        """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
+
+        Three of them within a minute are told, and for half a minute nothing is dialled and the link that is stays:
+        no longer than a dead link takes to be noticed.
+        """
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        times = self._replacements.setdefault(peer, deque(maxlen=settings.clone_replacements))
+        times.append(now)
+        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
+            return
+        times.clear()
+        self._patient_until[peer] = now + settings.clone_patience
+        self._dialing.be_patient(peer, settings.clone_patience)
+        text = "this peer's key" if whose == self._ctx.me else "the key of one peer"
+        self._ctx.emit(Warned("two_processes", f"two processes seem to use {text}: stop one of them", whose))
