@@ -55,8 +55,8 @@ MUTANTS = (
         "a restored backup makes two different entries with one number", "this log was begun before",  # storage refuses
     ),
     Mutant(
-        "skip the head", "sync/intake.py",
-        "return verify(span.log.id.user, bytes.fromhex(piece.frame.head), message)",
+        "skip the head", "sync/spans.py",
+        "return verify(self.log.id.user, bytes.fromhex(piece.frame.head), message)",
         "return True",
         "whoever relays a log can write in another's name", ": invented: ",
     ),

@@ -1,78 +1,40 @@
 """Taking entries in: what a batch must prove before it is kept.
 
-A batch must extend its log without a gap and its chain must lead to a head its author signed; a log must build only
-on what is held. All contiguous batches of one log that one read brought are hashed through, and only heads at most
-one batch apart are verified: a head proves everything before it. When one fails, the good batches before it are
-kept. A batch that leaves a gap is dropped, not buffered: whoever has the rest is asked for all of it (pull.py).
+A batch must extend its log without a gap and its chain must lead to a head its author signed (spans.py); a log must
+build only on what is held (beginning.py). When a head fails, the good batches before it are kept; when it is the
+author's, and the chain another than is held, that is a fork (forks.py). A batch that leaves a gap is dropped, not
+buffered: whoever has the rest is asked for all of it (pull.py).
 
 Source: docs/protocol.md, "Entries" and "Heads"; the cost of the rules is in docs/architecture.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
 from p2pchat.core.effects import Counted, Warned
 from p2pchat.core.log import (
     Batch,
-    Entry,
     LogId,
     batch_of,
-    decode_entry,
     extend_chain,
-    head_message,
     ref_key,
     size_bytes,
-    verify,
 )
 from p2pchat.core.records import LogFacts, LogKey, NewLog
+from p2pchat.core.sync.beginning import Beginning, tips_with
 from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.spans import Piece, Span, decode, fitting
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries, Mark
+from p2pchat.protocol import Entries
 
-
-@dataclass(slots=True)
-class Piece:
-    """One frame's entries, hashed and decoded, not proven yet."""
-
-    frame: Entries
-    entries: list[Entry]
-    size: int  # bytes of the entries
-    prev: bytes
-    chain: bytes  # after the last entry
-
-
-@dataclass(slots=True)
-class Span:
-    """Contiguous pieces of one log from one read."""
-
-    conversation: Conversation
-    log: Log
-    side: Side
-    pieces: list[Piece] = field(default_factory=list)
-
-    @property
-    def next_seq(self) -> int:
-        return self.pieces[-1].frame.first + len(self.pieces[-1].entries) if self.pieces else self.log.seq + 1
-
-    @property
-    def chain(self) -> bytes:
-        return self.pieces[-1].chain if self.pieces else self.log.chain
-
-    @property
-    def last_c(self) -> int:
-        return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
-
-
-TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is what somebody typed
 MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
 Held = list[tuple[Side, Entries]]
 
@@ -89,7 +51,7 @@ class Intake:
         self._forks = forks
         self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
         self._held_count = 0
-        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of a held one
+        self._beginning = Beginning(shelf, pull)
 
     # ---- frames
 
@@ -147,23 +109,14 @@ class Intake:
         log = span.log
         if log.forked:
             self._forks.tell(span.side, log)
-        elif log.covered and self._tips_with(span.conversation, log) > self._ctx.settings.max_tips:
-            self._refuse(span.side, log.id)
+        elif log.covered and tips_with(span.conversation, log) > self._ctx.settings.max_tips:
+            self._beginning.refuse(span.side, log.id)
         elif frame.first > span.next_seq:
-            self._drop(span.side, log, frame)
+            self._pull.left_gap(span.side, log.id, frame)
         elif frame.first + len(frame.e) <= span.next_seq:
             self._repeat(span, frame)
         else:
             self._append(span, frame)
-
-    def _drop(self, side: Side, log: Log, frame: Entries) -> None:
-        """A batch that leaves a gap: its sender is ahead, so what lies between is wanted like anything else."""
-        self._ctx.emit(Counted("gap_batch_dropped"))
-        key = log.id.key
-        mark = Mark(log.id.run, frame.first + len(frame.e) - 1, "")
-        known = side.ahead.get(key, {}).get(log.id.run)
-        if known is not None or side.add_ahead(key, mark):
-            self._pull.consider(key, urgent=False)
 
     def _append(self, span: Span, frame: Entries) -> None:
         prev = bytes.fromhex(frame.prev)
@@ -173,40 +126,9 @@ class Intake:
             self._conflict(span, frame)
             return
         raws = frame.e[skip:]
-        entries = self._decode(span, span.next_seq, raws)
+        entries = decode(raws, span.next_seq, span.last_c, self._ctx.settings)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
         span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws)))
-
-    def _decode(self, span: Span, first: int, raws: list[str]) -> list[Entry]:
-        settings = self._ctx.settings
-        within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters pass no limit
-        last_c = span.last_c
-        entries = []
-        for seq, raw in enumerate(raws, first):
-            if len(raw) > within and len(raw.encode()) > settings.max_entry_bytes:
-                raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
-            entry = decode_entry(raw)
-            if entry.c <= last_c:
-                raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
-            last_c = entry.c
-            usual = entry.k == "text" and type(entry.b) is str and not (entry.after or entry.before)
-            if not usual or len(raw) > within or "\\" in raw:  # a NUL is written with a backslash
-                self._check(entry, seq)
-            entries.append(entry)
-        return entries
-
-    def _check(self, entry: Entry, seq: int) -> None:
-        settings = self._ctx.settings
-        body = entry.b
-        if entry.before and (seq > 1 or len(entry.before) > settings.max_before):
-            raise LogError("`before` where it may not be, or too long", code="malformed")
-        if len(entry.after) > settings.max_after:
-            raise LogError("`after` names too many entries", code="malformed")
-        if entry.k in TEXTS:
-            if type(body) is not str or "\0" in body:
-                raise LogError("a text that is not a string, or holds NUL", code="malformed")
-            if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
-                raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
 
     def _repeat(self, span: Span, frame: Entries) -> None:
         """Nothing new, as long as it is the same: compare where both end together."""
@@ -235,12 +157,12 @@ class Intake:
             ref = LogKey(conversation.id, ref_key(id.user, id.run))
             self._shelf.lookups.log(ref, partial(self._known, conversation, id))
             return None
-        return self._begin(side, conversation, id, frame)
+        return self._beginning.begin(side, conversation, id, frame)
 
     def _hold(self, side: Side, id: LogId, frame: Entries) -> bool:
         """Let a frame wait for storage; False (it is dropped, and will be wanted) when too many do."""
         if self._held_count >= MAX_HELD:
-            self._drop(side, Log(id), frame)
+            self._pull.left_gap(side, id, frame)
             return False
         self._held_count += 1
         self._held.setdefault(id, []).append((side, frame))
@@ -253,25 +175,7 @@ class Intake:
             log = conversation.log(id.user, id.run) or Log.from_facts(facts)
             self._go_on(conversation, id, log)
             return
-        before = self._before(held[0][1])[: self._ctx.settings.max_before]
-        unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
-        self._facts[id] = {}
-        for mark in unsure:
-            key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
-            self._shelf.lookups.log(key, partial(self._known_before, id, mark))
-        # an answer to nothing that keeps the order: it comes after those above
-        key = LogKey(conversation.id, ref_key(id.user, id.run))
-        if unsure:
-            self._shelf.lookups.log(key, partial(self._known_all, conversation, id))
-        else:
-            self._known_all(conversation, id, None)
-
-    def _known_before(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
-        if facts is not None:
-            self._facts[id][mark.run] = facts
-
-    def _known_all(self, conversation: Conversation, id: LogId, _: LogFacts | None) -> None:
-        self._go_on(conversation, id, None)
+        self._beginning.look_below(conversation, id, held[0][1], partial(self._go_on, conversation, id, None))
 
     def _go_on(self, conversation: Conversation, id: LogId, log: Log | None) -> None:
         """Take the frames that waited for this log."""
@@ -280,7 +184,7 @@ class Intake:
         for link, frames in groupby(held, key=lambda each: each[0].link.id):
             if (side := self._shelf.sides.get(link)) is not None:
                 log = self._take_held(side, conversation, id, log, [frame for _, frame in frames]) or log
-        self._facts.pop(id, None)
+        self._beginning.forget(id)
 
     def _take_held(
         self, side: Side, conversation: Conversation, id: LogId, log: Log | None, frames: list[Entries]
@@ -289,7 +193,7 @@ class Intake:
         span: Span | None = None
         try:
             for frame in frames:
-                log = log or self._begin(side, conversation, id, frame)
+                log = log or self._beginning.begin(side, conversation, id, frame)
                 if log is not None:
                     span = span or Span(conversation, log, side)
                     self._extend(span, frame)
@@ -299,88 +203,24 @@ class Intake:
             self._shelf.faulted(side, fault)
         return conversation.log(id.user, id.run)
 
-    def _before(self, frame: Entries) -> tuple[Mark, ...]:
-        if frame.first != 1:
-            return ()
-        try:
-            return decode_entry(frame.e[0]).before
-        except LogError:
-            return ()  # it is refused when it is taken
-
-    def _begin(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
-        """Return a new log, if this frame begins it and all it builds on is held."""
-        log = Log(id)
-        if frame.first != 1:
-            self._drop(side, log, frame)
-            return None
-        log.before = self._before(frame)
-        if len(log.before) > self._ctx.settings.max_before:
-            raise LogError("`before` names too many logs", code="malformed")
-        if not all(self._holds(conversation, id, mark) for mark in log.before):
-            self._drop(side, log, frame)
-            return None
-        if self._tips_with(conversation, log) > self._ctx.settings.max_tips:
-            self._refuse(side, id)
-            return None
-        return log
-
-    def _tips_with(self, conversation: Conversation, log: Log) -> int:
-        """Return how many tips its writer would have with this log, begun or gone on with."""
-        writer = conversation.writers.get(log.id.user)
-        if writer is None:
-            return 1
-        covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
-        return 1 + sum(covered.get(tip.id.run) != tip.seq for tip in writer.tail_tips())
-
-    def _refuse(self, side: Side, id: LogId) -> None:
-        self._ctx.emit(Counted("too_many_tips"))
-        self._shelf.refuse(side, id.key)
-
-    def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
-        log = conversation.log(id.user, mark.run)
-        if log is not None:
-            same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
-            return log.forked or (log.seq >= mark.seq and same)
-        facts = self._facts.get(id, {}).get(mark.run)
-        if facts is None:
-            return False
-        return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
-
     # ---- proving and keeping
 
     def _prove(self, span: Span) -> LogError | None:
         """Verify heads at most a batch apart and keep what they prove; the fault of the first that fails."""
         pieces = span.pieces
         while pieces:
-            count = self._fitting(pieces)
-            if self._signed(span, pieces[count - 1]):
+            count = fitting(pieces, self._ctx.settings)
+            if span.is_signed(pieces[count - 1]):
                 self._keep(span, pieces[:count])
                 del pieces[:count]
                 continue
-            while pieces and self._signed(span, pieces[0]):  # one by one: keep what is good before the bad one
+            while pieces and span.is_signed(pieces[0]):  # one by one: keep what is good before the bad one
                 self._keep(span, pieces[:1])
                 del pieces[:1]
             seq = pieces[0].frame.first
             pieces.clear()
             return LogError("a head that does not fit its entries", got_seq=seq)
         return None
-
-    def _fitting(self, pieces: list[Piece]) -> int:
-        """Return how many pieces fit into one batch."""
-        settings = self._ctx.settings
-        entries = size = count = 0
-        for piece in pieces:
-            entries += len(piece.entries)
-            size += piece.size
-            if count and (entries > settings.max_batch_entries or size > settings.max_batch_bytes):
-                break
-            count += 1
-        return count
-
-    def _signed(self, span: Span, piece: Piece) -> bool:
-        last = piece.frame.first + len(piece.entries) - 1
-        message = head_message(span.log.id, last, piece.chain)
-        return verify(span.log.id.user, bytes.fromhex(piece.frame.head), message)
 
     def _keep(self, span: Span, pieces: list[Piece]) -> None:
         log, frame = span.log, pieces[-1].frame

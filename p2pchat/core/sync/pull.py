@@ -15,8 +15,9 @@ from functools import partial
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
+from p2pchat.core.log import LogId
 from p2pchat.core.sync.sides import Key, Shelf, Side
-from p2pchat.protocol import Mark, Want
+from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 
@@ -55,6 +56,14 @@ class Pull:
                 self._wake(pursuit, self._ctx.settings.want_after)
         elif urgent and pursuit.source is None and not pursuit.fruitless:
             self._ask(pursuit)
+
+    def left_gap(self, side: Side, log: LogId, frame: Entries) -> None:
+        """A batch that leaves a gap was dropped: its sender is ahead, so what lies between is wanted like the rest."""
+        self._ctx.emit(Counted("gap_batch_dropped"))
+        mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
+        known = side.ahead.get(log.key, {}).get(log.run)
+        if known is not None or side.add_ahead(log.key, mark):
+            self.consider(log.key, urgent=False)
 
     def progress(self, key: Key, link: int) -> None:
         """Entries of what is pursued came."""

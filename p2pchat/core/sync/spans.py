@@ -1,0 +1,100 @@
+"""What one read brought of one log: decoded, hashed through, and to be proven by as few heads as do.
+
+A head proves everything before it, so of contiguous frames only heads at most a batch apart are verified. What is
+asked of a single entry is asked here too: its size, its shape, that its clock rises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Entry, decode_entry, head_message, verify
+from p2pchat.core.sync.sides import Side
+from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.errors import LogError
+from p2pchat.protocol import Entries
+
+TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is what somebody typed
+
+
+@dataclass(slots=True)
+class Piece:
+    """One frame's entries, hashed and decoded, not proven yet."""
+
+    frame: Entries
+    entries: list[Entry]
+    size: int  # bytes of the entries
+    prev: bytes
+    chain: bytes  # after the last entry
+
+
+@dataclass(slots=True)
+class Span:
+    """Contiguous pieces of one log from one read."""
+
+    conversation: Conversation
+    log: Log
+    side: Side
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def next_seq(self) -> int:
+        return self.pieces[-1].frame.first + len(self.pieces[-1].entries) if self.pieces else self.log.seq + 1
+
+    @property
+    def chain(self) -> bytes:
+        return self.pieces[-1].chain if self.pieces else self.log.chain
+
+    @property
+    def last_c(self) -> int:
+        return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
+
+    def is_signed(self, piece: Piece) -> bool:
+        """Say whether its author signed the log up to the end of this piece."""
+        last = piece.frame.first + len(piece.entries) - 1
+        message = head_message(self.log.id, last, piece.chain)
+        return verify(self.log.id.user, bytes.fromhex(piece.frame.head), message)
+
+
+def fitting(pieces: list[Piece], settings: Settings) -> int:
+    """Return how many pieces fit into one batch."""
+    entries = size = count = 0
+    for piece in pieces:
+        entries += len(piece.entries)
+        size += piece.size
+        if count and (entries > settings.max_batch_entries or size > settings.max_batch_bytes):
+            break
+        count += 1
+    return count
+
+
+def decode(raws: list[str], first: int, last_c: int, settings: Settings) -> list[Entry]:
+    """Return entries first, first+1, ... of a log; LogError for one that may not stand behind the clock last_c."""
+    within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters pass no limit
+    entries = []
+    for seq, raw in enumerate(raws, first):
+        if len(raw) > within and len(raw.encode()) > settings.max_entry_bytes:
+            raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
+        entry = decode_entry(raw)
+        if entry.c <= last_c:
+            raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
+        last_c = entry.c
+        usual = entry.k == "text" and type(entry.b) is str and not (entry.after or entry.before)
+        if not usual or len(raw) > within or "\\" in raw:  # a NUL is written with a backslash
+            _check(entry, seq, settings)
+        entries.append(entry)
+    return entries
+
+
+def _check(entry: Entry, seq: int, settings: Settings) -> None:
+    body = entry.b
+    if entry.before and (seq > 1 or len(entry.before) > settings.max_before):
+        raise LogError("`before` where it may not be, or too long", code="malformed")
+    if len(entry.after) > settings.max_after:
+        raise LogError("`after` names too many entries", code="malformed")
+    if entry.k in TEXTS:
+        if type(body) is not str or "\0" in body:
+            raise LogError("a text that is not a string, or holds NUL", code="malformed")
+        if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
+            raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
