@@ -70,10 +70,11 @@ class Feed:
         return await self._owner.places(after, limit)
 
     async def complete(self, event: Delivered) -> Delivered | None:
-        """Return what to tell of an own entry; None when it is no message.
+        """Return what to tell of an own entry; None when it is no message, or nobody can say whether it is.
 
         Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
-        whom a room message waited then is forgotten.
+        whom a room message waited then is forgotten. Storage that is closed meanwhile cannot say: such a receipt is
+        not told any more, as one that a crash came before.
         """
         owner, log, seq = self._owner, event.log, event.seq
         if self._ledger.wrote(log) or owner is None:
@@ -82,7 +83,7 @@ class Feed:
         try:
             shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
         except PeerClosed:
-            return event
+            return None
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))

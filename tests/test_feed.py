@@ -1,0 +1,32 @@
+"""What readers are told of entries of earlier runs, and what when nobody can be asked any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Delivered, TCPPeer
+from p2pchat.core.log import LogId
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+async def told(peer: TCPPeer, log: LogId, *seqs: int) -> list[int]:
+    """Return of which of these entries a receipt is told."""
+    events = [Delivered(log=log, seq=seq, user=peer.me, count=1, of=1) for seq in seqs]
+    return [event.seq for event in [await peer._feed.complete(event) for event in events] if event is not None]
+
+
+async def test_of_an_earlier_run_only_messages_are_told_as_delivered_also_while_the_peer_closes(home: Path) -> None:
+    async with TCPPeer(data=home / "ada") as ada:
+        receipt = await ada.broadcast("hello")
+        assert receipt.seq == 2  # entry 1 says who writes
+        assert await told(ada, receipt.log, 2) == [2]
+    async with TCPPeer(data=home / "ada") as ada:
+        assert await told(ada, receipt.log, 1, 2) == [2]
+    assert await told(ada, receipt.log, 1, 2) == []  # storage is closed: nobody knows which is a message
