@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.core.log import Ref
 from tests.core.world import Author, World, have
 
@@ -144,6 +146,37 @@ def test_a_lie_about_what_was_there_does_not_make_news_old() -> None:
     far = ada.far("eve", bob, lie)
     far.say(history, bob.say("now"))
     far.say(Author("bob", "b2", before=[bob.mark]).say("later"))
+    assert ada.texts() == ["*long ago", "now", "later"]
+
+
+@pytest.mark.parametrize("covered", [False, True])
+def test_what_was_there_before_a_newcomer_stays_old_over_a_restart(covered: bool) -> None:
+    """It was killed in the middle of its first fetch."""
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    first, second, history = bob.say("one"), bob.say("two"), cyd.say("three")
+    far = ada.far("bob", bob, cyd)
+    far.say(first, second) if covered else far.say(first)
+    later = Author("bob", "b2", before=[bob.mark])
+    if covered:
+        far.say(later.say("news"))
+    ada.start()
+    far = ada.far("bob", bob, cyd)
+    far.say(second, history)
+    far.say(cyd.say("now"), Author("bob", "b3", before=[later.mark if covered else bob.mark]).say("more"))
+    news = ["news"] if covered else []
+    assert ada.texts() == ["*one", "*two", *news, "*three", "now", "more"]
+    assert ada.storage.load([]).meta["old_marks"] == ""
+
+
+def test_news_are_no_less_news_after_a_restart_when_something_old_never_comes() -> None:
+    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
+    history = bob.say("long ago")
+    lie.say("never was")
+    far = ada.far("eve", bob, lie)
+    second = Author("bob", "b2", before=[bob.mark])
+    far.say(history, second.say("now"))
+    ada.start()
+    ada.far("eve").say(Author("bob", "b3", before=[second.mark]).say("later"))
     assert ada.texts() == ["*long ago", "now", "later"]
 
 

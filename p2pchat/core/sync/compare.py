@@ -16,6 +16,7 @@ from p2pchat.core.effects import Counted, Send
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
+from p2pchat.core.sync.past import OLD_MARKS
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.sides import MAX_REMEMBERED, Key, Shelf, Side
@@ -215,6 +216,8 @@ class Compare:
         if found is not None and found.newcomer:
             found.newcomer = False
             self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
+            if found.past.marks:
+                self._ctx.change.meta[OLD_MARKS] = str(found.past)
 
     def _heard(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark], *, urgent: bool) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
@@ -228,7 +231,7 @@ class Compare:
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
         elif conversation.newcomer:
-            self._is_old(conversation, user, marks)
+            conversation.past.told(user, marks, self._ctx.settings.max_tips)
         if self._shelf.trusts(side, user):
             self._find_ahead(side, conversation, key, marks, urgent)
 
@@ -237,14 +240,6 @@ class Compare:
         for mark in marks:
             if mark.run == self._shelf.run and conversation.log(user, mark.run) is None:
                 self._shelf.taken(LogId(conversation.id, user, mark.run))
-
-    def _is_old(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
-        """Note what there is before this peer has come."""
-        old = conversation.old_marks.get(user)
-        if old is None and len(conversation.old_marks) < MAX_REMEMBERED:
-            old = conversation.old_marks[user] = {}
-        if old is not None and len(old) < self._ctx.settings.max_tips:
-            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks})
 
     def _raise_tails(self, side: Side, key: Key) -> None:
         """Marks of a running log may be further than what was written to this link."""

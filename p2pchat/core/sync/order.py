@@ -15,8 +15,9 @@ from dataclasses import replace
 from functools import partial
 
 from p2pchat.core.effects import Gap
-from p2pchat.core.log import Entry, Ref, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.core.records import LogFacts, LogKey, Stretch
+from p2pchat.core.sync.past import OLD_MARKS
 from p2pchat.core.sync.sides import Shelf
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import MAX_INT, RunId, UserId
@@ -206,26 +207,20 @@ class Order:
         end = log.released + count
         while log.released < end:
             first = log.released + 1
-            last, old = self._same_age(conversation, log, first, end)
+            last, old = conversation.past.same_age(log.id, log.before, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
+        if conversation.past.marks:
+            self.no_longer_old(conversation, log.id, end)
         conversation.shown(self.next_place - 1, log, end, KEPT_RECENT)
 
-    def _same_age(self, conversation: Conversation, log: Log, first: int, end: int) -> tuple[int, bool]:
-        """Return up to which entry all are old, or all are not: what was here before this peer came."""
-        marks = conversation.old_marks.get(log.id.user)
-        if not marks:
-            return end, False
-        limit = marks.get(log.id.run)
-        if limit is None:  # those told of build on it, and it is old; or it builds on them, and it is news
-            if not any(mark.run in marks for mark in log.before):
-                return end, True
-            limit = marks[log.id.run] = 0
-        if end >= limit:
-            marks[log.id.run] = 0
-            if not any(marks.values()):
-                del conversation.old_marks[log.id.user]
-        return (min(end, limit), True) if first <= limit else (end, False)
+    def no_longer_old(self, conversation: Conversation, log: LogId, seq: int) -> None:
+        """Of a writer with something old this was shown; what a restart has to know of that is kept."""
+        past = conversation.past
+        past.shown(log, seq)
+        if not conversation.newcomer and (past.grew or not past.marks):
+            past.grew = False
+            self._ctx.change.meta[OLD_MARKS] = str(past)
 
     def _place(self, log: Log, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches

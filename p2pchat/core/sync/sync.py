@@ -15,6 +15,7 @@ Source: docs/protocol.md, "Synchronisation".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Kept, Refused, Released
@@ -23,7 +24,7 @@ from p2pchat.core.inputs import Fetched, Found, Said
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Change, LogFacts, Stored
+from p2pchat.core.records import Change, LogFacts, LogKey, Stored
 from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
@@ -31,6 +32,7 @@ from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
+from p2pchat.core.sync.past import OLD_MARKS, Past
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.receipts import Receipts
@@ -98,7 +100,25 @@ class Sync:
             conversation = self.conversations.by_id.get(facts.log.conversation)
             if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
+        self._load_past(stored)
         self._load_waiting(stored)
+
+    def _load_past(self, stored: Stored) -> None:
+        """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
+        room = self.conversations.by_id.get(stored.meta.get(COMPARED_ROOM, ""))
+        if room is None or not stored.meta.get(OLD_MARKS):
+            return
+        room.past = Past(stored.meta[OLD_MARKS])
+        for id in list(room.past.unshown(room.id)):
+            log = room.log(id.user, id.run)
+            if log is not None:
+                self.order.no_longer_old(room, id, log.released)
+            else:
+                key = LogKey(room.id, ref_key(id.user, id.run))
+                self.lookups.log(key, partial(self._found_shown, room, id))
+
+    def _found_shown(self, room: Conversation, id: LogId, facts: LogFacts | None) -> None:
+        self.order.no_longer_old(room, id, facts.released if facts else 0)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from p2pchat.core.log import SUM_MODULUS, LogId, Ref, first_chain, mark_hash, ref_key
 from p2pchat.core.records import LogFacts
+from p2pchat.core.sync.past import Past
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 
@@ -118,7 +119,7 @@ class Conversation:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
     __slots__ = (
-        "blocked", "by_ref", "id", "members", "naming", "newcomer", "newest_c", "old_marks", "recent", "stored", "sum",
+        "blocked", "by_ref", "id", "members", "naming", "newcomer", "newest_c", "past", "recent", "stored", "sum",
         "writers",
     )  # fmt: skip
 
@@ -133,7 +134,7 @@ class Conversation:
         self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
         self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
         self.newcomer = False  # nothing was here when this peer started, and nobody has told what there is yet
-        self.old_marks: dict[UserId, dict[RunId, int]] = {}  # told while new here: up to there it is old
+        self.past = Past()  # what was told while new here
         self.stored = False  # storage knows what the id stands for
 
     def writer(self, user: UserId) -> Writer:

@@ -1,0 +1,64 @@
+"""What was in a room before this peer came: it is handed on as old, so that a bot can pass over it.
+
+The first marks heard say what there is; all up to them is old. They are kept until everything they name was shown,
+over restarts too: who was killed in the middle of its first fetch is no less new to the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from p2pchat.core.log import LogId
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+
+MAX_WRITERS = 10_000  # whose first marks are remembered; a guess: 2 MiB
+OLD_MARKS = "old_marks"  # in meta: the marks, until all they name was shown; then ""
+
+
+class Past:
+    """Of each writer the marks first heard; 0 for a log shown up to its mark, and for news that builds on one."""
+
+    def __init__(self, text: str = "") -> None:
+        """Begin with what `str` of another said."""
+        self.marks: dict[UserId, dict[RunId, int]] = {}
+        self.grew = False  # news of such a writer began: what builds on that is news as well
+        for line in text.split():
+            user, *logs = line.split(",")
+            self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
+
+    def __str__(self) -> str:
+        lines = ((user, *(f"{run}{seq}" for run, seq in logs.items())) for user, logs in self.marks.items())
+        return " ".join(",".join(line) for line in lines)
+
+    def told(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
+        """Take first marks of a writer, of at most so many logs."""
+        old = self.marks.get(user)
+        if old is None and len(self.marks) < MAX_WRITERS:
+            old = self.marks[user] = {}
+        if old is not None and len(old) < most:
+            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks})
+
+    def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
+        """Return the logs of which something old is to be shown yet."""
+        return (LogId(conversation, user, run) for user, logs in [*self.marks.items()] for run in logs if logs[run])
+
+    def shown(self, log: LogId, seq: int) -> None:
+        """A log was shown up to here."""
+        logs = self.marks.get(log.user, {})
+        if seq >= logs.get(log.run, seq + 1):
+            logs[log.run] = 0
+            if not any(logs.values()):
+                del self.marks[log.user]
+
+    def same_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
+        """Return up to which entry of first..end all are old, or none is; and whether they are."""
+        logs = self.marks.get(log.user)
+        if not logs:
+            return end, False
+        limit = logs.get(log.run)
+        if limit is None:  # those told of build on it, and it is old; or it builds on them, and it is news
+            if not any(mark.run in logs for mark in before):
+                return end, True
+            limit = logs[log.run] = 0
+            self.grew = True
+        return (min(end, limit), True) if first <= limit else (end, False)
