@@ -193,6 +193,7 @@ class Gap:
     log: LogId
     seq: int
     missing: tuple[str, ...]  # references of what is missing: hex16, a dot, seq
+    last_seen_with: tuple[UserId, ...] = ()  # whose peers said they hold some of it; () when nobody did
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,8 @@ class Herald:
     def _gap(self, effect: fx.Gap) -> None:
         about = ev.message_id(effect.log, effect.seq)
         missing = tuple(_missing_id(effect.log.conversation, text) for text in effect.missing)
-        self._event(None, ev.Gap(about=about, missing=missing))
+        seen = tuple(self._people.user(user).label for user in effect.last_seen_with)
+        self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
 
     def _warned(self, effect: fx.Warned) -> None:
         self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))

@@ -149,6 +149,16 @@ def test_a_lie_about_what_was_there_does_not_make_news_old() -> None:
     assert ada.texts() == ["*long ago", "now", "later"]
 
 
+def test_a_gap_says_with_whom_the_missing_entry_was_last_seen() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    bob.say("never came")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada.far("cyd").say(cyd.say("yes", re=bob.ref(1)))
+    ada.drop(ada.far("eve", bob))
+    world.pass_time(31)
+    assert [line for line in ada.take() if "gap c1" in line] == ["gap c1:1, 1 missing, last seen with eve"]
+
+
 @pytest.mark.parametrize("covered", [False, True])
 def test_what_was_there_before_a_newcomer_stays_old_over_a_restart(covered: bool) -> None:
     """It was killed in the middle of its first fetch."""

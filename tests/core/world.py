@@ -466,8 +466,9 @@ class Peer:
                 return f"refused {code}"
             case out.Delivered(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
-            case out.Gap(log, seq, missing):
-                return f"gap {log.run[:2]}:{seq}, {len(missing)} missing"
+            case out.Gap(log, seq, missing, seen):
+                holder = f", last seen with {' '.join(NAMES[user] for user in seen)}" if seen else ""
+                return f"gap {log.run[:2]}:{seq}, {len(missing)} missing{holder}"
             case out.Warned(code=code):
                 return f"warn {code}"
             case out.Close(link, bye):

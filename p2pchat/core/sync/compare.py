@@ -258,7 +258,7 @@ class Compare:
                     self._forks.tell(side, log)
                 elif log.is_behind(mark):
                     ahead[mark.run] = mark
-            elif conversation.left_memory(key[1]):
+            elif conversation.may_be_only_stored(key[1]):
                 unsure.append(mark)
             else:
                 ahead[mark.run] = mark

@@ -123,7 +123,7 @@ class Forks:
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         proven = partial(self._proven, conversation, Fork(other.log, one, other))
-        if log is None and conversation.left_memory(frame.u):
+        if log is None and conversation.may_be_only_stored(frame.u):
             self._shelf.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
         else:
             proven(None)

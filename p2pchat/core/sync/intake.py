@@ -151,7 +151,7 @@ class Intake:
 
     def _unknown(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
-        if conversation.left_memory(id.user):
+        if conversation.may_be_only_stored(id.user):
             if not self._hold(side, id, frame):
                 return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))

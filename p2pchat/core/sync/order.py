@@ -10,7 +10,7 @@ Source: docs/protocol.md, "Order".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,9 +18,9 @@ from p2pchat.core.effects import Gap
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.core.records import LogFacts, LogKey, Stretch
 from p2pchat.core.sync.past import OLD_MARKS
-from p2pchat.core.sync.sides import Shelf
+from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
-from p2pchat.protocol import MAX_INT, RunId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own
 MAX_KNOWN = 10_000  # answers of storage remembered; a guess: 2 MiB
@@ -35,6 +35,7 @@ class Order:
         self.next_place = next_place
         self._known: dict[tuple[str, str], int] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
         self._asking: set[tuple[str, str]] = set()
+        self._seen_with: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # who had what is awaited
         self._answered: dict[str, Conversation] = {}  # storage said something about what is awaited there
 
     # ---- entries that came
@@ -72,7 +73,7 @@ class Order:
         for mark in log.before:
             self._hurry(conversation, user, mark.run)
         seq, refs, _ = log.queue[0]
-        self._tell_gap(log, seq, self._missing(conversation, log, seq, refs))
+        self._tell_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
         log.queue.clear()
         conversation.blocked.pop(log.id, None)
         self._release(conversation, log, log.seq - log.released, gap=True)
@@ -144,7 +145,7 @@ class Order:
             self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
             return
         if missing:
-            self._tell_gap(log, seq, missing)
+            self._tell_gap(conversation, log, seq, missing)
             log.queue.popleft()
             self._release(conversation, log, 1, gap=True)
             self._advance(conversation, log)
@@ -152,8 +153,24 @@ class Order:
                 self._watch(conversation, log)
         self._retry(conversation)
 
-    def _tell_gap(self, log: Log, seq: int, missing: Sequence[Ref]) -> None:
-        self._ctx.emit(Gap(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing)))
+    def _tell_gap(self, conversation: Conversation, log: Log, seq: int, missing: Sequence[Ref]) -> None:
+        for side in self._shelf.sides.values():
+            self._note_holder(side, conversation.id, missing)
+        seen = {user for ref in missing for user in self._seen_with.pop((conversation.id, ref), ())}
+        self._ctx.emit(Gap(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
+
+    def link_gone(self, side: Side) -> None:
+        """A link ends: should what is awaited not come, people hear who had it."""
+        for conversation in self._shelf.conversations.by_id.values():
+            for log in conversation.blocked.values():
+                self._note_holder(side, conversation.id, log.queue[0][1] if log.queue else ())
+
+    def _note_holder(self, side: Side, conversation: ConversationId, refs: Sequence[Ref]) -> None:
+        if len(self._seen_with) >= MAX_KNOWN:
+            self._seen_with.clear()
+        for ref in refs:
+            if side.holds(conversation, ref):
+                self._seen_with[conversation, ref] = tuple(self._shelf.presence.users_of(side.link.id))
 
     def _builds_on_waiting(self, conversation: Conversation, log: Log, seq: int) -> bool:
         """Say whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
@@ -164,12 +181,7 @@ class Order:
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
             return True  # it waits itself
-        for side in self._shelf.sides.values():
-            for (where, user), marks in side.ahead.items():
-                mark = marks.get(ref.log[16:]) if where == conversation.id and user[:16] == ref.log[:16] else None
-                if mark is not None and mark.seq >= ref.seq:
-                    return True
-        return False
+        return any(side.holds(conversation.id, ref) for side in self._shelf.sides.values())
 
     def _retry(self, conversation: Conversation) -> None:
         """Release whatever may be released now, until nothing moves."""

@@ -177,7 +177,7 @@ class Pull:
         side.next_want += 1
         self._wake(pursuit, self._ctx.settings.want_progress_timeout)
         conversation, user = pursuit.key
-        if self._shelf.conversations.by_id[conversation].left_memory(user):
+        if self._shelf.conversations.by_id[conversation].may_be_only_stored(user):
             self._shelf.lookups.older(conversation, user, partial(self._send, pursuit.key, side, pursuit.n))
         else:
             self._send(pursuit.key, side, pursuit.n, [])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Start, Talk
@@ -93,6 +93,14 @@ class Side:
 
     def serves(self, key: Key) -> bool:
         return any(serving.key == key for serving in self.serving.values())
+
+    def holds(self, conversation: ConversationId, ref: Ref) -> bool:
+        """Say whether it told a mark of an entry that is not here."""
+        for (where, user), marks in self.ahead.items():
+            mark = marks.get(ref.log[16:]) if where == conversation and user[:16] == ref.log[:16] else None
+            if mark is not None and mark.seq >= ref.seq:
+                return True
+        return False
 
     def refuses(self, key: Key) -> None:
         """It said that it takes no more of a writer."""

@@ -173,6 +173,7 @@ class Sync:
         side = self.shelf.sides.pop(link.id, None)
         if side is not None:
             self.pull.link_gone(side)
+            self.order.link_gone(side)
             self.conversations.sweep(lambda conversation: bool(self.shelf.sharing(conversation)))
 
     def hosts_told(self, link: Link) -> None:

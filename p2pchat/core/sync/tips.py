@@ -147,7 +147,7 @@ class Conversation:
         writer = self.writers.get(user)
         return writer.logs.get(run) if writer else None
 
-    def left_memory(self, user: UserId) -> bool:
+    def may_be_only_stored(self, user: UserId) -> bool:
         """Say whether there may be logs of this user here that are not in memory: storage is to be asked."""
         writer = self.writers.get(user)
         return writer is not None and writer.builds
