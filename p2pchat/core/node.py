@@ -129,8 +129,6 @@ class Node:
     def _end(self) -> list[Effect]:
         shelf = self.sync.shelf
         for side, error in shelf.faults:
-            if error.code == "head":
-                shelf.ban(side.link.peer)
             self._fault(side.link, error)
         shelf.faults.clear()
         shelf.told()
@@ -204,6 +202,8 @@ class Node:
 
     def _fault(self, link: Link, error: LogError) -> None:
         self._ctx.emit(Counted(f"fault_{error.code}"))
+        if error.code == "head":
+            self.sync.shelf.ban(link.peer)
         self.links.close(link.id, error.code, str(error))
 
     def _here(self, link: Link, frame: Here) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
+from p2pchat.core.log import Ref
 from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
 from tests.core.world import IDS, ROOM, Author, Far, World, have, page
@@ -88,6 +89,17 @@ def test_a_covered_log_of_which_there_are_two_versions_is_found_when_something_b
     world.pass_time(60.0)
     assert [sorted(peer.texts()) for peer in (ada, cyd)] == [
         ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
+
+
+def test_what_waits_for_an_entry_of_a_log_that_forked_is_shown() -> None:
+    ada, cyd = World().peer("ada"), Author("cyd", "c1")
+    far = ada.far("eve")
+    bob, yes, no = twins()
+    bob.say("more")
+    far.say(yes, cyd.say("about more", re=Ref(IDS["bob"][:16] + bob.log.run, 2)))
+    assert ada.texts() == ["yes"]
+    far.say(no)
+    assert ada.texts() == ["yes", "about more"]
 
 
 # ---- telling

@@ -29,6 +29,7 @@ MUST_HAPPEN = (
     "page_boundary",
     "cursor_from_storage",
     "restore",
+    "resume",
     "commit_failed",
     "cut",
     "gap",

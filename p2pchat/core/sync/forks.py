@@ -27,6 +27,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
+from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
@@ -44,10 +45,11 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Finds forks, tells of them and hears of them."""
 
-    def __init__(self, shelf: Shelf, people: People) -> None:
+    def __init__(self, shelf: Shelf, people: People, order: Order) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._people = people
+        self._order = order
 
     # ---- finding
 
@@ -63,6 +65,8 @@ class Forks:
         self._shelf.store(conversation)
         self._ctx.change.forks.append(fork)
         conversation.refresh(log)
+        if conversation.blocked:
+            self._order.retry(conversation)  # nothing of it is waited for any more
         name = self._people.names.get(log.id.user)
         who = f"the user {name!a}" if name else "a user"
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"

@@ -52,7 +52,7 @@ class Order:
         if log.queue:
             self._block(conversation, log)
         if self._advance(conversation, log) and conversation.blocked:
-            self._retry(conversation)
+            self.retry(conversation)
 
     def own(self, conversation: Conversation, log: Log, count: int) -> int:
         """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
@@ -62,7 +62,7 @@ class Order:
         self._release(conversation, log, count)
         place = self.next_place - 1
         if conversation.blocked:
-            self._retry(conversation)
+            self.retry(conversation)
         return place
 
     def _hurry(self, conversation: Conversation, user: UserId, run: RunId) -> None:
@@ -83,7 +83,7 @@ class Order:
         for log in list(conversation.by_ref.values()):
             if log.queue:
                 self._block(conversation, log)
-        self._retry(conversation)
+        self.retry(conversation)
 
     def left_memory(self, conversation: Conversation, log: Log) -> None:
         """A settled log is found in storage from now on; its last places may not be durable yet."""
@@ -93,7 +93,7 @@ class Order:
         """Release what waited for the answers of storage that just came."""
         conversations, self._answered = self._answered, {}
         for conversation in conversations.values():
-            self._retry(conversation)
+            self.retry(conversation)
 
     def _missing(self, conversation: Conversation, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return what this entry follows that has no place yet."""
@@ -151,7 +151,7 @@ class Order:
             self._advance(conversation, log)
             if log.queue:
                 self._watch(conversation, log)
-        self._retry(conversation)
+        self.retry(conversation)
 
     def _tell_gap(self, conversation: Conversation, log: Log, seq: int, missing: Sequence[Ref]) -> None:
         for side in self._shelf.sides.values():
@@ -183,7 +183,7 @@ class Order:
             return True  # it waits itself
         return any(side.holds(conversation.id, ref) for side in self._shelf.sides.values())
 
-    def _retry(self, conversation: Conversation) -> None:
+    def retry(self, conversation: Conversation) -> None:
         """Release whatever may be released now, until nothing moves."""
         moved = True
         while moved:

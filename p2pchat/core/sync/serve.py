@@ -84,6 +84,10 @@ class Serve:
             serving.start = answer.more
             self._read_on(side, serving)
             return
+        self._ended(side, serving, conversation)
+
+    def _ended(self, side: Side, serving: Serving, conversation: Conversation) -> None:
+        """Everything was given: close the want; what was written meanwhile comes like all that is new."""
         del side.serving[serving.n]
         writer = conversation.writers[serving.key[1]]
         end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)

@@ -136,7 +136,6 @@ class Step:
     own: bool = False
     said: list[tuple[int, LogId, int, int]] = field(default_factory=list)  # ticket, log, first, count
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link -> what came by it
-    touched: set[Key] = field(default_factory=set)
 
 
 class Shelf:

@@ -67,7 +67,7 @@ class Sync:
         self.order = Order(self.shelf, stored.next_place)
         self.receipts = Receipts(self.shelf, stored.heard)
         self.pull = Pull(self.shelf)
-        self.forks = Forks(self.shelf, self.people)
+        self.forks = Forks(self.shelf, self.people, self.order)
         self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks)
         self.writing = Writing(self.shelf, self.intake, self.order)
         self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
@@ -216,23 +216,15 @@ class Sync:
         side = self.shelf.sides.get(link.id)
         if side is None:
             return None
-        index, fault = 0, None
-        while index < len(frames) and fault is None:
-            frame = frames[index]
+        entries: list[Entries] = []  # consecutive ones are taken together
+        for frame in frames:
             if isinstance(frame, Entries):
-                end = index
-                batch: list[Entries] = []
-                while end < len(frames) and isinstance(each := frames[end], Entries):
-                    batch.append(each)
-                    end += 1
-                fault = self.intake.take(side, batch)
-                if fault is not None and fault.code == "head":
-                    self.shelf.ban(link.peer)
-                index = end
+                entries.append(frame)
+            elif fault := self.intake.take(side, entries) or self._frame(side, frame):
+                return fault
             else:
-                fault = self._frame(side, frame)
-                index += 1
-        return fault
+                entries = []
+        return self.intake.take(side, entries)
 
     def names(self, link: Link, frames: list[Frame]) -> None:
         """Take from frames only what conversation ids stand for: each is told once on a link."""
