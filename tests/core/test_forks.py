@@ -139,6 +139,28 @@ def test_who_wants_what_builds_on_a_forked_log_gets_the_evidence_before() -> Non
     assert ada.node.sync.conversations.by_id[ROOM].sum == cyd.node.sync.conversations.by_id[ROOM].sum != 0
 
 
+def test_who_covered_the_log_and_never_heard_of_the_fork_is_told_when_tips_differ() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    first = Author("bob", "b0")
+    zero = first.say("zero")
+    bob, twin = (Author("bob", "b1", before=[first.mark]) for _ in range(2))
+    yes, no = bob.say("yes"), twin.say("no")
+    after = Author("bob", "b2", before=[bob.mark]).say("after")
+    for peer in (ada, cyd):
+        far = peer.far("bob")
+        far.say(zero, yes, after)
+        peer.drop(far)
+    far = ada.far("eve")
+    far.say(no)
+    ada.drop(far)
+    world.link(ada, cyd)
+    world.pass_time(60.0)
+    sums = {peer.node.sync.conversations.by_id[ROOM].sum for peer in (ada, cyd)}
+    assert len(sums) == 1
+    assert cyd.texts() == ["zero", "yes", "after"]
+
+
 def test_what_only_a_forked_log_covered_is_told_again() -> None:
     """Who has only the evidence cannot know what it covers: everybody's sums shall be equal."""
     ada = World().peer("ada")

@@ -187,6 +187,7 @@ class Compare:
         for user in sorted(users):
             if span[0] <= user <= span[1]:
                 self._heard(side, conversation, user, users[user], urgent=True)
+                self._forks.tell_who_differs(side, conversation, user, users[user])
         unlisted = [key for key in (*side.ahead, *side.heard) if key[0] == conversation.id and key[1] not in users]
         for key in unlisted:
             if span[0] <= key[1] <= span[1]:

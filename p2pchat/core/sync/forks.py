@@ -32,7 +32,7 @@ from p2pchat.core.sync.people import People
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries, UserId
+from p2pchat.protocol import Entries, Mark, UserId
 
 
 def is_signed(batch: Batch) -> bool:
@@ -92,6 +92,12 @@ class Forks:
         conversation.refresh(log)
 
     # ---- telling
+
+    def tell_who_differs(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
+        """Whoever has other tips of a writer may not know of a fork: of one that others of its logs cover there."""
+        writer = conversation.writers.get(user)
+        if writer is not None and {*marks} != {*writer.marks()}:
+            self.tell_all(side, conversation, user)
 
     def tell_all(self, side: Side, conversation: Conversation, user: UserId) -> None:
         """Send the evidence of every forked log of a writer: its later logs may build on them."""
