@@ -196,6 +196,21 @@ def test_evidence_that_comes_in_two_reads_counts_and_half_of_it_does_not() -> No
     assert far.say(other)[-1] == "commit fork of b1"
 
 
+def test_evidence_and_entries_that_both_wait_for_storage_are_no_two_logs() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b0")
+    far = ada.far("bob")
+    far.say(first.say("zero"))
+    far.say(Author("bob", "b9", before=[first.mark]).say("nine"))
+    one, other = (Author("bob", "b1", before=[first.mark]) for _ in range(2))
+    yes, no = one.say("yes"), other.say("no")
+    ada.hold_lookups = True
+    far.say(yes)
+    far.say(*evidence(yes, no))
+    ada.answer_lookups()
+    assert ada.texts() == ["zero", "nine"]
+    assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
+
+
 def test_an_own_log_that_others_prove_forked_ends_and_another_begins() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")

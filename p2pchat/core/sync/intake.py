@@ -181,6 +181,7 @@ class Intake:
         """Take the frames that waited for this log."""
         held = self._held.pop(id)
         self._held_count -= len(held)
+        log = log or conversation.log(id.user, id.run)  # evidence may have come meanwhile
         for link, frames in groupby(held, key=lambda each: each[0].link.id):
             if (side := self._shelf.sides.get(link)) is not None:
                 log = self._take_held(side, conversation, id, log, [frame for _, frame in frames]) or log
