@@ -1,12 +1,14 @@
-"""What readers are told of entries of earlier runs, and what when nobody can be asked any more."""
+"""Where consumers stand over restarts, what readers are told of entries of earlier runs, and what when nobody can be
+asked any more."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from p2pchat import Delivered, TCPPeer
+from p2pchat import Delivered, Sent, TCPPeer
 from p2pchat.core.log import LogId
 
 
@@ -30,3 +32,24 @@ async def test_of_an_earlier_run_only_messages_are_told_as_delivered_also_while_
     async with TCPPeer(data=home / "ada") as ada:
         assert await told(ada, receipt.log, 1, 2) == [2]
     assert await told(ada, receipt.log, 1, 2) == []  # storage is closed: nobody knows which is a message
+
+
+async def first_sent(peer: TCPPeer, text: str = "") -> str:
+    """Open the events of a peer before it starts, and return the first text in them."""
+    events = peer.events(Sent)
+    await peer.start()
+    if text:
+        await peer.broadcast(text)
+    async with asyncio.timeout(5):
+        return (await anext(events)).text
+
+
+async def test_a_new_consumer_that_crashes_over_its_first_message_gets_it_again(home: Path) -> None:
+    peer = TCPPeer(data=home / "ada")
+    assert await first_sent(peer, "hello") == "hello"
+    await peer._kill()
+    peer = TCPPeer(data=home / "ada")
+    try:
+        assert await first_sent(peer) == "hello"
+    finally:
+        await peer.aclose()

@@ -7,7 +7,7 @@ peer closes in good order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from p2pchat.core.log import decode_entry
@@ -41,9 +41,11 @@ class Feed:
         self.recent = Recent(self._start, wanted)
         self._places = dict(stored.consumers)
 
-    def open(self, owner: Owner) -> None:
-        """The peer runs."""
+    def open(self, owner: Owner, readers: Iterable[Reader]) -> None:
+        """The peer runs; these were opened before, and where they begin is saved soon as well."""
         self._owner = owner
+        for reader in readers:
+            self.begin(reader)
 
     def begin(self, reader: Reader) -> None:
         """Tell a reader where it begins: behind what counts as read for its consumer."""

@@ -118,7 +118,7 @@ class Life:
             owner = self._make_owner(home, stored)
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
-            self._feed.open(owner)
+            self._feed.open(owner, list(self._herald.readers))
             owner.start(disk, wiring)
         except BaseException:
             await wiring.cut_all()
@@ -143,8 +143,6 @@ class Life:
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
         self._feed.load(stored, self._herald.read_by_anybody)
-        for reader in list(self._herald.readers):
-            self._feed.begin(reader)
 
     def _make_owner(self, home: Home, stored: Stored) -> Owner:
         from p2pchat.core.node import Node
