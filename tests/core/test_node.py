@@ -53,6 +53,18 @@ def test_a_message_goes_over_and_its_receipt_comes_back() -> None:
     assert bob.texts() == ["warm up", "hello"]
 
 
+def test_a_note_to_oneself_is_delivered_when_it_is_kept() -> None:
+    world = World()
+    ada = world.peer("ada")
+    notes = ada.open("ada")
+    ada.take()
+    assert ada.say("milk", to=notes) == [
+        "commit a1:1..1, show a1:1..1",
+        "kept a1:1..1 of ada",
+        "delivered a1:1..1 to ada",
+    ]
+
+
 def test_who_was_away_gets_everything_in_order_with_the_time_it_was_written() -> None:
     world, ada, bob = two()
     bob.crash()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Counted, Kept, Refused, Released
+from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Fetched, Found, Said
 from p2pchat.core.log import LogId, ref_key
@@ -272,7 +272,10 @@ class Sync:
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, said_in, first, count in done.step.said:
-            self._ctx.emit(Kept(ticket, said_in, first, count, self._members(said_in.conversation, said_in.user)))
+            members = self._members(said_in.conversation, said_in.user)
+            self._ctx.emit(Kept(ticket, said_in, first, count, members))
+            if members == (said_in.user,):  # a note to oneself is where it has to be
+                self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.step)
         for batch in change.batches:
             conversation = self.conversations.by_id[batch.log.conversation]
@@ -314,10 +317,10 @@ class Sync:
         return list(touched.values())
 
     def _members(self, conversation_id: str, user: UserId) -> tuple[UserId, ...]:
-        """Return whom a receipt counts: the other of two, in the room everyone who is online now."""
+        """Return whom a receipt counts: the other of two (or oneself), in the room everyone who is online now."""
         conversation = self.conversations.by_id[conversation_id]
         if conversation.members is not None:
-            return tuple(sorted(conversation.members - {user}))
+            return tuple(sorted(conversation.members - {user})) or (user,)
         return tuple(sorted(self.shelf.presence.online() - {user}))
 
     def _acknowledge(self, step: Step) -> None:
