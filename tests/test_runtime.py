@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
+from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
@@ -150,6 +150,52 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     await receipts.delivered(timeout=20)
     assert not bob._reading_paused
     assert [(await anext(events)).text for _ in said] == said
+
+
+# ---- what is acknowledged
+
+
+async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
+    """Have bob's bot take two messages; the first is acknowledged by asking for the second."""
+    events = bob.events(Message, consumer="bot")
+    await (await net.peers[0].send_many("bob", ["one", "two"])).delivered(timeout=5)
+    assert [(await anext(events)).text for _ in range(2)] == ["one", "two"]
+    await until(lambda: bob._idle)
+    return events
+
+
+async def test_what_is_acknowledged_on_disk_is_not_put_back_by_a_commit_of_that_moment(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    events = await two_messages(net, bob)
+    await asyncio.gather(bob.rename("robert"), events.ack())  # the new name is an entry, with a commit of its own
+    await until(lambda: bob._idle)
+    told = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
+    assert told == sorted(told)
+    assert told[-1] == storage.load([bob.me.key]).consumers["bot"]
+
+
+async def test_what_was_acknowledged_by_asking_for_more_is_on_disk_after_an_ack(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    events = await two_messages(net, bob)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await anext(events)  # acknowledges the second, and gives up on a third
+    await events.ack()
+    assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
+
+
+async def test_an_acknowledgement_that_storage_refused_is_written_when_it_is_asked_for_again(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    events = await two_messages(net, bob)
+    storage.failing = StorageError("the disk is full: make room")
+    with pytest.raises(StorageError):
+        await events.ack()
+    storage.failing = None
+    await events.ack()
+    assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
 
 
 # ---- storage that fails

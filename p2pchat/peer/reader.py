@@ -121,6 +121,7 @@ class Reader:
         self._begun = False  # the peer runs, and the place to begin at is known
         self._read = 0  # everything up to here is taken into _steps, or was nothing for this reader
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
+        self._saved = 0  # up to here it is surely on disk that this was acknowledged
         self._steps: list[Step] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
@@ -144,7 +145,7 @@ class Reader:
     def begin(self, place: int) -> None:
         """The peer runs; this is the last place that counts as read."""
         self._begun = True
-        self.place = self._read = self._out = place
+        self.place = self._read = self._out = self._saved = place
         self.wake()
 
     def wake(self) -> None:
@@ -248,11 +249,12 @@ class Reader:
             self._handled.set_result(None)
 
     async def ack(self) -> None:
-        """Acknowledge what was handed out last; it is on disk when this returns."""
-        if self._out > self.place:
-            self.place = self._out
-            if self.consumer is not None:
-                await self._source.hand_on_now(self.consumer, self.place)
+        """Acknowledge what was handed out last; it is on disk when this returns, whoever acknowledged it before."""
+        fresh, self.place = self._out > self.place, max(self.place, self._out)
+        place = self.place
+        if self.consumer is not None and (fresh or (self._saved < place and not self.closed)):
+            await self._source.hand_on_now(self.consumer, place)
+            self._saved = max(self._saved, place)
 
     def close(self) -> None:
         """Read no more. What was not acknowledged comes again next time."""

@@ -135,9 +135,9 @@ class Owner:
         if self.broken is not None:
             return
         try:
-            self._handle_all()
             if self._handed and not self._stopped:
-                self._hand_on_all()
+                self._hand_on_all()  # first: no commit of this turn may put back what hand_on_now() has written
+            self._handle_all()
             while self.saying and not self._own and not self._stopped:
                 self._say_gathered()
                 self._handle_all()  # memory storage has answered already
@@ -346,7 +346,6 @@ class Owner:
         handed, self._handed = self._handed, {}
         for consumer, place in handed.items():
             self._carry_out(self.node.handle(HandedOn(consumer, place), self._now()))
-        self._handle_all()
 
     # The end
 
