@@ -32,6 +32,7 @@ from p2pchat import (
     TCPPeer,
     TooLong,
     UnknownName,
+    Warned,
     open_history,
 )
 from p2pchat.peer.herald import HANDLED_WITHIN
@@ -720,6 +721,40 @@ async def test_a_start_that_is_cancelled_leaves_nothing_open(home: Path) -> None
         pass
 
 
+async def test_a_start_that_is_cancelled_twice_leaves_nothing_open_either(home: Path) -> None:
+    """Whoever loses patience twice does not wait for the files to be let go, but aclose() does."""
+    for turns in range(1, 12):
+        peer = TCPPeer(data=home / "ada")
+        starting = asyncio.create_task(peer.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await peer.aclose()
+        async with TCPPeer(data=home / "ada"):
+            pass
+
+
+async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
+    peer = TCPPeer(data=home / "ada")
+    events = peer.events(Warned, Stopped)
+    await peer.start()
+    assert peer._owner is not None
+    while not peer._idle:
+        await asyncio.sleep(0)
+    peer._owner.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    await peer.aclose()
+    assert [type(event) async for event in events] == [Warned, Stopped]
+    assert [type(context["exception"]) for context in reported] == [AttributeError]
+    async with TCPPeer(data=home / "ada"):
+        pass
+
+
 async def test_an_invite_brings_a_stranger_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
@@ -765,6 +800,20 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
             room = bob.room
         async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True) as bob:
             assert bob.room == room
+
+
+async def test_a_network_that_cannot_be_written_down_is_told_and_nothing_stays_open(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", open=True) as ada:
+        bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # where nobody answers
+        events = bob.events(Warned)
+        await bob.start()
+        (home / "bob" / "network").mkdir()  # in the way of the file
+        assert await bob.connect(ada.endpoint)
+        assert (await anext(events)).code == "network"
+        await bob.aclose()
+        (home / "bob" / "network").rmdir()
+        async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True):
+            pass
 
 
 async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> None:

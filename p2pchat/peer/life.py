@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.context import Now
+from p2pchat.core.effects import Warned
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening
 from p2pchat.core.records import Change, Stored
-from p2pchat.errors import PeerClosed
+from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network
@@ -66,7 +67,7 @@ class Life:
         self._ledger = Ledger(self.people)
         self._feed = Feed(self._ledger)
         self._herald = Herald(self.people, self._ledger, self._learn_network)
-        self._joining: asyncio.Future[None] | None = None  # writes the network down
+        self._joining: asyncio.Task[None] | None = None  # writes the network down
 
     async def start(self) -> None:
         """Listen, and link with the endpoints.
@@ -82,24 +83,28 @@ class Life:
         opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
         try:
             self._home = home = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            await self._give_up(await opening)  # the thread goes on: what it opens has to be closed
-            raise
-        try:
             await self._begin(home)
             await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
-        except BaseException:  # cancelled as well: nothing of a peer that has not started may stay open
-            await self._give_up(home)
+        except BaseException:  # cancelled as well, perhaps twice: nothing of a peer that has not started stays open
+            self._closing = asyncio.ensure_future(self._give_up(opening, self._closing))
+            await asyncio.shield(self._closing)
             raise
 
-    async def _give_up(self, home: Home) -> None:
+    async def _give_up(self, opening: asyncio.Future[Home], closing: asyncio.Task[None] | None) -> None:
+        """End what start() began; the thread that opens goes on, and what it opens has to be closed."""
         self._closed = True
-        if self._owner is not None:
-            await self._owner.kill()
-        else:
-            await asyncio.to_thread(home.storage.close)
-        self._herald.close(None)
-        await asyncio.to_thread(home.close)
+        if closing is not None:
+            await asyncio.wait([closing])  # aclose() came in between
+        await asyncio.wait([opening])
+        home = None if opening.exception() else opening.result()  # start() has raised the error
+        try:
+            if self._owner is not None:
+                await self._owner.kill()
+            elif home is not None:
+                await asyncio.to_thread(home.storage.close)
+        finally:
+            self._herald.close(None)
+            await self._let_go(home)
 
     async def _begin(self, home: Home) -> None:
         """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
@@ -227,12 +232,17 @@ class Life:
         if was or owner is None:
             self._herald.close(None)
             return
-        await (owner.kill() if kill else self._leave(owner, closer))
-        self._herald.close(None if kill else ev.Stopped(reason=reason))
+        try:
+            await (owner.kill() if kill else self._leave(owner, closer))
+        finally:
+            self._herald.close(None if kill else ev.Stopped(reason=reason))
+            await self._let_go(self._home)
+
+    async def _let_go(self, home: Home | None) -> None:
         if self._joining is not None:
             await self._joining
-        if self._home is not None:
-            await asyncio.to_thread(self._home.close)
+        if home is not None:
+            await asyncio.to_thread(home.close)
 
     async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> None:
         self._feed.hand_on_again(self._herald.consumers())
@@ -290,7 +300,14 @@ class Life:
         if home is None or owner is None or home.network.id or not owner.node.network.id:
             return
         home.network = self._network = Network(owner.node.network.id, None)
-        self._joining = asyncio.ensure_future(asyncio.to_thread(home.join, home.network))
+        self._joining = asyncio.ensure_future(self._write_down(home))
+
+    async def _write_down(self, home: Home) -> None:
+        try:
+            await asyncio.to_thread(home.join, home.network)
+        except P2PChatError as error:
+            text = f"the network joined could not be written down, the next start has to be told again: {error}"
+            self._herald.told(Warned("network", text))
 
 
 def normal(endpoint: str | int) -> str:

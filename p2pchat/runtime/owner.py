@@ -378,10 +378,12 @@ class Owner:
 
     async def close(self) -> None:
         """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open."""
-        if self._handed:
-            with suppress(StorageError):  # then it comes again
-                await self.disk.write(Change(consumers=self._handed))
-        await self.disk.close()
+        try:
+            if self._handed:
+                with suppress(StorageError):  # then it comes again
+                    await self.disk.write(Change(consumers=self._handed))
+        finally:
+            await self.disk.close()
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
 
@@ -398,7 +400,10 @@ class Owner:
     def _pump_now(self) -> None:
         if self._pumping is not None:
             self._pumping.cancel()
-        self._pump()
+        try:
+            self._pump()
+        except Exception as error:  # a defect is reported, as in any other turn, and keeps nobody from closing
+            self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 
     def _has_stopped(self, effect: fx.Stopped) -> None:
         self._stopped = True
