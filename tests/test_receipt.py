@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed
 from p2pchat.peer.people import People
-from p2pchat.peer.receipt import Ledger, Piece, Receipt, Receipts, Rise
+from p2pchat.peer.receipt import Ledger, Piece, Receipt, Receipts, Rise, _Wait
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
@@ -100,3 +101,20 @@ async def test_receipts_of_many_are_made_when_looked_at() -> None:
     assert caught.value.message_id == receipts[4].id
     book.delivered(ROOM, 5, 5, BOB)
     await receipts.delivered(timeout=0)
+
+
+async def test_asking_again_and_again_for_what_does_not_come_costs_no_memory() -> None:
+    book = ledger()
+    book.kept(ROOM, 1, 1, (BOB, CYD))
+    receipt = Receipt(book, ROOM, 1)
+    patient = [asyncio.create_task(receipt.delivered()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for _ in range(100):
+        for asked in (receipt.delivered(timeout=0), receipt.delivered(count=2, timeout=0)):
+            with pytest.raises(DeliveryTimeout):
+                await asked
+    gc.collect()
+    assert sum(isinstance(thing, _Wait) for thing in gc.get_objects()) < 20
+    book.delivered(ROOM, 1, 1, CYD)
+    book.delivered(ROOM, 1, 1, BOB)
+    await asyncio.gather(*patient)

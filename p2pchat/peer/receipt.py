@@ -56,6 +56,7 @@ class _Own:
     marks: dict[UserId, int] = field(default_factory=dict)
     heaps: dict[UserId, list[tuple[int, int, _Wait]]] = field(default_factory=dict)
     counting: list[_Wait] = field(default_factory=list)
+    given_up: int = 0  # waits in heaps and counting that nobody waits for any more, at most
     others: tuple[UserId, ...] = ()  # whom a log of an earlier run waits for, where that is known
 
     def of(self, seq: int) -> tuple[UserId, ...]:
@@ -134,9 +135,8 @@ class Ledger:
         return wait.done.done()
 
     def _rises(self, own: _Own, log: LogId, first: int, last: int, member: UserId) -> Iterator[Rise]:
-        """Cut first..last where the count or the members change."""
-        cuts = {start for start in own.starts if first < start <= last}
-        cuts |= {mark + 1 for mark in own.marks.values() if first <= mark < last}
+        """Cut first..last, which lie in one stretch, where the count changes."""
+        cuts = {mark + 1 for mark in own.marks.values() if first <= mark < last}
         edges = [first, *sorted(cuts), last + 1]
         for start, end in pairwise(edges):
             count = own.having(start)
@@ -171,6 +171,9 @@ class Ledger:
             lacking = wait.missing or {member for member in own.of(seq) if own.marks.get(member, 0) < seq}
             labels = sorted(self.people.label(member) for member in lacking)
             raise DeliveryTimeout(message_id(log, seq), labels) from None
+        finally:
+            if wait.done.cancelled():
+                self._give_up(own, wait)
 
     def _register(self, own: _Own, wait: _Wait) -> None:
         if wait.needed:
@@ -178,6 +181,17 @@ class Ledger:
         for member in wait.missing:
             self._count += 1
             heapq.heappush(own.heaps.setdefault(member, []), (wait.seq, self._count, wait))
+
+    def _give_up(self, own: _Own, wait: _Wait) -> None:
+        """Whoever asks again and again for what does not come costs no memory: half of what is kept is waited for."""
+        own.given_up += len(wait.missing) or 1
+        if own.given_up * 2 <= len(own.counting) + sum(map(len, own.heaps.values())):
+            return
+        own.given_up = 0
+        own.counting = [wait for wait in own.counting if not wait.done.done()]
+        for member, heap in own.heaps.items():
+            own.heaps[member] = [entry for entry in heap if not entry[2].done.done()]
+            heapq.heapify(own.heaps[member])
 
     def close(self) -> None:
         """Nothing more will be heard: whoever waits gets PeerClosed."""
