@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from p2pchat.core.inputs import PresenceSet, Said
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import (
@@ -31,6 +32,7 @@ from p2pchat.peer.history import History
 from p2pchat.peer.people import People, User
 from p2pchat.peer.times import aware, iso, micros_of
 from p2pchat.protocol import Naming
+from p2pchat.storage.base import Shown
 
 ADA, BOB = "a1" * 32, "b0" * 32
 ROOM, DM = "c0" * 32, "d0" * 32
@@ -120,6 +122,8 @@ def test_a_repr_shows_who_and_never_what() -> None:
     shown = [
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
+        repr(Shown(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
+        repr([Said(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
     ]
     assert not any("swordfish" in text for text in shown)
     assert "bob" in shown[0]

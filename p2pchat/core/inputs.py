@@ -186,7 +186,7 @@ class Said:
     user: UserId
     conversation: ConversationId
     kind: str
-    bodies: list[str]
+    bodies: list[str] = field(repr=False)
     re: Ref | None = None
 
 
@@ -204,7 +204,7 @@ class PresenceSet:
 
     user: UserId
     status: str
-    text: str = ""
+    text: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

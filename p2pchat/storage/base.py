@@ -7,7 +7,7 @@ reads from one reader thread, at the same time as commits. Everything raises Sto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
@@ -23,7 +23,7 @@ class Shown:
 
     log: LogId
     seq: int
-    raw: str
+    raw: str = field(repr=False)
     place: int
     received_at: int  # UTC microseconds
     old: bool
