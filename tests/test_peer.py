@@ -557,6 +557,14 @@ async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> 
         assert heard[-1].reason == "done"
 
 
+async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: Mesh) -> None:
+    ada = net.peers[0]
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            await ada.wait_user("zoe", timeout=0.001)
+    assert not ada._herald._waiting
+
+
 async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
     ada, bob, _ = net.peers
     net.partition([ada], [bob])

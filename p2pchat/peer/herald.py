@@ -39,7 +39,7 @@ class Herald:
         self._on_link = on_link
         self.readers: WeakSet[Reader] = WeakSet()
         self.endpoints: dict[str, str] = {}
-        self._waiting: list[asyncio.Future[None]] = []  # for a change among people or links
+        self._waiting: dict[asyncio.Future[None], None] = {}  # for a change among people or links, in order
         self._subjects = 0
         self._closed = False
         self._tell: dict[type, Callable[[Any], None]] = {
@@ -102,11 +102,14 @@ class Herald:
                 if self._closed:
                     raise PeerClosed("the peer was closed")
                 waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(waiting)
-                await waiting
+                self._waiting[waiting] = None
+                try:
+                    await waiting
+                finally:
+                    self._waiting.pop(waiting, None)  # also when it is given up
 
     def _wake_all(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)

@@ -100,9 +100,14 @@ class People:
         for id, name in names:
             former = self._names.get(id)
             if former is not None:
-                self._alike[skeleton(former)].discard(id)
+                self._unlearn(id, skeleton(former))
             self._names[id] = name
             self._alike.setdefault(skeleton(name), set()).add(id)
+
+    def _unlearn(self, id: UserId, looks: str) -> None:
+        self._alike[looks].discard(id)
+        if not self._alike[looks]:
+            del self._alike[looks]  # who takes one name after the other leaves nothing behind
 
     def user(self, id: UserId) -> User:
         """Return the one User object of an id, known or not."""
