@@ -23,8 +23,11 @@ from p2pchat.identity.keys import Identity
 from p2pchat.peer.assembly import Home, contexts
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
+from p2pchat.runtime.wiring import Streams, Wires
+from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
+from p2pchat.testing.meshes import QUICK
 
 LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
@@ -40,6 +43,7 @@ class GatedStorage(MemoryStorage):
         self.gate.set()
         self.waiting = threading.Event()  # a commit stands at the gate
         self.failing: Exception | None = None
+        self.unwarmable: Exception | None = None
         self.commits: list[list[Change]] = []
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -50,12 +54,33 @@ class GatedStorage(MemoryStorage):
         self.commits.append(list(changes))
         super().commit(changes)
 
+    def warm(self) -> None:
+        if self.unwarmable is not None:
+            raise self.unwarmable
+
 
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
     """Wait for something that a thread does."""
     async with asyncio.timeout(timeout):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+class Stumbling:
+    """Wires whose first dials end with an error nobody expects, as CPython's race of addresses has had (IndexError)."""
+
+    def __init__(self, wires: Wires, falls: int) -> None:
+        self._wires = wires
+        self.falls = falls
+
+    async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
+        return await self._wires.listen(server, host, port)
+
+    async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        self.falls -= 1
+        if self.falls >= 0:
+            raise IndexError("list index out of range")
+        return await self._wires.dial(host, port, timeout=timeout)
 
 
 async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:
@@ -198,6 +223,18 @@ async def test_an_acknowledgement_that_storage_refused_is_written_when_it_is_ask
     assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
 
 
+# ---- dials that fail
+
+
+async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) -> None:
+    identity = Identity.generate()
+    peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
+    home = Home(identity, net.membership, MemoryStorage(), *contexts(identity))
+    peer._live_in(lambda: home, Stumbling(net.network.wires("bob"), 2))
+    async with peer:
+        await peer.wait_user("ada", timeout=5)
+
+
 # ---- storage that fails
 
 
@@ -326,6 +363,21 @@ async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(s
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: reported)
     assert [type(input) for input in told] == [CommitFailed]
+    await disk.close()
+
+
+async def test_storage_that_cannot_be_warmed_goes_on_storing(
+    storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, reported = Told(), list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    monkeypatch.setattr("p2pchat.runtime.disk.WARM_AFTER", 0.001)
+    storage.unwarmable = ZeroDivisionError("a bug")
+    disk = Disk(storage, Settings(), None, told.append)
+    await until(lambda: reported)
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    await until(lambda: told)
+    assert told == [Committed([1])]
     await disk.close()
 
 

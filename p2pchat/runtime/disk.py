@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -202,9 +201,16 @@ class Disk:
                 return self._writes.get(timeout=WARM_AFTER)
             except Empty:
                 self._warm = True
-                with suppress(StorageError):  # the next commit will say what is wrong
-                    self.storage.warm()
+                self._warm_storage()
         return self._writes.get()
+
+    def _warm_storage(self) -> None:
+        try:
+            self.storage.warm()
+        except StorageError:
+            pass  # the next commit will say what is wrong
+        except Exception as error:  # without this thread nothing would be stored or refused any more
+            self._answer(partial(self._report, error))
 
     def _commit_all(self, commits: list[Commit]) -> None:
         if commits:
