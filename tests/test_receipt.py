@@ -118,3 +118,16 @@ async def test_asking_again_and_again_for_what_does_not_come_costs_no_memory() -
     book.delivered(ROOM, 1, 1, CYD)
     book.delivered(ROOM, 1, 1, BOB)
     await asyncio.gather(*patient)
+
+
+async def test_so_many_members_are_so_many_also_when_some_came_later() -> None:
+    book = ledger()
+    book.kept(ROOM, 1, 1, (BOB,))
+    receipt = Receipt(book, ROOM, 1)
+    waiting = asyncio.create_task(receipt.delivered(count=2))
+    await asyncio.sleep(0)
+    book.delivered(ROOM, 1, 1, BOB)
+    book.delivered(ROOM, 1, 1, CYD)  # was not there when it was accepted
+    assert len(receipt.delivered_to) == 2
+    await asyncio.wait_for(waiting, 5)
+    await receipt.delivered(count=2, timeout=0)

@@ -73,11 +73,15 @@ class _Own:
             if self.ends[i] >= first:
                 yield max(first, self.starts[i]), min(last, self.ends[i])
 
+    def holding(self, seq: int) -> int:
+        """Return how many have it, whoever they are."""
+        return sum(mark >= seq for mark in self.marks.values())
+
     def having(self, seq: int) -> int:
         """Return how many of those who count have it: all who do where nobody is known to be waited for."""
         marks, of = self.marks, self.of(seq)
         if not of:
-            return sum(mark >= seq for mark in marks.values())
+            return self.holding(seq)
         return sum(marks.get(member, 0) >= seq for member in of)
 
 
@@ -130,7 +134,7 @@ class Ledger:
             wait.done.set_result(None)
 
     def _counted(self, own: _Own, wait: _Wait) -> bool:
-        if not wait.done.done() and own.having(wait.seq) >= wait.needed:
+        if not wait.done.done() and own.holding(wait.seq) >= wait.needed:
             wait.done.set_result(None)
         return wait.done.done()
 
@@ -159,7 +163,7 @@ class Ledger:
         if count is None and not wanted:
             count = 1  # nobody was there: the first who comes
         missing = {member for member in wanted if own.marks.get(member, 0) < seq} if count is None else set()
-        if not missing and (count is None or own.having(seq) >= count):
+        if not missing and (count is None or own.holding(seq) >= count):
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
