@@ -144,3 +144,16 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
     world.pass_time(60)
     (side,) = ada.node.sync.shelf.sides.values()
     assert len(side.wants) == 2
+
+
+def test_a_want_given_up_that_is_answered_after_all_is_not_repeated() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    cyd = ada.far("cyd")
+    one, _, _ = bob.say("one"), bob.say("two"), bob.say("three")
+    assert cyd.say(page(bob)) == ["to cyd: want 1 room bob from nothing"]
+    world.pass_time(10.5)  # given up; there is nobody else to ask, so cyd is, a little later
+    ada.take()
+    cyd.say(one)
+    world.pass_time(5.0)
+    assert wants(ada.take()) == []

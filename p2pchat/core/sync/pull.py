@@ -68,9 +68,21 @@ class Pull:
     def progress(self, key: Key, link: int) -> None:
         """Entries of what is pursued came."""
         pursuit = self._pursuits.get(key)
-        if pursuit is not None and pursuit.source == link:
+        if pursuit is None:
+            return
+        if pursuit.source is None:
+            self._take_up(pursuit, link)
+        if pursuit.source == link:
             pursuit.progress_at = self._ctx.now.mono
             pursuit.fruitless = 0
+
+    def _take_up(self, pursuit: Pursuit, link: int) -> None:
+        """A want that was given up is answered after all: whoever is answering is not asked again."""
+        side = self._shelf.sides.get(link)
+        late = [n for n, key in side.wants.items() if key == pursuit.key] if side else []
+        if late:
+            pursuit.source, pursuit.n = link, late[-1]
+            self._wake(pursuit, self._ctx.settings.want_progress_timeout)
 
     def ended(self, side: Side, n: int) -> None:
         """The far end says it gave all it has for want n."""
