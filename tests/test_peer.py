@@ -746,6 +746,15 @@ async def test_a_start_that_is_cancelled_twice_leaves_nothing_open_either(home: 
             pass
 
 
+async def test_a_peer_starts_once(home: Path) -> None:
+    peer = TCPPeer(temporary=True)
+    results = await asyncio.gather(peer.start(), peer.start(), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), PeerClosed]
+    await peer.aclose()
+    with pytest.raises(PeerClosed):
+        await peer.start()
+
+
 async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
     peer = TCPPeer(data=home / "ada")
     events = peer.events(Warned, Stopped)

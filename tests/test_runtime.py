@@ -66,6 +66,20 @@ async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
             await asyncio.sleep(0.001)
 
 
+class Hanging:
+    """Wires whose dials get no answer."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
+        return await self._wires.listen(server, host, port)
+
+    async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        await asyncio.sleep(timeout)
+        raise TimeoutError
+
+
 class Stumbling:
     """Wires whose first dials end with an error nobody expects, as CPython's race of addresses has had (IndexError)."""
 
@@ -233,6 +247,16 @@ async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) ->
     peer._live_in(lambda: home, Stumbling(net.network.wires("bob"), 2))
     async with peer:
         await peer.wait_user("ada", timeout=5)
+
+
+async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: Mesh) -> None:
+    identity = Identity.generate()
+    peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=Settings(start_timeout=0.01, bye_timeout=60.0))
+    home = Home(identity, net.membership, MemoryStorage(), *contexts(identity))
+    peer._live_in(lambda: home, Hanging(net.network.wires("bob")))
+    await peer.start()
+    async with asyncio.timeout(5):
+        await peer.aclose()
 
 
 # ---- storage that fails

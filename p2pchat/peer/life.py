@@ -61,6 +61,7 @@ class Life:
         self._name = ""
         self._port = 0
         self._host = options.host
+        self._starting = False  # start() was called
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self.people = People("", self._status)
@@ -78,8 +79,9 @@ class Life:
             PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; says what to do.
             PeerClosed: It was started or closed before.
         """
-        if self._home is not None or self._closed:
+        if self._starting or self._closed:
             raise PeerClosed("a peer starts once: make a new TCPPeer")
+        self._starting = True
         opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
         try:
             self._home = home = await asyncio.shield(opening)

@@ -64,7 +64,8 @@ class Wiring:
         self._clients: dict[int, Client] = {}
         self._writers: dict[int, asyncio.StreamWriter] = {}  # of accepted ones: what the server knows them by
         self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._comings: set[asyncio.Task[None]] = set()  # dials, and TLS with who has come
+        self._goodbyes: set[asyncio.Task[None]] = set()
         self._all_paused = False  # storage is behind
         self._held: set[int] = set()  # links paused for what they do themselves
         self._closed = False
@@ -78,7 +79,7 @@ class Wiring:
     def dial(self, dial: int, endpoint: str) -> None:
         """Connect there and set up TLS; answered by Dialled or DialFailed."""
         if not self._closed:
-            self._spawn(self._dial(dial, endpoint))
+            self._spawn(self._dial(dial, endpoint), self._comings)
 
     async def _dial(self, dial: int, endpoint: str) -> None:
         host, _, port = endpoint.rpartition(":")
@@ -99,7 +100,7 @@ class Wiring:
             self._server.gone(writer)
             writer.transport.abort()
             return
-        self._spawn(self._accept(reader, writer, host))
+        self._spawn(self._accept(reader, writer, host), self._comings)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         client = self._client(reader, writer, server_side=True)
@@ -148,10 +149,10 @@ class Wiring:
             self._server.gone(writer)
         self._tell(LinkDown(link, "closed" if reason == "local" else reason))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     # What the core orders
 
@@ -178,7 +179,7 @@ class Wiring:
         if bye is None:
             client.abort()
         else:
-            self._spawn(client.close(bye, self._settings.bye_timeout))
+            self._spawn(client.close(bye, self._settings.bye_timeout), self._goodbyes)
 
     # Reading
 
@@ -211,8 +212,10 @@ class Wiring:
         """Listen and dial no more; wait for the goodbyes that are under way, cut what is left."""
         self._closed = True
         await self._server.close()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=2 * self._settings.bye_timeout)
+        for task in set(self._comings):
+            task.cancel()  # nobody waits for who is not here yet
+        if self._goodbyes:
+            await asyncio.wait(set(self._goodbyes), timeout=2 * self._settings.bye_timeout)
         await self._cut()
 
     async def cut_all(self) -> None:
@@ -222,7 +225,7 @@ class Wiring:
         await self._cut()
 
     async def _cut(self) -> None:
-        tasks = set(self._tasks)
+        tasks = self._comings | self._goodbyes
         for task in tasks:
             task.cancel()
         for client in list(self._clients.values()):
