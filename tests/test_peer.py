@@ -819,6 +819,23 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
             assert bob.room == room
 
 
+async def test_after_a_defect_inside_nobody_waits_for_ever(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await net.crash(bob)
+    receipt = await ada.send("bob", "are you there?")
+    events = ada.events(Warned)
+    waiting = [asyncio.create_task(receipt.delivered()), asyncio.create_task(ada.wait_user("zoe"))]
+    await asyncio.sleep(0)
+    assert ada._owner is not None
+    ada._owner.node.presence = None  # type: ignore[assignment]
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    ada.set_presence("idle")
+    assert (await anext(events)).code == "internal"
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*waiting, ada.broadcast("too late"), return_exceptions=True)
+    assert [type(end) for end in ends] == [PeerClosed] * 3
+
+
 async def test_a_network_that_cannot_be_written_down_is_told_and_nothing_stays_open(home: Path) -> None:
     async with TCPPeer(data=home / "ada", open=True) as ada:
         bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # where nobody answers

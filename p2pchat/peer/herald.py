@@ -81,15 +81,18 @@ class Herald:
 
     def close(self, last: ev.Event | None) -> None:
         """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""
-        self._closed = True
-        self._ledger.close()
-        self._wake_all()
+        self._end_waits()
         for reader in list(self.readers):
             if last is not None:
                 reader.tell("stopped", last)
             reader.end()
 
     # Waiting
+
+    def _end_waits(self) -> None:
+        self._closed = True
+        self._ledger.close()
+        self._wake_all()
 
     async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
         """Wait until a condition on people or links holds.
@@ -169,6 +172,8 @@ class Herald:
 
     def _warned(self, effect: fx.Warned) -> None:
         self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))
+        if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
+            self._end_waits()
 
     def _refused(self, effect: fx.Refused) -> None:
         self._event(None, ev.Failed(code=effect.code, text=effect.text))
