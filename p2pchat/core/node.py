@@ -49,7 +49,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Change, Stored
+from p2pchat.core.records import META_NETWORK, Change, Stored
 from p2pchat.core.sync.sides import Step
 from p2pchat.core.sync.sync import Sync
 from p2pchat.errors import LogError, ProtocolError
@@ -235,7 +235,7 @@ class Node:
 
     def network_found(self, network: str) -> None:
         """Called by Links: an open network told its id."""
-        self._ctx.change.meta["network"] = network
+        self._ctx.change.meta[META_NETWORK] = network
         self.sync.found_network(network)
 
     def _drained(self, input: Drained) -> None:

@@ -197,7 +197,9 @@ class Position:
 
 Start = WantStart | TailStart | ForkStart | Position
 
+META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
+
 __all__ = [
-    "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog", "Position", "Ref",
-    "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "META_NETWORK", "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog",
+    "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

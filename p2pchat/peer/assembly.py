@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat.config import Settings
+from p2pchat.core.records import META_NETWORK
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.invites import Invite, encode_invite, parse_invite
 from p2pchat.identity.keys import Identity, load_identity
@@ -120,6 +121,10 @@ def _network(
     A profile that joined a network, or holds messages of one, stays there: what it holds belongs to nobody elsewhere.
     """
     settled = profile.joined or bool(storage.places(0, 1))
+    if settled and not profile.joined:
+        learnt = storage.load([]).meta.get(META_NETWORK)
+        if learnt:  # killed, or out of disk, before the open network it had met was written down
+            profile.join(Network(learnt, None))
     if invite is not None:
         if settled and not _same(profile.network, invite.network):
             raise InviteError(
