@@ -11,7 +11,7 @@ from p2pchat.peer.reader import Events, Reader
 from p2pchat.peer.receipt import Rise
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
-from tests.test_events import ADA, BOB, ROOM, Desk
+from tests.peer.test_events import ADA, BOB, ROOM, Desk
 
 THEIRS = LogId(ROOM, BOB, "01" * 8)
 EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)

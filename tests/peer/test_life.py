@@ -1,0 +1,252 @@
+"""Starting and ending, on a real disk and port: what keeps a peer from starting, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from p2pchat import (
+    DataLocked,
+    InviteError,
+    Link,
+    Message,
+    P2PChatError,
+    PeerClosed,
+    PortInUse,
+    Sent,
+    Stopped,
+    TCPPeer,
+    UnknownName,
+    Warned,
+    open_history,
+)
+from p2pchat.testing import Mesh
+from tests.peer.said import texts
+
+
+async def test_a_peer_is_the_same_after_a_restart_and_its_history_can_be_read_beside_it(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        me = ada.me.id
+        receipt = await ada.broadcast("written down")
+        async with open_history(home / "ada") as history:
+            assert [post.text for post in await history.history("room")] == ["written down"]
+    async with TCPPeer(data=home / "ada") as ada:
+        assert (ada.me.id, ada.me.name) == (me, "ada")
+        assert [post.id for post in await ada.history()] == [receipt.id]
+    async with open_history(home / "ada") as history:
+        posts = await history.history()
+        assert [(type(post), post.id, post.sender.name) for post in posts] == [(Sent, receipt.id, "ada")]
+        assert [conversation.name for conversation in history.conversations()] == ["room"]
+        with pytest.raises(PeerClosed):
+            await history.room.send("no")
+
+
+async def test_two_peers_over_sockets_with_one_endpoint(home: Path) -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
+            await (await bob.send("ada", "over TCP")).delivered(timeout=5)
+            assert await texts(ada, "bob") == ["over TCP"]
+            assert ada.links() == [bob.me.id]
+
+
+async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:
+    async with TCPPeer(temporary=True) as other:
+        nobody = other.endpoint
+    peer = TCPPeer(0, nobody, temporary=True)
+    events = peer.events(Link)
+    async with peer:
+        link = await anext(events)
+        assert (link.endpoint, link.state) == (nobody, "trying")
+        assert link.reason == "nobody listens there"
+        assert await peer.connect(nobody) is False
+
+
+async def test_what_keeps_a_peer_from_starting_is_said_in_one_line(home: Path) -> None:
+    async with TCPPeer(data=home / "ada") as ada:
+        with pytest.raises(DataLocked):
+            await TCPPeer(data=home / "ada").start()
+        with pytest.raises(PortInUse) as caught:
+            await TCPPeer(ada.port, temporary=True).start()
+        assert caught.value.port == ada.port
+        with pytest.raises(PeerClosed):
+            await ada.start()
+    for wrong in ({"port": 70_000}, {"name": "a#b"}, {"data": home, "temporary": True}):
+        with pytest.raises(ValueError):
+            TCPPeer(**wrong)
+    with pytest.raises(ValueError):
+        TCPPeer(0, "no port")
+    with pytest.raises(TypeError):
+        TCPPeer("8080")  # type: ignore[arg-type]
+    with pytest.raises(InviteError):
+        await TCPPeer(temporary=True, invite="p2pchat:nonsense").start()
+    with pytest.raises(PeerClosed):
+        await TCPPeer(temporary=True).broadcast("not started")
+    async with TCPPeer(data=home / "ada"):  # nothing of all that is still held
+        pass
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_open(home: Path) -> None:
+    for turns in (1, 5):  # while its files are opened
+        starting = asyncio.create_task(TCPPeer(data=home / "ada").start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    connected = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read(-1)
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        starting = asyncio.create_task(TCPPeer(0, port, data=home / "ada").start())
+        await connected.wait()  # while it waits for an endpoint
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    async with TCPPeer(data=home / "ada"):
+        pass
+
+
+async def test_a_start_that_is_cancelled_twice_leaves_nothing_open_either(home: Path) -> None:
+    """Whoever loses patience twice does not wait for the files to be let go, but aclose() does."""
+    for turns in range(1, 12):
+        peer = TCPPeer(data=home / "ada")
+        starting = asyncio.create_task(peer.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await peer.aclose()
+        async with TCPPeer(data=home / "ada"):
+            pass
+
+
+async def test_a_peer_starts_once(home: Path) -> None:
+    peer = TCPPeer(temporary=True)
+    results = await asyncio.gather(peer.start(), peer.start(), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), PeerClosed]
+    await peer.aclose()
+    with pytest.raises(PeerClosed):
+        await peer.start()
+
+
+async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
+    peer = TCPPeer(data=home / "ada")
+    events = peer.events(Warned, Stopped)
+    await peer.start()
+    assert peer._owner is not None
+    while not peer._idle:
+        await asyncio.sleep(0)
+    peer._owner.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    await peer.aclose()
+    assert [type(event) async for event in events] == [Warned, Stopped]
+    assert [type(context["exception"]) for context in reported] == [AttributeError]
+    async with TCPPeer(data=home / "ada"):
+        pass
+
+
+async def test_an_invite_brings_a_stranger_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
+        async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
+            assert eve.links() == []  # another login's network
+        async with TCPPeer(data=home / "bob", name="bob", invite=ada.invite) as bob:
+            await (await bob.send("ada", "hello")).delivered(timeout=5)
+        async with TCPPeer(data=home / "bob") as bob:  # neither invite nor endpoint: it remembers
+            await bob.wait_user("ada", timeout=5)
+            with pytest.raises(InviteError):
+                await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
+
+
+async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TCPPeer(temporary=True, open=True) as other:
+        async with TCPPeer(data=home / "ada", name="ada") as ada:
+            pass
+        async with TCPPeer(data=home / "new") as new:  # started before, and never wrote or read a word
+            own = new.invite
+        async with TCPPeer(data=home / "new", invite=other.invite) as new:
+            assert new.is_open
+        async with TCPPeer(data=home / "ada") as ada:
+            await ada.broadcast("now it is used")
+        with pytest.raises(InviteError, match=r"belongs to another network .* choose another port or --data"):
+            await TCPPeer(data=home / "ada", invite=other.invite).start()
+        with pytest.raises(P2PChatError, match="belongs to a network with a key"):
+            await TCPPeer(data=home / "ada", open=True).start()
+        with pytest.raises(InviteError):
+            await TCPPeer(data=home / "new", invite=own).start()
+        async with TCPPeer(data=home / "ada", invite=own) as ada:  # its own network's
+            assert [post.text for post in await ada.history()] == ["now it is used"]
+
+
+async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", open=True) as ada:
+        await ada.broadcast("welcome")
+        async with TCPPeer(0, ada.endpoint, data=home / "bob", name="bob", open=True) as bob:
+            await bob.wait_user("ada", timeout=5)
+            events = bob.events(Message, start="beginning")
+            message = await asyncio.wait_for(anext(events), 5)
+            assert (message.text, message.old) == ("welcome", True)
+            assert bob.listening.to_json()["network"] == "open"
+            room = bob.room
+        async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True) as bob:
+            assert bob.room == room
+    (home / "bob" / "network").unlink()  # as when killed before it was written down: the database knows it too
+    async with TCPPeer(data=home / "bob", open=True) as bob:
+        assert bob.room == room
+
+
+async def test_after_a_defect_inside_nobody_waits_for_ever(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await net.crash(bob)
+    receipt = await ada.send("bob", "are you there?")
+    events = ada.events(Warned)
+    waiting = [asyncio.create_task(receipt.delivered()), asyncio.create_task(ada.wait_user("zoe"))]
+    await asyncio.sleep(0)
+    assert ada._owner is not None
+    ada._owner.node.presence = None  # type: ignore[assignment]
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    ada.set_presence("idle")
+    assert (await anext(events)).code == "internal"
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*waiting, ada.broadcast("too late"), return_exceptions=True)
+    assert [type(end) for end in ends] == [PeerClosed] * 3
+
+
+async def test_a_network_that_cannot_be_written_down_is_told_and_nothing_stays_open(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", open=True) as ada:
+        bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # where nobody answers
+        events = bob.events(Warned)
+        await bob.start()
+        (home / "bob" / "network").mkdir()  # in the way of the file
+        assert await bob.connect(ada.endpoint)
+        assert (await anext(events)).code == "network"
+        await bob.aclose()
+        (home / "bob" / "network").rmdir()
+        async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True):
+            pass
+
+
+async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> None:
+    async with TCPPeer(temporary=True) as other:
+        port = other.port
+    async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:
+        for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
+            with pytest.raises(UnknownName, match=r"^there is no room yet: .* first peer has been met"):
+                await early
+        assert bob.conversations() == []
+        async with TCPPeer(port, data=home / "ada", name="ada", open=True) as ada:
+            events = ada.events(Message)
+            assert await bob.connect(port, timeout=5)
+            await (await bob.broadcast("met")).delivered(timeout=5)
+            assert (await anext(events)).conversation == ada.room == bob.room

@@ -1,0 +1,84 @@
+"""Who is called what, and what a typed name means."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from p2pchat import (
+    AmbiguousName,
+    TCPPeer,
+    UnknownName,
+)
+from p2pchat.testing import Mesh
+from tests.peer.said import texts
+
+
+async def test_names_as_typed(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    dm = ada.find("bob")
+    suffix = bob.me.id[:8]
+    for typed in ("@bob", " bob ", "Bob", f"bob#{suffix}", f"bob#{suffix.lower()}", bob.me.id, dm.id):
+        assert ada.find(typed) == dm
+    assert ada.find("room") == ada.find("#room") == ada.room
+    assert ada.find(ada.people.find("bob")) == dm
+    assert (dm.kind, dm.name, dm.user) == ("dm", "bob", bob.me)
+    assert f"{bob.me}, {dm}" == "bob, bob"
+    for nobody in ("dave", "bob#AAAAAAAA", "#ops", "b0b", "bob#" + suffix[:4]):
+        with pytest.raises(UnknownName):
+            ada.find(nobody)
+    with pytest.raises(TypeError):
+        ada.find(7)  # type: ignore[arg-type]
+
+
+async def test_two_users_of_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    other = await net.add("B0b")  # looks like bob
+    await net.settle()
+    with pytest.raises(AmbiguousName) as caught:
+        await ada.send("bob", "which?")
+    assert caught.value.candidates == sorted([f"bob#{bob.me.id[:8]}", f"B0b#{other.me.id[:8]}"])
+    assert ada.find(f"bob#{bob.me.id[:8]}").name == f"bob#{bob.me.id[:8]}"
+    await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=5)
+    assert await texts(other, "ada") == ["you"]
+
+
+async def test_nobody_is_taken_for_the_room(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    with pytest.raises(ValueError, match="everybody"):
+        await bob.rename("Room")
+    with pytest.raises(ValueError, match="everybody"):
+        TCPPeer(0, name="r00m")
+    bob.people.learn([(ada.me.key, "room")])  # as told by a peer of another make
+    assert ada.me.label == "ada"
+    assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
+    assert bob.find("room") == bob.room
+    assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
+
+
+async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await bob.broadcast("hello")
+    await bob.rename("robert")
+    robert = await ada.wait_user("robert", timeout=5)
+    assert robert == bob.me
+    await net.settle()
+    assert [m.sender.label for m in await ada.history("room")] == ["robert"]
+    with pytest.raises(ValueError):
+        await bob.rename("no#good")
+
+
+async def test_writing_to_oneself_is_a_conversation_too(net: Mesh) -> None:
+    ada = net.peers[0]
+    await ada.send(ada.me, "a note")
+    assert await texts(ada, "ada") == ["a note"]
+
+
+async def test_wait_user_waits_until_somebody_is_here(net: Mesh) -> None:
+    ada = net.peers[0]
+    waiting = asyncio.create_task(ada.wait_user("dan", timeout=5))
+    dan = await net.add("dan")
+    assert await waiting == dan.me
+    with pytest.raises(TimeoutError):
+        await ada.wait_user("eve", timeout=0.02)

@@ -1,0 +1,187 @@
+"""Sending, and what a receipt says: real peers, over pipes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from p2pchat import (
+    Delivered,
+    DeliveryTimeout,
+    Message,
+    Sent,
+    TooLong,
+    UnknownName,
+)
+from p2pchat.testing import Mesh, mesh
+from tests.peer.said import texts
+
+
+async def test_a_room_message_reaches_everybody_and_the_receipt_says_so(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    receipt = await ada.broadcast("hello, mesh")
+    assert {user.name for user in receipt.of} == {"bob", "cyd"}
+    await receipt.delivered(timeout=5)
+    assert receipt.status == "delivered"
+    assert {user.name for user in receipt.delivered_to} == {"bob", "cyd"}
+    assert await texts(bob) == await texts(cyd) == ["hello, mesh"]
+
+
+async def test_a_direct_message_reaches_one_and_nobody_else(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await (await ada.send("bob", "psst")).delivered(timeout=5)
+    await net.settle()
+    assert await texts(bob, "ada") == ["psst"]
+    assert [conversation.kind for conversation in cyd.conversations()] == ["room"]
+
+
+async def test_a_message_has_the_same_id_and_time_on_every_peer(net: Mesh) -> None:
+    receipt = await net.peers[0].broadcast("one")
+    await receipt.delivered(timeout=5)
+    posts = [(await peer.history("room"))[0] for peer in net.peers]
+    assert {post.id for post in posts} == {receipt.id}
+    assert len({post.sent_at for post in posts}) == 1
+    assert [type(post) for post in posts] == [Sent, Message, Message]
+
+
+async def test_send_many_keeps_the_order_and_gives_a_receipt_for_each(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    said = [f"line {number}" for number in range(2500)]
+    receipts = await ada.send_many("bob", said)
+    await receipts.delivered(timeout=10)
+    read = [message async for message in bob.find("ada").messages()]
+    assert [message.text for message in read] == said
+    assert [receipt.id for receipt in receipts] == [message.id for message in read]
+    assert receipts[-1].id == read[-1].id
+    assert [receipt.status for receipt in receipts[:2]] == ["delivered", "delivered"]
+    with pytest.raises(IndexError):
+        receipts[2500]
+
+
+async def test_send_many_of_nothing_is_nothing(net: Mesh) -> None:
+    receipts = await net.peers[0].send_many("bob", [])
+    await receipts.delivered(timeout=1)
+    assert list(receipts) == []
+
+
+async def test_many_tasks_may_send_at_once_and_each_gets_its_own_receipt(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    receipts = await asyncio.gather(*(ada.send("bob", str(number)) for number in range(300)))
+    await receipts[-1].delivered(timeout=5)
+    by_id = {message.id: message.text for message in await bob.history("ada", limit=0)}
+    assert [by_id[receipt.id] for receipt in receipts] == [str(number) for number in range(300)]
+
+
+async def test_answers_and_texts_keep_their_order(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    first = await ada.send("bob", "first")
+    said = [ada.send("bob", "a"), ada.send("bob", "b", reply_to=first.id), ada.send("bob", "c"), ada.send("room", "d")]
+    await asyncio.gather(*said)
+    await net.settle()
+    read = await bob.history("ada")
+    assert [message.text for message in read] == ["first", "a", "b", "c"]
+    assert [message.reply_to for message in read] == [None, None, first.id, None]
+
+
+async def test_a_sender_that_is_cancelled_has_written_all_the_same(net: Mesh) -> None:
+    ada, _, _ = net.peers
+    task = asyncio.create_task(ada.broadcast("on its way"))
+    await asyncio.sleep(0)  # the task has run up to where it waits
+    task.cancel()
+    await ada.broadcast("after it")
+    assert await texts(ada) == ["on its way", "after it"]
+
+
+async def test_a_receipt_names_who_is_missing(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, cyd], [bob])
+    receipt = await ada.broadcast("hello?")
+    await receipt.delivered(by="cyd", timeout=5)
+    await receipt.delivered(count=1, timeout=5)
+    with pytest.raises(DeliveryTimeout) as caught:
+        await receipt.delivered(timeout=0.05)
+    assert caught.value.missing == ["bob"]
+    assert isinstance(caught.value, TimeoutError)
+    net.heal()
+    await receipt.delivered(timeout=5)
+
+
+async def test_waiting_for_two_is_over_when_two_have_it(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    net.partition([ada], [bob], [net.peers[2]])
+    receipt = await ada.broadcast("hello?")
+    waiting = asyncio.create_task(receipt.delivered(count=2, timeout=5))
+    net.heal()
+    await waiting
+    assert len(receipt.delivered_to) == 2
+    with pytest.raises(ValueError):
+        await receipt.delivered(count=0)
+
+
+async def test_with_nobody_there_the_first_who_comes_counts() -> None:
+    async with mesh("ada") as net:
+        receipt = await net.peers[0].broadcast("anybody?")
+        assert receipt.of == []
+        waiting = asyncio.create_task(receipt.delivered(timeout=5))
+        await net.add("bob")
+        await waiting
+        assert [user.name for user in receipt.delivered_to] == ["bob"]
+
+
+async def test_a_receipt_can_be_had_again_by_its_id_also_after_a_restart(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    old = await ada.send(bob.me.id, "remember")
+    await old.delivered(timeout=5)
+    await ada.send(bob.me.id, "one more, whose commit saves what was heard")
+    await net.settle()
+    await net.crash(ada)
+    ada = await net.restart(ada)
+    receipt = await ada.receipt(old.id)
+    await receipt.delivered(timeout=5)
+    assert [user.name for user in receipt.of] == ["bob"]
+    with pytest.raises(UnknownName):
+        await bob.receipt(old.id)
+    with pytest.raises(ValueError):
+        await ada.receipt("nonsense")
+
+
+async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, cyd], [bob])
+    old = await ada.broadcast("bob is away")  # the profile before it is no message: nothing is told of that
+    await old.delivered(by="cyd", timeout=5)
+    await ada.broadcast("one more, whose commit saves what was heard")
+    await net.settle()
+    await net.crash(ada)
+    ada = await net.restart(ada)
+    events = ada.events(Delivered)
+    net.heal()
+    await net.settle()
+    told = {(event.id, event.user.name): (event.count, event.of) for event in [await anext(events) for _ in range(2)]}
+    assert told[old.id, "bob"] == (2, 2)
+
+
+async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net: Mesh) -> None:
+    ada = net.peers[0]
+    with pytest.raises(TooLong) as caught:
+        await ada.broadcast("é" * 20_000)
+    assert (caught.value.limit_bytes, caught.value.size_bytes) == (32 * 1024, 40_000)
+    await ada.broadcast("x" * 32 * 1024)
+    for wrong in ("", "nul \0 inside", "half \ud800"):
+        with pytest.raises(ValueError):
+            await ada.broadcast(wrong)
+    with pytest.raises(TypeError):
+        await ada.broadcast(b"bytes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await ada.send_many("room", "one text")
+    with pytest.raises(TooLong):
+        await ada.send_many("room", ["fine", "x" * 40_000])
+    assert [len(text) for text in await texts(ada)] == [32 * 1024]
+
+
+async def test_an_answer_belongs_to_the_conversation_it_answers_in(net: Mesh) -> None:
+    ada = net.peers[0]
+    receipt = await ada.broadcast("in the room")
+    with pytest.raises(ValueError):
+        await ada.send("bob", "elsewhere", reply_to=receipt.id)
