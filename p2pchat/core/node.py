@@ -271,7 +271,7 @@ class Node:
             return
         self._epoch += 1
         self._keeping = False
-        self.sync.refuse_all(failed.reason)
+        self._consumers = {**self.sync.refuse_all(failed.reason), **self._consumers}
         self._ctx.change = Change()
         self._ctx.emit(Warned("storage", f"nothing is accepted until storage works again: {failed.reason}"))
         self._ctx.emit(Reload())
@@ -283,6 +283,7 @@ class Node:
         self.sync.start()
         self.sync.continue_from(former)
         self._keeping = True
+        self._save_consumers()
         for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
             self.links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(Warned("storage_works", "storage works again"))

@@ -230,6 +230,19 @@ def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_com
     assert ada.storage.load([]).consumers == {"bot": 4}
 
 
+def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
+    ada = World().peer("ada")
+    ada.put(HandedOn("bot", 3))
+    ada.holding = True
+    ada.say("lost, and the place with it")
+    ada.put(CommitFailed(0, "disk full"))
+    ada.put(HandedOn("web", 2))
+    ada.holding = False
+    ada.held = []
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    assert ada.storage.load([]).consumers == {"bot": 3, "web": 2}
+
+
 def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
     ada = World().peer("ada")
     ada.put(HandedOn("bot", 3))

@@ -369,10 +369,13 @@ class Sync:
         self.lookups.found(answer)
         self.order.answered()
 
-    def refuse_all(self, reason: str) -> None:
-        """Storage failed: nothing that is on its way was kept."""
+    def refuse_all(self, reason: str) -> dict[str, int]:
+        """Storage failed: nothing that is on its way was kept. Returns the places of consumers that were among it."""
+        places: dict[str, int] = {}
         for flight in self._in_flight.values():
+            places.update(flight.change.consumers)
             for ticket, *_ in flight.step.said:
                 self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
         self._in_flight.clear()
         self.shelf.dead = True
+        return places
