@@ -110,6 +110,17 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
     return AddressBook(ctx, stored), ctx
 
 
+def test_a_peer_that_is_back_wipes_out_what_failed_and_another_s_word_does_not() -> None:
+    """Or who is linked with it would never tell the others where it is (seed 90467)."""
+    known, _ = book()
+    known.tell(BOB.id, "10.0.0.1:80", CYD.id)
+    known.failed(BOB.id, "10.0.0.1:80")
+    assert not known.tell(BOB.id, "10.0.0.1:80", CYD.id)
+    assert known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
+    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+
+
 def test_only_what_is_worth_it_is_written() -> None:
     kept, ctx = book()
     kept.verified(BOB.id, "10.0.0.1:80")
