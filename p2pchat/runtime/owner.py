@@ -123,8 +123,7 @@ class Owner:
     def put(self, input: Input) -> None:
         """Something happened: it is handled in the next turn of the loop."""
         self._inbox.append(input)
-        if self._pumping is None:
-            self._pumping = self._loop.call_soon(self._pump)
+        self._schedule()
 
     def _schedule(self) -> None:
         if self._pumping is None:
@@ -298,8 +297,7 @@ class Owner:
             future.set_exception(PeerClosed("the peer was closed"))
             return future
         self.saying.add(future, user, conversation, kind, bodies, re, ref)
-        if self._pumping is None:
-            self._pumping = self._loop.call_soon(self._pump)
+        self._schedule()
         return future
 
     def _say_gathered(self) -> None:
@@ -334,8 +332,7 @@ class Owner:
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to this place: saved with the next commit, or soon."""
         self._handed[consumer] = place
-        if self._pumping is None:
-            self._pumping = self._loop.call_soon(self._pump)
+        self._schedule()
 
     async def hand_on_now(self, consumer: str, place: int) -> None:
         """The same; it is on disk when this returns."""

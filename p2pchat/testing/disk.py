@@ -12,13 +12,14 @@ from collections.abc import Callable
 from random import Random
 
 from p2pchat.config import Settings
+from p2pchat.core.context import Timer
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
 from p2pchat.protocol import UserId
 from p2pchat.storage.memory import MemoryStorage
-from p2pchat.testing.schedule import Event, Schedule
+from p2pchat.testing.schedule import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]
 
@@ -56,7 +57,7 @@ class Disk:
         self._waiting: list[Commit] = []
         self._writing: list[Commit] = []  # not durable yet
         self._untold: list[Commit] = []  # durable, and the node does not know
-        self._event: Event | None = None
+        self._event: Timer | None = None
         self._void = -1  # commits of this epoch and older are void
 
     @property

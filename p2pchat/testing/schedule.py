@@ -10,22 +10,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from p2pchat.core.context import Now
+from p2pchat.core.context import Now, Timer
 
 EPOCH_UTC = 1_750_000_000_000_000  # UTC microseconds when a simulation begins: some day in June 2025
-
-
-class Event:
-    """One thing to come; `cancel` makes it never happen."""
-
-    __slots__ = ("at", "call")
-
-    def __init__(self, at: float, call: Callable[[], None]) -> None:
-        self.at = at
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        self.call = None
 
 
 class Schedule:
@@ -34,24 +21,24 @@ class Schedule:
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
-        self._heap: list[tuple[float, int, Event]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
 
-    def at(self, when: float, call: Callable[[], None]) -> Event:
+    def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call at this time, or now when it has passed."""
-        event = Event(max(when, self.now), call)
+        timer = Timer(max(when, self.now), call)
         self._count += 1
-        heapq.heappush(self._heap, (event.at, self._count, event))
-        return event
+        heapq.heappush(self._heap, (timer.at, self._count, timer))
+        return timer
 
-    def after(self, seconds: float, call: Callable[[], None]) -> Event:
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         return self.at(self.now + seconds, call)
 
     def run_until(self, when: float) -> None:
         """Let everything happen that is due up to this time; what that leads to as well."""
         while self._heap and self._heap[0][0] <= when:
-            at, _, event = heapq.heappop(self._heap)
-            call, event.call = event.call, None
+            at, _, timer = heapq.heappop(self._heap)
+            call, timer.call = timer.call, None
             if call is not None:
                 self.now = at
                 self.steps += 1

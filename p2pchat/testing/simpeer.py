@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
+from p2pchat.core.context import Timer
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import Entry, LogId, decode_entry
@@ -25,7 +26,7 @@ from p2pchat.identity.names import base32
 from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
-from p2pchat.testing.schedule import EPOCH_UTC, Event, LocalClock
+from p2pchat.testing.schedule import EPOCH_UTC, LocalClock
 from p2pchat.testing.wire import End, Wire
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SimPeer:
         self.name_told = name
         self._links: dict[int, End] = {}
         self._next_link = 1
-        self._wake: Event | None = None
+        self._wake: Timer | None = None
         self._place = 0  # handed on to the program so far
         self._next_ticket = 1
         self._asked: dict[int, list[Written]] = {}

@@ -162,7 +162,7 @@ def drop_by_drop(data: bytes) -> Trick:
         async def drip() -> None:
             for byte in data:
                 stranger.say(bytes([byte]))
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.5)  # the pace is what is tested: a byte now and then
 
         dripping = asyncio.create_task(drip())
         await stranger.over()
@@ -175,7 +175,7 @@ def drop_by_drop(data: bytes) -> Trick:
 async def late_tls(port: int) -> None:
     """Half of the time goes by before TLS, and nothing is said after it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await asyncio.sleep(0.6 * LIMIT)
+    await asyncio.sleep(0.6 * LIMIT)  # lets real time go by: that is the trick
     await writer.start_tls(client_context())
     stranger = Stranger(reader, writer)
     await stranger.over()
