@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from p2pchat.apps.cli.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 
 allow_descriptors()  # some tests hold hundreds of connections
 

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from p2pchat.apps.cli.children import Child, Line
+from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
 
 ROOT = Path(__file__).resolve().parent.parent.parent

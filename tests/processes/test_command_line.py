@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.children import Line
+from p2pchat.apps.cli.commands.children import Line
 from p2pchat.apps.cli.main import main
 from tests.processes.stage import Stage
 

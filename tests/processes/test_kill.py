@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from p2pchat.apps.cli.children import Child, Line
+from p2pchat.apps.cli.commands.children import Child, Line
 from tests.processes.proxy import Proxy
 from tests.processes.stage import Stage
 

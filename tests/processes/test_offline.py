@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.children import Child, Line
+from p2pchat.apps.cli.commands.children import Child, Line
 from tests.processes.stage import Stage
 
 LETTERS = 50

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from p2pchat.apps.cli.children import Child
+from p2pchat.apps.cli.commands.children import Child
 from p2pchat.testing import Log, check
 from tests.processes.stage import ROOT, Stage
 

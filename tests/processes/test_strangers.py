@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.children import Child
+from p2pchat.apps.cli.commands.children import Child
 from p2pchat.config import MIB, Settings
 from p2pchat.core.hosted import Network
 from p2pchat.core.mesh.handshake import ClientSide

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from p2pchat import __version__
 from p2pchat.apps.cli.exits import INTERRUPTED, code_of, complain
-from p2pchat.apps.cli.words import COMMANDS, refuse_first_word, split_first_word
+from p2pchat.apps.cli.registry import CHAT, COMMANDS
+from p2pchat.apps.cli.words import refuse_first_word, split_first_word
 
 HELP = {"--help", "-h"}
 
@@ -47,12 +48,10 @@ def _run(words: list[str]) -> int:
     if "--version" in options:
         return _say(f"p2pchat {__version__}\n")
     if first in COMMANDS:
-        return _command(first)(rest)
+        return COMMANDS[first].load()(rest)
     if first and not (first.isascii() and first.isdecimal() and int(first) <= 65535):
         raise refuse_first_word(first)
-    from p2pchat.apps.cli.chat import run_chat
-
-    return run_chat(words)
+    return CHAT.load()(words)
 
 
 def _help(first: str) -> int:
@@ -61,18 +60,6 @@ def _help(first: str) -> int:
     if first and first not in COMMANDS and not first.isdecimal():
         raise refuse_first_word(first)
     return _say(help_screen(first, help_width()))
-
-
-def _command(name: str) -> Callable[[Sequence[str]], int]:
-    if name == "demo":
-        from p2pchat.apps.cli.demo import run_demo as run
-    elif name == "history":
-        from p2pchat.apps.cli.history import run_history as run
-    elif name == "check":
-        from p2pchat.apps.cli.check import run_check as run
-    else:
-        from p2pchat.apps.cli.invite import run_invite as run
-    return run
 
 
 def _say(text: str) -> int:

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import select
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from p2pchat.apps.cli.exits import Failure
+from p2pchat.apps.safetext import safe_json
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
+
+
+Line = dict[str, Any]  # an event line
+
+
+def json_line(event: Line) -> str:
+    """Return an event as one line of JSON that is safe on a terminal too."""
+    return safe_json(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
 
 
 class Raw(Protocol):

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from p2pchat import home_directory, known_profiles, profile_directory
+from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import ChatOptions, WhichPeer
+from p2pchat.apps.cli.options import WhichPeer
 
 MOST_LISTED = 12  # profiles; who has more knows which one is meant
 

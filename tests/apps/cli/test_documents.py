@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.apps.cli.chat.objects import parse_object
+from p2pchat.apps.cli.chat.typed import COMMANDS
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
-from p2pchat.apps.cli.objects import parse_object
-from p2pchat.apps.cli.typed import COMMANDS
-from p2pchat.apps.cli.words import CHAT_OPTIONS
-from p2pchat.apps.cli.words import COMMANDS as WORDS
+from p2pchat.apps.cli.registry import CHAT
+from p2pchat.apps.cli.registry import COMMANDS as WORDS
 from p2pchat.peer import events
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
@@ -28,7 +28,7 @@ def first_cells(title: str) -> list[str]:
 
 def test_every_option_stands_there_with_its_variable() -> None:
     rows = [line for line in section("A peer").splitlines() if line.startswith("| `-")][:-1]
-    for option, row in zip(CHAT_OPTIONS, rows, strict=True):
+    for option, row in zip(CHAT.options, rows, strict=True):
         flags = f"{option.flags[0]} {option.takes}".strip() if len(option.flags) == 1 else option.flags[0]
         assert f"`{flags}`" in row and f"`{option.variable}`" in row
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.calling import Endpoints
-from p2pchat.apps.cli.invite import beyond_loopback, endpoints_of, invite_screen
+from p2pchat.apps.cli.chat.calling import Endpoints
+from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
@@ -55,10 +55,10 @@ def test_the_endpoints_of_an_invite() -> None:
 
 
 def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.apps.cli.invite.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
     assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
-    monkeypatch.setattr("p2pchat.apps.cli.invite.own_addresses", list)
+    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", list)
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
+from p2pchat.apps.cli.commands.history import parse_history
+from p2pchat.apps.cli.commands.invite import parse_invite_command
 from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.help import help_screen
-from p2pchat.apps.cli.options import ChatOptions, WhichPeer, parse_chat, parse_history, parse_invite_command
-from p2pchat.apps.cli.words import CHAT_OPTIONS, COMMANDS, LATER, split_first_word
+from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.apps.cli.registry import CHAT, COMMANDS, LATER
+from p2pchat.apps.cli.words import split_first_word
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -75,7 +79,7 @@ def test_what_cannot_be_meant_is_told(line: str, told: str) -> None:
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in CHAT_OPTIONS:
+    for option in CHAT.options:
         if option.takes and option.name not in ("drain", "advertise"):
             monkeypatch.setenv(option.variable, f"from-{option.name}")
     for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
@@ -161,7 +165,7 @@ def test_invite_takes_an_address_to_tell() -> None:
 
 def test_help_names_every_option_and_nothing_of_later_versions() -> None:
     page = help_screen()
-    assert all(f"  {option.flags[0]}" in page for option in CHAT_OPTIONS)
+    assert all(f"  {option.flags[0]}" in page for option in CHAT.options)
     assert not LATER & {line.split()[0] for line in page.splitlines() if line.startswith("  ")}
 
 

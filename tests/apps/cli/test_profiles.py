@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import ChatOptions, WhichPeer
+from p2pchat.apps.cli.options import WhichPeer
 from p2pchat.apps.cli.profiles import MOST_LISTED, find_profile, history_command
 
 

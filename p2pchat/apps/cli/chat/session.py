@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from p2pchat import Conversation, Failed, P2PChatError, Receipt, Receipts, StorageError, TCPPeer, UnknownName
-from p2pchat.apps.cli.asides import is_delivered
+from p2pchat.apps.cli.chat.asides import is_delivered
+from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES, decode
+from p2pchat.apps.cli.chat.typed import Do, Say, help_lines, parse_line
 from p2pchat.apps.cli.endpoints import parse_endpoint
 from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Usage, code_of, stable_word, worse
-from p2pchat.apps.cli.objects import BadOrder, Order, parse_object
+from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_conversation, plain_message, plain_user, shown_name
-from p2pchat.apps.cli.show import Line, Show
-from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, decode
-from p2pchat.apps.cli.typed import Do, Say, help_lines, parse_line
 
 NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
 HISTORY_LINES = 20

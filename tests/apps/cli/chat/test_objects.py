@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.objects import BadOrder, Order, parse_object
+from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pchat.apps.cli.check import judge, read_logs
-from p2pchat.apps.cli.children import Child, ChildFailed, Line
+from p2pchat.apps.cli.commands.check import judge, read_logs
+from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
 from p2pchat.apps.cli.exits import DONE, Failure, Usage
-from p2pchat.apps.cli.options import parse_plain_words
+from p2pchat.apps.cli.options import parse_words
 from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.registry.demo import COMMAND
 
 STEP = 20.0  # seconds for one claim to come true; the whole tour takes about five
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
@@ -24,7 +25,7 @@ LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 def run_demo(argv: Sequence[str]) -> int:
     """Give the tour."""
-    if parse_plain_words("demo", argv):
+    if parse_words(COMMAND, argv)[0]:
         raise Usage("demo takes no words")
     started = time.monotonic()
     # On Windows a file that somebody still has open cannot go; what is left there is the system's to clean.

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage
-from p2pchat.apps.cli.options import parse_check
+from p2pchat.apps.cli.options import parse_words
+from p2pchat.apps.cli.registry.check import COMMAND
 from p2pchat.apps.safetext import safe_line
 
 if TYPE_CHECKING:
     from p2pchat.testing import Fault, Log
 
 MOST_SHOWN = 100  # faults; one cause often has thousands
+
+
+@dataclass(slots=True)
+class CheckOptions:
+    """`p2pchat check`."""
+
+    logs: tuple[str, ...]
+    complete: bool = False
+
+
+def parse_check(argv: Sequence[str]) -> CheckOptions:
+    """Read `check LOG...`.
+
+    Raises:
+        Usage: There is no log.
+    """
+    words, given, _ = parse_words(COMMAND, argv)
+    if not words:
+        raise Usage("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
+    return CheckOptions(tuple(words), given["complete"])
 
 
 def run_check(argv: Sequence[str]) -> int:

@@ -6,24 +6,14 @@ otherwise to stderr. People are not shown what they know: what they typed on a t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts
-from p2pchat.apps.cli.asides import Asides
+from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.output import Log, Output
+from p2pchat.apps.cli.output import Line, Log, Output, json_line
 from p2pchat.apps.cli.plain import plain_line, plain_notice
-from p2pchat.apps.safetext import safe_json
-
-Line = dict[str, Any]
-
-
-def json_line(event: Line) -> str:
-    """Return an event as one line of JSON that is safe on a terminal too."""
-    return safe_json(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
 
 
 def now_iso() -> str:

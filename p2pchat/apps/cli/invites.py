@@ -5,15 +5,10 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Sequence
 
-from p2pchat import profile_invite
+from p2pchat.apps.cli.chat.stdin import Kind, raw_stdin, read_first_line
 from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import DONE, Usage
-from p2pchat.apps.cli.folding import fold, terminal_width
-from p2pchat.apps.cli.options import looks_like_invite, parse_invite_command
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.stdin import Kind, raw_stdin, read_first_line
+from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.safetext import safe_line
 
 MOST_PLACES = 8  # as many as an invite takes
@@ -83,6 +78,11 @@ def _towards(family: socket.AddressFamily, address: str) -> str:
         return ""
 
 
+def looks_like_invite(text: str) -> bool:
+    """Whether this is an invite itself, not the name of a file with one."""
+    return "".join(text.split()).lower().startswith("p2pchat:")
+
+
 def read_invite(given: str, kind: Kind) -> str | None:
     """Return the invite's text: asked for, from a file, or as it stands.
 
@@ -114,18 +114,3 @@ def _ask_for_invite(kind: Kind) -> str:
 def endpoints_of(invite: str) -> list[str]:
     """Return the endpoints an invite names, as the library writes them."""
     return [place for place in "".join(invite.split()).lower().partition("@")[2].split(",") if place]
-
-
-def run_invite(argv: Sequence[str]) -> int:
-    """Print the screen of one profile; beside a running peer too."""
-    options = parse_invite_command(argv)
-    directory = find_profile(options.which)
-    port = int(directory.name) if directory.name.isdecimal() else 0
-    endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
-    if not endpoints:
-        raise Usage("at which address do others reach this peer? Say it with --advertise HOST:PORT")
-    screen = invite_screen(profile_invite(directory, endpoints), qr=sys.stdout.isatty())
-    print(fold(screen, terminal_width(sys.stdout)))
-    if not options.advertise:
-        print(f"It works while the peer listens beyond this machine: p2pchat {port} --host 0.0.0.0")
-    return DONE

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.apps.cli.asides import Asides
+from p2pchat.apps.cli.chat.asides import Asides
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.apps.cli.output import Output
-from p2pchat.apps.cli.session import Session
-from p2pchat.apps.cli.show import Line, Show
+from p2pchat.apps.cli.output import Line, Output
 from p2pchat.testing import mesh
 
 

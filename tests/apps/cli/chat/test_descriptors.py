@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from p2pchat.apps.cli.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 
 # In a process of its own: a hard limit that was lowered cannot be raised again.
 LIMITED = """
 import resource, sys
-from p2pchat.apps.cli.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 allow_descriptors(400)
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))

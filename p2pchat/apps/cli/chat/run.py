@@ -13,19 +13,19 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat import Events, Link, Message, Sent, Settings, TCPPeer, UnknownName
-from p2pchat.apps.cli.calling import Endpoints
-from p2pchat.apps.cli.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.calling import Endpoints
+from p2pchat.apps.cli.chat.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.leaving import Leaving
+from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
-from p2pchat.apps.cli.invite import beyond_loopback, endpoints_of, invite_screen, read_invite
-from p2pchat.apps.cli.leaving import Leaving
-from p2pchat.apps.cli.options import ChatOptions, parse_chat
+from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen, read_invite
 from p2pchat.apps.cli.output import Log, Output, raw_stdout
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import history_command
-from p2pchat.apps.cli.session import Session
-from p2pchat.apps.cli.show import Show
-from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 from p2pchat.apps.safetext import safe_line
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read

@@ -4,17 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, History, Message, Sent, open_history
-from p2pchat.apps.cli.exits import DONE
-from p2pchat.apps.cli.options import HistoryOptions, parse_history
-from p2pchat.apps.cli.output import Output, raw_stdout
+from p2pchat.apps.cli.exits import DONE, Usage
+from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
+from p2pchat.apps.cli.output import Output, json_line, raw_stdout
 from p2pchat.apps.cli.plain import plain_message
 from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.show import json_line
+from p2pchat.apps.cli.registry.history import COMMAND
 
 PAGE = 500  # messages read at once
+
+
+@dataclass(slots=True)
+class HistoryOptions:
+    """`p2pchat history [TO]`.
+
+    `db` "" is the profile's own, `to` "" everything; `limit` 0 no limit, `search` empty no search.
+    """
+
+    which: WhichPeer
+    db: str = ""
+    to: str = ""
+    limit: int = 0
+    since: datetime | None = None
+    before: datetime | None = None
+    search: tuple[str, ...] = ()
+    as_json: bool = False
+
+
+def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
+    """Read `history [TO] [options]`; `now` (aware) is what "90m ago" counts from.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, _ = parse_words(COMMAND, argv)
+    if len(words) > 1:
+        raise Usage(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
+    limit = given["limit"]
+    if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit) > 0):
+        raise Usage(f"--limit {limit!a} is no number above 0")
+    return HistoryOptions(
+        which=which_peer(given),
+        db=database_url(given["db"]),
+        to=words[0] if words else "",
+        limit=int(limit or 0),
+        since=parse_time("--since", given["since"], now),
+        before=parse_time("--before", given["before"], now),
+        search=tuple((given["search"] or "").split()),
+        as_json=given["as_json"],
+    )
 
 
 def run_history(argv: Sequence[str]) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.apps.cli.chat.typed import COMMANDS, LATER, Do, Say, help_lines, parse_line
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.typed import COMMANDS, LATER, Do, Say, help_lines, parse_line
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""`p2pchat PORT [HOST:PORT ...]`: its words and options into one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from p2pchat.apps.cli.endpoints import parse_endpoint, parse_port
+from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.invites import looks_like_invite
+from p2pchat.apps.cli.options import database_url, parse_seconds, parse_words
+from p2pchat.apps.cli.registry import CHAT
+from p2pchat.apps.cli.words import refuse_first_word
+
+
+@dataclass(slots=True)
+class ChatOptions:
+    """`p2pchat PORT [HOST:PORT ...]`. Empty strings mean not given; `drain` is seconds."""
+
+    port: int = 0
+    endpoints: tuple[str, ...] = ()
+    name: str = ""
+    host: str = "127.0.0.1"
+    data: str = ""
+    temp: bool = False
+    db: str = ""
+    key: str = ""
+    invite: str = field(default="", repr=False)
+    open_network: bool = False
+    advertise: str = ""
+    as_json: bool = False
+    log: str = ""
+    drain: float = 5.0
+    stay: bool = False
+    verbose: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether identity and history go at the end."""
+        return self.temp or (self.port == 0 and not self.data)
+
+
+def parse_chat(argv: Sequence[str]) -> ChatOptions:
+    """Read `[options] PORT [HOST:PORT ...]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(CHAT, argv)
+    if not words:
+        raise Usage("which port? For example: p2pchat 8080 --name ada (--help shows more)")
+    try:
+        port = parse_port(words[0], "port", lowest=0)
+    except Usage:
+        raise refuse_first_word(words[0]) from None
+    if given["temp"] and given["data"]:
+        raise Usage("--temp and --data exclude each other: a profile is temporary or has a place")
+    if given["as_json"] and given["plain"]:
+        raise Usage("--json and --plain exclude each other")
+    if given["open_network"] and given["invite"]:
+        raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
+    given.pop("plain")
+    options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port)
+    options.db = database_url(options.db)
+    options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else 5.0
+    options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
+    if options.advertise:
+        options.advertise = parse_endpoint(options.advertise)
+    options.warnings = tuple(_secrets_on_the_command_line(options, typed))
+    return options
+
+
+def _secrets_on_the_command_line(options: ChatOptions, typed: set[str]) -> Iterable[str]:
+    if "invite" in typed and looks_like_invite(options.invite):
+        yield "others on this machine can see the invite on the command line: use --invite -, a file or P2PCHAT_INVITE"
+    if "db" in typed and "@" in options.db and ":" in options.db.partition("://")[2].rpartition("@")[0]:
+        yield "others on this machine can see the password on the command line: use P2PCHAT_DB"

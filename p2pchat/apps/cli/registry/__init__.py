@@ -1,0 +1,20 @@
+"""Every command there is, one file each: what --help, completion and docs/cli.md are made of, or tested against.
+
+Nothing here imports what does the work, so that --help and --version answer at once.
+"""
+
+from __future__ import annotations
+
+from p2pchat.apps.cli.registry import chat, check, demo, history, invite
+from p2pchat.apps.cli.registry.command import Command, Option
+
+CHAT = chat.COMMAND  # what `p2pchat PORT` does
+COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in (demo, history, check, invite)}
+
+# What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
+LATER = frozenset(
+    ("send", "tail", "users", "doctor", "completion", "export", "import", "backup")
+    + ("web", "client", "db", "bench", "tui")
+)
+
+EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

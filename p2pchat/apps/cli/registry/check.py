@@ -1,0 +1,29 @@
+"""`p2pchat check`: its options and help page."""
+
+from __future__ import annotations
+
+from p2pchat.apps.cli.registry.command import Command, Option
+
+_PAGE = """\
+Usage: p2pchat check LOG... [options]
+
+Read event logs (--log FILE, or the output of --json) of peers that talked with each other, and decide whether the \
+promises held: everything that was accepted arrived, once and in order, and departures were told with the right \
+reason. Exit code 0 when they held, 1 when one was broken.
+
+Options:
+{options}
+
+Examples:
+  p2pchat check ada.jsonl bob.jsonl cyd.jsonl
+  p2pchat check logs/*.jsonl
+"""
+
+COMMAND = Command(
+    name="check",
+    summary="judge event logs: was every promise held?",
+    page=_PAGE,
+    run="commands.check:run_check",
+    options=(Option(("--complete",), "", "everything had come to rest before the logs end: what is missing was lost"),),
+    words="file",
+)
