@@ -37,7 +37,7 @@ NOT_IN_CORE = {
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
 FILES_WITH_MSGSPEC = {"protocol.py", "core/log.py"}
 # What only some installations have: imported where it is used, never by `import p2pchat`.
-ONLY_LAZILY = {"segno", "zeroconf", "prompt_toolkit", "websockets", "pytest", "hypothesis"}
+ONLY_LAZILY = {"segno", "zeroconf", "websockets", "pytest", "hypothesis"}
 
 
 class Import(NamedTuple):
