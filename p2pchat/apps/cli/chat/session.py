@@ -70,7 +70,8 @@ class Session:
         }
 
     @property
-    def _current(self) -> Conversation:
+    def current(self) -> Conversation:
+        """Where a text goes. UnknownName in an open network that has met nobody yet."""
         return self._elsewhere or self._peer.room
 
     # Lines in
@@ -106,7 +107,7 @@ class Session:
 
     async def _typed(self, meant: Say | Do | None) -> bool:
         if isinstance(meant, Say):
-            self._texts.append(_Text(self._current, meant.text))
+            self._texts.append(_Text(self.current, meant.text))
         elif isinstance(meant, Do):
             return await self._do(meant)
         return True
@@ -118,7 +119,7 @@ class Session:
             to, text = command.arguments
             self._texts.append(_Text(await self._resolve(to), text))
         elif command.name == "me":
-            self._texts.append(_Text(self._current, command.arguments[0], action=True))
+            self._texts.append(_Text(self.current, command.arguments[0], action=True))
         else:
             await self._flush()
             await self._commands[command.name](*command.arguments)
@@ -229,11 +230,15 @@ class Session:
 
     async def _go(self, address: str = "room", ref: str | None = None) -> None:
         there = await self._resolve(address)
-        self._elsewhere = None if there == self._peer.room else there
-        self._unread.pop(there.id, None)
         row = {"conversation": there.name, "conversation_id": there.id, "kind": there.kind}
-        where = "the room" if self._elsewhere is None else shown_name(there.name)
-        await self._show.answer("go", [row], [f"-- what you type goes to {where}"], ref)
+        await self._show.answer("go", [row], [], ref)
+        await self.go(there)
+
+    async def go(self, conversation: Conversation) -> None:
+        """Send what follows there; what was unread there is read."""
+        self._elsewhere = None if conversation.kind == "room" else conversation
+        self._unread.pop(conversation.id, None)
+        await self._show.went(conversation)
 
     async def _list(self, ref: str | None = None) -> None:
         rows = [self._row(conversation) for conversation in self._peer.conversations()]
@@ -272,7 +277,7 @@ class Session:
     async def _history(self, count: str = str(HISTORY_LINES)) -> None:
         if not (count.isascii() and count.isdecimal() and int(count[:9]) > 0):
             raise Usage("usage: /history [N], N above 0")
-        await self._tell_history(self._current, int(count[:9]), None)
+        await self._tell_history(self.current, int(count[:9]), None)
 
     async def _tell_history(self, where: Conversation | None, limit: int, ref: str | None) -> None:
         if limit < 1:

@@ -13,7 +13,7 @@ from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.exits import tell
 from p2pchat.apps.cli.output import Line, Log, Output, json_line
-from p2pchat.apps.cli.plain import plain_line, plain_notice
+from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
 
 
 def now_iso() -> str:
@@ -82,6 +82,12 @@ class Show:
             await self.event(line if ref is None else {**line, "ref": ref})
         elif lines:
             await self._output.write("\n".join(lines))
+
+    async def went(self, conversation: Conversation) -> None:
+        """What is typed goes there from now on; programs have the answer to their command."""
+        if not self._as_json:
+            where = "the room" if conversation.kind == "room" else shown_name(conversation.name)
+            await self._output.write(f"-- what you type goes to {where}")
 
     def close(self) -> None:
         """Show what was kept for a moment, and let the log go."""

@@ -1,0 +1,138 @@
+"""What a person has set for the chat of one profile, kept in a small file beside its identity.
+
+    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false, "ignored": ["K7QF..."]}
+
+It holds how things are shown, and whom one does not want to read; never what anybody wrote. A file that cannot be
+read is no reason not to chat: what is usual holds then, and `trouble` says so. Entries of later versions stay as
+they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "chat.json"
+QUIET_ABOVE = 8  # people: with `joins` auto, who comes and goes is told up to so many, oneself included
+MAX_FILE_BYTES = 1 << 20  # some 18,000 ignored people; more is some other file
+_MAX_ID_CHARACTERS = 52
+
+
+@dataclass(slots=True)
+class Setting:
+    """One setting: its name, the values it takes, the usual one first, and what it means."""
+
+    name: str
+    values: tuple[str, ...]
+    meaning: str
+
+
+SETTINGS = (
+    Setting("joins", ("auto", "on", "off"), f"say who comes and goes; auto: not when more than {QUIET_ABOVE} are here"),
+    Setting("bell", ("on", "off"), "ring for direct messages, and where your name is said"),
+    Setting("desktop", ("off", "on"), "show a notice on the desktop for the same"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(slots=True)
+class ChatSettings:
+    """The settings of one profile's chat.
+
+    Attributes:
+        joins: `auto`, `on` or `off`: whether people are told who comes and goes.
+        bell: Ring for direct messages and mentions.
+        desktop: Show a notice of the desktop for them.
+        ignored: Ids (base32) of users nothing is shown of.
+        trouble: Why the file could not be read; "" when all is well.
+    """
+
+    joins: str = "auto"
+    bell: bool = True
+    desktop: bool = False
+    ignored: set[str] = field(default_factory=set)
+    trouble: str = ""
+    _path: Path | None = None
+    _others: dict[str, Any] = field(default_factory=dict)  # of later versions
+
+    @classmethod
+    def load(cls, directory: Path | None) -> ChatSettings:
+        """Return the settings of the profile in `directory`; None: they are kept in memory only."""
+        if directory is None:
+            return cls()
+        path = directory / FILE_NAME
+        settings = cls(_path=path)
+        try:
+            settings._take(_read(path))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            settings.trouble = f"cannot read all settings in {path}: {why}; for the rest the usual ones hold"
+        return settings
+
+    def save(self) -> None:
+        """Keep them: whole or not at all, readable by the owner only.
+
+        Raises:
+            OSError: The disk or the directory does not allow it; what was kept before is as it was.
+        """
+        if self._path is not None:
+            kept = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
+            _write(self._path, json.dumps({**self._others, **kept}, indent=2) + "\n")
+
+    def value(self, name: str) -> str:
+        """Return one setting as it is typed."""
+        value = getattr(self, name)
+        return value if isinstance(value, str) else "on" if value else "off"
+
+    def change(self, name: str, value: str) -> None:
+        """Set one of SETTINGS, in memory.
+
+        Raises:
+            ValueError: There is no such setting, or it does not take this value; says which there are.
+        """
+        setting = BY_NAME.get(name)
+        if setting is None:
+            raise ValueError(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
+        if value not in setting.values:
+            raise ValueError(f"{name} is {' or '.join(setting.values)}, not {value!a}")
+        setattr(self, name, value if name == "joins" else value == "on")
+
+    def _take(self, found: dict[str, Any]) -> None:
+        """Take what the file says; what was taken before something wrong in it, holds."""
+        ignored = found.pop("ignored", [])
+        if not isinstance(ignored, list) or not all(isinstance(id, str) for id in ignored):
+            raise ValueError("`ignored` is no list of ids")
+        self.ignored = {id for id in ignored if 0 < len(id) <= _MAX_ID_CHARACTERS}
+        for setting in SETTINGS:
+            if setting.name in found:
+                value = found.pop(setting.name)
+                self.change(setting.name, "on" if value is True else "off" if value is False else value)
+        self._others = found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        found = json.loads(file.read(MAX_FILE_BYTES))
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,72 @@
+"""What a person has set is kept for the profile, private, and a spoiled file stops nobody from chatting."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.chat.settings import BY_NAME, SETTINGS, ChatSettings
+
+
+def test_what_was_set_is_there_at_the_next_start(tmp_path: Path) -> None:
+    first = ChatSettings.load(tmp_path)
+    assert (first.joins, first.bell, first.desktop, first.ignored, first.trouble) == ("auto", True, False, set(), "")
+    first.change("joins", "off")
+    first.change("bell", "off")
+    first.change("desktop", "on")
+    first.ignored.add("K7QF2M3P")
+    first.save()
+    assert ChatSettings.load(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["chat.json"]
+    if sys.platform != "win32":
+        assert (tmp_path / "chat.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_setting_has_its_usual_value_first() -> None:
+    usual = ChatSettings()
+    assert {name: usual.value(name) for name in BY_NAME} == {one.name: one.values[0] for one in SETTINGS}
+
+
+def test_without_a_directory_they_are_kept_in_memory() -> None:
+    settings = ChatSettings.load(None)
+    settings.change("bell", "off")
+    settings.save()
+    assert settings.value("bell") == "off"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "cannot read all settings"),
+        ("[]", "it is no JSON object"),
+        ('{"joins": "sometimes"}', "joins is auto or on or off, not 'sometimes'"),
+        ('{"bell": []}', "cannot read all settings"),
+        ('{"ignored": "bob"}', "`ignored` is no list of ids"),
+        ('{"ignored": ["K7QF2M3P"], "bell": 7}', "bell is on or off, not 7"),
+        ("[" * 100_000, "cannot read all settings"),
+    ],
+    ids=["json", "list", "value", "type", "ignored", "half", "deep"],
+)
+def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "chat.json").write_text(text, "utf-8")
+    settings = ChatSettings.load(tmp_path)
+    assert told in settings.trouble
+    assert (settings.joins, settings.bell) == ("auto", True)
+    assert settings.ignored == ({"K7QF2M3P"} if "K7QF2M3P" in text else set())
+
+
+def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text('{"bell": false, "theme": "dark"}', "utf-8")
+    settings = ChatSettings.load(tmp_path)
+    settings.change("bell", "on")
+    settings.save()
+    assert json.loads((tmp_path / "chat.json").read_text("utf-8"))["theme"] == "dark"
+
+
+@pytest.mark.parametrize(("name", "value"), [("colour", "on"), ("bell", "loud"), ("joins", "yes"), ("ignored", "on")])
+def test_what_cannot_be_set_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError):
+        ChatSettings().change(name, value)
