@@ -1,0 +1,326 @@
+"""A terminal for tests: a program in a real pseudo-terminal, keys typed into it, and the screen a person would see.
+
+    ada = await terminal("0", "--name", "ada")        # fixture: `python -m p2pchat 0 --name ada`
+    await ada.shows("ada listens on")
+    await ada.type("hello\\r")
+    await ada.shows_line(r"^\\d\\d:\\d\\d ada: hello")
+    await ada.key("c-x", "c-e")
+    assert await ada.ended() == 0
+
+The screen is pyte's: it answers what programs ask a terminal (cursor position), counts bells, knows the title, and
+keeps what scrolled away. Nothing here sleeps: every wait is for a condition, looked at when output came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import pyte
+
+TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
+_READ_BYTES = 65536
+
+# Makes standard input the controlling terminal, so that Ctrl-C, Ctrl-Z and a hang-up are signals; then runs the rest.
+_CONTROLLED = """\
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])"""
+
+_KEYS = {
+    "enter": "\r",
+    "tab": "\t",
+    "s-tab": "\x1b[Z",
+    "escape": "\x1b",
+    "backspace": "\x7f",
+    "delete": "\x1b[3~",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "left": "\x1b[D",
+    "home": "\x1b[H",
+    "end": "\x1b[F",
+}
+
+
+def key_bytes(name: str) -> bytes:
+    """Return what a terminal sends for a key: `c-x` with Control, `m-a` with Alt, a name, or the character itself."""
+    if name in _KEYS:
+        return _KEYS[name].encode()
+    if name.startswith("c-") and len(name) == 3:
+        return bytes([ord(name[2].upper()) & 0x1F])
+    if name.startswith("m-"):
+        return b"\x1b" + key_bytes(name[2:])
+    return name.encode()
+
+
+class Screen(pyte.Screen):
+    """What is seen, and in `scrolled` what was, oldest first.
+
+    Attributes:
+        bells: How often it rang.
+        titles: Every title it was given, in order.
+    """
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[bytes], None]) -> None:
+        self.scrolled: list[str] = []
+        self.bells = 0
+        self.titles: list[str] = []
+        self._answer = answer
+        super().__init__(columns, rows)
+
+    def index(self) -> None:
+        """Scroll up when the cursor is in the last row; what leaves is kept."""
+        if self.margins is None and self.cursor.y == self.lines - 1:
+            self.scrolled.append(self.display[0].rstrip())
+        super().index()
+
+    def bell(self, *_: object) -> None:
+        self.bells += 1
+
+    def set_title(self, param: str) -> None:
+        self.titles.append(param)
+        super().set_title(param)
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data.encode())
+
+
+class Terminal:
+    """One program in a terminal of its own.
+
+    Args:
+        command: The program and its words.
+        env: All of its environment.
+    Attributes:
+        raw: Every byte the program wrote.
+        screen: What a person sees.
+        process: The program; None before start().
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], columns: int = 80, rows: int = 24) -> None:
+        self._command = list(command)
+        self._env = {"TERM": "xterm-256color", **env}
+        self._size = (columns, rows)
+        self.raw = bytearray()
+        self.screen = Screen(columns, rows, self._send)
+        self._stream = pyte.ByteStream(self.screen)
+        self.process: asyncio.subprocess.Process | None = None
+        self._master = -1
+        self._news = asyncio.Event()
+        self._hung_up = False
+        self._unsent = bytearray()
+
+    # What is seen
+
+    @property
+    def lines(self) -> list[str]:
+        """The rows of the screen, without blanks at their ends and without empty rows at the bottom."""
+        rows = [row.rstrip() for row in self.screen.display]
+        while rows and not rows[-1]:
+            rows.pop()
+        return rows
+
+    @property
+    def all_lines(self) -> list[str]:
+        """What scrolled away, and the rows of the screen."""
+        return [*self.screen.scrolled, *self.lines]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.all_lines)
+
+    @property
+    def prompt(self) -> str:
+        """The row with the cursor, up to the cursor's end of it."""
+        return str(self.screen.display[self.screen.cursor.y].rstrip())
+
+    @property
+    def title(self) -> str:
+        return self.screen.titles[-1] if self.screen.titles else ""
+
+    # Waiting
+
+    async def until(self, condition: Callable[[], object], what: str = "", timeout: float = TIMEOUT) -> None:
+        """Wait until a condition of the screen holds.
+
+        Raises:
+            AssertionError: It did not in time, or the program ended before; says what the screen shows.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    if self._hung_up:
+                        raise AssertionError(f"ended without {what or 'it'}:\n{self.text}")
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"not within {timeout} s: {what or 'it'}; the screen:\n{self.text}") from None
+
+    async def shows(self, text: str, timeout: float = TIMEOUT) -> None:
+        """Wait until `text` stands in one row, on the screen or scrolled away."""
+        await self.until(lambda: any(text in line for line in self.all_lines), repr(text), timeout)
+
+    async def shows_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
+        """Wait until a row matches (re.search); return the first such."""
+        found: list[re.Match[str]] = []
+
+        def look() -> bool:
+            found[:] = [match for line in self.all_lines if (match := re.search(pattern, line))]
+            return bool(found)
+
+        await self.until(look, pattern, timeout)
+        return found[0]
+
+    async def prompts(self, text: str, timeout: float = TIMEOUT) -> None:
+        """Wait until the row with the cursor begins with `text`."""
+        await self.until(lambda: self.prompt.startswith(text.rstrip()), f"the prompt {text!r}", timeout)
+
+    async def ended(self, timeout: float = TIMEOUT) -> int:
+        """Wait for the program's end and return its exit code (-N: signal N); all it wrote is on the screen then."""
+        assert self.process is not None
+        try:
+            async with asyncio.timeout(timeout):
+                code = await self.process.wait()
+                while not self._hung_up:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"did not end within {timeout} s; the screen:\n{self.text}") from None
+        return code
+
+    # Keys
+
+    async def type(self, text: str) -> None:
+        """Type characters; Enter is a carriage return."""
+        self._send(text.encode())
+
+    async def key(self, *names: str) -> None:
+        """Press keys: `c-x`, `m-a`, `enter`, `up`, .. (key_bytes)."""
+        self._send(b"".join(map(key_bytes, names)))
+
+    async def paste(self, text: str) -> None:
+        """Paste, as a terminal with bracketed paste does."""
+        self._send(b"\x1b[200~" + text.encode() + b"\x1b[201~")
+
+    async def line(self, text: str) -> None:
+        """Type a line and Enter."""
+        await self.type(text + "\r")
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Make the terminal larger or smaller; the program is told by SIGWINCH."""
+        self.screen.resize(rows, columns)
+        _set_size(self._master, columns, rows)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the program."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    # Life
+
+    async def start(self) -> Terminal:
+        """Run the program."""
+        self._master, slave = _open_pty(*self._size)
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-ESc", _CONTROLLED, *self._command],
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                env=self._env,
+                start_new_session=True,
+            )
+        finally:
+            os.close(slave)
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+        return self
+
+    async def close(self) -> None:
+        """Kill whatever runs in this terminal, and take the terminal away."""
+        if self.process is None:
+            return
+        if self.process.returncode is None:
+            _kill_groups(self._master, self.process.pid)
+            await self.process.wait()
+        self._hang_up()
+        os.close(self._master)
+        self.process = None
+
+    # Bytes
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._master, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # Linux says so when the last program has gone
+            data = b""
+        if not data:
+            self._hang_up()
+        self.raw += data
+        self._stream.feed(data)
+        self._news.set()
+
+    def _hang_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._master)
+        loop.remove_writer(self._master)
+        self._hung_up = True
+        self._news.set()
+
+    def _send(self, data: bytes) -> None:
+        if self._hung_up:
+            return
+        self._unsent += data
+        asyncio.get_running_loop().add_writer(self._master, self._write)
+
+    def _write(self) -> None:
+        try:
+            del self._unsent[: os.write(self._master, self._unsent[:1024])]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unsent.clear()
+        if not self._unsent:
+            asyncio.get_running_loop().remove_writer(self._master)
+
+
+def _open_pty(columns: int, rows: int) -> tuple[int, int]:
+    """Return the terminal's side, which never blocks, and the program's."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    master, slave = os.openpty()
+    _set_size(master, columns, rows)
+    os.set_blocking(master, False)
+    return master, slave
+
+
+def _set_size(master: int, columns: int, rows: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
+    import fcntl
+    import termios
+
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _kill_groups(master: int, pid: int) -> None:
+    """Kill the program, its children, and what a shell runs in front."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    groups = {pid}
+    try:
+        groups.add(os.tcgetpgrp(master))
+    except OSError:
+        pass
+    for group in groups - {0, -1, os.getpgrp()}:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
