@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Sent as Sent
     from p2pchat.peer.events import Stopped as Stopped
     from p2pchat.peer.events import Warned as Warned
+    from p2pchat.peer.forgetting import Forgotten as Forgotten
     from p2pchat.peer.history import History as History
     from p2pchat.peer.history import open_history as open_history
     from p2pchat.peer.peer import TCPPeer as TCPPeer
@@ -61,6 +62,7 @@ _HOMES = {
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
         *("Sent", "Stopped", "Warned"),
     ),
+    "peer.forgetting": ("Forgotten",),
     "peer.history": ("History", "open_history"),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
     "peer.peer": ("TCPPeer",),

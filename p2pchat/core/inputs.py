@@ -107,9 +107,10 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A user wants a peer's addresses forgotten."""
+    """A user wants addresses forgotten: all of a peer (`endpoint` ""), or one endpoint, whoever's it is (`peer` "")."""
 
-    peer: PeerId
+    peer: PeerId = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent, parse_message_id
+from p2pchat.peer.forgetting import Forgotten, forgetting
 from p2pchat.peer.history import read_posts
 from p2pchat.peer.life import LOOPBACK, META_NAME, Life, join, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
@@ -438,6 +439,27 @@ class TCPPeer(Life):
         except TimeoutError:
             return False
         return states.get(there) == "up"
+
+    async def forget(self, who: User | str | int) -> Forgotten:
+        """Forget where a peer is: it is dialled no more, now or after a restart, until it is named or told of again.
+
+        A link that is up stays until it ends.
+
+        Args:
+            who: A user, a name as typed (see find), a peer id (base32), or an endpoint: also one that `connect` was
+                asked for and where nobody has answered.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or nothing is known of that endpoint.
+            ValueError: That is this peer itself, or no endpoint. StorageError: It could not be stored.
+        """
+        owner = self._running
+        forgotten, inputs = forgetting(owner.node, self.people, who)
+        for input in inputs:
+            owner.put(input)
+        await owner.settle()
+        for endpoint in forgotten.endpoints:
+            self._herald.endpoints.pop(endpoint, None)
+        return forgotten
 
     async def rename(self, name: str) -> None:
         """Take another name; ValueError when it is none."""

@@ -344,6 +344,14 @@ class Owner:
         for consumer, place in handed.items():
             self._carry_out(self.node.handle(HandedOn(consumer, place), self._now()))
 
+    async def settle(self) -> None:
+        """Return when what was put in so far is handled, and what it ordered is on disk. Raises StorageError."""
+        self._schedule()
+        handled = self._loop.create_future()
+        self._loop.call_soon(handled.set_result, None)  # behind the turn that handles it
+        await handled
+        await self.disk.write(Change())
+
     # The end
 
     @property

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
-from p2pchat.core.effects import Counted, Dial, Effect, Send
+from p2pchat.core.effects import Close, Counted, Dial, Effect, Send
 from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Forget, LinkDown, Listening
 from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.endpoints import join_endpoint, may_be_told, split_endpoint
@@ -322,6 +322,40 @@ def test_forgetting_a_peer_ends_its_dials_and_addresses() -> None:
     ada.handle(Forget(BOB.id))
     assert ada.ctx.change.forgotten == [(BOB.id, "10.0.0.1:1")]
     assert dials(ada.wake(1000.0)) == []
+
+
+def test_forgetting_one_endpoint_leaves_the_others() -> None:
+    stored = [Address(BOB.id, f"10.0.0.{n}:1", START) for n in (1, 2)]
+    ada = Post(ADA, addresses=stored)
+    ada.start()
+    ada.handle(Forget(endpoint="10.0.0.1:1"))
+    assert ada.ctx.change.forgotten == [(BOB.id, "10.0.0.1:1")]
+    assert ada.links.endpoints(BOB.id) == ["10.0.0.2:1"]
+    assert dials(ada.wake(1000.0)) == ["10.0.0.2:1"]
+
+
+def test_a_typed_endpoint_is_forgotten_while_it_is_being_dialled() -> None:
+    ada = Post(ADA)
+    (first,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
+    assert ada.links.is_dialled("10.0.0.9:1")
+    ada.handle(Forget(endpoint="10.0.0.9:1"))
+    assert not ada.links.is_dialled("10.0.0.9:1")
+    assert ada.handle(DialFailed(first.dial, "nobody there")) == []  # nor is it told
+    assert dials(ada.wake(1000.0)) == []
+    (again,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
+    ada.handle(Forget(endpoint="10.0.0.9:1"))
+    assert ada.handle(Dialled(7, again.dial, BOB.id, "10.0.0.9")) == [Close(7)]
+    assert dials(ada.wake(2000.0)) == []
+
+
+def test_a_link_to_a_forgotten_peer_stays_and_is_not_dialled_again_when_it_ends() -> None:
+    met = Meeting(Post(ADA), Post(BOB))
+    link = met.connect(met.a)
+    assert met.a.links.endpoints(BOB.id)
+    met.carry(met.a, met.a.handle(Forget(BOB.id)))
+    assert list(met.a.links.by_peer) == [BOB.id]
+    met.carry(met.a, met.a.handle(LinkDown(link, "lost")))
+    assert dials(met.a.wake(1000.0)) == []
 
 
 def test_an_endpoint_where_another_key_answers_belongs_to_that_one() -> None:

@@ -43,6 +43,7 @@ class Target:
         tries: Failures since the pauses last began anew.
         due_at: When it may be dialled, monotonic seconds.
         told: What people were last told of it: (state, reason), ("", "") for nothing.
+        forgotten: Nobody wants it any more, but a dial to it is under way.
     """
 
     endpoint: str
@@ -54,6 +55,7 @@ class Target:
     due_at: float = 0.0
     has_slot: bool = False  # its turn among the targets of a teller of nonsense
     told: tuple[str, str] = ("", "")
+    forgotten: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -145,13 +147,42 @@ class Dialing:
         self._target(course, address).due_at = self._ctx.now.mono + wait
         self._arm(course)
 
+    def endpoints(self, peer: PeerId) -> list[str]:
+        """Return the endpoints known of a peer."""
+        course = self._courses.get(peer)
+        known = [address.endpoint for address in self._book.addresses(peer)]
+        return list(dict.fromkeys([*known, *(course.targets if course is not None else ())]))
+
+    def knows(self, endpoint: str) -> bool:
+        """Whether this endpoint is some peer's, or was typed and nobody has answered yet."""
+        return endpoint in self._loose or any(endpoint in self.endpoints(peer) for peer in self._peers())
+
+    def _peers(self) -> set[PeerId]:
+        return {*self._courses, *self._book}
+
     def forget(self, peer: PeerId) -> None:
-        """Drop all that is known of how to reach a peer."""
-        for address in self._book.addresses(peer):
-            self._book.forget(peer, address.endpoint)
+        """Drop all that is known of how to reach a peer; a link to it stays, and is not dialled again when it ends."""
+        for endpoint in self.endpoints(peer):
+            self._forget(peer, endpoint)
+
+    def forget_endpoint(self, endpoint: str, peer: PeerId = "") -> None:
+        """Drop one endpoint: of this peer, or of everyone, and as one a user named."""
+        for one in [peer] if peer else self._peers():
+            self._forget(one, endpoint)
+        course = None if peer else self._loose.pop(endpoint, None)
+        if course is not None:
+            self._give_up(course, endpoint)
+
+    def _forget(self, peer: PeerId, endpoint: str) -> None:
+        self._book.forget(peer, endpoint)
         course = self._courses.get(peer)
         if course is not None:
-            course.targets.clear()
+            self._give_up(course, endpoint)
+
+    def _give_up(self, course: Course, endpoint: str) -> None:
+        target = course.targets.pop(endpoint, None)
+        if target is not None:
+            target.forgotten = True
             self._arm(course)
 
     def stop(self) -> None:
@@ -164,11 +195,19 @@ class Dialing:
 
     def target_of(self, dial: int) -> Target | None:
         """Return what was dialled, None when that does not matter any more."""
-        return None if self._stopped or dial not in self._dials else self._dials[dial][1]
+        if self._stopped or dial not in self._dials:
+            return None
+        target = self._dials[dial][1]
+        if target.forgotten:
+            self.ended(dial)
+            return None
+        return target
 
     def proved(self, dial: int, peer: PeerId) -> None:
         """This peer's key answered there, and it is a member."""
         course, target = self._dials[dial]
+        if target.forgotten:
+            return  # in the last moment: there is a link now, and nothing to remember
         if course.peer != peer:
             course = self._rebind(dial, course, target, peer)
         self._failures.pop(target.teller, None)
@@ -203,6 +242,9 @@ class Dialing:
         if found is None or self._stopped:
             return
         course, target = found
+        if target.forgotten:
+            self._arm(course)
+            return
         if target.teller:
             self._failures[target.teller] += 1
         self._tell(course, target, state, reason)

@@ -138,6 +138,14 @@ class Links:
         if ending is not None:
             ending()
 
+    def endpoints(self, peer: PeerId) -> list[str]:
+        """Return where this peer is dialled, or was last reached; [] when nothing is known."""
+        return self._dialing.endpoints(peer)
+
+    def is_dialled(self, endpoint: str) -> bool:
+        """Whether this endpoint is known: of a peer, or named by a user and not answered yet."""
+        return self._dialing.knows(endpoint)
+
     def close(self, link_id: int, code: str, text: str) -> None:
         """Say goodbye to a peer that broke a rule, and end its link. `text` holds no foreign word unquoted."""
         link = self._links.get(link_id)
@@ -193,7 +201,10 @@ class Links:
             self._dialing.connect(input.endpoint, input.pin)
 
     def _forget(self, input: Forget) -> None:
-        self._dialing.forget(input.peer)
+        if input.endpoint:
+            self._dialing.forget_endpoint(input.endpoint, input.peer)
+        else:
+            self._dialing.forget(input.peer)
 
     def _stop(self, input: Stop) -> None:
         """Nobody here needs to hear of the departures: this node is the one that goes."""
