@@ -1,0 +1,73 @@
+"""Whether a program showed what the page says: what counts, and what may differ from run to run."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+from collections.abc import Collection
+
+_BLANK = re.compile(r"\s+")
+_PORT = re.compile(r"(?<![\w.])80[89]\d(?!\w)")
+_DIFFERS = {
+    "rest": (r"\.\.\.", r".*?"),
+    "moment": (r"\d{4}-\d\d-\d\dT[\d:.]+Z", r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
+    "date": (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),
+    "time": (r"\b\d\d:\d\d\b", r"\d\d:\d\d"),
+    "id": (r"\b[A-Z2-7]{52}\b", r"[A-Z2-7]{52}"),
+    "label": (r"#[A-Z2-7]{8}\b", r"#[A-Z2-7]{8}"),
+    "port": (_PORT.pattern, ""),
+}
+_TOKEN = re.compile("|".join(f"(?P<{name}>{page})" for name, (page, _) in _DIFFERS.items()))
+_LOWEST, _HIGHEST = 20_000, 30_000  # below what systems hand out to those who dial
+
+
+class Ports:
+    """Which port stands for which of the page, in one scene."""
+
+    def __init__(self) -> None:
+        self._real: dict[str, str] = {}
+
+    def put(self, command: str) -> str:
+        """Return a command with its ports exchanged."""
+        return _PORT.sub(lambda match: self._real.setdefault(match[0], _free_port(self._real.values())), command)
+
+    def pattern(self, port: str) -> str:
+        """Return a pattern for a port that is shown; one that nobody named yet is learned by `learn`."""
+        return self._real.get(port) or rf"(?P<port_{port}>\d{{2,5}})"
+
+    def learn(self, match: re.Match[str]) -> None:
+        """Remember the ports that a program chose."""
+        self._real |= {name[5:]: port for name, port in match.groupdict().items()}
+
+
+def pattern(shown: list[str], ports: Ports) -> str:
+    """Return the regular expression (DOTALL) for lines of a page, to be compared with `squeezed` output."""
+    text, made, last, seen = "\n".join(shown), "", 0, set[str]()
+    for token in _TOKEN.finditer(text):
+        made += re.escape(squeezed(text[last : token.start()]))
+        last = token.end()
+        if token.lastgroup == "port":
+            new = ports.pattern(token[0])
+            made += f"(?P=port_{token[0]})" if token[0] in seen and new.startswith("(") else new
+            seen.add(token[0])
+        else:
+            made += _DIFFERS[token.lastgroup or ""][1]
+    return made + re.escape(squeezed(text[last:]))
+
+
+def squeezed(text: str) -> str:
+    """Return a text without blanks and line ends: a terminal folds where it likes."""
+    return _BLANK.sub("", text)
+
+
+def _free_port(taken: Collection[str]) -> str:
+    while True:
+        port = random.randrange(_LOWEST, _HIGHEST)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if str(port) not in taken:
+            return str(port)

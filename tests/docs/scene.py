@@ -1,0 +1,242 @@
+"""One scene of a page: its directory, its shell, its terminals, its ports; does what the blocks say.
+
+A shell is bash that reads commands from a pipe of its own, so that what it runs has no input, as under cron. A terminal
+is the pseudo-terminal of tests/terminal/, with one program at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from tests.docs.expected import Ports, pattern, squeezed
+from tests.docs.pages import ROOT, Block, Step, steps
+from tests.terminal.pty import Terminal
+
+T = TypeVar("T")
+TIMEOUT = 40.0  # seconds until something that is to be shown counts as missing
+
+# Commands end with a byte 0, and so does the exit code that is written after each; the next one finds it in `$?`.
+_SHELL = """\
+while IFS= read -r -d "" _command <&"$0"; do
+    (exit "${_code:-0}"); eval "$_command"; _code=$?
+    printf "\\0%d\\0" "$_code"
+done"""
+_ENDED = re.compile(rb"\0(\d+)\0")
+_TYPED_KEYS = {"^D": "\x04", "^C": "\x03"}
+
+
+class Shell:
+    """Runs commands one after the other; `text` is what they wrote since the last one was taken."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self._directory = directory
+        self._environment = environment
+        self._seen = bytearray()
+        self._news = asyncio.Event()
+
+    async def start(self) -> None:
+        reads, self._orders = os.pipe()
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *["bash", "-c", _SHELL, str(reads)],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self._directory,
+                env=self._environment,
+                pass_fds=[reads],
+                start_new_session=True,
+            )
+        finally:
+            os.close(reads)
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        while data := await self.process.stdout.read(65536):
+            self._seen += data
+            self._news.set()
+
+    async def run(self, command: str) -> tuple[str, int]:
+        """Run a command to its end; return what it showed, and its exit code."""
+        os.write(self._orders, command.encode() + b"\0")
+        ended = await self._until(lambda: _ENDED.search(self._seen), command)
+        shown, code = self._seen[: ended.start()].decode(), int(ended[1])
+        del self._seen[: ended.end()]
+        return shown, code
+
+    async def shows(self, shown: str, before: str, what: str) -> re.Match[str]:
+        """Wait until something that runs behind has shown this (a pattern); `before` was read already."""
+        found = await self._until(lambda: re.match(shown, squeezed(before + self._seen.decode()), re.DOTALL), what)
+        self._seen.clear()
+        return found
+
+    async def _until(self, look: Callable[[], T | None], what: str) -> T:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while (found := look()) is None:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            shown = self._seen.decode()
+            raise AssertionError(f"{what}\ndoes not end, or not show what it should:\n{shown}") from None
+        return found
+
+    async def close(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+        await self._reading
+        os.close(self._orders)
+
+
+class Window:
+    """A terminal of the page: what runs in it now, and how far of its text was looked at."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.looked = 0
+
+    @property
+    def text(self) -> str:
+        return squeezed(self.terminal.text)
+
+    async def shows(self, line: str, ports: Ports) -> None:
+        """Wait for one line of the page, behind those that were seen already."""
+        wanted = re.compile(pattern([line], ports), re.DOTALL)
+        await self.terminal.until(lambda: wanted.search(self.text, self.looked), f"{line!r}", TIMEOUT)
+        found = wanted.search(self.text, self.looked)
+        assert found is not None
+        ports.learn(found)
+        self.looked = found.end()
+
+
+class Scene:
+    """Everything that runs between two `new scene` notes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "here"
+        self._directory.mkdir(parents=True)
+        self._homes = directory
+        self._programs = _programs(directory / "bin")
+        self._ports = Ports()
+        self._shells: dict[str, Shell] = {}
+        self._windows: dict[str, Window] = {}
+
+    async def play(self, block: Block) -> None:
+        """Do what a block says.
+
+        Raises:
+            AssertionError: It did not come as the page says.
+        """
+        if block.language in ("!close", "!kill"):
+            await self._end(block.text, signal.SIGHUP if block.language == "!close" else signal.SIGKILL)
+        elif "file" in block.attributes:
+            path = self._directory / block.attributes["file"]
+            path.write_text(self._ports.put(block.text) + "\n", "utf-8")
+        elif block.language == "json":
+            _is_json(block.text)
+        elif block.language == "python":
+            (self._directory / "example.py").write_text(self._ports.put(block.text), "utf-8")
+            shown, code = await (await self._shell("")).run("python example.py")
+            assert code == 0, shown
+        elif "title" in block.attributes:
+            await self._in_terminal(block)
+        else:
+            await self._in_shell(block)
+
+    async def _in_shell(self, block: Block) -> None:
+        shell = await self._shell(block.attributes.get("login", ""))
+        doing = steps(block)
+        for step, following in zip(doing, [*doing[1:], Step("command", "")], strict=True):
+            assert step.kind == "command", "a block without a title begins with `$ command`"
+            wanted = pattern(step.shown, self._ports)
+            shown, code = await shell.run(self._ports.put(step.text))
+            if step.text.endswith("&"):
+                match: re.Match[str] | None = await shell.shows(wanted, shown, step.text)
+            else:
+                match = re.fullmatch(wanted, squeezed(shown), re.DOTALL)
+            assert match, _differs(step, shown)
+            self._ports.learn(match)
+            if following.text.startswith("echo $?"):
+                assert following.shown == [str(code)], f"$ {step.text}\nended with {code}:\n{shown}"
+            else:
+                assert code == 0, f"$ {step.text}\nended with {code}:\n{shown}"
+
+    async def _in_terminal(self, block: Block) -> None:
+        title = block.attributes["title"]
+        for step in steps(block):
+            if step.kind == "command":
+                await self._start(title, step.text, block.attributes.get("login", ""))
+            window = self._windows[title]
+            if step.kind == "typed":
+                await window.terminal.type(_TYPED_KEYS.get(step.text) or self._ports.put(step.text) + "\r")
+            for line in step.shown:
+                await window.shows(line, self._ports)
+
+    async def _start(self, title: str, command: str, login: str) -> None:
+        if title in self._windows:
+            await self._windows[title].terminal.ended(TIMEOUT)
+            await self._windows[title].terminal.close()
+        words = ["bash", "-c", f"cd {shlex.quote(str(self._directory))}; {self._ports.put(command)}"]
+        self._windows[title] = Window(await Terminal(words, self._environment(login)).start())
+
+    async def _end(self, title: str, number: int) -> None:
+        terminal = self._windows[title].terminal
+        assert terminal.process is not None
+        os.killpg(terminal.process.pid, number)
+        await terminal.ended(TIMEOUT)
+
+    async def _shell(self, login: str) -> Shell:
+        if login not in self._shells:
+            self._shells[login] = Shell(self._directory, self._environment(login))
+            await self._shells[login].start()
+        return self._shells[login]
+
+    def _environment(self, login: str) -> dict[str, str]:
+        kept = {key: os.environ[key] for key in ("TMPDIR", "SYSTEMROOT") if key in os.environ}
+        home = self._homes / f"home-{login}"
+        home.mkdir(exist_ok=True)
+        path = os.pathsep.join([str(self._programs), os.environ["PATH"]])
+        own = {"HOME": str(home), "P2PCHAT_HOME": str(home / "p2pchat"), "LOGNAME": login or "ada", "PATH": path}
+        return {**kept, **own, "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "xterm-256color"}
+
+    async def close(self) -> None:
+        """Leave nothing running."""
+        for window in self._windows.values():
+            await window.terminal.close()
+        for shell in self._shells.values():
+            await shell.close()
+
+
+def _programs(directory: Path) -> Path:
+    """Make a directory with `p2pchat` and `python` as those that run the tests."""
+    directory.mkdir(parents=True)
+    for name, words in (("p2pchat", "-m p2pchat "), ("python", ""), ("python3", "")):
+        script = directory / name
+        script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {words}"$@"\n', "utf-8")
+        script.chmod(0o755)
+    return directory
+
+
+def _is_json(text: str) -> None:
+    try:
+        json.loads(text)
+    except ValueError:
+        for line in text.splitlines():
+            json.loads(line)
+
+
+def _differs(step: Step, shown: str) -> str:
+    wanted = "\n".join(step.shown)
+    return f"$ {step.text}\nshows\n{shown}\nand not\n{wanted}"

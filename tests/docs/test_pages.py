@@ -1,0 +1,48 @@
+"""The examples of the pages in docs/ run as they stand there. How a page is written for that: tests/docs/pages.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, Block, blocks
+
+if sys.platform != "win32":
+    from tests.docs.scene import Scene
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
+
+
+def scenes(page: Path) -> list[list[Block]]:
+    """The blocks of a page that run, scene by scene."""
+    found: list[list[Block]] = [[]]
+    for block in blocks(page.read_text("utf-8")):
+        if block.language == "!new scene":
+            found.append([])
+        elif block.runs:
+            found[-1].append(block)
+    return [scene for scene in found if scene]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_runs_or_says_why_not(page: Path) -> None:
+    unmarked = [block for block in blocks(page.read_text("utf-8")) if not block.understood]
+    assert [f"line {block.line}: {block.language}" for block in unmarked] == []
+
+
+@posix
+@pytest.mark.parametrize(
+    "scene", [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)]
+)
+async def test_the_examples_run(scene: list[Block], tmp_path: Path) -> None:
+    here = Scene(tmp_path)
+    try:
+        for block in scene:
+            try:
+                await here.play(block)
+            except AssertionError as error:
+                raise AssertionError(f"the block in line {block.line}: {error}") from None
+    finally:
+        await here.close()

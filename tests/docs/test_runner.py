@@ -1,0 +1,119 @@
+"""The runner of the pages: what it reads, what it compares, and that a page which is not true fails."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.expected import Ports, pattern, squeezed
+from tests.docs.pages import blocks, steps
+
+if sys.platform != "win32":
+    from tests.docs.scene import Scene
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
+
+PAGE = """\
+```console
+$ echo one; echo two
+one
+two
+$ cat <<END
+> 12:59
+> END
+12:00
+```
+
+<!-- not run: needs a second machine -->
+```sh
+sudo ufw allow 8080
+```
+
+```console title="ada"
+$ read word; echo "got $word on 8080"
+ada> hello
+got hello on 8080
+```
+"""
+
+
+def fits(page: str, output: str) -> bool:
+    return re.fullmatch(pattern(page.splitlines(), Ports()), squeezed(output), re.DOTALL) is not None
+
+
+def test_a_page_is_read_as_it_stands() -> None:
+    first, second, third = blocks(PAGE)
+    assert [(step.kind, step.text, step.shown) for step in steps(first)] == [
+        ("command", "echo one; echo two", ["one", "two"]),
+        ("command", "cat <<END\n12:59\nEND", ["12:00"]),
+    ]
+    assert (second.runs, second.not_run, second.understood) == (False, "needs a second machine", True)
+    assert [(step.kind, step.text) for step in steps(third)] == [
+        ("command", 'read word; echo "got $word on 8080"'),
+        ("typed", "hello"),
+    ]
+
+
+def test_a_block_that_nobody_can_run_is_not_understood() -> None:
+    (block,) = blocks("```powershell\nGet-Process\n```\n")
+    assert not block.understood
+
+
+def test_a_reason_without_a_block_and_a_block_without_an_end_are_errors() -> None:
+    with pytest.raises(ValueError, match="right above"):
+        blocks("<!-- not run: no -->\n\n```sh\n```\n")
+    with pytest.raises(ValueError, match="does not end"):
+        blocks("```sh\n")
+
+
+def test_times_ids_and_folded_lines_may_differ_and_words_may_not() -> None:
+    assert fits("11:40 bob: hi there", "23:59 bob: hi\n  there\n")
+    assert fits("bob#K7QF2M3P ... today", "bob#AAAA2222 is here\nand away today")
+    assert not fits("11:40 bob: hi", "11:40 bob: ho")
+    assert not fits("one", "one\ntwo")
+    assert not fits("", "something")
+
+
+def test_a_port_that_a_program_chose_is_the_same_from_then_on() -> None:
+    ports = Ports()
+    found = re.fullmatch(
+        pattern(["listens on 127.0.0.1:8080, p2pchat 8080"], ports), "listenson127.0.0.1:4711,p2pchat4711"
+    )
+    assert found is not None
+    ports.learn(found)
+    assert ports.put("p2pchat 8081 localhost:8080").endswith(" localhost:4711")
+    assert ports.put("p2pchat 8081") == ports.put("p2pchat 8081") != "p2pchat 8081"
+    assert ports.put("after 18080 tries, 8192 bytes, 0.8080 s") == "after 18080 tries, 8192 bytes, 0.8080 s"
+
+
+@posix
+async def test_what_is_not_true_fails(tmp_path: Path) -> None:
+    here = Scene(tmp_path)
+    try:
+        for page in ("$ echo one\ntwo", "$ false", "$ true\n$ echo $?\n1", "$ echo unexpected"):
+            (block,) = blocks(f"```console\n{page}\n```\n")
+            with pytest.raises(AssertionError):
+                await here.play(block)
+        (block,) = blocks('```console title="ada"\n$ echo one\ntwo\n```\n')
+        with pytest.raises(AssertionError, match="ended without 'two'"):
+            await here.play(block)
+    finally:
+        await here.close()
+
+
+@posix
+async def test_what_is_true_passes(tmp_path: Path) -> None:
+    here = Scene(tmp_path)
+    try:
+        for block in blocks(PAGE):
+            if block.runs:
+                await here.play(block)
+        (block,) = blocks(
+            "```console\n$ false\n$ echo $?\n1\n$ (echo ready; exec cat /dev/zero) | head -c 6 &\nready\n```\n"
+        )
+        await here.play(block)
+    finally:
+        await here.close()
