@@ -1,101 +1,24 @@
-"""What was written, read back in one order: for a running peer, and for a database nobody runs.
-
-History is sorted by (clock, user, run, seq), the same on every peer that has the same entries.
-"""
+"""The history of a peer that need not run: what was written, read from a database nobody runs or beside who does."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
-from p2pchat.peer.conversation import Conversation, Desk
+from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent
 from p2pchat.peer.people import People, User
-from p2pchat.peer.reader import NOT_SHOWN
+from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.receipt import Receipt, Receipts
-from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.storage.base import Shown, Storage
-
-SortKey = tuple[int, str, str, int]
-Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
-ALL_AT_ONCE = 2000  # entries read at once when there is no limit
-
-
-def sort_key(where: Post | datetime) -> SortKey:
-    """Return the place in history of a message, or of a moment."""
-    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
-
-
-async def read_posts(
-    desk: Desk,
-    storage: Storage,
-    read: Read,
-    conversation: ConversationId | None,
-    *,
-    before: Post | datetime | None,
-    after: Post | datetime | None,
-    since: datetime | None,
-    limit: int,
-) -> list[Message | Sent]:
-    """Return messages, oldest first; entries that are none do not count.
-
-    Args:
-        conversation: None for all, in one order.
-        before, after: The newest ones before (nothing: before the end), or the oldest ones after; both: between.
-        since: Nothing written before this moment.
-        limit: Most messages; 0 for all.
-    """
-    if limit < 0:
-        raise ValueError("a limit is 0 (none) or more")
-    low, high = (None if where is None else sort_key(where) for where in (after, before))
-    since_c = None if since is None else micros_of(since)
-    found: list[Shown] = []
-    while True:
-        asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
-        here = (low, None) if after is not None else (None, high)
-        page = await read(_page(storage, conversation, here, since_c, asked))
-        if high is not None:
-            page_below = [shown for shown in page if _key(shown) < high]
-        else:
-            page_below = page
-        shown = [one for one in page_below if decode_entry(one.raw).k not in NOT_SHOWN]
-        found = [*found, *shown] if after is not None else [*shown, *found]
-        if len(page) < asked or len(page_below) < len(page) or (limit and len(found) >= limit):
-            break
-        if after is not None:
-            low = _key(page[-1])
-        else:
-            high = _key(page[0])
-    return [post_of(desk, one) for one in found]
-
-
-def _page(
-    storage: Storage,
-    conversation: ConversationId | None,
-    here: tuple[SortKey | None, SortKey | None],
-    since: int | None,
-    limit: int,
-) -> Callable[[], list[Shown]]:
-    return lambda: storage.history(conversation, after=here[0], before=here[1], since=since, limit=limit)
-
-
-def _key(shown: Shown) -> SortKey:
-    return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
-
-
-def post_of(desk: Desk, shown: Shown) -> Message | Sent:
-    """Return a stored entry as programs see it."""
-    kind = Sent if shown.log.user == desk.people.me else Message
-    entry = decode_entry(shown.raw)
-    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap)
+from p2pchat.storage.base import Storage
 
 
 class History:
@@ -175,14 +98,38 @@ class History:
         limit: int = 100,
     ) -> list[Message | Sent]:
         """Return messages, oldest first; as TCPPeer.history."""
+        storage, key = self._open_storage, self._key(conversation)
+        return await read_posts(
+            self, storage, asyncio.to_thread, key, before=before, after=after, since=since, limit=limit
+        )
+
+    async def search(
+        self,
+        words: str,
+        conversation: Conversation | str | None = None,
+        *,
+        before: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Message | Sent]:
+        """Return messages with all of these words in them; as TCPPeer.search."""
+        storage, key = self._open_storage, self._key(conversation)
+        return await search_posts(self, storage, asyncio.to_thread, words, key, before=before, since=since, limit=limit)
+
+    async def message(self, message_id: str) -> Message | Sent:
+        """Return one message by its id; as TCPPeer.message."""
+        return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id)
+
+    @property
+    def _open_storage(self) -> Storage:
         if self._storage is None:
             raise PeerClosed("this history is closed: use it inside `async with`")
+        return self._storage
+
+    def _key(self, conversation: Conversation | str | None) -> ConversationId | None:
         if isinstance(conversation, str):
             conversation = self.find(conversation)
-        key = None if conversation is None else conversation.key
-        return await read_posts(
-            self, self._storage, asyncio.to_thread, key, before=before, after=after, since=since, limit=limit
-        )
+        return None if conversation is None else conversation.key
 
     def ref(self, log: LogId, seq: int) -> str | None:
         return None

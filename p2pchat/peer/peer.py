@@ -34,9 +34,9 @@ from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent, parse_message_id
 from p2pchat.peer.forgetting import Forgotten, forgetting
-from p2pchat.peer.history import read_posts
 from p2pchat.peer.life import LOOPBACK, META_NAME, Life, join, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
+from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.protocol import ConversationId, Naming
@@ -419,6 +419,38 @@ class TCPPeer(Life):
         return await read_posts(
             self, disk.storage, disk.read, key, before=before, after=after, since=since, limit=limit
         )
+
+    async def search(
+        self,
+        words: str,
+        conversation: To | None = None,
+        *,
+        before: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Message | Sent]:
+        """Return the newest messages with all of these words in them, oldest first.
+
+        Args:
+            words: Parts of the text, apart by blanks, in any order; ADA finds ada.
+            conversation: As history.
+            before: Only older ones, to go on from the oldest found.
+            since: Nothing written before this moment.
+            limit: Most messages, 1 or more.
+        Raises:
+            ValueError: No word. UnknownName, AmbiguousName, StorageError, PeerClosed.
+        """
+        disk, key = self._running.disk, None if conversation is None else self.find(conversation).key
+        return await search_posts(self, disk.storage, disk.read, words, key, before=before, since=since, limit=limit)
+
+    async def message(self, message_id: str) -> Message | Sent:
+        """Return one message by its id, as in `reply_to` and `after`.
+
+        Raises:
+            ValueError: No message id. UnknownName: It is not here (yet). StorageError, PeerClosed.
+        """
+        owner = self._running
+        return await find_post(self, owner.disk.storage, owner.disk.read, owner.node.talks, message_id)
 
     # ------------------------------------------------------------------ doing
 

@@ -235,6 +235,12 @@ class Receipt:
         return [self._ledger.people.user(member) for member in self._ledger.holders(self.log, self.seq)]
 
     @property
+    def missing(self) -> list[User]:
+        """Who in `of` is not known to have it yet; [] too when it is for nobody yet."""
+        of, having = self._ledger.members(self.log, self.seq), self._ledger.holders(self.log, self.seq)
+        return [self._ledger.people.user(member) for member in of if member not in having]
+
+    @property
     def status(self) -> str:
         """`delivered` when everybody in `of` has it (when `of` is empty: anybody), else `accepted`."""
         of, having = self._ledger.members(self.log, self.seq), self._ledger.holders(self.log, self.seq)
