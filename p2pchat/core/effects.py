@@ -145,12 +145,18 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class LinkChanged:
-    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" if it dialled us."""
+    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" if it dialled us.
+
+    `reason` is for people, `code` a stable word for why nobody was reached: of a bye (network, version, busy ...) or
+    of DialFailed; "" otherwise. `host` is the address of the other end of a link that came up.
+    """
 
     peer: PeerId
     endpoint: str
     state: str
     reason: str = ""
+    code: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,12 @@ class Dialled:
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """A dial came to nothing; `reason` is for people."""
+    """A dial came to nothing; `reason` is for people, `code` a stable word for it: nobody (listens there), no_answer,
+    no_name, no_way, failed."""
 
     dial: int
     reason: str
+    code: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)

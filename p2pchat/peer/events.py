@@ -256,29 +256,46 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link(Event):
-    """A connection to a peer: up, down, trying, refused. What is unknown is ""."""
+    """A connection to a peer: up, down, trying, refused. What is unknown is "".
+
+    Attributes:
+        endpoint: What was dialled; "" when the peer called us.
+        reason: Why not, for people; `code` a stable word for it: nobody (listens there), no_answer, no_name, no_way,
+            network, identity, version, busy, self, endpoint, full, failed; "" for a link that is up or down.
+        address: Where the other end of a link that came up is, without its port.
+    """
 
     event: ClassVar[str] = "link"
     peer: PeerId = ""  # hex
     endpoint: str
     state: str
     reason: str
+    code: str = ""
+    address: str = ""
 
     def _fields(self) -> dict[str, Any]:
         return {
             "peer_id": base32(self.peer), "endpoint": self.endpoint, "state": self.state, "reason": self.reason,
+            "code": self.code, "address": self.address,
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined(Event):
-    """A user can be reached who could not be before."""
+    """A user can be reached who could not be before.
+
+    Attributes:
+        first: This peer has never met this user, nor read anything of theirs.
+        address: From where their own peer is linked, without its port; "" for who is hosted by another's.
+    """
 
     event: ClassVar[str] = "joined"
     user: User
+    first: bool = False
+    address: str = ""
 
     def _fields(self) -> dict[str, Any]:
-        return {"user": self.user.label, "user_id": self.user.id}
+        return {"user": self.user.label, "user_id": self.user.id, "first": self.first, "address": self.address}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, PeerId
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
 
@@ -39,6 +39,7 @@ class Herald:
         self._on_link = on_link
         self.readers: WeakSet[Reader] = WeakSet()
         self.endpoints: dict[str, str] = {}
+        self._addresses: dict[PeerId, str] = {}  # of the peers linked now; a user's own peer has the user's id
         self._waiting: dict[asyncio.Future[None], None] = {}  # for a change among people or links, in order
         self._subjects = 0
         self._closed = False
@@ -140,13 +141,26 @@ class Herald:
     def _link(self, effect: fx.LinkChanged) -> None:
         if effect.endpoint:
             self.endpoints[effect.endpoint] = effect.state
+        if effect.host:
+            self._addresses[effect.peer] = effect.host
+        elif effect.state == "down":
+            self._addresses.pop(effect.peer, None)
         self._on_link()
-        link = ev.Link(peer=effect.peer, endpoint=effect.endpoint, state=effect.state, reason=effect.reason)
+        link = ev.Link(
+            peer=effect.peer,
+            endpoint=effect.endpoint,
+            state=effect.state,
+            reason=effect.reason,
+            code=effect.code,
+            address=effect.host,
+        )
         self._event(("link", effect.peer or effect.endpoint), link)
         self._wake_all()
 
     def _joined(self, effect: fx.UserJoined) -> None:
-        self._event(None, ev.Joined(user=self._people.user(effect.user)))
+        user = self._people.user(effect.user)
+        joined = ev.Joined(user=user, first=not user.name, address=self._addresses.get(effect.user, ""))
+        self._event(None, joined)
         self._wake_all()
 
     def _left(self, effect: fx.UserLeft) -> None:

@@ -8,6 +8,8 @@ p2pchat.testing. Who is at the other end, and which connection is worth keeping,
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -20,6 +22,7 @@ from p2pchat.protocol import AnyFrame
 from p2pchat.server import Server
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
 class Wires(Protocol):
@@ -89,7 +92,7 @@ class Wiring:
             client = self._client(reader, writer, server_side=False)
             server = await client.handshake(timeout)
         except Exception as error:  # whatever it is: an address whose dial never ended would never be dialled again
-            self._tell(DialFailed(dial, _reason(error)))
+            self._tell(DialFailed(dial, *_reason(error)))
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
@@ -235,14 +238,17 @@ class Wiring:
         await asyncio.sleep(0)  # aborted links say so in the next turn
 
 
-def _reason(error: Exception) -> str:
-    """Return why a dial failed, for people."""
+def _reason(error: Exception) -> tuple[str, str]:
+    """Return why a dial failed, for people and as a stable word. Of a host with several addresses, at all of which it
+    failed, asyncio says that in one text."""
     if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
+        return "no answer", "no_answer"
+    if isinstance(error, socket.gaierror):
+        return "no such name", "no_name"
+    if isinstance(error, ConnectionRefusedError) or (isinstance(error, OSError) and "refused" in str(error)):
+        return "nobody listens there", "nobody"
+    if isinstance(error, OSError) and error.errno in _NO_WAY:
+        return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror and "Multiple exceptions" not in error.strerror:
-        return error.strerror
-    if isinstance(error, OSError) and "refused" in str(error):
-        return "nobody listens there"
-    return str(error) or type(error).__name__
+        return error.strerror, "failed"
+    return str(error) or type(error).__name__, "failed"

@@ -145,9 +145,15 @@ def test_a_repr_shows_who_and_never_what() -> None:
         (Stopped(at=AT, reason="SIGTERM"), {"event": "stopped", "reason": "SIGTERM"}),
         (
             Link(at=AT, peer=BOB, endpoint="h:1", state="up", reason=""),
-            {"event": "link", "peer_id": BOB_ID, "endpoint": "h:1", "state": "up", "reason": ""},
+            {
+                "event": "link", "peer_id": BOB_ID, "endpoint": "h:1", "state": "up", "reason": "", "code": "",
+                "address": "",
+            },
         ),
-        (Joined(at=AT, user=DESK.people.user(BOB)), {"event": "joined", "user": "bob", "user_id": BOB_ID}),
+        (
+            Joined(at=AT, user=DESK.people.user(BOB), first=True, address="192.0.2.7"),
+            {"event": "joined", "user": "bob", "user_id": BOB_ID, "first": True, "address": "192.0.2.7"},
+        ),
         (
             Left(at=AT, user=DESK.people.user(BOB), reason="lost"),
             {"event": "left", "user": "bob", "user_id": BOB_ID, "reason": "lost"},

@@ -29,6 +29,7 @@ STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin a
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
+UP = ("up", "")  # what people were told of a target, when its peer is linked
 
 
 @dataclass(slots=True, eq=False)
@@ -111,10 +112,10 @@ class Dialing:
         try:
             split_endpoint(endpoint)
         except ValueError as error:
-            self._ctx.emit(LinkChanged(pin, endpoint, "refused", str(error)))
+            self._ctx.emit(LinkChanged(pin, endpoint, "refused", str(error), "endpoint"))
             return
         if pin == self._ctx.me:
-            self._ctx.emit(LinkChanged(pin, endpoint, "refused", REFUSALS["self"]))
+            self._ctx.emit(LinkChanged(pin, endpoint, "refused", REFUSALS["self"], "self"))
             return
         course, target = self._typed(endpoint, pin)
         target.typed, target.pin = True, pin
@@ -231,13 +232,21 @@ class Dialing:
         return course
 
     def ended(self, dial: int) -> None:
-        """The dial is over, and nothing is wrong with the address: its link came up, or another one did."""
-        found = self._finish(dial)
-        if found is not None:
-            self._arm(found[0])
+        """The dial is over, and nothing is wrong with the address: its link came up, or another one did.
 
-    def failed(self, dial: int, state: str, reason: str) -> None:
-        """The dial came to nothing; `state` is trying or refused, `reason` for people."""
+        Who named the address hears that it was reached, also when people know of a link to that peer already.
+        """
+        found = self._finish(dial)
+        if found is None:
+            return
+        course, target = found
+        if course.peer and self._is_up(course.peer) and target.typed and target.told != UP:
+            target.told = UP
+            self._ctx.emit(LinkChanged(course.peer, target.endpoint, "up"))
+        self._arm(course)
+
+    def failed(self, dial: int, state: str, reason: str, code: str) -> None:
+        """The dial came to nothing; `state` is trying or refused, `reason` for people, `code` for programs."""
         found = self._finish(dial)
         if found is None or self._stopped:
             return
@@ -247,7 +256,7 @@ class Dialing:
             return
         if target.teller:
             self._failures[target.teller] += 1
-        self._tell(course, target, state, reason)
+        self._tell(course, target, state, reason, code)
         target.due_at = self._ctx.now.mono + self._pause(target.tries, self._most(target))
         target.tries += 1
         if course.peer:
@@ -262,7 +271,7 @@ class Dialing:
         if found is None:
             return
         course, target = found
-        self._tell(course, target, "refused", REFUSALS["self"])
+        self._tell(course, target, "refused", REFUSALS["self"], "self")
         course.targets.pop(target.endpoint, None)
         if course.peer:
             self._book.forget(course.peer, target.endpoint)
@@ -279,25 +288,31 @@ class Dialing:
         self._let_next()
         return found
 
-    def _tell(self, course: Course, target: Target, state: str, reason: str) -> None:
+    def _tell(self, course: Course, target: Target, state: str, reason: str, code: str) -> None:
         """Once per change, and nothing of addresses that only others vouch for."""
         said = (state, reason if state == "refused" else "")
         if target.told == said or (target.teller and not target.typed):
             return
         target.told = said
-        self._ctx.emit(LinkChanged(course.peer, target.endpoint, state, reason))
+        self._ctx.emit(LinkChanged(course.peer, target.endpoint, state, reason, code))
 
     # ---- what became of a link
 
-    def up(self, peer: PeerId, *, contacted: bool) -> None:
-        """A link to this peer is up; `contacted`: the peer dialled us, so it is there."""
+    def up(self, peer: PeerId, *, contacted: bool, told: str) -> None:
+        """A link to this peer is up; `contacted`: the peer dialled us, so it is there.
+
+        `told` is the endpoint people hear of with this link; other endpoints they named for this peer are told here,
+        once, or who waits for them would wait for a dial that is not needed any more.
+        """
         course = self._courses.get(peer)
         if course is None:
             return
         self._disarm(course)
         course.not_before = 0.0
         for target in course.targets.values():
-            target.told = ("", "")
+            if target.typed and target.endpoint != told and target.told != UP:
+                self._ctx.emit(LinkChanged(peer, target.endpoint, "up"))
+            target.told = UP if target.typed else ("", "")
             if contacted:
                 target.tries = 0
 

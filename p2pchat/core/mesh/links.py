@@ -168,7 +168,7 @@ class Links:
             self._begin(link)
 
     def _dial_failed(self, input: DialFailed) -> None:
-        self._dialing.failed(input.dial, "trying", input.reason)
+        self._dialing.failed(input.dial, "trying", input.reason, input.code)
 
     def _link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
@@ -256,8 +256,9 @@ class Links:
         if bye.code == "self" and link.dialled:
             self._dialing.is_self(link.dial)
             link.dial = 0
-        state = "refused" if bye.code in REFUSALS else "trying"
-        self._end(link, "lost", state=state, why=farewell(bye))
+        is_refusal = bye.code in REFUSALS
+        state, code = ("refused", bye.code) if is_refusal else ("trying", "failed")
+        self._end(link, "lost", state=state, code=code, why=farewell(bye))
 
     # ---- one link per pair
 
@@ -321,12 +322,13 @@ class Links:
         self._liveness.watch(link)
         if former is not None:
             self._end(former, "replaced", Bye("replaced", "a newer link is up"))
-        self._dialing.up(link.peer, contacted=not link.dialled)
+        is_news = link.peer not in self._told_up
+        if is_news:
+            self._told_up.add(link.peer)
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
+        self._dialing.up(link.peer, contacted=not link.dialled, told=link.endpoint if is_news else "")
         if link.dialled:
             self._dialing.ended(link.dial)
-        if link.peer not in self._told_up:
-            self._told_up.add(link.peer)
-            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up"))
         self._exchange.link_up(link)
         self._listener.link_up(link)
 
@@ -348,8 +350,9 @@ class Links:
     ) -> None:
         """End a connection in whatever phase it is.
 
-        `why` is for people; `state` what a failed dial is told as; `quiet`: people hear of it only if no other link
-        takes its place within the grace, for one is under way.
+        `why` is for people; `state` and `code` what a failed dial is told as; `quiet`: people hear of it only if no
+        other link takes its place within the grace, for one is under way.
+        code: str = "failed",
         """
         if link.gone:
             return
@@ -362,7 +365,7 @@ class Links:
         elif link.dialled and link.peer in self.by_peer:
             self._dialing.ended(link.dial)
         elif link.dialled:
-            self._dialing.failed(link.dial, state, why or "the connection broke during the handshake")
+            self._dialing.failed(link.dial, state, why or "the connection broke during the handshake", code)
 
     def _remove(self, link: Link) -> None:
         link.phase = Phase.GONE

@@ -70,7 +70,7 @@ class Proving:
         if code == "self":
             self._dialing.is_self(dial)
         else:
-            self._dialing.failed(dial, "refused", REFUSALS[code])
+            self._dialing.failed(dial, "refused", REFUSALS[code], code)
 
     def expect(self, link: Link, seconds: float) -> None:
         """The next step must be done within this time."""
@@ -80,7 +80,8 @@ class Proving:
 
     def _took_too_long(self, link: Link, seconds: float) -> None:
         self._ctx.emit(Counted("handshake_timeout"))
-        self._end(link, "timeout", Bye("error", "the handshake took too long"), f"no answer within {seconds:.0f} s")
+        bye = Bye("error", "the handshake took too long")
+        self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
 
     def got(self, link: Link, frame: Frame | Unknown) -> None:
         """Take what the far end says to prove itself."""
@@ -91,7 +92,8 @@ class Proving:
             return
         peer = link.handshake.peer
         if peer and not self._is_welcome(peer):
-            self._end(link, "lost", Bye("busy", "no room for more links"), "this peer has as many links as it takes")
+            why = "this peer has as many links as it takes"
+            self._end(link, "lost", Bye("busy", "no room for more links"), why, code="full")
             return
         if answer is not None:
             self._ctx.emit(Send(answer, [link.id]))
@@ -101,6 +103,8 @@ class Proving:
 
     def _fail(self, link: Link, error: HandshakeError) -> None:
         self._ctx.emit(Counted(f"handshake_{error.code}"))
-        state = "refused" if error.code in REFUSALS else "trying"
-        why = REFUSALS.get(error.code, str(error))
-        self._end(link, "lost", Bye(error.code, str(error)), why, state=state)
+        is_refusal = error.code in REFUSALS
+        state, code = ("refused", error.code) if is_refusal else ("trying", "failed")
+        self._end(
+            link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), state=state, code=code
+        )
