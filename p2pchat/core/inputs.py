@@ -108,6 +108,14 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighted:
+    """Discovery: a member is announced on the local network, at these endpoints and no others; () no more."""
+
+    peer: PeerId
+    at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """A user wants addresses forgotten: all of a peer (`endpoint` ""), or one endpoint, whoever's it is (`peer` "")."""
 
@@ -225,6 +233,6 @@ class Woke:
 
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
-    | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
+    | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
     | PresenceSet | HandedOn | Woke
 )  # fmt: skip

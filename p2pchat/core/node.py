@@ -43,6 +43,7 @@ from p2pchat.core.inputs import (
     PresenceSet,
     Renamed,
     Said,
+    Sighted,
     Stop,
     Woke,
 )
@@ -100,7 +101,8 @@ class Node:
             Found: self._found, Fetched: self._fetched, Filled: self._link_input, Drained: self._drained,
             Accepted: self._link_input, Dialled: self._link_input, DialFailed: self._link_input,
             Faulted: self._link_input, LinkDown: self._link_input, Paused: self._link_input,
-            Listening: self._link_input, Connect: self._link_input, Forget: self._link_input, Stop: self._stop,
+            Listening: self._link_input, Connect: self._link_input, Sighted: self._link_input,
+            Forget: self._link_input, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
         }  # fmt: skip

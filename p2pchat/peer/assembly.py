@@ -44,6 +44,7 @@ class Options:
     invite: str | None = field(default=None, repr=False)
     open: bool = False
     advertise: str | None = None
+    discover: bool = False
     settings: Settings = field(default_factory=Settings)
 
     def check(self) -> None:
@@ -79,6 +80,10 @@ def open_home(options: Options, *, has_endpoints: bool) -> Home:
     Raises:
         P2PChatError: DataLocked, InviteError, StorageError, or a file that cannot be used; nothing stays open.
     """
+    if options.discover:
+        from p2pchat.discovery.local import require
+
+        require()
     invite = None if options.invite is None else parse_invite(options.invite)
     profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
     try:

@@ -16,7 +16,7 @@ from p2pchat.core.context import Now
 from p2pchat.core.effects import Warned
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
-from p2pchat.core.inputs import Connect, Input, Listening
+from p2pchat.core.inputs import Connect, Input, Listening, Sighted
 from p2pchat.core.records import Change, Stored
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
@@ -34,6 +34,7 @@ from p2pchat.runtime.wiring import Sockets, Wires, Wiring
 
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
+    from p2pchat.discovery.local import Discovery
 
 LOOPBACK = "127.0.0.1"
 META_NAME = "name"  # what the own user is called, in the database
@@ -69,6 +70,7 @@ class Life:
         self._feed = Feed(self._ledger)
         self._herald = Herald(self.people, self._ledger, self._learn_network)
         self._joining: asyncio.Task[None] | None = None  # writes the network down
+        self._discovery: Discovery | None = None
 
     async def start(self) -> None:
         """Listen, and link with the endpoints.
@@ -100,6 +102,7 @@ class Life:
         await asyncio.wait([opening])
         home = None if opening.exception() else opening.result()  # start() has raised the error
         try:
+            await self._hide()
             if self._owner is not None:
                 await self._owner.kill()
             elif home is not None:
@@ -139,6 +142,25 @@ class Life:
         for endpoint, pin in home.pins:
             owner.put(Connect(endpoint, pin))
         await self._keep_name(stored)
+        self._discover()
+
+    def _discover(self) -> None:
+        """Look for members on the local network, if that is wanted, as soon as it is known of which network."""
+        home, network = self._home, self._network
+        if not self._options.discover or self._discovery or self._closed or not home or not network or not network.id:
+            return
+        from p2pchat.discovery.announcement import discovery_key
+        from p2pchat.discovery.local import Discovery
+
+        self._discovery = Discovery(
+            home.identity.peer_id,
+            discovery_key(network.id, network.key),
+            host=self._host,
+            port=self._port,
+            advertise=self._advertise[0] if self._advertise else None,
+            sighted=lambda peer, at: self._put(Sighted(peer, at)),
+            warn=lambda text: self._herald.told(Warned("discovery", text)),
+        )
 
     def _remember(self, home: Home, stored: Stored) -> None:
         """Take over what is known before the core starts."""
@@ -234,11 +256,17 @@ class Life:
         if was or owner is None:
             self._herald.close(None)
             return
+        hiding = asyncio.ensure_future(self._hide())
         try:
             await (owner.kill() if kill else self._leave(owner, closer))
         finally:
+            await hiding
             self._herald.close(None if kill else ev.Stopped(reason=reason))
             await self._let_go(self._home)
+
+    async def _hide(self) -> None:
+        if self._discovery is not None:
+            await self._discovery.aclose()
 
     async def _let_go(self, home: Home | None) -> None:
         if self._joining is not None:
@@ -303,6 +331,7 @@ class Life:
             return
         home.network = self._network = Network(owner.node.network.id, None)
         self._joining = asyncio.ensure_future(self._write_down(home))
+        self._discover()
 
     async def _write_down(self, home: Home) -> None:
         try:

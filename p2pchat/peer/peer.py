@@ -65,6 +65,8 @@ class TCPPeer(Life):
         invite: Join the network of this invite.
         open: A network without a key: whoever can connect is a member.
         advertise: The endpoint to tell others, when it is not the one listened on.
+        discover: Find members on the local network, and be found by them when listening beyond loopback (extra
+            `discovery`). An invite is still needed to join.
         settings: Limits and times.
     Raises:
         TypeError, ValueError: An argument that cannot be meant.
@@ -83,9 +85,11 @@ class TCPPeer(Life):
         invite: str | None = None,
         open: bool = False,
         advertise: str | None = None,
+        discover: bool = False,
         settings: Settings | None = None,
     ) -> None:
-        options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, settings or Settings())
+        limits = settings or Settings()
+        options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
         super().__init__(options, [normal(endpoint) for endpoint in endpoints])
         self._conversations: dict[ConversationId, Conversation] = {}
 

@@ -57,16 +57,18 @@ class AddressBook:
     def tell(self, peer: PeerId, endpoint: str, teller: PeerId) -> bool:
         """Keep what a teller says, if there is room; True when it is new here. The caller has checked the form.
 
-        What a peer says of itself takes the place of its least useful address: it may be on a new port every day. And
-        it wipes out what failed there before: the peer is back, and others have to hear where.
+        What a peer says of itself, and what this one saw announced, takes the place of its least useful address: it
+        may be on a new port every day. And it wipes out what failed there before: the peer is back, and others have
+        to hear where.
         """
+        is_there = teller in (peer, self._ctx.me)
         known = self.get(peer, endpoint)
         if known is not None:
-            if teller == peer and known.failing_since:
-                self._keep(replace(known, failing_since=0, teller=known.teller and peer))
+            if is_there and known.failing_since:
+                self._keep(replace(known, failing_since=0, teller=known.teller and teller))
                 return True
             return False
-        if teller == peer and peer in self._book:
+        if is_there and peer in self._book:
             self._make_room_for(peer)
         if self._told[teller] >= self._ctx.settings.max_told_unverified or not self._room_for(peer):
             return False

@@ -28,6 +28,7 @@ from p2pchat.core.inputs import (
     LinkDown,
     Listening,
     Paused,
+    Sighted,
     Stop,
 )
 from p2pchat.core.mesh.addressbook import AddressBook
@@ -39,12 +40,13 @@ from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.mesh.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
 from p2pchat.core.mesh.liveness import Liveness
 from p2pchat.core.mesh.proving import Proving
+from p2pchat.core.mesh.sighting import sighted
 from p2pchat.core.records import Address
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
 
 LinkInput = (
-    Accepted | Dialled | DialFailed | LinkDown | Faulted | Filled | Drained | Paused | Listening | Connect | Forget
-    | Stop
+    Accepted | Dialled | DialFailed | LinkDown | Faulted | Filled | Drained | Paused | Listening | Connect | Sighted
+    | Forget | Stop
 )  # fmt: skip
 
 REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}  # of LinkDown, for departures
@@ -100,6 +102,7 @@ class Links:
             Paused: self._paused,
             Listening: self._listening,
             Connect: self._connect,
+            Sighted: self._sighted,
             Forget: self._forget,
             Stop: self._stop,
         }
@@ -199,6 +202,10 @@ class Links:
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
             self._dialing.connect(input.endpoint, input.pin)
+
+    def _sighted(self, input: Sighted) -> None:
+        if not self._stopped:
+            sighted(self._ctx, self.book, self._dialing, input.peer, input.at)
 
     def _forget(self, input: Forget) -> None:
         if input.endpoint:

@@ -28,6 +28,7 @@ class ChatOptions:
     invite: str = field(default="", repr=False)
     open_network: bool = False
     advertise: str = ""
+    discover: bool = False
     as_json: bool = False
     log: str = ""
     drain: float = 5.0

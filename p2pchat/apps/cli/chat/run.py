@@ -133,6 +133,7 @@ class Chat:
                 invite=self._invite,
                 open=options.open_network,
                 advertise=options.advertise or None,
+                discover=options.discover,
                 settings=Settings(start_timeout=0.0),  # how it goes with endpoints we tell as it happens
             )
         except (ValueError, TypeError) as error:

@@ -1,0 +1,108 @@
+"""Members seen on the local network: dialled with their id as the pin, believed no more than what others tell."""
+
+from __future__ import annotations
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Dial, Effect
+from p2pchat.core.inputs import DialFailed, Sighted, Stop
+from p2pchat.core.records import Address
+from tests.core.meeting import START, Meeting, Post, peers_in_order
+
+ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
+HERE, THERE = "10.0.0.1:8080", "10.0.0.2:8080"
+
+
+def dials(effects: list[Effect]) -> list[str]:
+    return [effect.endpoint for effect in effects if isinstance(effect, Dial)]
+
+
+def known(post: Post, peer: str) -> list[str]:
+    return [address.endpoint for address in post.links.book.addresses(peer)]
+
+
+def dial(post: Post, after: float) -> Dial:
+    (found,) = [effect for effect in post.wake(after) if isinstance(effect, Dial)]
+    return found
+
+
+def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
+    ada = Post(ADA)
+    ada.handle(Sighted(BOB.id, (HERE,)))
+    first = dial(ada, 1.0)
+    assert first.endpoint == HERE
+    target = ada.links._dialing.target_of(first.dial)
+    assert target is not None and target.pin == BOB.id
+
+
+def test_who_is_linked_already_is_not_dialled() -> None:
+    met = Meeting(Post(ADA), Post(BOB))
+    met.connect(met.b)
+    met.a.handle(Sighted(BOB.id, (HERE,)))
+    assert dials(met.a.wake(9.0)) == []
+    assert HERE in known(met.a, BOB.id)
+
+
+def test_oneself_is_not_dialled() -> None:
+    ada = Post(ADA)
+    ada.handle(Sighted(ADA.id, (HERE,)))
+    assert dials(ada.wake(100.0)) == []
+
+
+def test_who_is_seen_no_more_and_never_answered_is_forgotten() -> None:
+    ada = Post(ADA)
+    ada.handle(Sighted(BOB.id, (HERE, THERE)))
+    ada.handle(Sighted(BOB.id, (THERE,)))
+    assert known(ada, BOB.id) == [THERE]
+    ada.handle(Sighted(BOB.id))
+    assert known(ada, BOB.id) == []
+    assert dials(ada.wake(1000.0)) == []
+
+
+def test_where_somebody_answered_or_that_others_told_stays_known() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=CYD.id)])
+    ada.start()
+    ada.handle(Sighted(BOB.id, (HERE, THERE)))
+    ada.handle(Sighted(BOB.id))
+    assert known(ada, BOB.id) == [HERE, THERE]
+
+
+def test_who_is_seen_again_is_dialled_at_once_however_long_it_was_away() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
+    effects = ada.start()
+    for step in range(1, 400):
+        for one in [effect for effect in effects if isinstance(effect, Dial)]:
+            ada.handle(DialFailed(one.dial, "nobody"))
+        effects = ada.wake(step * 1.0)
+    for one in [effect for effect in effects if isinstance(effect, Dial)]:
+        ada.handle(DialFailed(one.dial, "nobody"))
+    ada.handle(Sighted(BOB.id, (HERE,)))
+    assert dials(ada.wake(400.0)) == [HERE]
+
+
+def test_a_new_address_has_room_also_when_that_peer_has_been_in_many_networks() -> None:
+    full = [Address(BOB.id, f"10.0.{n}.1:1", START) for n in range(Settings().max_endpoints_a_peer)]
+    ada = Post(ADA, addresses=full)
+    ada.handle(Sighted(BOB.id, (HERE,)))
+    assert HERE in known(ada, BOB.id) and len(known(ada, BOB.id)) == len(full)
+
+
+def test_addresses_that_no_member_may_tell_are_no_sightings() -> None:
+    ada = Post(ADA)
+    ada.handle(
+        Sighted(BOB.id, ("127.0.0.1:1", "224.0.0.251:1", "[fe80::1]:1", "169.254.0.1:1", "0.0.0.0:1", "nonsense"))
+    )
+    assert known(ada, BOB.id) == []
+
+
+def test_a_member_that_announces_thousands_is_believed_in_few() -> None:
+    ada, most = Post(ADA), Settings().max_told_unverified
+    for number in range(3 * most):
+        ada.handle(Sighted(f"{number:064x}", (f"10.1.{number}.1:1",)))
+    assert len(ada.links.book) == most
+
+
+def test_nothing_is_dialled_after_the_end() -> None:
+    ada = Post(ADA)
+    ada.handle(Stop())
+    ada.handle(Sighted(BOB.id, (HERE,)))
+    assert dials(ada.wake(100.0)) == []
