@@ -21,6 +21,7 @@ How a page is written, so that its examples run (tests/docs/test_pages.py runs e
     <!-- not run: why -->         Right above any other block that cannot run here (Windows, sudo, two machines). A
                                   test fails for a block that neither runs nor says why not.
     <!-- new scene -->            Everything so far ends; a new directory, new peers. A page begins with one.
+    <!-- new scene: needs jq -->  The same; skipped where this program is not installed.
     <!-- close: ada -->           Somebody closes the window of ada (SIGHUP), and it has ended.
     <!-- kill: ada -->            Somebody kills what runs there (kill -9).
 

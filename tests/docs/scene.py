@@ -139,6 +139,8 @@ class Scene:
         Raises:
             AssertionError: It did not come as the page says.
         """
+        if block.language == "!new scene":
+            return
         if block.language in ("!close", "!kill"):
             await self._end(block.text, signal.SIGHUP if block.language == "!close" else signal.SIGKILL)
         elif "file" in block.attributes:

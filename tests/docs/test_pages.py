@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,10 +21,10 @@ def scenes(page: Path) -> list[list[Block]]:
     found: list[list[Block]] = [[]]
     for block in blocks(page.read_text("utf-8")):
         if block.language == "!new scene":
-            found.append([])
+            found.append([block])
         elif block.runs:
             found[-1].append(block)
-    return [scene for scene in found if scene]
+    return [scene for scene in found if any(block.language[0] != "!" for block in scene)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -37,6 +38,9 @@ def test_every_block_runs_or_says_why_not(page: Path) -> None:
     "scene", [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)]
 )
 async def test_the_examples_run(scene: list[Block], tmp_path: Path) -> None:
+    needed = scene[0].text.removeprefix("needs ")
+    if needed and scene[0].language == "!new scene" and shutil.which(needed) is None:
+        pytest.skip(f"{needed} is not installed")
     here = Scene(tmp_path)
     try:
         for block in scene:

@@ -1,0 +1,82 @@
+"""docs/scripts.md shows every event line and exit code there is, as the code has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import Message, Sent
+from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.peer import events
+from p2pchat.testing import mesh
+from tests.docs.pages import ROOT, blocks
+
+PAGE = (ROOT / "docs" / "scripts.md").read_text("utf-8")
+EXAMPLES = [line for block in blocks(PAGE) if block.language == "json" if "event" in (line := json.loads(block.text))]
+LIVE = [
+    kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event) and kind.event
+]
+
+
+def example(event: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [line for line in EXAMPLES if line["event"] == event]
+    assert len(found) == 1
+    return found[0]
+
+
+def first_cells(heading: str) -> list[str]:
+    """The first cells of the table under a heading row."""
+    rows = PAGE.partition(f"\n| {heading} |")[2].split("\n")[2:]
+    return [row.split(" | ")[0].strip("| ") for row in rows[: rows.index("")]]
+
+
+async def test_the_lines_of_messages_have_the_fields_that_are_shown() -> None:
+    async with mesh("ada", "bob") as peers:
+        ada, bob = peers.peers
+        said, heard = ada.events(Sent), bob.events(Message)
+        await ada.broadcast("hello")
+        sent, message = await anext(said), await anext(heard)
+        assert list(example("sent")) == list(sent.to_json())
+        assert list(example("message")) == list(message.to_json())
+
+
+@pytest.mark.parametrize("kind", LIVE, ids=lambda kind: kind.event)
+async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Event]) -> None:
+    async with mesh("ada") as peers:
+        ada = peers.peers[0]
+        heard = ada.events(Sent)
+        await ada.broadcast("hello")
+        log = (await anext(heard)).log
+        some: dict[str, Any] = {
+            "User": ada.me,
+            "LogId": log,
+            "int": 1,
+            "PeerId": "00" * 32,
+            "bool": False,
+            "datetime | None": None,
+        }
+        fields = [field for field in dataclasses.fields(kind) if field.name != "at"]
+        made = kind(**{field.name: some.get(str(field.type), "") for field in fields})
+        assert list(example(kind.event)) == list(made.to_json())
+
+
+def test_no_other_event_is_shown_and_an_answer_is() -> None:
+    there = {kind.event for kind in LIVE} | {"sent", "message", "answer"}
+    assert sorted(line["event"] for line in EXAMPLES) == sorted(there)
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = [str(code) for code in (DONE, FAILED, USAGE, KEPT, NO_SUCH_NAME, INTERRUPTED)]
+    assert first_cells("code | when | what a script does") == codes
+
+
+def test_every_code_of_a_warning_is_explained() -> None:
+    made = re.compile(r"(?:Warned\(|_warn\()\s*(?:code=)?\"(\w+)\"")
+    used = {code for path in Path(ROOT / "p2pchat").rglob("*.py") for code in made.findall(path.read_text("utf-8"))}
+    listed = {code for cell in first_cells("code of a warning | meaning") for code in re.findall(r"`(\w+)`", cell)}
+    assert listed == used
