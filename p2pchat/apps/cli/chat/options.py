@@ -30,6 +30,7 @@ class ChatOptions:
     advertise: str = ""
     discover: bool = False
     as_json: bool = False
+    plain: bool = False
     log: str = ""
     drain: float = 5.0
     stay: bool = False
@@ -61,7 +62,6 @@ def parse_chat(argv: Sequence[str]) -> ChatOptions:
         raise Usage("--json and --plain exclude each other")
     if given["open_network"] and given["invite"]:
         raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
-    given.pop("plain")
     options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port)
     options.db = database_url(options.db)
     options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else 5.0

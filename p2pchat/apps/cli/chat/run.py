@@ -1,4 +1,4 @@
-"""`p2pchat PORT [HOST:PORT ...]`: one peer, its standard streams, and a good end.
+"""`p2pchat PORT [HOST:PORT ...]`: one peer, the front end it has, and a good end.
 
 Four things run side by side: events go out (and only then are acknowledged), input comes in, signals and closed pipes
 are watched for, and whoever decides first to leave ends it. The peer itself knows nothing of streams and signals.
@@ -15,22 +15,19 @@ from typing import Any
 from p2pchat import Events, Link, Message, Sent, Settings, TCPPeer, UnknownName
 from p2pchat.apps.cli.chat.calling import Endpoints
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.fronts import choose_front
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.stdin import Kind, Lines, kind_of_stdin, raw_stdin
+from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
+from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen, read_invite
-from p2pchat.apps.cli.output import Log, Output, raw_stdout
+from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import history_command
 from p2pchat.apps.safetext import safe_line
-
-ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
-REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
-TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for those who are here
 
 
 def run_chat(argv: Sequence[str]) -> int:
@@ -73,13 +70,13 @@ class Chat:
         self._leaving = Leaving()
         self._leaving.take_signals()
         log = self._open_log()
-        output = Output(raw_stdout())
-        self._show = Show(output, log, as_json=self._options.as_json, echo=self._kind is not Kind.TERMINAL)
+        self._front = choose_front(self._options, self._kind, log, self._leaving)
+        self._show = self._front.show
         try:
-            code = await self._chat(output)
+            code = await self._chat()
             return worse(code, FAILED) if log is not None and log.failed else code
         finally:
-            self._show.close()
+            self._front.close()
             self._leaving.give_signals_back()
 
     def _open_log(self) -> Log | None:
@@ -90,18 +87,18 @@ class Chat:
         except OSError as error:
             raise Failure(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
 
-    async def _chat(self, output: Output) -> int:
+    async def _chat(self) -> int:
         peer = self._make_peer()
         self._endpoints = Endpoints([*self._options.endpoints, *endpoints_of(self._invite or "")])
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         self._introduce(peer)
         self._session = session = Session(
-            peer, self._show, interactive=self._kind is Kind.TERMINAL, as_json=self._options.as_json
+            peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
-        if self._kind is not Kind.NONE:
-            self._reader = asyncio.create_task(self._read(session, output))
-        pump = asyncio.create_task(self._pump(peer, events, output))
+        if self._front.has_input:
+            self._reader = asyncio.create_task(self._front.read(session, self._endpoints))
+        pump = asyncio.create_task(self._pump(peer, events))
         mind = asyncio.create_task(self._mind_refusal())
         try:
             return await self._talk(session)
@@ -141,7 +138,7 @@ class Chat:
 
     # Side by side
 
-    async def _pump(self, peer: TCPPeer, events: Events[Any], output: Output) -> None:
+    async def _pump(self, peer: TCPPeer, events: Events[Any]) -> None:
         """Show events as they come; asking for the next one acknowledges the one before."""
         try:
             await self._begin(peer)
@@ -151,9 +148,9 @@ class Chat:
                     self._heard(event)
                 self._session.noticed(line)
                 await self._show.event(line, older=self._is_older(event))
-                if output.closed.is_set():
+                if self._front.gone:
                     events.hold()  # nobody had this one: it and all behind it come at the next start
-                    if not self._reads_a_pipe:  # which is read to its end: whoever writes there may not see us leave
+                    if not self._front.reads_to_the_end:
                         self._leaving.because("output")
         finally:
             self._leaving.because("ended")
@@ -162,10 +159,6 @@ class Chat:
         if isinstance(event, Sent):
             return event.old or event.received_at < self._since
         return isinstance(event, Message) and event.old
-
-    @property
-    def _reads_a_pipe(self) -> bool:
-        return self._kind is Kind.PIPED and self._reader is not None and not self._reader.done()
 
     def _heard(self, link: Link) -> None:
         self._endpoints.heard(link.endpoint, link.state, link.reason)
@@ -181,27 +174,13 @@ class Chat:
         if not is_loopback(self._options.host):
             tell(invite_screen(beyond_loopback(peer.invite, peer.port), qr=False))
         await self._show.event(first.to_json())
+        await self._front.begin(peer, self._session)
 
     async def _mind_refusal(self) -> None:
         """Leave when everyone we were told of refuses us, and nobody else is found."""
         await self._endpoints.refused.wait()
         if not await self._endpoints.linked_within(REFUSED_GRACE):
             self._leaving.because("refused")
-
-    async def _read(self, session: Session, output: Output) -> None:
-        """Do what input says, until it ends."""
-        if self._kind is Kind.PIPED:
-            await self._endpoints.answered(ENDPOINTS_WAIT)
-            if self._endpoints.refused.is_set() and not await self._endpoints.linked_within(2 * REFUSED_GRACE):
-                return  # nothing is taken from input that we could only keep
-        lines = Lines(raw_stdin(), asyncio.get_running_loop())
-        lines.start()
-        while batch := await lines.take():
-            if not await session.take(batch):
-                self._leaving.because("input")
-                return
-        if not self._options.stay or output.closed.is_set():
-            self._leaving.because("input")
 
     # The end
 
@@ -233,8 +212,7 @@ class Chat:
             return FAILED
         missing: list[str] = []
         if reason == "input":
-            patience = TERMINAL_DRAIN if self._kind is Kind.TERMINAL else self._options.drain
-            missing = await session.drain(patience)
+            missing = await session.drain(self._front.patience)
         if missing or session.undelivered():
             self._tell_kept([label for label in missing if label])
             return worse(session.code, KEPT)
