@@ -34,7 +34,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         ("8080 --data d --key k --log l", {"port": 8080, "data": "d", "key": "k", "log": "l"}),
         ("8080 --json --stay --drain 0.5", {"port": 8080, "as_json": True, "stay": True, "drain": 0.5}),
         ("8080 --open --advertise h:1 -v", {"port": 8080, "open_network": True, "advertise": "h:1", "verbose": True}),
-        ("8080 --plain --invite f", {"port": 8080, "invite": "f"}),
+        ("8080 --plain --invite f", {"plain": True, "port": 8080, "invite": "f"}),
     ],
 )
 def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
