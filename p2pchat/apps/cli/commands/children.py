@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ class Child:
     Args:
         options: Everything after `--json`.
         home: Becomes P2PCHAT_HOME.
+        under: Words that run what stands behind them somewhere else, in a container for example.
     Attributes:
         lines: Every event line so far, in order.
     """
 
-    def __init__(
-        self, name: str, home: Path, *options: str, port: int = 0, environment: Mapping[str, str] = {}
-    ) -> None:
+    def __init__(self, name: str, home: Path, *options: str, port: int = 0, under: Sequence[str] = ()) -> None:
         self.name = name
         self.lines: list[Line] = []
         self._news = asyncio.Condition()
@@ -42,6 +41,7 @@ class Child:
         self._home = home
         self._port = port
         self._options = options
+        self._under = under
         self.complaints: list[str] = []
 
     async def start(self, timeout: float = 15.0) -> None:
@@ -50,10 +50,11 @@ class Child:
         Raises:
             ChildFailed: It does not.
         """
-        command = [sys.executable, "-m", "p2pchat", str(self._port), "--json", "--name", self.name, *self._options]
+        words = [sys.executable, "-m", "p2pchat", str(self._port), "--json", "--name", self.name, *self._options]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
         self.process = await asyncio.create_subprocess_exec(
-            *command,
+            *self._under,
+            *words,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -1,0 +1,142 @@
+"""Machines on one local network, for tests: network namespaces with a cable each into one switch.
+
+    lan = Lan(); ada = lan.machine("10.77.0.1/24"); bob = lan.machine("10.77.0.2/24")
+    ada.under("python", "-m", "p2pchat", ...)       the words that run a command on that machine
+    ada.move("10.77.0.9/24"); ada.unplug(); ada.plug()
+
+A namespace lives as long as the process that holds it, and that one ends when this one does, however it ends: nothing
+is left behind and nothing has a name, so that tests may run side by side. As root it uses what root may; anybody else
+gets a user namespace around it, where the kernel allows that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+TOOLS = ("ip", "unshare", "nsenter", "cat")
+
+
+class NoNamespaces(Exception):
+    """This system gives none; says why."""
+
+
+class Held:
+    """A namespace, held by a process that ends when its input does."""
+
+    def __init__(self, within: Held | None = None) -> None:
+        enter = [] if within is None else within.under()
+        user = [] if within is not None or os.geteuid() == 0 else ["--user", "--map-root-user"]
+        command = [*enter, "unshare", *user, "--net", "sh", "-c", "echo ready; exec cat"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        if self._process.stdout.readline() != "ready\n":
+            reason = self._process.stderr.read().strip()
+            self.let_go()
+            raise NoNamespaces(reason or "unshare failed")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def under(self, *command: str) -> list[str]:
+        """Return the words that run a command in this namespace."""
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        return ["nsenter", "--target", str(self.pid), *user, "--net", "--", *command]
+
+    def run(self, *command: str) -> str:
+        """Run a command there to its end; return what it says."""
+        done = subprocess.run(self.under(*command), capture_output=True, text=True, timeout=10)
+        if done.returncode:
+            raise NoNamespaces(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def let_go(self) -> None:
+        """End it, and with it everything in it that is only network."""
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        self._process.wait(timeout=10)
+
+
+class Machine:
+    """One machine: a namespace, and a cable to the switch."""
+
+    def __init__(self, held: Held, switch: Held, cable: str, addresses: Sequence[str]) -> None:
+        self._held = held
+        self._switch = switch
+        self._cable = cable
+        self.addresses: list[str] = []
+        self.move(*addresses)
+
+    @property
+    def address(self) -> str:
+        """Its first address, without the prefix."""
+        return self.addresses[0]
+
+    def under(self, *command: str) -> list[str]:
+        """Return the words that run a command on this machine."""
+        return self._held.under(*command)
+
+    def move(self, *addresses: str) -> None:
+        """Have these addresses (10.77.0.1/24) and no others."""
+        self._held.run("ip", "address", "flush", "dev", "eth0", "scope", "global")
+        for address in addresses:
+            self._held.run("ip", "address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+        self.addresses = [address.partition("/")[0] for address in addresses]
+
+    def unplug(self) -> None:
+        """Pull the cable out at the switch."""
+        self._switch.run("ip", "link", "set", self._cable, "down")
+
+    def plug(self) -> None:
+        self._switch.run("ip", "link", "set", self._cable, "up")
+
+
+class Lan:
+    """A switch, and the machines on it.
+
+    Raises:
+        NoNamespaces: This system gives none.
+    """
+
+    def __init__(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise NoNamespaces("network namespaces are Linux's")
+        for tool in TOOLS:
+            if shutil.which(tool) is None:
+                raise NoNamespaces(f"{tool} is not installed")
+        self._held: list[Held] = []
+        try:
+            self._switch = self._hold()
+            self._switch.run("ip", "link", "add", "switch", "type", "bridge", "mcast_snooping", "0")
+            self._switch.run("ip", "link", "set", "switch", "up")
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self) -> Held:
+        held = Held(self._held[0] if self._held and os.geteuid() != 0 else None)
+        self._held.append(held)
+        return held
+
+    def machine(self, *addresses: str) -> Machine:
+        """Return a new machine with these addresses (10.77.0.1/24), its cable plugged in."""
+        held, cable = self._hold(), f"cable{len(self._held)}"
+        far = ["peer", "name", "eth0", "netns", str(held.pid)]
+        self._switch.run("ip", "link", "add", cable, "type", "veth", *far)
+        self._switch.run("ip", "link", "set", cable, "master", "switch", "up")
+        held.run("ip", "link", "set", "lo", "up")
+        held.run("ip", "link", "set", "eth0", "up")
+        return Machine(held, self._switch, cable, addresses)
+
+    def close(self) -> None:
+        """Take everything away."""
+        for held in reversed(self._held):
+            held.let_go()
+        self._held.clear()
