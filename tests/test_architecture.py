@@ -37,7 +37,7 @@ NOT_IN_CORE = {
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
 FILES_WITH_MSGSPEC = {"protocol.py", "core/log.py"}
 # What only some installations have: imported where it is used, never by `import p2pchat`.
-ONLY_LAZILY = {"segno", "zeroconf", "websockets", "pytest", "hypothesis"}
+ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pytest", "hypothesis"}
 
 
 class Import(NamedTuple):
@@ -71,7 +71,7 @@ def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[I
     inside = {
         id(child)
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_types(node)
         for child in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -84,6 +84,11 @@ def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[I
             module = ".".join((*base, *((node.module,) if node.module else ())))
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno, at_top)
+
+
+def is_for_types(node: ast.AST) -> bool:
+    """Whether this is `if TYPE_CHECKING:`, whose body never runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def internal_target(found: Import) -> str | None:

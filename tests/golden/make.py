@@ -16,7 +16,10 @@ hex; `_text` values are the exact text. The file holds:
                      client_message, server_message and the proofs (absent when open)
     host             a certificate: message, sig, and the object as it stands in `here`
     invites          version_1, version_2 -> bytes, sum, endpoints, text; `same`: version 1 respelled, `broken`: none
+    discovery        announcements of ada's, of a network with a key (`keyed`) and an open one (`open`): key, port,
+                     addresses (in any order), salt, mask, message (what m is over), and txt, the TXT record
     frames           list of name, json, bytes (length and JSON), early (may come before `go`)
+    file             room, bytes: a whole file of entries as `p2pchat export` writes it
     accepted         list of why, bytes, and `frame`: the name of the frame above it must be read as, or `unknown`
     refused          list of why, bytes, code: the code of the `bye`; after: 4096 or 262144, the frame limit in force
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
 import sys
 from pathlib import Path
@@ -252,6 +256,26 @@ def host() -> dict[str, Any]:
     return {"user": "guest", "peer": "ada", "message": message.hex(), "sig": sig, "cert": cert}
 
 
+def announcement(key: bytes) -> dict[str, Any]:
+    """ada says where she is on the local network."""
+    salt, port, addresses = blake(b"discovery salt")[:16], 8080, ["2001:db8::7", "192.0.2.10", "192.0.2.7"]
+    mask = hmac.digest(key, b"p2pchat/discover/1 peer\0" + salt, "sha256")
+    hidden = bytes(a ^ b for a, b in zip(IDS["ada"], mask, strict=True))
+    packed = sorted(ipaddress.ip_address(address).packed for address in addresses)
+    message = b"p2pchat/discover/1\0" + salt + hidden + port.to_bytes(2, "big")
+    message += b"".join(bytes([len(address)]) + address for address in packed)
+    return {
+        "peer": "ada",
+        "key": key.hex(),
+        "port": port,
+        "addresses": addresses,
+        "salt": salt.hex(),
+        "mask": mask.hex(),
+        "message": message.hex(),
+        "txt": {"v": "1", "s": salt.hex(), "p": hidden.hex(), "m": hmac.digest(key, message, "sha256").hex()},
+    }
+
+
 def invite(version: int, key: bytes) -> dict[str, Any]:
     body = bytes([version]) + IDS["ada"] + N + key
     check = blake(b"p2pchat/invite/1 sum\0", body)[:4]
@@ -367,6 +391,8 @@ def frame_objects() -> dict[str, dict[str, Any]]:
         "read": {"t": "read", "marks": {room: {bob: [old_mark]}}, "ask": True},
         "typing_on": {"t": "typing", "c": talk, "u": bob, "on": True},
         "typing_off": {"t": "typing", "c": talk, "u": bob, "on": False},
+        "file": {"t": "file", "v": 1, "room": room},
+        "file_end": {"t": "file_end", "entries": len(LOGS["room_ada_1"]["entries"]) + 1},
     }
 
 
@@ -380,6 +406,14 @@ def frames() -> list[dict[str, Any]]:
         text = compact(value)
         made.append({"name": name, "json": text, "bytes": framed(text).hex(), "early": value["t"] in EARLY})
     return made
+
+
+def carried() -> dict[str, Any]:
+    """A whole file: a log of the room and the first entry of one in a direct conversation."""
+    log = LOGS["room_ada_1"]
+    whole = entries_frame("room_ada_1", 1, len(log["entries"]), names=[NAMINGS["room"]])
+    parts = [FRAMES["file"], whole, FRAMES["entries_named"], FRAMES["file_end"]]
+    return {"room": ROOM.hex(), "bytes": b"".join(framed(compact(part)) for part in parts).hex()}
 
 
 def accepted() -> list[dict[str, str]]:
@@ -483,7 +517,12 @@ def everything() -> str:
         "handshake": {"keyed": handshake(K), "open": handshake(None)},
         "host": host(),
         "invites": invites(),
+        "discovery": {
+            "keyed": announcement(K),
+            "open": announcement(hmac.digest(N, b"p2pchat/discover/1 open\0", "sha256")),
+        },
         "frames": frames(),
+        "file": carried(),
         "accepted": accepted(),
         "refused": refused(),
     }

@@ -1,0 +1,96 @@
+"""Announcements: members read them, nobody else does, and nothing of one can be used in another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.discovery.announcement import MAX_ADDRESSES, describe, discovery_key, recognise
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
+N, K = GOLDEN["network"]["n"], GOLDEN["network"]["k"]
+ADA = GOLDEN["users"]["ada"]["id"]
+KEY, SALT = discovery_key(N, K), b"s" * 16
+HERE = ["192.0.2.7", "2001:db8::7"]
+
+
+def txt(told: dict[str, str], **other: str) -> dict[bytes, bytes | None]:
+    return {name.encode(): value.encode() for name, value in (told | other).items()}
+
+
+SAID = describe(KEY, ADA, 8080, HERE, SALT)
+
+
+@pytest.mark.parametrize("kind", ["keyed", "open"])
+def test_the_golden_announcement_is_made_and_read(kind: str) -> None:
+    golden = GOLDEN["discovery"][kind]
+    key = discovery_key(N, K if kind == "keyed" else None)
+    assert key.hex() == golden["key"]
+    made = describe(key, ADA, golden["port"], golden["addresses"], bytes.fromhex(golden["salt"]))
+    assert made == golden["txt"]
+    assert recognise(key, txt(made), golden["port"], golden["addresses"][::-1]) == ADA
+
+
+def test_the_golden_bytes_stand_in_the_document() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    said = GOLDEN["discovery"]["keyed"]["txt"]
+    assert "".join(f"{name} = {said[name]}\n" for name in "spm") in page
+
+
+def test_addresses_may_be_written_in_another_way() -> None:
+    assert recognise(KEY, txt(SAID), 8080, ["2001:0db8:0::0007", "192.0.2.7"]) == ADA
+
+
+@pytest.mark.parametrize(
+    "port, addresses",
+    [
+        (8081, HERE),
+        (8080, ["192.0.2.7"]),
+        (8080, [*HERE, "192.0.2.8"]),
+        (8080, ["192.0.2.8", "2001:db8::7"]),
+        (8080, []),
+        (None, HERE),
+        (0, HERE),
+        (65536, HERE),
+        (8080, ["nonsense"]),
+    ],
+)
+def test_the_proof_of_one_place_is_none_of_another(port: int | None, addresses: list[str]) -> None:
+    assert recognise(KEY, txt(SAID), port, addresses) is None
+
+
+@pytest.mark.parametrize("name, value", [("s", "00" * 16), ("p", "00" * 32), ("m", "00" * 32), ("v", "2")])
+def test_every_part_counts(name: str, value: str) -> None:
+    assert recognise(KEY, txt(SAID, **{name: value}), 8080, HERE) is None
+
+
+@pytest.mark.parametrize("name", ["v", "s", "p", "m"])
+@pytest.mark.parametrize("value", [b"", None, b"zz" * 32, b"\xff" * 64, b"0 " * 32, b"00" * 5000])
+def test_what_is_no_announcement_is_nobody(name: str, value: bytes | None) -> None:
+    assert recognise(KEY, {**txt(SAID), name.encode(): value}, 8080, HERE) is None
+    without = {key: said for key, said in txt(SAID).items() if key != name.encode()}
+    assert recognise(KEY, without, 8080, HERE) is None
+
+
+def test_another_network_recognises_nobody() -> None:
+    assert recognise(discovery_key(N, "11" * 32), txt(SAID), 8080, HERE) is None
+    assert recognise(discovery_key(N, None), txt(SAID), 8080, HERE) is None
+
+
+def test_two_announcements_have_nothing_in_common() -> None:
+    again = describe(KEY, ADA, 8080, HERE, bytes(16))
+    assert all(SAID[name] != again[name] for name in "spm")
+
+
+def test_nothing_that_has_a_name_stands_in_it() -> None:
+    said = "".join(SAID.values())
+    assert all(secret not in said for secret in (N, K, ADA, ADA[:16]))
+
+
+def test_more_addresses_than_anybody_has_are_not_looked_at() -> None:
+    many = [f"192.0.2.{number}" for number in range(MAX_ADDRESSES + 1)]
+    assert recognise(KEY, txt(describe(KEY, ADA, 1, many[:-1], SALT)), 1, many[:-1]) == ADA
+    assert recognise(KEY, txt(describe(KEY, ADA, 1, many, SALT)), 1, many) is None

@@ -1,0 +1,76 @@
+"""Where a peer says that it is: only where others reach it."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.discovery.announcement import MAX_ADDRESSES
+from p2pchat.discovery.places import ANY_V4, ANY_V6, Interfaces, Place, addresses_of, announced_place, is_usable
+
+OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
+
+
+@pytest.mark.parametrize(
+    "listening, advertise, place",
+    [
+        (("127.0.0.1",), None, None),
+        (("::1", "127.0.0.1"), None, None),
+        (("127.0.0.1",), "192.0.2.1:9000", None),  # nobody reaches it, whatever it is told to say
+        ((ANY_V4,), None, Place(8080, ("192.168.1.5", "10.0.0.1"))),
+        ((ANY_V6,), None, Place(8080, ("2001:db8::5",))),
+        ((ANY_V4, ANY_V6), None, Place(8080, OWN)),
+        (("10.0.0.1",), None, Place(8080, ("10.0.0.1",))),
+        (("10.9.9.9",), None, None),  # it has moved away from the address it listens on
+        ((ANY_V4,), "192.0.2.1:9000", Place(9000, ("192.0.2.1",))),
+        ((ANY_V4,), "[2001:db8::9]:9000", Place(9000, ("2001:db8::9",))),
+        ((ANY_V4,), "chat.example.org:9000", Place(8080, ("192.168.1.5", "10.0.0.1"))),
+    ],
+)
+def test_what_is_announced(listening: tuple[str, ...], advertise: str | None, place: Place | None) -> None:
+    assert announced_place(listening, 8080, advertise, OWN) == place
+
+
+def test_a_machine_without_addresses_is_not_announced() -> None:
+    assert announced_place((ANY_V4,), 8080, None, ()) is None
+
+
+def test_the_first_few_of_many_addresses_are_announced() -> None:
+    place = announced_place((ANY_V4,), 8080, None, [f"10.0.{number}.1" for number in range(30)])
+    assert place is not None and place.addresses == tuple(f"10.0.{number}.1" for number in range(MAX_ADDRESSES))
+
+
+def test_endpoints_have_brackets_where_they_need_them() -> None:
+    assert Place(8080, ("10.0.0.1", "2001:db8::5")).endpoints == ("10.0.0.1:8080", "[2001:db8::5]:8080")
+
+
+@pytest.mark.parametrize(
+    "address, usable",
+    [
+        ("192.168.1.5", True),
+        ("fd00::5", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("169.254.1.1", False),
+        ("fe80::1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.251", False),
+        ("chat.example.org", False),
+    ],
+)
+def test_addresses_that_others_can_use(address: str, usable: bool) -> None:
+    assert is_usable(address) is usable
+
+
+def test_it_speaks_on_every_interface_or_on_the_one_it_listens_on() -> None:
+    network = Interfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
+    assert network.speaking("0.0.0.0") == ["192.168.1.5", 2]
+    assert network.speaking("192.168.1.5") == ["192.168.1.5"]
+    assert network.speaking("2001:db8::6") == [2]
+    assert network.speaking("127.0.0.1") == ["192.168.1.5", 2]
+
+
+async def test_listening_on_a_name_is_listening_on_its_addresses() -> None:
+    assert await addresses_of("") == (ANY_V4, ANY_V6)
+    assert await addresses_of("0.0.0.0") == (ANY_V4,)
+    assert set(await addresses_of("localhost")) & {"127.0.0.1", "::1"}
+    assert await addresses_of("no-such-host.invalid") == ()
