@@ -1,7 +1,7 @@
 """Play random histories: `python -m p2pchat.testing --seed 123 --verbose` replays one with everything that happens.
 
-Without --seed it plays many, from --first on, and stops at the first one in which a promise is broken. The exit code
-is 1 then.
+Without --seed it plays many, from --first on, so many or for so many minutes, in as many processes as asked for. It
+stops at the first one in which a promise is broken, unless told to keep going. The exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from collections import Counter
+from itertools import count
 
-from p2pchat.testing.checker import Fault
-from p2pchat.testing.faults import Tell, play
+from p2pchat.testing.many import Played, judge, minutes_are_over, play_many
 
 
 def replay(seed: int) -> str:
@@ -21,49 +20,59 @@ def replay(seed: int) -> str:
     return f"python -m p2pchat.testing --seed {seed} --verbose"
 
 
-def judge(seed: int, counts: Counter[str], tell: Tell | None = None) -> list[Fault]:
-    """Play one history and add up what happened; an error in the core is a fault like others."""
-    try:
-        sim, faults = play(seed, tell)
-    except Exception as error:
-        if tell is not None:
-            traceback.print_exc()
-        return [Fault("error", f"{type(error).__name__}: {error}", f"seed {seed}")]
-    counts.update(sim.counts)
-    counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
-    return faults
-
-
 def main(arguments: list[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    began = time.monotonic()
+    played = _one(asked) if asked.seed is not None else _many(asked)
+    if not asked.quiet:
+        print(f"{played.histories:,} histories in {time.monotonic() - began:.1f} s, {len(played.broken)} failed")
+        for what, often in sorted(played.counts.items()):
+            print(f"  {often:8} {what}")
+    return 1 if played.broken else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m p2pchat.testing", description="Play random histories of a mesh.")
     parser.add_argument("--seed", type=int, help="play this one only")
     parser.add_argument("--first", type=int, default=0, help="begin with this seed (default 0)")
     parser.add_argument("--count", type=int, default=100, help="play so many (default 100)")
+    parser.add_argument("--minutes", type=float, default=0.0, help="play for so long instead")
+    parser.add_argument("--jobs", type=int, default=1, help="in so many processes (default 1; 0: one for each core)")
     parser.add_argument("--keep-going", action="store_true", help="play on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="play on until a fault says this")
     parser.add_argument("--quiet", action="store_true", help="say only which seed failed")
-    parser.add_argument("--verbose", action="store_true", help="tell everything that happens")
-    asked = parser.parse_args(arguments)
-    seeds = [asked.seed] if asked.seed is not None else range(asked.first, asked.first + asked.count)
+    parser.add_argument("--verbose", action="store_true", help="tell everything that happens (with --seed)")
+    return parser
+
+
+def _one(asked: argparse.Namespace) -> Played:
     counts: Counter[str] = Counter()
-    began, failed, played = time.monotonic(), 0, 0
-    for seed in seeds:
-        faults = judge(seed, counts, print if asked.verbose else None)
-        played += 1
-        if faults:
-            failed += 1
-            print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}")
-            told = sorted(faults, key=lambda fault: asked.until not in str(fault))
-            for fault in told[: 3 if asked.keep_going or asked.until else 20]:
-                print(f"  {fault}")
-            wanted = any(asked.until in str(fault) for fault in faults)
-            if wanted and not asked.keep_going:
-                break
-    if not asked.quiet:
-        print(f"{played} histories in {time.monotonic() - began:.1f} s, {failed} failed")
-        for what, count in sorted(counts.items()):
-            print(f"  {count:8} {what}")
-    return 1 if failed else 0
+    faults = judge(asked.seed, counts, print if asked.verbose else None)
+    played = Played(1, counts, {asked.seed: [str(fault) for fault in faults]} if faults else {})
+    _tell(played, 20)
+    return played
+
+
+def _many(asked: argparse.Namespace) -> Played:
+    seeds = count(asked.first) if asked.minutes else range(asked.first, asked.first + asked.count)
+    over = minutes_are_over(asked.minutes) if asked.minutes else lambda played: False
+
+    def stop(played: Played) -> bool:
+        wanted = any(asked.until in fault for faults in played.broken.values() for fault in faults)
+        return over(played) or (wanted and not asked.keep_going)
+
+    total = Played()
+    for played in play_many(seeds, asked.jobs, stop=stop):
+        _tell(played, 3 if asked.keep_going or asked.until else 20, asked.until)
+        total.add(played)
+    return total
+
+
+def _tell(played: Played, most: int, until: str = "") -> None:
+    for seed, faults in sorted(played.broken.items()):
+        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}")
+        for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:
+            print(f"  {fault}", flush=True)
 
 
 if __name__ == "__main__":

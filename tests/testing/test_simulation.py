@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
-from p2pchat.testing.__main__ import judge, main
+from p2pchat.testing.__main__ import main
 from p2pchat.testing.faults import play
+from p2pchat.testing.many import judge
 from p2pchat.testing.schedule import LocalClock, Schedule
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
