@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from p2pchat.errors import StorageError as StorageError
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
+    from p2pchat.identity.inspecting import ProfileState as ProfileState
+    from p2pchat.identity.inspecting import inspect_profile as inspect_profile
+    from p2pchat.identity.invites import Invite as Invite
+    from p2pchat.identity.invites import parse_invite as parse_invite
+    from p2pchat.identity.names import validate_name as validate_name
     from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
+    from p2pchat.peer.assembly import login_name as login_name
     from p2pchat.peer.assembly import profile_invite as profile_invite
     from p2pchat.peer.conversation import Conversation as Conversation
     from p2pchat.peer.events import Delivered as Delivered
@@ -42,16 +48,20 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Stopped as Stopped
     from p2pchat.peer.events import Warned as Warned
     from p2pchat.peer.forgetting import Forgotten as Forgotten
+    from p2pchat.peer.history import Checked as Checked
     from p2pchat.peer.history import History as History
+    from p2pchat.peer.history import KnownAddress as KnownAddress
     from p2pchat.peer.history import open_history as open_history
     from p2pchat.peer.peer import TCPPeer as TCPPeer
     from p2pchat.peer.people import User as User
+    from p2pchat.peer.probe import Probed as Probed
+    from p2pchat.peer.probe import probe as probe
     from p2pchat.peer.reader import Events as Events
     from p2pchat.peer.receipt import Receipt as Receipt
     from p2pchat.peer.receipt import Receipts as Receipts
 
 _HOMES = {
-    "peer.assembly": ("profile_invite",),
+    "peer.assembly": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "peer.conversation": ("Conversation",),
     "errors": (
@@ -63,10 +73,14 @@ _HOMES = {
         *("Sent", "Stopped", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
-    "peer.history": ("History", "open_history"),
+    "peer.history": ("Checked", "History", "KnownAddress", "open_history"),
+    "identity.inspecting": ("ProfileState", "inspect_profile"),
+    "identity.invites": ("Invite", "parse_invite"),
+    "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
     "peer.peer": ("TCPPeer",),
     "peer.people": ("User",),
+    "peer.probe": ("Probed", "probe"),
     "peer.reader": ("Events",),
     "peer.receipt": ("Receipt", "Receipts"),
 }

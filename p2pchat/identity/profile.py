@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
+PID_NAME = "lock.pid"
 
 
 def home_directory() -> Path:
@@ -184,9 +185,7 @@ def _take_lock(directory: Path) -> BaseFileLock:
         lock.acquire()
         # Beside the lock and not in it: Windows lets nobody read a locked file, and some versions of filelock
         # truncate the file before they find it locked.
-        fd = os.open(
-            directory / "lock.pid", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600
-        )
+        fd = os.open(directory / PID_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with open(fd, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except Timeout:
@@ -197,13 +196,31 @@ def _take_lock(directory: Path) -> BaseFileLock:
     return lock
 
 
+def lock_holder(directory: Path) -> int | None:
+    """Return the pid of the process that holds this directory, 0 when that cannot be read; None: nobody does.
+
+    A process that was killed leaves its pid behind, so the lock itself is asked, for a moment.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(directory / "lock", timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return _holder(directory)
+    except OSError:
+        return None  # not ours to lock; whoever starts there is told why
+    lock.release()
+    return None
+
+
 def _holder(directory: Path) -> int:
     try:
-        return int((directory / "lock.pid").read_text("ascii"))
+        return int((directory / PID_NAME).read_text("ascii"))
     except (OSError, ValueError):
         return 0
 
 
 def _release(directory: Path, lock: BaseFileLock) -> None:
-    (directory / "lock.pid").unlink(missing_ok=True)
+    (directory / PID_NAME).unlink(missing_ok=True)
     lock.release()

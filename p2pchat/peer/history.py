@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.conversations import dm_id
@@ -17,8 +18,32 @@ from p2pchat.peer.events import Message, Post, Sent
 from p2pchat.peer.people import People, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.receipt import Receipt, Receipts
+from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.storage.base import Storage
+
+if TYPE_CHECKING:
+    from p2pchat.core.records import Address
+    from p2pchat.storage.sql import SqlStorage
+
+INTERRUPTED_EVERY = 0.05  # seconds
+MOST_FAULTS = 10  # of a damaged database that are named; one bad page makes thousands
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAddress:
+    """Where another peer is known to be. `answered_at` is when it was reached there last; None: never yet."""
+
+    user: User
+    endpoint: str
+    answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a look through a whole database found. `faults` are SQLite's words; () when nothing is damaged."""
+
+    size_bytes: int
+    faults: tuple[str, ...]
 
 
 class History:
@@ -27,7 +52,8 @@ class History:
     def __init__(self, data: str | os.PathLike[str] | int, db: str | None = None) -> None:
         self._data = data
         self._db = db
-        self._storage: Storage | None = None
+        self._storage: SqlStorage | None = None
+        self._addresses: list[Address] = []
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
         self.people = People("", lambda user: ("unknown", "", 0))
@@ -56,7 +82,15 @@ class History:
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
+        if META_NAME in stored.meta:
+            self.people.learn([(me, stored.meta[META_NAME])])
         self._talks = {talk.id: talk.naming for talk in stored.talks}
+        self._addresses = stored.addresses
+
+    @property
+    def me(self) -> User:
+        """The peer's own user; without a name when none was ever chosen or told."""
+        return self.people.user(self.people.me)
 
     @property
     def room(self) -> Conversation:
@@ -68,6 +102,32 @@ class History:
     def users(self) -> list[User]:
         """Return everybody with a name, by label."""
         return self.people.all()
+
+    def addresses(self) -> list[KnownAddress]:
+        """Return where other peers are known to be, those reached last first."""
+        known = sorted(self._addresses, key=lambda address: (-address.verified_at, address.endpoint))
+        return [
+            KnownAddress(self.people.user(one.peer), one.endpoint, aware(one.verified_at) if one.verified_at else None)
+            for one in known
+        ]
+
+    async def check(self) -> Checked:
+        """Read the whole database and say whether it is damaged; some seconds for each GiB. Cancelling ends it.
+
+        Raises:
+            StorageError: It is too damaged to be read through. PeerClosed: Outside of `async with`.
+        """
+        storage = self._open_storage
+        looking = asyncio.ensure_future(asyncio.to_thread(storage.faults, MOST_FAULTS))
+        try:
+            faults = await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            while not looking.done():  # an interrupt that comes before the first step is lost
+                storage.interrupt()
+                await asyncio.wait([looking], timeout=INTERRUPTED_EVERY)
+            looking.exception()  # that it was interrupted is no news
+            raise
+        return Checked(await asyncio.to_thread(storage.size_on_disk), tuple(faults))
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first."""
@@ -121,7 +181,7 @@ class History:
         return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id)
 
     @property
-    def _open_storage(self) -> Storage:
+    def _open_storage(self) -> SqlStorage:
         if self._storage is None:
             raise PeerClosed("this history is closed: use it inside `async with`")
         return self._storage

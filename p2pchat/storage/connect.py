@@ -106,3 +106,9 @@ def pragmas(connection: Connection) -> dict[str, str]:
     """Return how SQLite is really set, for benchmarks and `doctor`."""
     driver = driver_of(connection)
     return {name: str(driver.execute(f"pragma {name}").fetchone()[0]) for name in SHOWN_PRAGMAS}
+
+
+def faults(connection: Connection, most: int) -> list[str]:
+    """Read the whole database and return what is wrong in its structure, at most so many, in SQLite's words."""
+    rows = driver_of(connection).execute(f"pragma quick_check({most})").fetchall()
+    return [] if rows == [("ok",)] else [str(row[0]) for row in rows]

@@ -18,10 +18,10 @@ from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stor
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import connect, schema
-from p2pchat.storage.base import Shown, SortKey
+from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.faults import told_clearly
 from p2pchat.storage.fetching import Fetching
-from p2pchat.storage.loading import load
+from p2pchat.storage.loading import holdings, load
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Sizes, Writer
@@ -118,6 +118,10 @@ class SqlStorage:
         with self._reading():
             return Fetching(self._reader, self._settings, conversation, user).fetch(start, batches)
 
+    def holdings(self) -> list[Holding]:
+        with self._reading():
+            return holdings(self._read)
+
     def places(self, after: int, limit: int) -> list[Shown]:
         with self._reading():
             return self._showing.places(after, limit)
@@ -154,3 +158,17 @@ class SqlStorage:
         """Return how SQLite is really set, for benchmarks and diagnostics."""
         with self._lock, told_clearly(str(self._path)):
             return connect.pragmas(self._read)
+
+    def faults(self, most: int) -> list[str]:
+        """Read the whole file and return what is damaged in it, at most so many faults; [] when it is whole."""
+        with self._reading():
+            return connect.faults(self._read, most)
+
+    def interrupt(self) -> None:
+        """Have what another thread reads here end with StorageError."""
+        connect.driver_of(self._read).interrupt()
+
+    def size_on_disk(self) -> int:
+        """Return the bytes of the database file and of its write-ahead log."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(path.stat().st_size for path in files if path.exists())

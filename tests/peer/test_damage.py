@@ -1,0 +1,89 @@
+"""A database that is damaged, or not: what History.check() says of it, and the addresses a history knows."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from p2pchat import PeerClosed, StorageError, TCPPeer, open_history
+
+PAGE_BYTES = 4096
+
+
+async def written(data: Path) -> Path:
+    """Write enough that there are pages to damage; return the database."""
+    async with TCPPeer(0, name="ada", data=data) as ada:
+        await ada.send_many("room", ["word " * 100] * 400)
+    return data / "history.db"
+
+
+async def test_a_whole_database_also_beside_its_running_peer(tmp_path: Path) -> None:
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+        await ada.broadcast("hello")
+        async with open_history(tmp_path / "ada") as history:
+            checked = await history.check()
+    assert checked.faults == () and checked.size_bytes > PAGE_BYTES
+    with pytest.raises(PeerClosed):
+        await history.check()
+
+
+async def test_pages_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    database = await written(tmp_path / "ada")
+    whole = database.read_bytes()
+    assert not database.with_name("history.db-wal").exists() and len(whole) > 40 * PAGE_BYTES
+    half = len(whole) // PAGE_BYTES // 2 * PAGE_BYTES
+    database.write_bytes(whole[:half] + bytes(PAGE_BYTES) + whole[half + PAGE_BYTES :])
+    assert await faults_of(tmp_path / "ada")
+    database.write_bytes(whole[:half])
+    assert await faults_of(tmp_path / "ada")
+    database.write_bytes(whole)
+    assert not await faults_of(tmp_path / "ada")
+
+
+async def faults_of(data: Path) -> list[str]:
+    try:
+        async with open_history(data) as history:
+            return list((await history.check()).faults)
+    except StorageError as error:
+        return [text for text in [str(error)] if "damaged" in text]
+
+
+async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
+    """It ends with the cancelling, not with the database: a query without an end stands in for a large one."""
+    await written(tmp_path / "ada")
+    async with open_history(tmp_path / "ada") as history:
+        storage = history._open_storage
+        without_end = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def endless(most: int) -> list[str]:
+            loop.call_soon_threadsafe(started.set)
+            with storage._reading():
+                storage._read.exec_driver_sql(without_end)
+            return []
+
+        storage.faults = endless  # type: ignore[method-assign]
+        checking = asyncio.ensure_future(history.check())
+        await started.wait()
+        checking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await checking
+
+
+async def test_where_others_are_is_remembered(tmp_path: Path) -> None:
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+        async with TCPPeer(0, ada.endpoint, name="bob", data=tmp_path / "bob") as bob:
+            await bob.wait_user("ada", timeout=20)
+            await (await bob.broadcast("hi")).delivered(timeout=20)
+    async with open_history(tmp_path / "bob") as history:
+        [address] = history.addresses()
+    assert (address.user, address.endpoint) == (ada.me, ada.endpoint)
+    assert address.answered_at is not None
+    with sqlite3.connect(tmp_path / "bob" / "history.db") as database:
+        database.execute("update addresses set verified_at = 0")
+    async with open_history(tmp_path / "bob") as history:
+        assert [address.answered_at for address in history.addresses()] == [None]
