@@ -6,7 +6,7 @@ one Usage error. What a command makes of its values stands with the command.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,14 +65,18 @@ def _parameter(option: Option) -> str:
     return _NAMES.get(plain, plain)
 
 
-def which_peer(given: dict[str, Any]) -> WhichPeer:
+def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port")) -> WhichPeer:
     """Return which peer `--data` and `--port` of these values mean.
 
+    Args:
+        typed: Which of them stood on the command line: a --port there counts more than a P2PCHAT_DATA.
     Raises:
         Usage: That is no port.
     """
-    port = given["port"]
-    return WhichPeer(given["data"] or "", -1 if port is None else parse_port(port, "port"))
+    port, data = given["port"], given["data"] or ""
+    if port is not None and "port" in typed and "data" not in typed:
+        data = ""
+    return WhichPeer(data, -1 if port is None else parse_port(port, "port"))
 
 
 def database_url(url: str | None) -> str:

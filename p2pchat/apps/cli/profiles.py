@@ -6,11 +6,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from p2pchat import home_directory, known_profiles, profile_directory
-from p2pchat.apps.cli.chat.options import ChatOptions
+from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.options import WhichPeer
+
+if TYPE_CHECKING:
+    from p2pchat.apps.cli.chat.options import ChatOptions
 
 MOST_LISTED = 12  # profiles; who has more knows which one is meant
 
@@ -29,10 +32,16 @@ def find_profile(which: WhichPeer) -> Path:
     if len(known) == 1:
         return known[0]
     if not known:
-        raise Usage(f"there is no profile in {home_directory()}: name one with --data DIR")
-    ports = ", ".join(path.name for path in known[:MOST_LISTED])
+        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
+        raise Usage(f"there is no profile in {home_directory()}: {text}")
+    ports = ", ".join(f"{path.name}{' runs' if _runs(path) else ''}" for path in known[:MOST_LISTED])
     more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
     raise Usage(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+
+
+def _runs(directory: Path) -> bool:
+    """Whether a process holds this profile now."""
+    return inspect_profile(directory).holder is not None
 
 
 def history_command(chat: ChatOptions, data: str) -> str:

@@ -21,6 +21,7 @@ from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
 from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
+from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen, read_invite
@@ -92,6 +93,7 @@ class Chat:
         self._endpoints = Endpoints([*self._options.endpoints, *endpoints_of(self._invite or "")])
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
+        control = await ControlServer(peer).start()
         self._introduce(peer)
         self._session = session = Session(
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
@@ -104,7 +106,7 @@ class Chat:
             return await self._talk(session)
         finally:
             mind.cancel()
-            await peer.aclose(_STOPPED[await self._leaving.wait()])
+            await control.leave(_STOPPED[await self._leaving.wait()])
             await pump
 
     def _introduce(self, peer: TCPPeer) -> None:

@@ -41,14 +41,14 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, _ = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(COMMAND, argv)
     if len(words) > 1:
         raise Usage(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     limit = given["limit"]
     if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit) > 0):
         raise Usage(f"--limit {limit!a} is no number above 0")
     return HistoryOptions(
-        which=which_peer(given),
+        which=which_peer(given, typed),
         db=database_url(given["db"]),
         to=words[0] if words else "",
         limit=int(limit or 0),

@@ -1,0 +1,202 @@
+"""`p2pchat send TO [TEXT]`: one message, or each line of standard input, through the peer that runs or one of its own.
+
+A text that cannot be sent is found before anything is; a pipe is read to its end all the same, so that what writes
+into it (a build, a backup) does not die of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pchat import Settings
+from p2pchat.apps.cli.chat.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
+from p2pchat.apps.cli.control.client import Control, Refused, exit_code
+from p2pchat.apps.cli.control.reach import reach
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Usage, complain, tell, worse
+from p2pchat.apps.cli.options import WhichPeer, database_url, parse_seconds, parse_words, which_peer
+from p2pchat.apps.cli.output import Line
+from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.registry.send import COMMAND
+
+TIMEOUT = 5.0  # seconds to wait for delivery, unless --timeout says otherwise
+READ_BYTES = 64 * 1024
+MOST_NAMED = 8  # of those who have not got it
+
+
+@dataclass(slots=True)
+class SendOptions:
+    """`p2pchat send TO [TEXT]`. `text` None: standard input is the text, or with `lines` one text a line."""
+
+    which: WhichPeer
+    to: str
+    text: str | None = field(default=None, repr=False)
+    db: str = ""
+    lines: bool = False
+    wait: str = "delivered"
+    timeout: float = TIMEOUT
+
+
+def parse_send(argv: Sequence[str]) -> SendOptions:
+    """Read `send TO [TEXT] [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if not words:
+        raise Usage('to whom? For example: p2pchat send bob "lunch?"')
+    if not words[0].strip():
+        raise Usage("to whom? The first word, TO, is empty")
+    text = _from_shell(" ".join(words[1:])) if len(words) > 1 else None
+    if text is not None and given["lines"]:
+        raise Usage("--lines reads standard input: leave the text out, or --lines")
+    wait = given["wait"] or "delivered"
+    if wait == "read":
+        raise Usage("this version does not know yet what was read: --wait accepted or delivered")
+    if wait not in ("accepted", "delivered"):
+        raise Usage(f"--wait {wait!a}: it is accepted or delivered")
+    return SendOptions(
+        which=which_peer(given, typed),
+        to=words[0],
+        text=text,
+        db=database_url(given["db"]),
+        lines=given["lines"],
+        wait=wait,
+        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else TIMEOUT,
+    )
+
+
+def _from_shell(text: str) -> str:
+    """Return what an argument says; its bytes that are no UTF-8 are replaced, as in a pipe."""
+    return decode(os.fsencode(text))[0] if sys.platform != "win32" else text
+
+
+def run_send(argv: Sequence[str]) -> int:
+    """Send what is asked for; return the exit code."""
+    options = parse_send(argv)
+    directory = find_profile(options.which)
+    if not options.lines:
+        options.text = _one_text(options.text)
+    sending = Sending(options)
+    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.said else FAILED)
+
+
+# ---- one text
+
+
+def _one_text(given: str | None) -> str:
+    """Return the text, read from standard input where none was given.
+
+    Raises:
+        Usage: There is nothing to send, or too much.
+    """
+    limit = Settings().max_text_bytes
+    text = _read_text(limit) if given is None else given
+    if not text.strip():
+        raise Usage("there is nothing to send: the text is empty")
+    size = len(text.encode("utf-8", "replace"))
+    if size > limit:
+        raise Usage(_too_long(f"the text has {size:,} bytes", limit))
+    return text
+
+
+def _too_long(what: str, limit: int) -> str:
+    return (
+        f"{what}, a message at most {limit:,}: nothing was sent. "
+        "Send each line as a message of its own (--lines), or put it into a file and send where it is"
+    )
+
+
+def _read_text(limit: int) -> str:
+    """Return all of standard input without the ends of lines at its end."""
+    kind = kind_of_stdin()
+    if kind is Kind.NONE:
+        raise Usage('there is no text and no input: p2pchat send TO "TEXT"')
+    if kind is Kind.TERMINAL:
+        tell("-- type the message; Ctrl-D on a line of its own ends it")
+    source, read, size = raw_stdin(), bytearray(), 0
+    while chunk := source.read(READ_BYTES):
+        size += len(chunk)
+        if len(read) <= limit:  # a little more may end in empty lines; what is far too long is not kept
+            read += chunk
+    text, was_utf8 = decode(bytes(read).rstrip(b"\r\n"))
+    if len(read) < size:
+        raise Usage(_too_long(f"standard input has {size:,} bytes", limit))
+    if not was_utf8:
+        complain("warning: the input was not UTF-8: what could not be read was replaced")
+    return text
+
+
+# ---- sending
+
+
+class Sending:
+    """One run of the command.
+
+    Attributes:
+        said: Something was handed to the peer.
+    """
+
+    def __init__(self, options: SendOptions) -> None:
+        self._options = options
+        self._code = DONE
+        self.said = False
+
+    async def run(self, directory: Path) -> int:
+        """Return the exit code."""
+        options = self._options
+        async with reach(directory, options.db) as control:
+            trouble = asyncio.create_task(self._hear(control))
+            try:
+                [to] = await control.ask("find", to=options.to)
+                await self._say(control, to["conversation_id"])
+                seconds = options.timeout if options.wait == "delivered" else 0.0
+                [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0))
+            except Refused as refused:
+                complain(str(refused))
+                return refused.code
+            finally:
+                trouble.cancel()
+        if self.said and options.wait == "delivered" and fate["status"] != "delivered":
+            self._tell_kept(to, fate["missing"])
+            self._code = worse(self._code, KEPT)
+        return self._code
+
+    async def _hear(self, control: Control) -> None:
+        """Tell what was refused of the texts."""
+        while (line := await control.next_line()) is not None:
+            if line["event"] == "error":
+                complain(str(line.get("text", "")))
+                self._code = worse(self._code, exit_code(line))
+
+    async def _say(self, control: Control, to: str) -> None:
+        if self._options.text is not None:
+            self.said = True
+            await control.say(do="send", to=to, text=self._options.text)
+            return
+        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines.start()
+        limit, number = Settings().max_text_bytes, 0
+        while batch := await lines.take():
+            for raw in batch:
+                number += 1
+                text = "" if raw is None else decode(raw)[0]
+                if raw is None or len(raw) > limit:
+                    complain(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
+                    self._code = worse(self._code, USAGE)
+                elif text.strip():
+                    self.said = True
+                    await control.say(do="send", to=to, text=text)
+
+    def _tell_kept(self, to: Line, missing: list[str]) -> None:
+        names = ", ".join(shown_name(label) for label in missing[:MOST_NAMED])
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        who = f"not delivered yet to {names}{more}" if names else "not delivered yet: nobody was there"
+        tell(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")

@@ -1,0 +1,132 @@
+"""`p2pchat tail [TO]`: the newest messages, then what comes, for people or as JSON lines, until somebody has enough."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from p2pchat.apps.cli.control.client import Control, PeerGone, Refused
+from p2pchat.apps.cli.control.orders import MOST_LAST, USUAL_LAST
+from p2pchat.apps.cli.control.reach import reach
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.exits import DONE, Usage, complain, tell
+from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
+from p2pchat.apps.cli.plain import plain_line, plain_notice
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.registry.tail import COMMAND
+from p2pchat.apps.safetext import safe_line
+
+
+@dataclass(slots=True)
+class TailOptions:
+    """`p2pchat tail [TO]`. `to` "" is everything; `last` messages come first."""
+
+    which: WhichPeer
+    to: str = ""
+    last: int = USUAL_LAST
+    db: str = ""
+    as_json: bool = False
+
+
+def parse_tail(argv: Sequence[str]) -> TailOptions:
+    """Read `tail [TO] [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if len(words) > 1:
+        raise Usage(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
+    last = given["last"]
+    if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MOST_LAST):
+        raise Usage(f"-n {last!a} is no number from 0 to {MOST_LAST}")
+    return TailOptions(
+        which=which_peer(given, typed),
+        to=words[0] if words else "",
+        last=USUAL_LAST if last is None else int(last),
+        db=database_url(given["db"]),
+        as_json=given["as_json"],
+    )
+
+
+def run_tail(argv: Sequence[str]) -> int:
+    """Follow until the end; return the exit code."""
+    options = parse_tail(argv)
+    directory = find_profile(options.which)
+    return run_until_signal(_tail(options, directory), terminated=lambda: DONE)
+
+
+async def _tail(options: TailOptions, directory: Path) -> int:
+    output = Output(raw_stdout())
+    async with reach(directory, options.db) as control:
+        following = asyncio.create_task(_follow(options, control, output))
+        closed = asyncio.create_task(_closed(output))
+        try:
+            await asyncio.wait([following, closed], return_when=asyncio.FIRST_COMPLETED)
+            return following.result() if following.done() else DONE
+        finally:
+            for task in (following, closed):
+                task.cancel()
+            await asyncio.gather(following, closed, return_exceptions=True)
+
+
+async def _follow(options: TailOptions, control: Control, output: Output) -> int:
+    await control.say(do="tail", last=options.last, **({"to": options.to} if options.to else {}))
+    asked = True  # and not answered yet: an error is about that
+    while (line := await control.next_line()) is not None:
+        if asked and line["event"] == "error":
+            refused = Refused(line)
+            complain(str(refused))
+            return refused.code
+        if line["event"] == "answer":
+            asked = False
+        elif options.as_json:
+            await output.write(json_line(line))
+        else:
+            await _show(line, control, output)
+    if not control.reason:
+        raise PeerGone("")
+    tell(f"-- the peer stopped: {safe_line(control.reason)}")
+    return DONE
+
+
+async def _show(line: Line, control: Control, output: Output) -> None:
+    notice = plain_notice(line)
+    if notice is not None:
+        tell(notice)
+        return
+    text = plain_line(line, control.listening["user"], datetime.now().astimezone())
+    if text is not None:
+        await output.write(text)
+
+
+async def _closed(output: Output) -> None:
+    """Return when nobody reads the output any more: at once where it is a pipe, else with the next line."""
+    loop = asyncio.get_running_loop()
+    fd = _pipe()
+    if fd is not None:
+        with suppress(OSError, NotImplementedError, ValueError):
+            loop.add_reader(fd, output.closed.set)  # a pipe one writes to is only ever "readable" when it is broken
+    try:
+        await output.closed.wait()
+    finally:
+        if fd is not None:
+            with suppress(OSError, NotImplementedError, ValueError):
+                loop.remove_reader(fd)
+
+
+def _pipe() -> int | None:
+    """Return the descriptor of standard output when it is a pipe."""
+    try:
+        fd = sys.stdout.fileno()
+        return fd if sys.platform != "win32" and stat.S_ISFIFO(os.fstat(fd).st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,82 @@
+"""`p2pchat users`: who is known, and who is here, from the running peer; without one from what it has stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from p2pchat.apps.cli.chat.show import now_iso
+from p2pchat.apps.cli.control.client import connect
+from p2pchat.apps.cli.exits import DONE, Usage
+from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
+from p2pchat.apps.cli.plain import plain_user
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.registry.users import COMMAND
+
+
+@dataclass(slots=True)
+class UsersOptions:
+    """`p2pchat users`."""
+
+    which: WhichPeer
+    db: str = ""
+    as_json: bool = False
+
+
+def parse_users(argv: Sequence[str]) -> UsersOptions:
+    """Read `users [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if words:
+        raise Usage(f"users takes no words, only options; {words[0]!a} is one too many")
+    return UsersOptions(which_peer(given, typed), database_url(given["db"]), given["as_json"])
+
+
+def run_users(argv: Sequence[str]) -> int:
+    """Print one line for each."""
+    options = parse_users(argv)
+    return asyncio.run(_print(options, find_profile(options.which)))
+
+
+async def _print(options: UsersOptions, directory: Path) -> int:
+    output, now = Output(raw_stdout()), datetime.now().astimezone()
+    for row in await _rows(directory.expanduser().absolute(), options.db):
+        line = {"event": "presence", "at": now_iso(), **row}
+        await output.write(json_line(line) if options.as_json else plain_user(row, now).removeprefix("-- "))
+    return DONE
+
+
+async def _rows(directory: Path, db: str) -> list[Line]:
+    control = await connect(directory)
+    if control is None:
+        return await _stored(directory, db)
+    try:
+        return await control.ask("who")
+    finally:
+        await control.aclose()
+
+
+async def _stored(directory: Path, db: str) -> list[Line]:
+    from p2pchat import open_history
+
+    async with open_history(directory, db=db or None) as history:
+        return [
+            {
+                "user": user.label,
+                "user_id": user.id,
+                "name": user.name,
+                "status": user.status,
+                "text": user.status_text,
+                "since": None,
+                "me": user.is_me,
+                "ignored": False,
+            }
+            for user in history.users()
+        ]

@@ -1,0 +1,206 @@
+"""One connection of the control socket: command objects come in, event lines go out, as on a chat's --json.
+
+Its orders are carried out one after the other, by a Session of its own, so that where its texts go is nobody else's
+business; a tail goes on beside them. A client that does not read costs a bounded buffer: nothing more is made for it
+until it reads. The end of what it says ends the connection, once what was asked for before is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
+from p2pchat.apps.cli.chat.objects import Order
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES
+from p2pchat.apps.cli.control.lines import LineBuffer
+from p2pchat.apps.cli.control.orders import USUAL_LAST, USUAL_TIMEOUT, parse_own_order
+from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.output import Line, Output
+
+READ_BYTES = 64 * 1024
+WAITING_READS = 4  # reads not carried out yet: a fast client waits
+PATIENCE = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
+END_WITHIN = 2.0  # seconds in which a client may take the last lines of a peer that stops
+
+_log = logging.getLogger("p2pchat.control")
+
+
+class ConnectionOutput(Output):
+    """Lines onto a connection; `write` returns when the client has taken all but a buffer's worth."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        super().__init__(None)
+        self._writer = writer
+
+    async def write(self, text: str) -> None:
+        if self.closed.is_set():
+            return
+        async with self._turn:
+            try:
+                self._writer.write((text + "\n").encode("utf-8", "backslashreplace"))
+                await self._writer.drain()
+            except OSError:
+                self.closed.set()
+
+
+class Connection:
+    """One client of a running peer.
+
+    Args:
+        fresh: The peer has only just started: names it does not know are waited for a moment.
+    Attributes:
+        follows: It has a tail, which ends with the peer.
+    """
+
+    def __init__(
+        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool
+    ) -> None:
+        self._peer = peer
+        self._reader = reader
+        self._writer = writer
+        self._output = ConnectionOutput(writer)
+        self._show = Show(self._output, None, as_json=True, echo=True)
+        self._show.me = peer.me.label
+        self._session = Session(peer, self._show, interactive=False, as_json=True)
+        if not fresh:
+            self._session.names_are_known()
+        self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(WAITING_READS)
+        self._tail: asyncio.Task[None] | None = None
+        self.follows = False
+
+    async def serve(self) -> None:
+        """Carry out what the client asks for, until it says no more or goes away."""
+        reading: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                reading = asyncio.create_task(self._read(limit))
+                await self._show.event(self._peer.listening.to_json())
+                while batch := await self._batches.get():
+                    if not await self._take(batch):
+                        break
+        except TimeoutError:
+            pass  # it said no more long ago
+        except Exception:
+            _log.exception("a command ended with an error that is not its own")
+        finally:
+            if reading is not None:
+                reading.cancel()
+            await self._close()
+
+    async def _read(self, limit: asyncio.Timeout) -> None:
+        """Read batches of lines into the queue; an empty one is the end."""
+        lines = LineBuffer(MAX_LINE_BYTES)
+        try:
+            while chunk := await self._reader.read(READ_BYTES):
+                if batch := lines.feed(chunk):
+                    await self._batches.put(batch)
+        except OSError:
+            pass
+        if batch := lines.end():
+            await self._batches.put(batch)
+        limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+        await self._batches.put([])
+
+    async def _close(self) -> None:
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
+        self._output.closed.set()
+        self._show.close()
+        self._writer.close()
+
+    async def end(self, reason: str) -> None:
+        """The peer has stopped: tell the client what is left to tell, and that."""
+        try:
+            async with asyncio.timeout(END_WITHIN):
+                if self._tail is not None:
+                    await asyncio.wait([self._tail])
+                await self._show.event(Stopped(reason=reason).to_json())
+        except TimeoutError:
+            pass
+        self._writer.close()
+
+    # Orders
+
+    async def _take(self, lines: Sequence[bytes | None]) -> bool:
+        """Carry out some lines in their order; False when one of them said to leave."""
+        for_session: list[bytes | None] = []
+        for line in lines:
+            if line is not None and not line.strip():
+                continue
+            try:
+                order = None if line is None else parse_own_order(line)
+            except Usage as error:
+                await self._session.take(for_session)
+                for_session.clear()
+                await self._session.fail(error, getattr(error, "ref", None))
+                continue
+            if order is None:
+                for_session.append(line and line.strip())
+                continue
+            if not await self._session.take(for_session):
+                return False
+            for_session.clear()
+            await self._do(order)
+        return await self._session.take(for_session)
+
+    async def _do(self, order: Order) -> None:
+        try:
+            if order.do == "find":
+                await self._find(order.fields["to"], order.ref)
+            elif order.do == "wait":
+                await self._wait(float(order.fields.get("timeout", USUAL_TIMEOUT)), order.ref)
+            else:
+                await self._follow(order)
+        except (P2PChatError, Usage, ValueError) as error:
+            await self._session.fail(error, order.ref)
+
+    async def _answer(self, do: str, row: Line, ref: str | None) -> None:
+        await self._show.answer(do, [row], [], ref)
+
+    async def _find(self, address: str, ref: str | None) -> None:
+        found = await self._session.resolve(address)
+        row = {"conversation": found.name, "conversation_id": found.id, "kind": found.kind}
+        await self._answer("find", row, ref)
+
+    async def _wait(self, seconds: float, ref: str | None) -> None:
+        missing = await self._session.drain(seconds)
+        delivered = not missing and not self._session.undelivered()
+        row = {"status": "delivered" if delivered else "accepted", "missing": [label for label in missing if label]}
+        await self._answer("wait", row, ref)
+
+    # Following
+
+    async def _follow(self, order: Order) -> None:
+        if self.follows:
+            raise Usage("this connection has a tail already: open another one")
+        to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
+        self.follows = True
+        self._tail = asyncio.create_task(self._run_tail(to, order.fields.get("last", USUAL_LAST), order.ref))
+        self._tail.add_done_callback(_raise_bug)
+
+    async def _run_tail(self, to: Conversation | None, last: int, ref: str | None) -> None:
+        try:
+            async with self._peer.events(consumer=None) as events:  # first: what comes meanwhile is not missed
+                posts = await self._peer.history(to, limit=last) if last else []
+                shown = {post.id for post in posts}
+                for post in posts:
+                    await self._show.event(post.to_json())
+                await self._answer("tail", {"last": len(posts)}, ref)
+                async for event in events:
+                    if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
+                        continue
+                    line = event.to_json()
+                    if to is None or line.get("conversation_id") == to.id:
+                        await self._show.event(line)
+        except P2PChatError as error:
+            await self._session.fail(error, ref)
+
+
+def _raise_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a tail ended with an error that is not its own", exc_info=error)

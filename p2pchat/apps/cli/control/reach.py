@@ -1,0 +1,122 @@
+"""Which peer does what a command asks for: the one that runs, or one that the command runs itself meanwhile.
+
+The command talks to both in the same way. Of several commands at once without a running peer, one runs it, and the
+others find it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from p2pchat.apps.cli.control.client import Control, connect, connect_to
+from p2pchat.apps.cli.exits import Failure, Usage
+
+HELD_PATIENCE = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
+HELD_AGAIN = 0.1  # seconds between two looks at a profile that is held
+MEET_WITHIN = 2.0  # seconds for the first of those known here to be met, before something is said to the room
+
+
+@asynccontextmanager
+async def reach(directory: Path, db: str = "") -> AsyncIterator[Control]:
+    """Connect to the peer of a profile, running it here when it does not run.
+
+    Args:
+        directory: The profile's.
+        db: Its database, when that is elsewhere; for a peer run here.
+    Raises:
+        Usage: There is no profile.
+        Failure: Another process holds it and does not answer, or the peer cannot run.
+    """
+    directory = directory.expanduser().absolute()
+    deadline = asyncio.get_running_loop().time() + HELD_PATIENCE
+    while True:
+        control = await connect(directory)
+        if control is not None:
+            try:
+                yield control
+            finally:
+                await control.aclose()
+            return
+        runs = _Run(directory, db)
+        if await runs.start():
+            break
+        if asyncio.get_running_loop().time() > deadline:
+            raise Failure(runs.held)
+        await asyncio.sleep(HELD_AGAIN)
+    try:
+        yield await runs.control()
+    finally:
+        await runs.leave()
+
+
+class _Run:
+    """A peer that lives as long as a command."""
+
+    def __init__(self, directory: Path, db: str) -> None:
+        self._directory = directory
+        self._db = db
+        self._control: Control | None = None
+        self.held = ""
+
+    async def start(self) -> bool:
+        """Start it; False when another process holds the profile, which `held` says then."""
+        from p2pchat import DataLocked, PortInUse, inspect_profile
+
+        found = inspect_profile(self._directory)
+        if not found.peer_id and not found.key_trouble:
+            raise Usage(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
+        port = int(self._directory.name) if self._directory.name.isdecimal() else 0
+        try:
+            try:
+                await self._begin(port if port <= 65535 else 0)
+            except PortInUse:  # by some other program: those we know are called from any port
+                await self._begin(0)
+        except DataLocked as locked:
+            who = f"process {locked.pid}" if locked.pid else "another process"
+            self.held = f"{self._directory} is in use by {who}, which answers no commands: stop it, or use it itself"
+            return False
+        return True
+
+    async def _begin(self, port: int) -> None:
+        from p2pchat import Settings, TCPPeer
+        from p2pchat.apps.cli.control.server import ControlServer
+
+        settings = Settings(start_timeout=0.0)
+        self._peer = TCPPeer(port, data=self._directory, db=self._db or None, settings=settings)
+        await self._peer.start()
+        self._server = await ControlServer(self._peer).start()
+
+    async def control(self) -> Control:
+        """Return a connection to it, when somebody is met or nobody seems to be there."""
+        await self._meet()
+        ours, theirs = socket.socketpair()
+        self._server.accept(*await asyncio.open_connection(sock=theirs))
+        self._control = await connect_to(ours)
+        return self._control
+
+    async def _meet(self) -> None:
+        """Wait for somebody to be here, when anybody is known: the room is for those who are."""
+        from p2pchat import Joined
+
+        if all(user.is_me for user in self._peer.users()):
+            return
+        async with self._peer.events(Joined, consumer=None) as joined:
+            if any(user.status in ("online", "idle") for user in self._peer.users() if not user.is_me):
+                return
+            try:
+                await asyncio.wait_for(anext(joined), MEET_WITHIN)
+            except (TimeoutError, StopAsyncIteration):
+                pass
+
+    async def leave(self) -> None:
+        """Stop it in good order, when other commands that found it here are done."""
+        if self._control is not None:
+            await self._control.aclose()
+        try:
+            await self._server.rest()
+        finally:
+            await self._server.leave("the command that ran it is done")
