@@ -13,6 +13,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from p2pchat.apps.cli.exits import Failure
@@ -27,6 +28,11 @@ Line = dict[str, Any]  # an event line
 def json_line(event: Line) -> str:
     """Return an event as one line of JSON that is safe on a terminal too."""
     return safe_json(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+
+
+def iso(moment: datetime) -> str:
+    """Return an aware time as event lines write it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Raw(Protocol):

@@ -2,6 +2,8 @@
 
 Every line of a text begins with its time, or with the mark of a continued text; a name that could be taken for more
 than a name stands in quotes. So no line can pass for another speaker's.
+
+    12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from typing import Any
 
 from p2pchat.apps.safetext import safe_line, safe_text
 
-_MORE_THAN_A_NAME = re.compile(r'[:<>*"]|^-|^\d')  # marks of our own lines, and what begins like one
+_MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d')  # marks of our own lines, and what begins like one
+_MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
 _REASONS = {
     "left": "left",
     "lost": "left: the connection was lost",
@@ -22,9 +26,24 @@ _REASONS = {
 
 
 def shown_name(label: str) -> str:
-    """Return a name fit to stand in a line of ours."""
+    """Return a name fit to stand in a sentence of ours."""
+    return _fenced(label, _MORE_THAN_A_NAME)
+
+
+def shown_speaker(label: str) -> str:
+    """Return a name fit to stand where a line begins and before a colon, where blanks are part of it."""
+    return _fenced(label, _MORE_THAN_A_SPEAKER)
+
+
+def _fenced(label: str, more: re.Pattern[str]) -> str:
     safe = safe_line(label)
-    return '"' + safe.replace('"', "'") + '"' if _MORE_THAN_A_NAME.search(safe) else safe
+    return '"' + safe.replace('"', "'") + '"' if not safe or more.search(safe) else safe
+
+
+def quoted(text: str, most: int = QUOTED_CHARACTERS) -> str:
+    """Return the beginning of a text in double quotes, on one line."""
+    short = text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
 
 
 def shown_time(iso: str, now: datetime | None) -> str:
@@ -34,23 +53,36 @@ def shown_time(iso: str, now: datetime | None) -> str:
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def plain_message(event: Mapping[str, Any], me: str, now: datetime | None) -> str:
-    """Return a `message` or `sent` line as text; `me` is the own label, `now` as in shown_time."""
+def plain_message(
+    event: Mapping[str, Any], me: str, now: datetime | None, answered: Mapping[str, Any] | None = None
+) -> str:
+    """Return a `message` or `sent` line as text.
+
+    Args:
+        me: The own label.
+        now: As in shown_time.
+        answered: The line of the message this one answers; None when it answers none, or when that is not known.
+    """
     text = safe_text(event["text"])
     if event.get("unsupported"):
         text = f"[unsupported: {safe_line(event['unsupported'])}]"
-    who = shown_name(event["sender"])
+    show = shown_name if event["action"] else shown_speaker
+    who = show(event["sender"])
     if event["kind"] == "dm":
-        who = f"{who} -> {shown_name(event['to'] if event['event'] == 'sent' else me)}"
+        who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
+    if answered is not None:
+        who = f"{who} (to {shown_name(answered['sender'])}: {quoted(answered['text'])})"
     time = shown_time(event["sent_at"], now)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
 
 
-def plain_line(event: Mapping[str, Any], me: str, now: datetime) -> str | None:
-    """Return an event line as text for stdout; None for what is not chat."""
+def plain_line(
+    event: Mapping[str, Any], me: str, now: datetime, answered: Mapping[str, Any] | None = None
+) -> str | None:
+    """Return an event line as text for stdout; None for what is not chat. `answered` as in plain_message."""
     kind = event["event"]
     if kind in ("message", "sent"):
-        return plain_message(event, me, now)
+        return plain_message(event, me, now, answered)
     time = shown_time(event["at"], now)
     if kind == "joined":
         return f"{time} -- {shown_name(event['user'])} is here"
@@ -68,13 +100,37 @@ def plain_notice(event: Mapping[str, Any]) -> str | None:
     return None
 
 
-def plain_user(row: Mapping[str, Any]) -> str:
-    """Return one row of /who."""
-    text = f" ({safe_line(row['text'])})" if row.get("text") else ""
-    return f"-- {shown_name(row['user'])}: {row['status']}{text}{' (you)' if row['me'] else ''}"
+def plain_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return one row of /who; `now` as in shown_time."""
+    state = "not seen yet" if row["status"] == "unknown" else row["status"]
+    since = f" since {shown_time(row['since'], now)}" if row.get("since") else ""
+    text = f" {quoted(row['text'], len(row['text']))}" if row.get("text") else ""
+    marks = _marks(you=row["me"], ignored=row.get("ignored", False))
+    return f"-- {shown_name(row['user'])}: {state}{since}{text}{marks}"
+
+
+def plain_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
+    """Return the lines of /whois."""
+    called = f"   called {shown_name(row['name'])}" if row["name"] else "   has told no name"
+    linked = "" if row["me"] else "; a link is up" if row["linked"] else "; no link"
+    return [plain_user(row, now), f"{called}{linked}", f"   id {row['user_id']}"]
 
 
 def plain_conversation(row: Mapping[str, Any]) -> str:
     """Return one row of /list."""
-    unread = f", {row['unread']} unread" if row["unread"] else ""
-    return f"-- {shown_name(row['conversation'])}{unread}{' (here)' if row['current'] else ''}"
+    unread = f": {row['unread']} unread" if row["unread"] else ""
+    mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
+    return f"-- {shown_name(row['conversation'])}{unread}{mentions}{_marks(here=row['current'])}"
+
+
+def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
+    """Return one row of /receipts: how far a message of one's own has come."""
+    has, lacks = row["delivered_to"], row["missing"]
+    state = f"delivered {len(has)} of {len(has) + len(lacks)}" if has else "accepted, nobody else has it yet"
+    who = [f"{', '.join(map(shown_name, has))} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"not yet {', '.join(map(shown_name, lacks))}"] if lacks else []
+    return "; ".join([f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}", *who])
+
+
+def _marks(**given: bool) -> str:
+    return "".join(f" ({name})" for name, yes in given.items() if yes)

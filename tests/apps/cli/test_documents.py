@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import parse_object
-from p2pchat.apps.cli.chat.typed import COMMANDS
+from p2pchat.apps.cli.chat.objects import SHAPES, parse_object
+from p2pchat.apps.cli.chat.settings import SETTINGS, Setting
+from p2pchat.apps.cli.chat.typed import COMMANDS, Command
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.registry import COMMANDS as WORDS
@@ -33,14 +34,37 @@ def test_every_option_stands_there_with_its_variable() -> None:
         assert f"`{flags}`" in row and f"`{option.variable}`" in row
 
 
-def test_every_typed_line_stands_there() -> None:
-    listed = [re.findall(r"/(\w+)", cell) for cell in first_cells("Typed lines")]
-    assert listed == [[command.name, *command.others] for command in COMMANDS]
+def rows(title: str, head: str) -> list[str]:
+    """Return the rows of the table in a section that begins so."""
+    table = section(title).partition(f"\n{head}\n")[2].partition("\n\n")[0]
+    return table.splitlines()[1:]
 
 
-def test_every_command_object_there_can_be_read() -> None:
-    objects = re.findall(r"`(\{.*?\})`", section("Command objects"))
-    assert {parse_object(text).do for text in objects} >= {"send", "history", "who", "list", "connect", "nick", "quit"}
+def test_the_typed_lines_there_are_those_there_are() -> None:
+    def row(command: Command) -> str:
+        names = ", ".join([f"`{command.usage}`", *(f"`/{other}`" for other in command.others)])
+        return f"| {names} | {command.summary} | `{command.example}` |"
+
+    assert rows("Typed lines", "| line | does | example |") == [row(command) for command in COMMANDS]
+
+
+def test_the_settings_there_are_those_there_are() -> None:
+    def row(setting: Setting) -> str:
+        values = ", ".join(f"`{value}`" for value in setting.values)
+        return f"| `{setting.name}` | {values} | {setting.meaning} |"
+
+    head = "| setting | values, the usual one first | meaning |"
+    assert rows("Typed lines", head) == [row(setting) for setting in SETTINGS]
+
+
+def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
+    objects = [parse_object(text) for text in re.findall(r"`(\{.*?\})`", section("Command objects"))]
+    assert {order.do for order in objects} == SHAPES.keys()
+    for order in objects:
+        named = re.findall(
+            r'`"(\w+)":', next(line for line in section("Command objects").splitlines() if f'"{order.do}"' in line)
+        )
+        assert {*order.fields, *named} == SHAPES[order.do].keys()
 
 
 def test_every_event_stands_there() -> None:

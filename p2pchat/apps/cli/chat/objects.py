@@ -1,11 +1,15 @@
 """Command objects: an input line under --json that begins with `{`.
 
-    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true
-    {"do":"history","to":"bob","limit":20}      {"do":"who"}     {"do":"list"}
-    {"do":"connect","endpoint":"localhost:8080"}     {"do":"nick","name":"Ada"}     {"do":"quit"}
+    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true, "reply_to":"ID"
+    {"do":"history","to":"bob","limit":20}     {"do":"search","words":"backup failed","to":"bob","limit":50}
+    {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
+    {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}     {"do":"nick","name":"Ada"}
+    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
+    {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"quit"}
 
-`to` is an address as typed, by default the room; `ref` is any string, and comes back in `sent`, `answer` and
-`error`. Unknown fields are refused: a misspelt one would otherwise send to the wrong place.
+`to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
+string, and comes back in `sent`, `answer` and `error`. Unknown fields are refused: a misspelt one would otherwise send
+to the wrong place.
 """
 
 from __future__ import annotations
@@ -17,13 +21,20 @@ from typing import Any
 from p2pchat.apps.cli.exits import Usage
 
 # do -> field -> (type, needed)
-_SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
-    "send": {"to": (str, False), "text": (str, True), "action": (bool, False)},
+SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
+    "send": {"to": (str, False), "text": (str, True), "action": (bool, False), "reply_to": (str, False)},
     "history": {"to": (str, False), "limit": (int, False)},
+    "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
+    "receipts": {"to": (str, False), "limit": (int, False), "id": (str, False)},
     "who": {},
+    "whois": {"user": (str, True)},
     "list": {},
-    "connect": {"endpoint": (str, True)},
     "nick": {"name": (str, True)},
+    "away": {"text": (str, False)},
+    "back": {},
+    "invite": {},
+    "connect": {"endpoint": (str, True)},
+    "forget": {"peer": (str, True)},
     "quit": {},
 }
 _CALLED = {str: "a string", int: "a whole number", bool: "true or false"}
@@ -62,9 +73,9 @@ def parse_object(line: str) -> Order:
     if ref is not None and not isinstance(ref, str):
         raise BadOrder("`ref` is a string")
     do = found.pop("do", None)
-    shape = _SHAPES.get(do) if isinstance(do, str) else None
+    shape = SHAPES.get(do) if isinstance(do, str) else None
     if shape is None or not isinstance(do, str):
-        raise BadOrder(f"`do` is one of {', '.join(_SHAPES)}", ref)
+        raise BadOrder(f"`do` is one of {', '.join(SHAPES)}", ref)
     for name, value in found.items():
         if name not in shape:
             raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)

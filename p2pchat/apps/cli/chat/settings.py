@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,10 @@ class ChatSettings:
         if value not in setting.values:
             raise ValueError(f"{name} is {' or '.join(setting.values)}, not {value!a}")
         setattr(self, name, value if name == "joins" else value == "on")
+
+    def hides(self, line: Mapping[str, Any]) -> bool:
+        """Whether this event line tells of a user who is ignored."""
+        return bool(self.ignored) and (line.get("sender_id") or line.get("user_id")) in self.ignored
 
     def _take(self, found: dict[str, Any]) -> None:
         """Take what the file says; what was taken before something wrong in it, holds."""

@@ -6,7 +6,7 @@ otherwise to stderr. People are not shown what they know: what they typed on a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, Receipt, Receipts
@@ -29,6 +29,8 @@ class Show:
     Attributes:
         me: The own label.
         asides: What people are told beside the chat; nothing of it under --json.
+        hides: Whether people do not want to see an event: it is of somebody they ignore.
+        answered: Finds the message that one answers; None where nobody can.
     """
 
     def __init__(self, output: Output, log: Log | None, *, as_json: bool, echo: bool) -> None:
@@ -38,6 +40,8 @@ class Show:
         self._echo = echo
         self.me = ""
         self.asides = Asides()
+        self.hides: Callable[[Line], bool] = lambda line: False
+        self.answered: Callable[[Line], Awaitable[Line | None]] | None = None
 
     async def event(self, event: Line, *, older: bool = False) -> None:
         """Show one event; returns when it is out. People only hear how many are `older`: written before this run
@@ -49,6 +53,8 @@ class Show:
             await self._output.write(line)
         elif (notice := plain_notice(event)) is not None:
             tell(notice)
+        elif self.hides(event):
+            pass
         elif older:
             self.asides.older()
         else:
@@ -66,7 +72,8 @@ class Show:
             self.asides.sent(event)
             if not self._echo:
                 return
-        text = plain_line(event, self.me, datetime.now().astimezone())
+        answered = await self.answered(event) if self.answered is not None else None
+        text = plain_line(event, self.me, datetime.now().astimezone(), answered)
         if text is not None:
             await self._output.write(text)
 
@@ -88,6 +95,10 @@ class Show:
         if not self._as_json:
             where = "the room" if conversation.kind == "room" else shown_name(conversation.name)
             await self._output.write(f"-- what you type goes to {where}")
+
+    async def clear(self) -> bool:
+        """Empty the screen; False where there is none."""
+        return False
 
     def close(self) -> None:
         """Show what was kept for a moment, and let the log go."""

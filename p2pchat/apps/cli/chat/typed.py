@@ -1,12 +1,14 @@
 """Typed lines: what a person or a pipe writes, parsed into what is meant. Nothing is done here.
 
 A line is text for the current conversation unless it begins with a slash; `//` begins a text that starts with one.
-COMMANDS is the whole list, with the words of /help. An unknown command is an error that names the nearest: what
-somebody mistyped is never sent.
+COMMANDS is the whole list: /help, completion and the table in docs/cli.md are made of it. A command that there is not
+is an error that names the nearest: what somebody mistyped is never sent.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -15,14 +17,27 @@ from p2pchat.apps.cli.exits import Usage
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One typed command. `least` and `most` count its arguments; the last takes the rest of the line, blanks too."""
+    """One typed command.
+
+    Attributes:
+        arguments: As shown; the last takes the rest of the line, blanks too.
+        summary: One line that says what it does.
+        example: One whole line as somebody types it.
+        others: Its other names.
+        least, most: How many arguments it takes.
+        kinds: What each argument is, for completion: user, conversation, command, setting, endpoint, or "".
+        details: Further lines of /help COMMAND.
+    """
 
     name: str
     arguments: str
     summary: str
+    example: str
     others: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
+    kinds: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
@@ -30,28 +45,77 @@ class Command:
 
 
 COMMANDS = (
-    Command("msg", "NAME TEXT", "write to one user, who gets it also when away now", ("dm",), 2, 2),
     Command(
-        "go", "[CONVERSATION]", "send what follows there: a name, @name, or alone the room", ("join", "query"), 0, 1
+        "msg", "NAME TEXT", "write to one user, who gets it also when away now", "/msg bob see you at ten",
+        others=("dm",), least=2, most=2, kinds=("user", ""),
+        details=('a name with blanks stands in "": /msg "Anna Maria" hi',),
     ),
-    Command("list", "", "your conversations, with what is unread"),
-    Command("who", "", "who is known, and who is here", ("names",)),
-    Command("me", "TEXT", "say what you do, as in: * ada waves", (), 1, 1),
-    Command("nick", "NAME", "take another name", (), 1, 1),
-    Command("history", "[N]", "the last N messages here (20)", (), 0, 1),
-    Command("connect", "HOST:PORT", "link with a peer; knowing one is enough", (), 1, 1),
-    Command("help", "[COMMAND]", "these lines, or one of them", (), 0, 1),
-    Command("quit", "", "say goodbye and leave", ("exit",)),
-)
+    Command(
+        "go", "[CONVERSATION]", "send what follows there; alone: the room", "/go bob",
+        others=("join", "query"), most=1, kinds=("conversation",),
+        details=("a conversation is `room`, a name, or a name with its id: bob#K7QF2M3P",),
+    ),
+    Command("list", "", "your conversations, with what is unread", "/list"),
+    Command("who", "", "who is known, who is here, and since when", "/who", others=("names",)),
+    Command("whois", "NAME", "what is known of one user, with the id", "/whois bob", least=1, most=1, kinds=("user",)),
+    Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
+    Command("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),
+    Command(
+        "reply", "TEXT", "answer the newest message of another here", "/reply yes, at ten",
+        least=1, most=1, kinds=("",),
+        details=("others see which message you answer",),
+    ),
+    Command("history", "[N]", "the last N messages here (20)", "/history 50", most=1, kinds=("",)),
+    Command(
+        "search", "WORDS", "the newest messages here with all these words in them", "/search backup failed",
+        least=1, most=1, kinds=("",),
+        details=("capitals make no difference; at most 50 messages",),
+    ),
+    Command(
+        "receipts", "[N]", "who has your last N messages here (5), who lacks them", "/receipts",
+        most=1, kinds=("",),
+        details=("delivered means: on the disk of that user's peer",),
+    ),
+    Command(
+        "away", "[TEXT]", "tell others that you are away; alone: that you are back", "/away lunch, back at one",
+        most=1, kinds=("",),
+    ),
+    Command("back", "", "tell others that you are back", "/back"),
+    Command(
+        "set", "[NAME [VALUE]]", "how things are shown; alone: all settings", "/set joins off",
+        most=2, kinds=("setting", ""),
+        details=("joins auto|on|off, bell on|off, desktop on|off; kept for this profile",),
+    ),
+    Command("invite", "", "the invite to this network, and the command for the other machine", "/invite"),
+    Command(
+        "connect", "HOST:PORT", "link with a peer; knowing one is enough", "/connect 192.168.1.20:8080",
+        least=1, most=1, kinds=("endpoint",),
+    ),
+    Command(
+        "forget", "PEER", "dial a peer no more: a name, an id or HOST:PORT", "/forget 192.168.1.20:8080",
+        least=1, most=1, kinds=("user",),
+        details=("a link that is up stays until it ends; what was written stays too",),
+    ),
+    Command(
+        "ignore", "NAME", "show nothing more of this user", "/ignore mallory",
+        least=1, most=1, kinds=("user",),
+        details=("by id, so another name does not help; --json and --log have everything still",),
+    ),
+    Command("unignore", "NAME", "show this user again", "/unignore mallory", least=1, most=1, kinds=("user",)),
+    Command("clear", "", "empty the screen; in a terminal", "/clear"),
+    Command("help", "[COMMAND]", "the commands, or one of them", "/help msg", most=1, kinds=("command",)),
+    Command("quit", "", "say goodbye and leave", "/quit", others=("exit",)),
+)  # fmt: skip
 BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.others)}
+MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
+HELP_COLUMNS = 78  # so wide are the lines of /help
 
 # Commands of later versions: named, so that nobody takes them for a typing error.
-LATER = frozenset(
-    (
-        *("group", "add", "kick", "leave", "part", "whois", "reply", "edit", "delete", "react", "search", "receipts"),
-        *("away", "back", "set", "invite", "forget", "ignore", "unignore", "allow", "clear"),
-    )
-)
+LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "react", "allow"))
+
+_SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one
+_COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
+_NAME = re.compile(r'(@?)"([^"]*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,48 +137,91 @@ def parse_line(line: str) -> Say | Do | None:
     """Return what one typed line means; None for a blank one.
 
     Raises:
-        Usage: It begins with a slash and is no command of this version, or lacks an argument.
+        Usage: It begins with a slash and is no command of this version, or lacks an argument; or it would be a
+            command if it began with its slash.
     """
     if not line.strip():
         return None
     if line.startswith("//"):
         return Say(line[1:])
     if not line.startswith("/"):
+        _refuse_almost_a_command(line)
         return Say(line)
-    word, _, rest = line[1:].partition(" ")
+    word, rest = _split(line)
+    if line[1:2].isspace():
+        _refuse_almost_a_command(line)
+        word = ""
     command = BY_NAME.get(word.lower())
     if command is None:
-        raise Usage(_not_a_command(word.lower()))
-    return Do(command.name, _arguments(command, rest.strip(" ")))
+        raise Usage(_not_a_command(word))
+    return Do(command.name, _arguments(command, rest))
+
+
+def _split(line: str) -> tuple[str, str]:
+    found = _COMMAND.fullmatch(line)
+    return (found[1], found[2].rstrip()) if found else ("", "")
+
+
+def _refuse_almost_a_command(line: str) -> None:
+    """Raise Usage where a blank, or another kind of slash, is all that keeps this from being a command."""
+    start = line.lstrip()
+    if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
+        plain = unicodedata.normalize("NFKC", word)
+        if plain in BY_NAME or plain in LATER:
+            raise Usage(
+                f"did you mean /{plain}? A command is a plain slash and a word, where the line begins. Nothing was "
+                "sent; // begins a text with a slash"
+            )
 
 
 def _arguments(command: Command, rest: str) -> tuple[str, ...]:
-    if not rest:
-        parts: tuple[str, ...] = ()
-    elif command.most < 2:
-        parts = (rest,)
-    else:
-        parts = tuple(part for part in _name_and_rest(rest) if part)
+    parts: list[str] = []
+    while rest and len(parts) < command.most - 1:
+        name, rest = split_name(rest)
+        parts.append(name)
+    if rest:
+        parts.append(_unquoted(rest) if _is_name(command, len(parts)) else rest)
     if not command.least <= len(parts) <= command.most:
-        raise Usage(f"usage: {command.usage}" + (' (a NAME with blanks stands in "")' if command.least == 2 else ""))
-    return parts
+        example = f", for example {command.example}" if command.arguments else ""
+        raise Usage(f"usage: {command.usage}{example}")
+    return tuple(parts)
 
 
-def _name_and_rest(text: str) -> tuple[str, str]:
-    """Split off the name: up to the first blank, or what stands in double quotes, for names with blanks."""
-    if text.startswith('"') and '"' in text[1:]:
-        name, _, rest = text[1:].partition('"')
-    else:
-        name, _, rest = text.partition(" ")
-    return name, rest.lstrip(" ")
+def _is_name(command: Command, position: int) -> bool:
+    words = command.arguments.split()[position : position + 1]
+    return any(word.strip("[]") in ("NAME", "CONVERSATION", "PEER") for word in words)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Split off the first name: up to a blank, or what stands in double quotes; `"Anna Maria"#K7QF2M3P` is one."""
+    found = _NAME.match(text)
+    if found is None:
+        return "", ""
+    name = found[4] or f"{found[1]}{found[2]}{found[3] or ''}"
+    return name, text[found.end() :]
+
+
+def _unquoted(rest: str) -> str:
+    """Return a name that stands alone: its blanks need no quotes, and may have them."""
+    name, more = split_name(rest)
+    return rest if more else name
+
+
+def typed_name(name: str) -> str:
+    """Return a name as it is typed where others follow it: in quotes when it has blanks."""
+    return f'"{name}"' if re.search(r"\s", name) else name
 
 
 def _not_a_command(word: str) -> str:
-    if word in LATER:
-        return f"this version does not have /{word} yet; nothing was sent"
-    near = get_close_matches(word, BY_NAME, n=1, cutoff=0.5)
+    plain = unicodedata.normalize("NFKC", word[:40]).lower()
+    if plain in LATER:
+        return f"this version does not have /{plain} yet; nothing was sent"
+    near = get_close_matches(plain, BY_NAME, n=1, cutoff=0.5)
     hint = f"did you mean /{near[0]}?" if near else "/help lists them."
-    return f"there is no command {'/' + word!a}: {hint} Nothing was sent; // begins a text with a slash"
+    return f"there is no command {'/' + word[:40]!a}: {hint} Nothing was sent; // begins a text with a slash"
+
+
+# /help
 
 
 def help_lines(word: str = "") -> list[str]:
@@ -123,13 +230,35 @@ def help_lines(word: str = "") -> list[str]:
     Raises:
         Usage: There is no such command.
     """
-    if not word:
-        width = max(len(command.usage) for command in COMMANDS)
-        return [f"{command.usage:<{width}}  {command.summary}" for command in COMMANDS] + [
-            f"{'//TEXT':<{width}}  a text that begins with a slash"
-        ]
-    command = BY_NAME.get(word.lstrip("/").lower())
+    name = word.strip().lstrip("/").lower()
+    if not name:
+        return _most_used() + _others()
+    command = BY_NAME.get(name)
     if command is None:
-        raise Usage(_not_a_command(word.lstrip("/").lower()))
+        raise Usage(_not_a_command(name))
     also = f" (also {', '.join('/' + other for other in command.others)})" if command.others else ""
-    return [f"{command.usage}  {command.summary}{also}"]
+    return [
+        f"{command.usage}{also}",
+        f"    {command.summary}",
+        *(f"    {detail}" for detail in command.details),
+        f"    for example: {command.example}",
+    ]
+
+
+def _most_used() -> list[str]:
+    shown = [BY_NAME[name] for name in MOST_USED]
+    width = max(len(command.example) for command in shown)
+    return [
+        "What you type goes to the current conversation, at first the room. For example:",
+        *(f"  {command.example:<{width}}  {command.summary}" for command in shown),
+    ]
+
+
+def _others() -> list[str]:
+    words = [f"/{command.name}" for command in COMMANDS if command.name not in MOST_USED]
+    lines = ["and"]
+    for word in words:
+        if len(lines[-1]) + len(word) + 1 > HELP_COLUMNS:
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return [*lines, "/help COMMAND says more of one; //TEXT sends a text that begins with a slash"]

@@ -19,6 +19,11 @@ from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
         ('{"do":"who"}', Order("who")),
         ('{"do":"connect","endpoint":"localhost:1"}', Order("connect", {"endpoint": "localhost:1"})),
         ('{"do":"nick","name":"Ada"}', Order("nick", {"name": "Ada"})),
+        ('{"do":"search","words":"a b"}', Order("search", {"words": "a b"})),
+        ('{"do":"receipts","id":"X.1"}', Order("receipts", {"id": "X.1"})),
+        ('{"do":"whois","user":"bob"}', Order("whois", {"user": "bob"})),
+        ('{"do":"away"}', Order("away")),
+        ('{"do":"forget","peer":"bob"}', Order("forget", {"peer": "bob"})),
         ('{"do":"quit"}', Order("quit")),
     ],
 )
@@ -36,8 +41,14 @@ def test_an_object_means(line: str, order: Order) -> None:
         ('{"do":["send"]}', "`do` is one of", None),
         ('{"do":"send","ref":"7"}', "'send' needs `text`", "7"),
         ('{"do":"send","text":5}', "`text` is a string", None),
-        ('{"do":"send","text":"x","To":"bob"}', "'send' has no field 'To'; it has to, text, action, ref", None),
+        (
+            '{"do":"send","text":"x","To":"bob"}',
+            "'send' has no field 'To'; it has to, text, action, reply_to, ref",
+            None,
+        ),
         ('{"do":"history","limit":true}', "`limit` is a whole number", None),
+        ('{"do":"ignore","user":"bob"}', "`do` is one of", None),
+        ('{"do":"search"}', "'search' needs `words`", None),
         ('{"do":"who","ref":7}', "`ref` is a string", None),
     ],
 )

@@ -152,7 +152,7 @@ async def test_plain_answers_are_lines_for_people(shown: Shown) -> None:
         await took.take([b"/who", b"/nick Ada", b"/help quit"])
         lines = shown.text.splitlines()
         assert lines[0] == "-- ada: online (you)" and '-- "bob: x": online' in lines
-        assert lines[-2:] == ["-- you are Ada now", "/quit  say goodbye and leave (also /exit)"]
+        assert lines[2:5] == ["-- you are Ada now", "/quit (also /exit)", "    say goodbye and leave"]
 
 
 async def test_quit_ends_the_lines(shown: Shown) -> None:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.chat.typed import COMMANDS, LATER, Do, Say, help_lines, parse_line
+from p2pchat.apps.cli.chat.objects import SHAPES
+from p2pchat.apps.cli.chat.session import ORDERS, TALKING, TYPED
+from p2pchat.apps.cli.chat.typed import (
+    BY_NAME,
+    COMMANDS,
+    LATER,
+    MOST_USED,
+    Command,
+    Do,
+    Say,
+    help_lines,
+    parse_line,
+    typed_name,
+)
 from p2pchat.apps.cli.exits import Usage
 
 
@@ -35,6 +48,26 @@ from p2pchat.apps.cli.exits import Usage
         ("/connect localhost:8080", Do("connect", ("localhost:8080",))),
         ("/help msg", Do("help", ("msg",))),
         ("/exit", Do("quit")),
+        ("/reply yes,  indeed", Do("reply", ("yes,  indeed",))),
+        ("/me one\ntwo\n", Do("me", ("one\ntwo",))),
+        ("/msg\tbob\thi", Do("msg", ("bob", "hi"))),
+        ('/msg @"Anna Maria" hi', Do("msg", ("@Anna Maria", "hi"))),
+        ('/msg "Anna Maria"#K7QF2M3P hi', Do("msg", ("Anna Maria#K7QF2M3P", "hi"))),
+        ("/msg bob#K7QF2M3P hi", Do("msg", ("bob#K7QF2M3P", "hi"))),
+        ('/go "Anna Maria"', Do("go", ("Anna Maria",))),
+        ('/whois "Anna Maria"', Do("whois", ("Anna Maria",))),
+        ('/ignore "Anna Maria"#K7QF2M3P', Do("ignore", ("Anna Maria#K7QF2M3P",))),
+        ('/nick "Ada L"', Do("nick", ("Ada L",))),
+        ('/search "as it stands"', Do("search", ('"as it stands"',))),
+        ("/away", Do("away")),
+        ("/away lunch, back at one", Do("away", ("lunch, back at one",))),
+        ("/set", Do("set")),
+        ("/set joins", Do("set", ("joins",))),
+        ("/set joins off", Do("set", ("joins", "off"))),
+        ("/forget 192.168.1.20:8080", Do("forget", ("192.168.1.20:8080",))),
+        (" /etc/passwd", Say(" /etc/passwd")),
+        ("\uff0f is a slash", Say("\uff0f is a slash")),
+        ("1/2", Say("1/2")),
     ],
 )
 def test_a_line_means(line: str, meant: Say | Do | None) -> None:
@@ -53,6 +86,19 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
         ("/msg", "usage: /msg NAME TEXT"),
         ("/me", "usage: /me TEXT"),
         ("/quit now", "usage: /quit"),
+        ("/reply", "usage: /reply TEXT, for example /reply yes, at ten"),
+        ("/123", "there is no command '/123': /help lists them. Nothing was sent"),
+        ("/1", "there is no command '/1'"),
+        ("/ msg bob hi", "did you mean /msg?"),
+        ("/ 1", "there is no command '/'"),
+        ("  /msg bob hi", "did you mean /msg?"),
+        ("\uff0fmsg bob hi", "did you mean /msg?"),
+        ("\u2215quit", "did you mean /quit?"),
+        ("/MSGG bob hi", "there is no command '/MSGG': did you mean /msg?"),
+        ("/\u043csg bob hi", "there is no command '/\\u043csg': did you mean /msg?"),
+        ("/\uff4d\uff53\uff47 bob hi", "there is no command '/\\uff4d\\uff53\\uff47': did you mean /msg?"),
+        ("/ReAct", "this version does not have /react yet"),
+        ("/" + "x" * 100_000, "there is no command"),
     ],
 )
 def test_a_mistake_is_told_and_never_sent(line: str, told: str) -> None:
@@ -67,8 +113,40 @@ def test_what_comes_later_is_not_here_yet() -> None:
     assert not any(f"/{word}" in " ".join(help_lines()).split() for word in LATER)
 
 
-def test_help_has_a_line_for_each_command_and_one_alone() -> None:
-    assert [line.split()[0] for line in help_lines()] == [f"/{command.name}" for command in COMMANDS] + ["//TEXT"]
-    assert help_lines("/dm") == ["/msg NAME TEXT  write to one user, who gets it also when away now (also /dm)"]
+def test_every_command_is_done_somewhere() -> None:
+    assert {command.name for command in COMMANDS} == {*TALKING, *TYPED, "quit"}
+    assert {*ORDERS, "send", "quit"} == SHAPES.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_an_example_is_what_it_says(command: Command) -> None:
+    meant = parse_line(command.example)
+    assert isinstance(meant, Do) and meant.name == command.name
+    assert len(command.kinds) == command.most
+    assert set(command.kinds) <= {"conversation", "user", "command", "setting", "endpoint", ""}
+
+
+def test_help_fits_a_small_terminal_and_names_everything() -> None:
+    lines = help_lines()
+    assert len(lines) <= 20 and max(map(len, lines)) <= 80
+    assert [line.strip().partition("  ")[0] for line in lines[1:9]] == [BY_NAME[name].example for name in MOST_USED]
+    text = " ".join(lines)
+    assert [command.name for command in COMMANDS if f"/{command.name}" not in text] == []
+
+
+def test_help_of_one_command_says_more() -> None:
+    assert help_lines("/dm") == [
+        "/msg NAME TEXT (also /dm)",
+        "    write to one user, who gets it also when away now",
+        '    a name with blanks stands in "": /msg "Anna Maria" hi',
+        "    for example: /msg bob see you at ten",
+    ]
     with pytest.raises(Usage):
         help_lines("xyzzy")
+    assert all(len(line) <= 80 for command in COMMANDS for line in help_lines(command.name))
+
+
+@pytest.mark.parametrize("name", ["bob", "Anna Maria", "bob#K7QF2M3P", "Anna Maria#K7QF2M3P"])
+def test_a_name_can_be_typed_as_completion_writes_it(name: str) -> None:
+    assert parse_line(f"/msg {typed_name(name)} hi there") == Do("msg", (name, "hi there"))
+    assert parse_line(f"/go {typed_name(name)}") == Do("go", (name,))

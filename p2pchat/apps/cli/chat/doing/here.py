@@ -1,0 +1,125 @@
+"""What commands act on: the peer, its settings, where texts go, what is unread, what was shown last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from p2pchat import Conversation, Message, P2PChatError, Sent, TCPPeer, UnknownName, User
+from p2pchat.apps.cli.chat.settings import ChatSettings
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.unread import Unread
+from p2pchat.apps.cli.output import Line
+from p2pchat.apps.cli.plain import plain_message
+
+NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What a command says: `rows` for programs, `lines` for people."""
+
+    rows: Sequence[Line] = ()
+    lines: Sequence[str] = ()
+
+
+class Here:
+    """One session's surroundings.
+
+    Attributes:
+        interactive: Somebody types, and sees what is said.
+        for_people: What is shown is lines, and leaves out whom they ignore.
+        elsewhere: Where texts go; None: the room, whose id may not be known yet.
+    """
+
+    def __init__(
+        self, peer: TCPPeer, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool
+    ) -> None:
+        self.peer = peer
+        self.show = show
+        self.settings = settings
+        self.interactive = interactive
+        self.for_people = for_people
+        self.elsewhere: Conversation | None = None
+        self.unread = Unread(peer.me.name)
+        self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
+        self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
+
+    @property
+    def current(self) -> Conversation:
+        """Where a text goes. UnknownName in an open network that has met nobody yet."""
+        return self.elsewhere or self.peer.room
+
+    def is_current(self, conversation: Conversation) -> bool:
+        return conversation == self.elsewhere or (self.elsewhere is None and conversation.kind == "room")
+
+    def hides(self, line: Line) -> bool:
+        """Whether this event line is of somebody people do not want to read."""
+        return self.for_people and self.settings.hides(line)
+
+    async def go(self, conversation: Conversation) -> None:
+        """Send what follows there; nothing of it is unread."""
+        self.elsewhere = None if conversation.kind == "room" else conversation
+        self.unread.seen(conversation.id)
+        await self.show.went(conversation)
+
+    # What was shown
+
+    def noticed(self, line: Line) -> None:
+        """Take an event line before it is shown: it may be unread, and an answer may be to it."""
+        if line["event"] != "message" or self.hides(line):
+            return
+        self.unread.noticed(line, self.elsewhere.id if self.elsewhere else None)  # asks nothing of a closed peer
+        self._newest[line["conversation_id"]] = line["id"]
+
+    def newest_shown(self, conversation: Conversation) -> str | None:
+        """Return the id of the message of another that was shown last there in this run."""
+        return self._newest.get(conversation.id)
+
+    async def answered(self, line: Line) -> Line | None:
+        """Return the line of the message this one answers; None when it is not here, or not to be shown."""
+        if not line.get("reply_to"):
+            return None
+        try:
+            found = (await self.peer.message(line["reply_to"])).to_json()
+        except (P2PChatError, ValueError):  # not here (yet), or of a later kind
+            return None
+        return None if self.hides(found) else found
+
+    async def lines_of(self, posts: Sequence[Message | Sent]) -> list[str]:
+        """Return messages as people read them."""
+        now = datetime.now().astimezone()
+        rows = [row for row in (post.to_json() for post in posts) if not self.hides(row)]
+        return [plain_message(row, self.show.me, now, await self.answered(row)) for row in rows]
+
+    # Names
+
+    def names_are_known(self) -> None:
+        """Wait for no name any more."""
+        self._names_by = 0.0
+
+    async def resolve(self, address: str) -> Conversation:
+        """Return the conversation an address names; piped input waits a moment for a name nobody told yet."""
+        return await self._waiting_for(address, lambda: self.peer.find(address))
+
+    async def user(self, address: str) -> User:
+        """Return the user an address names; waits as resolve."""
+        return await self._waiting_for(address, lambda: self.peer.people.find(address))
+
+    async def _waiting_for(self, address: str, find: Callable[[], T]) -> T:
+        while True:
+            try:
+                return find()
+            except UnknownName:
+                left = self._names_by - asyncio.get_running_loop().time()
+                if self.interactive or left <= 0:
+                    raise
+                try:
+                    await self.peer.wait_user(address.removeprefix("@"), timeout=left)
+                except (TimeoutError, UnknownName):
+                    self.names_are_known()
+
+
+Function = Callable[..., Awaitable[Answer]]

@@ -1,0 +1,39 @@
+"""Commands about the mesh: linking with a peer, forgetting one, inviting."""
+
+from __future__ import annotations
+
+from p2pchat.apps.cli.chat.doing.here import Answer, Here
+from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
+from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen
+from p2pchat.apps.safetext import safe_line
+
+_AT_ONCE = 0.01  # seconds: how it goes on, the endpoint's own line says
+
+
+async def connect(here: Here, endpoint: str) -> Answer:
+    """Dial a peer, and go on until it answers."""
+    where = parse_endpoint(endpoint)
+    await here.peer.connect(where, timeout=_AT_ONCE)
+    return Answer([{"endpoint": where}], [f"-- calling {where}"])
+
+
+async def forget(here: Here, peer: str) -> Answer:
+    """Dial a peer no more: by the name of its user, its id, or an endpoint."""
+    forgotten = await here.peer.forget(peer)
+    endpoints = ", ".join(safe_line(endpoint) for endpoint in forgotten.endpoints)
+    told = f"{endpoints}: dialled no more" if endpoints else "no address of it was known"
+    linked = "; the link that is up stays until it ends" if forgotten.linked else ""
+    return Answer([{"endpoints": list(forgotten.endpoints), "linked": forgotten.linked}], [f"-- {told}{linked}"])
+
+
+async def invite(here: Here) -> Answer:
+    """Show what another machine needs to join."""
+    peer = here.peer
+    text = beyond_loopback(peer.invite, peer.port)
+    told = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
+    only_here = is_loopback(peer.host) and all(map(is_loopback, told))  # --advertise may lead here all the same
+    lines = invite_screen(text, qr=here.interactive).splitlines()
+    if only_here:
+        lines += ["-- now only this machine reaches this peer: start it with --host 0.0.0.0 for others"]
+    row = {"invite": text, "host": peer.host, "port": peer.port, "only_this_machine": only_here}
+    return Answer([row], lines)

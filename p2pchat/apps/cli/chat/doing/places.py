@@ -1,0 +1,32 @@
+"""Commands about conversations: which there are, and going to one."""
+
+from __future__ import annotations
+
+from p2pchat import Conversation
+from p2pchat.apps.cli.chat.doing.here import Answer, Here
+from p2pchat.apps.cli.output import Line
+from p2pchat.apps.cli.plain import plain_conversation
+
+
+async def go(here: Here, to: str = "room") -> Answer:
+    """Send what follows there. People are told by whatever shows them where they are."""
+    there = await here.resolve(to)
+    await here.go(there)
+    return Answer([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
+
+
+async def list_(here: Here) -> Answer:
+    """All conversations, the room first."""
+    rows = [_row(here, conversation) for conversation in here.peer.conversations()]
+    return Answer(rows, [plain_conversation(row) for row in rows])
+
+
+def _row(here: Here, conversation: Conversation) -> Line:
+    return {
+        "conversation": conversation.name,
+        "conversation_id": conversation.id,
+        "kind": conversation.kind,
+        "unread": here.unread.count(conversation.id),
+        "mentions": here.unread.mentions(conversation.id),
+        "current": here.is_current(conversation),
+    }

@@ -1,0 +1,131 @@
+"""Commands that read what was said: history, search, and who has what one wrote."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+from p2pchat import Conversation, Message, Receipt, Sent
+from p2pchat.apps.cli.chat.doing.here import Answer, Here
+from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.output import Line
+from p2pchat.apps.cli.plain import plain_receipt, shown_name
+from p2pchat.apps.safetext import safe_line
+
+HISTORY_LINES = 20
+SEARCH_LINES = 50
+RECEIPTS = 5
+MOST = 10_000
+PAGE = 200  # messages looked through at once for one's own
+MOST_PAGES = 50  # who wrote nothing in so many messages is told so
+
+
+# As typed: of the current conversation
+
+
+async def history_here(here: Here, count: str = str(HISTORY_LINES)) -> Answer:
+    return await _history(here, here.current, _count(count, "/history [N]"))
+
+
+async def search_here(here: Here, words: str) -> Answer:
+    return await _search(here, here.current, words, SEARCH_LINES)
+
+
+async def receipts_here(here: Here, count: str = str(RECEIPTS)) -> Answer:
+    return await _receipts(here, here.current, _count(count, "/receipts [N]"))
+
+
+def _count(text: str, usage: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text[:9]) > 0):
+        raise Usage(f"usage: {usage}, N above 0")
+    return int(text[:9])
+
+
+# As command objects: of everything, unless they say where
+
+
+async def history(here: Here, to: str | None = None, limit: int = HISTORY_LINES) -> Answer:
+    return await _history(here, await _where(here, to), limit)
+
+
+async def search(here: Here, words: str, to: str | None = None, limit: int = SEARCH_LINES) -> Answer:
+    return await _search(here, await _where(here, to), words, limit)
+
+
+async def receipts(here: Here, to: str | None = None, limit: int = RECEIPTS, id: str | None = None) -> Answer:
+    if id is None:
+        return await _receipts(here, await _where(here, to), limit)
+    await here.peer.receipt(id)  # says whether it is one of ours
+    return await _about(here, [await here.peer.message(id)])
+
+
+async def _where(here: Here, to: str | None) -> Conversation | None:
+    return None if to is None else await here.resolve(to)
+
+
+# What both do
+
+
+async def _history(here: Here, where: Conversation | None, limit: int) -> Answer:
+    posts = await here.peer.history(where, limit=_limit(limit))
+    return Answer([post.to_json() for post in posts], await here.lines_of(posts))
+
+
+async def _search(here: Here, where: Conversation | None, words: str, limit: int) -> Answer:
+    limit = _limit(limit)
+    posts = await here.peer.search(words, where, limit=limit)
+    lines = await here.lines_of(posts)
+    return Answer([post.to_json() for post in posts], [*lines, _widen(here, len(lines), len(posts) == limit, words)])
+
+
+def _widen(here: Here, shown: int, full: bool, words: str) -> str:
+    """Say how much was found, and where more may be."""
+    found = f"the newest {shown}" if full else str(shown)
+    where = "the room" if here.current.kind == "room" else shown_name(here.current.name)
+    everywhere = here.show.asides.history
+    if everywhere.startswith("/"):  # what is kept in memory no other command can read
+        return f"-- {found} found in {where}: /go and /search look elsewhere"
+    return f"-- {found} found in {where}; everywhere: {everywhere} --search {safe_line(shlex.quote(words))}"
+
+
+async def _receipts(here: Here, where: Conversation | None, limit: int) -> Answer:
+    return await _about(here, await _own(here, where, _limit(limit)))
+
+
+async def _own(here: Here, where: Conversation | None, limit: int) -> list[Message | Sent]:
+    """Return one's own newest messages, oldest first."""
+    found: list[Message | Sent] = []
+    before: Message | Sent | None = None
+    for _ in range(MOST_PAGES):
+        page = await here.peer.history(where, before=before, limit=PAGE)
+        found = [*(post for post in page if isinstance(post, Sent)), *found]
+        if len(page) < PAGE or len(found) >= limit:
+            break
+        before = page[0]
+    return found[-limit:]
+
+
+async def _about(here: Here, posts: list[Message | Sent]) -> Answer:
+    rows = [_receipt_row(post, await here.peer.receipt(post.id)) for post in posts]
+    now = datetime.now().astimezone()
+    return Answer(rows, [plain_receipt(row, now) for row in rows] or ["-- you wrote nothing here yet"])
+
+
+def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
+    sent = post.to_json()
+    kept = ("id", "conversation", "conversation_id", "kind", "text", "sent_at")
+    has, lacks = receipt.delivered_to, receipt.missing
+    return {
+        **{name: sent[name] for name in kept},
+        "status": receipt.status,
+        "delivered_to": [user.label for user in has],
+        "delivered_to_ids": [user.id for user in has],
+        "missing": [user.label for user in lacks],
+        "missing_ids": [user.id for user in lacks],
+    }
+
+
+def _limit(limit: int) -> int:
+    if limit < 1:
+        raise Usage("`limit` is above 0")
+    return min(limit, MOST)

@@ -1,0 +1,131 @@
+"""Texts on their way out. What came together goes out together: many lines of a pipe are one call and one commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from p2pchat import Conversation, P2PChatError, Receipt, Receipts
+from p2pchat.apps.cli.chat.asides import is_delivered
+from p2pchat.apps.cli.chat.doing.here import Here
+from p2pchat.apps.cli.exits import Usage
+
+_MOST_KEPT = 1000  # receipts of calls; then those that are done are let go
+_LOOKED_BACK = 200  # messages in which the newest of another is looked for, where none was shown in this run
+
+Fail = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the asker's own word for what it is about
+
+
+@dataclass(slots=True)
+class Text:
+    """A text on its way out."""
+
+    to: Conversation
+    text: str = field(repr=False)
+    action: bool = False
+    reply_to: str | None = None
+    ref: str | None = None
+
+
+async def message(here: Here, to: str, text: str) -> Text:
+    """A text for one user, or wherever an address leads."""
+    return Text(await here.resolve(to), text)
+
+
+async def action(here: Here, text: str) -> Text:
+    """What somebody does."""
+    return Text(here.current, text, action=True)
+
+
+async def reply(here: Here, text: str) -> Text:
+    """An answer to what another wrote last where one is."""
+    return Text(here.current, text, reply_to=await _newest_of_another(here))
+
+
+async def send(
+    here: Here, text: str, to: str = "room", action: bool = False, reply_to: str | None = None, ref: str | None = None
+) -> Text:
+    """A text as programs send it."""
+    return Text(await here.resolve(to), text, action, reply_to, ref)
+
+
+async def _newest_of_another(here: Here) -> str:
+    shown = here.newest_shown(here.current)
+    if shown is not None:
+        return shown
+    for post in reversed(await here.peer.history(here.current, limit=_LOOKED_BACK)):
+        if not post.sender.is_me and not here.hides(post.to_json()):
+            return post.id
+    raise Usage("nobody else has written here: there is nothing to answer")
+
+
+class Outbox:
+    """Texts that wait for their turn, and what became of those that went.
+
+    Args:
+        fail: Told of each that could not be sent.
+    """
+
+    def __init__(self, here: Here, fail: Fail) -> None:
+        self._here = here
+        self._fail = fail
+        self._texts: list[Text] = []
+        self._receipts: list[Receipt | Receipts] = []
+
+    def add(self, text: Text) -> None:
+        self._texts.append(text)
+
+    async def flush(self) -> None:
+        """Send what waits; returns when it is accepted."""
+        texts, self._texts = self._texts, []
+        if len(texts) > 1 and all(text == Text(texts[0].to, text.text) for text in texts):
+            if await self._send_together(texts[0].to, [text.text for text in texts]):
+                return
+        # Started in their order, so accepted in their order; waited for together.
+        sends = [asyncio.ensure_future(self._send(text)) for text in texts]
+        for text, result in zip(texts, await asyncio.gather(*sends, return_exceptions=True), strict=True):
+            if isinstance(result, BaseException):
+                await self._fail(result, text.ref)
+            else:
+                self._keep(text.to, result)
+
+    async def _send(self, text: Text) -> Receipt:
+        return await self._here.peer.send(text.to, text.text, text.reply_to, action=text.action, ref=text.ref)
+
+    async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
+        """Send all in one call; False when one of them is refused, so that each has to be tried for itself."""
+        try:
+            self._keep(to, await self._here.peer.send_many(to, texts))
+        except ValueError:  # found before any of them was taken
+            return False
+        except P2PChatError as error:
+            await self._fail(error, None)
+        return True
+
+    def _keep(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        self._here.show.kept(to, receipt)
+        self._receipts.append(receipt)
+        if len(self._receipts) >= _MOST_KEPT:
+            self._receipts = [kept for kept in self._receipts if not is_delivered(kept)]
+
+    async def drain(self, seconds: float) -> list[str]:
+        """Wait until everything sent is delivered, at most so long; return the labels of those who lack something.
+
+        [""] stands for "nobody was there".
+        """
+        missing: set[str] = set()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        for receipt in self._receipts:
+            try:
+                await receipt.delivered(timeout=max(0.0, deadline - loop.time()))
+            except TimeoutError as error:
+                missing |= set(getattr(error, "missing", ())) or {""}
+            except P2PChatError:
+                missing.add("")
+        return sorted(missing)
+
+    def undelivered(self) -> bool:
+        """Whether something sent here is not delivered to all it is for."""
+        return any(not is_delivered(receipt) for receipt in self._receipts)
