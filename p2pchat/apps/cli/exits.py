@@ -6,6 +6,7 @@ A usage error is told where it is made (Usage); what the library raises is trans
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from p2pchat.apps.cli.folding import fold, terminal_width
 from p2pchat.apps.safetext import safe_line
@@ -28,6 +29,8 @@ class Usage(Exception):
 class Failure(Exception):
     """It was meant and did not work: one sentence that says what is wrong and what to do."""
 
+    code = FAILED
+
 
 def worse(one: int, other: int) -> int:
     """Return the code that says more, when two things went wrong."""
@@ -39,11 +42,23 @@ def complain(text: str) -> None:
     tell(f"p2pchat: {safe_line(text)}")
 
 
+_sink: Callable[[str], None] | None = None
+
+
+def tell_through(sink: Callable[[str], None] | None) -> None:
+    """Hand everything told from now on to `sink`, from whatever thread it comes; None: to stderr again."""
+    global _sink
+    _sink = sink
+
+
 def tell(text: str) -> None:
     """Write lines of our own on stderr; nothing in them may come from others unless made safe before.
 
     A closed stderr is nobody listening.
     """
+    if _sink is not None:
+        _sink(text)
+        return
     try:
         print(fold(text, terminal_width(sys.stderr), _HANG), file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -54,7 +69,9 @@ def code_of(error: BaseException) -> int:
     """Return the exit code for an error; raises it again when it is none of ours, which is a bug to be seen."""
     if isinstance(error, Usage):
         return USAGE
-    if isinstance(error, (Failure, OSError)):
+    if isinstance(error, Failure):
+        return error.code
+    if isinstance(error, OSError):
         return FAILED
     from p2pchat import AmbiguousName, InviteError, P2PChatError, TooLong, UnknownName
 
