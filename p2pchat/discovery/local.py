@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 LOOKED_EVERY = 3.0  # seconds between looks at this machine's addresses
+ASKED_AGAIN_AFTER = 300.0  # seconds; multicast gets lost, on wireless networks above all, and cables are put in late
 TRIED_AGAIN_AFTER = 60.0  # seconds after a failure, when the network stays the same
 ASKED_FOR = 3000  # milliseconds an announcement gets to come whole
 MAX_ASKED = 64  # announcements asked after at once; more are not looked at
+EXPIRES_AFTER = 1125  # seconds until who left without a goodbye is seen no more: the least that zeroconf keeps to
 CLOSED_WITHIN = 3.0  # seconds; saying goodbye takes a quarter of one
 
 Sighted = Callable[[PeerId, tuple[str, ...]], None]
@@ -98,7 +100,11 @@ class Discovery:
             station = Station(self._peer, self._key, self._told, self._forgotten)
             try:
                 worked = await self._open(station, around)
-                around = await self._changed(around, None if worked else TRIED_AGAIN_AFTER)
+                changed = await self._changed(around, ASKED_AGAIN_AFTER if worked else TRIED_AGAIN_AFTER)
+                while worked and changed == around and not self._stopping.is_set():
+                    await station.look()
+                    changed = await self._changed(around, ASKED_AGAIN_AFTER)
+                around = changed
             finally:
                 await station.close()
                 self._sightings.clear()
@@ -118,10 +124,10 @@ class Discovery:
         self._warned = False
         return True
 
-    async def _changed(self, around: Interfaces, patience: float | None) -> Interfaces:
+    async def _changed(self, around: Interfaces, patience: float) -> Interfaces:
         """Return this machine's network once it is another and stays so, or when patience is over."""
         waited, last = 0.0, around
-        while patience is None or waited < patience:
+        while waited < patience:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOKED_EVERY):
                     await self._stopping.wait()
@@ -131,7 +137,7 @@ class Discovery:
             if seen == last != around:
                 return seen
             last = seen
-        return last
+        return around
 
     # What is announced
 
@@ -177,17 +183,29 @@ class Station:
         Raises:
             Exception: Whatever zeroconf and the system have against it; close() is due all the same.
         """
-        from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
+        from zeroconf.asyncio import AsyncZeroconf
 
+        plain: list[str | int] = [one for one in speaking if isinstance(one, str)]
         try:
             self._zeroconf = AsyncZeroconf(interfaces=speaking)
-        except (OSError, RuntimeError):  # IPv6 is in the interfaces, and the system does not speak both on one socket
-            self._zeroconf = AsyncZeroconf(interfaces=[one for one in speaking if isinstance(one, str)])
+        except (OSError, RuntimeError):  # the system does not speak IPv6 and IPv4 on one socket
+            if plain in ([], speaking):
+                raise
+            self._zeroconf = AsyncZeroconf(interfaces=plain)
         await self._zeroconf.zeroconf.async_wait_for_start()
         if not self._zeroconf.zeroconf.engine.senders:
             raise OSError("no interface takes multicast")
         if place is not None:
             self._announcing = await self._announce(self._zeroconf, place)
+        await self.look()
+
+    async def look(self) -> None:
+        """Ask who is there; again, it is told of those as well who are known."""
+        from zeroconf.asyncio import AsyncServiceBrowser
+
+        assert self._zeroconf is not None
+        if self._browser is not None:
+            await self._browser.async_cancel()
         self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._noticed])
 
     async def _announce(self, zeroconf: AsyncZeroconf, place: Place) -> asyncio.Future[Any]:
@@ -199,6 +217,7 @@ class Station:
             port=place.port,
             properties=describe(self._key, self._peer, place.port, place.addresses, secrets.token_bytes(SALT_BYTES)),
             server=f"{secrets.token_hex(8)}.local.",
+            other_ttl=EXPIRES_AFTER,
             parsed_addresses=list(place.addresses),
         )
         # Nobody else has these names: there is nothing to probe for.

@@ -15,7 +15,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
 
 TOOLS = ("ip", "unshare", "nsenter", "cat")
 
@@ -140,3 +143,16 @@ class Lan:
         for held in reversed(self._held):
             held.let_go()
         self._held.clear()
+
+
+@contextmanager
+def lan_or_skip() -> Iterator[Lan]:
+    """A switch for one test, taken away at its end; the test is skipped, with the reason, where there can be none."""
+    try:
+        lan = Lan()
+    except NoNamespaces as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    try:
+        yield lan
+    finally:
+        lan.close()
