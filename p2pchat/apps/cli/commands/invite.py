@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from p2pchat import profile_invite
+from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.endpoints import parse_endpoint
 from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.folding import fold, terminal_width
 from p2pchat.apps.cli.invites import invite_screen, own_endpoints
 from p2pchat.apps.cli.options import WhichPeer, parse_words, which_peer
+from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.invite import COMMAND
 
@@ -30,22 +34,43 @@ def parse_invite_command(argv: Sequence[str]) -> InviteOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, _ = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(COMMAND, argv)
     if words:
         raise Usage(f"invite takes no words, only options; {words[0]!a} is one too many")
-    return InviteOptions(which_peer(given), parse_endpoint(given["advertise"]) if given["advertise"] else "")
+    return InviteOptions(which_peer(given, typed), parse_endpoint(given["advertise"]) if given["advertise"] else "")
 
 
 def run_invite(argv: Sequence[str]) -> int:
-    """Print the screen of one profile; beside a running peer too."""
+    """Print the screen of one profile: as the peer that runs tells, else as its files do."""
     options = parse_invite_command(argv)
-    directory = find_profile(options.which)
+    directory = find_profile(options.which).expanduser().absolute()
+    row = asyncio.run(_ask(directory)) or _stored(directory, options.advertise)
+    invite = row["invite"]
+    if options.advertise:
+        invite = f"{invite.partition('@')[0]}@{options.advertise}"
+    screen = invite_screen(invite, qr=sys.stdout.isatty())
+    print(fold(screen, terminal_width(sys.stdout)))
+    if row["only_this_machine"] and not options.advertise:
+        print(f"It works while the peer listens beyond this machine: p2pchat {row['port'] or 'PORT'} --host 0.0.0.0")
+    return DONE
+
+
+async def _ask(directory: Path) -> Line | None:
+    """Return what the running peer says of itself; None when none runs there."""
+    control = await connect(directory)
+    if control is None:
+        return None
+    try:
+        [row] = await control.ask("invite")
+        return row
+    finally:
+        await control.aclose()
+
+
+def _stored(directory: Path, advertise: str) -> Line:
+    """Return the same of a peer that does not run: the port is the profile's, the addresses this machine's."""
     port = int(directory.name) if directory.name.isdecimal() else 0
-    endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
+    endpoints = [advertise] if advertise else own_endpoints(port) if port else []
     if not endpoints:
         raise Usage("at which address do others reach this peer? Say it with --advertise HOST:PORT")
-    screen = invite_screen(profile_invite(directory, endpoints), qr=sys.stdout.isatty())
-    print(fold(screen, terminal_width(sys.stdout)))
-    if not options.advertise:
-        print(f"It works while the peer listens beyond this machine: p2pchat {port} --host 0.0.0.0")
-    return DONE
+    return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}

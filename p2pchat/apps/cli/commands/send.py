@@ -15,7 +15,7 @@ from pathlib import Path
 
 from p2pchat import Settings
 from p2pchat.apps.cli.chat.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
-from p2pchat.apps.cli.control.client import Control, Refused, exit_code
+from p2pchat.apps.cli.control.client import Control, PeerGone, exit_code
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Usage, complain, tell, worse
@@ -156,12 +156,9 @@ class Sending:
             trouble = asyncio.create_task(self._hear(control))
             try:
                 [to] = await control.ask("find", to=options.to)
-                await self._say(control, to["conversation_id"])
+                await self._say_while(trouble, control, to["conversation_id"])
                 seconds = options.timeout if options.wait == "delivered" else 0.0
                 [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0))
-            except Refused as refused:
-                complain(str(refused))
-                return refused.code
             finally:
                 trouble.cancel()
         if self.said and options.wait == "delivered" and fate["status"] != "delivered":
@@ -175,6 +172,17 @@ class Sending:
             if line["event"] == "error":
                 complain(str(line.get("text", "")))
                 self._code = worse(self._code, exit_code(line))
+
+    async def _say_while(self, trouble: asyncio.Task[None], control: Control, to: str) -> None:
+        """Say everything; PeerGone when the connection ends before, however long input has been silent."""
+        saying = asyncio.create_task(self._say(control, to))
+        try:
+            await asyncio.wait([saying, trouble], return_when=asyncio.FIRST_COMPLETED)
+            if not saying.done():
+                raise PeerGone(control.reason)
+            saying.result()
+        finally:
+            saying.cancel()
 
     async def _say(self, control: Control, to: str) -> None:
         if self._options.text is not None:

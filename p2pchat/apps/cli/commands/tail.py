@@ -16,10 +16,10 @@ from p2pchat.apps.cli.control.client import Control, PeerGone, Refused
 from p2pchat.apps.cli.control.orders import MOST_LAST, USUAL_LAST
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.exits import DONE, Usage, complain, tell
+from p2pchat.apps.cli.exits import DONE, Usage, tell
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
-from p2pchat.apps.cli.plain import plain_line, plain_notice
+from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.tail import COMMAND
 from p2pchat.apps.safetext import safe_line
@@ -67,6 +67,9 @@ def run_tail(argv: Sequence[str]) -> int:
 async def _tail(options: TailOptions, directory: Path) -> int:
     output = Output(raw_stdout())
     async with reach(directory, options.db) as control:
+        if control.is_own:
+            me = control.listening
+            tell(f"-- no peer runs here, so this command does: {shown_name(me['user'])} listens on port {me['port']}")
         following = asyncio.create_task(_follow(options, control, output))
         closed = asyncio.create_task(_closed(output))
         try:
@@ -83,9 +86,7 @@ async def _follow(options: TailOptions, control: Control, output: Output) -> int
     asked = True  # and not answered yet: an error is about that
     while (line := await control.next_line()) is not None:
         if asked and line["event"] == "error":
-            refused = Refused(line)
-            complain(str(refused))
-            return refused.code
+            raise Refused(line)
         if line["event"] == "answer":
             asked = False
         elif options.as_json:

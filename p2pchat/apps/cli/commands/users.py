@@ -10,10 +10,10 @@ from pathlib import Path
 
 from p2pchat.apps.cli.chat.show import now_iso
 from p2pchat.apps.cli.control.client import connect
-from p2pchat.apps.cli.exits import DONE, Usage
+from p2pchat.apps.cli.exits import DONE, Usage, tell
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
-from p2pchat.apps.cli.plain import plain_user
+from p2pchat.apps.cli.plain import plain_user, shown_name
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.users import COMMAND
 
@@ -47,16 +47,26 @@ def run_users(argv: Sequence[str]) -> int:
 
 async def _print(options: UsersOptions, directory: Path) -> int:
     output, now = Output(raw_stdout()), datetime.now().astimezone()
-    for row in await _rows(directory.expanduser().absolute(), options.db):
-        line = {"event": "presence", "at": now_iso(), **row}
-        await output.write(json_line(line) if options.as_json else plain_user(row, now).removeprefix("-- "))
+    directory = directory.expanduser().absolute()
+    rows = await _asked(directory)
+    runs = rows is not None
+    for row in await _stored(directory, options.db) if rows is None else rows:
+        if options.as_json:
+            await output.write(json_line({"event": "presence", "at": now_iso(), **row}))
+        elif runs:
+            await output.write(plain_user(row, now).removeprefix("-- "))
+        else:
+            await output.write(shown_name(row["user"]) + (" (you)" if row["me"] else ""))
+    if not runs:
+        tell("-- this peer does not run: who is here is not known")
     return DONE
 
 
-async def _rows(directory: Path, db: str) -> list[Line]:
+async def _asked(directory: Path) -> list[Line] | None:
+    """Return what the running peer knows; None when none runs there."""
     control = await connect(directory)
     if control is None:
-        return await _stored(directory, db)
+        return None
     try:
         return await control.ask("who")
     finally:

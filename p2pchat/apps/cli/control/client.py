@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,7 @@ class Control:
 
     Attributes:
         listening: The peer's first line: who and where it is.
+        is_own: The command runs the peer itself.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,6 +67,7 @@ class Control:
         self._reason = ""
         self._ended = False
         self.listening: Line = {}
+        self.is_own = False
 
     async def begin(self) -> Control:
         """Read who answers.
@@ -208,8 +209,3 @@ async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         return reader, writer
     writer.close()  # somebody else waits where a killed peer was
     return None
-
-
-async def connect_to(other: socket.socket) -> Control:
-    """Return a connection over a socket whose other end a peer of this process serves."""
-    return await Control(*await asyncio.open_connection(sock=other, limit=READ_BYTES)).begin()

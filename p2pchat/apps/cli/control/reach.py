@@ -7,12 +7,11 @@ others find it there.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.apps.cli.control.client import Control, connect, connect_to
+from p2pchat.apps.cli.control.client import Control, connect
 from p2pchat.apps.cli.exits import Failure, Usage
 
 HELD_PATIENCE = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
@@ -49,8 +48,11 @@ async def reach(directory: Path, db: str = "") -> AsyncIterator[Control]:
         await asyncio.sleep(HELD_AGAIN)
     try:
         yield await runs.control()
-    finally:
+    except BaseException:
         await runs.leave()
+        raise
+    await runs.rest()
+    await runs.leave()
 
 
 class _Run:
@@ -93,9 +95,8 @@ class _Run:
     async def control(self) -> Control:
         """Return a connection to it, when somebody is met or nobody seems to be there."""
         await self._meet()
-        ours, theirs = socket.socketpair()
-        self._server.accept(*await asyncio.open_connection(sock=theirs))
-        self._control = await connect_to(ours)
+        self._control = await self._server.connect()
+        self._control.is_own = True
         return self._control
 
     async def _meet(self) -> None:
@@ -112,11 +113,14 @@ class _Run:
             except (TimeoutError, StopAsyncIteration):
                 pass
 
-    async def leave(self) -> None:
-        """Stop it in good order, when other commands that found it here are done."""
+    async def rest(self) -> None:
+        """Wait a while for other commands that found it here."""
         if self._control is not None:
             await self._control.aclose()
-        try:
-            await self._server.rest()
-        finally:
-            await self._server.leave("the command that ran it is done")
+        await self._server.rest()
+
+    async def leave(self) -> None:
+        """Stop it in good order."""
+        if self._control is not None:
+            await self._control.aclose()
+        await self._server.leave("the command that ran it has ended")

@@ -18,6 +18,7 @@ from pathlib import Path
 from p2pchat import TCPPeer
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
 from p2pchat.apps.cli.control.address import LOOPBACK, Door, make_socket, remove, takes_socket, write_door
+from p2pchat.apps.cli.control.client import Control
 from p2pchat.apps.cli.control.connection import END_WITHIN, Connection
 from p2pchat.apps.cli.control.lines import encode
 from p2pchat.apps.cli.exits import complain
@@ -108,6 +109,12 @@ class ControlServer:
                     await self._news.wait()
 
     # Who comes
+
+    async def connect(self) -> Control:
+        """Return a connection from within this process."""
+        ours, theirs = socket.socketpair()
+        self.accept(*await asyncio.open_connection(sock=theirs, limit=_BUFFER_BYTES))
+        return await Control(*await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)).begin()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection of this login."""
