@@ -18,7 +18,7 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES, decode
 from p2pchat.apps.cli.chat.typed import Do, Say, parse_line
 from p2pchat.apps.cli.chat.unread import Unread
-from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Usage, code_of, stable_word, worse
+from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Failure, Usage, code_of, stable_word, worse
 from p2pchat.apps.cli.output import Line
 
 TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are texts
@@ -110,7 +110,7 @@ class Session:
             return await self._typed(parse_line(line))
         except BadOrder as error:
             await self.fail(error, error.ref)
-        except (P2PChatError, Usage, ValueError) as error:
+        except (P2PChatError, Usage, Failure, ValueError) as error:
             await self.fail(error, ref)
         return True
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,37 +11,9 @@ from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.apps.cli.output import Line, Output
+from p2pchat.apps.cli.output import Output
 from p2pchat.testing import mesh
-
-
-class Shown:
-    """What a session showed, as event lines or as text."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.raw = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by the fixture)
-
-    @property
-    def text(self) -> str:
-        return self._path.read_text("utf-8")
-
-    @property
-    def lines(self) -> list[Line]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
-
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[Shown]:
-    shown = Shown(tmp_path / "out")
-    yield shown
-    shown.raw.close()
-
-
-def session(peer: TCPPeer, shown: Shown, *, as_json: bool = True, interactive: bool = False) -> Session:
-    show = Show(Output(shown.raw), None, as_json=as_json, echo=True)
-    show.me = peer.me.label
-    return Session(peer, show, interactive=interactive, as_json=as_json)
+from tests.apps.cli.chat.shown import Shown, session
 
 
 async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:

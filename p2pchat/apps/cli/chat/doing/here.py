@@ -71,6 +71,8 @@ class Here:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
         if line["event"] != "message" or self.hides(line):
             return
+        self.show.me = self.peer.me.label  # renamed elsewhere, or another took the same name
+        self.unread.name = self.peer.me.name
         self.unread.noticed(line, self.elsewhere.id if self.elsewhere else None)  # asks nothing of a closed peer
         self._newest[line["conversation_id"]] = line["id"]
 

@@ -1,0 +1,162 @@
+"""Who is here, who is away and why, and whom one does not want to read."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Presence, TCPPeer
+from p2pchat.apps.cli.chat.settings import ChatSettings
+from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
+from p2pchat.apps.cli.output import Log
+from p2pchat.testing import mesh
+from tests.apps.cli.chat.shown import Shown, see, session
+
+
+async def seen(peer: TCPPeer, name: str, status: str) -> None:
+    """Wait until `peer` knows that somebody is so."""
+    async with asyncio.timeout(20):
+        async with peer.events(Presence, consumer=None) as events:
+            if peer.people.find(name).status != status:
+                async for event in events:
+                    if (event.user.name, event.status) == (name, status):
+                        return
+
+
+async def test_who_tells_the_state_since_when_and_why(shown: Shown) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, cyd = net.peers
+        took = session(ada, shown, as_json=False)
+        await session(bob, shown).take([b'/away lunch, back at "one"'])
+        await cyd.aclose()
+        await seen(ada, "bob", "idle")
+        await seen(ada, "cyd", "offline")
+        shown.new  # noqa: B018 (what bob was answered)
+        await took.take([b"/who"])
+        here, lunch, gone = shown.new
+        now = datetime.now().astimezone()
+        times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
+        assert here == "-- ada: online (you)"
+        assert lunch in {f"-- bob: idle since {time} \"lunch, back at 'one'\"" for time in times}
+        assert gone.startswith("-- cyd: offline since ")
+        await session(bob, shown).take([b"/back"])
+        await seen(ada, "bob", "online")
+
+
+async def test_away_alone_is_back(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        took = session(net.peers[0], shown)
+        await took.take([b'{"do":"away","text":"lunch"}', b"/away", b"/back", b'{"do":"back","ref":"b"}'])
+        assert [(line["command"], line["rows"][0]["status"]) for line in shown.lines] == [
+            ("away", "idle"),
+            ("away", "online"),
+            ("back", "online"),
+            ("back", "online"),
+        ]
+        await took.take([b"/away " + b"x" * 513])
+        assert took.code == USAGE
+
+
+async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
+    async with mesh("ada", "Anna Maria") as net:
+        ada, anna = net.peers
+        took = session(ada, shown)
+        await took.take([b'/whois "Anna Maria"', b'{"do":"whois","user":"ada"}'])
+        first, second = (line["rows"][0] for line in shown.lines)
+        assert (first["user"], first["user_id"], first["linked"], first["me"]) == (
+            "Anna Maria",
+            anna.me.id,
+            True,
+            False,
+        )
+        assert (second["user_id"], second["me"]) == (ada.me.id, True)
+        assert [conversation.name for conversation in ada.conversations()] == ["room"]  # asking opens none
+        shown.new  # noqa: B018
+        await session(ada, shown, as_json=False).take([b"/whois Anna Maria"])
+        assert shown.new == [
+            '-- "Anna Maria": online',
+            '   called "Anna Maria"; a link is up',
+            f"   id {anna.me.id}",
+        ]
+
+
+async def test_a_name_that_several_have_lists_them(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, cyd = net.peers
+        await cyd.rename("bob")
+        await net.settle()
+        took = session(ada, shown)
+        for command in ("/whois bob", "/msg bob hi", "/go bob", "/ignore @bob"):
+            await took.take([command.encode()])
+            assert shown.lines[-1]["code"] == "ambiguous_name"
+            assert all(f"bob#{peer.me.id[:8]}" in shown.lines[-1]["text"] for peer in (bob, cyd))
+        await took.take([f"/whois bob#{cyd.me.id[:8]}".encode()])
+        assert shown.rows[0]["user_id"] == cyd.me.id
+        assert took.code == NO_SUCH_NAME
+
+
+async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_path: Path) -> None:
+    async with mesh("ada", "bob", "mallory") as net:
+        ada, bob, mallory = net.peers
+        took = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
+        await took.take([b"/ignore mallory"])
+        await mallory.rename("nice guy")  # it goes by id
+        await mallory.broadcast("look at me")
+        await net.settle()
+        await session(bob, shown).take([b"/reply do not feed it"])
+        await mallory.send("ada", "look at me!")
+        await see(ada, took, "look at me!")
+        assert [line[5:] for line in shown.new] == ["-- nothing more is shown of mallory"[5:], " bob: do not feed it"]
+        await took.take([b"/list", b"/who", b"/history"])
+        text = shown.text
+        assert "look at me" not in text and "unread" not in text
+        assert '-- "nice guy": online (ignored)' in text
+        assert "look at me" in [post.text for post in await ada.history("room")]  # kept, and passed on
+
+        later = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))  # at the next start
+        shown.new  # noqa: B018
+        await later.take([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
+        told, theirs, answer, _ = shown.new
+        assert told == '-- what follows is shown of "nice guy"'
+        assert theirs[5:] == " nice guy: look at me"
+        assert answer[5:] == ' bob (to "nice guy": "look at me"): do not feed it'
+        assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
+
+
+async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown, tmp_path: Path) -> None:
+    async with mesh("ada", "mallory") as net:
+        ada, mallory = net.peers
+        took = session(ada, shown)
+        await took.take([b"/ignore mallory"])
+        await mallory.broadcast("look at me")
+        await see(ada, took, "look at me")
+        assert shown.lines[-1]["text"] == "look at me"
+        people = session(ada, shown, as_json=False, settings=took.settings)
+        log = Log(str(tmp_path / "log"), pytest.fail)
+        people._show._log = log
+        shown.new  # noqa: B018
+        await see(ada, people, "look at me", consumer="log")
+        assert shown.new == []
+        assert "look at me" in (tmp_path / "log").read_text("utf-8")
+        log.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/ignore ada", "that is you"),
+        ("/unignore bob", "bob is not ignored"),
+        ("/ignore nobody", "nobody here is called 'nobody'"),
+        ("/whois nobody", "nobody here is called 'nobody'"),
+        ("/nick a/b", "a name does not contain '/'"),
+    ],
+)
+async def test_what_makes_no_sense_is_told(shown: Shown, line: str, told: str) -> None:
+    async with mesh("ada", "bob") as net:
+        took = session(net.peers[0], shown)
+        took.names_are_known()
+        await took.take([line.encode()])
+        assert shown.lines[-1]["text"].startswith(told)

@@ -1,0 +1,65 @@
+"""A session over a real peer, and what it showed, as event lines or as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from p2pchat import Message, TCPPeer
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.settings import ChatSettings
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.output import Line, Output
+
+
+class Shown:
+    """Standard output of a session."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = 0  # characters that were looked at
+        self.raw = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by the fixture)
+
+    @property
+    def text(self) -> str:
+        return self._path.read_text("utf-8")
+
+    @property
+    def lines(self) -> list[Line]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    @property
+    def new(self) -> list[str]:
+        """The lines since this was looked at last."""
+        text = self.text
+        new, self._seen = text[self._seen :].splitlines(), len(text)
+        return new
+
+    @property
+    def rows(self) -> list[Line]:
+        """The rows of the last answer."""
+        last: list[Line] = self.lines[-1]["rows"]
+        return last
+
+
+def session(
+    peer: TCPPeer,
+    shown: Shown,
+    *,
+    as_json: bool = True,
+    interactive: bool = False,
+    settings: ChatSettings | None = None,
+) -> Session:
+    show = Show(Output(shown.raw), None, as_json=as_json, echo=True)
+    show.me = peer.me.label
+    return Session(peer, show, interactive=interactive, as_json=as_json, settings=settings)
+
+
+async def see(peer: TCPPeer, took: Session, text: str, consumer: str = "seen") -> None:
+    """Show everything that comes, until somebody has written `text`."""
+    async for event in peer.events(Message, consumer=consumer, start="beginning"):
+        line = event.to_json()
+        took.noticed(line)
+        await took._show.event(line)
+        if event.text == text:
+            break
