@@ -88,7 +88,5 @@ def stable_word(error: BaseException) -> str:
     """Return the `code` of an error line: `UnknownName` is `unknown_name`."""
     if isinstance(error, Usage):
         return "usage"
-    if isinstance(error, Failure):
-        return "failed"
     name = type(error).__name__
     return "".join(("_" + c.lower()) if c.isupper() and i else c.lower() for i, c in enumerate(name))
