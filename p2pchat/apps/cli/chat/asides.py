@@ -46,14 +46,14 @@ class Asides:
         self._older += 1
         self._soon()
 
-    def sent(self, event: dict[str, Any]) -> None:
-        """A `sent` line of this run was shown, or would have been."""
-        if event["kind"] == "dm":
+    def sent(self, event: dict[str, Any], *, room: bool = False) -> None:
+        """A `sent` line of this run was shown, or would have been; `room`: also when it went to the room."""
+        if event["kind"] == "dm" or room:
             self._open[event["conversation_id"]] += 1
 
-    def delivered(self, event: dict[str, Any]) -> None:
-        """A `delivered` line came."""
-        if event["conversation_id"] not in self.rooms:
+    def delivered(self, event: dict[str, Any], *, room: bool = False) -> None:
+        """A `delivered` line came; `room`: it is told also when it is of the room."""
+        if room or event["conversation_id"] not in self.rooms:
             self._delivered[event["user"], event["conversation_id"]] += 1
             self._soon()
 

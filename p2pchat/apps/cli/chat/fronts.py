@@ -48,7 +48,7 @@ class Front(Protocol):
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         """The peer runs: show where one is, before any event is shown."""
 
-    async def read(self, session: Session, endpoints: Endpoints) -> None:
+    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
         """Do what input says; at its end decide to leave. Cancelled when something else decides."""
 
     async def flush(self) -> None:
@@ -60,6 +60,10 @@ class Front(Protocol):
 
 def choose_front(options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> Front:
     """Return the front end that fits what standard input and output are, and what was asked for."""
+    if wants_terminal(options, kind):
+        from p2pchat.apps.cli.terminal.front import TerminalFront
+
+        return TerminalFront(options, log, leaving)
     from p2pchat.apps.cli.chat.streams import Streams
 
     return Streams(options, kind, log, leaving)

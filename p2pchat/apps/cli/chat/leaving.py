@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,9 @@ class Leaving:
 
     Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`
     (SIGTERM, SIGHUP), `refused` (every endpoint refused us), `ended` (the peer itself).
+
+    Attributes:
+        before_exit: Called when somebody is in a hurry, before the process ends at once: restores the terminal.
     """
 
     def __init__(self) -> None:
@@ -34,6 +38,8 @@ class Leaving:
         self._reason: asyncio.Future[str] = self._loop.create_future()
         self._before: dict[int, Any] = {}
         self._hurried = 0
+        self._deaf = False
+        self.before_exit: Callable[[], None] = lambda: None
 
     def because(self, reason: str) -> None:
         """Decide to leave, if nobody did before."""
@@ -60,9 +66,16 @@ class Leaving:
             signal.signal(number, handler)
         self._before.clear()
 
+    def deafen(self, deaf: bool) -> None:
+        """Take Ctrl-C for somebody else's: of an editor that has the terminal meanwhile."""
+        self._deaf = deaf
+
     def _came(self, number: int, frame: FrameType | None) -> None:
+        if self._deaf and number == signal.SIGINT:
+            return
         self._hurried += 1
         if self._hurried > 1:
+            self.before_exit()
             os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on the disk
         reason = "interrupted" if number == signal.SIGINT else "terminated"
         self._loop.call_soon_threadsafe(self.because, reason)

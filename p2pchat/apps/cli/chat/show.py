@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.output import Line, Log, Output, json_line
+from p2pchat.apps.cli.output import Line, Log, json_line
 from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
 
 
 def now_iso() -> str:
     """Return the present as event lines write it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Writes(Protocol):
+    """What takes lines."""
+
+    async def write(self, text: str) -> None:
+        """Take one or several lines; returns when they are out, or surely will be."""
 
 
 class Show:
@@ -29,17 +37,19 @@ class Show:
     Attributes:
         me: The own label.
         asides: What people are told beside the chat; nothing of it under --json.
+        arriving: We have just come to others: nobody found now comes for the first time.
         hides: Whether people do not want to see an event: it is of somebody they ignore.
         answered: Finds the message that one answers; None where nobody can.
     """
 
-    def __init__(self, output: Output, log: Log | None, *, as_json: bool, echo: bool) -> None:
+    def __init__(self, output: Writes, log: Log | None, *, as_json: bool, echo: bool) -> None:
         self._output = output
         self._log = log
         self._as_json = as_json
         self._echo = echo
         self.me = ""
         self.asides = Asides()
+        self.arriving = False
         self.hides: Callable[[Line], bool] = lambda line: False
         self.answered: Callable[[Line], Awaitable[Line | None]] | None = None
 
@@ -68,6 +78,7 @@ class Show:
             self.asides.delivered(event)
         elif kind == "joined":
             self.asides.joined(event["user_id"])
+            event = {**event, "first": event["first"] and not self.arriving}
         elif kind == "sent":
             self.asides.sent(event)
             if not self._echo:

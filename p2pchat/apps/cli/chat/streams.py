@@ -46,7 +46,7 @@ class Streams:
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         pass
 
-    async def read(self, session: Session, endpoints: Endpoints) -> None:
+    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
         try:
             if self._kind is Kind.PIPED:
                 await endpoints.answered(ENDPOINTS_WAIT)

@@ -1,0 +1,111 @@
+"""Lines folded to the terminal's width by us, so that the terminal never does.
+
+A terminal that wraps a long line begins the next row with whatever comes: with text of others that could pass for a
+line of the program. So every further row of a line gets CONTINUED in front, as every further line of a text does.
+Whoever draws these rows turns the terminal's own wrapping off: a character that is wider there than here is then
+cut at the edge, and cannot push text into the next row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prompt_toolkit.utils import get_cwidth
+
+from p2pchat.apps.safetext import CONTINUED
+
+Fragment = tuple[str, str]  # a style, and a text in it
+Row = list[Fragment]
+
+NARROW = 24  # columns; below, the mark would take too much of a row
+CONTINUED_NARROW = " | "
+_EMOJI = "\ufe0f"  # makes the character before it as wide as an emoji, in some terminals
+
+
+def fold_row(fragments: Sequence[Fragment], width: int, mark_style: str = "") -> list[Row]:
+    """Return the rows of one line: broken at its newlines, and between words where it is wider than `width`."""
+    if _fits(fragments, width):
+        return [list(fragments)]
+    rows: list[Row] = []
+    for line in _lines(fragments):
+        rows += _Folder(width, mark_style).fold(line)
+    return rows
+
+
+def plain_text(row: Row) -> str:
+    """Return what stands in a row."""
+    return "".join(text for _, text in row)
+
+
+def _fits(fragments: Sequence[Fragment], width: int) -> bool:
+    """Whether it is surely one row: the usual case, worked out quickly."""
+    total = 0
+    for _, text in fragments:
+        total += len(text)
+        if total > width or not text.isascii() or "\n" in text:
+            return False
+    return True
+
+
+def _lines(fragments: Sequence[Fragment]) -> Iterator[list[tuple[str, str]]]:
+    """Yield the characters of each line, with their styles."""
+    line: list[tuple[str, str]] = []
+    for style, text in fragments:
+        for character in text:
+            if character == "\n":
+                yield line
+                line = []
+            else:
+                line.append((style, character))
+    yield line
+
+
+class _Folder:
+    """Folds one line."""
+
+    def __init__(self, width: int, mark_style: str) -> None:
+        self._width = max(width, len(CONTINUED_NARROW) + 2)
+        self._mark = [(mark_style, c) for c in (CONTINUED if width >= NARROW else CONTINUED_NARROW)]
+        self._rows: list[list[tuple[str, str]]] = []
+        self._row: list[tuple[str, str]] = []
+        self._begins = 0  # where the text of this row begins
+        self._used = 0
+
+    def fold(self, line: list[tuple[str, str]]) -> list[Row]:
+        before = ""
+        for style, character in line:
+            size = _width_of(character, before)
+            before = character
+            if self._used + size > self._width:
+                if character == " ":
+                    continue  # the row ends here anyway
+                self._break()
+            self._row.append((style, character))
+            self._used += size
+        return [_joined(row) for row in [*self._rows, self._row]]
+
+    def _break(self) -> None:
+        """Begin a new row, with the word that does not fit any more, unless that is all there is."""
+        at = next((i for i in range(len(self._row) - 1, self._begins, -1) if self._row[i][1] == " "), None)
+        word = self._row[at + 1 :] if at is not None else []
+        self._rows.append(self._row[:at])
+        self._row = [*self._mark, *word]
+        self._begins = len(self._mark)
+        self._used = sum(get_cwidth(character) for _, character in self._row)
+
+
+def _width_of(character: str, before: str) -> int:
+    if character == _EMOJI:
+        return 1 if get_cwidth(before) == 1 else 0
+    return get_cwidth(character)
+
+
+def _joined(row: list[tuple[str, str]]) -> Row:
+    """Return characters as fragments."""
+    found: Row = []
+    for style, character in row:
+        if found and found[-1][0] == style:
+            found[-1] = (style, found[-1][1] + character)
+        else:
+            found.append((style, character))
+    return found

@@ -1,0 +1,220 @@
+"""The front end of a terminal: the line one types in, the lines above it, and what the keys do; a Front."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.output import Output, create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
+
+from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat.apps.cli.chat.calling import Endpoints
+from p2pchat.apps.cli.chat.leaving import Leaving
+from p2pchat.apps.cli.chat.options import ChatOptions
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.streams import TERMINAL_DRAIN
+from p2pchat.apps.cli.exits import tell_through
+from p2pchat.apps.cli.output import Log
+from p2pchat.apps.cli.terminal.colours import colour_depth
+from p2pchat.apps.cli.terminal.completion import LineCompleter
+from p2pchat.apps.cli.terminal.folding import Row
+from p2pchat.apps.cli.terminal.history import ProfileHistory
+from p2pchat.apps.cli.terminal.label import Waiting, label
+from p2pchat.apps.cli.terminal.marks import OwnLine
+from p2pchat.apps.cli.terminal.notices import Notices
+from p2pchat.apps.cli.terminal.prompt import Go, Leave, Prompt, Typed, Wish
+from p2pchat.apps.cli.terminal.screen import Screen
+from p2pchat.apps.cli.terminal.shows import TerminalShow
+from p2pchat.apps.cli.terminal.stream import Stream
+
+SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
+_USUAL = Size(rows=24, columns=80)
+
+
+class TerminalFront:
+    """One terminal, from the start of a chat to its end."""
+
+    interactive = True
+    patience = TERMINAL_DRAIN
+    has_input = True
+    reads_to_the_end = False
+
+    def __init__(self, options: ChatOptions, log: Log | None, leaving: Leaving) -> None:
+        self._options = options
+        self._leaving = leaving
+        loop = asyncio.get_running_loop()
+        self._stream = None if sys.platform == "win32" else Stream(sys.stdout.fileno(), loop)
+        self._output = _output(self._stream)
+        self._depth = colour_depth()
+        self._notices = Notices(self._output, loop.time)
+        self._screen = Screen(self._output, self._stream, self._depth, self._went_up)
+        self._wishes: asyncio.Queue[Wish] = asyncio.Queue()
+        self._prompt: Prompt | None = None
+        self._peer: TCPPeer | None = None
+        self._session: Session | None = None
+        self._shows = TerminalShow(self._screen, self._notices, log, self._changed)
+        self.show: Show = self._shows
+        if sys.stderr is not None and sys.stderr.isatty():
+            tell_through(self._screen.tell)
+
+    def _went_up(self, own: OwnLine) -> None:
+        self._shows.went_up(own)
+
+    @property
+    def gone(self) -> bool:
+        return self._screen.closed.is_set()
+
+    # Life
+
+    async def begin(self, peer: TCPPeer, session: Session) -> None:
+        self._peer, self._session = peer, session
+        await self._shows.begin(peer, session)
+
+    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+        self._peer, self._session = peer, session
+        self._prompt = self._make_prompt(peer)
+        running = asyncio.create_task(self._prompt.run())
+        try:
+            while await self._fulfil(session, await self._some_wishes()):
+                pass
+        finally:
+            self._prompt.close()
+            await running
+            self._prompt = None
+
+    async def flush(self) -> None:
+        self._screen.flush()
+
+    def close(self) -> None:
+        self.show.close()
+        self._screen.flush()
+        self._notices.close()
+        tell_through(None)
+        if self._stream is not None:
+            self._stream.close(SETTLE)
+
+    def _make_prompt(self, peer: TCPPeer) -> Prompt:
+        directory = None if self._options.is_temporary and not self._options.data else peer.data
+        return Prompt(
+            self._screen,
+            label=self._label,
+            completer=LineCompleter(
+                lambda: [user.label for user in peer.users() if not user.is_me],
+                lambda: [conversation.name for conversation in peer.conversations()],
+                self._shows.speakers,
+            ),
+            history=ProfileHistory(Path(directory) if directory else None),
+            output=self._output,
+            depth=self._depth,
+            wish=self._wishes.put_nowait,
+            suspend=self._suspend,
+            editing=self._leaving.deafen,
+        )
+
+    # What is wanted
+
+    async def _some_wishes(self) -> Sequence[Wish]:
+        """Return everything that waits, at least one."""
+        wishes = [await self._wishes.get()]
+        while not self._wishes.empty():
+            wishes.append(self._wishes.get_nowait())
+        return wishes
+
+    async def _fulfil(self, session: Session, wishes: Sequence[Wish]) -> bool:
+        """Do what is wanted, in order; False when it is to leave."""
+        typed: list[bytes | None] = []
+        for wish in wishes:
+            if isinstance(wish, Typed):
+                typed.append(wish.text.encode("utf-8", "replace"))
+                continue
+            if typed and not await session.take(typed):
+                self._leaving.because("input")
+                return False
+            typed = []
+            if isinstance(wish, Leave):
+                self._leaving.because(wish.reason)
+                return False
+            await self._go(session, wish)
+        if typed and not await session.take(typed):
+            self._leaving.because("input")
+            return False
+        return True
+
+    async def _go(self, session: Session, wish: Go) -> None:
+        assert self._peer is not None
+        there = self._where(self._peer, session, wish.where)
+        if there is not None:
+            try:
+                await session.go(there)
+            except P2PChatError as error:
+                await session.fail(error)
+
+    def _where(self, peer: TCPPeer, session: Session, where: str) -> Conversation | None:
+        conversations = peer.conversations()
+        if where.isdecimal():
+            number = int(where) - 1
+            return conversations[number] if number < len(conversations) else None
+        wanted = session.unread.next() if where == "next" else session.unread.first()
+        return next((one for one in conversations if one.id == wanted), None)
+
+    # What stands before the input, and in the title
+
+    def _changed(self) -> None:
+        if self._session is not None:
+            self._notices.title(self._here(self._session), self._session.unread.total)
+        if self._prompt is not None:
+            self._prompt.redraw()
+
+    def _label(self, columns: int) -> Row:
+        session, peer = self._session, self._peer
+        if session is None or peer is None:
+            return label("room", [], columns)
+        unread = session.unread
+        names = {one.id: one.name for one in peer.conversations()} if unread.ids else {}
+        waiting = [Waiting(names.get(id, "?"), unread.count(id), unread.mentions(id)) for id in unread.ids]
+        return label(self._here(session), waiting, columns)
+
+    def _here(self, session: Session) -> str:
+        try:
+            return session.current.name
+        except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
+            return "room"
+
+    # Signals
+
+    def _suspend(self) -> None:
+        """Stop, as Ctrl-Z does to others; the shell continues us with `fg`."""
+        if sys.platform == "win32":
+            return
+
+        def stop() -> None:
+            if self._stream is not None:
+                self._stream.settle(SETTLE)
+            os.kill(0, signal.SIGTSTP)
+
+        self._screen.hold()
+        stopping = asyncio.ensure_future(run_in_terminal(stop))
+        stopping.add_done_callback(lambda _: self._screen.release())
+
+
+def _output(stream: Stream | None) -> Output:
+    if stream is None:
+        return create_output(sys.stdout)
+
+    def size() -> Size:
+        try:
+            found = os.get_terminal_size(stream.fileno())
+        except OSError:
+            return _USUAL
+        return Size(rows=found.lines or _USUAL.rows, columns=found.columns or _USUAL.columns)
+
+    # Without questions for the cursor's place: answers that come late would be taken for keys.
+    return Vt100_Output(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]

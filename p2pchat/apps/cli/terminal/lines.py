@@ -1,0 +1,69 @@
+"""Event lines as coloured lines: the words of plain.py, with the time alone in front, as days have lines of their own.
+
+Every line begins with its time; names that could be taken for more stand in quotes. So it holds what plain.py says:
+no line can pass for another speaker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from p2pchat.apps.cli.plain import plain_line, quoted, shown_name, shown_speaker
+from p2pchat.apps.cli.terminal.colours import DIM, ME, name_style
+from p2pchat.apps.cli.terminal.day import local
+from p2pchat.apps.cli.terminal.folding import Fragment
+from p2pchat.apps.safetext import safe_line, safe_text
+
+Event = Mapping[str, Any]
+
+
+def moment_line(event: Event, text: str) -> list[Fragment]:
+    """Return a line of the program at the moment of an event."""
+    return [(DIM, f"{local(event['at']):%H:%M} {text}")]
+
+
+def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | None = None) -> list[Fragment]:
+    """Return a `message` or `sent` line.
+
+    Args:
+        me: The own label.
+        elsewhere: One is not where it belongs; the line says where that is.
+        answered: The line of the message this one answers, where that is known.
+    """
+    line: list[Fragment] = [(DIM, f"{local(event['sent_at']):%H:%M} ")]
+    if elsewhere and event["kind"] != "dm":
+        line.append((DIM, f"[{shown_name(event['conversation'])}] "))
+    action = bool(event["action"])
+    if action:
+        line.append(("", "* "))
+    line += _who(event, me, shown_name if action else shown_speaker)
+    if answered is not None:
+        line.append((DIM, f" (to {shown_name(answered['sender'])}: {quoted(answered['text'])})"))
+    line.append(("", (" " if action else ": ") + _text(event)))
+    return line
+
+
+def _who(event: Event, me: str, show: Any) -> list[Fragment]:
+    mine = event["event"] == "sent"
+    who: list[Fragment] = [(ME if mine else name_style(event["sender_id"]), _bare(show(event["sender"])))]
+    if event["kind"] == "dm":
+        who.append(("", f" -> {_bare(show(event['to'] if mine else me))}"))
+    return who
+
+
+def _bare(name: str) -> str:
+    """Quote what could be taken for the place of a line too: `[room]`."""
+    return f'"{name}"' if name[:1] == "[" else name
+
+
+def _text(event: Event) -> str:
+    if event.get("unsupported"):
+        return f"[unsupported: {safe_line(event['unsupported'])}]"
+    return safe_text(event["text"])
+
+
+def coming_or_going(event: Event, me: str) -> list[Fragment]:
+    """Return a `joined` or `left` line."""
+    text = plain_line(event, me, local(event["at"]))
+    return [(DIM, text or "")]

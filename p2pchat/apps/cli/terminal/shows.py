@@ -1,0 +1,175 @@
+"""What a chat shows on a terminal: lines of the conversation one is in, what goes to oneself alone or says one's name
+from elsewhere, and the rest as numbers in the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.settings import QUIET_ABOVE
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.chat.unread import is_here, mentions
+from p2pchat.apps.cli.output import Line, Log, json_line
+from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.terminal.colours import DIM
+from p2pchat.apps.cli.terminal.completion import Speakers
+from p2pchat.apps.cli.terminal.day import Days, local, rule
+from p2pchat.apps.cli.terminal.lines import coming_or_going, message_line
+from p2pchat.apps.cli.terminal.marks import OwnLine
+from p2pchat.apps.cli.terminal.notices import Notices
+from p2pchat.apps.cli.terminal.screen import Screen
+
+HISTORY_LINES = 20  # shown of a conversation one comes to
+_HERE = ("online", "idle")
+
+
+class TerminalShow(Show):
+    """What is shown on one terminal.
+
+    Args:
+        changed: Called when what stands in the prompt may have changed.
+    """
+
+    def __init__(self, screen: Screen, notices: Notices, log: Log | None, changed: Callable[[], None]) -> None:
+        super().__init__(screen, log, as_json=False, echo=True)
+        self._screen = screen
+        self._notices = notices
+        self._changed = changed
+        self._days = Days()
+        self._peer: TCPPeer | None = None
+        self._session: Session | None = None
+        self._since = ""  # when this run began, as event lines write it
+        self._shown: set[str] = set()  # ids of messages of earlier runs that stand above already
+        self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
+        self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
+        self.speakers = Speakers()
+
+    # Where one is
+
+    async def begin(self, peer: TCPPeer, session: Session) -> None:
+        """Show the last lines of the room, and a line under them."""
+        self._peer, self._session = peer, session
+        self._since = peer.listening.to_json()["at"]
+        try:
+            lines = await self._history(session.current)
+        except P2PChatError:  # an open network that has met nobody yet
+            lines = []
+        lines = [line for line in lines if line["at"] < self._since]  # the others come as events
+        self._shown = {line["id"] for line in lines}
+        await self._past(lines)
+        if lines:
+            self._rule("now")
+        self._changed()
+
+    async def went(self, conversation: Conversation) -> None:
+        """Show where one is now, and what was said there last."""
+        self._rule(shown_name(conversation.name))
+        await self._past(await self._history(conversation))
+        self._changed()
+
+    async def _history(self, conversation: Conversation) -> list[Line]:
+        assert self._peer is not None
+        posts = await self._peer.history(conversation, limit=HISTORY_LINES)
+        return [line for line in (post.to_json() for post in posts) if not self.hides(line)]
+
+    async def _past(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            await self._message(line, elsewhere=False)
+
+    def _is_here(self, event: Line) -> bool:
+        if self._session is None:
+            return True
+        try:
+            return is_here(event, self._session.current.id)
+        except P2PChatError:
+            return is_here(event, None)
+
+    # Events
+
+    async def event(self, event: Line, *, older: bool = False) -> None:
+        """Show one event. What an earlier run received and did not show is only counted, or stands above already."""
+        if event["event"] in ("message", "sent"):
+            older = older or event["at"] < self._since
+            if event["id"] in self._shown:
+                self._shown.discard(event["id"])
+                if self._log is not None:
+                    self._log.write(json_line(event))
+                return
+        await super().event(event, older=older)
+        self._changed()
+
+    async def _for_people(self, event: Line) -> None:
+        kind = event["event"]
+        if kind == "message":
+            await self._came(event)
+        elif kind == "sent":
+            await self._sent(event)
+        elif kind == "delivered":
+            self._delivered(event)
+        elif kind in ("joined", "left"):
+            if kind == "joined":
+                self.asides.joined(event["user_id"])
+                event = {**event, "first": event["first"] and not self.arriving}
+            if self._tells_who_comes:
+                self._day(event["at"])
+                self._screen.line(coming_or_going(event, self.me))
+
+    async def _came(self, event: Line) -> None:
+        here = self._is_here(event)
+        self.speakers.heard(event["sender"])
+        assert self._session is not None
+        meant = event["kind"] == "dm" or mentions(event["text"], self._session.unread.name)
+        if here or meant:
+            await self._message(event, elsewhere=not here)
+        if meant and not event["old"]:
+            settings = self._session.settings
+            self._notices.ring(f"{event['sender']}: {event['text']}", bell=settings.bell, desktop=settings.desktop)
+
+    async def _message(self, event: Line, *, elsewhere: bool) -> None:
+        answered = await self.answered(event) if self.answered is not None else None
+        self._day(event["sent_at"])
+        self._screen.line(message_line(event, self.me, elsewhere=elsewhere, answered=answered))
+
+    def _day(self, iso: str) -> None:
+        day = self._days.change(local(iso), datetime.now().astimezone().date())
+        if day is not None:
+            self._rule(day)
+
+    def _rule(self, text: str) -> None:
+        self._screen.line([(DIM, rule(text, self._screen.columns))])
+
+    @property
+    def _tells_who_comes(self) -> bool:
+        if self._session is None or self._peer is None or self._session.settings.joins == "off":
+            return False
+        if self._session.settings.joins == "on":
+            return True
+        return sum(user.is_me or user.status in _HERE for user in self._peer.users()) <= QUIET_ABOVE
+
+    # Own lines
+
+    async def _sent(self, event: Line) -> None:
+        answered = await self.answered(event) if self.answered is not None else None
+        self._day(event["sent_at"])
+        fragments = message_line(event, self.me, elsewhere=not self._is_here(event), answered=answered)
+        self._open[event["id"]] = event
+        self._screen.own(OwnLine(event["id"], event["kind"] == "dm", fragments, self._screen.now))
+
+    def went_up(self, own: OwnLine) -> None:
+        """An own line has the mark it will keep: when that is `kept`, it is told later who has it."""
+        event = self._open.pop(own.id)
+        if not own.count:
+            self._kept.add(own.id)
+            self.asides.sent(event, room=True)
+
+    def _delivered(self, event: Line) -> None:
+        if not self._screen.delivered(event["id"], event["count"], event["of"]):
+            self.asides.delivered(event, room=event["id"] in self._kept)
+            self._kept.discard(event["id"])
+
+    async def clear(self) -> bool:
+        self._screen.clear()
+        return True
