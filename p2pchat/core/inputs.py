@@ -37,7 +37,7 @@ class Dialled:
 @dataclass(frozen=True, slots=True)
 class DialFailed:
     """A dial came to nothing; `reason` is for people, `code` a stable word for it: nobody (listens there), no_answer,
-    no_name, no_way, failed."""
+    no_name, no_way, no_peer, failed."""
 
     dial: int
     reason: str

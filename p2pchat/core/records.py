@@ -197,9 +197,10 @@ class Position:
 
 Start = WantStart | TailStart | ForkStart | Position
 
+META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
 
 __all__ = [
-    "META_NETWORK", "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey", "NewLog",
-    "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "META_NAME", "META_NETWORK", "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey",
+    "NewLog", "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

@@ -56,8 +56,9 @@ def _fault(name: str) -> str:
 
 
 def default_name(login: str, port: int) -> str:
-    """Return the name of a user who chose none: `ada-8080`; what a name may not contain is left out."""
-    tail = f"-{port}"
+    """Return the name of a user who chose none: `ada-8080`, or `ada` for port 0; what a name may not contain is left
+    out."""
+    tail = f"-{port}" if port else ""
     kept = "".join(c for c in unicodedata.normalize("NFC", login) if c not in RESERVED and is_visible(c)).strip()
     while kept and unicodedata.category(kept[0]).startswith("M"):
         kept = kept[1:]

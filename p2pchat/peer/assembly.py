@@ -173,8 +173,8 @@ def open_storage(profile: Profile, options: Options) -> Storage:
     return SqlStorage(options.db or sqlite_url(profile.database), options.settings)
 
 
-def login_name(port: int) -> str:
-    """Return the name of a user who chose none: the login's, with the port."""
+def login_name(port: int = 0) -> str:
+    """Return the name of a user who chose none: the login's, with the port; 0: without one."""
     login = ""
     with suppress(OSError, KeyError, ImportError):  # no such login in the password database: a bare container
         login = getpass.getuser()

@@ -261,7 +261,8 @@ class Link(Event):
     Attributes:
         endpoint: What was dialled; "" when the peer called us.
         reason: Why not, for people; `code` a stable word for it: nobody (listens there), no_answer, no_name, no_way,
-            network, identity, version, busy, self, endpoint, full, failed; "" for a link that is up or down.
+            no_peer (something else does), network, identity, version, busy, self, endpoint, full, failed; "" for a
+            link that is up or down.
         address: Where the other end of a link that came up is, without its port.
     """
 

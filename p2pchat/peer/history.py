@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.log import LogId
+from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.peer.conversation import Conversation

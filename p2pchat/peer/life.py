@@ -17,7 +17,7 @@ from p2pchat.core.effects import Warned
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening, Sighted
-from p2pchat.core.records import Change, Stored
+from p2pchat.core.records import META_NAME, Change, Stored
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from p2pchat.discovery.local import Discovery
 
 LOOPBACK = "127.0.0.1"
-META_NAME = "name"  # what the own user is called, in the database
 
 
 class Life:

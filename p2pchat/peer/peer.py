@@ -23,7 +23,7 @@ from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Connect, Opened, PresenceSet, Renamed
 from p2pchat.core.log import LogId, Ref
-from p2pchat.core.records import Change
+from p2pchat.core.records import META_NAME, Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.core.sync.writing import text_fault
 from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
@@ -34,7 +34,7 @@ from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent, parse_message_id
 from p2pchat.peer.forgetting import Forgotten, forgetting
-from p2pchat.peer.life import LOOPBACK, META_NAME, Life, join, normal
+from p2pchat.peer.life import LOOPBACK, Life, join, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches

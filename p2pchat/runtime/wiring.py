@@ -18,6 +18,7 @@ from p2pchat.client import Client
 from p2pchat.client import dial as dial_socket
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted, Filled, Got, Input, LinkDown, Paused
+from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.server import Server
 
@@ -251,4 +252,6 @@ def _reason(error: Exception) -> tuple[str, str]:
         return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror and "Multiple exceptions" not in error.strerror:
         return error.strerror, "failed"
+    if isinstance(error, HandshakeError):
+        return "what answers there is no p2pchat peer", "no_peer"
     return str(error) or type(error).__name__, "failed"

@@ -1,48 +1,61 @@
-"""Invites as people hand them over: read at start, and shown by `p2pchat invite`, one screen with what another
-machine needs: the command to paste, and the invite it asks for."""
+"""Invites as people hand them over: read at start, and shown on one screen with what another machine needs: the command
+to paste, and the invite it asks for."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
-import sys
 
+from p2pchat import InviteError, parse_invite
+from p2pchat.apps.cli.asking import ask_hidden
 from p2pchat.apps.cli.chat.stdin import Kind, raw_stdin, read_first_line
 from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.exits import Usage, complain
+from p2pchat.apps.cli.folding import fold
+from p2pchat.apps.cli.qr import may_colour, qr_code, width
 from p2pchat.apps.safetext import safe_line
 
 MOST_PLACES = 8  # as many as an invite takes
+MOST_PASTES = 3  # an invite that cannot be read is asked for again so often
+JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and picks a port
 
 
-def invite_screen(invite: str, *, qr: bool) -> str:
-    """Return the screen; with a QR code of the invite where segno is installed and it is wanted."""
+class NothingSaid(Exception):
+    """Whoever was asked ended the input instead (Ctrl-D): leave without a word."""
+
+
+def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None) -> str:
+    """Return the screen, which fits into 80 columns and 24 rows.
+
+    Args:
+        qr: On a terminal that is large enough, a QR code stands below, where segno is installed.
+        size: Of the terminal; None looks.
+    """
     lines = [
         "",
-        "To join from another machine, run there (any free port instead of 8080):",
+        "To join from another machine, run there:",
         "",
-        "    python -m p2pchat 8080 --invite -",
+        f"    {JOIN_COMMAND}",
         "",
         "and paste this invite, which it asks for:",
         "",
         f"    {safe_line(invite)}",
         "",
+        "Whoever has it can join, read the room's history, and invite others. Send it on a way you trust.",
+        "",
     ]
-    if qr:
-        lines += _qr_code(invite)
-    lines += ["Whoever has it can join, read the room's history, and invite others. Send it on a way you trust.", ""]
+    if qr and may_colour():
+        lines += _fitting_code(invite, lines, size or shutil.get_terminal_size())
     return "\n".join(lines)
 
 
-def _qr_code(text: str) -> list[str]:
-    try:
-        import segno
-    except ImportError:
-        return []
-    from io import StringIO
-
-    out = StringIO()
-    segno.make(text.upper(), error="l").terminal(out, border=2, compact=True)
-    return out.getvalue().splitlines()
+def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
+    code = qr_code(invite)
+    rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
+    if rows_above + len(code) < size.lines and width(code) <= size.columns:
+        return [*code, ""] if code else []
+    return []
 
 
 def beyond_loopback(invite: str, port: int) -> str:
@@ -84,15 +97,26 @@ def looks_like_invite(text: str) -> bool:
 
 
 def read_invite(given: str, kind: Kind) -> str | None:
-    """Return the invite's text: asked for, from a file, or as it stands.
+    """Return the invite's text, which can be read: asked for, from a file, or as it stands; None when none was given.
 
     Raises:
-        Usage: There is no such file, or nothing to ask.
+        Usage: There is no such file, or nothing to ask. InviteError: It is none; says what is wrong with it.
+        NothingSaid: Who was asked for it ended the input.
     """
-    if not given or looks_like_invite(given):
-        return given or None
+    if not given:
+        return None
+    if given == "-" and kind is Kind.TERMINAL:
+        return _ask_for_invite()
+    text = given if looks_like_invite(given) else _written_down(given, kind)
+    parse_invite(text)
+    return text
+
+
+def _written_down(given: str, kind: Kind) -> str:
     if given == "-":
-        return _ask_for_invite(kind)
+        if kind is Kind.NONE:
+            raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
+        return read_first_line(raw_stdin()).decode("utf-8", "replace")
     try:
         with open(given, encoding="utf-8") as file:
             return file.read(65536)
@@ -101,14 +125,19 @@ def read_invite(given: str, kind: Kind) -> str | None:
         raise Usage(f"cannot read the invite in {given}: {why}") from None
 
 
-def _ask_for_invite(kind: Kind) -> str:
-    if kind is Kind.TERMINAL:
-        from getpass import getpass
-
-        return getpass("Paste the invite (it is not shown): ", stream=sys.stderr)
-    if kind is Kind.PIPED:
-        return read_first_line(raw_stdin()).decode("utf-8", "replace")
-    raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
+def _ask_for_invite() -> str:
+    for attempts_left in reversed(range(MOST_PASTES)):
+        text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
+        if text is None:
+            raise NothingSaid
+        try:
+            parse_invite(text)
+            return text
+        except InviteError as error:
+            if not attempts_left:
+                raise
+            complain("nothing was pasted; Ctrl-D leaves" if not text else str(error))
+    raise AssertionError("the last attempt returns or raises")
 
 
 def endpoints_of(invite: str) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.safetext import safe_line, safe_text
 
 _MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d')  # marks of our own lines, and what begins like one
@@ -85,11 +86,19 @@ def plain_line(
         return plain_message(event, me, now, answered)
     time = shown_time(event["at"], now)
     if kind == "joined":
-        return f"{time} -- {shown_name(event['user'])} is here"
+        return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {shown_name(event['user'])} {reason}"
     return None
+
+
+def _first_time(event: Mapping[str, Any]) -> str:
+    """Say of somebody nobody here has met before from where they came, unless that is this machine."""
+    if not event.get("first"):
+        return ""
+    address = event.get("address") or "127.0.0.1"
+    return " for the first time" + ("" if is_loopback(address) else f", from {safe_line(address)}")
 
 
 def plain_notice(event: Mapping[str, Any]) -> str | None:

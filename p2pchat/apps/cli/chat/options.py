@@ -36,6 +36,7 @@ class ChatOptions:
     stay: bool = False
     verbose: bool = False
     warnings: tuple[str, ...] = ()
+    bare: bool = False  # no PORT was given: what is missing is asked for, or picked (bare.py)
 
     @property
     def is_temporary(self) -> bool:
@@ -43,17 +44,18 @@ class ChatOptions:
         return self.temp or (self.port == 0 and not self.data)
 
 
-def parse_chat(argv: Sequence[str]) -> ChatOptions:
-    """Read `[options] PORT [HOST:PORT ...]`.
+def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
+    """Read `[options] PORT [HOST:PORT ...]`; PORT may be missing where somebody can be asked.
 
     Raises:
         Usage: What was written cannot be meant.
     """
     words, given, typed = parse_words(CHAT, argv)
-    if not words:
+    bare = not words and may_ask and not given["as_json"]
+    if not words and not bare:
         raise Usage("which port? For example: p2pchat 8080 --name ada (--help shows more)")
     try:
-        port = parse_port(words[0], "port", lowest=0)
+        port = 0 if bare else parse_port(words[0], "port", lowest=0)
     except Usage:
         raise refuse_first_word(words[0]) from None
     if given["temp"] and given["data"]:
@@ -62,7 +64,7 @@ def parse_chat(argv: Sequence[str]) -> ChatOptions:
         raise Usage("--json and --plain exclude each other")
     if given["open_network"] and given["invite"]:
         raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
-    options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port)
+    options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
     options.db = database_url(options.db)
     options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else 5.0
     options.endpoints = tuple(parse_endpoint(word) for word in words[1:])

@@ -12,19 +12,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from p2pchat import Events, Link, Message, Sent, Settings, TCPPeer, UnknownName
+from p2pchat import Events, InviteError, Link, Message, P2PChatError, Sent, Settings, TCPPeer, UnknownName
+from p2pchat.apps.cli.asking import ask, can_ask
+from p2pchat.apps.cli.chat.arrival import Arrival
+from p2pchat.apps.cli.chat.bare import next_steps, settle
 from p2pchat.apps.cli.chat.calling import Endpoints
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 from p2pchat.apps.cli.chat.fronts import choose_front
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.starting import Starting
 from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
 from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
-from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen, read_invite
+from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
+from p2pchat.apps.cli.invites import NothingSaid, beyond_loopback, endpoints_of, invite_screen, read_invite
 from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import history_command
@@ -33,16 +37,25 @@ from p2pchat.apps.safetext import safe_line
 
 def run_chat(argv: Sequence[str]) -> int:
     """Run one peer until there is a reason to leave; return the exit code."""
-    options = parse_chat(argv)
+    options = parse_chat(argv, may_ask=can_ask())
     for warning in options.warnings:
         complain(f"warning: {warning}")
     if options.verbose:
         _log_to_stderr()
     allow_descriptors()
     kind = kind_of_stdin()
-    invite = read_invite(options.invite, kind)
-    with asyncio.Runner() as runner:
-        return runner.run(Chat(options, kind, invite).run())
+    try:
+        invite = read_invite(options.invite, kind)
+        if options.bare:
+            options = settle(options, invite, ask)
+    except NothingSaid:
+        return DONE
+    starting = Starting(options, argv)
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(Chat(options, kind, invite).run())
+    except P2PChatError as error:
+        raise starting.mended(error) from None
 
 
 def _log_to_stderr() -> None:
@@ -90,11 +103,14 @@ class Chat:
 
     async def _chat(self) -> int:
         peer = self._make_peer()
-        self._endpoints = Endpoints([*self._options.endpoints, *endpoints_of(self._invite or "")])
+        invited = endpoints_of(self._invite or "")
+        self._endpoints = Endpoints(self._options.endpoints, invited, port=self._options.port)
+        self._arrival = Arrival(self._invite or "", calls=bool(self._options.endpoints or invited))
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         control = await ControlServer(peer).start()
         self._introduce(peer)
+        self._arrival.begin(peer)
         self._session = session = Session(
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
@@ -106,6 +122,7 @@ class Chat:
             return await self._talk(session)
         finally:
             mind.cancel()
+            self._arrival.close()
             await control.leave(_STOPPED[await self._leaving.wait()])
             await pump
 
@@ -148,6 +165,8 @@ class Chat:
                 line = event.to_json()
                 if isinstance(event, Link):
                     self._heard(event)
+                self._arrival.noticed(event)
+                self._show.arriving = self._arrival.under_way
                 self._session.noticed(line)
                 await self._show.event(line, older=self._is_older(event))
                 if self._front.gone:
@@ -163,7 +182,7 @@ class Chat:
         return isinstance(event, Message) and event.old
 
     def _heard(self, link: Link) -> None:
-        self._endpoints.heard(link.endpoint, link.state, link.reason)
+        self._endpoints.heard(link.endpoint, link.state, link.reason, link.code)
         if self._options.verbose:
             words = (link.state, link.endpoint or "(it called)", link.to_json()["peer_id"][:8], link.reason)
             tell(f"-- link {safe_line(' '.join(word for word in words if word))}")
@@ -174,7 +193,10 @@ class Chat:
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         tell(f"-- {shown_name(peer.me.label)} listens on {where}")
         if not is_loopback(self._options.host):
-            tell(invite_screen(beyond_loopback(peer.invite, peer.port), qr=False))
+            with suppress(InviteError):  # an open network whose first peer is still to be met
+                tell(invite_screen(beyond_loopback(peer.invite, peer.port), qr=can_ask()))
+        if self._options.bare:
+            tell(next_steps(peer.port, self._options.host, calls=self._endpoints.any))
         await self._show.event(first.to_json())
         await self._front.begin(peer, self._session)
 

@@ -1,0 +1,60 @@
+"""The peers that were started before on this machine, for whoever has to choose one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pchat import P2PChatError, inspect_profile, known_profiles, open_history
+from p2pchat.apps.cli.plain import shown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A profile that was started before.
+
+    Attributes:
+        name: "" when none was ever chosen.
+        used_at: Seconds since 1970 of the last time something was stored.
+        holder: The pid that runs it, 0 when unknown; None: it does not run.
+        has_messages: It belongs to its network for good.
+    """
+
+    directory: Path
+    port: int
+    name: str
+    used_at: float
+    holder: int | None
+    has_messages: bool
+
+    @property
+    def label(self) -> str:
+        return shown_name(self.name) if self.name else "(no name yet)"
+
+
+def started_before() -> list[Known]:
+    """Return the profiles of this login, lowest port first."""
+    return [look(directory, int(directory.name)) for directory in known_profiles()]
+
+
+def look(directory: Path, port: int) -> Known:
+    """Return what can be seen of a profile; nothing but its place where it cannot be read: starting it says why."""
+    name, has_messages = "", False
+    with suppress(P2PChatError):
+        name, has_messages = asyncio.run(_read(directory))
+    return Known(directory, port, name, _used_at(directory), inspect_profile(directory).holder, has_messages)
+
+
+async def _read(directory: Path) -> tuple[str, bool]:
+    async with open_history(directory) as history:
+        return history.me.name, bool(await history.history(limit=1))
+
+
+def _used_at(directory: Path) -> float:
+    times = [0.0]
+    for name in ("identity.pem", "history.db", "history.db-wal"):
+        with suppress(OSError):
+            times.append((directory / name).stat().st_mtime)
+    return max(times)

@@ -1,0 +1,94 @@
+"""What is told of endpoints: one line when it is known, another when it changes, what to do, and who refused whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.apps.cli.chat.calling import Endpoints
+
+ADA, BOB = "127.0.0.1:8080", "localhost:8081"
+
+
+async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None:
+    told: list[str] = []
+    endpoints = Endpoints([ADA, BOB], tell=told.append)
+    for endpoint, state, reason, code in [
+        (ADA, "trying", "nobody listens there", "nobody"),
+        (ADA, "trying", "nobody listens there", "nobody"),
+        ("10.0.0.1:1", "up", "", ""),
+        (BOB, "refused", "another\nreason", ""),
+        (ADA, "up", "", ""),
+        (ADA, "down", "lost", ""),
+        (ADA, "up", "", ""),
+        (ADA, "trying", "nobody listens there", "nobody"),
+    ]:
+        endpoints.heard(endpoint, state, reason, code)
+    assert told == [
+        f"-- {ADA} does not answer: nobody listens there (is it running, and is 8080 its port?); trying on",
+        f"-- {BOB} refused: another\\u{{a}}reason",
+        f"-- {ADA} reached",
+        f"-- {ADA} does not answer: nobody listens there; trying on",  # what to do was said
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "words"),
+    [
+        ("trying", "no_answer", "does not answer: no answer (is the address right, and does a firewall"),
+        ("trying", "no_name", "there is no machine of that name (a typing error?)"),
+        ("trying", "no_way", "there is no way there from this machine ("),
+        ("trying", "no_peer", "what answers there is no p2pchat peer (is 8080 its port?); trying on"),
+        (
+            "refused",
+            "network",
+            "ask there for an invite, which `p2pchat invite` shows, then run p2pchat 8082 --invite -",
+        ),
+        ("refused", "version", "refused: it speaks another version of p2pchat (update the older of the two)"),
+        ("refused", "self", "refused: that is this peer itself (leave it out, or name another one)"),
+        ("refused", "busy", "refused: it has as many links as it takes (it is tried on)"),
+        ("trying", "failed", "does not answer: as the library says; trying on"),
+    ],
+)
+async def test_a_line_says_what_is_wrong_and_what_to_do(state: str, code: str, words: str) -> None:
+    told: list[str] = []
+    endpoints = Endpoints([ADA], port=8082, tell=told.append)
+    endpoints.heard(ADA, state, "as the library says", code)
+    assert len(told) == 1 and words in told[0]
+
+
+async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
+    told: list[str] = []
+    endpoints = Endpoints([], [ADA, BOB, "[::1]:1"], tell=told.append)
+    endpoints.heard(BOB, "trying", "", "no_answer")
+    assert not endpoints.known
+    endpoints.heard(ADA, "up", "")
+    assert endpoints.known  # nobody waits for the third
+    endpoints.heard(BOB, "up", "")  # the library tells it of each
+    assert [line.partition(" ")[2][:25] for line in told] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
+
+
+@pytest.mark.parametrize("code", ["network", "identity"])
+async def test_who_refuses_an_invite_has_a_newer_one(code: str) -> None:
+    told: list[str] = []
+    Endpoints([], [ADA], tell=told.append).heard(ADA, "refused", "", code)
+    assert "ask " in told[0] and "for a new invite, which `p2pchat invite` shows" in told[0]
+
+
+async def test_input_waits_until_each_has_answered_or_failed() -> None:
+    endpoints = Endpoints([ADA, BOB])
+    endpoints.heard(ADA, "up", "")
+    assert not endpoints.known
+    endpoints.heard(BOB, "trying", "")
+    assert endpoints.known
+    assert Endpoints([]).known and not Endpoints([]).any
+
+
+async def test_refused_is_refused_by_all() -> None:
+    endpoints = Endpoints([ADA, BOB])
+    endpoints.heard(ADA, "refused", "")
+    assert not endpoints.refused.is_set()
+    endpoints.heard(BOB, "refused", "")
+    assert endpoints.refused.is_set()
+    assert not await endpoints.linked_within(0)
+    endpoints.heard("10.0.0.1:1", "up", "")
+    assert await endpoints.linked_within(0)
