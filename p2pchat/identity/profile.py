@@ -32,6 +32,7 @@ HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
+_LOOK_PATIENCE = 0.2  # seconds; whoever only looks (lock_holder) has the lock for far less
 
 
 def home_directory() -> Path:
@@ -180,9 +181,9 @@ def _make_database_private(path: Path) -> None:
 def _take_lock(directory: Path) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(directory / "lock", timeout=0, mode=0o600, thread_local=False)
+    lock = FileLock(directory / "lock", timeout=_LOOK_PATIENCE, mode=0o600, thread_local=False)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=_LOOK_PATIENCE / 10)
         # Beside the lock and not in it: Windows lets nobody read a locked file, and some versions of filelock
         # truncate the file before they find it locked.
         fd = os.open(directory / PID_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)

@@ -36,7 +36,7 @@ def prepare(connection: Connection, path: Path, migrations: Sequence[Migration] 
             connection.execute(meta.insert().values(name=SCHEMA_KEY, value=str(wanted)))
             return
     if found > wanted:
-        raise StorageError(f"{path} was written by a newer version of p2pchat (schema {found}): update this one")
+        raise _newer(path, found)
     if found < wanted:
         _back_up(connection, path.with_name(f"{path.name}.version-{found}"))
         _migrate(connection, migrations, found)
@@ -45,8 +45,14 @@ def prepare(connection: Connection, path: Path, migrations: Sequence[Migration] 
 def check(connection: Connection, path: Path) -> None:
     """Raise StorageError unless the database has exactly this version: for those that only read."""
     found = version(connection, path)
+    if found is not None and found > SCHEMA_VERSION:
+        raise _newer(path, found)
     if found != SCHEMA_VERSION:
         raise StorageError(f"{path} has schema {found or 'none'}, not {SCHEMA_VERSION}: start a peer with it once")
+
+
+def _newer(path: Path, found: int) -> StorageError:
+    return StorageError(f"{path} was written by a newer version of p2pchat (schema {found}): update this one")
 
 
 def version(connection: Connection, path: Path) -> int | None:

@@ -33,7 +33,7 @@ class Command:
         summary: What --help says of it in one line.
         page: Its own help; `{options}` stands for the list of options. A paragraph is one long line.
         run: "module:function" below p2pchat.apps.cli; takes the other words, returns the exit code.
-        words: What its words may be, for completion: "" nothing, "address" whom to write to, "file", "shell".
+        words: What its words may be, for completion: "" nothing, "address" whom to write to, "endpoint", "file", "shell".
     """
 
     name: str

@@ -1,0 +1,43 @@
+"""`p2pchat doctor HOST:PORT`: from here to there, with one verdict."""
+
+from __future__ import annotations
+
+from p2pchat import Probed
+from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
+from p2pchat.apps.cli.endpoints import is_loopback
+
+MENDS = {
+    "no_such_host": "check how the name is written, or use the address",
+    "no_answer": "check the address and that the machine is on; there, let port {port} through firewall and router",
+    "unreachable": "check the address, and that this machine is connected to that network",
+    "cut": "a port forwarder with nobody behind it, or too many connections: start the peer there, or try again later",
+    "silent": "check the port: a p2pchat peer greets at once; or the program there hangs",
+    "other_program": "check the port: that is some other service",
+    "other_version": "update the older of the two",
+    "other_network": "join its network: p2pchat invite there, p2pchat PORT --invite - here",
+    "busy": "try again later, or link with another peer: one is enough",
+    "turned_away": "update both, and look at the events of the peer there",
+}
+HERE = "start a peer on that port: p2pchat {port}"
+THERE = "start the peer there so that others reach it: p2pchat {port} --host 0.0.0.0"
+
+
+def there(found: Probed, name: str) -> Finding:
+    """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
+    what, port = found.endpoint, found.endpoint.rpartition(":")[2]
+    if found.verdict == "reached":
+        who = name or f"peer {found.peer_id[:8]}"
+        return ok(what, f"{who} answers, of the same network, in {milliseconds(found.seconds)}")
+    if found.verdict == "self":
+        return ok(what, "this peer itself answers: linking with it would do nothing")
+    if found.verdict == "refused":
+        mend = HERE if is_loopback(what.rpartition(":")[0]) else THERE
+    else:
+        mend = MENDS[found.verdict]
+    return wrong(
+        what, found.text + (f" ({found.address})" if found.address not in what else ""), mend.format(port=port)
+    )
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
