@@ -1,4 +1,4 @@
-"""Terminals of a test: a home of their own, and nothing left running."""
+"""Terminals of a test, with a home of their own and nothing left running; and peers for them to talk with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pytest
 
+from p2pchat import Settings, TCPPeer
 from tests.terminal.pty import Terminal
 
 if sys.platform == "win32":  # which has no pseudo-terminals of this kind
@@ -29,9 +30,16 @@ class OpenTerminal(Protocol):
     ) -> Terminal: ...
 
 
+class StartPeer(Protocol):
+    """Start a peer in this process, linked with the terminals that run."""
+
+    async def __call__(self, name: str, *endpoints: int) -> TCPPeer: ...
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """P2PCHAT_HOME of every terminal of the test."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """P2PCHAT_HOME of everything in the test."""
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
@@ -55,3 +63,24 @@ async def terminal(home: Path) -> AsyncIterator[OpenTerminal]:
     yield open_terminal
     for each in opened:
         await each.close()
+
+
+@pytest.fixture
+async def peer(home: Path) -> AsyncIterator[StartPeer]:
+    started: list[TCPPeer] = []
+
+    async def start_peer(name: str, *endpoints: int) -> TCPPeer:
+        directory = home / "peers" / name
+        peer = TCPPeer(0, *map(str, endpoints), name=name, data=directory, settings=Settings(start_timeout=0.0))
+        started.append(peer)
+        await peer.start()
+        return peer
+
+    yield start_peer
+    for each in started:
+        await each.aclose()
+
+
+async def port_of(shown: Terminal) -> int:
+    """Return the port a terminal's peer listens on."""
+    return int((await shown.shows_line(r"listens on \S+:(\d+)"))[1])

@@ -18,6 +18,7 @@ DIM = "dim" if "dim" in Attrs._fields else ""  # prompt_toolkit knows it since 3
 ME = "bold"
 ERROR = "ansired"
 UNREAD = "bold"
+BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code, which says nothing by its colours but is only read in these
 
 
 def name_style(user_id: str) -> str:

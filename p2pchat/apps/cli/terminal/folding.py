@@ -22,13 +22,19 @@ CONTINUED_NARROW = " | "
 _EMOJI = "\ufe0f"  # makes the character before it as wide as an emoji, in some terminals
 
 
-def fold_row(fragments: Sequence[Fragment], width: int, mark_style: str = "") -> list[Row]:
-    """Return the rows of one line: broken at its newlines, and between words where it is wider than `width`."""
+def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style: str = "") -> list[Row]:
+    """Return the rows of one line: broken at its newlines, and between words where it is wider than `width`.
+
+    Args:
+        hang: What further rows begin with, where all of the line is the program's own; "": CONTINUED.
+        style: Of what further rows begin with.
+    """
     if _fits(fragments, width):
         return [list(fragments)]
+    mark = hang or (CONTINUED if width >= NARROW else CONTINUED_NARROW)
     rows: list[Row] = []
     for line in _lines(fragments):
-        rows += _Folder(width, mark_style).fold(line)
+        rows += _Folder(max(width, len(mark) + 2), [(style, character) for character in mark]).fold(line)
     return rows
 
 
@@ -63,9 +69,9 @@ def _lines(fragments: Sequence[Fragment]) -> Iterator[list[tuple[str, str]]]:
 class _Folder:
     """Folds one line."""
 
-    def __init__(self, width: int, mark_style: str) -> None:
-        self._width = max(width, len(CONTINUED_NARROW) + 2)
-        self._mark = [(mark_style, c) for c in (CONTINUED if width >= NARROW else CONTINUED_NARROW)]
+    def __init__(self, width: int, mark: list[tuple[str, str]]) -> None:
+        self._width = width
+        self._mark = mark
         self._rows: list[list[tuple[str, str]]] = []
         self._row: list[tuple[str, str]] = []
         self._begins = 0  # where the text of this row begins
@@ -86,7 +92,8 @@ class _Folder:
 
     def _break(self) -> None:
         """Begin a new row, with the word that does not fit any more, unless that is all there is."""
-        at = next((i for i in range(len(self._row) - 1, self._begins, -1) if self._row[i][1] == " "), None)
+        first = next((i for i in range(self._begins, len(self._row)) if self._row[i][1] != " "), len(self._row))
+        at = next((i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " "), None)
         word = self._row[at + 1 :] if at is not None else []
         self._rows.append(self._row[:at])
         self._row = [*self._mark, *word]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application
-from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.buffer import Buffer, CompletionState
 from prompt_toolkit.completion import CompleteEvent, Completer
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
@@ -177,13 +177,18 @@ class Prompt:
         if text.strip():
             self._buffer.append_to_history()
             self._wish(Typed(text))
-        self._buffer.reset()
+        self._put()
+
+    def _put(self, text: str = "", cursor: int = 0) -> None:
+        """Make this the line, as if it had been typed."""
+        self._buffer.reset(Document(text, cursor))
+        self._buffer.load_history_if_not_yet_loaded()
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         if self._question is not None:
             self._answer(send=False)
         elif self._buffer.text:
-            self._buffer.reset()
+            self._put()
         else:
             self._wish(Leave("interrupted"))
 
@@ -197,7 +202,8 @@ class Prompt:
         if len(found) == 1:
             buffer.apply_completion(found[0])
         elif found:
-            buffer.start_completion(select_first=True)
+            buffer.complete_state = CompletionState(original_document=buffer.document, completions=found)
+            buffer.go_to_completion(0)
 
     # Pasting
 
@@ -207,21 +213,21 @@ class Prompt:
         buffer.insert_text(as_text(event.data, buffer.document.text_before_cursor))
         if needs_question(buffer.text):
             self._question = Question(buffer.text, buffer.cursor_position, before, cursor)
-            buffer.reset(Document(""))
+            self._put()
 
     def _answer(self, *, send: bool | None) -> None:
         """Send, forget the paste (False), or let it be edited (None)."""
         question, self._question = self._question, None
         assert question is not None
         if send is None:
-            self._buffer.reset(Document(question.text, question.cursor))
+            self._put(question.text, question.cursor)
         elif send:
-            self._buffer.reset(Document(question.text))
+            self._put(question.text)
             self._buffer.append_to_history()
-            self._buffer.reset()
+            self._put()
             self._wish(Typed(question.text))
         else:
-            self._buffer.reset(Document(question.text_before, question.cursor_before))
+            self._put(question.text_before, question.cursor_before)
 
     # The editor
 

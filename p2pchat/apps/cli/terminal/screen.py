@@ -15,14 +15,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
-from p2pchat.apps.cli.folding import fold
-from p2pchat.apps.cli.terminal.colours import DIM, ERROR
+from p2pchat.apps.cli.qr import INDENT, row_of_code
+from p2pchat.apps.cli.terminal.colours import BLACK_ON_WHITE, DIM, ERROR
 from p2pchat.apps.cli.terminal.folding import Fragment, Row, fold_row
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.stream import Stream
@@ -32,7 +32,7 @@ EVERY = 0.02  # seconds between two batches: faster than anybody reads
 MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
 MOST_BACKLOG = 64 * 1024  # bytes the terminal has not taken: then lines wait here instead
 _TO_BE_COPIED = "    "  # a line of ours that begins so is wrapped by the terminal, and copied as one
-_HANG = 2  # columns, as exits.tell folds
+_HANG = "  "  # as exits.tell folds
 
 
 @dataclass(slots=True)
@@ -41,8 +41,15 @@ class _Line:
 
     fragments: Sequence[Fragment] = ()
     own: OwnLine | None = None
+    hang: str = ""  # as fold_row takes it
     whole: bool = False  # left to the terminal to wrap
-    clear: bool = field(default=False)
+    clear: bool = False
+
+
+def _as_it_is(line: str) -> list[Fragment]:
+    """Return a line of ours that is not folded; a row of a QR code in the colours it must have."""
+    row = row_of_code(line)
+    return [("", line)] if row is None else [("", INDENT), (BLACK_ON_WHITE, row)]
 
 
 class Screen:
@@ -112,15 +119,15 @@ class Screen:
         style = ERROR if text.startswith("p2pchat: ") and not text.startswith("p2pchat: warning: ") else DIM
         for line in text.split("\n"):
             if line.startswith(_TO_BE_COPIED):
-                self._add(_Line([("", line)], whole=True))
+                self._add(_Line(_as_it_is(line), whole=True))
             else:
-                self._add(_Line([(style, fold(line, self.columns, _HANG))]))
+                self._add(_Line([(style, line)], hang=_HANG))
 
     async def write(self, text: str) -> None:
         """Print lines made for people, as a command answers; texts of others in them are marked as they should be."""
         for line in text.split("\n"):
             whole = line.startswith(_TO_BE_COPIED) and not line.startswith(CONTINUED)
-            self._add(_Line([("", line)], whole=whole))
+            self._add(_Line(_as_it_is(line) if whole else [("", line)], whole=whole))
 
     def clear(self) -> None:
         """Empty the screen, behind what is to be printed before."""
@@ -227,7 +234,7 @@ class Screen:
             return [list(line.fragments)]
         own = line.own
         fragments = line.fragments if own is None else [*own.fragments, (DIM, f"  {own.mark}")]
-        return fold_row(fragments, self.columns, DIM)
+        return fold_row(fragments, self.columns, hang=line.hang, style=DIM)
 
     def _print(self, lines: Sequence[_Line]) -> None:
         self._printed_at = self._loop.time()

@@ -12,6 +12,7 @@ from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.settings import QUIET_ABOVE
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import is_here, mentions
+from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.output import Line, Log, json_line
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.terminal.colours import DIM
@@ -169,6 +170,12 @@ class TerminalShow(Show):
         if not self._screen.delivered(event["id"], event["count"], event["of"]):
             self.asides.delivered(event, room=event["id"] in self._kept)
             self._kept.discard(event["id"])
+
+    async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
+        """Show what a command says; our own words in two columns stay in two columns."""
+        if command == "help":
+            lines = [fold(line, self._screen.columns, 2) for line in lines]
+        await super().answer(command, rows, lines, ref)
 
     async def clear(self) -> bool:
         self._screen.clear()

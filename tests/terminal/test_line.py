@@ -1,0 +1,289 @@
+"""The line one types in: nothing tears it, it remembers, it completes, it takes a paste whole, it opens an editor."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import Terminal
+
+OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· kept)$"
+
+
+def said(shown: Terminal, speaker: str) -> list[str]:
+    """What a terminal shows of one speaker, without the times, each whole line once."""
+    lines = [re.sub(r"^\d\d:\d\d ", "", line) for line in shown.all_lines]
+    return [line.removeprefix(f"{speaker}: ") for line in lines if line.startswith(f"{speaker}: ")]
+
+
+async def texts_of(peer: TCPPeer, count: int) -> list[str]:
+    """The texts others wrote to a peer, as soon as there are so many."""
+    async with asyncio.timeout(30):
+        while True:
+            posts = [post for post in await peer.history(None, limit=0) if not post.sender.is_me]
+            if len(posts) >= count:
+                return [post.text for post in posts]
+            await peer.wait_for(where=lambda event: event.event == "message", timeout=30)
+
+
+async def test_two_hundred_lines_while_one_types_leave_the_typed_text_whole(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    text = "the quick brown fox jumps over the lazy dog"
+    sending = asyncio.ensure_future(bob.send_many("room", [f"line {number}" for number in range(200)]))
+    for letter in text:
+        await ada.key(letter)
+        await ada.until(lambda typed=letter: ada.prompt.endswith(typed) or typed == " ")
+    await sending
+    await ada.until(lambda: said(ada, "bob") == [f"line {number}" for number in range(200)], "all lines, in order")
+    await ada.prompts(f"room> {text}")
+    await ada.key("enter")
+    await ada.shows_line(OWN.format(text))
+    assert await texts_of(bob, 1) == [text]
+
+
+async def test_what_was_typed_is_found_again_at_the_next_start_but_no_invite(
+    terminal: OpenTerminal, home: Path
+) -> None:
+    data = home / "ada"
+    ada = await terminal("0", "--name", "ada", "--data", str(data))
+    await ada.prompts("room>")
+    await ada.line("first words")
+    await ada.line("/msg nobody p2pchat:abcdefgh2345@localhost:1")
+    await ada.line("second")
+    await ada.shows("second")
+    await ada.line("/quit")
+    assert await ada.ended() == 3
+    assert stat.S_IMODE((data / "input_history").stat().st_mode) == 0o600
+    assert "p2pchat:" not in (data / "input_history").read_text()
+
+    ada = await terminal("0", "--data", str(data))
+    await ada.prompts("room>")
+    await ada.key("up", "up")
+    await ada.prompts("room> second")
+    await ada.key("up")
+    await ada.prompts("room> first words")
+    await ada.key("c-c")
+    await ada.prompts("room>")
+    await ada.key("c-r")
+    await ada.type("fir")
+    await ada.until(lambda: "first words" in ada.prompt and "search" in ada.prompt, "the search")
+    await ada.key("enter")
+    await ada.prompts("room> first words")
+
+
+async def test_tab_completes_commands_names_and_conversations_the_last_speaker_first(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    anna, annabel = await peer("Anna Maria", port), await peer("annabel", port)
+    await ada.shows("annabel is here")
+    await ada.shows("Anna Maria")
+    await annabel.broadcast("hello")
+    await ada.shows("annabel: hello")
+    await ada.type("/hi")
+    await ada.key("tab")
+    await ada.prompts("room> /history ")
+    await ada.key("c-c")
+    await ada.type("ann")
+    await ada.key("tab")
+    await ada.prompts("room> annabel: ")
+    await ada.key("tab")
+    await ada.prompts("room> Anna Maria: ")
+    await ada.key("c-c")
+    await anna.broadcast("me too")
+    await ada.shows("me too")
+    await ada.type("/msg a")
+    await ada.key("tab")
+    await ada.prompts('room> /msg "Anna Maria" ')
+    await ada.line("psst")
+    assert await texts_of(anna, 2) == ["hello", "psst"]
+    await ada.type("/go anna")
+    await ada.key("tab", "enter")
+    await ada.shows('──── "Anna Maria" ────')
+    await ada.prompts('"Anna Maria">')
+
+
+async def test_a_paste_is_one_message_and_many_lines_are_asked_about(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.paste("one\ntwo\r\nthree\n")
+    await ada.until(lambda: "three" in ada.lines[-1])
+    await ada.key("enter")
+    assert await texts_of(bob, 1) == ["one\ntwo\nthree"]
+    await ada.shows_line(r"^    \| three  ✓")
+
+    many = "\n".join(f"row {number}" for number in range(12))
+    await ada.paste(many)
+    await ada.prompts("send 12 lines as one message? y/n, e: edit")
+    await ada.key("n")
+    await ada.prompts("room>")
+    await ada.until(lambda: ada.prompt == "room>")
+    await ada.type("see: ")
+    await ada.paste(many)
+    await ada.prompts("send 12 lines")
+    await ada.key("enter")  # no answer
+    await ada.key("y")
+    assert await texts_of(bob, 2) == ["one\ntwo\nthree", f"see: {many}"]
+
+    await ada.paste(many)
+    await ada.prompts("send 12 lines")
+    await ada.key("e")
+    await ada.until(lambda: ada.lines[-1] == "row 11")
+    await ada.type("!")
+    await ada.key("enter")
+    assert (await texts_of(bob, 3))[2] == f"{many}!"
+
+
+async def test_what_is_pasted_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.paste("/quit")
+    await ada.prompts("room> //quit")  # anybody sees what it means
+    await ada.key("enter")
+    await ada.paste("/quit\nnow")
+    await ada.until(lambda: ada.lines[-1] == "now")
+    await ada.key("enter")
+    assert await texts_of(bob, 2) == ["/quit", "/quit\nnow"]
+
+
+@pytest.mark.parametrize("keys", [("c-x", "c-e"), ("c-x", "e")])
+async def test_an_editor_takes_the_line_and_what_comes_meanwhile_is_shown_behind_it(
+    terminal: OpenTerminal, peer: StartPeer, tmp_path: Path, keys: tuple[str, ...]
+) -> None:
+    gate = tmp_path / "gate"
+    editor = tmp_path / "editor"
+    wait = f'echo EDITING; read answer; printf \'%s, %s\' "$(cat $1)" "$answer" > $1; : > {gate}'
+    editor.write_text(f"#!/bin/sh\n{wait}\n")
+    editor.chmod(0o755)
+    ada = await terminal("0", "--name", "ada", env={"VISUAL": "", "EDITOR": str(editor)})
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.type("draft")
+    await ada.key(*keys)
+    await ada.shows("EDITING")
+    receipt = await bob.broadcast("while you edit")
+    await receipt.delivered(timeout=30)
+    assert "while you edit" not in ada.text
+    await ada.line("edited")
+    await ada.shows("bob: while you edit")
+    await ada.prompts("room> draft, edited")
+    assert gate.exists() and ada.text.index("EDITING") < ada.text.index("while you edit")
+    await ada.key("enter")
+    assert await texts_of(bob, 1) == ["draft, edited"]
+
+
+async def test_ctrl_c_clears_the_line_and_leaves_from_an_empty_one(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.type("never sent")
+    await ada.prompts("room> never sent")
+    await ada.key("c-c")
+    await ada.until(lambda: ada.prompt == "room>")
+    await ada.key("c-c")
+    assert await ada.ended() == 130
+    assert "never sent" not in ada.text and "room>" not in ada.text
+
+
+async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.type("x")
+    await ada.key("left", "c-d")
+    await ada.until(lambda: ada.prompt == "room>")
+    await ada.key("c-d")
+    assert await ada.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_leaves_in_good_order_and_the_terminal_as_it_was(terminal: OpenTerminal, number: int) -> None:
+    script = (
+        "stty -a > before; $0 -m p2pchat 0 --name ada; echo code $?; stty -a > after; cmp before after && echo same"
+    )
+    shell = await terminal(command=("sh", "-c", f"cd $P2PCHAT_HOME/..; {script}", sys.executable))
+    await shell.prompts("room>")
+    pid = await _child_of(shell)
+    import os
+
+    os.kill(pid, number)
+    await shell.shows("code 0")
+    await shell.shows("same")
+    assert await shell.ended() == 0
+    assert "room>" not in shell.text
+
+
+async def _child_of(shell: Terminal) -> int:
+    assert shell.process is not None
+    listed = await asyncio.create_subprocess_exec(
+        "ps", "-o", "pid=", "--ppid", str(shell.process.pid), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await listed.communicate()
+    return int(out.split()[0])
+
+
+async def test_ctrl_z_gives_the_shell_back_and_fg_the_line(terminal: OpenTerminal, peer: StartPeer) -> None:
+    shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
+    await shell.prompts("shell$")
+    await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
+    await shell.prompts("room>")
+    await shell.type("half a li")
+    await shell.prompts("room> half a li")
+    await shell.key("c-z")
+    await shell.shows("Stopped")
+    await shell.prompts("shell$")
+    await shell.line("echo it echoes")
+    await shell.until(lambda: shell.text.count("it echoes") == 2)
+    await shell.line("fg")
+    await shell.prompts("room> half a li")
+    await shell.type("ne")
+    await shell.key("enter")
+    await shell.shows("ada: half a line")
+    await shell.line("/quit")
+    await shell.prompts("shell$")
+
+
+async def test_colours_are_of_the_sixteen_and_no_color_has_none(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await bob.broadcast("hi")
+    await ada.shows("bob: hi")
+    codes = {
+        int(code) for codes in re.findall(rb"\x1b\[([\d;]*)m", bytes(ada.raw)) for code in codes.split(b";") if code
+    }
+    assert codes & set(range(30, 38)) | codes & set(range(90, 98))
+    assert codes <= {0, 1, 2, 31, 32, 35, 36, 94, 95}
+
+    grey = await terminal("0", str(await port_of(ada)), "--name", "cyd", env={"NO_COLOR": "1"})
+    await grey.shows("bob is here")
+    await bob.broadcast("again")
+    await grey.shows("bob: again")
+    codes = {
+        int(code) for codes in re.findall(rb"\x1b\[([\d;]*)m", bytes(grey.raw)) for code in codes.split(b";") if code
+    }
+    assert codes <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+async def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: OpenTerminal, term: str) -> None:
+    ada = await terminal("0", "--name", "ada", env={"TERM": term})
+    await ada.shows("listens on")
+    await ada.line("/list")
+    await ada.shows("room")
+    assert b"\x1b" not in ada.raw
+    await ada.key("c-d")
+    assert await ada.ended() == 0
