@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from p2pchat.errors import StorageError as StorageError
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
+    from p2pchat.identity.addresses import own_addresses as own_addresses
     from p2pchat.identity.inspecting import ProfileState as ProfileState
     from p2pchat.identity.inspecting import inspect_profile as inspect_profile
     from p2pchat.identity.invites import Invite as Invite
@@ -74,6 +75,7 @@ _HOMES = {
     ),
     "peer.forgetting": ("Forgotten",),
     "peer.history": ("Checked", "History", "KnownAddress", "open_history"),
+    "identity.addresses": ("own_addresses",),
     "identity.inspecting": ("ProfileState", "inspect_profile"),
     "identity.invites": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from p2pchat.config import Settings
-from p2pchat.core.mesh.endpoints import is_loopback, join_endpoint, may_be_told, split_endpoint
+from p2pchat.core.mesh.endpoints import is_loopback, join_endpoint, split_endpoint
 from p2pchat.discovery.announcement import MAX_ADDRESSES
+from p2pchat.identity.addresses import is_reachable, routed_addresses
 
 ANY_V4, ANY_V6 = "0.0.0.0", "::"
-_DISCARD = 9  # a port; nothing is sent to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def announced_place(listening: Sequence[str], port: int, advertise: str | None, 
         return None
     if advertise is not None:
         host, advertised = split_endpoint(advertise)
-        if is_usable(host):
+        if is_reachable(host):
             return Place(advertised, (str(ip_address(host)),))
     fitting = [address for address in own if _listens(listening, address)]
     return Place(port, tuple(fitting[:MAX_ADDRESSES])) if fitting else None
@@ -87,15 +86,6 @@ async def addresses_of(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def is_usable(address: str) -> bool:
-    """Whether this is an address that a member may tell of itself: not loopback, link-local, multicast, a name."""
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return may_be_told(join_endpoint(address, _DISCARD), from_loopback=False, settings=Settings())
-
-
 def interfaces() -> Interfaces:
     """Look at this machine's network; empty when there is none, or it may not be looked at."""
     import ifaddr  # comes with zeroconf
@@ -108,9 +98,9 @@ def interfaces() -> Interfaces:
     for adapter in adapters:
         for ip in adapter.ips:
             address = ip.ip if isinstance(ip.ip, str) else ip.ip[0].partition("%")[0]
-            if is_usable(address):
+            if is_reachable(address):
                 found.setdefault(str(ip_address(address)), adapter.index or 0)
-    return _sorted(found, [_towards(socket.AF_INET, "192.0.2.1"), _towards(socket.AF_INET6, "2001:db8::1")])
+    return _sorted(found, routed_addresses())
 
 
 def _sorted(found: dict[str, int], first: Iterable[str]) -> Interfaces:
@@ -118,13 +108,3 @@ def _sorted(found: dict[str, int], first: Iterable[str]) -> Interfaces:
     addresses = [address for address in dict.fromkeys(first) if address in found]
     addresses += sorted(address for address in found if address not in addresses)
     return Interfaces(tuple(addresses), tuple((address, found[address]) for address in addresses if ":" in address))
-
-
-def _towards(family: socket.AddressFamily, address: str) -> str:
-    """Return the own address that a packet there would leave by; none is sent."""
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, _DISCARD))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""

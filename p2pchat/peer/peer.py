@@ -27,7 +27,8 @@ from p2pchat.core.records import META_NAME, Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.core.sync.writing import text_fault
 from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
-from p2pchat.identity.invites import encode_invite
+from p2pchat.identity.addresses import own_endpoints
+from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32, validate_name
 from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Options, PathLike
@@ -118,12 +119,16 @@ class TCPPeer(Life):
 
     @property
     def invite(self) -> str:
-        """One line that admits others to this network and says where this peer is. Whoever has it can invite."""
+        """One line that admits others to this network and says where this peer is. Whoever has it can invite.
+
+        When it listens on all addresses, it is at every one by which this machine may be reached now.
+        """
         home = self._started()
         network = self._network or home.network
         if not network.id:
             raise InviteError("this open network is known when the first peer has been met")
-        return encode_invite(home.identity.peer_id, network, self._told_endpoints() or [self.endpoint])
+        places = self._told_endpoints() or own_endpoints(self._host, self._port)[:MAX_ENDPOINTS] or [self.endpoint]
+        return encode_invite(home.identity.peer_id, network, places)
 
     @property
     def data(self) -> Path | None:

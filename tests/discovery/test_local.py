@@ -83,7 +83,7 @@ async def member() -> AsyncIterator[Join]:
     processes = []
 
     async def join(machine: Machine, peer: str, key: str = KEY, host: str = "0.0.0.0", advertise: str = "") -> Member:
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.discovery.member"]
+        command = [sys.executable, "-W", "error", "-m", "tests.discovery.member"]
         process = await asyncio.create_subprocess_exec(
             *machine.under(*command, peer, key, host, "8080", advertise),
             stdin=asyncio.subprocess.PIPE,

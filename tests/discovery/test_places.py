@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.discovery.announcement import MAX_ADDRESSES
-from p2pchat.discovery.places import ANY_V4, ANY_V6, Interfaces, Place, addresses_of, announced_place, is_usable
+from p2pchat.discovery.places import ANY_V4, ANY_V6, Interfaces, Place, addresses_of, announced_place
 
 OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
 
@@ -41,24 +41,6 @@ def test_the_first_few_of_many_addresses_are_announced() -> None:
 
 def test_endpoints_have_brackets_where_they_need_them() -> None:
     assert Place(8080, ("10.0.0.1", "2001:db8::5")).endpoints == ("10.0.0.1:8080", "[2001:db8::5]:8080")
-
-
-@pytest.mark.parametrize(
-    "address, usable",
-    [
-        ("192.168.1.5", True),
-        ("fd00::5", True),
-        ("127.0.0.1", False),
-        ("::1", False),
-        ("169.254.1.1", False),
-        ("fe80::1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.251", False),
-        ("chat.example.org", False),
-    ],
-)
-def test_addresses_that_others_can_use(address: str, usable: bool) -> None:
-    assert is_usable(address) is usable
 
 
 def test_it_speaks_on_every_interface_or_on_the_one_it_listens_on() -> None:

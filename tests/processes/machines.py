@@ -20,6 +20,8 @@ from contextlib import contextmanager
 
 import pytest
 
+SYSTEM: str = sys.platform  # a plain string: whoever checks types for another system reads on
+IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
 TOOLS = ("ip", "unshare", "nsenter", "cat")
 
 
@@ -32,7 +34,7 @@ class Held:
 
     def __init__(self, within: Held | None = None) -> None:
         enter = [] if within is None else within.under()
-        user = [] if within is not None or os.geteuid() == 0 else ["--user", "--map-root-user"]
+        user = [] if within is not None or IS_ROOT else ["--user", "--map-root-user"]
         command = [*enter, "unshare", *user, "--net", "sh", "-c", "echo ready; exec cat"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -49,7 +51,7 @@ class Held:
 
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command in this namespace."""
-        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        user = [] if IS_ROOT else ["--user", "--preserve-credentials"]
         return ["nsenter", "--target", str(self.pid), *user, "--net", "--", *command]
 
     def run(self, *command: str) -> str:
@@ -86,6 +88,10 @@ class Machine:
         """Return the words that run a command on this machine."""
         return self._held.under(*command)
 
+    def run(self, *command: str) -> str:
+        """Run a command on it to its end; return what it says."""
+        return self._held.run(*command)
+
     def move(self, *addresses: str) -> None:
         """Have these addresses (10.77.0.1/24) and no others."""
         self._held.run("ip", "address", "flush", "dev", "eth0", "scope", "global")
@@ -109,14 +115,14 @@ class Lan:
     """
 
     def __init__(self) -> None:
-        if not sys.platform.startswith("linux"):
+        if SYSTEM != "linux":
             raise NoNamespaces("network namespaces are Linux's")
         for tool in TOOLS:
             if shutil.which(tool) is None:
                 raise NoNamespaces(f"{tool} is not installed")
         self._held: list[Held] = []
         try:
-            self._switch = self._hold()
+            self._switch: Held = self._hold()
             self._switch.run("ip", "link", "add", "switch", "type", "bridge", "mcast_snooping", "0")
             self._switch.run("ip", "link", "set", "switch", "up")
         except BaseException:
@@ -124,7 +130,7 @@ class Lan:
             raise
 
     def _hold(self) -> Held:
-        held = Held(self._held[0] if self._held and os.geteuid() != 0 else None)
+        held = Held(self._held[0] if self._held and not IS_ROOT else None)
         self._held.append(held)
         return held
 

@@ -1,0 +1,198 @@
+"""Two machines, as people have them: an invite on the screen of one, pasted into the other; and later neither.
+
+The machines are network namespaces on a network of their own, each with a home of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child
+from p2pchat.identity.network import load_network
+from tests.processes.machines import Lan, Machine, lan_or_skip
+from tests.terminal.pty import Terminal
+
+ROOT = Path(__file__).resolve().parents[2]
+INVITE = r"p2pchat:[A-Z2-7]{136}@\S+"
+MARGARET, BALTHASAR, STRANGER = "margaret", "balthasar", "quentin"  # no names that random hex could spell
+P2PCHAT = (sys.executable, "-m", "p2pchat")
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    with lan_or_skip() as lan:
+        yield lan
+
+
+class Desk:
+    """A machine with somebody at it: their home, their terminals, their programs."""
+
+    def __init__(self, machine: Machine, home: Path) -> None:
+        self.machine = machine
+        self.home = home
+        self._open: list[Callable[[], Coroutine[Any, Any, None]]] = []
+
+    async def terminal(self, *words: str) -> Terminal:
+        """Type `p2pchat WORDS` into a new terminal, wide enough for an invite on one line."""
+        env = {"P2PCHAT_HOME": str(self.home), "HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        terminal = Terminal(self.machine.under(*P2PCHAT, *words), env, columns=250)
+        self._open.append(terminal.close)
+        return await terminal.start()
+
+    async def child(self, name: str, *words: str, under: tuple[str, ...] = ()) -> Child:
+        """Run `p2pchat 0 --json` with a profile of that name."""
+        child = Child(name, self.home, *words, "--data", str(self.home / name), under=self.machine.under(*under))
+        self._open.append(child.destroy)
+        await child.start()
+        return child
+
+    async def close(self) -> None:
+        for close in self._open:
+            await close()
+
+
+@pytest.fixture
+async def desks(lan: Lan, tmp_path: Path) -> AsyncIterator[list[Desk]]:
+    """Three machines, 10.77.0.1 to 10.77.0.3."""
+    desks = [Desk(lan.machine(f"10.77.0.{number}/24"), tmp_path / f"home{number}") for number in (1, 2, 3)]
+    yield desks
+    for desk in desks:
+        await desk.close()
+
+
+# An invite, from one screen to the other
+
+
+async def test_who_pastes_the_invite_is_in_and_who_has_none_is_not(desks: list[Desk]) -> None:
+    ada = await desks[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
+    invite = (await ada.shows_line(INVITE))[0]
+    assert "@10.77.0.1:8080" in invite
+
+    bob = await desks[1].terminal("8080", "--invite", "-", "--name", "bob")
+    await bob.shows_line("(?i)paste .*invite")
+    await bob.line(invite)
+    await ada.shows_line(r"\bbob\b.*(came|joined|is here)")
+    assert invite not in bob.text
+
+    await ada.line("hello from another machine")
+    await bob.shows_line(r"\bada: hello from another machine")
+    await bob.line("so you are there")
+    await ada.shows_line(r"\bbob: so you are there")
+
+    eve = await desks[2].terminal("8080", "10.77.0.1:8080", "--name", STRANGER)
+    await eve.shows_line(r"10\.77\.0\.1:8080.*refused|refused.*10\.77\.0\.1:8080")
+    assert await eve.ended() == 1
+    assert "from another machine" not in eve.text and STRANGER not in ada.text + bob.text
+
+    for terminal in (bob, ada):
+        await terminal.line("/quit")
+        assert await terminal.ended() == 0
+
+
+# No endpoint at all: discovery
+
+
+async def test_members_who_have_moved_find_each_other_and_strangers_learn_nothing(
+    desks: list[Desk], tmp_path: Path
+) -> None:
+    ada_s, bob_s, eve_s = desks
+    with heard_by(eve_s.machine, tmp_path / "heard"):
+        eve = await eve_s.child(STRANGER, "--host", "0.0.0.0", "--discover")
+        ids, network = await meet(ada_s, bob_s)
+        ada_s.machine.move("10.77.0.11/24")
+        bob_s.machine.move("10.77.0.12/24")
+
+        ada = await ada_s.child(MARGARET, "--host", "0.0.0.0", "--discover")
+        await ada.do(do="send", to=BALTHASAR, text="where are you now?")
+        bob = await bob_s.child(BALTHASAR, "--discover")  # who listens on loopback finds, and is not found
+        await bob.event("message", text="where are you now?")
+        await ada.event("delivered", user=BALTHASAR)
+        assert {line["address"] for line in bob.lines if line["event"] == "link" and line["state"] == "up"} == {
+            "10.77.0.11"
+        }
+        assert [await child.leave() for child in (bob, ada, eve)] == [0, 0, 0]
+    assert not any(line["event"] in ("link", "joined", "warning") for line in eve.lines)
+    assert not any(line["event"] == "warning" for child in (ada, bob) for line in child.lines)
+
+    heard = (tmp_path / "heard").read_bytes().lower()
+    assert b"_p2pchat" in heard
+    for secret in (MARGARET, BALTHASAR, socket.gethostname().lower(), *ids, *network):
+        assert secret.lower().encode() not in heard
+    for secret in (*ids, *network):
+        if re.fullmatch("[0-9a-f]+", secret):
+            assert bytes.fromhex(secret).lower() not in heard
+
+
+async def meet(ada_s: Desk, bob_s: Desk) -> tuple[list[str], list[str]]:
+    """Have the two meet once, by invite; return their peer ids and the network's, as they may be written."""
+    ada = await ada_s.child(MARGARET, "--host", "0.0.0.0")
+    async with asyncio.timeout(10):
+        while not (invite := re.search(INVITE, "\n".join(ada.complaints))):
+            await asyncio.sleep(0.02)  # its screen is on its way
+    bob_s.home.mkdir(parents=True, exist_ok=True)
+    (bob_s.home / "invite").write_text(invite[0])
+    bob = await bob_s.child(BALTHASAR, "--invite", str(bob_s.home / "invite"))
+    await ada.event("joined", user=BALTHASAR)
+    ids = [child.listening["peer_id"] for child in (ada, bob)]
+    assert [await child.leave() for child in (bob, ada)] == [0, 0]
+    network = load_network(ada_s.home / "network")
+    assert network is not None and network.key is not None
+    return ids + [_hex(one) for one in ids], [network.id, network.key]
+
+
+def _hex(base32: str) -> str:
+    return base64.b32decode(base32 + "=" * (-len(base32) % 8)).hex()
+
+
+@contextmanager
+def heard_by(machine: Machine, file: Path) -> Iterator[None]:
+    """Write into a file what this machine hears of multicast DNS."""
+    command = machine.under(sys.executable, "-m", "tests.processes.capture")
+    with file.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stderr is not None and process.stderr.readline() == b"ready\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+# A cable that is pulled out
+
+
+# Runs what stands behind it as a peer that notices within two seconds what usually takes thirty.
+IMPATIENT = """\
+import sys
+from functools import partial
+from p2pchat.apps.cli.chat import run
+from p2pchat.apps.cli.main import main
+run.Settings = partial(run.Settings, ping_after=0.5, dead_after=2.0, handshake_timeout=2.0, redial_most=0.5)
+del sys.argv[1:4]
+sys.exit(main())"""
+
+
+async def test_a_cable_that_is_pulled_out_is_told_and_what_was_written_meanwhile_arrives(desks: list[Desk]) -> None:
+    ada_s, bob_s, _ = desks
+    bob_s.home = ada_s.home  # one login at both: no invite
+    ada = await ada_s.child("ada", "--host", "0.0.0.0", under=(sys.executable, "-c", IMPATIENT))
+    endpoint = f"10.77.0.1:{ada.listening['port']}"
+    bob = await bob_s.child("bob", endpoint, under=(sys.executable, "-c", IMPATIENT))
+    await ada.event("joined", user="bob")
+    bob_s.machine.unplug()
+    await asyncio.gather(ada.event("left", user="bob", reason="timeout"), bob.event("left", user="ada"))
+    await ada.do(do="send", to="bob", text="can you hear me?")
+    bob_s.machine.plug()
+    await bob.event("message", text="can you hear me?")
+    await ada.event("delivered", user="bob")
+    assert [await child.leave() for child in (bob, ada)] == [0, 0]
