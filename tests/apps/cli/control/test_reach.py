@@ -88,7 +88,7 @@ async def test_a_profile_held_by_a_program_that_answers_nothing(home: Path, monk
 
 
 async def test_where_there_is_no_profile_none_is_made(home: Path) -> None:
-    with pytest.raises(Usage, match="there is no profile in .*: start a peer first, for example p2pchat 8080"):
+    with pytest.raises(Usage, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
         async with reach(home / "ada"):
             pass
     assert not (home / "ada").exists()

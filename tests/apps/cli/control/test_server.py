@@ -75,7 +75,7 @@ async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
 
 async def test_who_lacks_it_is_named_in_time(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
-    bob, server = await serve("bob", ada.endpoint)
+    _, server = await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
     await server.leave("gone")
     async with talking(home / "ada") as control:
@@ -95,7 +95,7 @@ async def test_a_tail_begins_with_the_newest_and_misses_nothing(serve: Serve, ho
 
 
 async def test_what_is_sent_while_a_tail_begins_comes_once(serve: Serve, home: Path) -> None:
-    ada, _ = await serve("ada")
+    await serve("ada")
     async with talking(home / "ada") as tail, talking(home / "ada") as other:
         await asyncio.gather(
             tail.say(do="tail", last=1000), *(other.say(do="send", text=str(number)) for number in range(200))
@@ -106,7 +106,7 @@ async def test_what_is_sent_while_a_tail_begins_comes_once(serve: Serve, home: P
 
 async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
-    bob, _ = await serve("bob", ada.endpoint)
+    await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
     async with talking(home / "ada") as control:
         await control.say(do="tail", to="bob", ref="t")
@@ -364,18 +364,20 @@ async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Ser
 @pytest.mark.usefixtures("on_loopback")
 async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(home: Path) -> None:
     """Somebody else's program got the port: it hears the token, which opens nothing any more, and no text."""
-    heard: list[bytes] = []
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def somebody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'{"answer":"yes"}\n{"event":"listening","user":"ada","port":1}\n')
-        heard.append(await reader.read())
+        said = await reader.read()
         writer.close()
+        await writer.wait_closed()
+        heard.put_nowait(said)
 
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
     directory = home / "ada"
     directory.mkdir(parents=True)
     address.write_door(directory, address.Door(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
+    assert b"do" not in await asyncio.wait_for(heard.get(), 10)
     server.close()
     await server.wait_closed()
-    assert not heard or b"do" not in heard[0]

@@ -1,0 +1,424 @@
+"""Commands beside an open chat and without one, as real processes in real pipes: many commands, one peer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child, Line
+from tests.processes.stage import Stage
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+TIMEOUT = 30.0
+P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
+
+
+class Running:
+    """A command that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    def kill(self) -> None:
+        """kill -9, of a shell all it started."""
+        if sys.platform != "win32" and os.getpgid(self.process.pid) == self.process.pid:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+
+    async def line(self) -> str:
+        """Return its next line on stdout; "" at the end."""
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), TIMEOUT)).decode().rstrip("\n")
+
+    async def trouble(self) -> str:
+        """Return its next line on stderr."""
+        assert self.process.stderr is not None
+        return (await asyncio.wait_for(self.process.stderr.readline(), TIMEOUT)).decode().rstrip("\n")
+
+    async def event(self, event: str) -> Line:
+        """Return its next event line of this kind."""
+        while line := await self.line():
+            found: Line = json.loads(line)
+            if found["event"] == event:
+                return found
+        raise AssertionError(f"it ended without {event}")
+
+    async def write(self, text: str, *, end: bool = False) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        await self.process.stdin.drain()
+        if end:
+            self.process.stdin.close()
+
+    async def ended(self) -> tuple[int, str, str]:
+        """Wait for its end; return the exit code, what was left on stdout, and on stderr."""
+        out, err = await asyncio.wait_for(self.process.communicate(), TIMEOUT)
+        assert b"Traceback" not in err, err.decode()
+        return self.process.returncode or 0, out.decode(), err.decode()
+
+
+class Desk(Stage):
+    """Where commands are typed: each is about the peer `of`."""
+
+    running: list[Running]
+
+    def environment(self, of: str = "", **more: str) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
+        which = {"P2PCHAT_DATA": str(self.home / of)} if of else {}
+        return {**clean, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1", **which, **more}
+
+    async def command(self, of: str, *words: str, stdin: str | None = None) -> tuple[int, str, str]:
+        """Run `p2pchat WORDS` to its end; `stdin` None is no input."""
+        running = await self.start(of, *words, stdin=stdin is not None)
+        if stdin is not None:
+            await running.write(stdin, end=True)
+        return await running.ended()
+
+    async def start(self, of: str, *words: str, stdin: bool = False) -> Running:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "p2pchat", *words),
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self.environment(of),
+        )
+        return self._kept(process)
+
+    async def shell(self, of: str, line: str) -> Running:
+        """Run a line in a shell; in it `p2pchat` is the command."""
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", f'p2pchat() {{ {P2PCHAT} "$@"; }}\n{line}'),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self.environment(of),
+            start_new_session=True,
+        )
+        return self._kept(process)
+
+    def _kept(self, process: asyncio.subprocess.Process) -> Running:
+        self.running.append(Running(process))
+        return self.running[-1]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, stage: Stage) -> Any:
+    desk = Desk(stage.home, stage.logs)
+    desk.children, desk.running = stage.children, []
+    yield desk
+    for running in desk.running:
+        if running.process.returncode is None:
+            running.kill()
+            await running.process.wait()
+
+
+async def a_pair(desk: Desk) -> tuple[Child, Child]:
+    """Ada and bob, linked, each with an open chat."""
+    ada, bob = desk.child("ada", log=False), desk.child("bob", log=False)
+    await ada.start()
+    bob._options = (*bob._options, ada.endpoint)
+    await bob.start()
+    await asyncio.gather(ada.event("joined", user="bob"), bob.event("joined", user="ada"))
+    return ada, bob
+
+
+# ---- send
+
+
+@posix
+async def test_what_a_pipe_says_is_one_message_and_nothing_in_it_a_command(desk: Desk) -> None:
+    _, bob = await a_pair(desk)
+    build = "echo /quit; echo 'compiling'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
+    send = await desk.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
+    assert await send.ended() == (0, "", "")
+    message = await bob.event("message", kind="dm", sender="ada")
+    assert message["text"] == '/quit\ncompiling\n{"do":"quit"}\n\ndone'
+
+
+@posix
+async def test_a_pipe_may_come_from_anywhere(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    assert (await (await desk.shell("ada", "yes | head -2000 | p2pchat send room")).ended())[0] == 0
+    assert (await bob.event("message"))["text"] == "\n".join(["y"] * 2000)
+    assert (await (await desk.shell("ada", "seq 500 | p2pchat send bob --lines")).ended())[0] == 0
+    told = await bob.wait(lambda line: line["event"] == "message" and line["kind"] == "dm", count=500)
+    assert [line["text"] for line in told] == [f"{number}" for number in range(1, 501)]
+    assert ada.count("sent") == 501  # the open chat shows what was sent beside it
+
+
+async def test_lines_are_sent_as_they_come(desk: Desk) -> None:
+    _, bob = await a_pair(desk)
+    send = await desk.start("ada", "send", "bob", "--lines", stdin=True)
+    for text in ("the first", "the second"):
+        await send.write(text + "\n\n")
+        await bob.event("message", text=text)  # while the pipe is open
+    await send.write("x" * 40_000 + "\nno end", end=True)
+    code, out, err = await send.ended()
+    assert (code, out) == (
+        2,
+        "",
+    ) and err == "p2pchat: line 5 has more than 32,768 bytes: it was not sent, the others are\n"
+    await bob.event("message", text="no end")
+
+
+async def test_how_it_ended_is_in_the_exit_code(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    assert await desk.command("ada", "send", "bob", "lunch?") == (0, "", "")
+    assert await desk.command("ada", "send", "bob", "--", "--lines", "is", "no option") == (0, "", "")
+    await bob.event("message", text="--lines is no option")
+    code, _, err = await desk.command("ada", "send", "bbo", "lunch?")
+    assert code == 4 and err.startswith("p2pchat: nobody here is called 'bbo'")
+    assert await bob.leave() == 0
+    await ada.event("left", user="bob")
+    code, _, err = await desk.command("ada", "send", "bob", "later", "--timeout", "0.1")
+    assert code == 3 and err == "p2pchat: not delivered yet to bob; it is kept, and sent as soon as that is possible\n"
+    assert await desk.command("ada", "send", "bob", "later", "--wait", "accepted") == (0, "", "")
+    code, _, err = await desk.command("ada", "send", "room", "anybody?", "--timeout", "0")
+    assert code == 3 and "nobody was there" in err
+
+
+@posix
+async def test_a_text_that_is_too_long_is_not_sent_and_kills_no_build(desk: Desk) -> None:
+    ada, _ = await a_pair(desk)
+    noise = "head -c 3000000 /dev/zero | tr '\\0' x"
+    send = await desk.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
+    code, _, err = await send.ended()
+    assert code == 2 and "built\n" in err
+    assert "has 3,000,000 bytes, a message at most 32,768: nothing was sent" in err and "--lines" in err
+    assert ada.count("sent") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "told"),
+    [
+        ("send", None, "to whom?"),
+        ("send bob", "", "the text is empty"),
+        ("send bob", " \n\n", "the text is empty"),
+        ("send bob", None, "there is no text and no input"),
+        ("send bob --wait read x", None, "this version does not know yet what was read"),
+        ("send bob --wait long x", None, "it is accepted or delivered"),
+        ("send bob --timeout soon x", None, "'soon' is no number of seconds"),
+        ("send bob --lines x", None, "leave the text out, or --lines"),
+        ("tail -n -1", None, "'-1' is no number"),
+        ("tail ada bob", None, "tail takes one conversation"),
+        ("users bob", None, "users takes no words"),
+        ("send bob x", None, "there is no profile in"),
+        ("tail", None, "there is no profile in"),
+    ],
+)
+async def test_what_cannot_be_meant_is_one_line_and_exit_2(
+    words: str, stdin: str | None, told: str, desk: Desk
+) -> None:
+    code, out, err = await desk.command("nobody", *words.split(), stdin=stdin)
+    assert (code, out, err.count("\n")) == (2, "", 1) and told in err, err
+    assert not desk.home.exists() or not list(desk.home.iterdir())
+
+
+# ---- tail
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@posix
+async def test_a_tail_in_json_goes_through_jq_line_by_line(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    tail = await desk.shell("ada", "p2pchat tail --json | jq --unbuffered -r 'select(.event == \"message\") | .text'")
+    for text in ("one", "two \u202e lines\nand more", "three"):
+        await bob.do(do="send", to="room", text=text)
+        assert [await tail.line() for _ in text.split("\n")] == text.split("\n")
+    assert await ada.leave() == 0
+    assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
+
+
+async def test_a_tail_begins_with_what_was_said_and_ends_with_the_peer(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    for text in ("one", "two", "three"):
+        await bob.do(do="send", to="room", text=text)
+        await ada.event("message", text=text)
+    tail, as_json = await desk.start("ada", "tail", "-n", "2"), await desk.start("ada", "tail", "room", "--json")
+    assert [(await tail.line())[6:] for _ in range(2)] == ["bob: two", "bob: three"]
+    assert [(await as_json.event("message"))["text"] for _ in range(3)] == ["one", "two", "three"]
+    await bob.do(do="send", to="room", text="four\nlines \x1b[31m")
+    assert (await tail.line())[6:] == "bob: four"
+    assert await tail.line() == "    | lines \\u{1b}[31m"
+    assert (await as_json.event("message"))["text"] == "four\nlines \x1b[31m"
+    assert await ada.leave() == 0
+    assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
+    assert (await as_json.event("stopped"))["reason"] == "end of input"
+    assert (await as_json.ended())[0] == 0
+
+
+async def test_a_tail_of_a_killed_peer_says_so(desk: Desk) -> None:
+    ada, _ = await a_pair(desk)
+    await ada.do(do="send", text="hi")
+    tail = await desk.start("ada", "tail")
+    assert (await tail.line())[6:] == "ada: hi"
+    ada.kill()
+    code, _, err = await tail.ended()
+    assert code == 1 and err == "p2pchat: the peer is gone: it was killed, or ended the connection\n"
+
+
+@posix
+async def test_a_tail_nobody_reads_any_more_ends_at_once_and_quietly(desk: Desk) -> None:
+    ada, _ = await a_pair(desk)
+    await ada.do(do="send", text="hi")
+    await ada.event("sent")
+    tail = await desk.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
+    code, out, err = await tail.ended()  # although nothing more is said
+    assert (code, out[6:], err) == (0, "ada: hi\n0\n", "")
+
+
+@posix
+async def test_ctrl_c_ends_a_tail(desk: Desk) -> None:
+    ada, _ = await a_pair(desk)
+    await ada.do(do="send", text="hi")
+    tail = await desk.start("ada", "tail")
+    await tail.line()
+    tail.process.send_signal(signal.SIGINT)
+    assert await tail.ended() == (130, "", "")
+
+
+# ---- users, invite
+
+
+async def test_users_are_told_by_the_running_peer_or_read(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    code, out, err = await desk.command("ada", "users")
+    assert (code, err) == (0, "") and sorted(line.split(" since ")[0] for line in out.splitlines()) == [
+        "ada: online (you)",
+        "bob: online",
+    ]
+    await bob.leave()
+    await ada.leave()
+    assert await desk.command("ada", "users") == (
+        0,
+        "ada (you)\nbob\n",
+        "-- this peer does not run: who is here is not known\n",
+    )
+    code, out, _ = await desk.command("ada", "users", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(line["event"], line["user"], line["status"], line["me"]) for line in found] == [
+        ("presence", "ada", "unknown", True),
+        ("presence", "bob", "unknown", False),
+    ]
+
+
+async def test_the_invite_of_a_running_peer_names_where_it_really_is(desk: Desk) -> None:
+    ada = desk.child("ada", "--advertise", "chat.example.org:4711", log=False)
+    await ada.start()
+    code, out, _ = await desk.command("ada", "invite")
+    assert code == 0 and "@chat.example.org:4711\n" in out and "It works while" not in out
+    code, out, _ = await desk.command("ada", "invite", "--advertise", "other.example:1")
+    assert code == 0 and "@other.example:1\n" in out and "example.org" not in out
+
+
+# ---- which peer
+
+
+async def test_of_several_profiles_the_running_ones_are_marked(desk: Desk) -> None:
+    first, other = Child("ada", desk.home, port=free_port()), Child("bob", desk.home, port=free_port())
+    desk.children += [first, other]
+    await first.start()
+    only = await desk.command("", "users")
+    assert only[:2] == (0, "ada: online (you)\n")  # the only profile there is
+    await other.start()
+    await other.leave()
+    code, _, err = await desk.command("", "send", "room", "hi")
+    marked = sorted(
+        [f"{first.listening['port']} runs", f"{other.listening['port']}"], key=lambda word: int(word.split()[0])
+    )
+    assert code == 2 and f"there are several profiles ({', '.join(marked)}): choose one with --port PORT" in err
+    port = str(first.listening["port"])
+    assert (await desk.command("", "users", "--port", port))[1].startswith("ada: online")
+    assert (await desk.command("elsewhere", "users", "--port", port))[1].startswith("ada: online")  # over P2PCHAT_DATA
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+async def test_a_temporary_peer_is_reached_by_its_directory(desk: Desk) -> None:
+    ada = Child("ada", desk.home, "--temp")
+    desk.children.append(ada)
+    await ada.start()
+    assert await desk.command("", "send", "room", "hi", "--wait", "accepted", "--data", ada.listening["data"]) == (
+        0,
+        "",
+        "",
+    )
+    await ada.event("sent", text="hi")
+
+
+# ---- without a running peer
+
+
+async def test_without_a_chat_a_command_runs_the_peer_and_meets_whom_it_knows(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    await ada.leave()
+    await bob.event("left", user="ada")
+    assert await desk.command("ada", "send", "bob", "by myself") == (0, "", "")
+    await bob.event("message", text="by myself", kind="dm")
+    assert await desk.command("ada", "send", "room", "and to all") == (0, "", "")
+    await bob.event("message", text="and to all", kind="room")
+    assert not list((desk.home / "ada").glob("control.*"))
+
+
+async def test_several_commands_at_once_without_a_chat(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    await ada.leave()
+    texts = ["one", "two", "three"]
+    sent = await asyncio.gather(*(desk.command("ada", "send", "bob", text) for text in texts))
+    assert sent == [(0, "", "")] * 3
+    for text in texts:
+        await bob.event("message", text=text)
+        assert bob.count("message", text=text) == 1
+
+
+@posix
+async def test_a_tail_without_a_chat_serves_other_commands_and_ends_in_good_order(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    await ada.leave()
+    tail = await desk.start("ada", "tail", "bob")
+    assert (await tail.trouble()).startswith("-- no peer runs here, so this command does: ada listens on port ")
+    assert await desk.command("ada", "send", "bob", "beside a tail") == (0, "", "")
+    assert (await tail.line())[6:] == "ada -> bob: beside a tail"
+    await bob.do(do="send", to="ada", text="heard")
+    assert (await tail.line())[6:] == "bob -> ada: heard"
+    tail.process.send_signal(signal.SIGTERM)
+    assert (await tail.ended())[0] == 0
+    assert (await bob.event("left", user="ada", reason="left"))["reason"] == "left"
+    assert not list((desk.home / "ada").glob("control.*"))
+
+
+# ---- a killed chat
+
+
+async def test_a_killed_chat_leaves_nothing_in_the_way(desk: Desk) -> None:
+    ada, bob = await a_pair(desk)
+    ada.kill()
+    await ada.process.wait()
+    if sys.platform != "win32":
+        assert (desk.home / "ada" / "control.sock").exists()  # of nobody
+    assert await desk.command("ada", "send", "bob", "from its ruins") == (0, "", "")
+    await bob.event("message", text="from its ruins")
+    again = desk.child("ada", log=False)
+    await again.start()
+    again.kill()
+    await again.process.wait()
+    third = desk.child("ada", log=False)
+    await third.start()
+    assert await desk.command("ada", "send", "room", "third life", "--wait", "accepted") == (0, "", "")
+    await third.event("sent", text="third life")
