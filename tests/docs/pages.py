@@ -9,10 +9,10 @@ How a page is written, so that its examples run (tests/docs/test_pages.py runs e
 
     ```console title="ada"        A terminal of its own, called ada, as a person has it (80x24, a pseudo-terminal).
     $ p2pchat 8080 --name ada     `$ command` starts a program there; what ran there before must have ended. A line
-    ada listens on ...            with a prompt is typed (`room> hello`, also `room> ^D`, `^C`); all other lines are
-    room> hello                   waited for, in this order; others may stand between them. A later block with the
-    12:01 bob: hi ada             same title goes on in the same terminal. Only here something may stay in front.
-    ```
+    ada listens on ...            with a prompt is typed when the prompt is there (`room> hello`, `[bob 1] room> ^D`,
+    room> hello                   also `^C`, `^X^E`, `M-a` for Alt-a), so is an answer to `Your name [ada]:`. All
+    12:01 bob: hi ada             other lines are waited for, in this order; others may stand between them. A later
+    ```                           block with the same title goes on there. Only here something may stay in front.
 
     ```python                     A program: runs as it stands and ends with 0.
     ```sh file="bot.sh"           A file: any language with `file=` is written into the directory of the scene.
@@ -45,7 +45,9 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 _FENCE = re.compile(r"^```(.*)$")
 _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)(?:: (.+?))? -->$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-_TYPED = re.compile(r"^[^\s>]*> (?P<text>.+)$")
+_PROMPT = r"(?:\[[^\]]*\] )?(?P<prompt>[\w#.'-]+>)"  # what is unread stands before it, and may differ
+_QUESTION = r"(?P<question>[A-Z][\w ,]* \[[^\]]*\]:)"
+_TYPED = re.compile(rf"^(?:{_PROMPT}|{_QUESTION})(?: (?P<text>.+))?$")
 SAYS_NOTHING = ("", "text")
 
 
@@ -54,12 +56,14 @@ class Step:
     """One command, or one line typed into what runs, and what is shown then.
 
     Attributes:
-        kind: `command`, `typed`, or `shown` for a block that only waits.
+        kind: `command`, `typed`, `answered` (a question), or `shown` for a block that only waits.
+        prompt: What stands before the line that is typed.
     """
 
     kind: str
     text: str
     shown: list[str] = field(default_factory=list)
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,10 @@ def steps(block: Block) -> list[Step]:
             found.append(Step("command", line[2:]))
         elif found and found[-1].kind == "command" and not found[-1].shown and line.startswith("> ") and not titled:
             found[-1] = Step("command", found[-1].text + "\n" + line[2:])
-        elif titled and typed:
-            found.append(Step("typed", typed["text"]))
+        elif titled and typed and typed["question"]:
+            found.append(Step("answered", typed["text"] or "", prompt=typed["question"]))
+        elif titled and typed and typed["text"]:
+            found.append(Step("typed", typed["text"], prompt=typed["prompt"]))
         else:
             if not found:
                 found.append(Step("shown", ""))

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from tests.docs.expected import Ports, pattern, squeezed
 from tests.docs.pages import ROOT, Block, Step, steps
-from tests.terminal.pty import Terminal
+from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
 TIMEOUT = 40.0  # seconds until something that is to be shown counts as missing
@@ -32,7 +32,7 @@ while IFS= read -r -d "" _command <&"$0"; do
     printf "\\0%d\\0" "$_code"
 done"""
 _ENDED = re.compile(rb"\0(\d+)\0")
-_TYPED_KEYS = {"^D": "\x04", "^C": "\x03"}
+_KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 
 
 class Shell:
@@ -120,6 +120,11 @@ class Window:
         ports.learn(found)
         self.looked = found.end()
 
+    async def prompts(self, prompt: str) -> None:
+        """Wait until what is typed stands behind this prompt; what is unread may stand before it."""
+        row = re.compile(rf"(\[.*\] )?{re.escape(prompt)}")
+        await self.terminal.until(lambda: row.match(self.terminal.prompt), f"the prompt {prompt}", TIMEOUT)
+
 
 class Scene:
     """Everything that runs between two `new scene` notes."""
@@ -181,8 +186,12 @@ class Scene:
             if step.kind == "command":
                 await self._start(title, step.text, block.attributes.get("login", ""))
             window = self._windows[title]
-            if step.kind == "typed":
-                await window.terminal.type(_TYPED_KEYS.get(step.text) or self._ports.put(step.text) + "\r")
+            if step.kind == "answered":
+                await window.shows(step.prompt, self._ports)
+            elif step.kind == "typed":
+                await window.prompts(step.prompt)
+            if step.prompt:
+                await window.terminal.type(_keys(step.text) or self._ports.put(step.text) + "\r")
             for line in step.shown:
                 await window.shows(line, self._ports)
 
@@ -229,6 +238,16 @@ def _programs(directory: Path) -> Path:
         script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {words}"$@"\n', "utf-8")
         script.chmod(0o755)
     return directory
+
+
+def _keys(text: str) -> str:
+    """Return what is typed for `^D` or `M-a`; "" when the text is no keys."""
+    if not _KEYS.fullmatch(text):
+        return ""
+    return "".join(
+        key_bytes(f"{'c-' if key[0] == '^' else 'm-'}{key[-1].lower()}").decode()
+        for key in re.findall(r"\^.|M-.", text)
+    )
 
 
 def _is_json(text: str) -> None:

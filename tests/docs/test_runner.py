@@ -33,9 +33,10 @@ sudo ufw allow 8080
 ```
 
 ```console title="ada"
-$ read word; echo "got $word on 8080"
-ada> hello
-got hello on 8080
+$ printf 'Your name [ada]: '; read name; printf 'room> '; read word; echo "$name said $word on 8080"
+Your name [ada]: eve
+[bob 2] room> hello
+eve said hello on 8080
 ```
 """
 
@@ -51,9 +52,9 @@ def test_a_page_is_read_as_it_stands() -> None:
         ("command", "cat <<END\n12:59\nEND", ["12:00"]),
     ]
     assert (second.runs, second.not_run, second.understood) == (False, "needs a second machine", True)
-    assert [(step.kind, step.text) for step in steps(third)] == [
-        ("command", 'read word; echo "got $word on 8080"'),
-        ("typed", "hello"),
+    assert [(step.kind, step.text, step.prompt, step.shown) for step in steps(third)[1:]] == [
+        ("answered", "eve", "Your name [ada]:", []),
+        ("typed", "hello", "room>", ["eve said hello on 8080"]),
     ]
 
 
