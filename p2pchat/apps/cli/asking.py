@@ -32,12 +32,12 @@ def ask(prompt: str) -> str | None:
 
 def ask_hidden(prompt: str) -> str | None:
     """Return what was typed or pasted and not shown, all lines of one paste as one; None at the end of input."""
-    _show(prompt)
     if sys.platform == "win32":
         from getpass import getpass  # knows the console there, which gives a paste as one line
 
-        return getpass("", stream=sys.stderr)
+        return getpass(prompt, stream=sys.stderr)
     with _without_echo():
+        _show(prompt)
         lines = [_line()]
         while lines[-1] is not None and _more_comes():
             lines.append(_line())

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 
+import p2pchat
 from p2pchat import InviteError, parse_invite
 from p2pchat.apps.cli.asking import ask_hidden
 from p2pchat.apps.cli.chat.stdin import Kind, raw_stdin, read_first_line
@@ -42,7 +42,8 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
         "",
         f"    {safe_line(invite)}",
         "",
-        "Whoever has it can join, read the room's history, and invite others. Send it on a way you trust.",
+        "Whoever has it can join, read the room's history, and invite others:",
+        "send it on a way you trust.",
         "",
     ]
     if qr and may_colour():
@@ -73,22 +74,7 @@ def own_endpoints(port: int) -> list[str]:
 
 def own_addresses() -> list[str]:
     """Return the addresses of this machine that others may reach, the one towards the internet first."""
-    found = [_towards(socket.AF_INET, "192.0.2.1"), _towards(socket.AF_INET6, "2001:db8::1")]
-    try:
-        found += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)]
-    except OSError:
-        pass  # a machine that does not know its own name
-    return [host for host in dict.fromkeys(found) if host and "%" not in host and not is_loopback(host)][:MOST_PLACES]
-
-
-def _towards(family: socket.AddressFamily, address: str) -> str:
-    """Return the own address a packet there would leave by; none is sent."""
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""
+    return p2pchat.own_addresses()[:MOST_PLACES]
 
 
 def looks_like_invite(text: str) -> bool:

@@ -44,6 +44,16 @@ def _rows(modules: Sequence[Sequence[int]]) -> Iterator[str]:
         yield "".join(_HALVES[bool(a), bool(b)] for a, b in zip(modules[upper], lower, strict=True))
 
 
+def row_of_code(line: str) -> str | None:
+    """Return the half blocks of a line of a code, for whoever colours them itself; None for any other line.
+
+    No text of others is taken for one: it has no escape characters when it is shown.
+    """
+    begin = INDENT + _BLACK_ON_WHITE
+    is_row = line.startswith(begin) and line.endswith(_AS_BEFORE)
+    return line.removeprefix(begin).removesuffix(_AS_BEFORE) if is_row else None
+
+
 def width(code: Sequence[str]) -> int:
     """Return the columns of a code's lines."""
     return len(code[0]) - len(_BLACK_ON_WHITE) - len(_AS_BEFORE) if code else 0

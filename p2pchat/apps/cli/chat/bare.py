@@ -40,7 +40,7 @@ def settle(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
         options.name = ""
     profile = _which(options, known, invite, ask)
     if profile is not None:
-        return _again(options, profile)
+        return _again(options, profile, ask)
     if options.data:
         return _at_its_place(options, ask)
     return _anew(options, known, ask)
@@ -54,11 +54,20 @@ def _which(options: ChatOptions, known: Sequence[Known], invite: str | None, ask
     idle = [one for one in known if one.holder is None]
     if options.name:
         idle = [one for one in idle if one.name == options.name]
+    if options.open_network:
+        idle = [one for one in idle if one.is_open]
     if invite is not None:
         return _of_this_network(idle, invite)
-    if options.name or len(known) <= 1:
-        return idle[0] if idle else None
-    return _ask_which(sorted(known, key=lambda one: -one.used_at)[:MOST_LISTED], ask) if idle else None
+    if not idle:
+        return None
+    if options.name or options.open_network or len(known) == 1:
+        return max(idle, key=lambda one: one.used_at)
+    running = [one for one in known if one.holder is not None]
+    return _ask_which([*_newest_first(idle), *_newest_first(running)][:MOST_LISTED], ask)
+
+
+def _newest_first(some: Sequence[Known]) -> list[Known]:
+    return sorted(some, key=lambda one: -one.used_at)
 
 
 def _of_this_network(idle: Sequence[Known], invite: str) -> Known | None:
@@ -73,6 +82,7 @@ def _of_this_network(idle: Sequence[Known], invite: str) -> Known | None:
 
 
 def _ask_which(listed: Sequence[Known], ask: Ask) -> Known | None:
+    """Let one be chosen; the first, the newest that does not run, by Enter."""
     now = datetime.now().astimezone()
     tell("Which one? Each port has an identity and a history of its own:")
     for number, one in enumerate(listed, 1):
@@ -80,12 +90,13 @@ def _ask_which(listed: Sequence[Known], ask: Ask) -> Known | None:
         state = f"used {used}" if one.holder is None else f"runs now, process {one.holder or '?'}"
         tell(f"  {number}  {one.port:<5} {one.label}, {state}")
     tell("  n  a new one")
-    usual = next(number for number, one in enumerate(listed, 1) if one.holder is None)
     while True:
-        answer = _asked(ask, f"Number or n [{usual}]: ").lower() or str(usual)
+        answer = _asked(ask, "Number, or n [1]: ").lower() or "1"
         if answer == "n":
             return None
-        chosen = next((one for n, one in enumerate(listed, 1) if answer in (str(n), str(one.port), one.name)), None)
+        chosen = next(
+            (one for n, one in enumerate(listed, 1) if answer in (str(n), str(one.port), one.name.lower())), None
+        )
         if chosen is None:
             complain(f"{answer!a} is none of them: a number from 1 to {len(listed)}, or n")
         elif chosen.holder is not None:
@@ -106,17 +117,22 @@ def beside(port: int) -> str:
 # ---- what follows
 
 
-def _again(options: ChatOptions, profile: Known) -> ChatOptions:
+def _again(options: ChatOptions, profile: Known, ask: Ask) -> ChatOptions:
+    """A profile there is, on its own port, or on another one while somebody else has that."""
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})
         tell(f"-- another program listens on port {profile.port}: on {options.port} this time")
     tell(f"-- starting {profile.label} again, of port {profile.port}")
+    if not options.name and not profile.name:
+        options.name = _ask_name(login_name(), ask)
     return options
 
 
 def _at_its_place(options: ChatOptions, ask: Ask) -> ChatOptions:
-    found = look(Path(options.data), 0) if (Path(options.data) / "identity.pem").exists() else None
+    """The profile of --data, on any port."""
+    directory = Path(options.data).expanduser()
+    found = look(directory, 0) if (directory / "identity.pem").exists() else None
     options.port = free_port(options.host)
     if not options.name and (found is None or not found.name):
         options.name = _ask_name(login_name(), ask)
@@ -127,7 +143,7 @@ def _anew(options: ChatOptions, known: Sequence[Known], ask: Ask) -> ChatOptions
     """A new peer; when others of this login run, linked with one of them."""
     options.port = free_port(options.host, {one.port for one in known})
     running = [one for one in known if one.holder is not None]
-    if running and not options.invite:
+    if running and not options.invite and not options.open_network:
         first = running[0]
         tell(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
         options.endpoints = (f"{LOOPBACK}:{first.port}",)

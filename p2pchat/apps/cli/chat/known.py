@@ -20,6 +20,7 @@ class Known:
         used_at: Seconds since 1970 of the last time something was stored.
         holder: The pid that runs it, 0 when unknown; None: it does not run.
         has_messages: It belongs to its network for good.
+        is_open: That network has no key.
     """
 
     directory: Path
@@ -28,6 +29,7 @@ class Known:
     used_at: float
     holder: int | None
     has_messages: bool
+    is_open: bool
 
     @property
     def label(self) -> str:
@@ -44,7 +46,8 @@ def look(directory: Path, port: int) -> Known:
     name, has_messages = "", False
     with suppress(P2PChatError):
         name, has_messages = asyncio.run(_read(directory))
-    return Known(directory, port, name, _used_at(directory), inspect_profile(directory).holder, has_messages)
+    state = inspect_profile(directory)
+    return Known(directory, port, name, _used_at(directory), state.holder, has_messages, state.network == "open")
 
 
 async def _read(directory: Path) -> tuple[str, bool]:

@@ -51,11 +51,13 @@ def run_chat(argv: Sequence[str]) -> int:
     except NothingSaid:
         return DONE
     starting = Starting(options, argv)
-    try:
-        with asyncio.Runner() as runner:
-            return runner.run(Chat(options, kind, invite).run())
-    except P2PChatError as error:
-        raise starting.mended(error) from None
+    while True:
+        try:
+            with asyncio.Runner() as runner:
+                return runner.run(Chat(options, kind, invite).run())
+        except P2PChatError as error:
+            if not starting.goes_elsewhere(error):
+                raise starting.mended(error) from None
 
 
 def _log_to_stderr() -> None:
@@ -115,7 +117,7 @@ class Chat:
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
         if self._front.has_input:
-            self._reader = asyncio.create_task(self._front.read(session, self._endpoints))
+            self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
         mind = asyncio.create_task(self._mind_refusal())
         try:

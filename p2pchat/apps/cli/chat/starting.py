@@ -20,9 +20,10 @@ from p2pchat import (
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.exits import Failure, Usage
 from p2pchat.apps.cli.invites import looks_like_invite
-from p2pchat.apps.cli.ports import next_port
+from p2pchat.apps.cli.ports import free_port, next_port
 from p2pchat.apps.cli.words import split_first_word
 
+MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
 _LOOK_WITHIN = 1.0  # seconds, for who it is that listens there
 _OTHERS = frozenset(("refused", "no_answer", "unreachable", "no_such_host", "cut", "silent", "other_program"))
 
@@ -37,7 +38,17 @@ class Starting:
     def __init__(self, options: ChatOptions, argv: Sequence[str]) -> None:
         self._options = options
         self._argv = list(argv)
+        self._tried: set[int] = set()
         self._was_there = options.port > 0 and profile_directory(options.port) in known_profiles()
+
+    def goes_elsewhere(self, error: P2PChatError) -> bool:
+        """Pick the next port, when the one that was picked was taken in the same moment; False: that is not it."""
+        is_picked = self._options.bare and not self._was_there and not self._options.data
+        if not is_picked or not isinstance(error, (PortInUse, DataLocked)) or len(self._tried) >= MOST_PICKED:
+            return False
+        self._tried.add(self._options.port)
+        self._options.port = free_port(self._options.host, self._tried)
+        return True
 
     def mended(self, error: P2PChatError) -> Exception:
         """Return the error to show instead of the library's, which knows no commands."""

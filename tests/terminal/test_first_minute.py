@@ -1,0 +1,177 @@
+"""A newcomer's first minute, typed into a terminal: `p2pchat`, and what it asks, says and mends."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer, profile_invite
+from tests.terminal.conftest import OpenTerminal
+from tests.terminal.pty import Terminal
+
+
+async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Terminal, int]:
+    """Start a peer as a newcomer does, with nothing but a name typed."""
+    ada = await terminal(*words)
+    await ada.prompts("Your name [")
+    await ada.line("ada")
+    listens = await ada.shows_line(r"-- ada listens on [\d.]+:(\d+)")
+    return ada, int(listens[1])
+
+
+# ---- alone
+
+
+async def test_a_name_is_asked_for_and_the_rest_follows(terminal: OpenTerminal) -> None:
+    ada = await terminal()
+    await ada.prompts("Your name [")
+    await ada.line("a@da")
+    await ada.shows("a name does not contain '@'")
+    await ada.prompts("Your name [")
+    await ada.line("ada")
+    port = int((await ada.shows_line(r"-- ada listens on 127\.0\.0\.1:(\d+), data in"))[1])
+    await ada.shows_line(rf"in another terminal: p2pchat \d+ {port} --name bob")
+    await ada.shows(f"p2pchat {port} --host 0.0.0.0")
+    await ada.shows("/help shows more, /quit leaves")
+    await ada.line("/quit")
+    assert await ada.ended() == 0
+
+    again = await terminal()
+    await again.shows("starting ada again")
+    await again.shows(f"-- ada listens on 127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(("key", "code"), [("c-d", 0), ("c-c", 130)])
+async def test_a_question_can_be_left(key: str, code: int, terminal: OpenTerminal, home: Path) -> None:
+    ada = await terminal()
+    await ada.prompts("Your name [")
+    await ada.key(key)
+    assert await ada.ended() == code
+    assert "Traceback" not in ada.text and not (home / "8080").exists()
+
+
+async def test_a_second_terminal_is_a_second_person_in_the_same_chat(terminal: OpenTerminal) -> None:
+    ada, port = await ada_and_her_port(terminal)
+    bob = await terminal()
+    await bob.shows(f"ada runs on port {port} already: this is one more peer, linked with it")
+    await bob.prompts("Your name [")
+    await bob.line("bob")
+    await bob.shows(f"-- 127.0.0.1:{port} reached")
+    await bob.shows_line(r"-- ada is here$")  # who is found was there before
+    await ada.shows_line(r"-- bob is here for the first time$")
+    await bob.line("hello ada")
+    await ada.shows_line(r"bob: hello ada$")
+
+
+async def test_of_several_one_is_chosen(terminal: OpenTerminal, home: Path) -> None:
+    for port, name in (("28090", "ada"), ("28091", "bob")):
+        async with TCPPeer(data=home / port, name=name):
+            pass
+    chooser = await terminal(columns=60, rows=20)
+    await chooser.shows_line(r"^  1  28091 bob, used \d\d:\d\d$")
+    await chooser.shows_line(r"^  2  28090 ada, used ")
+    await chooser.prompts("Number, or n [1]:")
+    await chooser.line("7")
+    await chooser.shows("is none of them: a number from 1 to 2, or n")
+    await chooser.line("2")
+    await chooser.shows("-- ada listens on 127.0.0.1:")
+
+
+# ---- what is in the way
+
+
+async def test_a_taken_port_comes_with_the_command_that_works(terminal: OpenTerminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ada = await terminal(str(port), "--name", "ada", columns=200)
+        assert await ada.ended() == 1
+        found = await ada.shows_line(rf"port {port} on 127\.0\.0\.1 is in use by another program: try (p2pchat .*)$")
+        command = found[1].split()
+        assert command[:2] != ["p2pchat", str(port)]
+    mended = await terminal(*command[1:])
+    await mended.shows_line(rf"-- ada listens on 127\.0\.0\.1:{command[1]}\b")
+
+
+async def test_a_directory_in_use_says_what_works_beside_it(terminal: OpenTerminal) -> None:
+    ada, port = await ada_and_her_port(terminal)
+    assert ada.process is not None
+    other = await terminal(str(port), columns=240)
+    assert await other.ended() == 1
+    found = await other.shows_line(rf"is in use by process {ada.process.pid}; beside it work .*: (p2pchat \d+ {port})$")
+    bob = await terminal(*found[1].split()[1:], "--name", "bob")
+    await bob.shows(f"-- 127.0.0.1:{port} reached")
+
+
+async def test_endpoints_say_what_is_wrong_and_what_to_do(terminal: OpenTerminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        closed = nobody.getsockname()[1]
+    ada = await terminal("0", "--name", "ada", str(closed), columns=150)
+    await ada.shows(f"-- 127.0.0.1:{closed} does not answer: nobody listens there (is it running, and is {closed} its")
+    bob = await terminal(str(closed), "--temp", "--name", "bob")
+    await bob.shows("listens on")
+    await ada.shows(f"-- 127.0.0.1:{closed} reached")  # it was tried on
+
+
+# ---- another machine
+
+
+async def test_beyond_loopback_one_screen_has_all_that_is_needed(terminal: OpenTerminal) -> None:
+    ada, _ = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
+    await ada.shows("    p2pchat --invite -")
+    await ada.shows("/quit leaves")
+    assert "To join from another machine, run there:" in ada.lines  # nothing of it scrolled away
+    assert any("@192.168.1.5:8080" in line for line in (*ada.lines, "".join(line.strip() for line in ada.lines)))
+    assert "\x1b[38;5" not in ada.text and "▀" not in ada.text
+
+
+async def test_a_tall_terminal_shows_a_code_for_a_camera(terminal: OpenTerminal) -> None:
+    pytest.importorskip("segno")
+    ada = await terminal("0", "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080", rows=60)
+    await ada.shows("█▀▀▀▀▀█")
+    row = next(y for y, line in enumerate(ada.screen.display) if "█▀▀▀▀▀█" in line)
+    colours = {(cell.fg, cell.bg) for x, cell in ada.screen.buffer[row].items() if 4 <= x < 40}
+    assert len(colours) == 1 and "default" not in next(iter(colours))  # its own, whatever the terminal's are
+
+
+async def test_who_is_invited_pastes_and_is_told_what_it_joined(terminal: OpenTerminal, tmp_path: Path) -> None:
+    ada, port = await ada_and_her_port(terminal)
+    invite = profile_invite(tmp_path / "home" / str(port), [f"127.0.0.1:{port}"])
+    bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
+    await bob.prompts("Paste the invite (it is not shown), then Enter:")
+    await bob.line(invite[:60])
+    await bob.shows("p2pchat: the invite is incomplete: copy it again")
+    await bob.line("p2pchat 8080 --invite -")
+    await bob.shows("this is no invite: one begins with 'p2pchat:'")
+    await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # as a mail breaks it
+    await bob.shows(f"-- 127.0.0.1:{port} reached")
+    await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all here now")
+    await ada.shows_line(r"-- bob is here for the first time$")
+    assert invite[70:100] not in bob.text
+    await bob.line("made it")
+    await ada.shows_line(r"bob: made it$")
+
+
+async def test_an_invite_that_stays_wrong_ends_it_and_makes_nothing(terminal: OpenTerminal, home: Path) -> None:
+    bob = await terminal("--invite", "-", "--name", "bob")
+    for asked in (1, 2, 3):
+        await bob.until(lambda asked=asked: bob.text.count("Paste the invite") == asked, f"question {asked}")  # type: ignore[misc]
+        await bob.line("nonsense")
+    assert await bob.ended() == 2
+    assert "nonsense" not in bob.text
+    assert not home.exists() or not [path for path in home.iterdir() if path.name.isdecimal()]
+
+
+async def test_a_profile_of_another_network_names_the_command_for_a_new_one(
+    terminal: OpenTerminal, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(home))
+    async with TCPPeer(data=home / "28090", name="ada") as ada:
+        await ada.broadcast("mine")
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
+    async with TCPPeer(temporary=True) as other:
+        (tmp_path / "invite").write_text(other.invite, "utf-8")
+    joining = await terminal("28090", "--invite", str(tmp_path / "invite"), columns=250)
+    assert await joining.ended() == 2
+    await joining.shows_line(r"belongs to another network than this invite.* p2pchat \d+ --invite -$")
