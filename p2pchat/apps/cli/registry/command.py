@@ -9,11 +9,15 @@ from importlib import import_module
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its spellings, the variable that stands for it, what it takes ("" for a switch) and what it does."""
+    """One option: its spellings, the variable that stands for it, what it takes ("" for a switch) and what it does.
+
+    `choices` are the values it may have, () where those are not a few words.
+    """
 
     flags: tuple[str, ...]
     takes: str
     summary: str
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -33,7 +37,8 @@ class Command:
         summary: What --help says of it in one line.
         page: Its own help; `{options}` stands for the list of options. A paragraph is one long line.
         run: "module:function" below p2pchat.apps.cli; takes the other words, returns the exit code.
-        words: What its words may be, for completion: "" nothing, "address" whom to write to, "endpoint", "file", "shell".
+        words: What its words may be, for completion: "" nothing, "address" one whom to write to, "endpoint", "file",
+            "shell".
     """
 
     name: str

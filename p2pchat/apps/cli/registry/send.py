@@ -32,7 +32,12 @@ COMMAND = Command(
         *WHICH_PEER,
         DB,
         Option(("--lines",), "", "each line of standard input is a message, sent as it comes"),
-        Option(("--wait",), "WHAT", "accepted: safe on this disk; delivered (default): on theirs"),
+        Option(
+            ("--wait",),
+            "WHAT",
+            "accepted: safe on this disk; delivered (default): on theirs",
+            ("accepted", "delivered"),
+        ),
         Option(("--timeout",), "SECONDS", "wait at most so long (default 5)"),
     ),
     words="address",
