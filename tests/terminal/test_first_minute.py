@@ -82,28 +82,6 @@ async def test_of_several_one_is_chosen(terminal: OpenTerminal, home: Path) -> N
 # ---- what is in the way
 
 
-async def test_a_taken_port_comes_with_the_command_that_works(terminal: OpenTerminal) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ada = await terminal(str(port), "--name", "ada", columns=200)
-        assert await ada.ended() == 1
-        found = await ada.shows_line(rf"port {port} on 127\.0\.0\.1 is in use by another program: try (p2pchat .*)$")
-        command = found[1].split()
-        assert command[:2] != ["p2pchat", str(port)]
-    mended = await terminal(*command[1:])
-    await mended.shows_line(rf"-- ada listens on 127\.0\.0\.1:{command[1]}\b")
-
-
-async def test_a_directory_in_use_says_what_works_beside_it(terminal: OpenTerminal) -> None:
-    ada, port = await ada_and_her_port(terminal)
-    assert ada.process is not None
-    other = await terminal(str(port), columns=240)
-    assert await other.ended() == 1
-    found = await other.shows_line(rf"is in use by process {ada.process.pid}; beside it work .*: (p2pchat \d+ {port})$")
-    bob = await terminal(*found[1].split()[1:], "--name", "bob")
-    await bob.shows(f"-- 127.0.0.1:{port} reached")
-
-
 async def test_endpoints_say_what_is_wrong_and_what_to_do(terminal: OpenTerminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         closed = nobody.getsockname()[1]
@@ -161,17 +139,3 @@ async def test_an_invite_that_stays_wrong_ends_it_and_makes_nothing(terminal: Op
     assert await bob.ended() == 2
     assert "nonsense" not in bob.text
     assert not home.exists() or not [path for path in home.iterdir() if path.name.isdecimal()]
-
-
-async def test_a_profile_of_another_network_names_the_command_for_a_new_one(
-    terminal: OpenTerminal, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("P2PCHAT_HOME", str(home))
-    async with TCPPeer(data=home / "28090", name="ada") as ada:
-        await ada.broadcast("mine")
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
-    async with TCPPeer(temporary=True) as other:
-        (tmp_path / "invite").write_text(other.invite, "utf-8")
-    joining = await terminal("28090", "--invite", str(tmp_path / "invite"), columns=250)
-    assert await joining.ended() == 2
-    await joining.shows_line(r"belongs to another network than this invite.* p2pchat \d+ --invite -$")
