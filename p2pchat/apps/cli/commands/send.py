@@ -81,9 +81,11 @@ def _from_shell(text: str) -> str:
 def run_send(argv: Sequence[str]) -> int:
     """Send what is asked for; return the exit code."""
     options = parse_send(argv)
-    directory = find_profile(options.which)
+    if kind_of_stdin() is Kind.TERMINAL:
+        find_profile(options.which)  # before anybody types in vain; a pipe is read first, whatever is wrong
     if not options.lines:
         options.text = _one_text(options.text)
+    directory = find_profile(options.which)
     sending = Sending(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.said else FAILED)
 
