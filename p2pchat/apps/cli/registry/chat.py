@@ -5,17 +5,19 @@ from __future__ import annotations
 from p2pchat.apps.cli.registry.command import DATA, DB, JSON, Command, Option
 
 _PAGE = """\
-Usage: p2pchat PORT [HOST:PORT ...] [options]
+Usage: p2pchat [PORT [HOST:PORT ...]] [options]
        p2pchat COMMAND [options]
 
 Chat with other peers, without a server. PORT is where this peer listens; HOST:PORT are peers to link with, a bare \
-port means this machine. Knowing one peer is enough, and the next start needs none.
+port means this machine. Knowing one peer is enough, and the next start needs none. Without PORT, on a terminal, \
+p2pchat asks for a name and picks a port, or starts again what ran before.
 
 Examples:
+  p2pchat                                      asks what it has to know
   p2pchat 8080 --name ada                      ada listens on this machine
   p2pchat 8081 8080 --name bob                 bob joins her
   p2pchat 8080 --host 0.0.0.0                  others may join: shows the invite
-  p2pchat 8080 --invite -                      join another machine's network
+  p2pchat --invite -                           join another machine's network
   echo "backup finished" | p2pchat 8082 8080   one message, then leave
   p2pchat 8083 8080 --json </dev/null          only read, and stay
   p2pchat history bob --port 8080 --since 7d   what was said

@@ -1,0 +1,56 @@
+"""What one is told of the network one has come to by an invite."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from p2pchat.apps.cli.chat.arrival import Arrival
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+async def arrive(peer: TCPPeer, arrival: Arrival) -> None:
+    """Start a peer and tell of what happens until it has arrived."""
+    events = peer.events(consumer=None)
+    await peer.start()
+    arrival.begin(peer)
+    async with asyncio.timeout(10):
+        while arrival.under_way:
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.wait({waiting}, timeout=0.1)
+            if waiting.done():
+                arrival.noticed(waiting.result())
+            else:
+                waiting.cancel()
+    arrival.close()
+    await peer.aclose()
+
+
+async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(data=home / "ada", name="Ada L") as ada:
+        async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
+            await cyd.broadcast("I was here")
+            await ada.wait_user("cyd", timeout=5)
+        arrival = Arrival(ada.invite, calls=True, tell=told.append)
+        await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
+        assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them here now']
+
+
+async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        await arrive(TCPPeer(0, ada.port, temporary=True), Arrival("", calls=True, tell=told.append))
+    assert told == []
+
+
+async def test_who_calls_nobody_has_not_come_anywhere() -> None:
+    assert not Arrival("", calls=False).under_way
