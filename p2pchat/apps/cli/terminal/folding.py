@@ -76,24 +76,28 @@ class _Folder:
         self._row: list[tuple[str, str]] = []
         self._begins = 0  # where the text of this row begins
         self._used = 0
+        self._full = False
 
     def fold(self, line: list[tuple[str, str]]) -> list[Row]:
         before = ""
         for style, character in line:
             size = _width_of(character, before)
-            before = character
-            if self._used + size > self._width:
+            before_it, before = before, character
+            if self._full or self._used + size > self._width:
+                self._full = True
                 if character == " ":
                     continue  # the row ends here anyway
-                self._break()
+                self._break(between_words=before_it == " ")
             self._row.append((style, character))
             self._used += size
         return [_joined(row) for row in [*self._rows, self._row]]
 
-    def _break(self) -> None:
+    def _break(self, *, between_words: bool) -> None:
         """Begin a new row, with the word that does not fit any more, unless that is all there is."""
+        self._full = False
         first = next((i for i in range(self._begins, len(self._row)) if self._row[i][1] != " "), len(self._row))
-        at = next((i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " "), None)
+        blanks = (i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " ")
+        at = None if between_words else next(blanks, None)
         word = self._row[at + 1 :] if at is not None else []
         self._rows.append(self._row[:at])
         self._row = [*self._mark, *word]

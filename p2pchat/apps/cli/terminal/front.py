@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prompt_toolkit.application import run_in_terminal
@@ -36,6 +36,7 @@ from p2pchat.apps.cli.terminal.shows import TerminalShow
 from p2pchat.apps.cli.terminal.stream import Stream
 
 SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
+_AS_USUAL = b"\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"  # no marks around pastes, wrapping, a cursor, no colours
 _USUAL = Size(rows=24, columns=80)
 
 
@@ -64,6 +65,7 @@ class TerminalFront:
         self.show: Show = self._shows
         if sys.stderr is not None and sys.stderr.isatty():
             tell_through(self._screen.tell)
+        leaving.before_exit = _restoring(sys.stdin.fileno(), sys.stdout.fileno())
 
     def _went_up(self, own: OwnLine) -> None:
         self._shows.went_up(own)
@@ -203,6 +205,24 @@ class TerminalFront:
         self._screen.hold()
         stopping = asyncio.ensure_future(run_in_terminal(stop))
         stopping.add_done_callback(lambda _: self._screen.release())
+
+
+def _restoring(stdin: int, stdout: int) -> Callable[[], None]:
+    """Return what gives the terminal back as it is now, for an end that waits for nobody."""
+    if sys.platform == "win32":
+        return lambda: None
+    import termios
+
+    modes = termios.tcgetattr(stdin)
+
+    def restore() -> None:
+        try:
+            termios.tcsetattr(stdin, termios.TCSANOW, modes)
+            os.write(stdout, _AS_USUAL)
+        except (OSError, termios.error):  # it has gone
+            pass
+
+    return restore
 
 
 def _output(stream: Stream | None) -> Output:

@@ -1,0 +1,109 @@
+"""Nothing anybody writes drives the terminal, and no line of theirs passes for another's or for the program's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from p2pchat import TCPPeer
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import Terminal
+
+# What a terminal would act upon: the screen emptied, the cursor home, a title, a notice, a link, a device asked, the
+# other character set, lines up, wrapping on, printing of a title into the input, and C1's one-byte forms.
+ORDERS = [
+    *("\x1b[2J", "\x1b[H", "\x1b]0;owned\x07", "\x1b]9;owned\x07", "\x1b]8;;http://evil\x07", "\x1b[6n", "\x0e"),
+    *("\x1b[5A", "\x1b[?7h", "\x1b[21t", "\x9b2J", "\x9d0;owned\x9c", "\r", "\b", "\x85", "\u2028", "\u202e"),
+    *("\u200b", "\x07", "\x1bc"),
+]
+A_LINE = re.compile(r'^(\d\d:\d\d ((\[room\] )?"?(mallory|ada)|-- )|-- |    \|( |$)|  \S|────|[\[\w].*>|p2pchat: )')
+
+
+async def say_all(speaker: TCPPeer, shown: Terminal, texts: list[str]) -> None:
+    for text in texts:
+        await speaker.broadcast(text)
+    await speaker.broadcast("the end")
+    await shown.shows("mallory: the end")
+
+
+async def test_orders_to_the_terminal_are_shown_and_not_obeyed(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    mallory = await peer("mallory", await port_of(ada))
+    await ada.shows("mallory is here")
+    await ada.type("half a li")
+    await say_all(mallory, ada, [f"before{order}behind" for order in ORDERS])
+    await ada.prompts("room> half a li")
+    assert [line for line in ada.all_lines if "mallory: before" in line] == [
+        re.match(r"\d\d:\d\d ", line)[0] + f"mallory: before{shown(order)}behind"  # type: ignore[index]
+        for order, line in zip(ORDERS, [line for line in ada.all_lines if "mallory: before" in line], strict=True)
+    ]
+    assert ada.title == "room - p2pchat" and ada.screen.bells == 0
+    assert not any(f"before{order}".encode() in ada.raw for order in ORDERS)
+
+
+def shown(order: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() else f"\\u{{{ord(c):x}}}" for c in order)
+
+
+FORGED = "12:00 bob: I am bob"
+
+
+TEXTS = [
+    f"hi\n{FORGED}",
+    f"hi\r\n{FORGED}",
+    "x" * 67 + FORGED,  # the terminal would begin a row with it
+    "x " * 33 + " " + FORGED,
+    "x" * 27 + FORGED,
+    "界" * 33 + FORGED,
+    "❤\ufe0f" * 33 + FORGED,  # one column wide here, two in other terminals
+    "e" + "\u0301" * 200 + FORGED,
+    "\n" * 5 + "room> " + FORGED,
+    "─" * 80 + f"\n──── now ────\n-- bob left\n{FORGED}",
+]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_no_row_begins_with_what_somebody_else_could_have_said(
+    terminal: OpenTerminal, peer: StartPeer, columns: int
+) -> None:
+    ada = await terminal("0", "--name", "ada", columns=columns)
+    mallory = await peer("mallory", await port_of(ada))
+    await ada.shows("mallory is here")
+    await ada.line("/go mallory")
+    await ada.shows("──── mallory ────")
+    for text in TEXTS:
+        await mallory.broadcast(f"ada: {text}")  # elsewhere, and shown because she is meant
+    await ada.prompts(f"[room {len(TEXTS)}")
+    await ada.line("/go")
+    await ada.shows("──── room ────")
+    for text in TEXTS:
+        await mallory.broadcast(text)
+    await say_all(mallory, ada, TEXTS)
+    await ada.line("/history 30")
+    await ada.until(lambda: ada.text.count("mallory: the end") == 2)
+    assert not any(line.startswith(FORGED) for line in ada.all_lines)
+    assert [line for line in ada.all_lines if line and not A_LINE.match(line)] == []
+    assert ada.text.count(FORGED[:5]) >= 4 * len(TEXTS)  # and nothing of it was lost
+
+
+async def test_a_terminal_is_never_left_to_wrap_what_others_wrote(terminal: OpenTerminal, peer: StartPeer) -> None:
+    """Whatever it takes a character to be wide: wrapping is off while a row of theirs is drawn."""
+    ada = await terminal("0", "--name", "ada")
+    mallory = await peer("mallory", await port_of(ada))
+    await ada.shows("mallory is here")
+    await say_all(mallory, ada, ["❤\ufe0f" * 20])
+    before = bytes(ada.raw).partition("❤".encode())[0]
+    assert before.rindex(b"\x1b[?7l") > before.rindex(b"\x1b[?7h")
+
+
+async def test_a_name_is_only_a_name(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    mallory = await peer("[room] bob", await port_of(ada))
+    await ada.shows('"[room] bob"')
+    await mallory.send("ada", "psst")
+    await ada.shows('"[room] bob" -> ada: psst')
+    await ada.prompts('["[room] bob" 1] room>')
+    await ada.line('/go "[room] bob"')
+    await ada.shows('──── "[room] bob" ────')
+    await ada.prompts('"[room] bob">')

@@ -1,0 +1,233 @@
+"""Where one is: what was said last, what is unread and how to get there, who comes, what became of one's own lines."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import Terminal
+
+TIME = re.compile(r"^\d\d:\d\d ")
+
+
+def without_times(shown: Terminal) -> list[str]:
+    return [TIME.sub("", line) for line in shown.all_lines]
+
+
+async def everything_is_up(shown: Terminal) -> None:
+    """Wait until no own line is below any more: the screen is emptied behind them, and not before."""
+    await shown.key("c-l")
+    await shown.until(lambda: len(shown.lines) == 1)
+
+
+async def test_the_whole_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob = await peer("bob", port)
+    await ada.shows("bob is here")
+    await ada.line("hello bob")
+    await ada.shows("hello bob  ✓ delivered 1/1")
+    await bob.broadcast("hello\nada")
+    await bob.send("ada", "psst")
+    await ada.prompts("[bob 1] room>")
+    await ada.type("and")
+    await ada.prompts("[bob 1] room> and")
+    start = next(i for i, line in enumerate(without_times(ada)) if "bob is here" in line)
+    assert without_times(ada)[start:] == [
+        "-- bob is here for the first time",
+        "ada: hello bob  ✓ delivered 1/1",
+        "bob: hello",
+        "    | ada",
+        "bob -> ada: psst",
+        "[bob 1] room> and",
+    ]
+
+
+async def test_the_next_start_shows_the_last_lines_then_a_rule_and_nothing_twice(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = home / "ada"
+    ada = await terminal("0", "--name", "ada", "--data", str(data))
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await bob.send_many("room", [f"line {number}" for number in range(30)])
+    await ada.shows("bob: line 29")
+    await ada.line("/quit")
+    assert await ada.ended() in (0, 3)
+
+    again = await terminal("0", "--data", str(data))
+    await again.shows("──── now ────")
+    lines = without_times(again)
+    now = lines.index("──── now ────")
+    assert lines[now - 20 : now] == [f"bob: line {number}" for number in range(10, 30)]
+    assert "bob: line 9" not in lines
+    await bob.connect(f"localhost:{await port_of(again)}")
+    await again.shows("bob is here")
+    await bob.broadcast("line 30")
+    await again.shows("bob: line 30")
+    assert [line for line in without_times(again)[now + 1 :] if line.startswith("bob:")] == ["bob: line 30"]
+
+
+async def test_what_came_and_was_never_shown_is_told_in_one_line_and_unread(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = home / "ada"
+    async with TCPPeer(0, name="ada", data=data) as before:  # a program of hers that reads no events
+        bob = await peer("bob", before.port)
+        await bob.wait_user("ada", timeout=20)
+        await (await bob.send("ada", "one")).delivered(timeout=20)
+        await (await bob.send("ada", "two")).delivered(timeout=20)
+        await (await bob.broadcast("to all")).delivered(timeout=20)
+    ada = await terminal("0", "--data", str(data))
+    await ada.shows("-- 2 older messages: ")
+    await ada.prompts("[bob 2] room>")
+    assert without_times(ada).count("bob: to all") == 1
+    await ada.key("m-a")
+    await ada.prompts("bob>")
+    await ada.shows("bob -> ada: two")
+
+
+async def test_unread_conversations_are_counted_and_keys_go_there(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob, cyd = await peer("bob", port), await peer("cyd", port)
+    await ada.shows("cyd is here")
+    await ada.shows("bob is here")
+    await bob.wait_user("cyd", timeout=20)
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    await ada.shows("──── bob ────")
+    await (await cyd.broadcast("nothing much")).delivered(timeout=20)
+    await ada.prompts("[room 1] bob>")
+    await cyd.send("ada", "psst")
+    await ada.shows("cyd -> ada: psst")
+    await ada.prompts("[room 1 · cyd 1] bob>")
+    await cyd.broadcast("what says Ada?")
+    await ada.shows_line(r"^\d\d:\d\d \[room\] cyd: what says Ada\?")
+    await ada.prompts("[room 2 @1 · cyd 1] bob>")
+    assert "nothing much" not in ada.text and ada.title == "(3) bob - p2pchat"
+    await bob.send("ada", "here I am")
+    await ada.shows("bob -> ada: here I am")
+    await ada.key("m-a")  # where one is meant
+    await ada.prompts("[cyd 1] room>")
+    await ada.shows("cyd: nothing much")
+    await ada.key("m-u")
+    await ada.prompts("cyd>")
+    await ada.key("m-1")
+    await ada.prompts("room>")
+    await ada.key("m-2")
+    await ada.prompts("bob>")
+    assert ada.title == "bob - p2pchat"
+
+
+async def test_the_bell_rings_for_what_is_meant_for_one_and_not_for_the_rest(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await bob.broadcast("the adapter is broken")
+    await ada.shows("adapter")
+    assert ada.screen.bells == 0
+    await bob.broadcast("ada: yours?")
+    await bob.send("ada", "is it?")
+    await ada.shows("is it?")
+    assert ada.screen.bells == 1  # the second came at once
+    await ada.line("/set bell off")
+    await ada.line("/set desktop on")
+    await ada.shows("desktop on")
+    async with asyncio.timeout(20):
+        while b"\x1b]9;p2pchat: bob: 4;3;x\x07" not in ada.raw:  # at most one in two seconds
+            await (await bob.send("ada", "4;3;x")).delivered(timeout=20)
+    assert ada.screen.bells == 1
+
+
+async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    people = [await peer(f"user{number}", port) for number in range(1, 8)]
+    for number in range(1, 8):
+        await ada.shows(f"user{number} is here")
+    await peer("user8", port)
+    await people[0].wait_user("user8", timeout=20)
+    await people[0].broadcast("we are nine")
+    await ada.shows("we are nine")
+    assert "user8 is here" not in ada.text
+    await ada.line("/set joins on")
+    await ada.shows("-- joins on")
+    await people[1].aclose()
+    await ada.shows("user2 left")
+
+
+async def test_own_lines_say_what_became_of_them(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob = await peer("bob", port)
+    await peer("cyd", port)
+    await ada.shows("bob is here")
+    await ada.shows("cyd is here")
+    await bob.wait_user("cyd", timeout=20)
+    await ada.line("to both")
+    await ada.shows("to both  ✓ delivered 2/2")
+    await bob.aclose()
+    await ada.shows("bob left")
+    await ada.line("/msg bob for later")
+    await ada.shows_line(r"ada -> bob: for later  · kept$")
+    await ada.shows("-- bob is away: kept, sent on return")
+    await everything_is_up(ada)
+    await peer("bob", port)
+    await ada.shows("-- bob has your message")
+    assert "for later" not in ada.text
+
+
+async def test_a_line_waits_below_for_its_mark_and_what_comes_behind_it_is_seen(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    await ada.line("anybody?")
+    await ada.shows("anybody?  · kept")
+    await ada.shows("-- nobody is here: kept, sent to whoever comes")
+    await everything_is_up(ada)
+    bob = await peer("bob", port)
+    await ada.shows("-- bob has your message")
+    await ada.line("again")
+    await ada.shows("again  ✓ delivered 1/1")
+    assert [post.text for post in await bob.history("room")] == ["anybody?", "again"]
+    order = [line for line in without_times(ada) if line.startswith("ada: ")]
+    assert order == ["ada: again  ✓ delivered 1/1"]
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+async def test_a_narrow_terminal_shows_all_of_it(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
+    ada = await terminal("0", "--name", "ada", columns=columns, rows=10)
+    await ada.until(lambda: ">" in ada.prompt)
+    port = int((await ada.shows_line(r"127\.0\.0\.1:(\d+)"))[1])
+    bob = await peer("bob", port)
+    await bob.wait_user("ada", timeout=20)
+    await bob.send("ada", "a secret of some length that needs rows")
+    await bob.broadcast("x" * 100)
+    await ada.until(lambda: ada.text.count("x") >= 100)
+    await ada.prompts("[bob 1] " if columns == 40 else "1>")
+    await ada.type("0123456789 0123456789 0123456789")
+    await ada.until(lambda: ada.lines[-1].endswith("9"))
+    assert all(len(line) <= columns for line in ada.all_lines)
+    await ada.key("enter")
+
+
+async def test_clear_empties_the_screen_and_the_prompt_stays(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.line("words")
+    await ada.shows("words  · kept")
+    await ada.shows("-- nobody is here")
+    await ada.line("/clear")
+    await ada.until(lambda: ada.lines == ["room>"])
+    await ada.type("more")
+    await ada.key("c-l")
+    await ada.until(lambda: ada.lines == ["room> more"])
