@@ -388,6 +388,8 @@ async def test_a_tail_without_a_chat_serves_other_commands_and_ends_in_good_orde
 
 async def test_a_killed_chat_leaves_nothing_in_the_way(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
+    await ada.do(do="send", to="bob", text="before")
+    await ada.event("delivered", user="bob")
     ada.kill()
     await ada.process.wait()
     if sys.platform != "win32":

@@ -154,7 +154,7 @@ class Sending:
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
         options = self._options
-        async with reach(directory, options.db) as control:
+        async with reach(directory, port=options.which.port, db=options.db) as control:
             trouble = asyncio.create_task(self._hear(control))
             try:
                 [to] = await control.ask("find", to=options.to)

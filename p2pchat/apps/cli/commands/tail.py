@@ -66,7 +66,7 @@ def run_tail(argv: Sequence[str]) -> int:
 
 async def _tail(options: TailOptions, directory: Path) -> int:
     output = Output(raw_stdout())
-    async with reach(directory, options.db) as control:
+    async with reach(directory, port=options.which.port, db=options.db) as control:
         if control.is_own:
             me = control.listening
             tell(f"-- no peer runs here, so this command does: {shown_name(me['user'])} listens on port {me['port']}")

@@ -20,11 +20,12 @@ MEET_WITHIN = 2.0  # seconds for the first of those known here to be met, before
 
 
 @asynccontextmanager
-async def reach(directory: Path, db: str = "") -> AsyncIterator[Control]:
+async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterator[Control]:
     """Connect to the peer of a profile, running it here when it does not run.
 
     Args:
         directory: The profile's.
+        port: Where a peer run here listens; below 0: on the port its directory is named after, else on any.
         db: Its database, when that is elsewhere; for a peer run here.
     Raises:
         Usage: There is no profile.
@@ -40,7 +41,7 @@ async def reach(directory: Path, db: str = "") -> AsyncIterator[Control]:
             finally:
                 await control.aclose()
             return
-        runs = _Run(directory, db)
+        runs = _Run(directory, port, db)
         if await runs.start():
             break
         if asyncio.get_running_loop().time() > deadline:
@@ -58,8 +59,10 @@ async def reach(directory: Path, db: str = "") -> AsyncIterator[Control]:
 class _Run:
     """A peer that lives as long as a command."""
 
-    def __init__(self, directory: Path, db: str) -> None:
+    def __init__(self, directory: Path, port: int, db: str) -> None:
         self._directory = directory
+        named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
+        self._port = port if port >= 0 else named if named <= 65535 else 0
         self._db = db
         self._control: Control | None = None
         self.held = ""
@@ -71,10 +74,9 @@ class _Run:
         found = inspect_profile(self._directory)
         if not found.peer_id and not found.key_trouble:
             raise Usage(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
-        port = int(self._directory.name) if self._directory.name.isdecimal() else 0
         try:
             try:
-                await self._begin(port if port <= 65535 else 0)
+                await self._begin(self._port)
             except PortInUse:  # by some other program: those we know are called from any port
                 await self._begin(0)
         except DataLocked as locked:

@@ -94,6 +94,14 @@ async def test_where_there_is_no_profile_none_is_made(home: Path) -> None:
     assert not (home / "ada").exists()
 
 
+async def test_the_port_may_be_said(home: Path) -> None:
+    await a_profile(home / "ada")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    async with reach(home / "ada", port=port) as control:
+        assert control.listening["port"] == port
+
+
 async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
