@@ -1,4 +1,5 @@
-"""What became of the endpoints on the command line and in the invite: who answered, who refused, who is still called.
+"""What became of the endpoints somebody named, on the command line, in an invite or by /connect: who answered, who
+refused, who is still called.
 
 Each gets one line when it is known, and another when it changes. A line says what is wrong in plain words, and the
 first time also what to do about it.
@@ -50,7 +51,7 @@ class Endpoints:
         invited: Those of the invite: all of one peer, so that one that answers answers for all.
         port: The own one, for commands to copy.
     Attributes:
-        refused: Set when every one of them has refused us.
+        refused: Set when every one of them has refused us; those of /connect do not count.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Endpoints:
         tell: Callable[[str], None] = tell,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
+        self._first = frozenset(self._states)
         self._invited = frozenset(invited)
         self._port = port
         self._tell = tell
@@ -71,6 +73,10 @@ class Endpoints:
         self.refused = asyncio.Event()
         if not self._states:
             self._known.set()
+
+    def call(self, endpoint: str) -> None:
+        """Somebody wants this one called now: what becomes of it is told from here on."""
+        self._states[endpoint] = ""
 
     def heard(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
         """Take what a link event says."""
@@ -83,9 +89,10 @@ class Endpoints:
         if state == "up" and endpoint in self._invited:
             self._states.update(dict.fromkeys(self._invited, "up"))
         self._tell(f"-- {safe_line(endpoint)} {self._said(endpoint, state, reason, code)}")
-        if all(self._states.values()):
+        first = {self._states[one] for one in self._first}
+        if all(first):
             self._known.set()
-        if set(self._states.values()) == {"refused"}:
+        if first == {"refused"}:
             self.refused.set()
 
     def _said(self, endpoint: str, state: str, reason: str, code: str) -> str:
@@ -108,7 +115,7 @@ class Endpoints:
     @property
     def any(self) -> bool:
         """Whether anybody is called at all."""
-        return bool(self._states)
+        return bool(self._first)
 
     @property
     def known(self) -> bool:

@@ -63,6 +63,10 @@ class Session:
         show.hides = self._here.hides
         show.answered = self._here.answered
 
+    def tells_of_calls(self, calls: Callable[[str], None]) -> None:
+        """Have `calls` take each endpoint before /connect dials it."""
+        self._here.calls = calls
+
     # Where one is
 
     @property

@@ -83,6 +83,21 @@ async def test_input_waits_until_each_has_answered_or_failed() -> None:
     assert Endpoints([]).known and not Endpoints([]).any
 
 
+async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
+    told: list[str] = []
+    endpoints = Endpoints([ADA], tell=told.append)
+    endpoints.heard(BOB, "refused", "", "network")  # nobody named it
+    endpoints.call(BOB)
+    endpoints.heard(BOB, "refused", "", "version")
+    endpoints.heard(ADA, "up", "")
+    assert endpoints.known and not endpoints.refused.is_set()
+    assert [line.split()[1] for line in told] == [BOB, ADA]
+    alone = Endpoints([], tell=told.append)
+    alone.call(BOB)
+    alone.heard(BOB, "refused", "", "network")
+    assert not alone.refused.is_set()  # nobody leaves because of it
+
+
 async def test_refused_is_refused_by_all() -> None:
     endpoints = Endpoints([ADA, BOB])
     endpoints.heard(ADA, "refused", "")

@@ -31,6 +31,7 @@ class Here:
     Attributes:
         interactive: Somebody types, and sees what is said.
         for_people: What is shown is lines, and leaves out whom they ignore.
+        calls: Takes an endpoint that is about to be called, so that what becomes of it is told.
         elsewhere: Where texts go; None: the room, whose id may not be known yet.
     """
 
@@ -42,6 +43,7 @@ class Here:
         self.settings = settings
         self.interactive = interactive
         self.for_people = for_people
+        self.calls: Callable[[str], None] = lambda endpoint: None
         self.elsewhere: Conversation | None = None
         self.unread = Unread(peer.me.name)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id

@@ -13,6 +13,7 @@ _AT_ONCE = 0.01  # seconds: how it goes on, the endpoint's own line says
 async def connect(here: Here, endpoint: str) -> Answer:
     """Dial a peer, and go on until it answers."""
     where = parse_endpoint(endpoint)
+    here.calls(where)
     await here.peer.connect(where, timeout=_AT_ONCE)
     return Answer([{"endpoint": where}], [f"-- calling {where}"])
 
