@@ -170,7 +170,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     if other.peer not in one.links.by_peer or one.peer not in other.links.by_peer:
         yield "are not linked"
         return
-    if not (one.presence.status(other.peer)[0] == other.presence.status(one.peer)[0] == "online"):
+    if not (one.presence.hosts(other.peer) and other.presence.hosts(one.peer)):  # whatever they say of themselves
         yield "have not seen each other"
     here, there = one.sync.conversations.by_id, other.sync.conversations.by_id
     for key in here.keys() | there.keys():

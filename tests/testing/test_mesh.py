@@ -21,6 +21,13 @@ async def test_all_are_linked_with_all_though_each_knew_only_the_first() -> None
             assert sorted(peer.links()) == sorted(other.me.id for other in net.peers if other is not peer)
 
 
+async def test_a_mesh_settles_whatever_its_peers_say_of_themselves() -> None:
+    async with mesh("ada", "bob") as net:
+        net.peers[1].set_presence("idle", "lunch")
+        await net.settle(timeout=10)
+        assert net.peers[0].people.find("bob").status_text == "lunch"
+
+
 async def test_a_partition_cuts_both_ways_and_healing_brings_everything() -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from p2pchat import Conversation, History, Message, Sent, open_history
+from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history
 from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
-from p2pchat.apps.cli.output import Output, json_line, raw_stdout
+from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
 from p2pchat.apps.cli.plain import plain_message
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.history import COMMAND
@@ -73,10 +73,21 @@ async def _print(options: HistoryOptions, directory: str) -> int:
         me = history.people.label(history.people.me)
         async for post in _wanted(history, where, options):
             line = post.to_json()
-            await output.write(json_line(line) if options.as_json else plain_message(line, me, None))
+            if options.as_json:
+                await output.write(json_line(line))
+            else:
+                await output.write(plain_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
     return DONE
+
+
+async def _answered(history: History, post: Message | Sent) -> Line | None:
+    """Return the line of the message this one answers, when it is here."""
+    try:
+        return (await history.message(post.reply_to)).to_json() if post.reply_to else None
+    except UnknownName:
+        return None
 
 
 async def _wanted(

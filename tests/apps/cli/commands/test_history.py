@@ -19,10 +19,11 @@ async def talk(data: Path) -> None:
     async with TCPPeer(0, name="ada", data=data / "ada") as ada, TCPPeer(0, ada.endpoint, name="bob") as bob:
         await ada.wait_user("bob", timeout=20)
         for text in ("one", "two", "the deploy failed", "deploy again"):
-            await ada.broadcast(text)
+            said = await ada.broadcast(text)
         await ada.send("bob", "psst\n12:00 bob: not by him")
         await bob.wait_user("ada", timeout=20)
-        receipt = await bob.broadcast("thanks")
+        await said.delivered(timeout=20)
+        receipt = await (await bob.message(said.id)).reply("thanks")
         await receipt.delivered(timeout=20)
 
 
@@ -48,7 +49,8 @@ def test_everything_or_one_conversation_oldest_first(history: History) -> None:
     ]
     shown = history("bob")
     assert len(shown) == 2 and shown[0].endswith("ada -> bob: psst") and shown[1].startswith("    | ")
-    assert [line.partition(": ")[2] for line in history("room")][-2:] == ["deploy again", "thanks"]
+    told, answer = history("room")[-2:]
+    assert told.endswith(" ada: deploy again") and answer.endswith(' bob (to ada: "deploy again"): thanks')
 
 
 def test_a_part_of_it(history: History) -> None:

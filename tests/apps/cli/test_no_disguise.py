@@ -1,0 +1,129 @@
+"""Nothing others choose can drive a terminal, or pass for another speaker's line or for one of the program's.
+
+What they choose: names, texts, status texts, reasons, what an answer is to. What is looked at: every line people see.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from p2pchat.apps.cli import plain
+from p2pchat.apps.safetext import CONTINUED
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+AT = "2026-11-20T11:30:00.000000Z"
+TRICKS = (
+    *("\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r", "\b", "\n", "\r\n", "\x00", "\x7f", "\u2028", "\u2029", "\u0085"),
+    *("\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\ufeff", "\U000e0041", "\ud800"),
+    *(
+        "12:00 ada: ",
+        "12:00 -- ",
+        "-- ",
+        "p2pchat: ",
+        CONTINUED,
+        '"',
+        "'",
+        ":",
+        " -> ",
+        "* ",
+        '(to ada: "x"): ',
+        " (you)",
+    ),
+    *(" left", "ada", " ", "…", "<", "#K7QF2M3P"),
+)
+chosen = st.lists(st.sampled_from(TRICKS) | st.text(max_size=6), max_size=6).map("".join)
+names = chosen.filter(bool)
+
+TIME = r"(?:\d\d:\d\d)"
+QUOTED = r'"[^"]*"'
+SPEAKER = rf'(?:{QUOTED}|[^:<>*"()\d-][^:<>*"()]*)'
+NAME = rf'(?:{QUOTED}|[^:<>*"()\s\d-][^:<>*"()\s]*)'
+ANSWER = rf"(?: \(to (?P<asked>{NAME}): {QUOTED}\))?"
+SAID = re.compile(rf"{TIME} (?P<sender>{SPEAKER})(?: -> (?P<to>{SPEAKER}))?{ANSWER}: .*")
+DONE = re.compile(rf"{TIME} \* (?P<sender>{NAME})(?: -> (?P<to>{NAME}))?{ANSWER} .*")
+CAME = re.compile(rf"{TIME} -- (?P<sender>{NAME}) (?:is here|left)(?: for the first time, from .*|: .*)?")
+_BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def drives_a_terminal(character: str) -> bool:
+    """Whether a character does something instead of being seen; by Unicode's own tables, not by ours."""
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in _BIDI
+        or character in "\u200b\u200c\u200d\u200e\u200f\u061c\u2060\ufeff"
+        or 0xE0000 <= ord(character) < 0xE0080
+    )
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines a terminal shows, each free of what drives it."""
+    lines = text.split("\n")
+    assert not [character for line in lines for character in line if drives_a_terminal(character)]
+    return lines
+
+
+@settings(deadline=None)
+@given(names, chosen, st.booleans(), st.sampled_from(["room", "dm"]), st.none() | st.tuples(names, chosen), names)
+@example("bob (to ada", "x", False, "room", None, "me")
+@example("bob is", "away", True, "room", None, "me")
+@example("ada", "\n12:00 bob: yes", False, "room", ("bob", '"): '), "me")
+def test_a_message_is_its_writers_alone(
+    sender: str, text: str, action: bool, kind: str, answered: tuple[str, str] | None, me: str
+) -> None:
+    event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
+    asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
+    first, *others = lines_of(plain.plain_message(event, me, NOW, asked))
+    show = plain.shown_name if action else plain.shown_speaker
+    found = (DONE if action else SAID).fullmatch(first)
+    assert found is not None
+    assert found["sender"] == show(sender)
+    assert found["to"] == (show(me) if kind == "dm" else None)
+    if answered is not None:
+        assert found["asked"] == plain.shown_name(answered[0])
+    assert all(line.startswith(CONTINUED) for line in others)
+
+
+@settings(deadline=None)
+@given(names, chosen, chosen)
+def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address: str) -> None:
+    events: list[dict[str, Any]] = [
+        {"event": "joined", "at": AT, "user": user, "first": True, "address": address},
+        {"event": "left", "at": AT, "user": user, "reason": reason},
+    ]
+    for event in events:
+        [line] = lines_of(plain.plain_line(event, "me", NOW) or "")
+        found = CAME.match(line)
+        assert found is not None and found["sender"] == plain.shown_name(user)
+
+
+@settings(deadline=None)
+@given(names, names, chosen, st.sampled_from(["online", "idle", "unknown"]), st.none() | st.just(AT), chosen)
+def test_an_answer_is_the_programs_alone(
+    user: str, other: str, text: str, status: str, since: str | None, said: str
+) -> None:
+    someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
+    row = {**someone, "me": False, "ignored": False, "linked": True}
+    talk = {"conversation": user, "unread": 2, "mentions": 1, "current": False}
+    receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "missing": [other]}
+    first, *more = plain.plain_whois(row, NOW)
+    answers = [first, plain.plain_conversation(talk), plain.plain_receipt(receipt, NOW)]
+    for line in answers:
+        assert len(lines_of(line)) == 1 and line.startswith("-- ")
+    for line in more:
+        assert len(lines_of(line)) == 1 and line.startswith("   ")
+    assert re.fullmatch(rf"-- {NAME}: [a-z ]+(?: since {TIME})?(?: {QUOTED})?", first)
+    assert re.fullmatch(rf"-- {NAME}: 2 unread, 1 with your name", answers[1])
+    assert re.fullmatch(rf"-- {TIME} {QUOTED}: delivered 1 of 2; {NAME} has it; not yet {NAME}", answers[2])
+
+
+@settings(deadline=None)
+@given(chosen, st.sampled_from(["warning", "error", "gap"]))
+def test_trouble_is_told_in_one_line(text: str, kind: str) -> None:
+    [line] = lines_of(plain.plain_notice({"event": kind, "text": text}) or "")
+    assert line.startswith("p2pchat: ")
