@@ -170,11 +170,11 @@ def _asked(ask: Ask, prompt: str) -> str:
 
 def next_steps(port: int, host: str, *, calls: bool) -> str:
     """Return the lines that say what to do next; `calls`: others are being called, so that nobody has to come here."""
-    typing = "-- type, then Enter: everybody here reads it; /help shows more, /quit leaves"
+    typing = "-- Enter sends to everybody here; /help shows more, /quit leaves"
     if calls:
         return typing
-    far = f"-- on another machine: {JOIN_COMMAND}, with the invite above"
+    near = f"-- another terminal joins with: p2pchat {next_port(port)} {port} --name bob"
+    far = f"-- another machine joins with: {JOIN_COMMAND}, and the invite above"
     if is_loopback(host):
-        far = f"-- for other machines: /quit, then p2pchat {port} --host 0.0.0.0 shows how"
-    near = f"-- to join here, in another terminal: p2pchat {next_port(port)} {port} --name bob"
+        far = f"-- for other machines: /quit, then p2pchat {port} --host 0.0.0.0"
     return "\n".join([near, far, typing])
