@@ -4,6 +4,7 @@
     ├── UnknownName           nobody and nothing has that name            .name
     ├── AmbiguousName         several have it                             .name .candidates
     ├── InviteError           an invite that cannot be read or used
+    ├── ImportRefused         a file that is no export, or one of another network
     ├── PortInUse             another program listens there               .port
     ├── DataLocked            another process uses the data directory     .pid
     ├── StorageError          the database or its disk cannot be used
@@ -47,6 +48,10 @@ class AmbiguousName(P2PChatError):
 
 class InviteError(P2PChatError):
     """An invite that cannot be read, or that belongs to another network."""
+
+
+class ImportRefused(P2PChatError):
+    """A file that is no export of p2pchat's, or one of another network: nothing of it was taken."""
 
 
 class PortInUse(P2PChatError):

@@ -24,6 +24,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import FrameError
 
 PROTOCOL_VERSION = 1
+FILE_VERSION = 1
 MAX_INT = 2**53 - 1  # what every JSON reader can hold exactly
 MAX_DEPTH = 16  # containers inside one another, the frame itself included; the deepest known frame has 5
 MAX_FRAME_BYTES = 256 * 1024  # what a peer of version 1 has to take after `go`
@@ -225,6 +226,20 @@ class Typing(Frame, tag="typing"):
     names: list[Naming] = []
 
 
+class File(Frame, tag="file"):
+    """The first frame of a file that carries entries; of a version this one does not know, nothing is read. `room`
+    tells the network. On a link it means nothing."""
+
+    v: Seq
+    room: Hex32
+
+
+class FileEnd(Frame, tag="file_end"):
+    """The last frame of such a file: how many entries it carries."""
+
+    entries: Count
+
+
 class Unknown(Struct):
     """A frame of a type this version does not know; counted and ignored after the handshake. Never encoded."""
 
@@ -235,7 +250,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | Read | Typing
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | Read | Typing | File
+    | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Unknown
 

@@ -26,6 +26,8 @@ from p2pchat.protocol import (
     Decoder,
     Digest,
     Entries,
+    File,
+    FileEnd,
     Frame,
     Go,
     Have,
@@ -390,6 +392,8 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     ),
     st.builds(Read, MARKS, sum=st.none() | HEX32, names=NAMES),
     st.builds(Typing, HEX32, HEX32, st.booleans(), names=NAMES),
+    st.builds(File, SEQ, HEX32),
+    st.builds(FileEnd, COUNT),
 )  # fmt: skip
 
 VALUES = st.recursive(

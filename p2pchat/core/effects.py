@@ -6,7 +6,7 @@ before the next input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from p2pchat.core.log import LogId
 from p2pchat.core.records import Change, LogKey, Start, Stretch
@@ -127,6 +127,24 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the entries that were Carried; the new ones are durable.
+
+    `known` were here already, `foreign` are of conversations that nobody here belongs to, `refused` counts the others
+    by code: gap (what comes before is not here), head (not signed by their writer), malformed, limit, full (too many
+    logs at once), fork, member (of a writer who does not belong there). `failed` is why none of it was kept: "" or a
+    sentence.
+    """
+
+    ticket: int
+    new: int = 0
+    known: int = 0
+    foreign: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """These entries have places now, durably: consumers may have them."""
 
@@ -226,6 +244,6 @@ class Stopped:
 
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
-    | Released | Delivered | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned | Counted
-    | Stopped
+    | Imported | Released | Delivered | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned
+    | Counted | Stopped
 )  # fmt: skip

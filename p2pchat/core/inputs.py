@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.log import Batch, Ref
 from p2pchat.core.records import LogFacts, LogKey, Position, Stored
-from p2pchat.protocol import ConversationId, Frame, Mark, Naming, PeerId, Unknown, UserId
+from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
@@ -202,6 +202,18 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """Frames of a file that somebody carried here, in its order; answered by Imported.
+
+    The first that mentions a conversation names it, in each input anew. Whoever reads the file waits for the answer
+    to what was handed in before handing in much more.
+    """
+
+    ticket: int
+    frames: list[Entries]
+
+
+@dataclass(frozen=True, slots=True)
 class Renamed:
     """A hosted user takes another name."""
 
@@ -234,5 +246,5 @@ class Woke:
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | PresenceSet | HandedOn | Woke
+    | Carried | PresenceSet | HandedOn | Woke
 )  # fmt: skip

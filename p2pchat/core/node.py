@@ -16,10 +16,11 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
-from p2pchat.core.effects import Commit, Counted, Effect, Refused, Reload, Warned
+from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import (
     Accepted,
+    Carried,
     CommitFailed,
     Committed,
     Connect,
@@ -105,6 +106,7 @@ class Node:
             Forget: self._link_input, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
+            Carried: self._carried,
         }  # fmt: skip
 
     # ---- in and out
@@ -313,6 +315,14 @@ class Node:
             self._ctx.emit(Refused(said.ticket, "disk_low", "the disk is nearly full: make room, then send again"))
         else:
             self.sync.said(said)
+
+    def _carried(self, input: Carried) -> None:
+        if not self._keeping:
+            self._ctx.emit(Imported(input.ticket, failed="storage does not work: nothing is accepted"))
+        elif self._disk_low:
+            self._ctx.emit(Imported(input.ticket, failed="the disk is nearly full: make room, then import again"))
+        else:
+            self.sync.carried(input)
 
     def _renamed(self, input: Renamed) -> None:
         self.hosted[input.user].name = input.name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored, Talk
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -28,6 +28,16 @@ class Shown:
     received_at: int  # UTC microseconds
     old: bool
     gap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One conversation of which something is stored: who wrote there and which logs forked, each in the order they
+    came. Who wrote in forked logs only is no writer."""
+
+    talk: Talk
+    writers: tuple[UserId, ...]
+    forked: tuple[LogId, ...] = ()
 
 
 class Storage(Protocol):
@@ -58,6 +68,9 @@ class Storage(Protocol):
         batch limits, never as it once came. Forked logs are left out, but for the evidence that a ForkStart asks for.
         A tip whose chain is not the one stored here under its seq is not known. Batch.entries is None.
         """
+
+    def holdings(self) -> list[Holding]:
+        """Return what `fetch` can be asked for: conversations in the order they came."""
 
     def places(self, after: int, limit: int) -> list[Shown]:
         """Return released entries with place > after, in order of place."""

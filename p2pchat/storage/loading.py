@@ -11,6 +11,7 @@ from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import Address, Heard, KnownUser, Stored, Talk, Waiting
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.base import Holding
 from p2pchat.storage.reading import FACTS, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
@@ -45,6 +46,17 @@ join users m on m.number = h.member
 where l.state = 0 and u.id in :hosted
 """
 FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
+WRITERS = f"""
+select c.id, u.id from (
+    select conversation, writer, min(number) as came from logs where state < {FORKED} group by conversation, writer
+) l
+join conversations c on c.number = l.conversation join users u on u.number = l.writer order by l.came
+"""
+FORKED_LOGS = f"""
+select c.id, u.id, l.run from logs l
+join conversations c on c.number = l.conversation join users u on u.number = l.writer
+where l.state in {FORKED_STATES} order by l.number
+"""
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
@@ -75,6 +87,25 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         recent=_recent(rows(RECENT, settings.recent_places), settings),
         meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
     )
+
+
+def holdings(connection: Connection) -> list[Holding]:
+    """Return every conversation of which something is stored, and by whom; it passes over all logs, no entries."""
+
+    def rows(statement: str) -> Sequence[Any]:
+        return connection.exec_driver_sql(statement).all()
+
+    writers: dict[str, list[UserId]] = {}
+    for conversation, user in rows(WRITERS):
+        writers.setdefault(conversation.hex(), []).append(user.hex())
+    forked: dict[str, list[LogId]] = {}
+    for row in rows(FORKED_LOGS):
+        forked.setdefault(row[0].hex(), []).append(_log(row))
+    return [
+        Holding(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
+        for talk in _talks(connection)
+        if talk.id in writers or talk.id in forked
+    ]
 
 
 def _talks(connection: Connection) -> list[Talk]:

@@ -38,7 +38,7 @@ from p2pchat.core.records import (
     WantStart,
 )
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
-from p2pchat.storage.base import Shown, SortKey
+from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.serving import (
     Head,
     Numbered,
@@ -400,6 +400,16 @@ class MemoryStorage:
             batches.append(Batch(log.id, at.seq + 1, raws, None, at.chain, end.chain, end.sig))
             at = end
         return batches
+
+    def holdings(self) -> list[Holding]:
+        with self._lock:
+            found = (self._holding(Talk(id, naming)) for id, naming in self._tables.talks.items())
+            return [holding for holding in found if holding.writers or holding.forked]
+
+    def _holding(self, talk: Talk) -> Holding:
+        logs = [log for log in self._tables.logs.values() if log.id.conversation == talk.id]
+        writers = dict.fromkeys(log.id.user for log in logs if log.raws and not log.forked)
+        return Holding(talk, tuple(writers), tuple(log.id for log in logs if log.forked))
 
     # ---- what programs read
 

@@ -15,8 +15,10 @@ from p2pchat.protocol import Entries, Frame
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
+from p2pchat.testing.sticks import Stick, make_stick
 
 Tell = Callable[[str], None]
+STICKS_KEPT = 4  # files that lie about and may be used again
 
 
 def play(seed: int, tell: Tell | None = None) -> tuple[Simulation, list[Fault]]:
@@ -33,11 +35,12 @@ class History:
         self.sim = Simulation(seed, tell=tell)
         self._chance = Random(f"{seed} program")
         self._said = 0
+        self._sticks: list[Stick] = []
         self._actions: list[tuple[Callable[[], None], int]] = [
             (self._say, 10), (self._dm, 6), (self._crash, 4), (self._start, 8), (self._cut, 3), (self._partition, 2),
             (self._heal, 2), (self._slow, 2), (self._restore, 2), (self._stop, 1), (self._jump, 1),
             (self._disk, 1), (self._low, 1), (self._join, 1), (self._leave, 1), (self._rename, 1), (self._busy, 1),
-            (self._resume, 1),
+            (self._resume, 1), (self._stick, 4),
         ]  # fmt: skip
 
     def play(self) -> None:
@@ -57,6 +60,9 @@ class History:
         if len(self.sim.all_peers) >= 4 and self._chance.random() < 0.3:
             one, other = self._chance.sample(self._honest(), 2)
             self.sim.never(one, other)
+        if self._chance.random() < 0.15:
+            self.sim.note("all are apart: only files pass between them")
+            self.sim.partition(*([peer] for peer in self.sim.all_peers))
 
     def _end(self) -> None:
         self.sim.note("the end: everything is mended")
@@ -203,6 +209,35 @@ class History:
             peer = self._chance.choice(self.sim.up)
             self._said += 1
             peer.rename(f"{peer.name}{self._said}")
+
+    def _stick(self) -> None:
+        """Somebody carries a file from one peer to another: a new one, or one that has lain about."""
+        if not self.sim.up:
+            return
+        liars = [peer for peer in self.sim.all_peers if peer.liar]
+        maker = self._chance.choice(liars if liars and self._chance.random() < 0.4 else self.sim.all_peers)
+        apart = [peer for peer in self.sim.up if peer is not maker and maker not in peer.linked]
+        to = self._chance.choice(apart or self.sim.up)
+        if not self._sticks or self._chance.random() < 0.7:
+            only = self.sim.judge.room if self._chance.random() < 0.2 else None
+            self._sticks = [*self._sticks[-STICKS_KEPT:], make_stick(maker, to, only)]
+            stick = self._sticks[-1]
+        else:
+            stick = self._chance.choice(self._sticks)
+        self.sim.note(f"{to.name} gets a file of {stick.maker.name}'s, made at {stick.made_at:.1f}")
+        self.sim.counts["stick_again"] += bool(stick.uses)
+        stick.uses += 1
+        to.plug_in(self._damaged(stick.data))
+
+    def _damaged(self, data: bytes) -> bytes:
+        """Return the file as it arrives: mostly whole, sometimes cut off or with a wrong bit."""
+        drawn = self._chance.random()
+        at = self._chance.randrange(len(data))
+        if drawn < 0.2:
+            return data[:at]
+        if drawn < 0.35:
+            return data[:at] + bytes([data[at] ^ 1 << self._chance.randrange(8)]) + data[at + 1 :]
+        return data
 
     # ---- how
 

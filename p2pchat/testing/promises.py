@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from p2pchat.core.effects import Delivered
+from p2pchat.core.effects import Delivered, Imported
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
@@ -154,6 +154,19 @@ class Judge:
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
             self._blame("accepted", peer, f"accepted {_short(log)} {first}+{count} without its being durable")
 
+    def imported(self, peer: SimPeer, frames: Sequence[Entries], news: Imported) -> None:
+        """Somebody is told what became of the entries of a file."""
+        told = news.new + news.known + news.foreign + sum(news.refused.values())
+        offered = sum(len(frame.e) for frame in frames if not frame.fork)
+        if news.failed or peer.liar:
+            return
+        if told != offered:
+            self._blame("imported", peer, f"told of {told} of {offered} entries of a file")
+        for frame in frames if told == news.new + news.known else ():
+            log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
+            if not frame.fork and not self._may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
+                self._blame("imported", peer, f"told that {_short(log)} {last} is here, and it is not durable")
+
     def delivered(self, peer: SimPeer, news: Delivered) -> None:
         """A writer is told that a member has something."""
         member = self._sim.by_user[news.member]
@@ -208,6 +221,9 @@ class Judge:
             for other in honest[n + 1 :]:
                 if self._sim.can_link(one, other) and one.end_to(other) is None:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
+            for endpoint in one.node.links.seeking if one.node else ():
+                if any(other.endpoint == endpoint and self._sim.can_link(one, other) for other in honest):
+                    yield Fault("unlinked", f"still tries {endpoint}, which it was told", one.name)
             for end in one.ends:
                 if one.end_to(end.other.owner) is not end:
                     yield Fault("unlinked", f"its connection with {end.other.owner.name} is no link", one.name)

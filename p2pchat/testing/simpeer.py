@@ -27,6 +27,7 @@ from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, User
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
 from p2pchat.testing.schedule import EPOCH_UTC, LocalClock
+from p2pchat.testing.sticks import Plugged
 from p2pchat.testing.wire import End, Wire
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class SimPeer:
         self._asked: dict[int, list[Written]] = {}
         self._gathered: list[tuple[ConversationId, list[Written]]] = []
         self._own_commits: set[int] = set()
+        self._plugged: dict[int, Plugged] = {}  # by ticket
         self._carry: dict[type, Callable[[Any], None]] = {
             kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
         }
@@ -164,7 +166,7 @@ class SimPeer:
 
     def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
-        self._links, self._asked, self._gathered, self._own_commits = {}, {}, [], set()
+        self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
         stored = self.disk.storage.load([self.user])
         self._place = stored.consumers.get("main", 0)
         hosted = HostedUser(self.user, self.name_told, self.identity.sign)
@@ -209,6 +211,16 @@ class SimPeer:
         """It is too busy to read from any link for so long: what back-pressure does."""
         for end in list(self._links.values()):
             end.pause(seconds)
+
+    def plug_in(self, data: bytes) -> None:
+        """Import a file of entries."""
+        Plugged(self, data).begin()
+
+    def next_carry(self, plugged: Plugged) -> int:
+        """Return a ticket for frames of a file."""
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._plugged[ticket] = plugged
+        return ticket
 
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
@@ -275,11 +287,17 @@ class SimPeer:
     def _carry_out(self, effects: list[out.Effect]) -> None:
         for effect in effects:
             self._carry[type(effect)](effect)
+        if any(isinstance(effect, out.Stopped) for effect in effects):
+            self._leave()  # what was ordered with it is written as well
 
     def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return `call` that does nothing once this process has ended."""
         life = self.lives
         return lambda *args: call(*args) if self.up and self.lives == life else None
+
+    def soon(self, least: float, most: float, call: Callable[[], None]) -> None:
+        """Call at a time drawn between these, if this process still runs then."""
+        self._soon(least, most, call)
 
     def _soon(self, least: float, most: float, call: Callable[[], None]) -> None:
         life = self.lives
@@ -389,6 +407,9 @@ class SimPeer:
         self._log("error", code=answer.code, text=answer.text)
         self._soon(0, 0, self._say_gathered)
 
+    def _imported(self, answer: out.Imported) -> None:
+        self._plugged.pop(answer.ticket).imported(answer)
+
     def _released(self, _: out.Released) -> None:
         self._hand_on()
 
@@ -457,7 +478,10 @@ class SimPeer:
         self.sim.counts[news.what] += news.n
 
     def _stopped(self, _: out.Stopped) -> None:
-        """All byes are said; the runtime waits for what is being written, closes what is left, and is done."""
+        """All byes are said."""
+
+    def _leave(self) -> None:
+        """The runtime waits for what is being written, closes what is left, and is done."""
         ends = list(self._links.values())
         self.disk.finish()
         self._log("stopped", reason="left")
@@ -475,8 +499,8 @@ class SimPeer:
 _EFFECTS: dict[type, str] = {
     out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
     out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
-    out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Released: "released",
-    out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined", out.UserLeft: "left",
-    out.PresenceChanged: "presence", out.UserNamed: "named", out.Gap: "gap", out.Warned: "warned",
-    out.Counted: "counted", out.Stopped: "stopped",
+    out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Imported: "imported",
+    out.Released: "released", out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined",
+    out.UserLeft: "left", out.PresenceChanged: "presence", out.UserNamed: "named", out.Gap: "gap",
+    out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped",
 }  # fmt: skip

@@ -324,6 +324,21 @@ def test_forgetting_a_peer_ends_its_dials_and_addresses() -> None:
     assert dials(ada.wake(1000.0)) == []
 
 
+def test_an_endpoint_typed_in_vain_and_then_reached_as_told_is_dialled_no_second_time() -> None:
+    """Or the second dial would replace the link, for nothing (seed 1509)."""
+    ada = Post(ADA)
+    (first,) = [effect for effect in ada.handle(Connect("10.0.0.2:1")) if isinstance(effect, Dial)]
+    ada.handle(DialFailed(first.dial, "nobody there"))
+    met, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
+    cyd._links = 100
+    link = cyd.connect(cyd.b)
+    ada.got(link, Peers(port=0, at=[], linked=[(BOB.id, ["10.0.0.2:1"])]))
+    second = [effect for effect in ada.wake(1.2) if isinstance(effect, Dial)][-1]
+    met.reach(ada, second)
+    assert BOB.id in ada.links.by_peer
+    assert dials(ada.wake(100.0)) == []
+
+
 def test_forgetting_one_endpoint_leaves_the_others() -> None:
     stored = [Address(BOB.id, f"10.0.0.{n}:1", START) for n in (1, 2)]
     ada = Post(ADA, addresses=stored)

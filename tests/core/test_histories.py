@@ -38,6 +38,14 @@ MUST_HAPPEN = (
     "gap",
     "warned_fork",
     "fault_head",
+    "stick_carried",
+    "stick_brought",
+    "stick_again",
+    "stick_damaged",
+    "stick_no_file",
+    "stick_failed",
+    "stick_refused_head",
+    "stick_refused_gap",
 )
 
 

@@ -21,6 +21,7 @@ from p2pchat.core.context import Now
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import (
     Accepted,
+    Carried,
     Committed,
     Connect,
     DialFailed,
@@ -84,7 +85,7 @@ IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
 TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.Gap, out.Warned,
-        out.Close, out.Reload)  # fmt: skip
+        out.Close, out.Reload, out.Imported)  # fmt: skip
 
 
 def dm(one: str, other: str) -> str:
@@ -326,6 +327,11 @@ class Peer:
         self.put(Said(ticket, self.id, to, "text", list(texts)))
         return self.take()
 
+    def carry(self, *frames: Entries) -> list[str]:
+        """Hand in frames of a file."""
+        self.put(Carried(1, list(frames)))
+        return self.take()
+
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * was there before it came."""
         shown = self.storage.places(0, 10_000)
@@ -464,6 +470,9 @@ class Peer:
                 return f"kept {span(log.run, first, count)} of {' '.join(sorted(NAMES[user] for user in of))}".strip()
             case out.Refused(code=code):
                 return f"refused {code}"
+            case out.Imported(_, new, known, foreign, refused, failed):
+                counts = {"new": new, "known": known, "foreign": foreign, **refused}
+                return f"imported {failed or ' '.join(f'{n} {what}' for what, n in counts.items() if n)}".strip()
             case out.Delivered(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
             case out.Gap(log, seq, missing, seen):

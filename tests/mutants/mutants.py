@@ -1,4 +1,4 @@
-"""Ten one-line mutants of the core, each a mistake that somebody might make, and how they are hunted.
+"""Twelve one-line mutants of the core, each a mistake that somebody might make, and how they are hunted.
 
 A mutant is the package with one line changed. It is put into a copy and plays random histories, like those of
 tests/core/test_histories.py, until a promise is broken: the simulation is worth something as long as all of them are
@@ -95,6 +95,18 @@ MUTANTS = (
         "if frame.end is not None:",
         "for frame.end in list(side.wants):",
         "what is being answered is asked for again, elsewhere", ": want: ",
+    ),
+    Mutant(
+        "a file needs no head", "sync/intake.py",
+        "if span.is_signed(pieces[count - 1]):",
+        "if span.is_signed(pieces[count - 1]) or not hasattr(span.source, 'side'):",
+        "whoever passes a file on can write in another's name", ": invented: ",
+    ),
+    Mutant(
+        "imported before commit", "sync/carrying.py",
+        "waits = load.undecided or load.commits or load.ticket in self._shelf.step.loads",
+        "waits = load.undecided",
+        "a file is thrown away, and a crash takes what it brought", ": imported: ",
     ),
 )  # fmt: skip
 

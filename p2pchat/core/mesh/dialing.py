@@ -161,6 +161,11 @@ class Dialing:
     def _peers(self) -> set[PeerId]:
         return {*self._courses, *self._book}
 
+    @property
+    def seeking(self) -> list[str]:
+        """The endpoints that users named and where nobody has answered yet."""
+        return list(self._loose)
+
     def forget(self, peer: PeerId) -> None:
         """Drop all that is known of how to reach a peer; a link to it stays, and is not dialled again when it ends."""
         for endpoint in self.endpoints(peer):
@@ -377,13 +382,23 @@ class Dialing:
             course.timer = self._ctx.after(wait, lambda: self._arm(course))
 
     def _try(self, course: Course, target: Target) -> None:
-        if not target.typed and not self._has_room():
+        if not course.peer and self._is_reached(target):
+            del self._loose[target.endpoint]
+        elif not target.typed and not self._has_room():
             target.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
             self._arm(course)
         elif target.teller and not target.typed and self._is_held_back(course, target):
             return
         else:
             self._dial(course, target)
+
+    def _is_reached(self, target: Target) -> bool:
+        """Whether an endpoint typed in vain was reached as one that others told, and is linked: it is that one now."""
+        address = self._book.get(self._book.owner(target.endpoint), target.endpoint)
+        if address is None or not self._is_up(address.peer):
+            return False
+        self._target(self._course(address.peer), address).typed = True
+        return True
 
     def _dial(self, course: Course, target: Target) -> None:
         self._last_dial += 1

@@ -145,6 +145,11 @@ class Links:
         """Return where this peer is dialled, or was last reached; [] when nothing is known."""
         return self._dialing.endpoints(peer)
 
+    @property
+    def seeking(self) -> list[str]:
+        """The endpoints that users named and where nobody has answered yet."""
+        return self._dialing.seeking
+
     def is_dialled(self, endpoint: str) -> bool:
         """Whether this endpoint is known: of a peer, or named by a user and not answered yet."""
         return self._dialing.knows(endpoint)
@@ -352,6 +357,7 @@ class Links:
         why: str = "",
         *,
         state: str = "trying",
+        code: str = "failed",
         close: bool = True,
         quiet: bool = False,
     ) -> None:
@@ -359,7 +365,6 @@ class Links:
 
         `why` is for people; `state` and `code` what a failed dial is told as; `quiet`: people hear of it only if no
         other link takes its place within the grace, for one is under way.
-        code: str = "failed",
         """
         if link.gone:
             return

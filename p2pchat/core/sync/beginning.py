@@ -11,8 +11,8 @@ from functools import partial
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, decode_entry, ref_key
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.pull import Pull
-from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.sides import Shelf
+from p2pchat.core.sync.sources import Source
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark
@@ -40,10 +40,9 @@ def tips_with(conversation: Conversation, log: Log) -> int:
 class Beginning:
     """Begins logs of others."""
 
-    def __init__(self, shelf: Shelf, pull: Pull) -> None:
+    def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
-        self._pull = pull
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
 
     def look_below(self, conversation: Conversation, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
@@ -68,27 +67,27 @@ class Beginning:
         """Nothing of this log waits any more."""
         self._facts.pop(id, None)
 
-    def begin(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+    def begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return a new log, if this frame begins it and all it builds on is held."""
         log = Log(id)
         if frame.first != 1:
-            self._pull.left_gap(side, id, frame)
+            source.left_gap(id, frame)
             return None
         log.before = before_of(frame)
         if len(log.before) > self._ctx.settings.max_before:
             raise LogError("`before` names too many logs", code="malformed")
         if not all(self._holds(conversation, id, mark) for mark in log.before):
-            self._pull.left_gap(side, id, frame)
+            source.left_gap(id, frame)
             return None
         if tips_with(conversation, log) > self._ctx.settings.max_tips:
-            self.refuse(side, id)
+            self.refuse(source, id)
             return None
         return log
 
-    def refuse(self, side: Side, id: LogId) -> None:
+    def refuse(self, source: Source, id: LogId) -> None:
         """Take no more of a writer who has too many tips, and say so."""
         self._ctx.emit(Counted("too_many_tips"))
-        self._shelf.refuse(side, id.key)
+        source.is_full(id.key)
 
     def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
         log = conversation.log(id.user, mark.run)

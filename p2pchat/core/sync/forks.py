@@ -12,6 +12,7 @@ Source: docs/protocol.md, "Forks".
 from __future__ import annotations
 
 from functools import partial
+from typing import Protocol
 
 from p2pchat.core.effects import Counted, Warned
 from p2pchat.core.inputs import Fetched
@@ -33,6 +34,12 @@ from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
+
+
+class Holder(Protocol):
+    """Keeps one of two batches until the other comes by the same way."""
+
+    evidence: Batch | None
 
 
 def is_signed(batch: Batch) -> bool:
@@ -120,16 +127,16 @@ class Forks:
 
     # ---- hearing
 
-    def take(self, side: Side, conversation: Conversation, frame: Entries) -> None:
+    def take(self, holder: Holder, conversation: Conversation, frame: Entries) -> None:
         """Take one of two batches; with the second they must prove a fork. Raises LogError when they do not."""
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
             return
-        one, other = side.evidence, batch_of(frame)
+        one, other = holder.evidence, batch_of(frame)
         if one is None or one.log != other.log:
-            side.evidence = other
+            holder.evidence = other
             return
-        side.evidence = None
+        holder.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         proven = partial(self._proven, conversation, Fork(other.log, one, other))

@@ -30,13 +30,14 @@ from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.sources import FromLink, Source
 from p2pchat.core.sync.spans import Piece, Span, decode, fitting
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
 MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
-Held = list[tuple[Side, Entries]]
+Held = list[tuple[Source, Entries]]
 
 
 class Intake:
@@ -51,17 +52,23 @@ class Intake:
         self._forks = forks
         self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
         self._held_count = 0
-        self._beginning = Beginning(shelf, pull)
+        self._beginning = Beginning(shelf)
 
     # ---- frames
 
     def take(self, side: Side, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Returns the fault that must end the link, if there was one."""
+        if not frames:
+            return None
+        return self.take_from(FromLink(self._shelf, self._pull, self._forks, side, MAX_HELD), frames)
+
+    def take_from(self, source: Source, frames: list[Entries]) -> LogError | None:
+        """Take frames that are proven together, whichever way they came. Returns the first fault, if there was one."""
         spans: dict[LogId, Span] = {}
         fault: LogError | None = None
         try:
             for frame in frames:
-                self._one(side, frame, spans)
+                self._one(source, frame, spans)
         except LogError as error:
             fault = error
         return self._end(spans) or fault
@@ -78,41 +85,41 @@ class Intake:
             fault = self._prove(span) or fault
         return fault
 
-    def _one(self, side: Side, frame: Entries, spans: dict[LogId, Span]) -> None:
-        self._shelf.learn(side, frame.names)
-        conversation = self._shelf.named(side, frame.c)
+    def _one(self, source: Source, frame: Entries, spans: dict[LogId, Span]) -> None:
+        source.learn(frame.names)
+        conversation = source.find(frame.c)
         if conversation is None or not conversation.may_write(frame.u):
             return
         if frame.fork:
             self._prove_all(spans)
-            self._forks.take(side, conversation, frame)
+            source.evidence(conversation, frame)
             return
-        if not self._shelf.trusts(side, frame.u):
+        if not source.trusts(frame.u):
             self._ctx.emit(Counted("banned_batch"))
             return
         id = LogId(frame.c, frame.u, frame.r)
         if id in self._held:
-            self._hold(side, id, frame)
+            self._hold(source, id, frame)
             return
         span = spans.get(id)
         if span is None:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(spans)  # it may build on them
-                log = self._unknown(side, conversation, id, frame)
+                log = self._unknown(source, conversation, id, frame)
             if log is None:
                 return
-            span = spans[id] = Span(conversation, log, side)
+            span = spans[id] = Span(conversation, log, source)
         self._extend(span, frame)
 
     def _extend(self, span: Span, frame: Entries) -> None:
         log = span.log
         if log.forked:
-            self._forks.tell(span.side, log)
+            span.source.is_forked(log)
         elif log.covered and tips_with(span.conversation, log) > self._ctx.settings.max_tips:
-            self._beginning.refuse(span.side, log.id)
+            self._beginning.refuse(span.source, log.id)
         elif frame.first > span.next_seq:
-            self._pull.left_gap(span.side, log.id, frame)
+            span.source.left_gap(log.id, frame)
         elif frame.first + len(frame.e) <= span.next_seq:
             self._repeat(span, frame)
         else:
@@ -128,6 +135,7 @@ class Intake:
         raws = frame.e[skip:]
         entries = decode(raws, span.next_seq, span.last_c, self._ctx.settings)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
+        span.source.repeated(skip)
         span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws)))
 
     def _repeat(self, span: Span, frame: Entries) -> None:
@@ -135,6 +143,8 @@ class Intake:
         if frame.first + len(frame.e) == span.next_seq:
             if extend_chain(bytes.fromhex(frame.prev), frame.e) != span.chain:
                 self._conflict(span, frame)
+                return
+        span.source.repeated(len(frame.e))
         self._ctx.emit(Counted("repeated_batch"))
 
     def _conflict(self, span: Span, frame: Entries) -> None:
@@ -146,26 +156,27 @@ class Intake:
         if fault is not None:
             raise fault
         self._forks.found(span.conversation, span.log, other)
+        span.source.contradicted()
 
     # ---- logs that are not in memory
 
-    def _unknown(self, side: Side, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+    def _unknown(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
         if conversation.may_be_only_stored(id.user):
-            if not self._hold(side, id, frame):
+            if not self._hold(source, id, frame):
                 return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))
             self._shelf.lookups.log(ref, partial(self._known, conversation, id))
             return None
-        return self._beginning.begin(side, conversation, id, frame)
+        return self._beginning.begin(source, conversation, id, frame)
 
-    def _hold(self, side: Side, id: LogId, frame: Entries) -> bool:
+    def _hold(self, source: Source, id: LogId, frame: Entries) -> bool:
         """Let a frame wait for storage; False (it is dropped, and will be wanted) when too many do."""
-        if self._held_count >= MAX_HELD:
-            self._pull.left_gap(side, id, frame)
+        if not source.may_wait(self._held_count):
+            source.left_gap(id, frame)
             return False
         self._held_count += 1
-        self._held.setdefault(id, []).append((side, frame))
+        self._held.setdefault(id, []).append((source, frame))
         return True
 
     def _known(self, conversation: Conversation, id: LogId, facts: LogFacts | None) -> None:
@@ -182,26 +193,29 @@ class Intake:
         held = self._held.pop(id)
         self._held_count -= len(held)
         log = log or conversation.log(id.user, id.run)  # evidence may have come meanwhile
-        for link, frames in groupby(held, key=lambda each: each[0].link.id):
-            if (side := self._shelf.sides.get(link)) is not None:
-                log = self._take_held(side, conversation, id, log, [frame for _, frame in frames]) or log
+        for _, group in groupby(held, key=lambda each: each[0].key):
+            brought = list(group)
+            source = brought[0][0]
+            if source.is_here:
+                log = self._take_held(source, conversation, id, log, [frame for _, frame in brought]) or log
+                source.done()
         self._beginning.forget(id)
 
     def _take_held(
-        self, side: Side, conversation: Conversation, id: LogId, log: Log | None, frames: list[Entries]
+        self, source: Source, conversation: Conversation, id: LogId, log: Log | None, frames: list[Entries]
     ) -> Log | None:
-        """Take what one far end sent, for which it alone answers. Returns the log once something of it is kept."""
+        """Take what one source brought, for which it alone answers. Returns the log once something of it is kept."""
         span: Span | None = None
         try:
             for frame in frames:
-                log = log or self._beginning.begin(side, conversation, id, frame)
+                log = log or self._beginning.begin(source, conversation, id, frame)
                 if log is not None:
-                    span = span or Span(conversation, log, side)
+                    span = span or Span(conversation, log, source)
                     self._extend(span, frame)
         except LogError as error:
-            self._shelf.faulted(side, error)
+            source.faulted(error)
         if span is not None and (fault := self._prove(span)):
-            self._shelf.faulted(side, fault)
+            source.faulted(fault)
         return conversation.log(id.user, id.run)
 
     # ---- proving and keeping
@@ -232,13 +246,11 @@ class Intake:
             entries = [entry for piece in pieces for entry in piece.entries]
         chain, head = pieces[-1].chain, bytes.fromhex(frame.head)
         batch = Batch(log.id, pieces[0].frame.first, raws, entries, pieces[0].prev, chain, head)
-        key = log.id.key
         if log.own:
             log.own = False  # a copy of this process went on with it; what is written here begins another
             self._ctx.emit(Warned("two_processes", "another process writes in this one's log: stop one", log.id.user))
         self._shelf.taken(log.id)
-        self._shelf.step.sources.setdefault(span.side.link.id, set()).add(key)
-        self._pull.progress(key, span.side.link.id)
+        span.source.kept(log.id.key, len(raws))
         self.keep(span.conversation, log, batch)
         self._order.arrived(span.conversation, log, batch.first, entries)
 

@@ -6,6 +6,7 @@ needed: of writers hosted here (for receipts and for pushing), and where they ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ from p2pchat.protocol import (
     Want,
 )
 
+NO_LINK = -1  # what came in a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of one link kept because they are ahead, and as many asked of storage; a guess: 5 MiB
 Key = tuple[ConversationId, UserId]
@@ -129,13 +131,27 @@ class Side:
         return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
 
 
+@dataclass(slots=True, eq=False)
+class Load:
+    """Frames of a file that are answered together."""
+
+    ticket: int
+    undecided: int = 0  # frames that wait for storage to find logs
+    commits: int = 0  # with something of it, not durable yet
+    new: int = 0  # entries
+    known: int = 0
+    foreign: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # entries by code
+
+
 @dataclass(slots=True)
 class Step:
     """What belongs to the change of one step and is needed when it is durable."""
 
     own: bool = False
     said: list[tuple[int, LogId, int, int]] = field(default_factory=list)  # ticket, log, first, count
-    sources: dict[int, set[Key]] = field(default_factory=dict)  # link -> what came by it
+    sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
+    loads: dict[int, Load] = field(default_factory=dict)  # by ticket: what of files is kept
 
 
 class Shelf:
@@ -194,6 +210,10 @@ class Shelf:
         if not conversation.stored:
             conversation.stored = True
             self.ctx.change.talks.append(Talk(conversation.id, conversation.naming))
+
+    def sweep(self) -> None:
+        """Forget the conversations that were named to this node and of which there is nothing."""
+        self.conversations.sweep(lambda conversation: bool(self.sharing(conversation)))
 
     def refuse(self, side: Side, key: Key) -> None:
         """Tell a far end that no more of this user is taken in this conversation."""

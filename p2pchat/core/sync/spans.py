@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry, decode_entry, head_message, verify
-from p2pchat.core.sync.sides import Side
+from p2pchat.core.sync.sources import Source
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
@@ -31,11 +31,11 @@ class Piece:
 
 @dataclass(slots=True)
 class Span:
-    """Contiguous pieces of one log from one read."""
+    """Contiguous pieces of one log from one read, or from one frame of a file."""
 
     conversation: Conversation
     log: Log
-    side: Side
+    source: Source
     pieces: list[Piece] = field(default_factory=list)
 
     @property

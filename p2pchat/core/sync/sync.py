@@ -6,6 +6,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
     intake.py   entries of others        writing.py  entries of hosted users     order.py     when they are shown
     compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
     receipts.py who has what             forks.py    authors who said two things under one number
+    carrying.py entries that came in a file
 
 This file knows the order in which they are asked, and what follows a commit.
 
@@ -20,11 +21,12 @@ from functools import partial
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.inputs import Fetched, Found, Said
+from p2pchat.core.inputs import Carried, Fetched, Found, Said
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Change, LogFacts, LogKey, Stored
+from p2pchat.core.sync.carrying import Carrying
 from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
@@ -60,6 +62,7 @@ class Sync:
         run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx
+        self._in_flight: dict[int, InFlight] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
         self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run)
@@ -69,10 +72,10 @@ class Sync:
         self.pull = Pull(self.shelf)
         self.forks = Forks(self.shelf, self.people, self.order)
         self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks)
+        self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
         self.writing = Writing(self.shelf, self.intake, self.order)
         self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
         self.serve = Serve(self.shelf, self.forks)
-        self._in_flight: dict[int, InFlight] = {}
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
@@ -174,7 +177,7 @@ class Sync:
         if side is not None:
             self.pull.link_gone(side)
             self.order.link_gone(side)
-            self.conversations.sweep(lambda conversation: bool(self.shelf.sharing(conversation)))
+            self.shelf.sweep()
 
     def hosts_told(self, link: Link) -> None:
         """The far end has told all users it hosts: now, or when they change, everything is compared."""
@@ -253,11 +256,19 @@ class Sync:
     def said(self, said: Said) -> None:
         self.writing.said(said)
 
+    def carried(self, input: Carried) -> None:
+        self.carrying.take(input)
+
     # ---- storage
 
     def in_flight(self, ticket: int, change: Change, step: Step) -> None:
         """A commit was ordered."""
         self._in_flight[ticket] = InFlight(change, step)
+        for load in step.loads.values():
+            load.commits += 1
+
+    def _newest_in_flight(self) -> Step | None:
+        return next(reversed(self._in_flight.values())).step if self._in_flight else None
 
     def committed(self, tickets: list[int]) -> None:
         """These are durable: tell their writers, everyone they are for, and this peer's own programs."""
@@ -277,6 +288,7 @@ class Sync:
             if members == (said_in.user,):  # a note to oneself is where it has to be
                 self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.step)
+        self.carrying.durable(done.step.loads.values())
         for batch in change.batches:
             conversation = self.conversations.by_id[batch.log.conversation]
             log = conversation.log(batch.log.user, batch.log.run)
@@ -376,6 +388,7 @@ class Sync:
             places.update(flight.change.consumers)
             for ticket, *_ in flight.step.said:
                 self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
+        self.carrying.refuse_all(reason)
         self._in_flight.clear()
         self.shelf.dead = True
         return places

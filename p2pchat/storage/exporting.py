@@ -1,0 +1,104 @@
+"""Everything a storage holds as the frames of one file, in an order in which they can be shown as they come.
+
+Conversation after conversation, and inside each always the batch that was written earliest, whoever wrote it: what
+follows and answers stands behind what it follows, so that a reader never has to let much wait. What is read at once
+stays below some megabytes however much there is: a few batches of each of a few writers, or one batch at a time of
+many. Logs that forked are left out as on a link, where others get the evidence: it stands before what builds on them.
+
+Source: docs/protocol.md, "Files".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import count, takewhile
+from typing import NamedTuple
+
+from p2pchat.core.log import Batch, decode_entry, frame_of
+from p2pchat.core.records import ForkStart, Start, WantStart
+from p2pchat.protocol import FILE_VERSION, MAX_INT, ConversationId, Entries, File, FileEnd, Frame, UserId
+from p2pchat.storage.base import Holding, Storage
+
+MOST_HELD = 64  # batches read and not given yet, of at most 96 KiB each: 6 MiB
+MOST_READ = 8  # batches in one read
+
+
+class Cursor(NamedTuple):
+    """Where one writer stands. Sorted by `c`, a clock not above that of the next entry; `n` keeps ties apart."""
+
+    c: int
+    n: int
+    user: UserId
+    held: list[Batch]
+    more: Start | None
+
+
+def file_pages(storage: Storage, room: ConversationId, only: ConversationId | None = None) -> Iterator[list[Frame]]:
+    """Yield the frames of a file, a few at a time; each step is one or two reads of storage.
+
+    Args:
+        room: The id of the network's room.
+        only: One conversation; None for all.
+    """
+    entries = 0
+    yield [File(FILE_VERSION, room)]
+    for holding in storage.holdings():
+        if only in (None, holding.talk.id):
+            named = False
+            for page in _entries(storage, holding):
+                if page and not named:
+                    page[0].names, named = [holding.talk.naming], True
+                entries += sum(len(frame.e) for frame in page if not frame.fork)
+                yield list[Frame](page)
+    yield [FileEnd(entries)]
+
+
+def _entries(storage: Storage, holding: Holding) -> Iterator[list[Entries]]:
+    conversation = holding.talk.id
+    for log in holding.forked:
+        evidence, _ = storage.fetch(conversation, log.user, ForkStart(log.run), batches=MOST_READ)
+        yield [frame_of(batch, fork=True) for batch in evidence]
+    for batches in _merged(storage, conversation, holding.writers):
+        yield [frame_of(batch) for batch in batches]
+
+
+def _merged(storage: Storage, conversation: ConversationId, writers: tuple[UserId, ...]) -> Iterator[list[Batch]]:
+    """Yield what all these wrote, the earliest batches first."""
+    most = max(1, min(MOST_READ, MOST_HELD // max(1, len(writers))))
+    numbers = count()
+    cursors: list[Cursor] = []
+
+    def put(c: int, user: UserId, held: list[Batch], more: Start | None) -> None:
+        heappush(cursors, Cursor(c, next(numbers), user, held, more))
+
+    for user in writers:
+        first, more = storage.fetch(conversation, user, WantStart(()), batches=most)
+        if first and len(writers) <= MOST_HELD:
+            put(_first_c(first[0]), user, first, more)
+        elif first:  # too many to keep what was read: it is read again when it is due
+            put(_first_c(first[0]), user, [], WantStart(()))
+    while cursors:
+        cursor = heappop(cursors)
+        batches, go_on = cursor.held, cursor.more
+        if not batches and go_on is not None:
+            batches, go_on = storage.fetch(conversation, cursor.user, go_on, batches=most)
+        due = _due(batches, cursors[0].c if cursors else MAX_INT)
+        yield batches[:due]
+        if due < len(batches):
+            put(_first_c(batches[due]), cursor.user, batches[due:], go_on)
+        elif go_on is not None and batches:
+            put(_last_c(batches[-1]), cursor.user, [], go_on)
+
+
+def _due(batches: list[Batch], until: int) -> int:
+    """Return how many of these come before another writer's turn, at this clock; at least one."""
+    return 1 + sum(1 for _ in takewhile(lambda batch: _first_c(batch) <= until, batches[1:]))
+
+
+def _first_c(batch: Batch) -> int:
+    return decode_entry(batch.raws[0]).c
+
+
+def _last_c(batch: Batch) -> int:
+    return decode_entry(batch.raws[-1]).c

@@ -1,0 +1,78 @@
+"""Files of all that is stored: complete, in an order that can be shown as it comes, whichever storage it lies in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from p2pchat.core.log import batch_of, decode_entry
+from p2pchat.core.records import Change, Fork, Talk
+from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
+from p2pchat.storage.base import Storage
+from p2pchat.storage.exporting import MOST_HELD, file_pages
+from tests.storage.writers import DM, MORNING, ROOM, Author, many, proves, user
+
+ROOM_TALK = Talk(ROOM, Naming(room=True))
+DM_TALK = Talk(DM, Naming(dm=(user("ada"), user("bob"))))
+
+
+def exported(storage: Storage, only: str | None = None) -> list[Frame]:
+    return [frame for page in file_pages(storage, ROOM, only) for frame in page]
+
+
+def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
+    """Return (writer, first, last) of each batch, after checking that it is sound."""
+    names = {user(name): name for name in ("ada", "bob", "cyd")}
+    entries = [frame for frame in frames if isinstance(frame, Entries)]
+    assert all(proves(batch_of(frame)) for frame in entries)
+    return [(names.get(frame.u, "?"), frame.first, frame.first + len(frame.e) - 1) for frame in entries]
+
+
+def test_nothing_makes_a_file_with_nothing_in_it(storage: Storage) -> None:
+    assert exported(storage) == [File(1, ROOM), FileEnd(0)]
+
+
+def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Storage) -> None:
+    storage.commit([Change(talks=[ROOM_TALK, DM_TALK])])
+    storage.commit([Author("ada", 1).begins(*many(6)), Author("bob", 2, DM).begins("psst")])
+    frames = exported(storage)
+    assert spans(frames) == [("ada", 1, 6), ("bob", 1, 1)]
+    assert [frame.names for frame in frames if isinstance(frame, Entries)] == [[ROOM_TALK.naming], [DM_TALK.naming]]
+    assert (frames[0], frames[-1]) == (File(1, ROOM), FileEnd(7))
+
+
+def test_one_conversation_alone(storage: Storage) -> None:
+    storage.commit([Change(talks=[ROOM_TALK, DM_TALK])])
+    storage.commit([Author("ada", 1).begins("all"), Author("bob", 2, DM).begins("psst")])
+    assert spans(exported(storage, DM)) == [("bob", 1, 1)]
+
+
+def test_who_wrote_first_comes_first_whoever_it_was(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 2)
+    storage.commit([Change(talks=[ROOM_TALK]), ada.begins(*many(4)), bob.begins(*many(4), c=MORNING + 10)])
+    storage.commit([ada.goes_on(*many(4), c=MORNING + 20), bob.goes_on(*many(4), c=MORNING + 30)])
+    assert spans(exported(storage)) == [("ada", 1, 4), ("bob", 1, 4), ("ada", 5, 8), ("bob", 5, 8)]
+
+
+def test_of_many_writers_all_is_there_and_in_order(storage: Storage) -> None:
+    authors = [Author(f"writer {number}", number) for number in range(1, MOST_HELD + 6)]
+    storage.commit([Change(talks=[ROOM_TALK])])
+    for turn in range(3):
+        for at, author in enumerate(authors):
+            change = author.begins if turn == 0 else author.goes_on
+            storage.commit([change(*many(4), c=MORNING + 1000 * turn + 7 * at)])
+    frames = [frame for frame in exported(storage) if isinstance(frame, Entries)]
+    assert sum(len(frame.e) for frame in frames) == 12 * len(authors)
+    began = [decode_entry(frame.e[0]).c for frame in frames]
+    ended = [decode_entry(frame.e[-1]).c for frame in frames]
+    assert all(later > MORNING and earlier <= later + 1000 for earlier, later in pairwise(began))
+    assert len(set(zip(began, ended, strict=True))) == len(frames)
+
+
+def test_of_a_forked_log_the_evidence_stands_before_what_its_writer_wrote_later(storage: Storage) -> None:
+    ada, twin = Author("ada", 1), Author("ada", 1)
+    storage.commit([Change(talks=[ROOM_TALK]), ada.begins("one")])
+    storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
+    storage.commit([Author("ada", 2, before=[ada.mark]).begins("later", whole=False)])
+    frames = [frame for frame in exported(storage) if isinstance(frame, Entries)]
+    assert [(frame.r[-1], frame.fork) for frame in frames] == [("1", True), ("1", True), ("2", False)]
+    assert exported(storage)[-1] == FileEnd(1)
