@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -10,8 +11,8 @@ from typing import Protocol
 
 import pytest
 
-from p2pchat import Settings, TCPPeer
-from tests.terminal.pty import Terminal
+from p2pchat import Joined, Settings, TCPPeer
+from tests.terminal.pty import TIMEOUT, Terminal
 
 if sys.platform == "win32":  # which has no pseudo-terminals of this kind
     collect_ignore_glob = ["test_*.py"]
@@ -73,7 +74,12 @@ async def peer(home: Path) -> AsyncIterator[StartPeer]:
         directory = home / "peers" / name
         peer = TCPPeer(0, *map(str, endpoints), name=name, data=directory, settings=Settings(start_timeout=0.0))
         started.append(peer)
+        joined = peer.events(Joined, consumer=None)
         await peer.start()
+        if endpoints:
+            async with asyncio.timeout(TIMEOUT):
+                await anext(joined)  # it knows somebody by name
+        joined.close()
         return peer
 
     yield start_peer

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
-TIMEOUT = 8.0  # seconds; a machine with two busy cores is slow
+TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536
 
 # Makes standard input the controlling terminal, so that Ctrl-C, Ctrl-Z and a hang-up are signals; then runs the rest.

@@ -122,7 +122,7 @@ async def test_unread_conversations_are_counted_and_keys_go_there(terminal: Open
     await ada.prompts("room>")
     await ada.key("m-2")
     await ada.prompts("bob>")
-    assert ada.title == "bob - p2pchat"
+    await ada.until(lambda: ada.title == "bob - p2pchat")
 
 
 async def test_the_bell_rings_for_what_is_meant_for_one_and_not_for_the_rest(
