@@ -117,6 +117,8 @@ class Chat:
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
         session.tells_of_calls(self._endpoints.call)
+        if session.settings.trouble:
+            complain(f"warning: {session.settings.trouble}")
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))

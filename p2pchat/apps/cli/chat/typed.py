@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from p2pchat.apps.cli.chat.settings import SETTINGS
 from p2pchat.apps.cli.exits import Usage
 
 
@@ -84,7 +85,7 @@ COMMANDS = (
     Command(
         "set", "[NAME [VALUE]]", "how things are shown; alone: all settings", "/set joins off",
         most=2, kinds=("setting", ""),
-        details=("joins auto|on|off, bell on|off, desktop on|off; kept for this profile",),
+        details=(", ".join(f"{one.name} {'|'.join(one.values)}" for one in SETTINGS), "kept for this profile"),
     ),
     Command("invite", "", "the invite to this network, and the command for the other machine", "/invite"),
     Command(
@@ -113,6 +114,7 @@ HELP_COLUMNS = 78  # so wide are the lines of /help
 # Commands of later versions: named, so that nobody takes them for a typing error.
 LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "react", "allow"))
 
+_UNSEEN = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, and what some programs put before the first line
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
 _NAME = re.compile(r'(@?)"([^"]*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
@@ -163,8 +165,8 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def _refuse_almost_a_command(line: str) -> None:
-    """Raise Usage where a blank, or another kind of slash, is all that keeps this from being a command."""
-    start = line.lstrip()
+    """Raise Usage where what cannot be seen, or another kind of slash, is all that keeps this from being a command."""
+    start = _UNSEEN.sub("", line)
     if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
         plain = unicodedata.normalize("NFKC", word)
         if plain in BY_NAME or plain in LATER:

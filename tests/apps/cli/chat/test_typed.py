@@ -92,6 +92,8 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
         ("/ msg bob hi", "did you mean /msg?"),
         ("/ 1", "there is no command '/'"),
         ("  /msg bob hi", "did you mean /msg?"),
+        ("\ufeff/msg bob hi", "did you mean /msg?"),
+        ("\n/quit", "did you mean /quit?"),
         ("\uff0fmsg bob hi", "did you mean /msg?"),
         ("\u2215quit", "did you mean /quit?"),
         ("/MSGG bob hi", "there is no command '/MSGG': did you mean /msg?"),
