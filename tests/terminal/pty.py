@@ -217,6 +217,14 @@ class Terminal:
         self.screen.resize(rows, columns)
         _set_size(self._master, columns, rows)
 
+    def stand_still(self) -> None:
+        """Take nothing of what the program writes, as a stalled connection does."""
+        asyncio.get_running_loop().remove_reader(self._master)
+
+    def go_on(self) -> None:
+        """Take it again."""
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+
     def signal(self, number: int) -> None:
         """Send a signal to the program."""
         assert self.process is not None

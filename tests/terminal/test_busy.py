@@ -1,0 +1,54 @@
+"""A terminal in a storm, one that changes its size, and one that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.test_line import said
+
+
+async def test_a_thousand_lines_at_once_all_come_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.type("typed before")
+    await ada.prompts("room> typed before")
+    texts = [f"line {number}" for number in range(1000)]
+    await bob.send_many("room", texts)
+    await ada.shows("bob: line 999")
+    assert said(ada, "bob") == texts
+    await ada.prompts("room> typed before")
+    assert ada.raw.count(b"typed before") < 200  # drawn again for many lines at once, not for each
+
+
+async def test_a_terminal_that_stands_still_holds_up_nobody(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    ada.stand_still()
+    long = "x" * 1000
+    receipts = await bob.send_many("room", [f"{number} {long}" for number in range(400)])  # more than any buffer
+    await receipts.delivered(timeout=30)
+    for _ in range(3):  # and the peer still answers
+        await (await bob.send("ada", "are you there?")).delivered(timeout=30)
+    ada.go_on()
+    await ada.until(lambda: ada.text.count("are you there?") == 3)
+    assert [text.split()[0] for text in said(ada, "bob")] == [str(number) for number in range(400)]
+
+
+async def test_what_comes_after_a_change_of_size_fits_the_new_one(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", columns=80)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.type("half a li")
+    await ada.prompts("room> half a li")
+    ada.resize(40, 12)
+    async with asyncio.timeout(30):
+        while "    | " not in ada.text:  # it hears of the size by a signal
+            await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=30)
+    await ada.until(lambda: ada.lines[-1] == "room> half a li")
+    assert all(len(line) <= 40 for line in ada.lines)
+    await ada.type("ne")
+    await ada.key("enter")
+    await ada.shows("ada: half a line")
