@@ -62,7 +62,9 @@ COMMAND = Command(
         Option(("--invite",), "FILE", "join its network; - asks for the invite without echo"),
         Option(("--open",), "", "an open network: whoever can connect is a member, and reads the room's history"),
         Option(("--advertise",), "HOST:PORT", "address to tell others, behind NAT or in a container"),
-        Option(("--discover",), "", "find this network's members on the local network, and be found (extra: discovery)"),
+        Option(
+            ("--discover",), "", "find this network's members on the local network, and be found (extra: discovery)"
+        ),
         JSON,
         Option(("--plain",), "", "plain lines for people (default; may change)"),
         Option(("--log",), "FILE", "append every event to FILE as JSON lines"),
