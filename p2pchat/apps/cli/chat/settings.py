@@ -105,8 +105,10 @@ class ChatSettings:
         setattr(self, name, value if name == "joins" else value == "on")
 
     def hides(self, line: Mapping[str, Any]) -> bool:
-        """Whether this event line tells of a user who is ignored."""
-        return bool(self.ignored) and (line.get("sender_id") or line.get("user_id")) in self.ignored
+        """Whether this event line tells of a user who is ignored; what became of one's own messages is one's own."""
+        if not self.ignored or line["event"] in ("delivered", "read"):
+            return False
+        return (line.get("sender_id") or line.get("user_id")) in self.ignored
 
     def _take(self, found: dict[str, Any]) -> None:
         """Take what the file says; what was taken before something wrong in it, holds."""
