@@ -9,7 +9,9 @@ from collections.abc import Collection
 
 _BLANK = re.compile(r"\s+")
 _PORT = re.compile(r"(?<![\w.])80[89]\d(?!\w)")
+_INVITE = re.compile(r"p2pchat:[A-Z2-7]+\.\.\.@")
 _DIFFERS = {
+    "invite": (_INVITE.pattern, r"(?P<invite>p2pchat:[A-Z2-7]{136})@"),
     "rest": (r"\.\.\.", r".*?"),
     "moment": (r"\d{4}-\d\d-\d\dT[\d:.]+Z", r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
     "date": (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),
@@ -23,13 +25,16 @@ _LOWEST, _HIGHEST = 20_000, 30_000  # below what systems hand out to those who d
 
 
 class Ports:
-    """Which port stands for which of the page, in one scene."""
+    """Which port stands for which of the page, in one scene, and which invite was shown last."""
 
     def __init__(self) -> None:
         self._real: dict[str, str] = {}
+        self._invite = ""
 
     def put(self, command: str) -> str:
-        """Return a command with its ports exchanged."""
+        """Return a command with its ports and its invite exchanged."""
+        if self._invite:
+            command = _INVITE.sub(f"{self._invite}@", command)
         return _PORT.sub(lambda match: self._real.setdefault(match[0], _free_port(self._real.values())), command)
 
     def pattern(self, port: str) -> str:
@@ -37,8 +42,10 @@ class Ports:
         return self._real.get(port) or rf"(?P<port_{port}>\d{{2,5}})"
 
     def learn(self, match: re.Match[str]) -> None:
-        """Remember the ports that a program chose."""
-        self._real |= {name[5:]: port for name, port in match.groupdict().items()}
+        """Remember the ports that a program chose, and the invite it showed."""
+        learned = match.groupdict()
+        self._invite = learned.pop("invite", None) or self._invite
+        self._real |= {name[5:]: port for name, port in learned.items()}
 
 
 def pattern(shown: list[str], ports: Ports) -> str:

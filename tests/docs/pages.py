@@ -10,7 +10,7 @@ How a page is written, so that its examples run (tests/docs/test_pages.py runs e
     ```console title="ada"        A terminal of its own, called ada, as a person has it (80x24, a pseudo-terminal).
     $ p2pchat 8080 --name ada     `$ command` starts a program there; what ran there before must have ended. A line
     ada listens on ...            with a prompt is typed when the prompt is there (`room> hello`, `[bob 1] room> ^D`,
-    room> hello                   also `^C`, `^X^E`, `M-a` for Alt-a), so is an answer to `Your name [ada]:`. All
+    room> hello                   also `^C`, `^X^E`, `M-a` for Alt-a), so is the answer to a question (_QUESTION). All
     12:01 bob: hi ada             other lines are waited for, in this order; others may stand between them. A later
     ```                           block with the same title goes on there. Only here something may stay in front.
 
@@ -25,11 +25,14 @@ How a page is written, so that its examples run (tests/docs/test_pages.py runs e
     <!-- close: ada -->           Somebody closes the window of ada (SIGHUP), and it has ended.
     <!-- kill: ada -->            Somebody kills what runs there (kill -9).
 
-`login="bob"` beside the title is somebody with a P2PCHAT_HOME of their own, as on another machine: an invite is needed.
+`login="bob"` beside the first title is somebody with a P2PCHAT_HOME of their own, as on another machine: to be invited.
+`machine="192.168.1.10"` runs the terminal or shell on a machine with this address, where logins are others; all
+machines of a scene are on one network (tests/processes/machines.py). Without namespaces the scene is skipped.
 The directory of a scene is empty at first and common to all; `p2pchat` and `python` are those that run the tests.
 
 What is compared: blanks and line ends do not count, `...` is anything (also several lines), and times, dates, ids and
-`#K7QF2M3P` beside a name are any of their kind. Ports 8080 to 8099 are exchanged for free ones, the same everywhere in
+`#K7QF2M3P` beside a name are any of their kind. `p2pchat:AFOB...@` is an invite: where it is shown it is learned, and
+where it is typed the one learned last is. Ports 8080 to 8099 are exchanged for free ones, the same everywhere in
 a scene; one that a program shows before anybody named it is the port that it chose.
 """
 
@@ -46,7 +49,7 @@ _FENCE = re.compile(r"^```(.*)$")
 _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)(?:: (.+?))? -->$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _PROMPT = r"(?:\[[^\]]*\] )?(?P<prompt>[\w#.'-]+>)"  # what is unread stands before it, and may differ
-_QUESTION = r"(?P<question>[A-Z][\w ,]* \[[^\]]*\]:)"
+_QUESTION = r"(?P<question>[A-Z][\w ,]* (?:\[[^\]]*\]|\(it is not shown\), then Enter):)"
 _TYPED = re.compile(rf"^(?:{_PROMPT}|{_QUESTION})(?: (?P<text>.+))?$")
 SAYS_NOTHING = ("", "text")
 

@@ -13,13 +13,16 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from tests.docs.expected import Ports, pattern, squeezed
 from tests.docs.pages import ROOT, Block, Step, steps
+from tests.processes.machines import Lan, Machine, NoNamespaces
 from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
@@ -38,9 +41,10 @@ _KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 class Shell:
     """Runs commands one after the other; `text` is what they wrote since the last one was taken."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, environment: dict[str, str], command: Sequence[str] = ("bash",)) -> None:
         self._directory = directory
         self._environment = environment
+        self._command = command
         self._seen = bytearray()
         self._news = asyncio.Event()
 
@@ -48,7 +52,7 @@ class Shell:
         reads, self._orders = os.pipe()
         try:
             self.process = await asyncio.create_subprocess_exec(
-                *["bash", "-c", _SHELL, str(reads)],
+                *[*self._command, "-c", _SHELL, str(reads)],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -137,6 +141,9 @@ class Scene:
         self._ports = Ports()
         self._shells: dict[str, Shell] = {}
         self._windows: dict[str, Window] = {}
+        self._opened: dict[str, Block] = {}  # the first of each window, which says whose it is and where
+        self._lan: Lan | None = None
+        self._machines: dict[str, Machine] = {}
 
     async def play(self, block: Block) -> None:
         """Do what a block says.
@@ -155,7 +162,7 @@ class Scene:
             _is_json(block.text)
         elif block.language == "python":
             (self._directory / "example.py").write_text(self._ports.put(block.text), "utf-8")
-            shown, code = await (await self._shell("")).run("python example.py")
+            shown, code = await (await self._shell(block)).run("python example.py")
             assert code == 0, shown
         elif "title" in block.attributes:
             await self._in_terminal(block)
@@ -163,7 +170,7 @@ class Scene:
             await self._in_shell(block)
 
     async def _in_shell(self, block: Block) -> None:
-        shell = await self._shell(block.attributes.get("login", ""))
+        shell = await self._shell(block)
         doing = steps(block)
         for step, following in zip(doing, [*doing[1:], Step("command", "")], strict=True):
             assert step.kind == "command", "a block without a title begins with `$ command`"
@@ -184,7 +191,7 @@ class Scene:
         title = block.attributes["title"]
         for step in steps(block):
             if step.kind == "command":
-                await self._start(title, step.text, block.attributes.get("login", ""))
+                await self._start(title, step.text, block)
             window = self._windows[title]
             if step.kind == "answered":
                 await window.shows(step.prompt, self._ports)
@@ -195,12 +202,14 @@ class Scene:
             for line in step.shown:
                 await window.shows(line, self._ports)
 
-    async def _start(self, title: str, command: str, login: str) -> None:
+    async def _start(self, title: str, command: str, block: Block) -> None:
         if title in self._windows:
             await self._windows[title].terminal.ended(TIMEOUT)
             await self._windows[title].terminal.close()
-        words = ["bash", "-c", f"cd {shlex.quote(str(self._directory))}; {self._ports.put(command)}"]
-        self._windows[title] = Window(await Terminal(words, self._environment(login)).start())
+        words = ["-c", f"cd {shlex.quote(str(self._directory))}; {self._ports.put(command)}"]
+        where = self._opened.setdefault(title, block)
+        terminal = Terminal([*self._bash(where), *words], self._environment(where))
+        self._windows[title] = Window(await terminal.start())
 
     async def _end(self, title: str, number: int) -> None:
         terminal = self._windows[title].terminal
@@ -208,15 +217,31 @@ class Scene:
         os.killpg(terminal.process.pid, number)
         await terminal.ended(TIMEOUT)
 
-    async def _shell(self, login: str) -> Shell:
-        if login not in self._shells:
-            self._shells[login] = Shell(self._directory, self._environment(login))
-            await self._shells[login].start()
-        return self._shells[login]
+    async def _shell(self, block: Block) -> Shell:
+        whose = _whose(block)
+        if whose not in self._shells:
+            self._shells[whose] = Shell(self._directory, self._environment(block), self._bash(block))
+            await self._shells[whose].start()
+        return self._shells[whose]
 
-    def _environment(self, login: str) -> dict[str, str]:
+    def _bash(self, block: Block) -> list[str]:
+        """Return the words that run bash where this block wants it."""
+        address = block.attributes.get("machine")
+        if address is None:
+            return ["bash"]
+        if self._lan is None:
+            try:
+                self._lan = Lan()
+            except NoNamespaces as error:
+                pytest.skip(f"no network namespaces here: {error}")
+        if address not in self._machines:
+            self._machines[address] = self._lan.machine(f"{address}/24")
+        return self._machines[address].under("bash")
+
+    def _environment(self, block: Block) -> dict[str, str]:
+        login = block.attributes.get("login", "")
         kept = {key: os.environ[key] for key in ("TMPDIR", "SYSTEMROOT") if key in os.environ}
-        home = self._homes / f"home-{login}"
+        home = self._homes / f"home-{_whose(block)}"
         home.mkdir(exist_ok=True)
         path = os.pathsep.join([str(self._programs), os.environ["PATH"]])
         own = {"HOME": str(home), "P2PCHAT_HOME": str(home / "p2pchat"), "LOGNAME": login or "ada", "PATH": path}
@@ -228,6 +253,13 @@ class Scene:
             await window.terminal.close()
         for shell in self._shells.values():
             await shell.close()
+        if self._lan is not None:
+            self._lan.close()
+
+
+def _whose(block: Block) -> str:
+    """Return a word for the login, on its machine."""
+    return "-".join(block.attributes[name] for name in ("login", "machine") if name in block.attributes)
 
 
 def _programs(directory: Path) -> Path:

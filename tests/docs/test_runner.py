@@ -41,6 +41,21 @@ eve said hello on 8080
 """
 
 
+MACHINES = """\
+```console title="study" machine="192.168.1.10"
+$ ip -brief -4 address show dev eth0; echo "p2pchat:$(printf 'AB%.0s' $(seq 68))@192.168.1.10:8080"
+eth0@... UP 192.168.1.10/24
+p2pchat:ABAB...@192.168.1.10:8080
+```
+```console title="kitchen" machine="192.168.1.11"
+$ read -p 'Paste the invite (it is not shown), then Enter: ' invite; echo "$invite"; echo >/dev/tcp/192.168.1.10/9
+Paste the invite (it is not shown), then Enter: p2pchat:ABAB...@192.168.1.10:8080
+p2pchat:ABAB...@192.168.1.10:8080
+... Connection refused
+```
+"""
+
+
 def fits(page: str, output: str) -> bool:
     return re.fullmatch(pattern(page.splitlines(), Ports()), squeezed(output), re.DOTALL) is not None
 
@@ -116,5 +131,15 @@ async def test_what_is_true_passes(tmp_path: Path) -> None:
             "```console\n$ false\n$ echo $?\n1\n$ (echo ready; exec cat /dev/zero) | head -c 6 &\nready\n```\n"
         )
         await here.play(block)
+    finally:
+        await here.close()
+
+
+@posix
+async def test_machines_reach_each_other_and_an_invite_is_carried_from_one_to_the_other(tmp_path: Path) -> None:
+    here = Scene(tmp_path)
+    try:
+        for block in blocks(MACHINES):
+            await here.play(block)
     finally:
         await here.close()
