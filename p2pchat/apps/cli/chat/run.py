@@ -7,7 +7,6 @@ are watched for, and whoever decides first to leave ends it. The peer itself kno
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +17,7 @@ from p2pchat.apps.cli.chat.arrival import Arrival
 from p2pchat.apps.cli.chat.bare import next_steps, settle
 from p2pchat.apps.cli.chat.calling import Endpoints
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
+from p2pchat.apps.cli.chat.diagnostics import tell_diagnostics
 from p2pchat.apps.cli.chat.fronts import choose_front
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
@@ -41,7 +41,7 @@ def run_chat(argv: Sequence[str]) -> int:
     for warning in options.warnings:
         complain(f"warning: {warning}")
     if options.verbose:
-        _log_to_stderr()
+        tell_diagnostics()
     allow_descriptors()
     kind = kind_of_stdin()
     try:
@@ -58,18 +58,6 @@ def run_chat(argv: Sequence[str]) -> int:
         except P2PChatError as error:
             if not starting.goes_elsewhere(error):
                 raise starting.mended(error) from None
-
-
-def _log_to_stderr() -> None:
-    class OneLine(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return safe_line(super().format(record))
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("p2pchat")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
 
 
 class Chat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 
 from p2pchat import Conversation, P2PChatError, TCPPeer
 from p2pchat.apps.cli.chat.calling import Endpoints
+from p2pchat.apps.cli.chat.diagnostics import Telling
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.chat.session import Session
@@ -65,6 +67,8 @@ class TerminalFront:
         self.show: Show = self._shows
         if sys.stderr is not None and sys.stderr.isatty():
             tell_through(self._screen.tell)
+        self._defects = Telling()  # asyncio's: otherwise they go to stderr, across the prompt
+        logging.getLogger("asyncio").addHandler(self._defects)
         leaving.before_exit = _restoring(sys.stdin.fileno(), sys.stdout.fileno())
 
     def _went_up(self, own: OwnLine) -> None:
@@ -100,6 +104,7 @@ class TerminalFront:
         self._screen.flush()
         self._notices.close()
         tell_through(None)
+        logging.getLogger("asyncio").removeHandler(self._defects)
         if self._stream is not None:
             self._stream.close(SETTLE)
 

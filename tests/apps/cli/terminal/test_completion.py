@@ -1,0 +1,61 @@
+"""What Tab offers, in which order."""
+
+from __future__ import annotations
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+from p2pchat.apps.cli.terminal.completion import MOST_SPEAKERS, LineCompleter, Speakers
+
+USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
+
+
+def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
+    """The whole lines that Tab leads to."""
+    speakers = Speakers()
+    for label in spoke:
+        speakers.heard(label)
+    completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob"], speakers)
+    document = Document(line)
+    found = completer.get_completions(document, CompleteEvent())
+    return [line[: len(line) + one.start_position] + one.text for one in found]
+
+
+@pytest.mark.parametrize(
+    "line, lines",
+    [
+        ("/ms", ["/msg "]),
+        ("/qu", ["/quit", "/query "]),
+        ("/msg a", ['/msg "Anna Maria" ', "/msg annabel "]),
+        ('/msg "an', ['/msg "Anna Maria" ', "/msg annabel "]),
+        ("/msg bob#", ["/msg bob#K7QF2M3P "]),
+        ("/msg bob hello c", ["/msg bob hello Cyd "]),
+        ("/go r", ["/go room"]),
+        ("/go anna m", ['/go "Anna Maria"']),
+        ("/set j", ["/set joins "]),
+        ("/help ms", ["/help msg"]),
+        ("/connect l", []),
+        ("/nosuch a", []),
+        ("an", ["Anna Maria: ", "annabel: "]),
+        ("hello an", ["hello Anna Maria ", "hello annabel "]),
+        ("@cy", ["@Cyd "]),
+        ("//an", []),
+        ("", []),
+    ],
+)
+def test_tab_offers(line: str, lines: list[str]) -> None:
+    assert offered(line) == lines
+
+
+def test_who_spoke_last_comes_first() -> None:
+    assert offered("b", spoke=("bob", "bob#K7QF2M3P")) == ["bob#K7QF2M3P: ", "bob: "]
+    assert offered("b", spoke=("bob", "bob#K7QF2M3P", "bob")) == ["bob: ", "bob#K7QF2M3P: "]
+    assert offered("/msg a", spoke=("annabel", "Cyd")) == ["/msg annabel ", '/msg "Anna Maria" ']
+
+
+def test_the_order_of_many_speakers_is_forgotten() -> None:
+    speakers = Speakers()
+    for number in range(MOST_SPEAKERS + 1):
+        speakers.heard(f"user{number:04}")
+    assert speakers.sorted(["user0000", "user0001", "a"]) == ["user0001", "a", "user0000"]
