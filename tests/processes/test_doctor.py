@@ -1,4 +1,4 @@
-"""`p2pchat doctor` beside a running peer, which says itself where it listens."""
+"""`p2pchat doctor` beside a running peer, and between two machines with what can stand between them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,74 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
+from p2pchat.apps.cli.commands.children import Child
+from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.stage import Stage
+
+P2PCHAT = (sys.executable, "-m", "p2pchat")
+Findings = dict[str, dict[str, str]]
+
+
+async def examined(
+    home: Path, *words: str, under: Callable[..., list[str]] = lambda *command: list(command)
+) -> Findings:
+    """Run `p2pchat doctor WORDS`; return what it found, by what was looked at."""
+    process = await asyncio.create_subprocess_exec(
+        *under(*P2PCHAT, "doctor", "--json", *words),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "P2PCHAT_HOME": str(home)},
+    )
+    out, _ = await process.communicate()
+    found: Findings = {line["what"]: line for line in map(json.loads, out.splitlines())}
+    assert process.returncode == any(line["verdict"] == "wrong" for line in found.values())
+    return found
 
 
 async def test_beside_a_running_peer_wherever_its_profile_is(stage: Stage) -> None:
     bob = stage.child("bob")
     await bob.start()
-    command = [sys.executable, "-m", "p2pchat", "doctor", "--json", "--data", str(stage.home / "bob")]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, "P2PCHAT_HOME": str(stage.home)}
-    )
-    out, _ = await process.communicate()
-    found = {line["what"]: line for line in map(json.loads, out.splitlines())}
-    assert process.returncode == 0
+    found = await examined(stage.home, "--data", str(stage.home / "bob"))
     assert found["port"]["seen"] == f"{bob.listening['port']} is this peer's, which answers"
     assert found["lock"]["seen"] == f"in use by process {bob.process.pid}"
     assert found["database"]["verdict"] == "ok"
     assert await bob.leave() == 0
+
+
+async def listening(machine: Machine, home: Path, *words: str) -> Child:
+    bob = Child("bob", home, "--data", str(home / "bob"), *words, port=8080, under=machine.under())
+    await bob.start()
+    return bob
+
+
+async def test_from_one_machine_to_another_and_what_is_in_between(tmp_path: Path) -> None:
+    with lan_or_skip() as lan:
+        here, there = lan.machine("10.77.0.1/24"), lan.machine("10.77.0.2/24")
+
+        async def way() -> tuple[str, str]:
+            found = (await examined(tmp_path / "ada", "10.77.0.2:8080", on=here))["10.77.0.2:8080"]
+            return found["seen"], found["mend"]
+
+        bob = await listening(there, tmp_path / "bob")
+        assert await way() == (
+            "the machine answers, and nobody listens on that port",
+            "start the peer there so that others reach it: p2pchat 8080 --host 0.0.0.0",
+        )
+        found = await examined(tmp_path / "bob", "--data", str(tmp_path / "bob/bob"), on=there)
+        assert found["reach"]["verdict"] == "warning" and "loopback only" in found["reach"]["seen"]
+        assert await bob.leave() == 0
+
+        bob = await listening(there, tmp_path / "bob", "--host", "0.0.0.0")
+        found = await examined(tmp_path / "bob", "--data", str(tmp_path / "bob/bob"), on=there)
+        assert found["reach"]["mend"] == "on the other machine run: p2pchat doctor 10.77.0.2:8080"
+        seen, mend = await way()
+        assert seen == "a p2pchat peer of another network answers" and "--invite" in mend
+
+        there.run("ip", "route", "add", "blackhole", "10.77.0.1/32")  # as a firewall that drops
+        seen, mend = await way()
+        assert seen == "nothing comes back from there" and "let port 8080 through firewall and router" in mend
+        here.run("ip", "route", "add", "unreachable", "10.77.0.2/32")
+        seen, mend = await way()
+        assert seen == "there is no way to that address from here"
+        assert await bob.leave() == 0

@@ -26,7 +26,7 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.apps.cli.commands.doctoring import clock, disk, firewall, home, machine, port, reach, there
+from p2pchat.apps.cli.commands.doctoring import clock, disk, firewall, home, machine, peers, port, reach, there
 from p2pchat.apps.cli.commands.doctoring.database import database
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, told, warning
 from p2pchat.apps.cli.commands.doctoring.waiting import told_while
@@ -41,6 +41,7 @@ from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.doctor import COMMAND
 from p2pchat.apps.safetext import safe_line
 
+USUAL_PORT = 8080  # of the examples
 NEWEST = 1000  # messages whose times the clock is compared with
 _COLUMNS = (9, 10)  # of the verdict and of what was looked at
 
@@ -214,13 +215,18 @@ async def _stored(patient: Patient, own: Sequence[str]) -> AsyncIterator[Finding
             async with open_history(state.directory, db=patient.db or None) as history:
                 yield await told_while(f"looking through {state.database_path}", database(history))
                 posts = await history.history(limit=NEWEST)
-                for finding in _others(patient, own, history):
+                async for finding in _others(patient, own, history):
                     yield finding
         except StorageError as error:
             yield told("database", error)
     yield clock.clock(datetime.now(UTC), posts)
 
 
-def _others(patient: Patient, own: Sequence[str], history: History) -> list[Finding]:
-    known = [address.endpoint for address in history.addresses()]
-    return list(reach.behind_nat(patient.port or 8080, own, known))
+async def _others(patient: Patient, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
+    """Look at the peers that are known here."""
+    known = history.addresses()
+    for finding in reach.behind_nat(patient.port or USUAL_PORT, own, [address.endpoint for address in known]):
+        yield finding
+    if patient.is_readable:
+        for finding in await peers.peers(known, str(patient.state.directory)):
+            yield finding

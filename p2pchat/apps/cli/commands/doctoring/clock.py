@@ -1,7 +1,9 @@
 """The clock: order and times of messages come from the clocks of those who wrote them, so a wrong one is seen.
 
-What a message's writer says and when it came here differ by the way it took and by the two clocks. The smallest such
-difference of a writer's messages is close to the difference of the clocks; two writers who agree outvote this one.
+What a message's writer says and when it came here differ by the way it took and by the two clocks. A message that came
+before it was written shows another clock ahead of this one. One that came late was perhaps only under way: a machine
+that sleeps gets all at once, and each waited for another time. Messages of different moments that took the same time
+did not wait, so what they took is the difference of the clocks. Two writers who agree outvote this machine.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning, wr
 
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # before p2pchat
 TOLERATED = timedelta(minutes=1)
-ENOUGH_WRITERS = 2
-ENOUGH_MESSAGES = 3  # live ones of a writer: one may have been under way for long
 OLDEST = timedelta(days=2)  # messages that came before say little of the clock as it is now
+SAME = timedelta(seconds=10)  # ways of about the same length; a guess
+APART = timedelta(minutes=1)  # moments that are not one burst
+ENOUGH_WRITERS = 2
 
 SET = {
     "linux": "sudo timedatectl set-ntp true",
@@ -51,16 +54,25 @@ def clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
 
 
 def _offsets(now: datetime, posts: Sequence[Message | Sent]) -> Iterator[tuple[str, timedelta]]:
-    """Yield for each other writer of recent live messages how far this clock is ahead of theirs, by their quickest."""
-    taken: dict[str, list[timedelta]] = defaultdict(list)
-    labels: dict[str, str] = {}
+    """Yield for each other writer of recent live messages how far this clock is ahead of theirs, where that shows."""
+    of: dict[str, list[Message]] = defaultdict(list)
     for post in posts:
         if isinstance(post, Message) and not post.old and post.received_at > now - OLDEST:
-            taken[post.sender.id].append(post.received_at - post.sent_at)
-            labels[post.sender.id] = post.sender.label
-    for user, delays in taken.items():
-        if min(delays) < timedelta(0) or len(delays) >= ENOUGH_MESSAGES:
-            yield labels[user], min(delays)
+            of[post.sender.id].append(post)
+    for messages in of.values():
+        least = min(map(_took, messages))
+        if least < TOLERATED or _did_not_wait(messages, least):
+            yield messages[0].sender.label, least
+
+
+def _took(message: Message) -> timedelta:
+    return message.received_at - message.sent_at
+
+
+def _did_not_wait(messages: Sequence[Message], least: timedelta) -> bool:
+    """Whether the quickest of these, of different moments, took about the same time."""
+    moments = [message.sent_at for message in messages if _took(message) - least < SAME]
+    return max(moments) - min(moments) >= APART
 
 
 def span(length: timedelta) -> str:
