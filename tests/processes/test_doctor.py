@@ -16,12 +16,11 @@ P2PCHAT = (sys.executable, "-m", "p2pchat")
 Findings = dict[str, dict[str, str]]
 
 
-async def examined(
-    home: Path, *words: str, under: Callable[..., list[str]] = lambda *command: list(command)
-) -> Findings:
-    """Run `p2pchat doctor WORDS`; return what it found, by what was looked at."""
+async def examined(home: Path, *words: str, on: Machine | None = None) -> Findings:
+    """Run `p2pchat doctor WORDS` (on that machine); return what it found, by what was looked at."""
     process = await asyncio.create_subprocess_exec(
-        *under(*P2PCHAT, "doctor", "--json", *words),
+        *([] if on is None else on.under()),
+        *(*P2PCHAT, "doctor", "--json", *words),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "P2PCHAT_HOME": str(home)},
     )
