@@ -48,6 +48,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def terminal(home: Path) -> AsyncIterator[OpenTerminal]:
     opened: list[Terminal] = []
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT") if key in os.environ}
+    path = [os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]  # where `p2pchat` is a command
+    kept["PATH"] = os.pathsep.join(path)
 
     async def open_terminal(
         *words: str,

@@ -20,6 +20,7 @@ from p2pchat.apps.cli.exits import complain, tell
 from p2pchat.apps.cli.invites import JOIN_COMMAND, NothingSaid
 from p2pchat.apps.cli.plain import shown_time
 from p2pchat.apps.cli.ports import free_port, is_free, next_port
+from p2pchat.apps.cli.program import program
 
 MOST_LISTED = 9  # profiles, the newest first
 
@@ -173,8 +174,8 @@ def next_steps(port: int, host: str, *, calls: bool) -> str:
     typing = "-- Enter sends to everybody here; /help shows more, /quit leaves"
     if calls:
         return typing
-    near = f"-- another terminal joins with: p2pchat {next_port(port)} {port} --name bob"
+    near = f"-- another terminal joins with: {program()} {next_port(port)} {port} --name bob"
     far = f"-- another machine joins with: {JOIN_COMMAND}, and the invite above"
     if is_loopback(host):
-        far = f"-- for other machines: /quit, then p2pchat {port} --host 0.0.0.0"
+        far = f"-- for other machines: /quit, then {program()} {port} --host 0.0.0.0"
     return "\n".join([near, far, typing])

@@ -17,6 +17,7 @@ from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
 from p2pchat.apps.cli.exits import DONE, Failure, Usage
 from p2pchat.apps.cli.options import parse_words
 from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.program import program
 from p2pchat.apps.cli.registry.demo import COMMAND
 
 STEP = 20.0  # seconds for one claim to come true; the whole tour takes about five
@@ -36,8 +37,7 @@ def run_demo(argv: Sequence[str]) -> int:
             _say("")
             raise Failure(f"the demo failed: {error}") from None
     _say(f"\nAll of it was checked, and held ({time.monotonic() - started:.1f} s). Now try it yourself:")
-    _say("    python -m p2pchat 8080 --name ada")
-    _say("    python -m p2pchat 8081 8080 --name bob        (in another terminal)")
+    _say(f"    {program()}")
     return DONE
 
 
