@@ -218,6 +218,15 @@ class TCPPeer(Life):
                     return self.conversation(key)
         return self._dm(self.people.find(text))
 
+    def user(self, address: str) -> User:
+        """Return the user an address names: `bob`, `@bob`, `bob#K7QF2M3P`, a full id. No conversation begins with it.
+
+        Raises:
+            UnknownName, AmbiguousName: As find.
+        """
+        self._started()
+        return self.people.find(address)
+
     def _dm(self, user: User) -> Conversation:
         owner = self._begun
         key = dm_id(self.people.me, user.key)

@@ -32,6 +32,15 @@ async def test_names_as_typed(net: Mesh) -> None:
         ada.find(7)  # type: ignore[arg-type]
 
 
+async def test_a_user_is_found_without_beginning_a_conversation(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    for typed in ("@bob", "bob", f"bob#{bob.me.id[:8]}", bob.me.id):
+        assert ada.user(typed) == bob.me
+    assert [conversation.name for conversation in ada.conversations()] == ["room"]
+    with pytest.raises(UnknownName):
+        ada.user("room")
+
+
 async def test_two_users_of_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
     ada, bob, _ = net.peers
     other = await net.add("B0b")  # looks like bob

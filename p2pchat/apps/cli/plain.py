@@ -9,7 +9,7 @@ than a name stands in quotes. So no line can pass for another speaker's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from p2pchat.apps.safetext import safe_line, safe_text
 
 _MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d')  # marks of our own lines, and what begins like one
 _MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+MOST_NAMED = 8  # people in one line; programs get them all
 QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
 _REASONS = {
     "left": "left",
@@ -135,10 +136,17 @@ def plain_conversation(row: Mapping[str, Any]) -> str:
 def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
     """Return one row of /receipts: how far a message of one's own has come."""
     has, lacks = row["delivered_to"], row["missing"]
-    state = f"delivered {len(has)} of {len(has) + len(lacks)}" if has else "accepted, nobody else has it yet"
-    who = [f"{', '.join(map(shown_name, has))} {'have' if len(has) > 1 else 'has'} it"] if has else []
-    who += [f"not yet {', '.join(map(shown_name, lacks))}"] if lacks else []
+    state = "delivered" if has else "accepted, nobody else has it yet"
+    if has and row["of"]:  # else it is not known any more for how many it was
+        state += f" {len(has)} of {len(has) + len(lacks)}"
+    who = [f"{_some(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"not yet {_some(lacks)}"] if lacks else []
     return "; ".join([f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}", *who])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(map(shown_name, names[:MOST_NAMED])) + more
 
 
 def _marks(**given: bool) -> str:

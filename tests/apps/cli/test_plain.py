@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.plain import plain_line, plain_message, plain_notice, shown_name, shown_time
+from p2pchat.apps.cli.plain import plain_line, plain_message, plain_notice, plain_receipt, shown_name, shown_time
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -76,3 +76,19 @@ def test_a_name_that_could_be_more_stands_in_quotes(label: str, shown: str) -> N
 def test_times_are_those_of_the_reader() -> None:
     assert shown_time("2026-11-20T11:30:00.000000Z", NOW) == "11:30"
     assert shown_time("2025-11-20T11:30:00.000000Z", NOW) == "2025-11-20 11:30"
+
+
+@pytest.mark.parametrize(
+    ("has", "lacks", "of", "told"),
+    [
+        ([], [], 0, "accepted, nobody else has it yet"),
+        ([], ["bob"], 1, "accepted, nobody else has it yet; not yet bob"),
+        (["bob"], ["Anna Maria"], 2, 'delivered 1 of 2; bob has it; not yet "Anna Maria"'),
+        (["bob", "cyd"], [], 2, "delivered 2 of 2; bob, cyd have it"),
+        (["bob"], [], 0, "delivered; bob has it"),
+        ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
+    ],
+)
+def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, told: str) -> None:
+    row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
+    assert plain_receipt(row, NOW) == f'-- 11:30 "hi": {told}'

@@ -76,7 +76,8 @@ class Here:
         self.show.me = self.peer.me.label  # renamed elsewhere, or another took the same name
         self.unread.name = self.peer.me.name
         self.unread.noticed(line, self.elsewhere.id if self.elsewhere else None)  # asks nothing of a closed peer
-        self._newest[line["conversation_id"]] = line["id"]
+        if not line["old"]:  # which is only counted, and comes in no order that anybody has seen
+            self._newest[line["conversation_id"]] = line["id"]
 
     def newest_shown(self, conversation: Conversation) -> str | None:
         """Return the id of the message of another that was shown last there in this run."""
@@ -110,7 +111,7 @@ class Here:
 
     async def user(self, address: str) -> User:
         """Return the user an address names; waits as resolve."""
-        return await self._waiting_for(address, lambda: self.peer.people.find(address))
+        return await self._waiting_for(address, lambda: self.peer.user(address))
 
     async def _waiting_for(self, address: str, find: Callable[[], T]) -> T:
         while True:

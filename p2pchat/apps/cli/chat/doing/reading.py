@@ -118,6 +118,7 @@ def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
     return {
         **{name: sent[name] for name in kept},
         "status": receipt.status,
+        "of": len(receipt.of),
         "delivered_to": [user.label for user in has],
         "delivered_to_ids": [user.id for user in has],
         "missing": [user.label for user in lacks],
