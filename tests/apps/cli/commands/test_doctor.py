@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sqlite3
 import sys
@@ -145,6 +146,22 @@ def test_lines() -> None:
     )
     assert told("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
     assert told("key", "no colon").mend
+
+
+async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("p2pchat.apps.cli.commands.doctoring.waiting.SAID_AFTER", 0.01)
+    monkeypatch.setattr(sys, "stderr", screen := Tty())
+    done = asyncio.Event()
+    waiting = asyncio.ensure_future(told_while("looking", done.wait()))
+    while "looking ... " not in screen.getvalue():
+        await asyncio.sleep(0.001)
+    done.set()
+    assert await waiting
+    assert screen.getvalue().endswith("\r\x1b[K")
 
 
 async def test_who_waits_long_may_end_it() -> None:

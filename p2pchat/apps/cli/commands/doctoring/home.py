@@ -44,8 +44,8 @@ def key(state: ProfileState) -> Finding:
     if state.peer_id:
         return ok("key", f"{state.key_path.name} of peer {state.peer_id[:8]}")
     if state.database_path.exists():
-        mend = "put identity.pem back from a backup; a new key is a new user, to whom this history is a stranger's"
-        return wrong("key", f"there is a history in {state.directory}, and no key of who wrote it", mend)
+        mend = "put identity.pem back from a backup, or start with --key: without it the next start is a new user's"
+        return warning("key", f"there is a history in {state.directory}, and no key of who wrote it", mend)
     return warning("key", f"no peer has been in {state.directory} yet", "start one there, or name another directory")
 
 

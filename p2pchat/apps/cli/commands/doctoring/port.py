@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -20,7 +21,8 @@ Answers = Mapping[str, Probed]  # by address of this machine
 
 async def answers(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
     """Ask this machine's own addresses who listens on `port`, loopback first."""
-    return {address: await probe(at(address, port), data=data, timeout=PROBE_WITHIN) for address in addresses}
+    found = await asyncio.gather(*(probe(at(address, port), data=data, timeout=PROBE_WITHIN) for address in addresses))
+    return dict(zip(addresses, found, strict=True))
 
 
 def at(address: str, port: int) -> str:
@@ -31,7 +33,7 @@ def port(number: int, found: Answers, holder: int | None) -> Finding:
     """Say who has the port.
 
     Args:
-        found: What answered at this machine's addresses.
+        found: What answered at this machine's addresses; {} when nobody was asked.
         holder: The process that holds the profile, None for nobody.
     """
     if any(one.verdict == "self" for one in found.values()):
@@ -43,7 +45,8 @@ def port(number: int, found: Answers, holder: int | None) -> Finding:
     if trouble in (errno.EACCES, errno.EPERM):
         return wrong("port", f"this login may not listen on port {number}", "choose a port above 1023")
     if trouble:
-        return wrong("port", f"{number} is taken, by nobody who answers here", f"find it with: {finder(number)}")
+        text = f"{number} is taken, by nobody who answers here" if found else f"{number} is taken"
+        return wrong("port", text, f"find it with: {finder(number)}")
     if holder is not None:
         text = f"a peer runs on this profile and does not listen on port {number}"
         return warning("port", text, "look again when it has started, or say its port with --port")
