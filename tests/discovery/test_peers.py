@@ -1,0 +1,113 @@
+"""TCPPeer(discover=True): peers of one machine or of none, in one process; warnings are errors there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes.machines import Lan
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = """\
+import asyncio, sys
+from p2pchat import Joined, Link, P2PChatError, PeerClosed, TCPPeer, Warned
+
+async def linked(peer, count=1):
+    async with asyncio.timeout(20):
+        while len(peer.links()) < count:
+            await asyncio.sleep(0.02)
+
+async def whole():
+    await main()
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
+    print("ok")
+"""
+TAIL = "\nasyncio.run(whole())\n"
+
+
+def run(body: str, home: Path, *under: str) -> None:
+    """Run a program to its end; it says ok and nothing else."""
+    command = [*under, sys.executable, "-W", "error", "-c", HEAD + body + TAIL]
+    env = {**os.environ, "P2PCHAT_HOME": str(home)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert (done.stdout, done.returncode) == ("ok\n", 0)
+
+
+def test_two_peers_of_one_login_find_each_other_and_end_without_a_trace(lan: Lan, tmp_path: Path) -> None:
+    body = """
+async def main():
+    async with TCPPeer(host="0.0.0.0", name="ada", discover=True) as ada:
+        async with TCPPeer(name="bob", discover=True) as bob:
+            await linked(ada)
+            receipt = await ada.send("bob", "found you")
+            await receipt.delivered(timeout=10)
+"""
+    run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
+
+
+def test_an_open_network_is_looked_for_once_it_is_known(lan: Lan, tmp_path: Path) -> None:
+    body = """
+async def main():
+    async with TCPPeer(host="0.0.0.0", name="ada", open=True, discover=True) as ada:
+        async with TCPPeer(0, ada.port, host="0.0.0.0", name="bob", open=True, discover=True) as bob:
+            await linked(bob)
+            async with TCPPeer(name="cyd", invite=ada.invite.partition("@")[0] + "@127.0.0.1:9", discover=True) as cyd:
+                await linked(cyd, 2)
+"""
+    run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
+
+
+def test_a_peer_may_be_closed_or_killed_at_any_moment(lan: Lan, tmp_path: Path) -> None:
+    body = """
+async def main():
+    for turns in (0, 1, 3, 10, 30, 100, 300):  # of the loop: zeroconf is in another state after each
+        peer = TCPPeer(host="0.0.0.0", discover=True)
+        await peer.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await (peer._kill() if turns == 3 else peer.aclose())
+    for turns in (1, 10, 100, 1000):
+        peer = TCPPeer(host="0.0.0.0", discover=True)
+        starting = asyncio.create_task(peer.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await peer.aclose()
+"""
+    run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
+
+
+def test_a_machine_without_a_network_gets_one_warning_and_a_peer_that_runs(lan: Lan, tmp_path: Path) -> None:
+    body = """
+async def main():
+    peer = TCPPeer(host="0.0.0.0", discover=True)
+    events = peer.events(Warned, consumer=None)
+    async with peer:
+        warned = await anext(events)
+        assert warned.code == "discovery" and "no address" in warned.text, warned
+        await peer.broadcast("alone, and running")
+    assert [event async for event in events] == []
+"""
+    run(body, tmp_path, *lan.machine().under())
+
+
+def test_who_lacks_the_extra_is_told_its_name_and_nothing_stays_open(tmp_path: Path) -> None:
+    body = """
+sys.modules["zeroconf"] = None  # as where it is not installed
+async def main():
+    peer = TCPPeer(discover=True)
+    try:
+        await peer.start()
+    except P2PChatError as error:
+        assert "extra `discovery`" in str(error) and "\\\\n" not in str(error), error
+    else:
+        raise AssertionError("it started")
+    async with TCPPeer():
+        pass  # without it nothing is amiss
+"""
+    run(body, tmp_path)
