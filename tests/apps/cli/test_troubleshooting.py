@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 
 # What is raised or told of trouble. Usage says itself what to write, ValueError and TypeError are a program's fault.
-TELLING = {"P2PChatError", "StorageError", "InviteError", "Failure", "Warned", "complain"}
+TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "Failure", "Warned", "complain"}
 # A terminal's dialogue says itself what to do next.
 NOT_OF_TROUBLE = {"apps/cli/chat/bare.py", "apps/cli/commands/send.py", "apps/cli/chat/run.py", "apps/cli/exits.py"}
 
