@@ -25,7 +25,7 @@ NOT_OF_TROUBLE = {"apps/cli/chat/bare.py", "apps/cli/commands/send.py", "apps/cl
 def rows() -> list[str]:
     """The messages of the first column, with what differs as `…`."""
     cells = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ") and " | " in line]
-    return [text.replace("\\", "") for cell in cells for text in re.findall(r"`((?:[^`\\]|\\.)+)`", cell)]
+    return [one or two for cell in cells for two, one in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)]
 
 
 def template(node: ast.expr) -> str:
