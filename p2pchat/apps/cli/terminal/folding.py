@@ -9,6 +9,7 @@ cut at the edge, and cannot push text into the next row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
@@ -74,41 +75,46 @@ class _Folder:
         self._mark = mark
         self._rows: list[list[tuple[str, str]]] = []
         self._row: list[tuple[str, str]] = []
+        self._sizes: list[int] = []  # of the characters in the row
+        self._used = 0  # columns of them
         self._begins = 0  # where the text of this row begins
-        self._used = 0
         self._full = False
 
     def fold(self, line: list[tuple[str, str]]) -> list[Row]:
         before = ""
-        for style, character in line:
-            size = _width_of(character, before)
-            before_it, before = before, character
+        for (style, character), (_, after) in pairwise([*line, ("", "")]):
+            size = _width_of(character, after)
             if self._full or self._used + size > self._width:
                 self._full = True
                 if character == " ":
+                    before = character
                     continue  # the row ends here anyway
-                self._break(between_words=before_it == " ")
+                self._break(between_words=before == " ", size=size)
             self._row.append((style, character))
+            self._sizes.append(size)
             self._used += size
+            before = character
         return [_joined(row) for row in [*self._rows, self._row]]
 
-    def _break(self, *, between_words: bool) -> None:
+    def _break(self, *, between_words: bool, size: int) -> None:
         """Begin a new row, with the word that does not fit any more, unless that is all there is."""
         self._full = False
         first = next((i for i in range(self._begins, len(self._row)) if self._row[i][1] != " "), len(self._row))
         blanks = (i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " ")
         at = None if between_words else next(blanks, None)
-        word = self._row[at + 1 :] if at is not None else []
+        word = len(self._row) if at is None else at + 1
         self._rows.append(self._row[:at])
-        self._row = [*self._mark, *word]
+        self._row = [*self._mark, *self._row[word:]]
+        self._sizes = [*[1] * len(self._mark), *self._sizes[word:]]
+        self._used = sum(self._sizes)
         self._begins = len(self._mark)
-        self._used = sum(get_cwidth(character) for _, character in self._row)
+        if self._used + size > self._width:  # the word filled the row nearly, and the mark takes the rest
+            self._break(between_words=False, size=size)
 
 
-def _width_of(character: str, before: str) -> int:
-    if character == _EMOJI:
-        return 1 if get_cwidth(before) == 1 else 0
-    return get_cwidth(character)
+def _width_of(character: str, after: str) -> int:
+    """Return the columns of a character, before another one: the most that a terminal may take for it."""
+    return 2 if after == _EMOJI and get_cwidth(character) == 1 else get_cwidth(character)
 
 
 def _joined(row: list[tuple[str, str]]) -> Row:

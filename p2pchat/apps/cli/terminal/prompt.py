@@ -26,7 +26,7 @@ from p2pchat.apps.cli.terminal.folding import Row
 from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
 from p2pchat.apps.cli.terminal.screen import Screen
 
-MENU_ROWS = 5  # for completions, below the line
+MENU_ROWS = 7  # for completions, below the line
 
 
 @dataclass(frozen=True, slots=True)

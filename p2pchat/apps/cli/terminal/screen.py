@@ -11,6 +11,7 @@ behind them is shown in that region too, until they go up. The scrollback is the
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +27,11 @@ from p2pchat.apps.cli.terminal.colours import BLACK_ON_WHITE, DIM, ERROR
 from p2pchat.apps.cli.terminal.folding import Fragment, Row, fold_row
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.stream import Stream
-from p2pchat.apps.safetext import CONTINUED
 
 EVERY = 0.02  # seconds between two batches: faster than anybody reads
 MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
 MOST_BACKLOG = 64 * 1024  # bytes the terminal has not taken: then lines wait here instead
-_TO_BE_COPIED = "    "  # a line of ours that begins so is wrapped by the terminal, and copied as one
+_TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # such a line of ours is wrapped by the terminal, and copied as one
 _HANG = "  "  # as exits.tell folds
 
 
@@ -118,7 +118,7 @@ class Screen:
             return
         style = ERROR if text.startswith("p2pchat: ") and not text.startswith("p2pchat: warning: ") else DIM
         for line in text.split("\n"):
-            if line.startswith(_TO_BE_COPIED):
+            if _TO_BE_COPIED.match(line):
                 self._add(_Line(_as_it_is(line), whole=True))
             else:
                 self._add(_Line([(style, line)], hang=_HANG))
@@ -126,7 +126,7 @@ class Screen:
     async def write(self, text: str) -> None:
         """Print lines made for people, as a command answers; texts of others in them are marked as they should be."""
         for line in text.split("\n"):
-            whole = line.startswith(_TO_BE_COPIED) and not line.startswith(CONTINUED)
+            whole = _TO_BE_COPIED.match(line) is not None
             self._add(_Line(_as_it_is(line) if whole else [("", line)], whole=whole))
 
     def clear(self) -> None:

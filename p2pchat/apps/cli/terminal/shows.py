@@ -4,6 +4,7 @@ from elsewhere, and the rest as numbers in the prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -23,6 +24,8 @@ from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.notices import Notices
 from p2pchat.apps.cli.terminal.screen import Screen
 
+NARROW_HELP = 60  # columns
+_TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 HISTORY_LINES = 20  # shown of a conversation one comes to
 _HERE = ("online", "idle")
 
@@ -174,9 +177,17 @@ class TerminalShow(Show):
     async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
         """Show what a command says; our own words in two columns stay in two columns."""
         if command == "help":
-            lines = [fold(line, self._screen.columns, 2) for line in lines]
+            lines = _in_columns(lines, self._screen.columns)
         await super().answer(command, rows, lines, ref)
 
     async def clear(self) -> bool:
         self._screen.clear()
         return True
+
+
+def _in_columns(lines: Sequence[str], width: int) -> list[str]:
+    """Return lines of help folded to the screen: below each other where two columns have no room beside each other."""
+    lines = [f"   {line[4:]}" if line[:4].isspace() and line[4:5] != " " else line for line in lines]
+    if width < NARROW_HELP:
+        lines = [_TWO_COLUMNS.sub(r"\1\n   ", line) for line in lines]
+    return [fold(line, width, 3) for text in lines for line in text.split("\n")]
