@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
     from p2pchat.errors import DataLocked as DataLocked
     from p2pchat.errors import DeliveryTimeout as DeliveryTimeout
+    from p2pchat.errors import ImportRefused as ImportRefused
     from p2pchat.errors import InviteError as InviteError
     from p2pchat.errors import P2PChatError as P2PChatError
     from p2pchat.errors import PeerClosed as PeerClosed
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import profile_directory as profile_directory
     from p2pchat.peer.assembly import login_name as login_name
     from p2pchat.peer.assembly import profile_invite as profile_invite
+    from p2pchat.peer.backup import Backup as Backup
+    from p2pchat.peer.backup import backup_profile as backup_profile
+    from p2pchat.peer.carrying import Exported as Exported
+    from p2pchat.peer.carrying import Imported as Imported
     from p2pchat.peer.conversation import Conversation as Conversation
     from p2pchat.peer.events import Delivered as Delivered
     from p2pchat.peer.events import Event as Event
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.history import History as History
     from p2pchat.peer.history import KnownAddress as KnownAddress
     from p2pchat.peer.history import open_history as open_history
+    from p2pchat.peer.importing import import_into as import_into
     from p2pchat.peer.peer import TCPPeer as TCPPeer
     from p2pchat.peer.people import User as User
     from p2pchat.peer.probe import Probed as Probed
@@ -64,10 +70,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "peer.assembly": ("login_name", "profile_invite"),
     "config": ("Settings",),
+    "peer.backup": ("Backup", "backup_profile"),
+    "peer.carrying": ("Exported", "Imported"),
     "peer.conversation": ("Conversation",),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
-        *("PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
+        *("ImportRefused", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
@@ -80,6 +88,7 @@ _HOMES = {
     "identity.invites": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
+    "peer.importing": ("import_into",),
     "peer.peer": ("TCPPeer",),
     "peer.people": ("User",),
     "peer.probe": ("Probed", "probe"),

@@ -12,7 +12,9 @@ import os
 import secrets
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from p2pchat.errors import P2PChatError
 
@@ -57,19 +59,42 @@ def write_private(path: Path, data: bytes) -> None:
     Raises:
         OSError: The disk or the directory does not allow it; `path` is as it was.
     """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    fd = os.open(new, flags, 0o600)
+    aside = Aside(path)
     try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+        aside.file.write(data)
+        aside.keep()
+    finally:
+        aside.discard()
+
+
+class Aside:
+    """A file written beside its place and put there when it is whole, readable by the owner only.
+
+    Attributes:
+        file: Where to write. Then comes `keep`, and in any case `discard`, which does nothing after it.
+    Raises:
+        OSError: The directory does not allow it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        self.file: BinaryIO = os.fdopen(os.open(self._new, flags, 0o600), "wb")
+
+    def keep(self) -> None:
+        """Make it survive a power loss, and put it in its place; replaces what was there."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        os.replace(self._new, self._path)
+        sync_directory(self._path.parent)
+
+    def discard(self) -> None:
+        """Throw away what was not kept."""
+        with suppress(OSError):  # what is still in the buffer of a full disk
+            self.file.close()
+        self._new.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.log import LogId
 from p2pchat.core.records import META_NAME
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
+from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent
 from p2pchat.peer.people import People, User
@@ -75,6 +76,7 @@ class History:
         from p2pchat.storage.sql import SqlStorage
 
         directory = profile_directory(self._data) if isinstance(self._data, int) else Path(self._data)
+        self._directory = directory
         try:
             me = load_identity(directory / KEY_NAME).peer_id
         except FileNotFoundError:
@@ -180,6 +182,28 @@ class History:
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id; as TCPPeer.message."""
         return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id)
+
+    async def export(
+        self,
+        to: Place,
+        conversation: Conversation | str | None = None,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Exported:
+        """Write what is stored into a file that another peer of this network can import; as TCPPeer.export."""
+        storage, only = self._open_storage, self._key(conversation)
+        room = await asyncio.to_thread(self._room_id)
+        return await write_file(storage, asyncio.to_thread, to, room=room, only=only, progress=progress)
+
+    def _room_id(self) -> ConversationId:
+        """Return the id of the network's room, also where nothing was written in it yet."""
+        for key, naming in self._talks.items():
+            if naming.room:
+                return key
+        from p2pchat.identity.network import FILE_NAME, load_network, login_network
+        from p2pchat.identity.profile import home_directory
+
+        return room_id((load_network(self._directory / FILE_NAME) or login_network(home_directory())).id)
 
     @property
     def _open_storage(self) -> SqlStorage:

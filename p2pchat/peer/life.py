@@ -62,6 +62,7 @@ class Life:
         self._port = 0
         self._host = options.host
         self._starting = False  # start() was called
+        self._alone = False  # it neither listens nor dials
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self.people = People("", self._status)
@@ -120,9 +121,12 @@ class Life:
             client_context=home.client_context,
             tell=self._put,
         )
-        self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+        if not self._alone:
+            self._host, self._port = await wiring.listen(self._options.host, self._options.port)
         try:
             stored = await asyncio.to_thread(home.storage.load, [home.identity.peer_id])
+            if self._alone:
+                stored.addresses.clear()
             self._remember(home, stored)
             owner = self._make_owner(home, stored)
             disk = Disk(home.storage, settings, home.directory, self._put)
@@ -135,6 +139,8 @@ class Life:
         for input in self._early:
             owner.put(input)
         self._early.clear()
+        if self._alone:
+            return
         owner.put(Listening(self._port, tuple(self._told_endpoints())))
         for endpoint in self._endpoints:
             owner.put(Connect(endpoint))
@@ -232,6 +238,10 @@ class Life:
     def _live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
         """Run somewhere else than on this machine's disk and sockets; before start()."""
         self._open_home, self._wires, self._clock = open_home, wires, clock
+
+    def _stay_alone(self) -> None:
+        """Listen nowhere and dial nobody, to work on a profile while nobody else does; before start()."""
+        self._alone = True
 
     async def _kill(self) -> None:
         """End at once, as a crash would: what is not on disk is lost, nobody is told."""

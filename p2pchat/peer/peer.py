@@ -32,6 +32,7 @@ from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32, validate_name
 from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Options, PathLike
+from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent, parse_message_id
 from p2pchat.peer.forgetting import Forgotten, forgetting
@@ -510,6 +511,43 @@ class TCPPeer(Life):
         for endpoint in forgotten.endpoints:
             self._herald.endpoints.pop(endpoint, None)
         return forgotten
+
+    async def export(
+        self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
+    ) -> Exported:
+        """Write what is stored here into a file that another peer of this network can import.
+
+        It is readable text: whoever has the file can read it. Written aside and put there when whole, for its owner
+        only; it holds what is accepted when it is read, also of others and of direct conversations.
+
+        Args:
+            to: A path, or a binary file to write to.
+            conversation: A conversation, user or address; None for all.
+            progress: Told now and then how many entries are written.
+        Raises:
+            UnknownName, AmbiguousName: `conversation` is nobody, or several; or this open network is not known yet.
+            P2PChatError: It cannot be written. StorageError, PeerClosed.
+        """
+        owner, only = self._running, None if conversation is None else self.find(conversation).key
+        disk = owner.disk
+        return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
+
+    async def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
+        """Take in a file that `export` made, here or elsewhere: every entry is checked as if it came over a link.
+
+        What is new is on disk when this returns, is told by events like every message, and is passed on to others.
+        What a damaged file holds besides is counted; it costs nothing else.
+
+        Args:
+            source: A path, or a binary file to read from.
+            progress: Told now and then how many entries are dealt with.
+        Raises:
+            ImportRefused: It is no such file, or one of another network; nothing of it was taken.
+            UnknownName: This open network is not known yet.
+            P2PChatError: It cannot be read. StorageError, PeerClosed: What was imported before that stays.
+        """
+        owner, settings = self._running, self._options.settings
+        return await read_file(owner, source, room=self.room.key, settings=settings, progress=progress)
 
     async def rename(self, name: str) -> None:
         """Take another name; ValueError when it is none."""

@@ -36,8 +36,9 @@ from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.protocol import ConversationId, UserId, encode
+from p2pchat.protocol import ConversationId, Entries, UserId, encode
 from p2pchat.runtime.disk import Disk
+from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
 from p2pchat.runtime.saying import Gathering, Saying
 from p2pchat.runtime.wiring import Wiring
@@ -72,6 +73,7 @@ class Owner:
         self.wiring: Wiring
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
         self.saying = Gathering()
+        self.loads = Loads()
         self._settings = settings
         self._hosted = list(hosted)
         self._tell = tell
@@ -105,6 +107,7 @@ class Owner:
             fx.Fetch: self._fetch,
             fx.Kept: self._kept,
             fx.Refused: self._refused,
+            fx.Imported: self.loads.imported,
             fx.Released: self._released,
             fx.Counted: self._count,
             fx.Stopped: self._has_stopped,
@@ -173,9 +176,14 @@ class Owner:
         """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
-        self.saying.fail(lambda: P2PChatError(text))
+        self._fail(lambda: P2PChatError(text))
         self._tell(fx.Warned("internal", text))
         self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
+
+    def _fail(self, error: Callable[[], P2PChatError]) -> None:
+        """Nobody gets an answer any more."""
+        self.saying.fail(error)
+        self.loads.fail(error)
 
     # Links
 
@@ -312,6 +320,15 @@ class Owner:
         if not self.saying.refused(effect):
             self._tell(effect)
 
+    def carry(self, frames: list[Entries]) -> Loading:
+        """Take frames of a file; the future says what became of them, fails with PeerClosed or P2PChatError."""
+        future: Loading = self._loop.create_future()
+        if self._stopped or self.broken is not None:
+            future.set_exception(PeerClosed("the peer was closed"))
+        else:
+            self.put(self.loads.add(future, frames))
+        return future
+
     # What is released
 
     def _released(self, effect: fx.Released) -> None:
@@ -378,7 +395,7 @@ class Owner:
         if self.broken is None:
             self._pump_now()
         self._stopped = True
-        self.saying.fail(lambda: PeerClosed("the peer was closed"))
+        self._fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
 
     async def close(self) -> None:
@@ -397,7 +414,7 @@ class Owner:
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
-        self.saying.fail(lambda: PeerClosed("the peer was killed"))
+        self._fail(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.wiring.cut_all()
         await self.disk.close(wait=False)

@@ -35,7 +35,7 @@ class Cursor(NamedTuple):
 
 
 def file_pages(storage: Storage, room: ConversationId, only: ConversationId | None = None) -> Iterator[list[Frame]]:
-    """Yield the frames of a file, a few at a time; each step is one or two reads of storage.
+    """Yield the frames of a file, some at a time and never none; each step is one or two reads of storage.
 
     Args:
         room: The id of the network's room.
@@ -46,8 +46,8 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
     for holding in storage.holdings():
         if only in (None, holding.talk.id):
             named = False
-            for page in _entries(storage, holding):
-                if page and not named:
+            for page in filter(None, _entries(storage, holding)):
+                if not named:
                     page[0].names, named = [holding.talk.naming], True
                 entries += sum(len(frame.e) for frame in page if not frame.fork)
                 yield list[Frame](page)

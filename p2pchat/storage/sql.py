@@ -7,8 +7,9 @@ nothing of it is stored, and the next one may be tried.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -163,6 +164,11 @@ class SqlStorage:
         """Read the whole file and return what is damaged in it, at most so many faults; [] when it is whole."""
         with self._reading():
             return connect.faults(self._read, most)
+
+    def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Make a copy at `path` of what is committed now, readable by its owner only; `progress` is told bytes."""
+        with self._reading():
+            connect.copy_to(self._read, path, progress)
 
     def interrupt(self) -> None:
         """Have what another thread reads here end with StorageError."""

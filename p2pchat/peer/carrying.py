@@ -1,0 +1,237 @@
+"""Entries carried in a file: written from what a peer holds, and taken in by another, which may be far away or off.
+
+A file is readable text and signed by those who wrote in it: whoever finds it can read it, nobody can change it. Both
+ways go a piece at a time, so that a history of any length takes no memory; the core is given the next frames when
+those before are on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from p2pchat.config import KIB, MIB, Settings
+from p2pchat.core import effects as fx
+from p2pchat.core.files import Unpacking
+from p2pchat.errors import P2PChatError, StorageError
+from p2pchat.identity.files import Aside
+from p2pchat.protocol import ConversationId, Entries, Frame, encode
+from p2pchat.runtime.loads import Loading
+from p2pchat.runtime.owner import Owner
+from p2pchat.storage.base import Storage
+from p2pchat.storage.exporting import file_pages
+
+Place = str | os.PathLike[str] | BinaryIO
+Progress = Callable[[int], None]  # told how many entries are done
+Read = Callable[[Callable[[], list[Frame]]], Awaitable[list[Frame]]]  # runs it where storage is read
+
+READ_BYTES = 256 * KIB
+WRITE_BYTES = MIB  # gathered before they are written
+HANDED_IN = 2048  # entries at once: with two under way half of what makes links wait (max_uncommitted_entries)
+UNDER_WAY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a file holds.
+
+    Attributes:
+        entries: Messages, and what else is an entry: names, for one.
+        conversations: Of how many conversations.
+        size_bytes: The length of the file.
+    """
+
+    entries: int
+    conversations: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of the entries of a file.
+
+    Attributes:
+        new: They were not here, and are now, on disk.
+        known: They were here already.
+        foreign: They are of conversations that this peer's user does not belong to.
+        refused: How many others, by why: gap (what comes before is neither here nor in the file), head (not as
+            their writer signed it), malformed, limit, full (too many logs of one writer), fork (their writer said
+            two things under one number), member (their writer does not belong there).
+        unreadable: Parts of the file that are damaged; how many entries they held nobody knows.
+        problem: What is wrong with the file, as a sentence; "" when it is whole.
+    """
+
+    new: int = 0
+    known: int = 0
+    foreign: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    unreadable: int = 0
+    problem: str = ""
+
+    @property
+    def entries(self) -> int:
+        """How many entries were read from the file."""
+        return self.new + self.known + self.foreign + sum(self.refused.values())
+
+    def _count(self, answer: fx.Imported) -> None:
+        self.new += answer.new
+        self.known += answer.known
+        self.foreign += answer.foreign
+        self.refused = dict(Counter(self.refused) + Counter(answer.refused))
+
+
+# ---- out
+
+
+async def write_file(
+    storage: Storage,
+    read: Read,
+    to: Place,
+    *,
+    room: ConversationId,
+    only: ConversationId | None,
+    progress: Progress | None,
+) -> Exported:
+    """Write everything a storage holds, or one conversation.
+
+    Args:
+        read: Runs what reads the storage.
+        room: The room of the network.
+        only: One conversation; None for all.
+        to: A path: written beside it and put there when whole, for its owner only; or a binary file to write to.
+    Raises:
+        P2PChatError: It cannot be written. StorageError: The storage cannot be read.
+    """
+    writing = _Writing(to)
+    try:
+        await asyncio.to_thread(writing.open)
+        try:
+            return await _write_pages(file_pages(storage, room, only), read, writing, progress)
+        finally:
+            await asyncio.to_thread(writing.close)
+    except OSError as error:
+        raise P2PChatError(f"cannot write {writing.name}: {error.strerror or error}") from error
+
+
+async def _write_pages(
+    pages: Iterator[list[Frame]], read: Read, writing: _Writing, progress: Progress | None
+) -> Exported:
+    entries = size = 0
+    conversations: set[ConversationId] = set()
+    gathered: list[bytes] = []
+    gathered_bytes = 0
+    while True:
+        page = await read(lambda: next(pages, []))
+        for frame in page:
+            gathered.append(encode(frame))
+            gathered_bytes += len(gathered[-1])
+            if isinstance(frame, Entries):
+                conversations.add(frame.c)
+                entries += 0 if frame.fork else len(frame.e)
+        if not page or gathered_bytes >= WRITE_BYTES:
+            await asyncio.to_thread(writing.write, b"".join(gathered))
+            size += gathered_bytes
+            gathered, gathered_bytes = [], 0
+            if progress is not None:
+                progress(entries)
+        if not page:
+            await asyncio.to_thread(writing.keep)
+            return Exported(entries, len(conversations), size)
+
+
+class _Writing:
+    """Where a file goes: to its path when it is whole, or straight into what cannot be replaced."""
+
+    def __init__(self, to: Place) -> None:
+        self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
+        self._aside: Aside | None = None
+        self._file: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
+        self.name = "the file" if self._path is None else str(self._path)
+
+    def open(self) -> None:
+        if self._path is None:
+            return
+        if self._path.is_dir():
+            raise P2PChatError(f"{self._path} is a directory: name a file in it")
+        if self._path.exists() and not self._path.is_file():  # a pipe, a device
+            self._file = open(self._path, "wb")  # noqa: SIM115 - close() closes it
+        else:
+            self._aside = Aside(self._path)
+            self._file = self._aside.file
+
+    def write(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+
+    def keep(self) -> None:
+        assert self._file is not None
+        if self._aside is not None:
+            self._aside.keep()
+        else:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._aside is not None:
+            self._aside.discard()
+        elif self._file is not None and self._path is not None:
+            self._file.close()
+
+
+# ---- in
+
+
+async def read_file(
+    owner: Owner, source: Place, *, room: ConversationId, settings: Settings, progress: Progress | None
+) -> Imported:
+    """Take in a file, as far as it can be read.
+
+    Raises:
+        ImportRefused: It is no such file, or one of another network; nothing of it was taken.
+        P2PChatError: It cannot be read. StorageError: It cannot be stored; PeerClosed: The peer was closed. What came
+            before that stays.
+    """
+    name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
+    unpacking, done = Unpacking(room, settings), Imported()
+    under_way: deque[Loading] = deque()
+    file: BinaryIO | None = None
+    try:
+        file = await asyncio.to_thread(_open, source)
+        while not unpacking.ended and (data := await asyncio.to_thread(_read_some, file)):
+            unpacking.feed(data)
+            while unpacking.waiting:
+                if len(under_way) >= UNDER_WAY:
+                    await _next_answer(under_way, done, progress)
+                under_way.append(owner.carry(unpacking.take(HANDED_IN)))
+        unpacking.finish()
+    except OSError as error:
+        raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
+    finally:
+        if file is not None and file is not source:
+            await asyncio.to_thread(file.close)
+    while under_way:
+        await _next_answer(under_way, done, progress)
+    done.unreadable, done.problem = unpacking.unreadable, unpacking.problem
+    return done
+
+
+async def _next_answer(under_way: deque[Loading], done: Imported, progress: Progress | None) -> None:
+    answer = await under_way.popleft()
+    if answer.failed:
+        raise StorageError(answer.failed)
+    done._count(answer)
+    if progress is not None:
+        progress(done.entries)
+
+
+def _open(source: Place) -> BinaryIO:
+    return open(source, "rb") if isinstance(source, (str, os.PathLike)) else source
+
+
+def _read_some(file: BinaryIO) -> bytes:
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # a pipe: what is there, not all that comes
+    return read(READ_BYTES)

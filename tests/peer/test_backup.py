@@ -1,0 +1,103 @@
+"""Copies of a profile: whole, private, made beside a running peer, and a peer of their own when the first is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, open_history
+from tests.peer.said import texts
+
+
+async def test_a_copy_made_beside_the_running_peer_runs_when_that_is_gone(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.broadcast("before")
+        done: list[tuple[int, int]] = []
+        backup = await backup_profile(home / "ada", home / "copy", progress=lambda *told: done.append(told))
+        await ada.broadcast("after")
+        me, invite = ada.me.id, ada.invite
+    assert done[-1][0] == done[-1][1] > 0
+    assert backup.size_bytes > done[-1][1]
+    async with TCPPeer(data=backup.directory) as copy:
+        assert (copy.me.id, copy.me.name) == (me, "ada")
+        assert await texts(copy, "room") == ["before"]
+        assert copy.invite.partition("@")[0] == invite.partition("@")[0]
+        await copy.broadcast("it goes on")
+
+
+async def test_a_copy_has_the_login_s_network_in_it_and_runs_on_another_machine(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        invite = ada.invite.partition("@")[0]
+    await backup_profile(home / "ada", home / "copy")
+    monkeypatch.setenv("P2PCHAT_HOME", str(home / "another machine"))
+    async with TCPPeer(data=home / "copy") as copy:
+        assert copy.invite.partition("@")[0] == invite
+
+
+async def test_while_much_is_written_a_copy_is_of_one_moment(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send_many(ada.room, [f"{number:05} {'x' * 900}" for number in range(3000)])
+        writing = asyncio.create_task(_write_on(ada))
+        await backup_profile(home / "ada", home / "copy")
+        writing.cancel()
+    async with open_history(home / "copy") as history:
+        said = [post.text[:5] for post in await history.history("room", limit=0)]
+        assert not (await history.check()).faults
+    assert len(said) >= 3000
+    assert said == [f"{number:05}" for number in range(len(said))]
+
+
+async def _write_on(peer: TCPPeer) -> None:
+    number = 3000
+    while True:
+        await peer.broadcast(f"{number:05}")
+        number += 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+async def test_a_copy_is_for_its_owner_only_and_holds_nothing_of_a_process(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada"):
+        (home / "ada" / "input_history").write_text("what was typed")
+        (home / "ada" / "settings").symlink_to("/etc/passwd")
+        await backup_profile(home / "ada", home / "copy")
+    assert (home / "copy").stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.stat().st_mode & 0o777 for path in (home / "copy").iterdir()} == {
+        "identity.pem": 0o600, "network": 0o600, "history.db": 0o600, "input_history": 0o600}  # fmt: skip
+
+
+async def test_a_restored_old_copy_goes_on_and_others_bring_back_what_it_lacks(home: Path) -> None:
+    async with TCPPeer(data=home / "bob", name="bob") as bob:
+        async with TCPPeer(0, bob.port, data=home / "ada", name="ada") as ada:
+            await (await ada.broadcast("kept")).delivered(timeout=5, count=1)
+            await backup_profile(home / "ada", home / "copy")
+            await (await ada.broadcast("lost and found")).delivered(timeout=5, count=1)
+        ada = TCPPeer(0, bob.port, data=home / "copy")
+        back = ada.events(Sent, consumer=None)
+        async with ada:
+            await (await ada.broadcast("new")).delivered(timeout=5, count=1)
+            assert {(await anext(back)).text for _ in range(2)} == {"lost and found", "new"}
+        assert await texts(bob, "room") == ["kept", "lost and found", "new"]
+
+
+async def test_what_is_there_is_never_overwritten_and_a_failure_leaves_nothing(home: Path) -> None:
+    (home / "full").mkdir()
+    (home / "full" / "letter").write_text("mine")
+    (home / "file").write_text("mine")
+    (home / "empty").mkdir()
+    with pytest.raises(P2PChatError, match="there is no peer"):
+        await backup_profile(home / "ada", home / "copy")
+    async with TCPPeer(data=home / "ada"):
+        for there in ("full", "file"):
+            with pytest.raises(P2PChatError, match="not empty"):
+                await backup_profile(home / "ada", home / there)
+        await backup_profile(home / "ada", home / "empty")
+        with pytest.raises(StorageError):
+            await backup_profile(home / "ada", home / "copy", db=f"sqlite:///{home}/nowhere.db")
+        with pytest.raises(P2PChatError, match="its own tools"):
+            await backup_profile(home / "ada", home / "copy", db="mysql://db/chat")
+    assert sorted(path.name for path in home.iterdir() if path.name != "home") == ["ada", "empty", "file", "full"]

@@ -1,0 +1,225 @@
+"""Files from one peer to another that it is not linked with, and what a bad one costs: nothing but itself."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from p2pchat import (
+    DataLocked,
+    ImportRefused,
+    Message,
+    P2PChatError,
+    TCPPeer,
+    UnknownName,
+    import_into,
+    open_history,
+)
+from p2pchat.testing import Mesh, mesh
+from tests.peer.said import texts
+
+
+def apart(net: Mesh) -> None:
+    """Nobody reaches anybody."""
+    net.partition(*([peer] for peer in net.peers))
+
+
+async def test_a_stick_delivers_between_peers_that_never_meet(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    apart(net)
+    await ada.broadcast("to all")
+    await ada.send("bob", "to you")
+    exported = await ada.export(tmp_path / "stick")
+    assert (exported.entries, exported.conversations) == (3, 2)  # her name is one
+    assert exported.size_bytes == (tmp_path / "stick").stat().st_size
+    imported = await bob.import_from(tmp_path / "stick")
+    assert (imported.new, imported.known, imported.foreign, imported.refused) == (3, 0, 0, {})
+    assert (imported.problem, imported.unreadable, imported.entries) == ("", 0, 3)
+    assert await texts(bob, "ada") == ["to you"]
+    assert await texts(bob, "room") == ["to all"]
+    imported = await cyd.import_from(str(tmp_path / "stick"))
+    assert (imported.new, imported.foreign) == (2, 1)
+
+
+async def test_what_a_stick_brought_is_an_event_and_goes_on_to_others(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada], [bob, cyd])
+    receipt = await ada.broadcast("by hand")
+    await ada.export(tmp_path / "stick")
+    bobs, cyds = bob.events(Message, consumer=None), cyd.events(Message, consumer=None)
+    await bob.import_from(tmp_path / "stick")
+    for events in (bobs, cyds):
+        message = await anext(events)
+        assert (message.text, message.id, message.sender.name) == ("by hand", receipt.id, "ada")
+    net.heal()
+    await receipt.delivered(timeout=10, count=2)  # the links say so when they are there again
+
+
+async def test_twice_is_once(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, _ = net.peers
+    apart(net)
+    await ada.broadcast("once")
+    await ada.export(tmp_path / "stick")
+    await bob.import_from(tmp_path / "stick")
+    again = await bob.import_from(tmp_path / "stick")
+    assert (again.new, again.known) == (0, 2)
+    assert await texts(bob, "room") == ["once"]
+
+
+async def test_one_conversation_alone(net: Mesh, tmp_path: Path) -> None:
+    ada, *_ = net.peers
+    apart(net)
+    await ada.broadcast("to all")
+    await ada.send("cyd", "a secret")
+    await ada.export(tmp_path / "stick", "room")
+    assert b"secret" not in (tmp_path / "stick").read_bytes()
+    with pytest.raises(UnknownName):
+        await ada.export(tmp_path / "other", "dave")
+    assert not (tmp_path / "other").exists()
+
+
+async def test_a_long_history_goes_through_pipes_and_tells_how_far_it_is(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    apart(net)
+    said = [f"line {number}" for number in range(6000)]
+    await ada.send_many("bob", said)
+    pipe, told = io.BytesIO(), list[int]()
+    await ada.export(pipe, "bob", progress=told.append)
+    assert told[-1] == 6000
+    pipe.seek(0)
+    told.clear()
+    assert (await bob.import_from(pipe, progress=told.append)).new == 6000
+    assert len(told) > 2 and told == sorted(told) and told[-1] == 6000
+    assert [post.text for post in await bob.history("ada", limit=0)] == said
+
+
+async def test_of_two_who_answer_each_other_nothing_waits_for_long(net: Mesh, tmp_path: Path) -> None:
+    """A file is in the order things were said: who reads it need not hold much back."""
+    ada, bob, cyd = net.peers
+    net.partition([ada, bob], [cyd])
+    for number in range(40):
+        await (await ada.broadcast(f"ping {number}")).delivered(timeout=5, count=1)
+        await (await bob.broadcast(f"pong {number}")).delivered(timeout=5, count=1)
+    await ada.export(tmp_path / "stick")
+    await cyd.import_from(tmp_path / "stick")
+    assert [post.text for post in await cyd.history("room")] == [
+        f"{what} {number}" for number in range(40) for what in ("ping", "pong")]  # fmt: skip
+
+
+# ---- bad files
+
+
+@pytest.fixture
+async def stick(net: Mesh, tmp_path: Path) -> bytes:
+    ada, *_ = net.peers
+    apart(net)
+    for number in range(3):
+        await ada.send("bob", f"line {number}")
+        await ada.broadcast(f"all {number}")
+    await ada.export(tmp_path / "stick")
+    return (tmp_path / "stick").read_bytes()
+
+
+async def test_of_a_file_that_was_cut_off_what_came_whole_is_there(net: Mesh, stick: bytes) -> None:
+    _, bob, _ = net.peers
+    imported = await bob.import_from(io.BytesIO(stick[:-100]))
+    assert "cut off" in imported.problem
+    assert 0 < imported.new < 7
+    whole = await bob.import_from(io.BytesIO(stick))
+    assert (whole.problem, whole.new + whole.known) == ("", 7)
+    assert await texts(bob, "ada") == ["line 0", "line 1", "line 2"]
+
+
+async def test_a_bit_that_flipped_costs_what_it_signed_and_no_more(net: Mesh, stick: bytes) -> None:
+    _, bob, _ = net.peers
+    imported = await bob.import_from(io.BytesIO(stick.replace(b"line 1", b"lime 1")))
+    assert (imported.new, imported.refused, imported.problem) == (4, {"head": 3}, "")
+    assert await texts(bob, "room") == ["all 0", "all 1", "all 2"]
+    assert await texts(bob, "ada") == []
+
+
+async def test_a_length_that_cannot_be_ends_the_reading_there(net: Mesh, stick: bytes) -> None:
+    _, bob, _ = net.peers
+    end = 4 + int.from_bytes(stick[:4], "big")
+    imported = await bob.import_from(io.BytesIO(stick[:end] + b"\x7f" + stick[end + 1 :]))
+    assert (imported.new, imported.problem[:10]) == (0, "it is dama")
+
+
+async def test_what_is_no_file_of_this_network_is_refused(net: Mesh, stick: bytes, tmp_path: Path) -> None:
+    _, bob, _ = net.peers
+    with pytest.raises(ImportRefused, match="no file that"):
+        await bob.import_from(io.BytesIO(b"dear bob"))
+    async with mesh("eve") as other:
+        with pytest.raises(ImportRefused, match="another network"):
+            await other.peers[0].import_from(io.BytesIO(stick))
+        assert await other.peers[0].history() == []
+    for wrong in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(P2PChatError, match="cannot read"):
+            await bob.import_from(wrong)
+
+
+async def test_an_export_that_fails_leaves_what_was_there(net: Mesh, tmp_path: Path) -> None:
+    ada, *_ = net.peers
+    with pytest.raises(P2PChatError, match="is a directory"):
+        await ada.export(tmp_path)
+    with pytest.raises(P2PChatError, match="cannot write"):
+        await ada.export(tmp_path / "missing" / "stick")
+    (tmp_path / "stick").write_text("former")
+
+    def give_up(_: int) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await ada.export(tmp_path / "stick", progress=give_up)
+    if Path("/dev/full").exists():
+        with pytest.raises(P2PChatError, match="cannot write /dev/full: No space"):
+            await ada.export("/dev/full")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["stick"]
+    assert (tmp_path / "stick").read_text() == "former"
+
+
+# ---- profiles that nobody runs
+
+
+async def test_a_profile_that_does_not_run_is_exported_and_imported_into(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
+            await bob.wait_user("ada", timeout=5)
+            await ada.wait_user("bob", timeout=5)
+        await ada.send("bob", "while you are away")
+        await ada.broadcast("and all the others")
+    async with open_history(home / "ada") as history:
+        exported = await history.export(home / "stick")
+        assert exported.entries == 3
+        assert (await history.export(home / "dm", "bob")).entries == 1
+    if os.name == "posix":
+        assert (home / "stick").stat().st_mode & 0o777 == 0o600
+    imported = await import_into(home / "bob", home / "stick")
+    assert (imported.new, imported.problem) == (3, "")
+    async with open_history(home / "bob") as history:
+        assert [post.text for post in await history.history()] == ["while you are away", "and all the others"]
+    async with TCPPeer(data=home / "bob") as bob:
+        assert bob.me.name == "bob"
+        with pytest.raises(DataLocked) as caught:
+            await import_into(home / "bob", home / "stick")
+        assert caught.value.pid == os.getpid()
+
+
+async def test_importing_into_what_is_no_peer_makes_none(home: Path) -> None:
+    with pytest.raises(P2PChatError, match="there is no peer"):
+        await import_into(home / "nobody", home / "stick")
+    assert not (home / "nobody").exists()
+
+
+async def test_a_profile_that_works_alone_dials_nobody_and_forgets_no_address(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        async with TCPPeer(data=home / "bob", name="bob") as bob:
+            assert await bob.connect(ada.port)
+        await ada.export(home / "stick")
+        await import_into(home / "bob", home / "stick")
+        assert ada.links() == []
+        async with TCPPeer(data=home / "bob") as bob:
+            await bob.wait_user("ada", timeout=5)
