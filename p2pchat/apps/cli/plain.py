@@ -136,12 +136,13 @@ def plain_conversation(row: Mapping[str, Any]) -> str:
 def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
     """Return one row of /receipts: how far a message of one's own has come."""
     has, lacks = row["delivered_to"], row["missing"]
-    state = "delivered" if has else "accepted, nobody else has it yet"
+    state = "delivered" if has else "accepted"
     if has and row["of"]:  # else it is not known any more for how many it was
         state += f" {len(has)} of {len(has) + len(lacks)}"
     who = [f"{_some(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
-    who += [f"not yet {_some(lacks)}"] if lacks else []
-    return "; ".join([f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}", *who])
+    who += [f"{_some(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    told = ", ".join(who) or "nobody else has it yet"
+    return f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}; {told}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -81,11 +81,12 @@ def test_times_are_those_of_the_reader() -> None:
 @pytest.mark.parametrize(
     ("has", "lacks", "of", "told"),
     [
-        ([], [], 0, "accepted, nobody else has it yet"),
-        ([], ["bob"], 1, "accepted, nobody else has it yet; not yet bob"),
-        (["bob"], ["Anna Maria"], 2, 'delivered 1 of 2; bob has it; not yet "Anna Maria"'),
+        ([], [], 0, "accepted; nobody else has it yet"),
+        ([], ["bob"], 1, "accepted; bob does not have it yet"),
+        (["bob"], ["Anna Maria"], 2, 'delivered 1 of 2; bob has it, "Anna Maria" does not have it yet'),
         (["bob", "cyd"], [], 2, "delivered 2 of 2; bob, cyd have it"),
         (["bob"], [], 0, "delivered; bob has it"),
+        ([], ["bob", "cyd"], 2, "accepted; bob, cyd do not have it yet"),
         ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
     ],
 )

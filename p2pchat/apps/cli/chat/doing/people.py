@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 from p2pchat import User
@@ -58,14 +59,19 @@ async def away(here: Here, text: str = "") -> Answer:
         return await back(here)
     if len(text) > MAX_STATUS_CHARACTERS:
         raise Usage(f"what others are told has at most {MAX_STATUS_CHARACTERS} characters, this has {len(text)}")
-    here.peer.set_presence("idle", text)
+    await _tell(here, "idle", text)
     return Answer([{"status": "idle", "text": text}], ["-- others see that you are away; /back when you are back"])
 
 
 async def back(here: Here) -> Answer:
     """Tell others that one is here."""
-    here.peer.set_presence("online")
+    await _tell(here, "online")
     return Answer([{"status": "online", "text": ""}], ["-- others see that you are here"])
+
+
+async def _tell(here: Here, status: str, text: str = "") -> None:
+    here.peer.set_presence(status, text)
+    await asyncio.sleep(0)  # the peer takes it in its next turn: what is asked then, such as /who, knows it
 
 
 async def ignore(here: Here, user: str) -> Answer:

@@ -56,6 +56,8 @@ async def test_away_alone_is_back(shown: Shown) -> None:
             ("back", "online"),
             ("back", "online"),
         ]
+        await took.take([b"/away lunch", b"/who", b"/back", b"/who"])
+        assert [line["rows"][0]["status"] for line in shown.lines[4:]] == ["idle", "idle", "online", "online"]
         await took.take([b"/away " + b"x" * 513])
         assert took.code == USAGE
 

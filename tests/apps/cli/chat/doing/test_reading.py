@@ -65,7 +65,7 @@ async def test_receipts_name_who_has_it_and_who_lacks_it(shown: Shown) -> None:
         [room] = shown.new
         assert room[:3] == "-- " and room[8:] == ' "to all of you": delivered 2 of 2; bob, cyd have it'
         await took.take([b"/go cyd", b"/receipts 1"])
-        assert shown.new[-1][8:] == ' "for later": accepted, nobody else has it yet; not yet cyd'
+        assert shown.new[-1][8:] == ' "for later": accepted; cyd does not have it yet'
 
 
 async def test_receipts_for_programs_are_rows(shown: Shown) -> None:
