@@ -26,7 +26,7 @@ from tests.processes.machines import Lan, Machine, NoNamespaces
 from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
-TIMEOUT = 40.0  # seconds until something that is to be shown counts as missing
+TIMEOUT = 25.0  # seconds until something that is to be shown counts as missing
 
 # Commands end with a byte 0, and so does the exit code that is written after each; the next one finds it in `$?`.
 _SHELL = """\
