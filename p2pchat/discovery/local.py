@@ -99,30 +99,32 @@ class Discovery:
         while not self._stopping.is_set():
             station = Station(self._peer, self._key, self._told, self._forgotten)
             try:
-                worked = await self._open(station, around)
-                changed = await self._changed(around, ASKED_AGAIN_AFTER if worked else TRIED_AGAIN_AFTER)
-                while worked and changed == around and not self._stopping.is_set():
-                    await station.look()
-                    changed = await self._changed(around, ASKED_AGAIN_AFTER)
-                around = changed
+                around = await self._stay(station, around)
             finally:
                 await station.close()
                 self._sightings.clear()
 
-    async def _open(self, station: Station, around: Interfaces) -> bool:
+    async def _stay(self, station: Station, around: Interfaces) -> Interfaces:
+        """Look and be seen on this network; return the next one, or the same when it is time to begin anew."""
         try:
-            if not around.addresses:
-                raise OSError("this machine has no address on a local network")
-            place = announced_place(self._listening, self._port, self._advertise, around.addresses)
-            await station.open(around.speaking(self._host), place)
+            await self._open(station, around)
+            self._warned = False
+            while (now := await self._changed(around, ASKED_AGAIN_AFTER)) == around and not self._stopping.is_set():
+                await station.look()
+            return now
         except Exception as error:  # of zeroconf or of the system: nothing of it may end a peer
             if not self._warned:
                 self._warned = True
                 reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 self._warn(f"members on the local network are not found, nor is this peer by them, for now: {reason}")
-            return False
-        self._warned = False
-        return True
+        return await self._changed(around, TRIED_AGAIN_AFTER)
+
+    async def _open(self, station: Station, around: Interfaces) -> None:
+        if not around.addresses:
+            raise OSError("this machine has no address on a local network")
+        only = self._listening[0] if len(self._listening) == 1 else ""
+        place = announced_place(self._listening, self._port, self._advertise, around.addresses)
+        await station.open(around.speaking(only), place)
 
     async def _changed(self, around: Interfaces, patience: float) -> Interfaces:
         """Return this machine's network once it is another and stays so, or when patience is over."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from p2pchat.core.mesh.endpoints import is_loopback, join_endpoint, split_endpoint
+from p2pchat.core.mesh.endpoints import is_loopback, split_endpoint
 from p2pchat.discovery.announcement import MAX_ADDRESSES
 from p2pchat.identity.addresses import is_reachable, routed_addresses
 
@@ -27,12 +27,9 @@ class Interfaces:
     addresses: tuple[str, ...] = ()
     index: tuple[tuple[str, int], ...] = ()
 
-    def speaking(self, host: str) -> list[str | int]:
-        """Return what zeroconf shall speak on: who listens on one address is announced, and looks, only there."""
-        if host in self.addresses:
-            chosen = [host]
-        else:
-            chosen = list(self.addresses)
+    def speaking(self, only: str) -> list[str | int]:
+        """Return what zeroconf shall speak on: who listens on one address alone is announced, and looks, only there."""
+        chosen = [only] if only in self.addresses else self.addresses
         index = dict(self.index)
         return list(dict.fromkeys(index.get(address, address) for address in chosen))
 
@@ -43,10 +40,6 @@ class Place:
 
     port: int
     addresses: tuple[str, ...]
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        return tuple(join_endpoint(address, self.port) for address in self.addresses)
 
 
 def announced_place(listening: Sequence[str], port: int, advertise: str | None, own: Sequence[str]) -> Place | None:

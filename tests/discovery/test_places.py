@@ -39,10 +39,6 @@ def test_the_first_few_of_many_addresses_are_announced() -> None:
     assert place is not None and place.addresses == tuple(f"10.0.{number}.1" for number in range(MAX_ADDRESSES))
 
 
-def test_endpoints_have_brackets_where_they_need_them() -> None:
-    assert Place(8080, ("10.0.0.1", "2001:db8::5")).endpoints == ("10.0.0.1:8080", "[2001:db8::5]:8080")
-
-
 def test_it_speaks_on_every_interface_or_on_the_one_it_listens_on() -> None:
     network = Interfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
     assert network.speaking("0.0.0.0") == ["192.168.1.5", 2]
