@@ -10,9 +10,9 @@ Usage: p2pchat completion bash|zsh|fish
 Print a script with which the shell completes commands, options, files, and whom one can write to.
 
 Examples:
-  eval "$(p2pchat completion bash)"            in ~/.bashrc
-  eval "$(p2pchat completion zsh)"             in ~/.zshrc, after compinit
-  p2pchat completion fish | source             in ~/.config/fish/config.fish
+  eval "$(p2pchat completion bash)"    in ~/.bashrc
+  eval "$(p2pchat completion zsh)"     in ~/.zshrc, after compinit
+  p2pchat completion fish | source     in config.fish
 
 Where p2pchat is only `python -m p2pchat`, make it a command first, above that line; in bash and zsh with
 
