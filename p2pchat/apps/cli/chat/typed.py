@@ -218,9 +218,18 @@ def _not_a_command(word: str) -> str:
     plain = unicodedata.normalize("NFKC", word[:40]).lower()
     if plain in LATER:
         return f"this version does not have /{plain} yet; nothing was sent"
-    near = get_close_matches(plain, BY_NAME, n=1, cutoff=0.5)
-    hint = f"did you mean /{near[0]}?" if near else "/help lists them."
+    near = _nearest(plain)
+    hint = "/help lists them." if not near else f"did you mean /{near}?"
+    if near in LATER:
+        hint = f"/{near} is near, and this version does not have it yet."
     return f"there is no command {'/' + word[:40]!a}: {hint} Nothing was sent; // begins a text with a slash"
+
+
+def _nearest(word: str) -> str:
+    """Return the command that begins so, or else the one that is spelled most like it; "" for none."""
+    known = [*(command.name for command in COMMANDS), *BY_NAME, *sorted(LATER)]
+    begins = [name for name in known if word and name.startswith(word)]
+    return next(iter(begins or get_close_matches(word, known, n=1, cutoff=0.5)), "")
 
 
 # /help
