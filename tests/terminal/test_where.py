@@ -92,6 +92,20 @@ async def test_what_came_and_was_never_shown_is_told_in_one_line_and_unread(
     await ada.shows("bob -> ada: two")
 
 
+async def test_who_comes_later_sees_the_end_of_what_was_said_before(terminal: OpenTerminal, peer: StartPeer) -> None:
+    bob = await peer("bob")
+    await bob.send_many("room", [f"line {number}" for number in range(30)])
+    ada = await terminal("0", str(bob.port), "--name", "ada")
+    await ada.shows("-- 30 older messages: ")
+    await ada.shows("──── now ────")
+    lines = without_times(ada)
+    before = lines.index("──── before you came ────")
+    assert lines[before + 1 : before + 22] == [*[f"bob: line {number}" for number in range(10, 30)], "──── now ────"]
+    await ada.prompts("room>")
+    await bob.broadcast("welcome")
+    await ada.shows("bob: welcome")
+
+
 async def test_unread_conversations_are_counted_and_keys_go_there(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)

@@ -25,12 +25,14 @@ class Asides:
     Attributes:
         history: The command that shows what is older.
         rooms: Ids of the room, once it is known: receipts there are too many to show to people.
+        counted: Called when no more older messages come, with the line that says how many there are.
     """
 
     def __init__(self, tell: Callable[[str], None] = tell) -> None:
         self._say = tell
         self.history = "/history"
         self.rooms: set[str] = set()
+        self.counted: Callable[[str], None] = self._say
         self._older = 0
         self._older_before = 0  # a moment ago
         self._open: Counter[str] = Counter()  # direct messages of this run nobody has yet, by conversation
@@ -112,7 +114,7 @@ class Asides:
     def _tell_older(self) -> None:
         if self._older:
             many = f"{self._older:,} older messages" if self._older > 1 else "1 older message"
-            self._say(f"-- {many}: {self.history} shows {'them' if self._older > 1 else 'it'}")
+            self.counted(f"-- {many}: {self.history} shows {'them' if self._older > 1 else 'it'}")
         self._older = self._older_before = 0
 
 

@@ -66,7 +66,7 @@ COMMAND = Command(
             ("--discover",), "", "find this network's members on the local network, and be found (extra: discovery)"
         ),
         JSON,
-        Option(("--plain",), "", "plain lines for people (default; may change)"),
+        Option(("--plain",), "", "plain lines for people (default outside a terminal)"),
         Option(("--log",), "FILE", "append every event to FILE as JSON lines"),
         Option(("--drain",), "SECONDS", "wait so long for deliveries at the end (default 5)"),
         Option(("--stay",), "", "do not leave at the end of input"),

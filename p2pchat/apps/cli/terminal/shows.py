@@ -4,6 +4,7 @@ from elsewhere, and the rest as numbers in the prompt.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -49,6 +50,8 @@ class TerminalShow(Show):
         self._shown: set[str] = set()  # ids of messages of earlier runs that stand above already
         self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
         self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
+        self._catching_up: asyncio.Task[None] | None = None
+        self.asides.counted = self._counted
         self.speakers = Speakers()
 
     # Where one is
@@ -73,6 +76,24 @@ class TerminalShow(Show):
         self._rule(shown_name(conversation.name))
         await self._past(await self._history(conversation))
         self._changed()
+
+    def _counted(self, text: str) -> None:
+        """What was said before one came has arrived: show the end of it, once, and how much there is."""
+        self._screen.tell(text)
+        if self._catching_up is None:
+            self._catching_up = asyncio.ensure_future(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        assert self._session is not None
+        try:
+            lines = await self._history(self._session.current)
+        except P2PChatError:
+            return
+        lines = [line for line in lines if line["old"] and line["at"] >= self._since]
+        if lines:
+            self._rule("before you came")
+            await self._past(lines)
+            self._rule("now")
 
     async def _history(self, conversation: Conversation) -> list[Line]:
         assert self._peer is not None
@@ -183,6 +204,11 @@ class TerminalShow(Show):
     async def clear(self) -> bool:
         self._screen.clear()
         return True
+
+    def close(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        super().close()
 
 
 def _in_columns(lines: Sequence[str], width: int) -> list[str]:
