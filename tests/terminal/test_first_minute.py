@@ -104,6 +104,18 @@ async def test_beyond_loopback_one_screen_has_all_that_is_needed(terminal: OpenT
     assert "\x1b[38;5" not in ada.text and "▀" not in ada.text
 
 
+async def test_the_second_day_it_is_reached_as_on_the_first(terminal: OpenTerminal) -> None:
+    ada, port = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
+    await ada.line("/quit")
+    assert await ada.ended() == 0
+    again = await terminal()
+    await again.shows(f"-- ada listens on 0.0.0.0:{port}")
+    await again.line("/quit")
+    assert await again.ended() == 0
+    fewer = await terminal(str(port))
+    await fewer.shows("-- only this machine reaches it now; last time others did: --host 0.0.0.0")
+
+
 async def test_a_tall_terminal_shows_a_code_for_a_camera(terminal: OpenTerminal) -> None:
     pytest.importorskip("segno")
     ada = await terminal("0", "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080", rows=60)

@@ -51,6 +51,17 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
     return "\n".join(lines)
 
 
+def welcome_screen(invite: str, port: int, *, qr: bool) -> str:
+    """Return the screen of a peer that listens beyond this machine, or why nobody could come by it now."""
+    invite = beyond_loopback(invite, port)
+    if all(is_loopback(endpoint.rpartition(":")[0]) for endpoint in endpoints_of(invite)):
+        return (
+            "-- this machine has no address that others could reach: connect it to a network, "
+            "or name one with --advertise HOST:PORT; /invite then shows how others join"
+        )
+    return invite_screen(invite, qr=qr)
+
+
 def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
     code = qr_code(invite)
     rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))

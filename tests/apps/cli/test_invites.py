@@ -11,7 +11,14 @@ from p2pchat import InviteError
 from p2pchat.apps.cli.chat.stdin import Kind
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.folding import fold
-from p2pchat.apps.cli.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, read_invite
+from p2pchat.apps.cli.invites import (
+    JOIN_COMMAND,
+    beyond_loopback,
+    endpoints_of,
+    invite_screen,
+    read_invite,
+    welcome_screen,
+)
 
 INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
 
@@ -38,6 +45,13 @@ def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch:
     assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
     monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", list)
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
+
+
+def test_without_any_address_it_says_so_instead_of_a_dead_invite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", list)
+    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
+    assert "no address that others could reach" in screen and "p2pchat:abc" not in screen
+    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", 8080, qr=False)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])

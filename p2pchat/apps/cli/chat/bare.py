@@ -7,7 +7,7 @@ terminal to try it. Only what is missing is asked for, and Enter is always an an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from p2pchat import P2PChatError, login_name, parse_invite, profile_invite, validate_name
 from p2pchat.apps.cli.chat.known import Known, look, started_before
 from p2pchat.apps.cli.chat.options import ChatOptions
+from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.endpoints import LOOPBACK, is_loopback
 from p2pchat.apps.cli.exits import complain, tell
 from p2pchat.apps.cli.invites import JOIN_COMMAND, NothingSaid
@@ -22,6 +23,7 @@ from p2pchat.apps.cli.plain import shown_time
 from p2pchat.apps.cli.ports import free_port, is_free, next_port
 from p2pchat.apps.cli.program import program
 
+EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names for whoever joins next
 MOST_LISTED = 9  # profiles, the newest first
 
 Ask = Callable[[str], str | None]
@@ -119,7 +121,11 @@ def beside(port: int) -> str:
 
 
 def _again(options: ChatOptions, profile: Known, ask: Ask) -> ChatOptions:
-    """A profile there is, on its own port, or on another one while somebody else has that."""
+    """A profile there is, where others found it last; on another port while somebody else has its own."""
+    last = ChatSettings.load(profile.directory).last_start
+    if not options.host_given:
+        options.host, options.advertise = last.host, options.advertise or last.advertise
+    options.discover = options.discover or last.discover
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})
@@ -169,12 +175,18 @@ def _asked(ask: Ask, prompt: str) -> str:
     return answer
 
 
-def next_steps(port: int, host: str, *, calls: bool) -> str:
-    """Return the lines that say what to do next; `calls`: others are being called, so that nobody has to come here."""
+def next_steps(port: int, host: str, names: Collection[str], *, calls: bool) -> str:
+    """Return the lines that say what to do next.
+
+    Args:
+        names: Those that are taken.
+        calls: Others are being called, so that nobody has to come here.
+    """
     typing = "-- Enter sends to everybody here; /help shows more, /quit leaves"
     if calls:
         return typing
-    near = f"-- another terminal joins with: {program()} {next_port(port)} {port} --name bob"
+    name = next((name for name in EXAMPLES if name not in names), EXAMPLES[0])
+    near = f"-- another terminal joins with: {program()} {next_port(port)} {port} --name {name}"
     far = f"-- another machine joins with: {JOIN_COMMAND}, and the invite above"
     if is_loopback(host):
         far = f"-- for other machines: /quit, then {program()} {port} --host 0.0.0.0"

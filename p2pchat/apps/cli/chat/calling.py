@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from p2pchat.apps.cli.exits import tell
 from p2pchat.apps.safetext import safe_line
 
+ALONE_AFTER = 3.0  # seconds in which somebody known answers, where anybody does
+MOST_TOLD = 3  # of those who do not
+
 _WRONG = {  # by the `code` of a link event: what it means
     "nobody": "nobody listens there",
     "no_answer": "no answer",
@@ -68,6 +71,7 @@ class Endpoints:
         self._port = port
         self._tell = tell
         self._advised: set[tuple[str, str]] = set()  # what was said once of an endpoint is not said again
+        self._of_the_book: dict[str, str] = {}  # endpoints nobody named in this run, and what is wrong there
         self._known = asyncio.Event()
         self._linked = asyncio.Event()
         self.refused = asyncio.Event()
@@ -83,6 +87,8 @@ class Endpoints:
         if state == "up":
             self._linked.set()
         former = self._states.get(endpoint)
+        if former is None and state in ("refused", "trying"):
+            self._of_the_book[endpoint] = _WRONG.get(code) or safe_line(reason)
         if former is None or former == state or state not in ("up", "refused", "trying"):
             return
         self._states[endpoint] = state
@@ -94,6 +100,14 @@ class Endpoints:
             self._known.set()
         if first == {"refused"}:
             self.refused.set()
+
+    def tell_alone(self) -> None:
+        """Say that nobody answers of those who are known from before, where nobody does."""
+        if self._linked.is_set() or not self._of_the_book:
+            return
+        some = [f"{safe_line(endpoint)} ({wrong})" for endpoint, wrong in self._of_the_book.items()]
+        more = f" and {len(some) - MOST_TOLD} more" if len(some) > MOST_TOLD else ""
+        self._tell(f"-- nobody you know answers yet: {', '.join(some[:MOST_TOLD])}{more}; trying on")
 
     def _said(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":

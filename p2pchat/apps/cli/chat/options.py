@@ -36,6 +36,7 @@ class ChatOptions:
     stay: bool = False
     verbose: bool = False
     warnings: tuple[str, ...] = ()
+    host_given: bool = False  # by an option or a variable
     bare: bool = False  # no PORT was given: what is missing is asked for, or picked (bare.py)
 
     @property
@@ -65,6 +66,7 @@ def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
     if given["open_network"] and given["invite"]:
         raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
     options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
+    options.host_given = given["host"] is not None
     options.db = database_url(options.db)
     options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else 5.0
     options.endpoints = tuple(parse_endpoint(word) for word in words[1:])

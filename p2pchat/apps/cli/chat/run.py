@@ -15,10 +15,11 @@ from p2pchat import Events, InviteError, Link, Message, P2PChatError, Sent, Sett
 from p2pchat.apps.cli.asking import ask, can_ask
 from p2pchat.apps.cli.chat.arrival import Arrival
 from p2pchat.apps.cli.chat.bare import next_steps, settle
-from p2pchat.apps.cli.chat.calling import Endpoints
+from p2pchat.apps.cli.chat.calling import ALONE_AFTER, Endpoints
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 from p2pchat.apps.cli.chat.diagnostics import tell_diagnostics
 from p2pchat.apps.cli.chat.fronts import choose_front
+from p2pchat.apps.cli.chat.last import LastStart
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.chat.session import Session
@@ -28,7 +29,7 @@ from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
-from p2pchat.apps.cli.invites import NothingSaid, beyond_loopback, endpoints_of, invite_screen, read_invite
+from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, welcome_screen
 from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import history_command
@@ -111,10 +112,12 @@ class Chat:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
         mind = asyncio.create_task(self._mind_refusal())
+        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.tell_alone)
         try:
             return await self._talk(session)
         finally:
             mind.cancel()
+            alone.cancel()
             self._arrival.close()
             await control.leave(_STOPPED[await self._leaving.wait()])
             await pump
@@ -187,11 +190,23 @@ class Chat:
         tell(f"-- {shown_name(peer.me.label)} listens on {where}")
         if not is_loopback(self._options.host):
             with suppress(InviteError):  # an open network whose first peer is still to be met
-                tell(invite_screen(beyond_loopback(peer.invite, peer.port), qr=can_ask()))
+                tell(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+        self._tell_reach()
         if self._options.bare:
-            tell(next_steps(peer.port, self._options.host, calls=self._endpoints.any))
+            names = [user.name for user in peer.users()]
+            tell(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
         await self._show.event(first.to_json())
         await self._front.begin(peer, self._session)
+
+    def _tell_reach(self) -> None:
+        """Say that fewer can reach this peer than last time, and remember how it is now."""
+        options, settings = self._options, self._session.settings
+        if options.is_temporary:
+            return
+        fewer = settings.last_start.fewer_now(options.host)
+        if fewer:
+            tell(fewer)
+        settings.started(LastStart(options.host, options.advertise, options.discover))
 
     async def _mind_refusal(self) -> None:
         """Leave when everyone we were told of refuses us, and nobody else is found."""

@@ -1,10 +1,11 @@
 """What a person has set for the chat of one profile, kept in a small file beside its identity.
 
-    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false, "ignored": ["K7QF..."]}
+    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false, "ignored": ["K7QF..."],
+                             "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
-It holds how things are shown, and whom one does not want to read; never what anybody wrote. A file that cannot be
-read is no reason not to chat: what is usual holds then, and `trouble` says so. Entries of later versions stay as
-they are.
+It holds how things are shown, whom one does not want to read, and where it listened last; never what anybody wrote. A
+file that cannot be read is no reason not to chat: what is usual holds then, and `trouble` says so. Entries of later
+versions stay as they are.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from p2pchat.apps.cli.chat.last import LastStart
 
 FILE_NAME = "chat.json"
 QUIET_ABOVE = 8  # people: with `joins` auto, who comes and goes is told up to so many, oneself included
@@ -40,6 +44,9 @@ SETTINGS = (
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
+_USUAL = LastStart()
+
+
 @dataclass(slots=True)
 class ChatSettings:
     """The settings of one profile's chat.
@@ -49,6 +56,7 @@ class ChatSettings:
         bell: Ring for direct messages and mentions.
         desktop: Show a notice of the desktop for them.
         ignored: Ids (base32) of users nothing is shown of.
+        last_start: How others could reach this peer when it was started last.
         trouble: Why the file could not be read; "" when all is well.
     """
 
@@ -56,6 +64,7 @@ class ChatSettings:
     bell: bool = True
     desktop: bool = False
     ignored: set[str] = field(default_factory=set)
+    last_start: LastStart = _USUAL
     trouble: str = ""
     _path: Path | None = None
     _others: dict[str, Any] = field(default_factory=dict)  # of later versions
@@ -83,8 +92,16 @@ class ChatSettings:
             OSError: The disk or the directory does not allow it; what was kept before is as it was.
         """
         if self._path is not None:
-            kept = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
-            _write(self._path, json.dumps({**self._others, **kept}, indent=2) + "\n")
+            shown = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
+            last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
+            _write(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
+
+    def started(self, now: LastStart) -> None:
+        """Remember how it is started now; what the disk does not allow is not remembered, and is no reason to stop."""
+        if now != self.last_start:
+            self.last_start = now
+            with suppress(OSError):
+                self.save()
 
     def value(self, name: str) -> str:
         """Return one setting as it is typed."""
@@ -116,6 +133,7 @@ class ChatSettings:
         if not isinstance(ignored, list) or not all(isinstance(id, str) for id in ignored):
             raise ValueError("`ignored` is no list of ids")
         self.ignored = {id for id in ignored if 0 < len(id) <= _MAX_ID_CHARACTERS}
+        self.last_start = LastStart.from_json(found.pop("last_start", {}))
         for setting in SETTINGS:
             if setting.name in found:
                 value = found.pop(setting.name)

@@ -12,9 +12,11 @@ import pytest
 
 from p2pchat import TCPPeer, home_directory, login_name
 from p2pchat.apps.cli.chat.bare import next_steps, settle
+from p2pchat.apps.cli.chat.last import LastStart
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
+from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.invites import NothingSaid
+from p2pchat.apps.cli.invites import JOIN_COMMAND, NothingSaid
 from p2pchat.apps.cli.ports import FIRST_PORT
 
 
@@ -100,6 +102,18 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
     options = await off_loop(bare(), Person())
     assert (options.port, options.name, options.data) == (ports[0], "", "")  # it knows its own name
     assert "starting ada again" in capsys.readouterr().err
+
+
+async def test_it_listens_where_it_did_last_unless_told_otherwise(home: Path, ports: list[int]) -> None:
+    await started(home, ports[0], "ada")
+    last = LastStart("0.0.0.0", "chat.example:80", True)
+    ChatSettings.load(home / str(ports[0])).started(last)
+    options = await off_loop(bare(), Person())
+    assert (options.host, options.advertise, options.discover) == ("0.0.0.0", "chat.example:80", True)
+    options = await off_loop(bare("--host", "127.0.0.1"), Person())
+    assert (options.host, options.advertise) == ("127.0.0.1", "")
+    assert last.fewer_now("127.0.0.1").endswith("--host 0.0.0.0")
+    assert last.fewer_now("::") == LastStart().fewer_now("127.0.0.1") == ""
 
 
 async def test_one_without_a_name_is_asked_for_one(home: Path, ports: list[int]) -> None:
@@ -190,9 +204,10 @@ async def test_an_invite_goes_to_a_profile_that_can_take_it(
 
 def test_what_to_do_next_is_three_short_lines() -> None:
     for host in ("127.0.0.1", "0.0.0.0"):
-        lines = next_steps(8080, host, calls=False).splitlines()
+        lines = next_steps(8080, host, ["ada"], calls=False).splitlines()
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
         assert " 8080 --name bob" in lines[0] and "/help" in lines[2]
-    assert "p2pchat 8080 --host 0.0.0.0" in next_steps(8080, "127.0.0.1", calls=False)
-    assert "p2pchat --invite -" in next_steps(8080, "0.0.0.0", calls=False)
-    assert len(next_steps(8080, "127.0.0.1", calls=True).splitlines()) == 1
+    assert next_steps(8080, "127.0.0.1", [], calls=False).splitlines()[1].endswith(" 8080 --host 0.0.0.0")
+    assert JOIN_COMMAND in next_steps(8080, "0.0.0.0", [], calls=False)
+    assert len(next_steps(8080, "127.0.0.1", [], calls=True).splitlines()) == 1
+    assert " --name carol" in next_steps(8080, "127.0.0.1", ["ada", "bob"], calls=False)  # a name nobody has

@@ -98,6 +98,22 @@ async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
     assert not alone.refused.is_set()  # nobody leaves because of it
 
 
+async def test_who_starts_alone_hears_who_does_not_answer() -> None:
+    told: list[str] = []
+    endpoints = Endpoints([], tell=told.append)
+    endpoints.tell_alone()
+    assert told == []  # nobody is known
+    for number in range(1, 6):
+        endpoints.heard(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
+    endpoints.tell_alone()
+    [line] = told
+    assert line.startswith("-- nobody you know answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
+    assert line.endswith(" and 2 more; trying on")
+    endpoints.heard("", "up", "")
+    endpoints.tell_alone()
+    assert len(told) == 1
+
+
 async def test_refused_is_refused_by_all() -> None:
     endpoints = Endpoints([ADA, BOB])
     endpoints.heard(ADA, "refused", "")

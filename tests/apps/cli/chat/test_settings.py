@@ -44,11 +44,13 @@ def test_without_a_directory_they_are_kept_in_memory() -> None:
         ("[]", "it is no JSON object"),
         ('{"joins": "sometimes"}', "joins is auto or on or off, not 'sometimes'"),
         ('{"bell": []}', "cannot read all settings"),
+        ('{"last_start": 7}', "`last_start` is no JSON object"),
+        ('{"last_start": {"host": 7}}', "`last_start` has a value of the wrong kind"),
         ('{"ignored": "bob"}', "`ignored` is no list of ids"),
         ('{"ignored": ["K7QF2M3P"], "bell": 7}', "bell is on or off, not 7"),
         ("[" * 100_000, "cannot read all settings"),
     ],
-    ids=["json", "list", "value", "type", "ignored", "half", "deep"],
+    ids=["json", "list", "value", "type", "start", "host", "ignored", "half", "deep"],
 )
 def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "chat.json").write_text(text, "utf-8")
