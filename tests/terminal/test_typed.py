@@ -53,7 +53,8 @@ async def test_an_answer_shows_what_it_is_to(terminal: OpenTerminal, peer: Start
     receipt = await bob.broadcast("are you there at all, dear?")
     await ada.shows("bob: are you there")
     await told(ada, "/reply yes", 'ada (to bob: "are you there at all, d…"): yes')
-    assert [post.reply_to for post in await bob.history("room")][-1] == receipt.id
+    assert await texts_of(bob, 1) == ["yes"]
+    assert [post.reply_to for post in await bob.history("room")] == [None, receipt.id]
 
 
 async def test_who_one_ignores_is_gone_until_one_does_not(terminal: OpenTerminal, peer: StartPeer) -> None:
