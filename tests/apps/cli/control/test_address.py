@@ -30,6 +30,8 @@ def test_a_socket_is_for_its_owner_only(home: Path) -> None:
 
 @posix
 def test_a_socket_that_was_left_is_replaced(home: Path) -> None:
+    if sys.platform == "win32":
+        return  # for type checkers
     home.mkdir()
     make_socket(home).close()
     with make_socket(home) as made, socket.socket(socket.AF_UNIX) as other:

@@ -258,6 +258,16 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
     assert texts == [*["x" * 30_000] * 100, "meanwhile"]
 
 
+@posix
+async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.apps.cli.control.client.CONNECT_WITHIN", 0.1)
+    home.mkdir()
+    with address.make_socket(home) as made:
+        made.listen()  # the system accepts; nobody says a word
+        with pytest.raises(Failure, match="a peer is there and does not answer"):
+            await connect(home)
+
+
 # ---- how it ends
 
 
