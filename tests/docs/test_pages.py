@@ -13,7 +13,9 @@ from tests.docs.pages import PAGES, Block, blocks
 if sys.platform != "win32":
     from tests.docs.scene import Scene
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
+posix = pytest.mark.skipif(
+    sys.platform == "win32" or shutil.which("bash") is None, reason="the pages are written for a POSIX shell, run by bash"
+)
 
 
 def scenes(page: Path) -> list[list[Block]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tests.docs.pages import blocks, steps
 if sys.platform != "win32":
     from tests.docs.scene import Scene
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
+posix = pytest.mark.skipif(
+    sys.platform == "win32" or shutil.which("bash") is None, reason="the pages are written for a POSIX shell, run by bash"
+)
 
 PAGE = """\
 ```console
