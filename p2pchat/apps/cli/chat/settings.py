@@ -22,6 +22,7 @@ from typing import Any
 from p2pchat.apps.cli.chat.last import LastStart
 
 FILE_NAME = "chat.json"
+SPOILED_NAME = "chat.json.spoiled"  # what could not be read, once something else is written
 QUIET_ABOVE = 8  # people: with `joins` auto, who comes and goes is told up to so many, oneself included
 MAX_FILE_BYTES = 1 << 20  # some 18,000 ignored people; more is some other file
 _MAX_ID_CHARACTERS = 52
@@ -68,6 +69,7 @@ class ChatSettings:
     trouble: str = ""
     _path: Path | None = None
     _others: dict[str, Any] = field(default_factory=dict)  # of later versions
+    _kept_aside: bool = False  # what could not be read
 
     @classmethod
     def load(cls, directory: Path | None) -> ChatSettings:
@@ -92,6 +94,9 @@ class ChatSettings:
             OSError: The disk or the directory does not allow it; what was kept before is as it was.
         """
         if self._path is not None:
+            if self.trouble and not self._kept_aside:
+                os.replace(self._path, self._path.with_name(SPOILED_NAME))  # somebody wrote it by hand, and will mend it
+                self._kept_aside = True
             shown = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
             last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
             _write(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")

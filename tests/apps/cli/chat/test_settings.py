@@ -60,6 +60,16 @@ def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, t
     assert settings.ignored == ({"K7QF2M3P"} if "K7QF2M3P" in text else set())
 
 
+def test_a_spoiled_file_is_kept_for_who_wants_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text('{"ignored": ["K7QF2M3P"],}', "utf-8")
+    settings = ChatSettings.load(tmp_path)
+    for value in ("off", "on"):
+        settings.change("joins", value)
+        settings.save()
+    assert (tmp_path / "chat.json.spoiled").read_text("utf-8") == '{"ignored": ["K7QF2M3P"],}'
+    assert ChatSettings.load(tmp_path).joins == "on"
+
+
 def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
     (tmp_path / "chat.json").write_text('{"bell": false, "theme": "dark"}', "utf-8")
     settings = ChatSettings.load(tmp_path)
