@@ -249,6 +249,15 @@ class Terminal:
         asyncio.get_running_loop().add_reader(self._master, self._read)
         return self
 
+    async def taken_away(self, timeout: float = TIMEOUT) -> int:
+        """Take the terminal away, as a window that is closed, and wait for the program's end."""
+        assert self.process is not None
+        self._hang_up()
+        os.close(self._master)
+        self._master = -1
+        async with asyncio.timeout(timeout):
+            return await self.process.wait()
+
     async def close(self) -> None:
         """Kill whatever runs in this terminal, and take the terminal away."""
         if self.process is None:
@@ -256,8 +265,9 @@ class Terminal:
         if self.process.returncode is None:
             _kill_groups(self._master, self.process.pid)
             await self.process.wait()
-        self._hang_up()
-        os.close(self._master)
+        if self._master >= 0:
+            self._hang_up()
+            os.close(self._master)
         self.process = None
 
     # Bytes
@@ -325,7 +335,7 @@ def _kill_groups(master: int, pid: int) -> None:
     groups = {pid}
     try:
         groups.add(os.tcgetpgrp(master))
-    except OSError:
+    except OSError:  # it was taken away
         pass
     for group in groups - {0, -1, os.getpgrp()}:
         try:

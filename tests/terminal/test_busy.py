@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from p2pchat import Left
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.test_line import said
 
@@ -52,3 +54,27 @@ async def test_what_comes_after_a_change_of_size_fits_the_new_one(terminal: Open
     await ada.type("ne")
     await ada.key("enter")
     await ada.shows("ada: half a line")
+
+
+async def test_what_is_typed_before_there_is_a_prompt_is_not_lost(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.line("very early")
+    await ada.type("and on")
+    await ada.shows("ada: very early  · kept")
+    await ada.prompts("room> and on")
+
+
+async def test_a_terminal_that_is_taken_away_ends_the_peer_in_good_order(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    ada = await terminal("0", "--name", "ada", "--data", str(home / "ada"))
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    left = asyncio.ensure_future(bob.wait_for(Left))
+    await ada.line("last words")
+    await ada.shows("last words  ✓")
+    assert await ada.taken_away() in (0, 3)
+    assert (await left).reason == "left"
+    again = await terminal("0", "--data", str(home / "ada"))
+    await again.shows("ada: last words")
+    await again.prompts("room>")
