@@ -95,7 +95,7 @@ class ChatSettings:
         """
         if self._path is not None:
             if self.trouble and not self._kept_aside:
-                os.replace(self._path, self._path.with_name(SPOILED_NAME))  # somebody wrote it by hand, and will mend it
+                os.replace(self._path, self._path.with_name(SPOILED_NAME))  # written by hand: to be mended
                 self._kept_aside = True
             shown = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
             last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
