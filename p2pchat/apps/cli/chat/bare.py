@@ -114,7 +114,7 @@ def _hint_running(one: Known) -> None:
 
 def beside(port: int) -> str:
     """Return what one can do beside a running peer."""
-    return f"`p2pchat send room TEXT --port {port}` and `p2pchat tail --port {port}` work beside it"
+    return f"`{program()} send room TEXT --port {port}` and `{program()} tail --port {port}` work beside it"
 
 
 # ---- what follows
@@ -130,7 +130,7 @@ def _again(options: ChatOptions, profile: Known, ask: Ask) -> ChatOptions:
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})
         tell(f"-- another program listens on port {profile.port}: on {options.port} this time")
-    tell(f"-- starting {profile.label} again, of port {profile.port}")
+    tell(f"-- starting {profile.label} again (port {profile.port})")
     if not options.name and not profile.name:
         options.name = _ask_name(login_name(), ask)
     return options

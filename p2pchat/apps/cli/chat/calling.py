@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from p2pchat.apps.cli.exits import tell
+from p2pchat.apps.cli.program import program
 from p2pchat.apps.safetext import safe_line
 
 ALONE_AFTER = 3.0  # seconds in which somebody known answers, where anybody does
@@ -28,13 +29,13 @@ _WRONG = {  # by the `code` of a link event: what it means
     "busy": "it has as many links as it takes",
     "full": "this peer has as many links as it takes",
 }
-_TO_DO = {  # and what to do; {port} is the endpoint's, {own} this peer's
+_TO_DO = {  # and what to do; {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",
     "no_name": "a typing error?",
     "no_way": "are both in one local network, or is the address one that others can reach?",
     "no_peer": "is {port} its port?",
-    "network": "ask there for an invite, which `p2pchat invite` shows, then run p2pchat {own} --invite -",
+    "network": "ask there for an invite, which `p2pchat invite` shows, then run {program} {own} --invite -",
     "version": "update the older of the two",
     "self": "leave it out, or name another one",
     "busy": "it is tried on",
@@ -124,7 +125,7 @@ class Endpoints:
         self._advised.add((endpoint, code))
         if endpoint in self._invited and code in _OF_AN_INVITE:
             return _OF_AN_INVITE[code]
-        return _TO_DO.get(code, "").format(port=endpoint.rpartition(":")[2], own=self._port or 8080)
+        return _TO_DO.get(code, "").format(port=endpoint.rpartition(":")[2], own=self._port or 8080, program=program())
 
     @property
     def any(self) -> bool:

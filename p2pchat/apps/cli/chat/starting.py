@@ -21,6 +21,7 @@ from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.exits import Failure, Usage
 from p2pchat.apps.cli.invites import looks_like_invite
 from p2pchat.apps.cli.ports import free_port, next_port
+from p2pchat.apps.cli.program import program
 from p2pchat.apps.cli.words import split_first_word
 
 MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
@@ -57,7 +58,7 @@ class Starting:
         if isinstance(error, DataLocked):
             return self._in_use(error)
         if isinstance(error, InviteError) and self._options.invite:
-            command = ["p2pchat", str(next_port(self._options.port, self._options.host)), "--invite", "-"]
+            command = [str(next_port(self._options.port, self._options.host)), "--invite", "-"]
             return Usage(f"{error}, as in: {joined(command)}")
         return error
 
@@ -75,21 +76,21 @@ class Starting:
             rest = ["--invite", "-"]
         if self._was_there and not (self._options.data or self._options.temp):
             rest = [*rest, "--data", str(profile_directory(self._options.port))]
-        return joined(["p2pchat", str(port), *rest])
+        return joined([str(port), *rest])
 
     def _in_use(self, error: DataLocked) -> Failure:
         who = f"process {error.pid}" if error.pid else "another process"
         which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
-        send, tail = joined(["p2pchat", "send", "room", "TEXT", *which]), joined(["p2pchat", "tail", *which])
+        send, tail = joined(["send", "room", "TEXT", *which]), joined(["tail", *which])
         other = "one more peer needs another port and directory"
         if not self._options.data:
-            other = f"for one more peer: p2pchat {next_port(self._options.port)} {self._options.port}"
+            other = f"for one more peer: {joined([str(next_port(self._options.port)), str(self._options.port)])}"
         return Failure(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
 
 
 def joined(words: Sequence[str]) -> str:
-    """Return words as one line to paste into a shell."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    """Return a command of this program as one line to paste into a shell."""
+    return f"{program()} {subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)}"
 
 
 def _who_listens(port: int) -> str:
