@@ -98,7 +98,7 @@ class Shell:
 
     async def close(self) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            _signal_group(self.process.pid, "SIGKILL")
         await self.process.wait()
         await self._reading
         os.close(self._orders)
@@ -154,7 +154,7 @@ class Scene:
         if block.language == "!new scene":
             return
         if block.language in ("!close", "!kill"):
-            await self._end(block.text, signal.SIGHUP if block.language == "!close" else signal.SIGKILL)
+            await self._end(block.text, "SIGHUP" if block.language == "!close" else "SIGKILL")
         elif "file" in block.attributes:
             path = self._directory / block.attributes["file"]
             path.write_text(self._ports.put(block.text) + "\n", "utf-8")
@@ -211,10 +211,10 @@ class Scene:
         terminal = Terminal([*self._bash(where), *words], self._environment(where))
         self._windows[title] = Window(await terminal.start())
 
-    async def _end(self, title: str, number: int) -> None:
+    async def _end(self, title: str, name: str) -> None:
         terminal = self._windows[title].terminal
         assert terminal.process is not None
-        os.killpg(terminal.process.pid, number)
+        _signal_group(terminal.process.pid, name)
         await terminal.ended(TIMEOUT)
 
     async def _shell(self, block: Block) -> Shell:
@@ -270,6 +270,13 @@ def _programs(directory: Path) -> Path:
         script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {words}"$@"\n', "utf-8")
         script.chmod(0o755)
     return directory
+
+
+def _signal_group(pid: int, name: str) -> None:
+    """Send a signal to a program and to what it started."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    os.killpg(pid, signal.Signals[name])
 
 
 def _keys(text: str) -> str:

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, Block, blocks
-
-if sys.platform != "win32":
-    from tests.docs.scene import Scene
+from tests.docs.scene import Scene
 
 posix = pytest.mark.skipif(
-    sys.platform == "win32" or shutil.which("bash") is None, reason="the pages are written for a POSIX shell, run by bash"
+    sys.platform == "win32" or shutil.which("bash") is None,
+    reason="the pages are written for a POSIX shell, run by bash",
 )
 
 

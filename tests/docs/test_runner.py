@@ -11,12 +11,11 @@ import pytest
 
 from tests.docs.expected import Ports, pattern, squeezed
 from tests.docs.pages import blocks, steps
-
-if sys.platform != "win32":
-    from tests.docs.scene import Scene
+from tests.docs.scene import Scene
 
 posix = pytest.mark.skipif(
-    sys.platform == "win32" or shutil.which("bash") is None, reason="the pages are written for a POSIX shell, run by bash"
+    sys.platform == "win32" or shutil.which("bash") is None,
+    reason="the pages are written for a POSIX shell, run by bash",
 )
 
 PAGE = """\
