@@ -39,6 +39,9 @@ def port(number: int, found: Answers, holder: int | None) -> Finding:
     if any(one.verdict == "self" for one in found.values()):
         return ok("port", f"{number} is this peer's, which answers")
     somebody = next((one for one in found.values() if one.verdict not in NOBODY), None)
+    if somebody is not None and somebody.verdict == "silent" and holder:
+        text = f"{number} is taken by what says nothing, and process {holder} has this profile: it is stopped, or hangs"
+        return wrong("port", text, f"fg in its terminal, or end it: {ender(holder)}")
     if somebody is not None:
         return wrong("port", f"{number} is taken by {who(somebody)}", f"find it with: {finder(number)}")
     trouble = bind_trouble(number)
@@ -71,6 +74,10 @@ def bind_trouble(number: int) -> int:
             except OSError as error:
                 return error.errno or errno.EIO
     return 0
+
+
+def ender(process: int) -> str:
+    return f"taskkill /F /PID {process}" if sys.platform == "win32" else f"kill -9 {process}"
 
 
 def finder(number: int) -> str:

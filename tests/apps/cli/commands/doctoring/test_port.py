@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,17 +38,24 @@ async def ways(number: int, own: Sequence[str], data: Path) -> list[Finding]:
 
 @asynccontextmanager
 async def listener(answer: bytes = b"") -> AsyncIterator[int]:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        writer.write(answer)
-        if answer:
-            writer.close()
+    talks: list[asyncio.Task[None]] = []
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while await reader.read(1000) and not answer:
+                pass
+            writer.write(answer)
+        writer.close()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.ensure_future(talk(reader, writer)))
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await asyncio.gather(*talks)
 
 
 async def test_a_free_port() -> None:
@@ -73,6 +80,17 @@ async def test_another_peer_another_program_or_one_that_does_not_speak(home: Pat
     async with listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as number:
         found = await look(number)
     assert found.verdict == "wrong" and found.seen.endswith("another program") and str(number) in found.mend
+
+
+async def test_a_program_that_says_nothing_and_may_be_this_peer_stopped_by_ctrl_z(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2pchat.apps.cli.commands.doctoring.port.PROBE_WITHIN", 0.3)
+    async with listener() as number:
+        found = await look(number)
+        assert found.verdict == "wrong" and found.seen.endswith("takes connections and says nothing")
+        found = await look(number, holder=4711)
+    assert found.verdict == "wrong" and "process 4711" in found.seen and found.mend.startswith("fg ")
 
 
 async def test_a_port_somebody_has_and_does_not_open() -> None:
