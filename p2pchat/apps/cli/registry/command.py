@@ -38,7 +38,7 @@ class Command:
         page: Its own help; `{options}` stands for the list of options. A paragraph is one long line.
         run: "module:function" below p2pchat.apps.cli; takes the other words, returns the exit code.
         words: What its words may be, for completion: "" nothing, "address" one whom to write to, "endpoint", "file",
-            "shell".
+            "directory", "shell".
     """
 
     name: str

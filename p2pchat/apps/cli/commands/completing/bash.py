@@ -85,7 +85,7 @@ def script(rows: list[Row]) -> str:
 def _values(rows: list[Row]) -> list[str]:
     """Return the cases of options whose values are known."""
     does = {"file": "_p2pchat_paths default -f", "directory": "_p2pchat_paths dirnames -d"}
-    does["port"] = _PORTS
+    does |= {"port": _PORTS, "address": _NAMES}
     lines = []
     for command, name, flag in values(rows):
         if flag.kind:
@@ -98,6 +98,7 @@ def _command(row: Row, rows: list[Row]) -> str:
     words = {
         "address": f"        elif ((words == 0)); then\n            {_NAMES}",
         "file": "        else\n            _p2pchat_paths default -f",
+        "directory": "        else\n            _p2pchat_paths dirnames -d",
         "shell": f"        elif ((words == 0)); then\n            {_take(SHELLS)}",
     }.get(row.words, "")
     if row.name == CHAT_NAME:

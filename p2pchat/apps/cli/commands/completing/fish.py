@@ -84,6 +84,8 @@ def _lines(row: Row) -> Iterator[str]:
         yield f"{first} -a '(__p2pchat_names)'"
     elif row.words == "file":
         yield f"{here} -F"
+    elif row.words == "directory":
+        yield f"{here} -a '(__fish_complete_directories)'"
     elif row.words == "shell":
         yield f"{first} -a '{' '.join(SHELLS)}'"
 
@@ -96,7 +98,7 @@ def _value(flag: Flag) -> str:
     if flag.kind == "choice":
         return f"-x -a '{' '.join(flag.choices)}'"
     known = {"switch": "", "file": "-r -F", "directory": "-x -a '(__fish_complete_directories)'"}
-    known |= {"port": "-x -a '(__p2pchat_ask ports)'"}
+    known |= {"port": "-x -a '(__p2pchat_ask ports)'", "address": "-x -a '(__p2pchat_names)'"}
     return known.get(flag.kind, "-x")
 
 

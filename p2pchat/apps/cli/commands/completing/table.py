@@ -12,7 +12,8 @@ from p2pchat.apps.cli.registry.command import Command, Option
 
 SHELLS = ("bash", "zsh", "fish")
 CHAT_NAME = "PORT"  # stands for the command that is a number
-_KINDS = {"FILE": "file", "DIR": "directory", "PORT": "port"}  # by what an option takes; other values are free
+# By what an option takes; other values are free.
+_KINDS = {"FILE": "file", "DIR": "directory", "PORT": "port", "TO": "address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Flag:
     """One option of one command.
 
     Attributes:
-        kind: Of its value: file, directory, port, choice; "" for any text, "switch" for none.
+        kind: Of its value: file, directory, port, address, choice; "" for any text, "switch" for none.
     """
 
     names: tuple[str, ...]

@@ -57,6 +57,8 @@ else
 fi
 """
 
+_NAMES = '_p2pchat_offer names "${which[@]}"'
+
 
 def script(rows: list[Row]) -> str:
     """Return the script."""
@@ -70,7 +72,7 @@ def script(rows: list[Row]) -> str:
 
 
 def _values(rows: list[Row]) -> list[str]:
-    does = {"file": "_files", "directory": "_files -/", "port": "_p2pchat_offer ports"}
+    does = {"file": "_files", "directory": "_files -/", "port": "_p2pchat_offer ports", "address": _NAMES}
     return [
         f'        "{command} {name}") {does.get(flag.kind) or "compadd -- " + " ".join(flag.choices)} ;;'
         for command, name, flag in values(rows)
@@ -80,8 +82,9 @@ def _values(rows: list[Row]) -> list[str]:
 
 def _command(row: Row, rows: list[Row]) -> str:
     words = {
-        "address": '        elif (( seen == 0 )); then\n            _p2pchat_offer names "${which[@]}"',
+        "address": f"        elif (( seen == 0 )); then\n            {_NAMES}",
         "file": "        else\n            _files",
+        "directory": "        else\n            _files -/",
         "shell": f"        elif (( seen == 0 )); then\n            compadd -- {' '.join(SHELLS)}",
     }.get(row.words, "")
     if row.name == CHAT_NAME:
