@@ -79,6 +79,23 @@ def test_who_is_seen_again_is_dialled_at_once_however_long_it_was_away() -> None
     assert dials(ada.wake(400.0)) == [HERE]
 
 
+def test_who_has_moved_is_dialled_there_while_the_dial_to_where_it_was_hangs() -> None:
+    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
+    ada.start()
+    assert dials(ada.wake(0.2)) == [HERE]  # where nobody answers, nor says no, for ten seconds
+    ada.handle(Sighted(BOB.id, (THERE,)))
+    assert dials(ada.wake(2.0)) == [THERE]
+    ada.handle(Sighted(BOB.id, (THERE, "10.0.0.3:1", "10.0.0.4:1")))
+    assert dials(ada.wake(9.0)) == []  # two at once, and no more
+
+
+def test_two_addresses_of_one_peer_are_not_dialled_at_once_when_one_of_them_answers() -> None:
+    met = Meeting(Post(ADA), Post(BOB))
+    first = met.a.handle(Sighted(BOB.id, (HERE, THERE))) + met.a.wake(0.2)
+    met.reach(met.a, next(effect for effect in first if isinstance(effect, Dial)))
+    assert dials(met.a.wake(9.0)) == []
+
+
 def test_a_new_address_has_room_also_when_that_peer_has_been_in_many_networks() -> None:
     full = [Address(BOB.id, f"10.0.{n}.1:1", START) for n in range(Settings().max_endpoints_a_peer)]
     ada = Post(ADA, addresses=full)

@@ -1,10 +1,11 @@
-"""When which endpoint is dialled: for ever, with growing pauses, and never two dials to one peer at once.
+"""When which endpoint is dialled: for ever, with growing pauses, and hardly ever two dials to one peer at once.
 
 A Target is one endpoint to try, a Course all targets of one peer (of a typed endpoint that nobody has answered yet:
 that one alone). A course dials the target that is due first, and only while no link to its peer is up and no dial of
 its own is under way; a dial is under way until its link is up or has failed, and is never cancelled because another
 link came in (election.py needs that). Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, to 300 s for an
-address that never answered ("full jitter"); contact from the peer itself begins them anew.
+address that never answered ("full jitter"); contact from the peer itself begins them anew. One dial more is made when
+a peer is seen on the local network while the only one under way hangs, mostly at the address it had yesterday.
 
 Addresses told by others are dialled few at once, and slowly once many of one teller's came to nothing: a peer that
 tells nonsense, or wants someone flooded, gets little for it.
@@ -147,6 +148,20 @@ class Dialing:
             wait += settings.told_dial_after
         self._target(course, address).due_at = self._ctx.now.mono + wait
         self._arm(course)
+
+    def seen(self, address: Address) -> None:
+        """An address was announced just now: as learned, but it does not wait long for a dial elsewhere to end."""
+        self.learned(address)
+        course, endpoint = self._course(address.peer), address.endpoint
+        wait = self._ctx.settings.told_dial_after + self._pause(0, self._ctx.settings.redial_first)
+        self._ctx.after(wait, lambda: self._dial_beside(course, endpoint))
+
+    def _dial_beside(self, course: Course, endpoint: str) -> None:
+        target = course.targets.get(endpoint)
+        if target is None or self._stopped or self._is_up(course.peer) or course.not_before > self._ctx.now.mono:
+            return
+        if len(course.dials) == 1 and all(self._dials[dial][1] is not target for dial in course.dials):
+            self._try(course, target)
 
     def endpoints(self, peer: PeerId) -> list[str]:
         """Return the endpoints known of a peer."""

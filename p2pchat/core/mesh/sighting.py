@@ -28,4 +28,4 @@ def sighted(ctx: Context, book: AddressBook, dialing: Dialing, peer: PeerId, at:
         if may_be_told(endpoint, from_loopback=False, settings=ctx.settings) and book.tell(peer, endpoint, ctx.me):
             found = book.get(peer, endpoint)
             if found is not None:
-                dialing.learned(found)
+                dialing.seen(found)
