@@ -24,6 +24,8 @@ from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.tail import COMMAND
 from p2pchat.apps.safetext import safe_line
 
+MOST_RECENT = 500  # messages to which answers are shown with what they are to
+
 
 @dataclass(slots=True)
 class TailOptions:
@@ -81,8 +83,26 @@ async def _tail(options: TailOptions, directory: Path) -> int:
             await asyncio.gather(following, closed, return_exceptions=True)
 
 
+class Recent:
+    """The newest messages, by id: what an answer is to is shown with it."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+
+    def keep(self, line: Line) -> None:
+        if line["event"] in ("message", "sent"):
+            self._lines[line["id"]] = line
+            if len(self._lines) > MOST_RECENT:
+                del self._lines[next(iter(self._lines))]
+
+    def answered(self, line: Line) -> Line | None:
+        """Return the message this one answers; None when it answers none, or an older one."""
+        return self._lines.get(line.get("reply_to") or "")
+
+
 async def _follow(options: TailOptions, control: Control, output: Output) -> int:
     await control.say(do="tail", last=options.last, **({"to": options.to} if options.to else {}))
+    recent = Recent()
     asked = True  # and not answered yet: an error is about that
     while (line := await control.next_line()) is not None:
         if asked and line["event"] == "error":
@@ -92,19 +112,20 @@ async def _follow(options: TailOptions, control: Control, output: Output) -> int
         elif options.as_json:
             await output.write(json_line(line))
         else:
-            await _show(line, control, output)
+            await _show(line, control, output, recent)
     if not control.reason:
         raise PeerGone("")
     tell(f"-- the peer stopped: {safe_line(control.reason)}")
     return DONE
 
 
-async def _show(line: Line, control: Control, output: Output) -> None:
+async def _show(line: Line, control: Control, output: Output, recent: Recent) -> None:
     notice = plain_notice(line)
     if notice is not None:
         tell(notice)
         return
-    text = plain_line(line, control.listening["user"], datetime.now().astimezone())
+    recent.keep(line)
+    text = plain_line(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
     if text is not None:
         await output.write(text)
 

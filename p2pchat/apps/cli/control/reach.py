@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from p2pchat.apps.cli.chat.last import LastStart
 from p2pchat.apps.cli.control.client import Control, connect
 from p2pchat.apps.cli.exits import Failure, Usage
 
@@ -69,28 +70,49 @@ class _Run:
 
     async def start(self) -> bool:
         """Start it; False when another process holds the profile, which `held` says then."""
-        from p2pchat import DataLocked, PortInUse, inspect_profile
+        from p2pchat import DataLocked, inspect_profile
+        from p2pchat.apps.cli.chat.settings import ChatSettings
 
         found = inspect_profile(self._directory)
         if not found.peer_id and not found.key_trouble:
             raise Usage(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
+        last = ChatSettings.load(self._directory).last_start
         try:
-            try:
-                await self._begin(self._port)
-            except PortInUse:  # by some other program: those we know are called from any port
-                await self._begin(0)
+            await self._begin_where_it_can(last)
         except DataLocked as locked:
             who = f"process {locked.pid}" if locked.pid else "another process"
             self.held = f"{self._directory} is in use by {who}, which answers no commands: stop it, or use it itself"
             return False
         return True
 
-    async def _begin(self, port: int) -> None:
+    async def _begin_where_it_can(self, last: LastStart) -> None:
+        """Listen where others look for it; where that cannot be, anywhere: those it knows, it can still call."""
+        from p2pchat import DataLocked, P2PChatError, PortInUse
+
+        try:
+            await self._begin(self._port, last)
+        except PortInUse:
+            await self._begin(0, last)
+        except DataLocked:
+            raise
+        except P2PChatError:  # an address this machine has no more, most likely
+            if last == LastStart():
+                raise
+            await self._begin_where_it_can(LastStart())
+
+    async def _begin(self, port: int, how: LastStart) -> None:
         from p2pchat import Settings, TCPPeer
         from p2pchat.apps.cli.control.server import ControlServer
 
-        settings = Settings(start_timeout=0.0)
-        self._peer = TCPPeer(port, data=self._directory, db=self._db or None, settings=settings)
+        self._peer = TCPPeer(
+            port,
+            host=how.host,
+            data=self._directory,
+            db=self._db or None,
+            advertise=how.advertise or None,
+            discover=how.discover,
+            settings=Settings(start_timeout=0.0),
+        )
         await self._peer.start()
         self._server = await ControlServer(self._peer).start()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.apps.cli.commands.send import SendOptions, parse_send
-from p2pchat.apps.cli.commands.tail import TailOptions, parse_tail
+from p2pchat.apps.cli.commands.tail import MOST_RECENT, Recent, TailOptions, parse_tail
 from p2pchat.apps.cli.commands.users import UsersOptions, parse_users
 from p2pchat.apps.cli.main import main
 from p2pchat.apps.cli.options import WhichPeer
@@ -48,6 +48,16 @@ def test_a_tail_and_users_mean() -> None:
     assert parse_tail(["bob", "-n", "0", "--json"]) == TailOptions(ANY, "bob", 0, as_json=True)
     assert parse_tail(["--last", "50", "--port", "1"]) == TailOptions(WhichPeer(port=1), last=50)
     assert parse_users(["--json"]) == UsersOptions(ANY, as_json=True)
+
+
+def test_an_answer_is_shown_with_what_it_is_to_while_that_is_recent() -> None:
+    recent = Recent()
+    for number in range(MOST_RECENT + 1):
+        recent.keep({"event": "message", "id": f"{number}"})
+    recent.keep({"event": "joined"})
+    assert recent.answered({"reply_to": "1"}) == {"event": "message", "id": "1"}
+    assert recent.answered({"reply_to": "0"}) is None  # too long ago
+    assert recent.answered({"reply_to": None}) is None and recent.answered({}) is None
 
 
 def test_a_port_on_the_command_line_counts_more_than_a_directory_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, open_history
+from p2pchat.apps.cli.chat.last import LastStart
+from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.control import reach as reaching
 from p2pchat.apps.cli.control.client import Control
 from p2pchat.apps.cli.control.reach import reach
@@ -110,6 +112,14 @@ async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> Non
             assert control.listening["port"] != port
     async with reach(home / str(port)) as control:
         assert control.listening["port"] == port
+
+
+async def test_it_listens_where_the_chat_did_if_it_still_can(home: Path) -> None:
+    await a_profile(home / "ada")
+    for host, listens in (("localhost", "localhost"), ("192.0.2.1", "127.0.0.1")):
+        ChatSettings.load(home / "ada").started(LastStart(host, "chat.example:1"))
+        async with reach(home / "ada") as control:
+            assert control.listening["host"] == listens
 
 
 async def test_what_goes_wrong_in_a_command_ends_its_peer(home: Path) -> None:
