@@ -211,15 +211,15 @@ async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:
     assert await ada.ended() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_leaves_in_good_order_and_the_terminal_as_it_was(terminal: OpenTerminal, number: int) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+async def test_a_signal_leaves_in_good_order_and_the_terminal_as_it_was(terminal: OpenTerminal, name: str) -> None:
     script = (
         "stty -a > before; $0 -m p2pchat 0 --name ada; echo code $?; stty -a > after; cmp before after && echo same"
     )
     shell = await terminal(command=("sh", "-c", f"cd $P2PCHAT_HOME/..; {script}", sys.executable))
     await shell.prompts("room>")
     pid = await _child_of(shell)
-    os.kill(pid, number)
+    os.kill(pid, getattr(signal, name))
     await shell.shows("code 0")
     await shell.shows("same")
     assert await shell.ended() == 0

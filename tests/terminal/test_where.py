@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,22 @@ async def test_clear_empties_the_screen_and_the_prompt_stays(terminal: OpenTermi
     await ada.type("more")
     await ada.key("c-l")
     await ada.until(lambda: ada.lines == ["room> more"])
+
+
+async def test_a_line_says_so_where_the_day_changes(terminal: OpenTerminal, peer: StartPeer) -> None:
+    bob = await peer("bob")
+    await bob.broadcast("before midnight")
+    midnight = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    await asyncio.sleep((midnight - datetime.now(UTC)).total_seconds())  # until then, by the clock
+    await bob.broadcast("after midnight")
+    ada = await terminal("0", str(bob.port), "--name", "ada", env={"TZ": f"HERE{midnight:%H:%M:%S}"})  # it is 0:00
+    await ada.shows("──── now ────")
+    today, yesterday = midnight.date(), midnight.date() - timedelta(days=1)
+    assert [line for line in without_times(ada) if "midnight" in line or "────" in line] == [
+        "──── before you came ────",
+        f"──── {yesterday:%A} {yesterday.day} {yesterday:%B %Y} ────",
+        "bob: before midnight",
+        f"──── {today:%A} {today.day} {today:%B %Y} ────",
+        "bob: after midnight",
+        "──── now ────",
+    ]
