@@ -58,7 +58,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     network, network_trouble = _network(network_path)
     return ProfileState(
         directory=directory,
-        exists=directory.is_dir(),
+        exists=os.path.isdir(directory),  # False too where one may not look
         others_mode=_others_mode(directory),
         key_path=directory / KEY_NAME,
         peer_id=peer_id,
