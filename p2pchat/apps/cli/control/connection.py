@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.apps.cli.chat.objects import Order
@@ -154,8 +155,12 @@ class Connection:
                 await self._find(order.fields["to"], order.ref)
             elif order.do == "wait":
                 await self._wait(float(order.fields.get("timeout", USUAL_TIMEOUT)), order.ref)
-            else:
+            elif order.do == "tail":
                 await self._follow(order)
+            elif order.do == "export":
+                await self._export(order.fields["path"], order.fields.get("to"), order.ref)
+            else:
+                await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
         except (P2PChatError, Usage, ValueError) as error:
             await self._session.fail(error, order.ref)
 
@@ -172,6 +177,10 @@ class Connection:
         delivered = not missing and not self._session.undelivered()
         row = {"status": "delivered" if delivered else "accepted", "missing": [label for label in missing if label]}
         await self._answer("wait", row, ref)
+
+    async def _export(self, path: str, address: str | None, ref: str | None) -> None:
+        to = None if address is None else await self._session.resolve(address)
+        await self._answer("export", asdict(await self._peer.export(path, to)), ref)
 
     # Following
 

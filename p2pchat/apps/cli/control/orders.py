@@ -1,8 +1,12 @@
-"""What can be asked over the control socket beside the command objects of --json: find, wait, tail.
+"""What can be asked over the control socket beside the command objects of --json: find, wait, tail, export, import.
 
     {"do":"find","to":"bob"}               an `answer` with the conversation an address names, or an `error`
     {"do":"wait","timeout":5}              an `answer` when all that was sent over this connection is delivered, or then
     {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once
+    {"do":"export","path":"/media/stick/chat","to":"bob"}      an `answer` when that file is written
+    {"do":"import","path":"/media/stick/chat"}                 an `answer` with what became of its entries
+
+The last two name files, which is why a chat's input does not have them: what is piped into it may come from anywhere.
 
 Here they are only read; connection.py does them. As with all command objects `ref` comes back, and an unknown field is
 refused.
@@ -21,12 +25,15 @@ MOST_LAST = 10_000
 USUAL_LAST = 10
 USUAL_TIMEOUT = 5.0
 _NUMBER = (int, float)
+_NEEDED = {"find": "to", "export": "path", "import": "path"}
 
 # do -> field -> the types it may have
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "find": {"to": (str,)},
     "wait": {"timeout": _NUMBER},
     "tail": {"to": (str,), "last": (int,)},
+    "export": {"path": (str,), "to": (str,)},
+    "import": {"path": (str,)},
 }
 
 
@@ -59,8 +66,8 @@ def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
             raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
         if type(value) not in shape[name]:
             raise BadOrder(f"`{name}` is {'a string' if shape[name] == (str,) else 'a number'}", ref)
-    if do == "find" and "to" not in fields:
-        raise BadOrder("'find' needs `to`", ref)
+    if do in _NEEDED and _NEEDED[do] not in fields:
+        raise BadOrder(f"{do!r} needs `{_NEEDED[do]}`", ref)
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
         raise BadOrder(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
     if not 0 <= fields.get("last", 0) <= MOST_LAST:

@@ -5,14 +5,41 @@ Nothing here imports what does the work, so that --help and --version answer at 
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry import chat, check, completion, demo, doctor, history, invite, send, tail, users
+from p2pchat.apps.cli.registry import (
+    backup,
+    chat,
+    check,
+    completion,
+    demo,
+    doctor,
+    export,
+    history,
+    import_,
+    invite,
+    send,
+    tail,
+    users,
+)
 from p2pchat.apps.cli.registry.command import Command, Option
 
 CHAT = chat.COMMAND  # what `p2pchat PORT` does
-_MODULES = (demo, send, tail, history, users, check, invite, doctor, completion)  # in the order of --help
+_MODULES = (
+    demo,
+    send,
+    tail,
+    history,
+    users,
+    check,
+    invite,
+    doctor,
+    export,
+    import_,
+    backup,
+    completion,
+)  # in the order of --help
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset(("export", "import", "backup", "web", "client", "db", "bench", "tui"))
+LATER = frozenset(("web", "client", "db", "bench", "tui"))
 
 EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

@@ -16,13 +16,13 @@ PAGE = (Path(__file__).resolve().parents[4] / "docs" / "cli.md").read_text("utf-
 def test_every_object_in_the_docs_can_be_read() -> None:
     section = PAGE.partition("\n## Control socket\n")[2].partition("\n## ")[0]
     read = [parse_own_order(text.encode()) for text in re.findall(r'`(\{"do".*?\})`', section)]
-    assert {order and order.do for order in read} == {"find", "wait", "tail"}
+    assert {order and order.do for order in read} == {"find", "wait", "tail", "export", "import"}
 
 
 def test_what_a_session_knows_is_left_to_it() -> None:
     for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
         assert parse_own_order(line) is None
-    assert not {"find", "wait", "tail"} & set(SHAPES)
+    assert not {"find", "wait", "tail", "export", "import"} & set(SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,9 @@ def test_what_a_session_knows_is_left_to_it() -> None:
         (b'{"do":"find"}', "'find' needs `to`"),
         (b'{"do":"find","to":1}', "`to` is a string"),
         (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; it has to, ref"),
+        (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
+        (b'{"do":"import"}', "'import' needs `path`"),
+        (b'{"do":"import","path":["x"]}', "`path` is a string"),
         (b'{"do":"wait","timeout":"5"}', "`timeout` is a number"),
         (b'{"do":"wait","timeout":true}', "`timeout` is a number"),
         (b'{"do":"wait","timeout":-1}', "`timeout` is seconds"),

@@ -1,0 +1,125 @@
+"""`p2pchat import FILE`: taken in by the peer that runs, or by the profile itself when none does."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from p2pchat import DataLocked, import_into
+from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
+from p2pchat.apps.cli.control.client import connect
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
+from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.output import Line, json_line
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.progress import Progress
+from p2pchat.apps.cli.registry.import_ import COMMAND
+
+STDIN = "-"
+WHY = {
+    "gap": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
+    "head": "not as their writer signed it: changed or damaged",
+    "malformed": "not as a message has to be",
+    "limit": "above a limit",
+    "full": "their writer has too many logs at once",
+    "fork": "their writer said two things under one number",
+    "member": "their writer does not belong there",
+}
+
+
+@dataclass(slots=True)
+class ImportOptions:
+    """`p2pchat import FILE`."""
+
+    which: WhichPeer
+    file: str
+    db: str = ""
+    as_json: bool = False
+
+
+def parse_import(argv: Sequence[str]) -> ImportOptions:
+    """Read `import FILE [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if len(words) != 1 or not words[0]:
+        raise Usage("import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)")
+    return ImportOptions(which_peer(given, typed), words[0], database_url(given["db"]), given["as_json"])
+
+
+def run_import(argv: Sequence[str]) -> int:
+    """Take a file into one profile; return the exit code."""
+    options = parse_import(argv)
+    if options.file == STDIN and kind_of_stdin() is not Kind.PIPED:
+        raise Usage("there is no input to import: name a FILE, or send one through a pipe")
+    directory = find_profile(options.which).expanduser().absolute()
+    return run_until_signal(_import(options, directory), terminated=lambda: FAILED)
+
+
+async def _import(options: ImportOptions, directory: Path) -> int:
+    row = await _ask(options, directory)
+    if row is None:
+        row = await _alone(options, directory)
+    return _report(row, options)
+
+
+async def _ask(options: ImportOptions, directory: Path) -> Line | None:
+    """Have the running peer do it; None when none runs there."""
+    control = await connect(directory)
+    if control is None:
+        return None
+    try:
+        with _file(options.file, directory) as path:
+            [row] = await control.ask("import", path=str(path))
+        return row
+    finally:
+        await control.aclose()
+
+
+@contextmanager
+def _file(name: str, directory: Path) -> Iterator[Path]:
+    """Yield the path of the file; standard input is put into one, for another process has to read it."""
+    if name != STDIN:
+        yield Path(name).absolute()
+        return
+    with tempfile.NamedTemporaryFile(prefix=".import-", dir=directory) as file:  # 0600
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield Path(file.name)
+
+
+async def _alone(options: ImportOptions, directory: Path) -> Line:
+    source = sys.stdin.buffer if options.file == STDIN else options.file
+    try:
+        with Progress() as progress:
+            done = await import_into(directory, source, db=options.db or None, progress=progress.entries)
+    except DataLocked as locked:
+        who = f"process {locked.pid}" if locked.pid else "another process"
+        raise Failure(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself") from None
+    return asdict(done)
+
+
+def _report(row: Line, options: ImportOptions) -> int:
+    refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
+    if options.as_json:
+        print(json_line(row))
+    else:
+        parts = [f"{row['new']:,} new", f"{row['known']:,} here already"]
+        if row["foreign"]:
+            parts.append(f"{row['foreign']:,} in conversations of others")
+        print(f"{options.file}: {', '.join(parts)}")
+    for code, count in refused.items():
+        complain(f"{count:,} entries refused: {WHY.get(code, code)}")
+    if unreadable:
+        complain(f"parts of the file that cannot be read: {unreadable:,}")
+    if problem:
+        complain(f"the file: {problem}; what came whole is imported")
+    return FAILED if refused or unreadable or problem else DONE

@@ -1,0 +1,57 @@
+"""How far long work is: one line on a terminal that is written anew, and nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+FIRST_AFTER = 0.5  # seconds: what is quicker needs no line
+AGAIN_AFTER = 0.1
+
+
+class Progress:
+    """A line on stderr while work goes on. `with` takes it away at the end; may be told from any thread."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+        self._next_at = time.monotonic() + FIRST_AFTER
+        self._is_seen = sys.stderr is not None and sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show("")
+
+    def tell(self, text: str) -> None:
+        """Say how far it is, now and then."""
+        if self._is_seen and time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + AGAIN_AFTER
+            self._show(text)
+
+    def entries(self, count: int) -> None:
+        self.tell(f"-- {count:,} entries")
+
+    def bytes(self, done: int, total: int) -> None:
+        self.tell(f"-- {size(done)} of {size(total)}")
+
+    def _show(self, text: str) -> None:
+        if text != self._shown:
+            sys.stderr.write(f"\r{text.ljust(len(self._shown))}" if text else f"\r{' ' * len(self._shown)}\r")
+            sys.stderr.flush()
+            self._shown = text
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    if count < 1000:
+        return f"{count} bytes"
+    for unit in ("kB", "MB"):
+        count_in = count / (1000 if unit == "kB" else 1_000_000)
+        if count_in < 1000:
+            return f"{count_in:.1f} {unit}"
+    return f"{count / 1_000_000_000:.1f} GB"

@@ -1,0 +1,63 @@
+"""export, import and backup: what a command line means, and one sentence for what it cannot mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.apps.cli.commands.backup import BackupOptions, parse_backup
+from p2pchat.apps.cli.commands.export import ExportOptions, parse_export
+from p2pchat.apps.cli.commands.import_ import ImportOptions, parse_import
+from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.main import main
+from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.apps.cli.progress import size
+
+ANY = WhichPeer()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_what_is_written_means() -> None:
+    assert parse_export(["f"]) == ExportOptions(ANY, "f")
+    assert parse_export(["-", "--conversation", "bob", "--port", "8080"]) == ExportOptions(
+        WhichPeer(port=8080), "-", "", "bob"
+    )
+    assert parse_export(["f", "--conversation", "all"]).to == ""
+    assert parse_import(["f", "--json", "--data", "d"]) == ImportOptions(WhichPeer("d"), "f", "", True)
+    assert parse_backup(["d", "--db", "mysql://db/chat"]) == BackupOptions(ANY, "d", "mysql://db/chat")
+
+
+@pytest.mark.parametrize("parse", [parse_export, parse_import, parse_backup])
+@pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
+def test_one_word_is_needed(parse: Callable[[list[str]], Any], words: list[str]) -> None:
+    with pytest.raises(Usage, match="needs one"):
+        parse(words)
+
+
+@pytest.mark.parametrize("words", [["export", "f"], ["import", "f"], ["backup", "d"]])
+def test_without_a_profile_nothing_is_made(
+    words: list[str], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words[1] = str(tmp_path / words[1])
+    assert main(words) == 2
+    assert "there is no profile" in capsys.readouterr().err
+    for data in (home / "8080", tmp_path / "nothing"):
+        assert main([*words, "--data", str(data)]) == 1
+        assert "there is no" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (1_500_000, "1.5 MB"), (2_000_000_000, "2.0 GB")],
+)
+def test_sizes_are_read_by_people(count: int, text: str) -> None:
+    assert size(count) == text

@@ -1,0 +1,126 @@
+"""A stick walk with real commands: written beside an open chat, read beside another and where nobody runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child
+from tests.processes.stage import Stage
+
+
+async def p2pchat(stage: Stage, of: str, *words: str, stdin: bytes | None = None) -> tuple[int, bytes, str]:
+    """Run `p2pchat WORDS --data OF`; return exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2pchat", *words, "--data", str(stage.home / of)),
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "P2PCHAT_HOME": str(stage.home), "PYTHONUTF8": "1"},
+    )
+    out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+    assert b"Traceback" not in err, err.decode()
+    return process.returncode or 0, out, err.decode()
+
+
+async def said_by(stage: Stage, name: str, *texts: str) -> Child:
+    """A peer that runs, and has said these to the room; nobody else is there."""
+    child = stage.child(name, log=False)
+    await child.start()
+    for text in texts:
+        await child.do(do="send", text=text)
+    await child.wait(lambda line: line["event"] == "sent", count=len(texts))
+    return child
+
+
+async def test_a_stick_goes_from_one_open_chat_to_another(stage: Stage, tmp_path: Path) -> None:
+    await said_by(stage, "ada", "one", "two")
+    bob = await said_by(stage, "bob", "hello?")
+    code, out, err = await p2pchat(stage, "ada", "export", str(tmp_path / "stick"))
+    assert (code, err) == (0, "")
+    assert out.decode().startswith(f"{tmp_path / 'stick'}: 3 entries of 1 conversation, ")
+    code, out, err = await p2pchat(stage, "bob", "import", str(tmp_path / "stick"))
+    assert (code, out.decode(), err) == (0, f"{tmp_path / 'stick'}: 3 new, 0 here already\n", "")
+    assert [line["text"] for line in await bob.wait(lambda line: line["event"] == "message", count=2)] == ["one", "two"]
+
+
+async def test_from_pipe_to_pipe_and_to_who_does_not_run(stage: Stage) -> None:
+    ada = await said_by(stage, "ada", "one")
+    bob = await said_by(stage, "bob", "hello?")
+    code, file, told = await p2pchat(stage, "ada", "export", "-")
+    assert (code, told.partition(",")[0]) == (0, "-- 2 entries of 1 conversation")
+    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    assert (code, json.loads(out)["new"]) == (0, 2)
+    await asyncio.gather(ada.leave(), bob.leave())
+    assert [path.name for path in (stage.home / "bob").iterdir() if path.name.startswith(".import")] == []
+    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    assert (code, json.loads(out)) == (0, {
+        "new": 0, "known": 2, "foreign": 0, "refused": {}, "unreadable": 0, "problem": ""})  # fmt: skip
+    assert [line["text"] for line in await stage.history("bob")] == ["one", "hello?"]  # in the order they were said
+
+
+async def test_what_is_wrong_with_a_file_is_said_and_the_rest_is_there(stage: Stage) -> None:
+    ada, bob = await said_by(stage, "ada", "one", "two", "three"), await said_by(stage, "bob", "hello?")
+    await asyncio.gather(ada.leave(), bob.leave())
+    _, file, _ = await p2pchat(stage, "ada", "export", "-")
+    for damaged, told in (
+        (file[:-40], "p2pchat: the file: it is cut off: the end is missing; what came whole is imported\n"),
+        (file.replace(b"three", b"forty"), "p2pchat: 4 entries refused: not as their writer signed it"),
+        (b"dear bob", "p2pchat: this is no file that `p2pchat export` made\n"),
+    ):
+        code, _, err = await p2pchat(stage, "bob", "import", "-", stdin=damaged)
+        assert (code, err[: len(told)]) == (1, told)
+    code, _, err = await p2pchat(stage, "bob", "import", str(stage.home))
+    assert (code, err.partition(":")[0]) == (1, "p2pchat")
+
+
+async def test_an_import_that_is_killed_is_gone_on_with(stage: Stage) -> None:
+    ada, bob = await said_by(stage, "ada", *(f"line {n}" for n in range(200))), await said_by(stage, "bob", "hello?")
+    await asyncio.gather(ada.leave(), bob.leave())
+    _, file, _ = await p2pchat(stage, "ada", "export", "-")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2pchat", "import", "-", "--data", str(stage.home / "bob")),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+    )
+    assert process.stdin is not None
+    process.stdin.write(file[: len(file) // 2])  # it waits for the rest
+    await process.stdin.drain()
+    process.kill()
+    await process.wait()
+    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    row = json.loads(out)
+    assert (code, row["new"] + row["known"]) == (0, 201)
+    assert len(await stage.history("bob")) == 201
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+async def test_a_profile_that_is_held_and_answers_no_commands_names_who_holds_it(stage: Stage, tmp_path: Path) -> None:
+    ada = await said_by(stage, "ada", "one")
+    await p2pchat(stage, "ada", "export", str(tmp_path / "stick"))
+    (stage.home / "ada" / "control.sock").unlink(missing_ok=True)
+    (stage.home / "ada" / "control.json").unlink(missing_ok=True)
+    code, _, err = await p2pchat(stage, "ada", "import", str(tmp_path / "stick"))
+    assert code == 1
+    assert f"is in use by process {ada.process.pid}, which answers no commands" in err
+
+
+async def test_a_backup_beside_an_open_chat_runs_elsewhere(stage: Stage, tmp_path: Path) -> None:
+    ada = await said_by(stage, "ada", "one")
+    code, out, err = await p2pchat(stage, "ada", "backup", str(stage.home / "copy"))
+    assert code == 0
+    assert f"PORT --data {stage.home / 'copy'}" in out.decode() and "never beside it" in err
+    await ada.destroy()
+    copy = stage.child("copy", log=False)
+    await copy.start()
+    assert copy.listening["user_id"] == ada.listening["user_id"]
+    assert [line["text"] for line in await stage.history("copy")] == ["one"]
+    code, _, err = await p2pchat(stage, "ada", "backup", str(stage.home / "copy"))
+    assert (code, "not empty" in err) == (1, True)
