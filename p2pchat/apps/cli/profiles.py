@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.apps.cli.program import program
 
 if TYPE_CHECKING:
     from p2pchat.apps.cli.chat.options import ChatOptions
@@ -50,5 +51,5 @@ def history_command(chat: ChatOptions, data: str) -> str:
         return "/history"
     which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
     database = ["--db", chat.db] if chat.db else []
-    words = ["p2pchat", "history", *which, *database]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    words = ["history", *which, *database]
+    return f"{program()} {subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)}"

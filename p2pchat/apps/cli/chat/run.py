@@ -201,6 +201,8 @@ class Chat:
     def _tell_reach(self) -> None:
         """Say that fewer can reach this peer than last time, and remember how it is now."""
         options, settings = self._options, self._session.settings
+        if options.discover and is_loopback(options.host):
+            tell("-- --discover finds others; to be found by them, listen with --host 0.0.0.0")
         if options.is_temporary:
             return
         fewer = settings.last_start.fewer_now(options.host)
