@@ -245,5 +245,6 @@ def _listen_error(error: OSError, host: str, port: int) -> P2PChatError:
         return P2PChatError(f"not allowed to listen on port {port}: choose one above 1023")
     # No number: asyncio since Python 3.12, when there was no address at all that it could bind.
     if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
-        return P2PChatError(f"{host!a} is no address of this machine: listen on one that is, or on 127.0.0.1")
+        hint = "listen on one that is, on 0.0.0.0 for all it has, or on 127.0.0.1 for this machine alone"
+        return P2PChatError(f"{host!a} is no address of this machine: {hint}")
     return P2PChatError(f"cannot listen on {host!a} port {port}: {error.strerror or error}")

@@ -39,7 +39,10 @@ def make_private_directory(path: Path) -> None:
         if POSIX:
             _tighten(path)
     except OSError as error:
-        raise P2PChatError(f"cannot use the directory {path}: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise P2PChatError(
+            f"cannot use the directory {path}: {why}; choose another with --data or P2PCHAT_HOME"
+        ) from error
 
 
 def _tighten(path: Path) -> None:

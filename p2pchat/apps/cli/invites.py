@@ -17,6 +17,7 @@ from p2pchat.apps.cli.qr import may_colour, qr_code, width
 from p2pchat.apps.safetext import safe_line
 
 MOST_PLACES = 8  # as many as an invite takes
+ROWS_BESIDE = 6  # where it listens, what to do next and a prompt stand on the same screen
 MOST_PASTES = 3  # an invite that cannot be read is asked for again so often
 JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and picks a port
 
@@ -65,7 +66,7 @@ def welcome_screen(invite: str, port: int, *, qr: bool) -> str:
 def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
     code = qr_code(invite)
     rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
-    if rows_above + len(code) < size.lines and width(code) <= size.columns:
+    if rows_above + len(code) + ROWS_BESIDE <= size.lines and width(code) <= size.columns:
         return [*code, ""] if code else []
     return []
 
