@@ -190,6 +190,10 @@ async def test_how_it_ended_is_in_the_exit_code(desk: Desk) -> None:
     await bob.event("message", text="--lines is no option")
     code, _, err = await desk.command("ada", "send", "bbo", "lunch?")
     assert code == 4 and err.startswith("p2pchat: nobody here is called 'bbo'")
+    long_build = await desk.start("ada", "send", "bbo", stdin=True)
+    assert (await long_build.trouble()).startswith("p2pchat: warning: nobody here is called 'bbo'")  # not at its end
+    await long_build.write("built", end=True)
+    assert (await long_build.ended())[0] == 4
     assert await bob.leave() == 0
     await ada.event("left", user="bob")
     code, _, err = await desk.command("ada", "send", "bob", "later", "--timeout", "0.1")

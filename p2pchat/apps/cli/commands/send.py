@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 
 from p2pchat import Settings
 from p2pchat.apps.cli.chat.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
-from p2pchat.apps.cli.control.client import Control, PeerGone, exit_code
+from p2pchat.apps.cli.control.client import Control, PeerGone, connect, exit_code
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Usage, complain, tell, worse
+from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_seconds, parse_words, which_peer
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import shown_name
@@ -27,6 +28,7 @@ from p2pchat.apps.cli.registry.send import COMMAND
 
 TIMEOUT = 5.0  # seconds to wait for delivery, unless --timeout says otherwise
 READ_BYTES = 64 * 1024
+LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
 MOST_NAMED = 8  # of those who have not got it
 
 
@@ -81,10 +83,8 @@ def _from_shell(text: str) -> str:
 def run_send(argv: Sequence[str]) -> int:
     """Send what is asked for; return the exit code."""
     options = parse_send(argv)
-    if kind_of_stdin() is Kind.TERMINAL:
-        find_profile(options.which)  # before anybody types in vain; a pipe is read first, whatever is wrong
     if not options.lines:
-        options.text = _one_text(options.text)
+        options.text = _checked(_read(options) if options.text is None else options.text)
     directory = find_profile(options.which)
     sending = Sending(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.said else FAILED)
@@ -93,14 +93,57 @@ def run_send(argv: Sequence[str]) -> int:
 # ---- one text
 
 
-def _one_text(given: str | None) -> str:
-    """Return the text, read from standard input where none was given.
+def _read(options: SendOptions) -> str:
+    """Return the text on standard input.
+
+    What is wrong otherwise is found before anybody types in vain; who waits for a build hears of it meanwhile. The
+    pipe is read all the same, and at its end it is tried.
+    """
+    kind = kind_of_stdin()
+    if kind is Kind.NONE:
+        raise Usage('there is no text and no input: p2pchat send TO "TEXT"')
+    if kind is Kind.TERMINAL:
+        _look(options)
+        tell("-- type the message; Ctrl-D on a line of its own ends it")
+    looking = Timer(LOOK_AFTER, _warn, [options])
+    looking.daemon = True
+    if kind is Kind.PIPED:
+        looking.start()
+    try:
+        return _read_text(Settings().max_text_bytes)
+    finally:
+        looking.cancel()
+
+
+def _warn(options: SendOptions) -> None:
+    try:
+        _look(options)
+    except (Usage, Failure) as error:
+        complain(f"warning: {error}")
+
+
+def _look(options: SendOptions) -> None:
+    """Raise Usage or Failure for what would be wrong by now: no such peer, or the one that runs knows no such name."""
+    asyncio.run(_find(find_profile(options.which), options.to))
+
+
+async def _find(directory: Path, to: str) -> None:
+    """Ask the peer that runs whether it knows this address; without one it is seen later."""
+    control = await connect(directory.expanduser().absolute())
+    if control is not None:
+        try:
+            await control.ask("find", to=to)
+        finally:
+            await control.aclose()
+
+
+def _checked(text: str) -> str:
+    """Return the text.
 
     Raises:
         Usage: There is nothing to send, or too much.
     """
     limit = Settings().max_text_bytes
-    text = _read_text(limit) if given is None else given
     if not text.strip():
         raise Usage("there is nothing to send: the text is empty")
     size = len(text.encode("utf-8", "replace"))
@@ -118,11 +161,6 @@ def _too_long(what: str, limit: int) -> str:
 
 def _read_text(limit: int) -> str:
     """Return all of standard input without the ends of lines at its end."""
-    kind = kind_of_stdin()
-    if kind is Kind.NONE:
-        raise Usage('there is no text and no input: p2pchat send TO "TEXT"')
-    if kind is Kind.TERMINAL:
-        tell("-- type the message; Ctrl-D on a line of its own ends it")
     source, read, size = raw_stdin(), bytearray(), 0
     while chunk := source.read(READ_BYTES):
         size += len(chunk)

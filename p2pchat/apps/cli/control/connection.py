@@ -25,7 +25,7 @@ from p2pchat.apps.cli.output import Line, Output
 READ_BYTES = 64 * 1024
 WAITING_READS = 4  # reads not carried out yet: a fast client waits
 PATIENCE = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
-END_WITHIN = 2.0  # seconds in which a client may take the last lines of a peer that stops
+END_WITHIN = 1.0  # seconds in which a client may take the last lines of a peer that stops
 
 _log = logging.getLogger("p2pchat.control")
 
@@ -83,8 +83,8 @@ class Connection:
                 while batch := await self._batches.get():
                     if not await self._take(batch):
                         break
-        except TimeoutError:
-            pass  # it said no more long ago
+        except TimeoutError:  # it said no more long ago
+            self._writer.transport.abort()
         except Exception:
             _log.exception("a command ended with an error that is not its own")
         finally:
@@ -121,8 +121,8 @@ class Connection:
                 if self._tail is not None:
                     await asyncio.wait([self._tail])
                 await self._show.event(Stopped(reason=reason).to_json())
-        except TimeoutError:
-            pass
+        except TimeoutError:  # it does not read
+            self._writer.transport.abort()
         self._writer.close()
 
     # Orders
@@ -136,7 +136,8 @@ class Connection:
             try:
                 order = None if line is None else parse_own_order(line)
             except Usage as error:
-                await self._session.take(for_session)
+                if not await self._session.take(for_session):
+                    return False
                 for_session.clear()
                 await self._session.fail(error, getattr(error, "ref", None))
                 continue

@@ -290,6 +290,18 @@ async def test_the_end_of_the_peer_ends_each_connection_in_good_order(serve: Ser
     assert await connect(home / "ada") is None
 
 
+async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    await ada.send_many("room", ["x" * 30_000] * 100)
+    _, writer = await open_raw(home / "ada", ada)
+    writer.write(b'{"do":"tail","last":100}\n{"do":"who"}\n')
+    async with talking(home / "ada") as other:
+        await other.ask("who")  # so that the peer has begun to write the tail
+    async with asyncio.timeout(10):
+        await server.leave("done")
+    writer.close()
+
+
 async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) -> None:
     await serve("ada")
     async with talking(home / "ada") as control:
