@@ -405,6 +405,18 @@ def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
     assert dials(met.b.wake(8.0)) == []
 
 
+def test_an_endpoint_somebody_named_is_answered_for_when_its_peer_calls_first() -> None:
+    """Or who waits for it, as a start does, would wait for a dial that is not needed any more."""
+    met = meeting()
+    (by_f,) = dials(met.b.handle(Connect(ENDPOINT, D.id)))
+    (failed,) = [one for one in met.b.handle(DialFailed(by_f.dial, "no", "nobody")) if isinstance(one, LinkChanged)]
+    assert failed == LinkChanged(D.id, ENDPOINT, "trying", "no", "nobody")
+    (by_d,) = dials(met.a.handle(Connect("10.0.0.2:1")))
+    met.reach(met.a, by_d)
+    changes = [effect for effect in met.take(met.b) if isinstance(effect, LinkChanged)]
+    assert changes == [LinkChanged(D.id, "", "up", host=HOST), LinkChanged(D.id, ENDPOINT, "up")]
+
+
 def test_what_is_no_endpoint_is_refused_at_once() -> None:
     post = Post(D)
     for endpoint in ("nowhere", "host:0", "host:65536", "[host]:80", "::1:80", "a b:80"):
