@@ -28,6 +28,7 @@ HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio 
 MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
 SECRET_BYTES = 32
 MAX_FILE_BYTES = 4096
+BUSY = "busy"  # the code of the error line that a command gets instead of `listening` where there are too many
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from p2pchat.apps.cli.control.address import SOCKET_NAME, read_door
+from p2pchat.apps.cli.control.address import BUSY, SOCKET_NAME, read_door
 from p2pchat.apps.cli.control.lines import LineBuffer, encode
 from p2pchat.apps.cli.exits import FAILED, NO_SUCH_NAME, USAGE, Failure
 from p2pchat.apps.cli.output import Line
 
 CONNECT_WITHIN = 5.0  # seconds: a peer that is there answers at once, unless it hangs
+BUSY_AGAIN = 0.1  # seconds until a peer that had too many commands is asked again
 READ_BYTES = 64 * 1024
 WAITING_LINES = 100  # event lines read and not taken
 MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages; the peer is our own
@@ -29,11 +30,12 @@ _CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
 
 
 class Refused(Failure):
-    """The peer answered with an error. `code` is the exit code that fits."""
+    """The peer answered with an error. `code` is the exit code that fits; `is_busy`: it has too many commands now."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
         self.code = exit_code(line)
+        self.is_busy = line.get("code") == BUSY
 
 
 class PeerGone(Failure):
@@ -180,11 +182,20 @@ class Control:
 async def connect(directory: Path) -> Control | None:
     """Return a connection to the peer that runs in `directory` (absolute); None when none answers there.
 
+    Of very many commands at once some wait a little.
+
     Raises:
         Failure: One is there and refuses, or hangs.
     """
-    streams = await _open(directory)
-    return None if streams is None else await Control(*streams).begin()
+    deadline = asyncio.get_running_loop().time() + CONNECT_WITHIN
+    while True:
+        streams = await _open(directory)
+        try:
+            return None if streams is None else await Control(*streams).begin()
+        except Refused as refused:
+            if not refused.is_busy or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(BUSY_AGAIN)
 
 
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:

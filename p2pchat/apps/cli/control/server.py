@@ -17,7 +17,7 @@ from pathlib import Path
 
 from p2pchat import TCPPeer
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
-from p2pchat.apps.cli.control.address import LOOPBACK, Door, make_socket, remove, takes_socket, write_door
+from p2pchat.apps.cli.control.address import BUSY, LOOPBACK, Door, make_socket, remove, takes_socket, write_door
 from p2pchat.apps.cli.control.client import Control
 from p2pchat.apps.cli.control.connection import END_WITHIN, Connection
 from p2pchat.apps.cli.control.lines import encode
@@ -122,7 +122,7 @@ class ControlServer:
             writer.close()
         elif len(self._connections) >= MOST_CONNECTIONS:
             text = f"{MOST_CONNECTIONS} commands are connected to this peer: end one first"
-            writer.write(encode({"event": "error", "code": "busy", "text": text, "about": "", "ref": None}))
+            writer.write(encode({"event": "error", "code": BUSY, "text": text, "about": "", "ref": None}))
             writer.close()
         else:
             fresh = asyncio.get_running_loop().time() < self._since + NAME_GRACE
