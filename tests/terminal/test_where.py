@@ -173,6 +173,7 @@ async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTer
     await people[0].broadcast("we are nine")
     await ada.shows("we are nine")
     assert "user8 is here" not in ada.text
+    await ada.shows("-- more than 8 are here: who comes and goes is not told (/set joins on)")
     await ada.line("/set joins on")
     await ada.shows("-- joins on")
     await people[1].aclose()

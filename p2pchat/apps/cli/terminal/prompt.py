@@ -161,10 +161,9 @@ class Prompt:
         keys.add("escape", "u", filter=typing)(lambda event: self._wish(Go("first")))
         for number in "123456789":
             keys.add("escape", number, filter=typing)(self._go_to(number))
-        keys.add("y", filter=asked)(lambda event: self._answer(send=True))
-        keys.add("n", filter=asked)(lambda event: self._answer(send=False))
-        keys.add("e", filter=asked)(lambda event: self._answer(send=None))
-        keys.add("escape", filter=asked)(lambda event: self._answer(send=False))
+        for answers, send in (("yY", True), ("nN", False), (["escape"], False), ("eE", None)):
+            for key in answers:
+                keys.add(key, filter=asked)(self._answering(send))
         for other in (Keys.Any, Keys.BracketedPaste, "enter", "tab", "c-d"):
             keys.add(other, filter=asked)(lambda event: None)
         return keys
@@ -214,6 +213,9 @@ class Prompt:
         if needs_question(buffer.text):
             self._question = Question(buffer.text, buffer.cursor_position, before, cursor)
             self._put()
+
+    def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
+        return lambda event: self._answer(send=send)
 
     def _answer(self, *, send: bool | None) -> None:
         """Send, forget the paste (False), or let it be edited (None)."""

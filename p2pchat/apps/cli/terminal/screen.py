@@ -15,7 +15,6 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
@@ -145,19 +144,12 @@ class Screen:
 
     # When
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Print nothing meanwhile: the terminal is another program's."""
-        self.hold()
-        try:
-            yield
-        finally:
-            self.release()
-
     def hold(self) -> None:
+        """Print nothing until release(): the terminal is another program's."""
         self._held += 1
 
     def release(self) -> None:
+        """Print what came meanwhile."""
         self._held -= 1
         self._soon()
 

@@ -50,6 +50,7 @@ class TerminalShow(Show):
         self._shown: set[str] = set()  # ids of messages of earlier runs that stand above already
         self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
         self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
+        self._told_of_many = False
         self._catching_up: asyncio.Task[None] | None = None
         self.asides.counted = self._counted
         self.speakers = Speakers()
@@ -141,6 +142,11 @@ class TerminalShow(Show):
             if self._tells_who_comes:
                 self._day(event["at"])
                 self._screen.line(coming_or_going(event, self.me))
+            elif self._session is not None and self._session.settings.joins == "auto" and not self._told_of_many:
+                self._told_of_many = True
+                self._screen.tell(
+                    f"-- more than {QUIET_ABOVE} are here: who comes and goes is not told (/set joins on)"
+                )
 
     async def _came(self, event: Line) -> None:
         here = self._is_here(event)
