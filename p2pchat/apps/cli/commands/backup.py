@@ -47,7 +47,7 @@ def run_backup(argv: Sequence[str]) -> int:
     port = directory.name if directory.name.isdecimal() else "PORT"
     command = ["p2pchat", port, "--data", str(backup.directory)]
     print(f"{backup.directory}: key, network and history, {size(backup.size_bytes)}")
-    print(f"    {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}")
+    print(f"    {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}", flush=True)
     tell("-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user")
     return DONE
 

@@ -110,12 +110,12 @@ async def _alone(options: ImportOptions, directory: Path) -> Line:
 def _report(row: Line, options: ImportOptions) -> int:
     refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
     if options.as_json:
-        print(json_line(row))
+        print(json_line(row), flush=True)
     else:
         parts = [f"{row['new']:,} new", f"{row['known']:,} here already"]
         if row["foreign"]:
             parts.append(f"{row['foreign']:,} in conversations of others")
-        print(f"{options.file}: {', '.join(parts)}")
+        print(f"{options.file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
         complain(f"{count:,} entries refused: {WHY.get(code, code)}")
     if unreadable:
