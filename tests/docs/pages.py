@@ -22,6 +22,7 @@ How a page is written, so that its examples run (tests/docs/test_pages.py runs e
                                   test fails for a block that neither runs nor says why not.
     <!-- new scene -->            Everything so far ends; a new directory, new peers. A page begins with one.
     <!-- new scene: needs jq -->  The same; skipped where this program is not installed.
+    <!-- new scene: alone -->     The same, where nobody else listens, if this system can: for what picks its port.
     <!-- close: ada -->           Somebody closes the window of ada (SIGHUP), and it has ended.
     <!-- kill: ada -->            Somebody kills what runs there (kill -9).
 

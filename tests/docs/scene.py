@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import pytest
 
 from tests.docs.expected import Ports, pattern, squeezed
 from tests.docs.pages import ROOT, Block, Step, steps
-from tests.processes.machines import Lan, Machine, NoNamespaces
+from tests.processes.machines import SYSTEM, TOOLS, Held, Lan, Machine, NoNamespaces
 from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
@@ -142,6 +143,7 @@ class Scene:
         self._shells: dict[str, Shell] = {}
         self._windows: dict[str, Window] = {}
         self._opened: dict[str, Block] = {}  # the first of each window, which says whose it is and where
+        self._alone: Held | None = None
         self._lan: Lan | None = None
         self._machines: dict[str, Machine] = {}
 
@@ -152,6 +154,7 @@ class Scene:
             AssertionError: It did not come as the page says.
         """
         if block.language == "!new scene":
+            self._alone = _namespace() if block.text == "alone" else None
             return
         if block.language in ("!close", "!kill"):
             await self._end(block.text, "SIGHUP" if block.language == "!close" else "SIGKILL")
@@ -228,7 +231,7 @@ class Scene:
         """Return the words that run bash where this block wants it."""
         address = block.attributes.get("machine")
         if address is None:
-            return ["bash"]
+            return self._alone.under("bash") if self._alone is not None else ["bash"]
         if self._lan is None:
             try:
                 self._lan = Lan()
@@ -255,6 +258,20 @@ class Scene:
             await shell.close()
         if self._lan is not None:
             self._lan.close()
+        if self._alone is not None:
+            self._alone.let_go()
+
+
+def _namespace() -> Held | None:
+    """Return a network in which nobody else listens; None where this system gives none."""
+    if SYSTEM != "linux" or any(shutil.which(tool) is None for tool in TOOLS):
+        return None
+    try:
+        held = Held()
+    except NoNamespaces:
+        return None
+    held.run("ip", "link", "set", "lo", "up")
+    return held
 
 
 def _whose(block: Block) -> str:

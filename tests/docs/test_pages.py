@@ -39,9 +39,9 @@ def test_every_block_runs_or_says_why_not(page: Path) -> None:
     "scene", [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)]
 )
 async def test_the_examples_run(scene: list[Block], tmp_path: Path) -> None:
-    needed = scene[0].text.removeprefix("needs ")
-    if needed and scene[0].language == "!new scene" and shutil.which(needed) is None:
-        pytest.skip(f"{needed} is not installed")
+    beginning = scene[0].text if scene[0].language == "!new scene" else ""
+    if beginning.startswith("needs ") and shutil.which(beginning[6:]) is None:
+        pytest.skip(f"{beginning[6:]} is not installed")
     here = Scene(tmp_path)
     try:
         for block in scene:
