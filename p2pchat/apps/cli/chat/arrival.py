@@ -25,7 +25,9 @@ class Arrival:
         invite: Its text; "" when none was given.
         calls: Whether others are called at all.
     Attributes:
-        under_way: Until it is known who is there: who is found now was there before, and does not come.
+        under_way: From the first link to somebody we called until it is known who is there: who is found then was there
+            before, and does not come.
+        over: Nothing more will be told.
     """
 
     def __init__(self, invite: str, *, calls: bool, tell: Callable[[str], None] = tell) -> None:
@@ -35,7 +37,8 @@ class Arrival:
         self._peer: TCPPeer | None = None
         self._later: asyncio.TimerHandle | None = None
         self._latest = 0.0
-        self.under_way = calls
+        self.under_way = False
+        self.over = not calls
 
     def begin(self, peer: TCPPeer) -> None:
         """This peer has started."""
@@ -43,32 +46,28 @@ class Arrival:
 
     def noticed(self, event: Any) -> None:
         """Take any event of the peer."""
-        if not self.under_way:
+        is_ours = isinstance(event, Link) and event.state == "up" and event.endpoint
+        if self.over or not (self.under_way or is_ours):
             return
         loop = asyncio.get_running_loop()
-        if not self._latest:
-            if not (isinstance(event, Link) and event.state == "up"):
-                return
-            self._latest = loop.time() + AT_MOST
-        if isinstance(event, Link) and event.state == "up" and event.endpoint and not self._at:
-            self._at = event.endpoint
+        if not self.under_way:
+            self.under_way, self._at, self._latest = True, event.endpoint, loop.time() + AT_MOST
         if self._later is not None:
             self._later.cancel()
         self._later = loop.call_at(min(loop.time() + MOMENT, self._latest), self._arrived)
 
     def close(self) -> None:
         """Tell nothing any more."""
-        self.under_way = False
+        self.under_way, self.over = False, True
         if self._later is not None:
             self._later.cancel()
 
     def _arrived(self) -> None:
-        self.under_way = False
+        self.under_way, self.over = False, True
         if not self._inviter or self._peer is None:
             return
         users = self._peer.users()
         whose = next((f" of {shown_name(user.label)}" for user in users if user.key == self._inviter), "")
-        where = f" at {safe_line(self._at)}" if self._at else ""
         here = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all here now" if here == len(users) else f"{here} of them here now"
-        self._tell(f"-- joined the network{whose}{where}: {len(users)} people, {now}")
+        self._tell(f"-- joined the network{whose} at {safe_line(self._at)}: {len(users)} people, {now}")

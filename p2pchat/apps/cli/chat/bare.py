@@ -80,7 +80,7 @@ def _of_this_network(idle: Sequence[Known], invite: str) -> Known | None:
         with suppress(P2PChatError):
             if parse_invite(profile_invite(one.directory, [f"{LOOPBACK}:1"])).network.id == network:
                 return one
-    free = [one for one in idle if not one.has_messages and not (one.directory / "network").exists()]
+    free = [one for one in idle if not one.is_settled]
     return free[0] if len(free) == 1 else None
 
 

@@ -19,7 +19,7 @@ class Known:
         name: "" when none was ever chosen.
         used_at: Seconds since 1970 of the last time something was stored.
         holder: The pid that runs it, 0 when unknown; None: it does not run.
-        has_messages: It belongs to its network for good.
+        is_settled: It belongs to its network for good: it has joined it, or messages of it.
         is_open: That network has no key.
     """
 
@@ -28,7 +28,7 @@ class Known:
     name: str
     used_at: float
     holder: int | None
-    has_messages: bool
+    is_settled: bool
     is_open: bool
 
     @property
@@ -47,7 +47,8 @@ def look(directory: Path, port: int) -> Known:
     with suppress(P2PChatError):
         name, has_messages = asyncio.run(_read(directory))
     state = inspect_profile(directory)
-    return Known(directory, port, name, _used_at(directory), state.holder, has_messages, state.network == "open")
+    is_settled = has_messages or state.network_path.parent == directory
+    return Known(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
 
 
 async def _read(directory: Path) -> tuple[str, bool]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer
+from p2pchat import Link, TCPPeer
 from p2pchat.apps.cli.chat.arrival import Arrival
 
 
@@ -23,7 +23,7 @@ async def arrive(peer: TCPPeer, arrival: Arrival) -> None:
     await peer.start()
     arrival.begin(peer)
     async with asyncio.timeout(10):
-        while arrival.under_way:
+        while not arrival.over:
             waiting = asyncio.ensure_future(anext(events))
             await asyncio.wait({waiting}, timeout=0.1)
             if waiting.done():
@@ -53,4 +53,14 @@ async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
 
 
 async def test_who_calls_nobody_has_not_come_anywhere() -> None:
-    assert not Arrival("", calls=False).under_way
+    assert Arrival("", calls=False).over
+
+
+async def test_who_calls_us_meanwhile_does_come() -> None:
+    arrival = Arrival("", calls=True)
+    arrival.noticed(Link(endpoint="", state="up", reason=""))
+    assert not arrival.under_way and not arrival.over
+    arrival.noticed(Link(endpoint="127.0.0.1:8080", state="up", reason=""))
+    assert arrival.under_way
+    arrival.close()
+    assert arrival.over and not arrival.under_way
