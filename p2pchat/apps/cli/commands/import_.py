@@ -90,10 +90,13 @@ def _file(name: str, directory: Path) -> Iterator[Path]:
     if name != STDIN:
         yield Path(name).absolute()
         return
-    with tempfile.NamedTemporaryFile(prefix=".import-", dir=directory) as file:  # 0600
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield Path(file.name)
+    fd, path = tempfile.mkstemp(prefix=".import-", dir=directory)  # 0600
+    try:
+        with open(fd, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield Path(path)
+    finally:
+        Path(path).unlink()
 
 
 async def _alone(options: ImportOptions, directory: Path) -> Line:

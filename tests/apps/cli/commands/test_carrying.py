@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from p2pchat.apps.cli import progress
 from p2pchat.apps.cli.commands.backup import BackupOptions, parse_backup
 from p2pchat.apps.cli.commands.export import ExportOptions, parse_export
 from p2pchat.apps.cli.commands.import_ import ImportOptions, parse_import
@@ -61,3 +64,41 @@ def test_without_a_profile_nothing_is_made(
 )
 def test_sizes_are_read_by_people(count: int, text: str) -> None:
     assert size(count) == text
+
+
+class Screen(io.StringIO):
+    """What stands on a terminal's line: a carriage return goes back to its beginning."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def line(self) -> str:
+        shown = ""
+        for part in self.getvalue().split("\r"):
+            shown = part + shown[len(part) :]
+        return shown.rstrip()
+
+
+def test_how_far_it_is_stands_on_one_line_and_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "FIRST_AFTER", 0.0)
+    monkeypatch.setattr(progress, "AGAIN_AFTER", 0.0)
+    with progress.Progress() as shown:
+        shown.entries(1234567)
+        assert screen.line == "-- 1,234,567 entries"
+        shown.bytes(1_000_000, 2_500_000)
+        assert screen.line == "-- 1.0 MB of 2.5 MB"
+    assert screen.line == "" and "\n" not in screen.getvalue()
+
+
+def test_nobody_is_told_how_far_quick_work_is_nor_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seen, first_after in ((True, 60.0), (False, 0.0)):
+        screen = Screen()
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setattr(screen, "isatty", lambda seen=seen: seen)
+        monkeypatch.setattr(progress, "FIRST_AFTER", first_after)
+        with progress.Progress() as shown:
+            shown.entries(5)
+        assert screen.getvalue() == ""
