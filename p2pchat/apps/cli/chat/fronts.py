@@ -51,9 +51,6 @@ class Front(Protocol):
     async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
         """Do what input says; at its end decide to leave. Cancelled when something else decides."""
 
-    async def flush(self) -> None:
-        """Return when everything shown so far is out."""
-
     def close(self) -> None:
         """Show what was kept for a moment, and leave the streams as they were."""
 

@@ -66,8 +66,5 @@ class Streams:
         if not self._options.stay or self.gone:
             self._leaving.because("input")
 
-    async def flush(self) -> None:
-        pass
-
     def close(self) -> None:
         self.show.close()

@@ -96,9 +96,6 @@ class TerminalFront:
             await running
             self._prompt = None
 
-    async def flush(self) -> None:
-        self._screen.flush()
-
     def close(self) -> None:
         self.show.close()
         self._screen.flush()

@@ -202,7 +202,12 @@ class TerminalShow(Show):
             self._kept.discard(event["id"])
 
     async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
-        """Show what a command says; our own words in two columns stay in two columns."""
+        """Show what a command says: help in two columns, and what was said before between two rules."""
+        if command == "history" and rows:
+            self._rule("history")
+            await self._past([row for row in rows if not self.hides(row)])
+            self._rule("now")
+            return
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
         await super().answer(command, rows, lines, ref)
