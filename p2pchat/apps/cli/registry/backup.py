@@ -25,5 +25,5 @@ COMMAND = Command(
     page=_PAGE,
     run="commands.backup:run_backup",
     options=(*WHICH_PEER, DB),
-    words="file",
+    words="directory",
 )
