@@ -58,7 +58,9 @@ async def backup_profile(
         P2PChatError: There is no peer, or the copy cannot be made. StorageError: The database cannot be read.
     """
     directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
-    if db is not None and not db.startswith("sqlite:"):
+    if db is not None and db.startswith("memory:"):
+        raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
+    if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("that database has its own tools for copies: use them, and copy the data directory beside")
     told = progress or (lambda done, total: None)
     return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, told)

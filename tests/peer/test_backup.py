@@ -98,6 +98,8 @@ async def test_what_is_there_is_never_overwritten_and_a_failure_leaves_nothing(h
         await backup_profile(home / "ada", home / "empty")
         with pytest.raises(StorageError):
             await backup_profile(home / "ada", home / "copy", db=f"sqlite:///{home}/nowhere.db")
+        with pytest.raises(P2PChatError, match="in memory"):
+            await backup_profile(home / "ada", home / "copy", db="memory://")
         with pytest.raises(P2PChatError, match="its own tools"):
             await backup_profile(home / "ada", home / "copy", db="mysql://db/chat")
     assert sorted(path.name for path in home.iterdir() if path.name != "home") == ["ada", "empty", "file", "full"]

@@ -52,7 +52,10 @@ def parse_import(argv: Sequence[str]) -> ImportOptions:
     words, given, typed = parse_words(COMMAND, argv)
     if len(words) != 1 or not words[0]:
         raise Usage("import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)")
-    return ImportOptions(which_peer(given, typed), words[0], database_url(given["db"]), given["as_json"])
+    db = database_url(given["db"])
+    if db.startswith("memory:"):
+        raise Usage("memory:// would be gone with this command: leave --db out, or start the peer and import beside it")
+    return ImportOptions(which_peer(given, typed), words[0], db, given["as_json"])
 
 
 def run_import(argv: Sequence[str]) -> int:

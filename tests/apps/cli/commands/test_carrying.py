@@ -45,6 +45,11 @@ def test_one_word_is_needed(parse: Callable[[list[str]], Any], words: list[str])
         parse(words)
 
 
+def test_what_would_be_gone_at_once_is_not_imported() -> None:
+    with pytest.raises(Usage, match="would be gone"):
+        parse_import(["f", "--db", "memory://"])
+
+
 @pytest.mark.parametrize("words", [["export", "f"], ["import", "f"], ["backup", "d"]])
 def test_without_a_profile_nothing_is_made(
     words: list[str], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
