@@ -78,3 +78,27 @@ async def test_a_terminal_that_is_taken_away_ends_the_peer_in_good_order(
     again = await terminal("0", "--data", str(home / "ada"))
     await again.shows("ada: last words")
     await again.prompts("room>")
+
+
+async def test_who_comes_into_a_running_talk_sees_each_line_of_it_once(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+
+    async def talk() -> None:
+        for number in range(300):
+            await bob.send("ada", f"line {number}")
+
+    talking = asyncio.create_task(talk())
+    for _ in range(5):
+        await ada.line("/go bob")
+        await ada.prompts("bob>")
+        await ada.line("/go")
+        await ada.until(lambda: ada.prompt.endswith("room>"))
+    await ada.line("/go bob")
+    await talking
+    await ada.shows("line 299")
+    await ada.prompts("bob>")
+    rule = max(number for number, line in enumerate(ada.all_lines) if line == "──── bob ────")
+    seen = [int(line.rpartition(" ")[2]) for line in ada.all_lines[rule + 1 :] if "line " in line]
+    assert seen == list(range(seen[0], 300))

@@ -195,8 +195,6 @@ class Chat:
         if self._options.bare:
             names = [user.name for user in peer.users()]
             tell(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
-        if self._session.settings.trouble:
-            complain(f"warning: {self._session.settings.trouble}")
         await self._show.event(first.to_json())
         await self._front.begin(peer, self._session)
 

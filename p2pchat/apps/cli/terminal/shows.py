@@ -28,6 +28,7 @@ from p2pchat.apps.cli.terminal.screen import Screen
 NARROW_HELP = 60  # columns
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 HISTORY_LINES = 20  # shown of a conversation one comes to
+REMEMBERED = 1000  # ids of messages that came: many more than may be read back before they come
 _HERE = ("online", "idle")
 
 
@@ -47,7 +48,9 @@ class TerminalShow(Show):
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
         self._since = ""  # when this run began, as event lines write it
-        self._shown: set[str] = set()  # ids of messages of earlier runs that stand above already
+        self._turn = asyncio.Lock()  # nothing new is shown among lines of the past
+        self._shown: set[str] = set()  # ids of messages that stand above already, and come as events still
+        self._came_by: dict[str, None] = {}  # ids of messages that came as events
         self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
         self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
         self._told_of_many = False
@@ -61,21 +64,19 @@ class TerminalShow(Show):
         """Show the last lines of the room, and a line under them."""
         self._peer, self._session = peer, session
         self._since = peer.listening.to_json()["at"]
-        try:
-            lines = await self._history(session.current)
-        except P2PChatError:  # an open network that has met nobody yet
-            lines = []
-        lines = [line for line in lines if line["at"] < self._since]  # the others come as events
-        self._shown = {line["id"] for line in lines}
-        await self._past(lines)
-        if lines:
-            self._rule("now")
+        async with self._turn:
+            try:
+                lines = await self._history(session.current)
+            except P2PChatError:  # an open network that has met nobody yet
+                lines = []
+            await self._past([line for line in lines if line["at"] < self._since], end="now")  # others come as events
         self._changed()
 
     async def went(self, conversation: Conversation) -> None:
         """Show where one is now, and what was said there last."""
-        self._rule(shown_name(conversation.name))
-        await self._past(await self._history(conversation))
+        async with self._turn:
+            self._rule(shown_name(conversation.name))
+            await self._past(await self._history(conversation))
         self._changed()
 
     def _counted(self, text: str) -> None:
@@ -86,24 +87,30 @@ class TerminalShow(Show):
 
     async def _catch_up(self) -> None:
         assert self._session is not None
-        try:
-            lines = await self._history(self._session.current)
-        except P2PChatError:
-            return
-        lines = [line for line in lines if line["old"] and line["at"] >= self._since]
-        if lines:
-            self._rule("before you came")
-            await self._past(lines)
-            self._rule("now")
+        async with self._turn:
+            try:
+                lines = await self._history(self._session.current)
+            except P2PChatError:
+                return
+            lines = [line for line in lines if line["old"] and line["at"] >= self._since]
+            await self._past(lines, "before you came", "now")
 
     async def _history(self, conversation: Conversation) -> list[Line]:
         assert self._peer is not None
         posts = await self._peer.history(conversation, limit=HISTORY_LINES)
         return [line for line in (post.to_json() for post in posts) if not self.hides(line)]
 
-    async def _past(self, lines: Sequence[Line]) -> None:
+    async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "") -> None:
+        """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
+        one's own is, for its mark."""
+        if lines and begin:
+            self._rule(begin)
         for line in lines:
             await self._message(line, elsewhere=False)
+            if line["id"] not in self._came_by and (line["event"] == "message" or line["at"] < self._since):
+                self._shown.add(line["id"])
+        if lines and end:
+            self._rule(end)
 
     def _is_here(self, event: Line) -> bool:
         if self._session is None:
@@ -117,15 +124,24 @@ class TerminalShow(Show):
 
     async def event(self, event: Line, *, older: bool = False) -> None:
         """Show one event. What an earlier run received and did not show is only counted, or stands above already."""
-        if event["event"] in ("message", "sent"):
-            older = older or event["at"] < self._since
-            if event["id"] in self._shown:
-                self._shown.discard(event["id"])
-                if self._log is not None:
-                    self._log.write(json_line(event))
-                return
-        await super().event(event, older=older)
+        async with self._turn:
+            if event["event"] in ("message", "sent"):
+                older = older or event["at"] < self._since
+                if self._stands_above(event["id"]):
+                    if self._log is not None:
+                        self._log.write(json_line(event))
+                    return
+            await super().event(event, older=older)
         self._changed()
+
+    def _stands_above(self, id: str) -> bool:
+        self._came_by[id] = None
+        if len(self._came_by) > REMEMBERED:
+            del self._came_by[next(iter(self._came_by))]
+        if id not in self._shown:
+            return False
+        self._shown.discard(id)
+        return True
 
     async def _for_people(self, event: Line) -> None:
         kind = event["event"]
@@ -203,10 +219,9 @@ class TerminalShow(Show):
 
     async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
         """Show what a command says: help in two columns, and what was said before between two rules."""
-        if command == "history" and rows:
-            self._rule("history")
-            await self._past([row for row in rows if not self.hides(row)])
-            self._rule("now")
+        if command == "history":
+            async with self._turn:
+                await self._past([row for row in rows if not self.hides(row)], "history", "now")
             return
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
