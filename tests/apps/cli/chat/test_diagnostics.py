@@ -42,7 +42,7 @@ def test_notices_go_where_they_are_sent_and_to_stderr_again(
 
 def test_a_record_is_one_safe_line(told: list[str], logger: logging.Logger) -> None:
     logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
-    assert len(told) == 1 and told[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi")
+    assert len(told) == 1 and told[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
 
 
 def test_a_defect_keeps_its_traceback_each_line_marked(told: list[str], logger: logging.Logger) -> None:
