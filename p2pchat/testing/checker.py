@@ -38,6 +38,7 @@ Line = dict[str, Any]
 IN_SIGHT = 60.0  # seconds two peers see each other after which a message must have come: order_wait and a redial fit in
 TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds a busy machine may be late with its lines
+_NOT_JSON = "not JSON"
 _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "action", "reply_to")
 
 
@@ -91,7 +92,7 @@ class Log:
 
     @classmethod
     def parse(cls, name: str, data: bytes) -> Log:
-        """Read the bytes of a file. A last line without its end is no fault: the process was killed in it."""
+        """Read the bytes of a file. Half a line is no fault as the last of a life: the process was killed in it."""
         lines: list[Line] = []
         bad = []
         *whole, rest = data.split(b"\n")
@@ -102,8 +103,10 @@ class Log:
                 line = json.loads(raw)
                 wrong = _wrong_with(line)
             except ValueError:
-                line, wrong = None, "not JSON"
+                line, wrong = None, _NOT_JSON
             if not wrong:
+                if line["event"] == "listening" and bad and bad[-1] == (number - 1, _NOT_JSON):
+                    bad.pop()
                 lines.append(line)
             elif number <= len(whole):
                 bad.append((number, wrong))

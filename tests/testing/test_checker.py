@@ -254,3 +254,12 @@ def test_lines_that_are_no_events_are_faults_with_their_number() -> None:
 
 def test_unknown_events_and_fields_are_passed_over() -> None:
     assert Log.parse("log", b'{"event": "later", "at": "2026-01-01T00:00:00Z", "more": [1]}\n').bad == []
+
+
+def test_half_a_line_before_another_life_is_a_kill_and_elsewhere_a_fault() -> None:
+    lines = [json.dumps(line).encode() for line in ada().sent("A.1").listening().lines]
+    killed = Log.parse("ada", b"\n".join([*lines[:-1], b'{"event":"se', lines[-1], b""]))
+    assert [line["event"] for line in killed.lines] == ["listening", "joined", "sent", "listening"]
+    assert check([killed]) == []
+    spoiled = Log.parse("ada", b"\n".join([*lines[:-2], b'{"event":"se', *lines[-2:], b""]))
+    assert [fault.rule for fault in check([spoiled])] == ["form"]

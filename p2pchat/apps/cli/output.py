@@ -108,6 +108,7 @@ class Log:
     def __init__(self, path: str, trouble: Callable[[str], None]) -> None:
         """Open `path` for appending, readable by its owner only when it is made here.
 
+        Half a line at its end, of a process that was killed in it, stays a line of its own.
         Raises:
             OSError: It cannot be opened.
         """
@@ -116,6 +117,8 @@ class Log:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
         self.failed = False
+        if _ends_in_a_line(path):
+            self._file.write(b"\n")
 
     def write(self, line: str) -> None:
         """Append one line in one write, so that several processes may share a file."""
@@ -129,3 +132,15 @@ class Log:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _ends_in_a_line(path: str) -> bool:
+    """Whether the last line of a file has no end; False for what is no plain file, or may not be read."""
+    try:
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            return False
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False

@@ -78,3 +78,13 @@ def test_a_full_disk_under_the_log_is_told_once() -> None:
     log.write("two")
     log.close()
     assert told == ["cannot write the log /dev/full: No space left on device; nothing more is logged"]
+
+
+def test_what_is_logged_after_half_a_line_is_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ada.jsonl"
+    path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed in the middle of it
+    for line in ("three", "four"):
+        log = Log(str(path), pytest.fail)
+        log.write(line)
+        log.close()
+    assert path.read_bytes() == b'{"event":"one"}\n{"event":"tw\nthree\nfour\n'
