@@ -37,8 +37,13 @@ class Known:
 
 
 def started_before() -> list[Known]:
-    """Return the profiles of this login, lowest port first."""
-    return [look(directory, int(directory.name)) for directory in known_profiles()]
+    """Return the profiles of this login that are somebody, lowest port first.
+
+    One without a name, a network of its own and a message, as a start that found its port taken leaves behind, is
+    nobody yet: whoever starts there next may be.
+    """
+    found = [look(directory, int(directory.name)) for directory in known_profiles()]
+    return [one for one in found if one.name or one.is_settled or one.holder is not None]
 
 
 def look(directory: Path, port: int) -> Known:

@@ -36,7 +36,7 @@ class ChatOptions:
     stay: bool = False
     verbose: bool = False
     warnings: tuple[str, ...] = ()
-    host_given: bool = False  # by an option or a variable
+    host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: what is missing is asked for, or picked (bare.py)
 
     @property

@@ -116,9 +116,23 @@ async def test_it_listens_where_it_did_last_unless_told_otherwise(home: Path, po
     assert last.fewer_now("::") == LastStart().fewer_now("127.0.0.1") == ""
 
 
-async def test_one_without_a_name_is_asked_for_one(home: Path, ports: list[int]) -> None:
+async def test_one_that_is_nobody_yet_is_no_reason_to_ask_which(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], None)
-    assert (await off_loop(bare(), Person("ada"))).name == "ada"
+    await started(home, ports[1], "bob")
+    assert (await off_loop(bare(), Person())).port == ports[1]
+
+
+async def test_one_without_a_name_is_asked_for_one(
+    home: Path, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
+    async with TCPPeer(temporary=True) as other:
+        invite = other.invite
+    monkeypatch.setenv("P2PCHAT_HOME", str(home))
+    async with TCPPeer(data=home / str(ports[0]), invite=invite):
+        pass
+    options = await off_loop(bare(), Person("ada"))
+    assert (options.port, options.name) == (ports[0], "ada")
 
 
 async def test_a_profile_whose_port_somebody_took_runs_on_another(home: Path) -> None:
