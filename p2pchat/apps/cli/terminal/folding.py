@@ -102,14 +102,14 @@ class _Folder:
         first = next((i for i in range(self._begins, len(self._row)) if self._row[i][1] != " "), len(self._row))
         blanks = (i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " ")
         at = None if between_words else next(blanks, None)
+        if at is not None and len(self._mark) + sum(self._sizes[at + 1 :]) + size > self._width:
+            at = None  # the word has no room behind the mark: it is broken where it stands
         word = len(self._row) if at is None else at + 1
         self._rows.append(self._row[:at])
         self._row = [*self._mark, *self._row[word:]]
         self._sizes = [*[1] * len(self._mark), *self._sizes[word:]]
         self._used = sum(self._sizes)
         self._begins = len(self._mark)
-        if self._used + size > self._width:  # the word filled the row nearly, and the mark takes the rest
-            self._break(between_words=False, size=size)
 
 
 def _width_of(character: str, after: str) -> int:
