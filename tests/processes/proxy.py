@@ -1,8 +1,10 @@
-"""A network between two peers that a test can spoil: a TCP proxy that swallows one direction, then cuts."""
+"""A network between two peers that a test can spoil: a TCP proxy that swallows or holds one direction, and cuts."""
 
 from __future__ import annotations
 
 import asyncio
+
+READ_BYTES = 65536
 
 
 class Proxy:
@@ -12,13 +14,20 @@ class Proxy:
         deaf: What the listening side says goes nowhere; the system goes on confirming it.
         dumb: What the dialling side says goes nowhere.
         swallowed: Bytes that went nowhere, ever.
+        passed: What was passed on, in order, as (whether it went back to the dialling side, bytes), when it records.
+        left: Bytes that are still passed on, both ways together, before everything is cut; None: no end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, records: bool = False) -> None:
         self.deaf = self.dumb = False
         self.swallowed = 0
+        self.passed: list[tuple[bool, int]] | None = [] if records else None
+        self.left: int | None = None
         self._streams: list[asyncio.StreamWriter] = []
         self._pumps: set[asyncio.Task[None]] = set()
+        self._gates = {True: asyncio.Event(), False: asyncio.Event()}
+        for gate in self._gates.values():
+            gate.set()
 
     async def listen(self) -> str:
         """Begin; return the endpoint. Connections are passed on once to() was called."""
@@ -42,23 +51,43 @@ class Proxy:
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, back: bool) -> None:
         try:
-            while data := await source.read(65536):
+            while data := await source.read(READ_BYTES):
+                await self._gates[back].wait()
                 if self.deaf if back else self.dumb:
                     self.swallowed += len(data)
-                else:
-                    sink.write(data)
-                    await sink.drain()
+                elif not await self._pass_on(data, sink, back):
+                    break
         except OSError:
             pass
         finally:
             sink.transport.abort()
 
+    async def _pass_on(self, data: bytes, sink: asyncio.StreamWriter, back: bool) -> bool:
+        """Write it; False when the last byte that was allowed is out, and everything is cut."""
+        if self.left is not None:
+            data, self.left = data[: self.left], max(0, self.left - len(data))
+        if self.passed is not None:
+            self.passed.append((back, len(data)))
+        sink.write(data)
+        await sink.drain()
+        if self.left != 0:
+            return True
+        self.cut()
+        return False
+
+    def hold(self, *, back: bool) -> None:
+        """Pass on nothing in one direction until the cut; whoever sends there meets a full window some time."""
+        self._gates[back].clear()
+
     def cut(self) -> None:
         """End every connection at both sides with a reset; the next ones get through."""
         self.deaf = self.dumb = False
+        self.left = None
         streams, self._streams = self._streams, []
         for writer in streams:
             writer.transport.abort()
+        for gate in self._gates.values():
+            gate.set()
 
     async def close(self) -> None:
         self._server.close()

@@ -6,26 +6,55 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
 
+if TYPE_CHECKING:
+    from tests.processes.nursery import Nursery
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-class Stage:
-    """Where a test's peers live. `log(name)` is the event log of a peer, kept in logs/ for whoever wants to look."""
+class Mortal(Child):
+    """A peer that may kill itself at points of failing.py; quickly born when there is a nursery."""
 
-    def __init__(self, home: Path, logs: Path) -> None:
+    points: Sequence[str] = ()
+    nursery: Nursery | None = None
+
+    async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+        if self.nursery is not None:
+            return cast(asyncio.subprocess.Process, await self.nursery.bear(words, environment, self.points))
+        if self.points:
+            self._under = [*launcher(self.points)]
+        return await super()._spawn(words, environment)
+
+
+def launcher(points: Sequence[str]) -> list[str]:
+    """Return the words that run a `python -m p2pchat` behind them with failpoints."""
+    return [sys.executable, str(ROOT / "tests" / "processes" / "failing.py"), ",".join(points)]
+
+
+class Stage:
+    """Where a test's peers live. `log(name)` is the event log of a peer, kept in logs/ for whoever wants to look.
+
+    With a `nursery` they are born quickly, and may have failpoints.
+    """
+
+    def __init__(self, home: Path, logs: Path, nursery: Nursery | None = None) -> None:
         self.home = home
         self.logs = logs
+        self.nursery = nursery
         self.children: list[Child] = []
 
-    def child(self, name: str, *words: str, port: int = 0, log: bool = True) -> Child:
+    def child(self, name: str, *words: str, port: int = 0, log: bool = True, points: Sequence[str] = ()) -> Child:
         """Return a peer that is not started yet; the same name again is the next life of the same peer."""
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
-        child = Child(name, self.home, *words, *options, port=port)
+        child = Mortal(name, self.home, *words, *options, port=port)
+        child.points, child.nursery = points, self.nursery
         self.children.append(child)
         return child
 
@@ -38,10 +67,21 @@ class Stage:
 
     async def history(self, name: str) -> list[Line]:
         """Read what a peer has stored, with `p2pchat history --json`; it may run meanwhile."""
-        command = [sys.executable, "-m", "p2pchat", "history", "--json", "--data", str(self.home / name)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, "P2PCHAT_HOME": str(self.home)}
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0
+        code, out = await self.run("history", "--json", "--data", str(self.home / name))
+        assert code == 0
         return [json.loads(line) for line in out.splitlines()]
+
+    async def run(self, *words: str, points: Sequence[str] = ()) -> tuple[int, bytes]:
+        """Run a command of p2pchat to its end; return its exit code and what it printed."""
+        environment = {**os.environ, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1"}
+        if self.nursery is not None:
+            born = await self.nursery.bear(words, environment, points)
+            born.stdin.close()
+            out, _ = await asyncio.gather(born.stdout.read(), born.stderr.read())
+            return await born.wait(), out
+        command = [*(launcher(points) if points else ()), sys.executable, "-m", "p2pchat", *words]
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*command, stdin=null, stdout=pipe, env=environment, cwd=ROOT)
+        out, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out

@@ -11,13 +11,12 @@ import os
 import random
 import signal
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 from tests.processes.proxy import Proxy
 from tests.processes.stage import Stage
 
@@ -26,96 +25,6 @@ SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
 BURST = 400  # lines; a third of them goes to the room
 BACKLOG = 10_000  # lines; fetching and showing them takes longer than a kill is away
 LATEST = 0.25  # seconds into a burst until which a kill comes: about as long as it lasts
-PATIENCE = 60.0
-
-
-class Side:
-    """One of two peers, through all its lives, and everything it ever said was accepted."""
-
-    def __init__(self, stage: Stage, name: str, other: str, *words: str) -> None:
-        self.stage = stage
-        self.name = name
-        self.other = other
-        self.words = words
-        self.port = 0
-        self.written = 0
-        self.lives: list[Child] = []
-
-    @property
-    def now(self) -> Child:
-        return self.lives[-1]
-
-    async def start(self, *endpoints: str) -> None:
-        child = self.stage.child(self.name, *endpoints, *self.words, port=self.port)
-        await child.start(30)
-        self.port = child.listening["port"]
-        self.lives.append(child)
-
-    async def kill_and_start(self) -> None:
-        self.now.kill()
-        await self.now.ended(30)
-        await self.start()
-
-    async def burst(self) -> None:
-        """Write many lines as fast as the pipe takes them, or until the process is killed."""
-        try:
-            for number in range(self.written, self.written + BURST):
-                to = "room" if number % 3 == 0 else self.other
-                await self.now.do(do="send", to=to, text=f"{self.name} {number}")
-        except OSError:
-            pass  # killed
-        self.written += BURST
-
-    def accepted(self, kind: str = "") -> set[str]:
-        """Return the ids of what it said it sent, in the room or as direct messages, or all."""
-        sent = (line for life in self.lives for line in life.lines if line["event"] == "sent")
-        return {line["id"] for line in sent if kind in ("", line["kind"])}
-
-
-async def everything_has_come(*sides: Side) -> None:
-    """Wait until what each writes last is with all it is for: everything it wrote before is, then."""
-    for side in sides:
-        for to in ("room", side.other):
-            await side.now.do(do="send", to=to, text=f"the last to {to}")
-    for side in sides:
-        room = await side.now.event("sent", PATIENCE, text="the last to room")
-        letter = await side.now.event("sent", PATIENCE, text=f"the last to {side.other}")
-        for witness in sides:
-            if witness is not side:
-                await witness.now.event("message", PATIENCE, id=room["id"])
-                await side.now.event("delivered", PATIENCE, id=room["id"], user=witness.name)
-            if witness.name == side.other:
-                await witness.now.event("message", PATIENCE, id=letter["id"])
-                await side.now.event("delivered", PATIENCE, id=letter["id"])
-
-
-async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
-    """Everything accepted is in every store it is for exactly once; the event logs tell the same."""
-    stores = {side.name: await stage.history(side.name) for side in sides}
-    for side in sides:
-        stored = stores[side.name]
-        assert max(Counter(line["id"] for line in stored).values()) == 1
-        assert all(in_order(stored, writer.name) for writer in sides)
-        assert side.accepted() <= ids(stored)
-        assert side.accepted("room") <= set.intersection(*(ids(other) for other in stores.values()))
-        assert side.accepted("dm") <= ids(stores[side.other])
-    rooms = [[line["id"] for line in stored if line["kind"] == "room"] for stored in stores.values()]
-    assert all(room == rooms[0] for room in rooms)  # in one order, too
-    assert stage.faults(*stores, complete=True) == []
-
-
-def ids(lines: list[Line]) -> set[str]:
-    return {line["id"] for line in lines}
-
-
-def in_order(stored: list[Line], writer: str) -> bool:
-    """Whether what one wrote stands in the order of its numbers, in each conversation."""
-    for kind in ("room", "dm"):
-        texts = [line["text"] for line in stored if line["sender"] == writer and line["kind"] == kind]
-        numbers = [int(text.split()[1]) for text in texts if text.startswith(writer)]
-        if numbers != sorted(numbers):
-            return False
-    return True
 
 
 @asynccontextmanager
@@ -149,7 +58,7 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(stage: Stage) -
     chance = random.Random(SEED)
     async with pair(stage) as (ada, bob):
         for _ in range(KILLS):
-            bursts = [asyncio.create_task(side.burst()) for side in (ada, bob)]
+            bursts = [asyncio.create_task(side.burst(BURST)) for side in (ada, bob)]
             await asyncio.gather(*(killed_at(side, chance.uniform(0, LATEST)) for side in (ada, bob)), *bursts)
         await everything_has_come(ada, bob)
         await nothing_is_lost_or_twice(stage, ada, bob)
@@ -167,7 +76,8 @@ async def test_kills_of_either_side_while_one_catches_up(stage: Stage) -> None:
     async with pair(stage) as (ada, bob):
         bob.now.kill()
         await bob.now.ended(30)
-        await ada.now.type(*(f"ada {number}" for number in range(BACKLOG)))
+        ada.typed |= {f"ada {number}": "room" for number in range(BACKLOG)}
+        await ada.now.type(*ada.typed)
         await ada.now.event("sent", PATIENCE, text=f"ada {BACKLOG - 1}")
         await bob.start()
         for _ in range(max(3, KILLS // 2)):
@@ -199,7 +109,7 @@ async def test_four_peers_that_are_killed_stopped_and_restarted_while_all_write(
                 await side.now.event("joined", user=name)
     for _ in range(max(2, KILLS // 3)):
         fates = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
-        await asyncio.gather(*(side.burst() for side in sides), *(meets_its_fate(*fate) for fate in fates))
+        await asyncio.gather(*(side.burst(BURST) for side in sides), *(meets_its_fate(*fate) for fate in fates))
     await everything_has_come(*sides)
     await nothing_is_lost_or_twice(stage, *sides)
     assert [await side.now.leave(30) for side in sides] == [0] * 4
@@ -246,13 +156,13 @@ async def acknowledgements_lost(writer: Side, reader: Side, proxies: tuple[Proxy
     """The reader gets a whole burst and stores it; the writer hears nothing of it."""
     for to in ("room", reader.name):  # the link has compared both conversations: it tells what is written
         ref = f"well {writer.written} {to}"
-        await writer.now.do(do="send", to=to, text="all is well", ref=ref)
-        before = await writer.now.event("sent", PATIENCE, ref=ref)
+        await writer.say(to, ref)
+        before = await writer.now.event("sent", PATIENCE, text=ref)
         await writer.now.event("delivered", PATIENCE, id=before["id"])
     for proxy, listening in zip(proxies, ("ada", "bob"), strict=True):
         proxy.deaf, proxy.dumb = listening == reader.name, listening == writer.name
     first = writer.written
-    await writer.burst()
+    await writer.burst(BURST)
     wanted = {f"{writer.name} {number}" for number in range(first, writer.written)}
     await reader.now.wait(lambda line: line["event"] == "message" and line["text"] in wanted, PATIENCE, count=BURST)
     sent = await writer.now.wait(lambda line: line["event"] == "sent" and line["text"] in wanted, count=BURST)

@@ -50,19 +50,21 @@ class Child:
         Raises:
             ChildFailed: It does not.
         """
-        words = [sys.executable, "-m", "p2pchat", str(self._port), "--json", "--name", self.name, *self._options]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
-        self.process = await asyncio.create_subprocess_exec(
-            *self._under,
-            *words,
+        environment |= {"P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"}
+        self.process = await self._spawn([str(self._port), "--json", "--name", self.name, *self._options], environment)
+        self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]
+        await self.wait(lambda line: line["event"] == "listening", timeout)
+
+    async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(*self._under, sys.executable, "-m", "p2pchat", *words),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**environment, "P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"},
+            env=environment,
             limit=_LINE_BYTES,
         )
-        self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]
-        await self.wait(lambda line: line["event"] == "listening", timeout)
 
     @property
     def listening(self) -> Line:
@@ -77,6 +79,8 @@ class Child:
     async def _read_lines(self) -> None:
         assert self.process.stdout is not None
         async for raw in self.process.stdout:
+            if not raw.endswith(b"\n"):
+                break  # killed in the middle of it
             async with self._news:
                 self.lines.append(json.loads(raw))
                 self._news.notify_all()

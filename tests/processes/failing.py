@@ -1,0 +1,349 @@
+"""`python -m tests.processes.failing POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself at a point.
+
+It is the real program on real files. This module only stands in between at one place and counts, and the K-th time it
+sends its own process SIGKILL: no `finally`, no goodbye, nothing flushed. `newer` kills nobody: it is the program of a
+later version, whose database has one more table and one more index. The package knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn
+
+Hit = Callable[[], None]  # the point was reached; does not return the K-th time
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL came late")
+
+
+class Count:
+    """Counts how often a point was reached."""
+
+    def __init__(self, k: int) -> None:
+        self._left = k
+
+    def due(self) -> bool:
+        """Count once; whether this is the time."""
+        self._left -= 1
+        return self._left == 0
+
+    def hit(self) -> None:
+        if self.due():
+            die()
+
+
+def arm(points: Sequence[str]) -> None:
+    """Put these points in place. ValueError for one that there is not."""
+    for point in points:
+        name, _, k = point.partition(":")
+        if name not in POINTS:
+            raise ValueError(f"there is no failpoint {name!a}; there are {', '.join(POINTS)}")
+        POINTS[name](Count(int(k or 0)))
+
+
+def _put(where: Any, name: str, what: Any) -> None:
+    """Replace a function of the package; as a call, since no type checker believes in it."""
+    setattr(where, name, what)
+
+
+# ---- the database
+
+
+def _before_commit(count: Count) -> None:
+    """Everything of a transaction with entries is written; the commit is not."""
+    _at_commits(count, lambda changes: any(change.batches for change in changes), before=True)
+
+
+def _after_commit(count: Count) -> None:
+    """A transaction with entries is on disk; nobody has heard of it, not even the core."""
+    _at_commits(count, lambda changes: any(change.batches for change in changes), before=False)
+
+
+def _before_address_book(count: Count) -> None:
+    _at_commits(count, lambda changes: any(change.addresses for change in changes), before=True)
+
+
+def _after_address_book(count: Count) -> None:
+    _at_commits(count, lambda changes: any(change.addresses for change in changes), before=False)
+
+
+def _before_cursor(count: Count) -> None:
+    """The program has taken events, and its place is about to be saved."""
+    _at_commits(count, lambda changes: any(change.consumers for change in changes), before=True)
+
+
+def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before: bool) -> None:
+    from sqlalchemy import Engine, event
+
+    from p2pchat.storage.sql import SqlStorage
+
+    commit = SqlStorage.commit
+    meant = False  # the writer thread alone comes here
+
+    def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
+        nonlocal meant
+        meant = counts(changes)
+        commit(storage, changes)
+        if meant and not before:
+            count.hit()
+        meant = False
+
+    _put(SqlStorage, "commit", watched)
+    if before:
+        event.listen(Engine, "commit", lambda connection: count.hit() if meant else None)
+
+
+def _statement(count: Count) -> None:
+    """Between two statements of a transaction: while the tables are made, in a migration, in the middle of rows."""
+    from sqlalchemy import Engine, event
+
+    event.listen(Engine, "before_cursor_execute", lambda *_: count.hit())
+
+
+def _newer(_: Count) -> None:
+    """Be a version whose database is one further: it has to migrate what the present one made."""
+    from sqlalchemy import Connection, text
+
+    from p2pchat.storage import schema
+
+    def one_more(connection: Connection) -> None:
+        connection.execute(text("create table later (user integer primary key, about text not null)"))
+        connection.execute(text("insert into later (user, about) select number, 'nothing yet' from users"))
+        connection.execute(text("create index later_by_about on later (about)"))
+
+    migrations = (*schema.MIGRATIONS, one_more)
+    prepare = schema.prepare
+    _put(schema, "prepare", lambda connection, path: prepare(connection, path, migrations))
+    _put(schema, "SCHEMA_VERSION", 1 + len(migrations))
+
+
+def _backing_up(count: Count) -> None:
+    """In the copy that is made before a migration, after K of its pages."""
+    from sqlalchemy import Connection
+
+    from p2pchat.storage import schema
+    from p2pchat.storage.connect import driver_of
+
+    class PageByPage:
+        def __init__(self, connection: Connection) -> None:
+            self._driver = driver_of(connection)
+
+        def backup(self, target: Any) -> None:
+            self._driver.backup(target, pages=1, progress=lambda *_: count.hit(), sleep=0)
+
+    _put(schema, "driver_of", PageByPage)
+
+
+def _copying(count: Count) -> None:
+    """In the copy of `p2pchat backup`, after K of its pages."""
+    from p2pchat.storage import connect
+
+    copy_to = connect.copy_to
+    _put(connect, "PAGES_COPIED", 1)
+    _put(connect, "copy_to", lambda connection, path, _: copy_to(connection, path, lambda *_: count.hit()))
+
+
+# ---- links
+
+
+def _mid_record(count: Count) -> None:
+    """Half of what one turn wrote to a socket is on its way: a TLS record ends nowhere."""
+    from p2pchat.client import Client
+
+    write = Client._write
+
+    def halved(client: Client, ciphertext: bytes) -> None:
+        due = bool(ciphertext) and count.due()
+        write(client, ciphertext[: len(ciphertext) // 2] if due else ciphertext)
+        if due:
+            die()
+
+    _put(Client, "_write", halved)
+
+
+def _mid_frame(count: Count) -> None:
+    """Half of the frames one turn sent is on its way, in whole TLS records: the far end decodes half a frame."""
+    from p2pchat.client import Client
+    from p2pchat.identity.tls import TlsPipe
+
+    send, write = TlsPipe.send, Client._write
+    halved = False
+
+    def send_half(pipe: TlsPipe, plaintext: bytes) -> None:
+        nonlocal halved
+        halved = count.due()
+        send(pipe, plaintext[: len(plaintext) // 2] if halved else plaintext)
+
+    def write_and_die(client: Client, ciphertext: bytes) -> None:
+        write(client, ciphertext)
+        if halved:
+            die()
+
+    _put(TlsPipe, "send", send_half)
+    _put(Client, "_write", write_and_die)
+
+
+def _before_have(count: Count) -> None:
+    """What came is on disk, and the frame that says so is made and not sent."""
+    from p2pchat.protocol import Have
+
+    _at_frames(count, Have)
+
+
+def _before_go(count: Count) -> None:
+    """A link is up on this side, and the other does not know."""
+    from p2pchat.protocol import Go
+
+    _at_frames(count, Go)
+
+
+def _at_frames(count: Count, kind: type) -> None:
+    from p2pchat.core.effects import Send
+    from p2pchat.runtime.owner import Owner
+
+    send = Owner._send
+
+    def watched(owner: Owner, effect: Send) -> None:
+        if isinstance(effect.frame, kind):
+            count.hit()
+        send(owner, effect)
+
+    _put(Owner, "_send", watched)
+
+
+# ---- the program
+
+
+def _before_hand_over(count: Count) -> None:
+    """A message is released and read, and the program has not got it."""
+    from p2pchat.peer.events import Message
+    from p2pchat.peer.reader import Reader
+
+    following = Reader.next
+
+    async def watched(reader: Reader) -> Any:
+        event = await following(reader)
+        if isinstance(event, Message):
+            count.hit()
+        return event
+
+    _put(Reader, "next", watched)
+
+
+def _after_hand_over(count: Count) -> None:
+    """The program has a message and is done with it, and has not acknowledged it."""
+    from p2pchat.peer.reader import Reader
+
+    acknowledge = Reader._acknowledge
+
+    def watched(reader: Reader) -> None:
+        if reader._out > reader.place:
+            count.hit()
+        acknowledge(reader)
+
+    _put(Reader, "_acknowledge", watched)
+
+
+def _mid_line(count: Count) -> None:
+    """Half a line of --log is in the file, or half a line is on standard output."""
+    from p2pchat.apps.cli import output
+
+    write_all = output._write_all
+
+    def halved(raw: output.Raw, data: bytes) -> None:
+        due = count.due()
+        write_all(raw, data[: len(data) // 2] if due else data)
+        if due:
+            die()
+
+    _put(output, "_write_all", halved)
+
+
+# ---- files, and the end
+
+
+def _file(count: Count) -> None:
+    """While a private file is written: it is made, written, synced, in its place; the directory is synced."""
+    from p2pchat.identity.files import Aside
+
+    begin = Aside.__init__
+
+    def begun(aside: Aside, path: Any) -> None:
+        begin(aside, path)
+        count.hit()
+
+    _put(Aside, "__init__", begun)
+    for name in ("fsync", "replace"):
+        _put(os, name, _between(getattr(os, name), count))
+
+
+def _between(call: Callable[..., None], count: Count) -> Callable[..., None]:
+    def watched(*given: Any) -> None:
+        count.hit()
+        call(*given)
+        count.hit()
+
+    return watched
+
+
+def _closing(count: Count) -> None:
+    """In an orderly end, before and after each of its steps: goodbyes, the last commit, the database, the lock."""
+    from p2pchat.identity.profile import Profile
+    from p2pchat.runtime.owner import Owner
+    from p2pchat.runtime.wiring import Wiring
+    from p2pchat.storage.sql import SqlStorage
+
+    for owner, name, step in ((Owner, "stop", Owner.stop), (Wiring, "close_all", Wiring.close_all)):
+        _put(owner, name, _around(step, count))
+    _put(Owner, "close", _around(Owner.close, count))
+    _put(SqlStorage, "close", _between(SqlStorage.close, count))
+    _put(Profile, "close", _between(Profile.close, count))
+
+
+def _around(call: Callable[..., Awaitable[None]], count: Count) -> Callable[..., Awaitable[None]]:
+    async def watched(*given: Any) -> None:
+        count.hit()
+        await call(*given)
+        count.hit()
+
+    return watched
+
+
+POINTS: dict[str, Callable[[Count], None]] = {
+    "before-commit": _before_commit,
+    "after-commit": _after_commit,
+    "before-have": _before_have,
+    "before-go": _before_go,
+    "mid-record": _mid_record,
+    "mid-frame": _mid_frame,
+    "statement": _statement,
+    "newer": _newer,
+    "backing-up": _backing_up,
+    "before-hand-over": _before_hand_over,
+    "after-hand-over": _after_hand_over,
+    "before-cursor": _before_cursor,
+    "mid-line": _mid_line,
+    "closing": _closing,
+    "before-address-book": _before_address_book,
+    "after-address-book": _after_address_book,
+    "file": _file,
+    "copying": _copying,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `p2pchat` with failpoints; return its exit code, if it gets that far. `python -m p2pchat` may stand before
+    its words, as in a command that this one is put in front of."""
+    from p2pchat.apps.cli.main import main as p2pchat
+
+    arm(argv[0].split(","))
+    return p2pchat(argv[4:] if argv[2:4] == ["-m", "p2pchat"] else argv[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

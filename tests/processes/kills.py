@@ -1,0 +1,303 @@
+"""`python -m tests.processes.kills --minutes N --seed S`: real processes that are killed on and on, and judged.
+
+A mesh of two or three peers writes into the room and to one another while each goes through lives of its own, drawn
+before they begin: armed with a failpoint or not, killed after a while, stopped and killed, stopped and let go on, or
+asked to leave. In every third mesh each is reached only through a proxy that swallows or holds one direction, and then
+cuts. When every life is lived all are there once more, everything has to come, and all of it is judged: event logs,
+histories, databases (lives.py). Then comes the next mesh.
+
+A seed draws the same fates again; when exactly the kernel runs whom is its own business. What fails prints the command
+that lives through the same mesh again, and leaves its logs in logs/kills/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from p2pchat.apps.cli.commands.children import ChildFailed
+from tests.processes.lives import KILLED, PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
+from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.proxy import Proxy
+from tests.processes.stage import ROOT, Stage
+
+NAMES = ("ada", "bob", "cyd")
+LIVES = 8  # of each peer in a mesh: most end in a kill
+AT_ONCE = 3  # meshes: while some wait for a redial, others work
+BURST = 30  # lines in a life
+LATEST = 0.3  # seconds after its start until which a life ends from outside
+FALLS_WITHIN = 2.0  # seconds that a life gets to come to its failpoint
+POINTS = {  # and up to which time it is reached: about as often as it is in such a life
+    "before-commit": 12, "after-commit": 12, "before-have": 8, "before-go": 2, "mid-record": 40, "mid-frame": 30,
+    "statement": 150, "before-hand-over": 30, "after-hand-over": 30, "before-cursor": 12, "mid-line": 80,
+    "closing": 10, "before-address-book": 3, "after-address-book": 3,
+}  # fmt: skip
+ARMED = 0.6  # of all lives
+End = Literal["kill", "freeze", "pause", "leave"]
+ENDS: tuple[End, ...] = ("kill", "kill", "kill", "freeze", "pause", "leave")
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """One life: `point` "" for none; it ends so many seconds after its start, if it has not fallen before."""
+
+    point: str
+    k: int
+    moment: float
+    end: End
+    still: float  # seconds it is stopped, if it is
+
+    @classmethod
+    def draw(cls, chance: random.Random) -> Fate:
+        point = chance.choice(sorted(POINTS)) if chance.random() < ARMED else ""
+        k = chance.randint(1, POINTS[point]) if point else 0
+        end = "leave" if point == "closing" else chance.choice(ENDS)
+        return cls(point, k, chance.uniform(0, LATEST), end, chance.uniform(0.05, 0.4))
+
+    @property
+    def points(self) -> list[str]:
+        return [f"{self.point}:{self.k}"] if self.point else []
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened, over all meshes."""
+
+    kills: Counter[str] = field(default_factory=Counter)  # by point, or by how it was killed from outside
+    meshes: int = 0
+    cuts: int = 0
+    accepted: int = 0
+    wanted: int | None = None  # kills, after which no mesh begins any more
+
+    @property
+    def enough(self) -> bool:
+        return self.wanted is not None and self.kills.total() >= self.wanted
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
+        return (
+            f"{self.kills.total()} kills in {self.meshes} meshes, {self.cuts} links cut, "
+            f"{self.accepted} messages accepted; {kinds}"
+        )
+
+
+class Mesh:
+    """One mesh, from its first start to its judgement."""
+
+    def __init__(self, stage: Stage, seed: str, number: int, tally: Tally) -> None:
+        self._stage = stage
+        self._seed = f"{seed}/{number}"
+        self._chance = random.Random(self._seed)
+        self._names = NAMES[: self._chance.choice([2, 2, 3])]
+        self._number = number
+        self._tally = tally
+        self._proxies: dict[str, Proxy] = {}
+        self._all_lived = asyncio.Event()
+
+    async def live(self) -> None:
+        """Live through it. AssertionError, ChildFailed: a promise is broken, or somebody does not come back."""
+        async with AsyncExitStack() as stack:
+            sides = [await self._side(name, stack) for name in self._names]
+            await self._meet(sides)
+            spoiling = asyncio.create_task(self._spoil())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for side in sides:
+                        group.create_task(self._lives(side))
+            finally:
+                self._all_lived.set()
+                await spoiling
+            await everything_has_come(*sides)
+            await nothing_is_lost_or_twice(self._stage, *sides)
+            self._tally.accepted += sum(len(side.accepted()) for side in sides)
+            codes = [await side.now.leave(30) for side in sides]
+            assert codes == [0] * len(sides)
+        self._tally.meshes += 1
+
+    async def _side(self, name: str, stack: AsyncExitStack) -> Side:
+        """Each has an address of its own, so that nobody's outgoing connection ever has its port."""
+        host = f"127.{77 + self._number // 250 % 100}.{self._number % 250}.{1 + self._names.index(name)}"
+        words = ["--host", host]
+        if self._number % 3 == 2:
+            proxy = self._proxies[name] = Proxy()
+            words += ["--advertise", await proxy.listen()]
+            stack.push_async_callback(proxy.close)
+        other = self._names[(self._names.index(name) + 1) % len(self._names)]
+        return Side(self._stage, name, other, *words)
+
+    async def _meet(self, sides: list[Side]) -> None:
+        """Everybody knows everybody: from here on nobody is given an address."""
+        endpoints: list[str] = []
+        for side in sides:
+            await side.start(*endpoints[:1])
+            endpoints.append(f"{side.words[1]}:{side.port}")
+            if side.name in self._proxies:
+                self._proxies[side.name].to(side.words[1], side.port)
+                endpoints[-1] = side.words[3]
+        for side in sides:
+            for other in sides:
+                if other is not side:
+                    await side.now.event("joined", PATIENCE, user=other.name)
+
+    async def _lives(self, side: Side) -> None:
+        chance = random.Random(f"{self._seed}/{side.name}")
+        fates = [Fate.draw(chance) for _ in range(LIVES)]
+        await self._end(side, fates[0])
+        for fate in fates:
+            await self._one_life(side, fate)
+        await side.start()
+
+    async def _one_life(self, side: Side, fate: Fate) -> None:
+        try:
+            await side.start(points=fate.points)
+        except ChildFailed:
+            code = await side.now.ended(30)
+            assert code == KILLED and fate.point, f"{side.name} did not start: {side.now.complaints}"
+            self._tally.kills[fate.point] += 1
+            return
+        writing = asyncio.create_task(side.burst(BURST))
+        dead = asyncio.create_task(side.now.process.wait())
+        await asyncio.wait([dead], timeout=FALLS_WITHIN if fate.point and fate.end != "leave" else fate.moment)
+        if dead.done():
+            await side.now.ended(30)
+            assert dead.result() == KILLED, f"{side.name} ended with {dead.result()}: {side.now.complaints}"
+            self._tally.kills[fate.point] += 1
+        else:
+            await self._end(side, fate)
+        await dead
+        await writing
+
+    async def _end(self, side: Side, fate: Fate) -> None:
+        """End a life from outside."""
+        process = side.now.process
+        if fate.end in ("freeze", "pause"):
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(fate.still)  # the drawn time itself
+        if fate.end == "pause":
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(fate.still)
+        if fate.end != "leave":
+            await side.kill()
+            self._tally.kills["frozen" if fate.end == "freeze" else "killed"] += 1
+            return
+        code = await side.now.leave(30)
+        if code == KILLED and fate.point:
+            self._tally.kills[fate.point] += 1
+            return
+        assert code in (0, 3), f"{side.name} left with {code}: {side.now.complaints}"  # 3: somebody was not there
+        assert side.now.lines[-1]["event"] == "stopped"
+
+    async def _spoil(self) -> None:
+        """Spoil the network: one direction of one proxy goes nowhere, or is held; then everything there is cut."""
+        chance = random.Random(f"{self._seed}/network")
+        while self._proxies and not self._all_lived.is_set():
+            proxy = self._proxies[chance.choice(self._names)]
+            how, still = chance.choice(["deaf", "dumb", "held back", "held onward", "cut"]), chance.uniform(0, 0.5)
+            if how in ("deaf", "dumb"):
+                setattr(proxy, how, True)
+            elif how != "cut":
+                proxy.hold(back=how == "held back")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_lived.wait(), still)
+            proxy.cut()
+            self._tally.cuts += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_lived.wait(), chance.uniform(0, 1.0))
+
+
+class MeshFailed(Exception):
+    """One mesh broke a promise; says how to live through it again."""
+
+
+async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float = float("inf"), *, home: Path) -> None:
+    """Live through meshes, some at once, until there are no more numbers, it is late, or the tally has enough.
+
+    Raises:
+        MeshFailed: The first that failed.
+    """
+    async with Nursery() as nursery, asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, nursery))
+
+
+async def _one_after_the_other(
+    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, nursery: Nursery
+) -> None:
+    while not tally.enough and time.monotonic() < until:
+        number = next(numbers, None)
+        if number is None:
+            return
+        logs = ROOT / "logs" / "kills" / f"{seed}-{number}"
+        logs.mkdir(parents=True, exist_ok=True)
+        for former in logs.glob("*.jsonl"):
+            former.unlink()
+        with tempfile.TemporaryDirectory(dir=home) as directory:
+            stage = Stage(Path(directory), logs, nursery)
+            try:
+                await Mesh(stage, seed, number, tally).live()
+            except (AssertionError, ChildFailed, ExceptionGroup) as error:
+                again = f"python -m tests.processes.kills --seed {seed} --mesh {number}"
+                raise MeshFailed(f"{error}\nlogs: {logs}\nagain: {again}") from error
+            finally:
+                for child in stage.children:
+                    await child.destroy()
+        for log in logs.iterdir():
+            log.unlink()
+        logs.rmdir()
+
+
+async def _report(tally: Tally) -> None:
+    while True:
+        await asyncio.sleep(10)
+        print(tally, flush=True)
+
+
+async def _main(words: argparse.Namespace) -> None:
+    tally = Tally(wanted=words.kills)
+    until = time.monotonic() + words.minutes * 60
+    numbers = iter([words.mesh]) if words.mesh is not None else itertools.count(words.first)
+    reporting = asyncio.create_task(_report(tally))
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="p2pchat-kills-") as home:
+            await run(words.seed, numbers, tally, until, home=Path(home))
+    finally:
+        reporting.cancel()
+        print(f"seed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
+
+
+def main() -> int:
+    """Run from the command line; 1 when a mesh failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.processes.kills", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", default=str(random.randrange(10**6)))
+    parser.add_argument("--kills", type=int, help="stop after so many")
+    parser.add_argument("--first", type=int, default=0, help="the first mesh")
+    parser.add_argument("--mesh", type=int, help="this mesh alone")
+    words = parser.parse_args()
+    if not AVAILABLE:
+        parser.error("this needs Linux")
+    print(f"seed {words.seed}", flush=True)
+    code = 0
+    try:
+        asyncio.run(_main(words))
+    except* MeshFailed as failed:
+        print(*failed.exceptions, sep="\n", file=sys.stderr)
+        code = 1
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""Peers through all their lives, and the judgement over what they did: event logs, histories and databases together.
+
+Every text is typed once, by one writer, to one conversation, and carries the writer's name and a number. So the texts
+alone say what was invented, doubled or put into another order; the ids say what was promised.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
+from p2pchat.testing import Log, check
+from tests.processes.stage import Stage
+
+PATIENCE = 60.0  # seconds
+KILLED = -9  # the exit code of a process that SIGKILL ended
+_last_words = itertools.count(1)
+
+
+class Side:
+    """One of several peers, through all its lives, and everything it ever said was accepted.
+
+    Attributes:
+        other: To whom it writes directly.
+        typed: To whom each text was ever written, accepted or not: "room", or a name.
+    """
+
+    def __init__(self, stage: Stage, name: str, other: str, *words: str) -> None:
+        self.stage = stage
+        self.name = name
+        self.other = other
+        self.words = words
+        self.port = 0
+        self.written = 0
+        self.typed: dict[str, str] = {}
+        self.lives: list[Child] = []
+
+    @property
+    def now(self) -> Child:
+        return self.lives[-1]
+
+    async def start(self, *endpoints: str, points: Sequence[str] = ()) -> None:
+        """Begin another life. Raises ChildFailed when it ends before it listens."""
+        child = self.stage.child(self.name, *endpoints, *self.words, port=self.port, points=points)
+        self.lives.append(child)
+        await child.start(30)
+        self.port = child.listening["port"]
+
+    async def kill(self) -> None:
+        self.now.kill()
+        await self.now.ended(30)
+
+    async def kill_and_start(self) -> None:
+        await self.kill()
+        await self.start()
+
+    async def say(self, to: str, text: str) -> None:
+        self.typed[text] = to
+        await self.now.do(do="send", to=to, text=text)
+
+    async def burst(self, count: int) -> None:
+        """Write many lines as fast as the pipe takes them, or until the process is killed; a third goes to the room."""
+        numbers = range(self.written, self.written + count)
+        self.written += count
+        with suppress(OSError):  # killed
+            for number in numbers:
+                await self.say("room" if number % 3 == 0 else self.other, f"{self.name} {number}")
+
+    def accepted(self, kind: str = "") -> set[str]:
+        """Return the ids of what it said it sent, in the room or as direct messages, or all."""
+        sent = (line for life in self.lives for line in life.lines if line["event"] == "sent")
+        return {line["id"] for line in sent if kind in ("", line["kind"])}
+
+    @property
+    def database(self) -> Path:
+        return self.stage.home / self.name / "history.db"
+
+
+async def everything_has_come(*sides: Side) -> None:
+    """Wait until what each writes last is with all it is for: everything it wrote before is, then."""
+    last: dict[tuple[str, str], str] = {}
+    for side in sides:
+        for to in ("room", side.other):
+            last[side.name, to] = f"the last of {side.name} to {to}, {next(_last_words)}"
+            await side.say(to, last[side.name, to])
+    for side in sides:
+        room = await side.now.event("sent", PATIENCE, text=last[side.name, "room"])
+        letter = await side.now.event("sent", PATIENCE, text=last[side.name, side.other])
+        for witness in sides:
+            if witness is not side:
+                await witness.now.event("message", PATIENCE, id=room["id"])
+                await side.now.event("delivered", PATIENCE, id=room["id"], user=witness.name)
+            if witness.name == side.other:
+                await witness.now.event("message", PATIENCE, id=letter["id"])
+                await side.now.event("delivered", PATIENCE, id=letter["id"])
+
+
+async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
+    """Everything accepted is in every store it is for exactly once, as it was written; the event logs tell the same."""
+    stores = {side.name: await stage.history(side.name) for side in sides}
+    for side in sides:
+        stored = stores[side.name]
+        assert max(Counter(line["id"] for line in stored).values()) == 1
+        assert max(Counter(line["text"] for line in stored).values()) == 1
+        assert all(as_typed(line, sides) for line in stored)
+        assert all(in_order(stored, writer.name) for writer in sides)
+        assert side.accepted() <= ids(stored)
+        assert side.accepted("room") <= set.intersection(*(ids(other) for other in stores.values()))
+        assert side.accepted("dm") <= ids(stores[side.other])
+        assert damage(side.database) == []
+    rooms = [[line["id"] for line in stored if line["kind"] == "room"] for stored in stores.values()]
+    assert all(room == rooms[0] for room in rooms)  # in one order, too
+    logs = [Log.read(stage.log(side.name)) for side in sides]
+    histories = [Log(f"history of {name}", stored) for name, stored in stores.items()]
+    assert [str(fault) for fault in check([*logs, *histories], complete=True)] == []
+
+
+def as_typed(line: Line, sides: Sequence[Side]) -> bool:
+    """Whether the one who is said to have written this wrote it, and there."""
+    [writer] = [side for side in sides if side.name == line["sender"]]
+    return writer.typed.get(line["text"]) == ("room" if line["kind"] == "room" else writer.other)
+
+
+def ids(lines: list[Line]) -> set[str]:
+    return {line["id"] for line in lines}
+
+
+def in_order(stored: list[Line], writer: str) -> bool:
+    """Whether what one wrote stands in the order of its numbers, in each conversation."""
+    for kind in ("room", "dm"):
+        texts = [line["text"] for line in stored if line["sender"] == writer and line["kind"] == kind]
+        numbers = [int(text.split()[1]) for text in texts if text.startswith(f"{writer} ")]
+        if numbers != sorted(numbers):
+            return False
+    return True
+
+
+def damage(database: Path) -> list[str]:
+    """Return what SQLite finds wrong in a whole database."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("pragma quick_check").fetchall()
+    return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
+
+
+async def falls(side: Side, timeout: float = 30.0) -> None:
+    """Wait until a life has ended by its own failpoint."""
+    code = await side.now.ended(timeout)
+    assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
+
+
+__all__ = [
+    "KILLED", "PATIENCE", "Child", "ChildFailed", "Side", "as_typed", "damage", "everything_has_come", "falls", "ids",
+    "in_order", "nothing_is_lost_or_twice",
+]  # fmt: skip

@@ -1,0 +1,234 @@
+"""Processes that start quickly: a parent that has imported everything forks a new `p2pchat` for each life.
+
+A test that kills hundreds of peers would wait for Python's imports most of the time. What is forked is a real process
+with real files, and SIGKILL is SIGKILL; it differs from `python -m p2pchat` in nothing but where its modules come from.
+Linux only (packets with descriptors between the test and the parent); elsewhere Child starts them in the usual way.
+
+The test side is Nursery, the other one `python -m tests.processes.nursery FD`. Between them go JSON objects, one a
+packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing;
+and {"ended": pid, "code": n} when a process has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from tests.processes.stage import ROOT
+
+AVAILABLE = sys.platform == "linux"
+MOST_BYTES = 128 * 1024  # of a packet; a request holds the words and the environment
+LINE_BYTES = 1 << 20  # as in children.py
+
+
+class Born:
+    """A forked process, as asyncio.subprocess.Process is to whoever uses it."""
+
+    def __init__(self, nursery: Nursery, pid: int, ended: asyncio.Future[int]) -> None:
+        self.pid = pid
+        self._nursery = nursery
+        self._ended = ended
+        self.stdin: asyncio.StreamWriter
+        self.stdout: asyncio.StreamReader
+        self.stderr: asyncio.StreamReader
+
+    @property
+    def returncode(self) -> int | None:
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        self._nursery.signal(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """The parent process of a test's peers. `async with`, in the loop of the test."""
+
+    async def __aenter__(self) -> Nursery:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.processes.nursery", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUTF8": "1"},
+            )
+        self._socket.setblocking(False)
+        self._births: asyncio.Queue[int] = asyncio.Queue()
+        self._alive: dict[int, asyncio.Future[int]] = {}
+        self._one = asyncio.Lock()
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._hear)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()  # it ends, and kills who is left
+        await self._process.wait()
+
+    def _hear(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            packet = self._socket.recv(MOST_BYTES)
+        except OSError:
+            packet = b""
+        if not packet:
+            loop.remove_reader(self._socket.fileno())
+            return
+        told = json.loads(packet)
+        if "born" in told:
+            self._alive[told["born"]] = loop.create_future()
+            self._births.put_nowait(told["born"])
+        else:
+            self._alive.pop(told["ended"]).set_result(told["code"])
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal; nothing when the process has ended, whoever has its number now."""
+        if pid in self._alive:
+            self._socket.send(json.dumps({"signal": number, "pid": pid}).encode())
+
+    async def bear(self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str]) -> Born:
+        """Start `p2pchat WORDS`, with these failpoints (failing.py)."""
+        async with self._one:
+            ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
+            theirs = [ends[0][0], ends[1][1], ends[2][1]]
+            request = {"words": [*words], "environment": {**environment}, "points": [*points]}
+            socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
+            for end in theirs:
+                os.close(end)
+            pid = await self._births.get()
+        born = Born(self, pid, self._alive[pid])
+        born.stdin = await _writer(ends[0][1])
+        born.stdout, born.stderr = await _reader(ends[1][0]), await _reader(ends[2][0])
+        return born
+
+
+async def _reader(end: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader),
+        open(end, "rb", buffering=0),  # noqa: SIM115  # closed with the transport
+    )
+    return reader
+
+
+async def _writer(end: int) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()  # nothing ever comes: the protocol wants one
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader),
+        open(end, "wb", buffering=0),  # noqa: SIM115
+    )
+    return asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+# ---- the parent
+
+
+def _import_everything() -> None:
+    import p2pchat
+
+    for module in pkgutil.walk_packages(p2pchat.__path__, "p2pchat."):
+        if "testing" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in ("sqlalchemy.dialects.sqlite.pysqlite", "filelock", "asyncio.runners", "tests.processes.failing"):
+        importlib.import_module(name)
+
+
+def _serve(fd: int) -> None:
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=fd) as desk:
+        woken, wakes = os.pipe()
+        os.set_blocking(wakes, False)
+        signal.set_wakeup_fd(wakes)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        children: set[int] = set()
+        try:
+            while True:
+                ready, _, _ = select.select([desk.fileno(), woken], [], [])
+                if woken in ready:
+                    os.read(woken, 4096)
+                    _tell_ended(desk, children)
+                if desk.fileno() in ready and not _serve_one(desk, children, (woken, wakes)):
+                    return
+        except OSError:
+            return  # the test has gone
+        finally:
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _tell_ended(desk: socket.socket, children: set[int]) -> None:
+    for pid in list(children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            children.discard(pid)
+            desk.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -> bool:
+    packet, fds, _, _ = socket.recv_fds(desk, MOST_BYTES, 3)
+    if not packet:
+        return False
+    request = json.loads(packet)
+    if "signal" in request:
+        if request["pid"] in children:
+            os.kill(request["pid"], request["signal"])
+        return True
+    pid = os.fork()
+    if pid == 0:
+        for mine in (desk.fileno(), *pipe):
+            os.close(mine)
+        _live(request, fds)
+    children.add(pid)
+    for end in fds:
+        os.close(end)
+    desk.send(json.dumps({"born": pid}).encode())
+    return True
+
+
+def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
+    """Be `p2pchat`, as if this process had been started for it."""
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, end in enumerate(fds):
+            os.dup2(end, number)
+            os.close(end)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv = ["p2pchat", *request["words"]]
+        sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
+        from p2pchat.apps.cli.main import main
+        from tests.processes.failing import arm
+
+        arm(request["points"])
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
