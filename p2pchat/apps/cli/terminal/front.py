@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_toolkit.application import run_in_terminal
@@ -31,6 +31,7 @@ from p2pchat.apps.cli.terminal.folding import Row
 from p2pchat.apps.cli.terminal.history import ProfileHistory
 from p2pchat.apps.cli.terminal.label import Waiting, label
 from p2pchat.apps.cli.terminal.marks import OwnLine
+from p2pchat.apps.cli.terminal.modes import Modes
 from p2pchat.apps.cli.terminal.notices import Notices
 from p2pchat.apps.cli.terminal.prompt import Go, Leave, Prompt, Typed, Wish
 from p2pchat.apps.cli.terminal.screen import Screen
@@ -38,7 +39,6 @@ from p2pchat.apps.cli.terminal.shows import TerminalShow
 from p2pchat.apps.cli.terminal.stream import Stream
 
 SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
-_AS_USUAL = b"\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"  # no marks around pastes, wrapping, a cursor, no colours
 _USUAL = Size(rows=24, columns=80)
 
 
@@ -69,7 +69,9 @@ class TerminalFront:
             tell_through(self._screen.tell)
         self._defects = Telling()  # asyncio's: otherwise they go to stderr, across the prompt
         logging.getLogger("asyncio").addHandler(self._defects)
-        leaving.before_exit = _restoring(sys.stdin.fileno(), sys.stdout.fileno())
+        self._modes = Modes()
+        self._modes.hush()
+        leaving.before_exit = self._modes.give_back_at_once
 
     def _went_up(self, own: OwnLine) -> None:
         self._shows.went_up(own)
@@ -104,6 +106,7 @@ class TerminalFront:
         logging.getLogger("asyncio").removeHandler(self._defects)
         if self._stream is not None:
             self._stream.close(SETTLE)
+        self._modes.give_back()
 
     def _make_prompt(self, peer: TCPPeer) -> Prompt:
         directory = None if self._options.is_temporary and not self._options.data else peer.data
@@ -207,24 +210,6 @@ class TerminalFront:
         self._screen.hold()
         stopping = asyncio.ensure_future(run_in_terminal(stop))
         stopping.add_done_callback(lambda _: self._screen.release())
-
-
-def _restoring(stdin: int, stdout: int) -> Callable[[], None]:
-    """Return what gives the terminal back as it is now, for an end that waits for nobody."""
-    if sys.platform == "win32":
-        return lambda: None
-    import termios
-
-    modes = termios.tcgetattr(stdin)
-
-    def restore() -> None:
-        try:
-            termios.tcsetattr(stdin, termios.TCSANOW, modes)
-            os.write(stdout, _AS_USUAL)
-        except (OSError, termios.error):  # it has gone
-            pass
-
-    return restore
 
 
 def _output(stream: Stream | None) -> Output:
