@@ -82,6 +82,7 @@ class Settings:
     # storage
     user_quota_bytes: int = GIB
     min_free_disk_bytes: int = 256 * MIB
+    slow_storage_after: float = 5.0  # a commit on its way this long is told; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle: next commits cost half
 
     # presence and receipts

@@ -52,6 +52,7 @@ from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import META_NETWORK, Change, Stored
+from p2pchat.core.stalls import Stalls
 from p2pchat.core.sync.sides import Step
 from p2pchat.core.sync.sync import Sync
 from p2pchat.errors import LogError, ProtocolError
@@ -93,6 +94,7 @@ class Node:
         self.presence = Presence(self._ctx, users)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
         self.sync = Sync(self._ctx, network.id, self.presence, self.hosted, stored, self.run)
+        self._stalls = Stalls(self._ctx)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
         self._keeping = True  # False while storage does not work
@@ -152,6 +154,7 @@ class Node:
         self._consumers.clear()
         ticket = self._ctx.next_ticket()
         self.sync.in_flight(ticket, change, step)
+        self._stalls.ordered(ticket)
         self._ctx.emit(Commit(ticket, self._epoch, step.own, change))
 
     # ---- what the outside may read
@@ -262,6 +265,7 @@ class Node:
 
     def _committed(self, input: Committed) -> None:
         self.sync.committed(input.tickets)
+        self._stalls.committed(input.tickets)
 
     def _found(self, input: Found) -> None:
         self.sync.found(input)
@@ -275,6 +279,7 @@ class Node:
             return
         self._epoch += 1
         self._keeping = False
+        self._stalls.failed()
         self._consumers = {**self.sync.refuse_all(failed.reason), **self._consumers}
         self._ctx.change = Change()
         self._ctx.emit(Warned("storage", f"nothing is accepted until storage works again: {failed.reason}"))
