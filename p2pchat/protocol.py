@@ -28,6 +28,7 @@ FILE_VERSION = 1
 MAX_INT = 2**53 - 1  # what every JSON reader can hold exactly
 MAX_DEPTH = 16  # containers inside one another, the frame itself included; the deepest known frame has 5
 MAX_FRAME_BYTES = 256 * 1024  # what a peer of version 1 has to take after `go`
+MAX_STATUS_CHARACTERS = 512  # of the text that goes with a status
 LENGTH = Packed(">I")
 
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, not $: that lets a newline pass
@@ -85,7 +86,7 @@ class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     id: Hex32
     name: Annotated[str, Meta(max_length=128)]
     status: Annotated[str, Meta(max_length=32)]
-    text: Annotated[str, Meta(max_length=512)] | None = None
+    text: Annotated[str, Meta(max_length=MAX_STATUS_CHARACTERS)] | None = None
     since: Count | None = None  # UTC microseconds
     cert: Cert | None = None
 

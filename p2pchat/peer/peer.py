@@ -41,7 +41,7 @@ from p2pchat.peer.people import FULL_ID_CHARACTERS, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming
 
 To = User | Conversation | str
 Start = Literal["now", "beginning"]
@@ -558,9 +558,18 @@ class TCPPeer(Life):
         await owner.disk.write(Change(meta={META_NAME: name}))
 
     def set_presence(self, status: str, text: str = "") -> None:
-        """Tell others `online`, `idle` or `offline`, with a text of one's own."""
+        """Tell others `online`, `idle` or `offline`, with a text of one's own.
+
+        Raises:
+            ValueError: There is no such status, or others could not be told the text: it is longer than
+                MAX_STATUS_CHARACTERS, or no text that can be sent.
+        """
         if status not in STATUSES:
             raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
+        if len(text) > MAX_STATUS_CHARACTERS:
+            raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
+        if text:
+            self._check(text)
         self._running.put(PresenceSet(self.people.me, status, text))
 
     # ------------------------------------------------------------------ what messages ask

@@ -185,3 +185,14 @@ async def test_an_answer_belongs_to_the_conversation_it_answers_in(net: Mesh) ->
     receipt = await ada.broadcast("in the room")
     with pytest.raises(ValueError):
         await ada.send("bob", "elsewhere", reply_to=receipt.id)
+
+
+async def test_a_status_that_nobody_could_be_told_is_refused_and_ends_no_peer(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    for wrong in ("x" * 513, "nul \0 inside", "half \ud800"):
+        with pytest.raises(ValueError):
+            ada.set_presence("idle", wrong)
+    ada.set_presence("idle", "é" * 512)
+    await net.settle()
+    assert bob.user("ada").status_text == "é" * 512
+    await ada.broadcast("still here")
