@@ -80,7 +80,11 @@ class Settings:
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stand still
 
     # storage
-    user_quota_bytes: int = GIB
+    user_quota_bytes: int = GIB  # stored of one user; also what one peer may bring of users never met
+    max_unanswered: int = 16  # direct conversations of one user in an open network, while nobody here wrote to it
+    unanswered_talk_bytes: int = MIB  # stored in each of these
+    unanswered_bytes: int = 256 * MIB  # in all of them together, of all such users
+    unmet_users_bytes: int = 4 * GIB  # in an open network: of users who never proved themselves on a link, together
     min_free_disk_bytes: int = 256 * MIB
     slow_storage_after: float = 5.0  # a commit on its way this long is told; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle: next commits cost half

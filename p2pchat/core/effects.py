@@ -84,11 +84,13 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere."""
+    """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere,
+    `sizes` for the bytes of entries stored of a user in one conversation, "": in all."""
 
     ticket: int
     logs: list[LogKey]
     older: list[tuple[ConversationId, UserId]]
+    sizes: list[tuple[UserId, ConversationId]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,11 +155,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a Lookup: facts of the logs that are held, and the marks for `older`."""
+    """The answer to a Lookup: facts of the logs that are held, the marks for `older`, bytes for `sizes`."""
 
     ticket: int
     logs: dict[LogKey, LogFacts] = field(default_factory=dict)
     older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
+    sizes: dict[tuple[UserId, ConversationId], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,13 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """Whatever this user writes is to be stored, however much, from now on and for good."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceSet:
     """A hosted user's status: online, idle or offline, with a text of their own."""
 
@@ -246,5 +254,5 @@ class Woke:
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | Carried | PresenceSet | HandedOn | Woke
+    | Allowed | Carried | PresenceSet | HandedOn | Woke
 )  # fmt: skip

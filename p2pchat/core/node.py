@@ -20,6 +20,7 @@ from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Rel
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import (
     Accepted,
+    Allowed,
     Carried,
     CommitFailed,
     Committed,
@@ -93,7 +94,10 @@ class Node:
         self._ctx = Context(settings, peer, draw)
         self.presence = Presence(self._ctx, users)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
-        self.sync = Sync(self._ctx, network.id, self.presence, self.hosted, stored, self.run)
+        self._is_open = network.key is None
+        self.sync = Sync(
+            self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
+        )  # fmt: skip
         self._stalls = Stalls(self._ctx)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
@@ -108,7 +112,7 @@ class Node:
             Forget: self._link_input, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
-            Carried: self._carried,
+            Carried: self._carried, Allowed: self._allowed,
         }  # fmt: skip
 
     # ---- in and out
@@ -138,6 +142,8 @@ class Node:
             self._fault(side.link, error)
         shelf.faults.clear()
         shelf.told()
+        if shelf.quota.wanted:
+            shelf.quota.ask()
         shelf.lookups.flush()
         if self._ctx.change:
             self._commit()
@@ -225,6 +231,7 @@ class Node:
         for user in frame.users:
             if user.id in self.presence.users_of(link.id):
                 self.sync.people.told(user.id, user.name)
+                self.sync.quota.proved(user.id)
         self.sync.hosts_told(link)
 
     def link_up(self, link: Link) -> None:
@@ -288,7 +295,10 @@ class Node:
     def _loaded(self, input: Loaded) -> None:
         """Storage works again. Own logs end here: what became of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
-        former, self.sync = self.sync, Sync(self._ctx, self.network.id, self.presence, self.hosted, input.stored, run)
+        former, self.sync = (
+            self.sync,
+            Sync(self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open),
+        )
         self.sync.start()
         self.sync.continue_from(former)
         self._keeping = True
@@ -335,6 +345,9 @@ class Node:
         if self._keeping and not self._disk_low:
             self.sync.writing.profile(input.user)
         self.sync.people.told(input.user, input.name)
+
+    def _allowed(self, input: Allowed) -> None:
+        self.sync.allowed(input.user)
 
     def _presence_set(self, input: PresenceSet) -> None:
         self.presence.set(input.user, input.status, input.text)

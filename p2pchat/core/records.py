@@ -147,6 +147,7 @@ class Stored:
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
+    most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,7 +261,10 @@ class Owner:
     def _lookup(self, effect: fx.Lookup) -> None:
         storage = self.disk.storage
         self.disk.read_then(
-            lambda: storage.lookup(effect.logs, effect.older),
+            lambda: (
+                *storage.lookup(effect.logs, effect.older),
+                {whose: storage.size_bytes(*whose) for whose in effect.sizes},
+            ),
             lambda found: self.put(Found(effect.ticket, *found)),
             lambda error: self._again(error, self._lookup, effect),
         )

@@ -99,8 +99,8 @@ class Storage(Protocol):
         What was heard of later logs that build on this one counts too. Sorted by member.
         """
 
-    def size_bytes(self, user: UserId) -> int:
-        """Return the entry bytes stored of one user."""
+    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
+        """Return the entry bytes stored of one user, in one conversation or in all. A question for each log."""
 
     def close(self) -> None:
         """Finish; idempotent."""

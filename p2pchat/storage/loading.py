@@ -85,6 +85,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         consumers={row.name: row.place for row in connection.execute(select(consumers))},
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
+        most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
         meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
     )
 

@@ -317,6 +317,7 @@ class MemoryStorage:
                 newest_c=self._newest_clocks(),
                 recent=self._recent(),
                 meta=dict(tables.meta),
+                most_bytes=sum(log.size for log in tables.logs.values()),
             )
 
     def _newest_clocks(self) -> dict[ConversationId, int]:
@@ -462,9 +463,10 @@ class MemoryStorage:
                     highest[member] = max(highest.get(member, 0), implied_seq)
             return sorted((member, known) for member, known in highest.items() if known >= seq)
 
-    def size_bytes(self, user: UserId) -> int:
+    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._lock:
-            return sum(log.size for log in self._tables.logs.values() if log.id.user == user)
+            logs = (log for log in self._tables.logs.values() if log.id.user == user)
+            return sum(log.size for log in logs if conversation in ("", log.id.conversation))
 
     def warm(self) -> None:
         pass  # memory is always warm

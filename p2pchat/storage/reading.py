@@ -39,6 +39,7 @@ select coalesce(sum((select size from heads where id = (
     select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS}))), 0)
 from logs l where l.writer = ?
 """
+SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 
 def log_facts(row: Any, chain_at: bytes | None = None) -> LogFacts:
@@ -188,9 +189,12 @@ class Reader:
         row = self.first("select one, other from forks where log = ?", self.log_number(log))
         return [batch_of_text(log, text) for text in row] if row else []
 
-    def size_bytes(self, user: UserId) -> int:
-        """Return the entry bytes of all logs of a user: one question for each log."""
-        return int(self.first(SIZE, self.number("users", user))[0])
+    def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
+        """Return the entry bytes of all logs of a user, in one conversation or ("") all: one question for each log."""
+        number = self.number("users", user)
+        if not conversation:
+            return int(self.first(SIZE, number)[0])
+        return int(self.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
 
 
 def _numbered(row: Any) -> Numbered:

@@ -25,7 +25,7 @@ from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.loading import holdings, load
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.showing import Showing
-from p2pchat.storage.writing import Sizes, Writer
+from p2pchat.storage.writing import Writer
 
 
 class SqlStorage:
@@ -46,7 +46,6 @@ class SqlStorage:
         self._settings = settings or Settings()
         self._url, self._path = connect.parsed(url)
         self._lock = threading.Lock()  # one reader at a time
-        self._sizes = Sizes()
         self._connections: list[Connection] = []
         try:
             with told_clearly(str(self._path)):
@@ -60,7 +59,7 @@ class SqlStorage:
         connect.make_private(self._path)
         connection = self._open("begin immediate", busy_timeout)
         schema.prepare(connection, self._path)
-        return Writer(connection, self._settings, self._sizes)
+        return Writer(connection, self._settings)
 
     def _open_reader(self, busy_timeout: float) -> None:
         if not self._path.exists():
@@ -147,11 +146,9 @@ class SqlStorage:
         with self._reading():
             return self._reader.heard(log, seq)
 
-    def size_bytes(self, user: UserId) -> int:
-        with self._reading(), self._sizes.lock:
-            if user not in self._sizes.known:
-                self._sizes.known[user] = self._reader.size_bytes(user)
-            return self._sizes.known[user]
+    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
+        with self._reading():
+            return self._reader.size_bytes(user, conversation)
 
     # ---- diagnostics
 

@@ -8,7 +8,6 @@ A message written alone costs one row in entries, one in places and one replaced
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -79,21 +78,12 @@ class OpenLog:
     waiting: int | None = None  # what the row in `waiting` says, None without one
 
 
-class Sizes:
-    """Entry bytes of the users that were asked for. The lock keeps a commit from falling between reading and adding."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.known: dict[UserId, int] = {}
-
-
 class Writer:
     """Carries out commits on one connection."""
 
-    def __init__(self, connection: Connection, settings: Settings, sizes: Sizes) -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
         self._db = connection
         self._settings = settings
-        self._sizes = sizes
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -104,10 +94,7 @@ class Writer:
             for change in changes:
                 rows.add(change)
             rows.write()
-            with self._sizes.lock:
-                transaction.commit()
-                for user in self._sizes.known.keys() & rows.sizes.keys():
-                    self._sizes.known[user] += rows.sizes[user]
+            transaction.commit()
         except BaseException:
             self._forget()
             transaction.rollback()  # also after a commit that failed, as on a full disk
@@ -205,7 +192,6 @@ class Rows:
         self._touched: dict[int, OpenLog] = {}
         self._heard: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
-        self.sizes: dict[UserId, int] = {}  # bytes added
 
     def add(self, change: Change) -> None:
         """Take one change; what is rare is written at once."""
@@ -254,7 +240,6 @@ class Rows:
         for row in zip(range(id, id + len(cs)), repeat(log.conversation), cs, batch.raws):
             self._entries += row
         added = sum(map(entry_bytes, batch.raws))
-        self.sizes[log.user] = self.sizes.get(log.user, 0) + added
         self._touched[log.number] = log
         self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))
 

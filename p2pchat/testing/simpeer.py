@@ -369,7 +369,8 @@ class SimPeer:
     def _lookup(self, order: out.Lookup) -> None:
         def read() -> None:
             logs, older = self.disk.storage.lookup(order.logs, order.older)
-            self.put(inputs.Found(order.ticket, logs, older))
+            sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
+            self.put(inputs.Found(order.ticket, logs, older, sizes))
 
         self._soon(self.disk.quick, self.disk.slow, read)
 

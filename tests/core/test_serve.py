@@ -185,7 +185,7 @@ def test_who_takes_no_more_of_a_writer_is_told_no_more_of_it_until_its_marks_cha
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    assert takes_no_more(far) == []
+    assert takes_no_more(far) == ["warn refused"]
     assert ada.say("two") == ["commit a1:3..3, show a1:3..3", "kept a1:3..3 of bob"]
     told(far, own(ada, 1))
     told(far, own(ada, 1))

@@ -434,7 +434,8 @@ class Peer:
             self.world.under_way.append((self, Committed([effect.ticket])))
         elif isinstance(effect, out.Lookup):
             logs, older = self.storage.lookup(effect.logs, effect.older)
-            answer = Found(effect.ticket, logs, older)
+            sizes = {whose: self.storage.size_bytes(*whose) for whose in effect.sizes}
+            answer = Found(effect.ticket, logs, older, sizes)
             if self.hold_lookups:
                 self._lookups.append(answer)
             else:

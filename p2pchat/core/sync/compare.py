@@ -263,6 +263,8 @@ class Compare:
                 unsure.append(mark)
             else:
                 ahead[mark.run] = mark
+        if self._shelf.quota.refuses(side.link.peer, key):
+            ahead, unsure = {}, []
         remembered = side.set_ahead(key, ahead)
         if not remembered:
             self._ctx.emit(Counted("marks_ignored"))

@@ -29,6 +29,7 @@ from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.quota import Room
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.sources import FromLink, Source
 from p2pchat.core.sync.spans import Piece, Span, decode, fitting
@@ -101,6 +102,8 @@ class Intake:
         if id in self._held:
             self._hold(source, id, frame)
             return
+        if self._shelf.quota.is_alert and not self._has_room(source, conversation, id, frame):
+            return
         span = spans.get(id)
         if span is None:
             log = conversation.log(frame.u, frame.r)
@@ -111,6 +114,24 @@ class Intake:
                 return
             span = spans[id] = Span(conversation, log, source)
         self._extend(span, frame)
+
+    def _has_room(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a frame is worth looking at now: it may have to wait, or its writer to be refused."""
+        room = self._shelf.quota.gate(source.payer, id.key)
+        if room is Room.NONE:
+            source.is_full(id.key)
+        elif room is Room.LATER and self._hold(source, id, frame):
+            self._shelf.quota.wait(id.user, partial(self._weighed, conversation, id))
+        return room is Room.ENOUGH
+
+    def _weighed(self, conversation: Conversation, id: LogId) -> None:
+        """It is known how much is stored of a writer: go on with what waited for it."""
+        log = conversation.log(id.user, id.run)
+        if log is None and conversation.may_be_only_stored(id.user):
+            ref = LogKey(conversation.id, ref_key(id.user, id.run))
+            self._shelf.lookups.log(ref, partial(self._known, conversation, id))
+        else:
+            self._go_on(conversation, id, log)
 
     def _extend(self, span: Span, frame: Entries) -> None:
         log = span.log
@@ -226,19 +247,31 @@ class Intake:
         while pieces:
             count = fitting(pieces, self._ctx.settings)
             if span.is_signed(pieces[count - 1]):
-                self._keep(span, pieces[:count])
+                if not self._keep(span, pieces[:count]):
+                    pieces.clear()
                 del pieces[:count]
                 continue
-            while pieces and span.is_signed(pieces[0]):  # one by one: keep what is good before the bad one
-                self._keep(span, pieces[:1])
+            while span.is_signed(pieces[0]):  # one by one: keep what is good before the bad one
+                if not self._keep(span, pieces[:1]):
+                    pieces.clear()
+                    return None
                 del pieces[:1]
             seq = pieces[0].frame.first
             pieces.clear()
             return LogError("a head that does not fit its entries", got_seq=seq)
         return None
 
-    def _keep(self, span: Span, pieces: list[Piece]) -> None:
+    def _keep(self, span: Span, pieces: list[Piece]) -> bool:
+        """Keep what is proven; False when there is no room for it, or not yet: then what follows is dropped too."""
         log, frame = span.log, pieces[-1].frame
+        size = pieces[0].size if len(pieces) == 1 else sum(piece.size for piece in pieces)
+        room = self._shelf.quota.take(span.source.payer, log.id.key, size)
+        if room is not Room.ENOUGH:
+            if room is Room.NONE:
+                span.source.is_full(log.id.key)
+            else:
+                span.source.left_gap(log.id, frame)
+            return False
         if len(pieces) == 1:
             raws, entries = frame.e, pieces[0].entries
         else:
@@ -253,6 +286,7 @@ class Intake:
         span.source.kept(log.id.key, len(raws))
         self.keep(span.conversation, log, batch)
         self._order.arrived(span.conversation, log, batch.first, entries)
+        return True
 
     def keep(self, conversation: Conversation, log: Log, batch: Batch) -> None:
         """Add a proven batch to its log and to what is committed next; also for what hosted users write."""

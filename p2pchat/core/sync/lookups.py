@@ -16,7 +16,9 @@ from p2pchat.protocol import ConversationId, Mark, UserId
 
 AnswerLog = Callable[[LogFacts | None], None]
 AnswerOlder = Callable[[list[Mark]], None]
+AnswerSize = Callable[[int], None]
 AnswerFetch = Callable[[Fetched], None]
+Whose = tuple[UserId, ConversationId]  # "" for all conversations
 
 
 class Lookups:
@@ -26,8 +28,10 @@ class Lookups:
         self._ctx = ctx
         self._logs: list[tuple[LogKey, AnswerLog]] = []
         self._older: list[tuple[tuple[ConversationId, UserId], AnswerOlder]] = []
+        self._sizes: list[tuple[Whose, AnswerSize]] = []
         self._fetching: dict[int, AnswerFetch] = {}
         self._asked: dict[int, tuple[list[tuple[LogKey, AnswerLog]], list[tuple[tuple[str, str], AnswerOlder]]]] = {}
+        self._weighed: dict[int, list[tuple[Whose, AnswerSize]]] = {}
 
     def log(self, key: LogKey, then: AnswerLog) -> None:
         """Ask for one log; `then` gets its facts, or None when it is not held."""
@@ -36,6 +40,10 @@ class Lookups:
     def older(self, conversation: ConversationId, user: UserId, then: AnswerOlder) -> None:
         """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
         self._older.append(((conversation, user), then))
+
+    def size(self, whose: Whose, then: AnswerSize) -> None:
+        """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
+        self._sizes.append((whose, then))
 
     def fetch(self, link: int, key: tuple[ConversationId, UserId], start: Start, then: AnswerFetch) -> None:
         """Read what a user wrote somewhere from `start` on, to be written to a link."""
@@ -51,6 +59,10 @@ class Lookups:
 
     def flush(self) -> None:
         """Send what was asked in this step."""
+        if self._sizes:  # for themselves: nothing else shall wait for a sum over a million logs
+            ticket = self._ctx.next_ticket()
+            self._weighed[ticket], self._sizes = self._sizes, []
+            self._ctx.emit(Lookup(ticket, [], [], list(dict.fromkeys(whose for whose, _ in self._weighed[ticket]))))
         if self._logs or self._older:
             ticket = self._ctx.next_ticket()
             self._asked[ticket] = (self._logs, self._older)
@@ -65,3 +77,5 @@ class Lookups:
             then(answer.logs.get(key))
         for pair, then_older in older:
             then_older(answer.older.get(pair, []))
+        for whose, then_size in self._weighed.pop(answer.ticket, []):
+            then_size(answer.sizes.get(whose, 0))

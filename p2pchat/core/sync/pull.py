@@ -3,7 +3,7 @@
 What a comparison shows to be missing is wanted at once; what a mark merely announces only when it has not come by
 itself within a second (its writer pushes). Ten seconds without progress, and the next link is asked. A want ends
 with the `have` that carries its number, and with nothing else: until then it counts as open, also one given up here.
-Who is ahead and yet gives nothing is asked more and more rarely.
+Who is ahead and yet gives nothing is asked more and more rarely. Nobody is asked for a writer who is full (quota.py).
 
 Source: docs/protocol.md, "Pull".
 """
@@ -119,6 +119,9 @@ class Pull:
     def _is_ahead(self, side: Side, key: Key) -> bool:
         marks = side.ahead.get(key)
         if not marks:
+            return False
+        if self._shelf.quota.refuses(side.link.peer, key):
+            side.set_ahead(key, {})
             return False
         conversation = self._shelf.conversations.by_id.get(key[0])
         left = {}

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from p2pchat.core.effects import Counted, Send
+from p2pchat.core.effects import Counted, Send, Warned
 from p2pchat.core.inputs import Fetched
 from p2pchat.core.log import Batch, LogId, frame_of
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.sides import Key, Serving, Shelf, Side, Tail
 from p2pchat.core.sync.tips import Conversation, Log
-from p2pchat.protocol import Have, Mark, Want
+from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
+
+MAX_WARNED = 16  # peers in one run that take no more of what is written here: whoever lies shall not flood; a guess
 
 
 class Serve:
@@ -28,6 +30,7 @@ class Serve:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._forks = forks
+        self._warned: set[PeerId] = set()
 
     # ---- wants
 
@@ -42,6 +45,7 @@ class Serve:
             self._shelf.send(Have({frame.c: {frame.u: []}}, end=frame.n), side, frame.c)
             return None
         key = (frame.c, frame.u)
+        side.refused.pop(key, None)  # whoever wants it takes it again
         for serving in [each for each in side.serving.values() if each.key == key]:
             del side.serving[serving.n]
         if len(side.serving) >= self._ctx.settings.max_wants:
@@ -52,6 +56,28 @@ class Serve:
         side.serving[frame.n] = serving
         self._read_on(side, serving)
         return None
+
+    def refused(self, side: Side, full: dict[ConversationId, list[UserId]]) -> None:
+        """The far end takes no more of these: give no more."""
+        keys = {(conversation, user) for conversation, users in full.items() for user in users} & side.refused.keys()
+        for serving in [each for each in side.serving.values() if each.key in keys]:
+            del side.serving[serving.n]
+            self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
+        for key in sorted(keys):
+            self._warn(side, key)
+
+    def _warn(self, side: Side, key: Key) -> None:
+        """A hosted user's words are not stored there: that is worth knowing, once for each peer."""
+        if key[1] in self._shelf.hosted and side.link.peer not in self._warned and len(self._warned) < MAX_WARNED:
+            self._warned.add(side.link.peer)
+            self._ctx.emit(
+                Warned(
+                    "refused",
+                    "a peer stores nothing more of what is written here: it has as much of it as it takes; somebody"
+                    " there can lift that with /allow",
+                    side.link.peer,
+                )
+            )
 
     def _reset_tails(self, side: Side, conversation: Conversation, key: Key, tips: list[Mark]) -> None:
         """Cursors follow what is served from here on: the far end says where it stands."""

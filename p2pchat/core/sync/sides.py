@@ -19,6 +19,7 @@ from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Start, Talk
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.tips import Conversation
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
@@ -86,6 +87,7 @@ class Side:
     tails: dict[LogId, Tail] = field(default_factory=dict)
     tell: set[Key] = field(default_factory=set)
     refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
+    full_told: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
     forks_told: set[LogId] = field(default_factory=set)  # forked logs whose evidence was sent
     evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
@@ -159,9 +161,10 @@ class Shelf:
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
-        hosted: dict[UserId, HostedUser], run: RunId,
+        hosted: dict[UserId, HostedUser], run: RunId, quota: Quota,
     ) -> None:  # fmt: skip
         self.ctx = ctx
+        self.quota = quota
         self.run = run  # of the logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
@@ -216,7 +219,13 @@ class Shelf:
         self.conversations.sweep(lambda conversation: bool(self.sharing(conversation)))
 
     def refuse(self, side: Side, key: Key) -> None:
-        """Tell a far end that no more of this user is taken in this conversation."""
+        """Tell a far end that no more of this user is taken in this conversation; not with each frame it sends."""
+        now, told_at = self.ctx.now.mono, side.full_told.get(key)
+        if told_at is not None and now - told_at < self.ctx.settings.want_after:
+            return
+        if len(side.full_told) >= MAX_REMEMBERED:
+            side.full_told.clear()
+        side.full_told[key] = now
         self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
 
     def shares(self, side: Side, conversation: Conversation) -> bool:

@@ -15,7 +15,7 @@ from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.sides import Key, Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Naming, UserId
+from p2pchat.protocol import ConversationId, Entries, Naming, PeerId, UserId
 
 
 class Source:
@@ -25,6 +25,11 @@ class Source:
     def key(self) -> object:
         """Frames that waited for storage and whose sources have one key are taken together."""
         return self
+
+    @property
+    def payer(self) -> PeerId:
+        """Whom bytes of users never met are charged to; "" for nobody."""
+        return ""
 
     @property
     def is_here(self) -> bool:
@@ -93,6 +98,10 @@ class FromLink(Source):
         return self.side.link.id
 
     @property
+    def payer(self) -> PeerId:
+        return self.side.link.peer
+
+    @property
     def is_here(self) -> bool:
         return self._shelf.is_up(self.side)
 
@@ -116,6 +125,7 @@ class FromLink(Source):
 
     def is_full(self, key: Key) -> None:
         self._shelf.refuse(self.side, key)
+        self.side.set_ahead(key, {})  # nothing waits for what is not wanted
 
     def is_forked(self, log: Log) -> None:
         self._forks.tell(self.side, log)

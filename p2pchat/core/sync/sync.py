@@ -6,7 +6,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
     intake.py   entries of others        writing.py  entries of hosted users     order.py     when they are shown
     compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
     receipts.py who has what             forks.py    authors who said two things under one number
-    carrying.py entries that came in a file
+    carrying.py entries that came in a file                                     quota.py     how much is stored of whom
 
 This file knows the order in which they are asked, and what follows a commit.
 
@@ -37,9 +37,11 @@ from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
 from p2pchat.core.sync.past import OLD_MARKS, Past
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
+from p2pchat.core.sync.strangers import Strangers
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
@@ -59,14 +61,17 @@ class Sync:
 
     def __init__(
         self, ctx: Context, network: str, presence: Presence, hosted: dict[UserId, HostedUser], stored: Stored,
-        run: RunId,
+        run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._in_flight: dict[int, InFlight] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run)
         self.people = People(ctx, stored.users)
+        strangers = Strangers(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
+        self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
+        self.quota.is_under_way, self.quota.on_full = self._is_under_way, self._is_full
+        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
         self.order = Order(self.shelf, stored.next_place)
         self.receipts = Receipts(self.shelf, stored.heard)
         self.pull = Pull(self.shelf)
@@ -105,6 +110,7 @@ class Sync:
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_past(stored)
         self._load_waiting(stored)
+        self.quota.start()
 
     def _load_past(self, stored: Stored) -> None:
         """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
@@ -239,6 +245,8 @@ class Sync:
     def _frame(self, side: Side, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.compare.have(side, frame)
+            if frame.full:
+                self.serve.refused(side, frame.full)
         elif isinstance(frame, Want):
             text = self.serve.want(side, frame)
             return LogError(text, code="limit") if text else None
@@ -255,6 +263,26 @@ class Sync:
 
     def said(self, said: Said) -> None:
         self.writing.said(said)
+        conversation = self.conversations.by_id.get(said.conversation)
+        if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
+            self.compare_all()
+
+    def allowed(self, user: UserId) -> None:
+        """A limit is lifted: what was refused comes with the next comparison."""
+        self.quota.allow(user)
+        for side in self.shelf.sides.values():
+            side.full_told = {key: at for key, at in side.full_told.items() if key[1] != user}
+        self.compare_all()
+
+    def _is_full(self, user: UserId) -> None:
+        """No more of a user is taken: nothing is wanted of it, or waited for."""
+        for side in self.shelf.sides.values():
+            for key in [key for key in side.ahead if key[1] == user]:
+                side.set_ahead(key, {})
+
+    def _is_under_way(self, user: UserId) -> bool:
+        changes = [*(flight.change for flight in self._in_flight.values()), self._ctx.change]
+        return any(batch.log.user == user for change in changes for batch in change.batches)
 
     def carried(self, input: Carried) -> None:
         self.carrying.take(input)

@@ -1,0 +1,399 @@
+"""How much is stored of whom: each limit from both sides, what is told, and how what was refused comes after all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.inputs import Allowed, CommitFailed, Loaded
+from p2pchat.core.log import size_bytes
+from p2pchat.core.node import Node
+from p2pchat.core.sync.accounts import Account
+from p2pchat.protocol import Entries, Have
+from p2pchat.storage.memory import MemoryStorage
+from tests.core.test_serve import takes_no_more, want
+from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
+
+FULL = "to bob: have nothing full"
+
+
+def sized(frame: Entries) -> int:
+    return size_bytes(frame.e)
+
+
+def lines(author: Author, count: int, characters: int = 100) -> list[Entries]:
+    return [author.say("x" * characters) for _ in range(count)]
+
+
+def wants(told: list[str]) -> list[str]:
+    return [line for line in told if ": want " in line]
+
+
+def kept(told: list[str]) -> list[str]:
+    return [line for line in told if line.startswith("commit") and "small things" not in line]
+
+
+def allow(peer: Peer, name: str) -> list[str]:
+    peer.put(Allowed(IDS[name]))
+    return peer.take()
+
+
+def beyond(quota: int, author: Author) -> tuple[list[Entries], Entries]:
+    """Return what of a long log still fits into a quota, and the first frame that does not."""
+    fits, total = [], 0
+    while total + sized(frame := author.say("x" * 100)) <= quota:
+        fits.append(frame)
+        total += sized(frame)
+    return fits, frame
+
+
+# ---- a user's quota
+
+
+def test_up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused() -> None:
+    bob = Author("bob", "b1")
+    frames = lines(bob, 3)
+    exact = sum(map(sized, frames))
+    for quota, last in ((exact, "commit b1:3..3, show b1:3..3"), (exact - 1, "warn full")):
+        ada = World().peer("ada", user_quota_bytes=quota)
+        far = ada.far("bob")
+        far.say(*frames[:2])
+        assert last in far.say(frames[2])
+
+
+def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:
+    bob = Author("bob", "b1")
+    frames = lines(bob, 10)
+    ada = World().peer("ada", user_quota_bytes=sum(map(sized, frames)))
+    far = ada.far("bob")
+    told = [far.say(frame) for frame in frames]
+    assert [n for n, said in enumerate(told, 1) if "warn quota" in said] == [9]
+
+
+def test_what_is_refused_is_told_as_full_and_never_acknowledged() -> None:
+    world = World()
+    ada = world.peer("ada", user_quota_bytes=1000)
+    bob = Author("bob", "b1")
+    fits, refused = beyond(1000, bob)
+    far = ada.far("bob")
+    far.say(*fits)
+    assert far.say(refused) == ["warn full", FULL]
+    assert far.say(refused) == []  # not again with each frame
+    world.pass_time(2.0)
+    assert ada.take() == []
+    assert far.say(bob.say("more")) == [FULL]
+    assert ada.texts() == ["x" * 100] * len(fits)
+    told = [frame for frame in far.heard if isinstance(frame, Have) and frame.marks.get(ROOM, {}).get(IDS["bob"])]
+    assert all(mark.seq <= len(fits) for frame in told for mark in frame.marks[ROOM][IDS["bob"]])
+
+
+def test_a_batch_with_a_wrong_head_costs_its_writer_nothing() -> None:
+    ada = World().peer("ada", user_quota_bytes=1000)
+    lie = Author("bob", "b1").say("x" * 800)
+    lie.head = "00" * 64
+    assert ada.far("eve").say(lie) == ["close eve: head"]
+    assert kept(ada.far("bob").say(Author("bob", "b1").say("x" * 800)))
+
+
+def test_nobody_is_asked_for_a_writer_who_is_full_and_nothing_waits_for_it() -> None:
+    world = World()
+    ada = world.peer("ada", user_quota_bytes=1000)
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
+    fits, refused = beyond(1000, bob)
+    far = ada.far("bob")
+    far.say(*fits)
+    far.say(refused)
+    for name in ("cyd", "dan"):
+        assert wants(ada.far(name, bob).say(have(bob), page(bob))) == []
+    answer = cyd.say("an answer", re=bob.ref(bob.seq))
+    ada.far("cyd").say(answer)
+    world.pass_time(31.0)  # not on its way: 30 s, not 300
+    assert ada.texts()[-1] == "?an answer"
+    world.pass_time(60.0)
+    assert wants(ada.take()) == []
+
+
+def test_others_are_not_touched_by_somebody_who_is_full() -> None:
+    ada = World().peer("ada", user_quota_bytes=1000)
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(*lines(bob, 10))
+    assert kept(ada.far("cyd").say(cyd.say("hi"))) == ["commit c1:1..1, show c1:1..1"]
+
+
+def test_allow_lifts_it_for_good_and_what_was_refused_comes() -> None:
+    world = World()
+    ada, bob = world.peer("ada", user_quota_bytes=1000), world.peer("bob")
+    world.link(ada, bob)
+    told = [line for n in range(20) for line in bob.say(f"{n} " + "x" * 100)]
+    world.pass_time(30)
+    assert 0 < len(ada.texts()) < 10
+    assert (told + bob.take()).count("warn refused") == 1
+    allow(ada, "bob")
+    world.pass_time(2)
+    assert len(ada.texts()) == 20
+    bob.say("and on")  # pushed as to everybody
+    world.settle()
+    assert ada.texts()[-1] == "and on"
+    ada.crash()
+    ada.start()
+    world.link(bob, ada)
+    bob.say("after a restart")
+    world.pass_time(5)
+    assert ada.texts()[-1] == "after a restart"
+
+
+def test_traffic_grows_quiet_while_somebody_is_full() -> None:
+    world = World()
+    ada, bob = world.peer("ada", user_quota_bytes=1000), world.peer("bob")
+    world.link(ada, bob)
+    for n in range(20):
+        bob.say(f"{n} " + "x" * 100)
+    world.pass_time(30)
+    ada.take(), bob.take()
+    world.pass_time(60)
+    told = ada.take() + bob.take()
+    assert wants(told) == [] and not [line for line in told if ": entries " in line]
+    assert len(told) < 60  # digests, sums and marks, every 10 s
+
+
+def test_who_gives_much_stops_when_told_full() -> None:
+    ada = World().peer("ada", max_batch_entries=1, fetch_batches=1)
+    far = ada.far("bob")
+    for n in range(20):
+        ada.say(f"{n}")
+    ada.put_frames(far, want(7, "ada"))  # and takes no more before it has all
+    told = takes_no_more(far)
+    assert any(line == "to bob: have nothing end 7" for line in told)
+    assert sum(": entries " in line for line in told) <= 2
+    assert any(": entries " in line for line in far.say(want(8, "ada")))  # whoever wants takes more again
+
+
+def test_hosted_users_have_no_limit_at_home_and_their_own_past_comes_back() -> None:
+    ada = World().peer("ada", user_quota_bytes=500)
+    assert all("refused" not in line for _ in range(20) for line in ada.say("x" * 100))
+    past = Author("ada", "a9")
+    assert len([frame for frame in lines(past, 20) if kept(ada.far("bob").say(frame))]) == 20
+
+
+def test_what_comes_in_a_file_counts_and_is_refused_as_full() -> None:
+    ada = World().peer("ada", user_quota_bytes=1000)
+    bob = Author("bob", "b1")
+    fits, refused = beyond(1000, bob)
+    assert ada.carry(*fits)[-1] == f"imported {len(fits)} new"
+    told = ada.carry(refused)
+    assert "warn full" in told and told[-1].endswith("1 full")
+    assert ada.far("bob").say(bob.say("by link")) == [FULL]
+
+
+# ---- what was stored before
+
+
+def stored_of_bob(count: int) -> tuple[MemoryStorage, Author]:
+    """Return a storage with so many entries of bob's, and his log."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    ada.far("bob").say(*lines(bob, count))
+    return ada.storage, bob
+
+
+def test_after_a_restart_what_was_stored_counts_exactly() -> None:
+    storage, bob = stored_of_bob(5)
+    quota = storage.size_bytes(IDS["bob"]) + sized(one := bob.say("x" * 100))
+    ada = World().peer("ada", storage, user_quota_bytes=quota)
+    far = ada.far("bob")
+    assert kept(far.say(one)) == ["commit b1:6..6, show b1:6..6"]
+    assert "warn full" in far.say(bob.say("x"))
+
+
+def test_while_all_that_is_stored_leaves_room_nobody_s_sum_is_asked() -> None:
+    storage, bob = stored_of_bob(5)
+    asked = []
+    storage.size_bytes = lambda *whose: asked.append(whose) or 0  # type: ignore[method-assign, func-returns-value]
+    ada = World().peer("ada", storage, user_quota_bytes=100_000)
+    ada.far("bob").say(*lines(bob, 5))
+    assert asked == [] and len(ada.texts()) == 10
+
+
+def test_while_a_sum_is_asked_what_comes_waits_and_nothing_passes_the_limit() -> None:
+    storage, bob = stored_of_bob(5)
+    there = storage.size_bytes(IDS["bob"])
+    first, second, third = lines(bob, 3)
+    quota = there + sized(first) + sized(second)
+    ada = World().peer("ada", storage, user_quota_bytes=quota)
+    far = ada.far("bob")
+    ada.hold_lookups = True
+    assert far.say(first)[-1].startswith("look up")
+    assert kept(far.say(second)) == []
+    assert kept(ada.answer_lookups()) == ["commit b1:7..7, show b1:7..7"]
+    assert storage.size_bytes(IDS["bob"]) == quota
+    assert "warn full" in far.say(third)
+
+
+def test_a_sum_is_asked_when_nothing_of_that_user_is_on_its_way() -> None:
+    storage, bob = stored_of_bob(5)
+    ada = World().peer("ada", storage, user_quota_bytes=storage.size_bytes(IDS["bob"]) + 400)
+    far = ada.far("bob")
+    ada.holding = True
+    told = far.say(*lines(bob, 2))
+    assert kept(told) and not [line for line in told if line.startswith("look up")]
+    assert kept(far.say(bob.say("y"))) == []  # waits
+    ada.holding = False
+    told = ada.commit()
+    assert [line for line in told if line.startswith("look up")] and kept(told)
+    assert ada.texts()[-1] == "y"
+
+
+def test_a_storage_that_failed_and_works_again_is_counted_anew() -> None:
+    ada, bob = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
+    ada.holding = True
+    fits, refused = beyond(1000, bob)
+    ada.far("bob").say(*fits)
+    ada.held.clear()
+    ada.put(CommitFailed(0, "full disk"))
+    ada.holding = False
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.take()
+    far = ada.far("bob")
+    assert kept(far.say(*fits))
+    assert FULL in far.say(refused)
+
+
+# ---- an open network: whom nobody here wrote to
+
+TALK: dict[str, Any] = {"unanswered_talk_bytes": 600, "max_unanswered": 2, "unanswered_bytes": 1_000}
+
+
+def test_a_stranger_s_direct_conversation_has_its_own_limit_until_it_is_answered() -> None:
+    ada = World().peer("ada", **TALK)
+    eve = Author("eve", "e1", dm("ada", "eve"))
+    far = ada.far("eve")
+    fits, refused = beyond(600, eve)
+    assert len([frame for frame in fits if kept(far.say(frame))]) == len(fits) > 1
+    told = far.say(refused)
+    assert told == ["warn full", "to eve: have nothing full"]
+    room = Author("eve", "e2")
+    assert kept(far.say(room.say("x" * 700)))  # the room has no such limit
+    ada.say("who are you?", to=dm("ada", "eve"))
+    assert kept(far.say(refused))
+
+
+def test_answering_a_stranger_compares_again() -> None:
+    ada = World().peer("ada", **TALK)
+    eve = Author("eve", "e1", dm("ada", "eve"))
+    far = ada.far("eve")
+    far.say(*lines(eve, 10))
+    assert "to eve: digest" in ada.say("who are you?", to=dm("ada", "eve"))
+
+
+def test_all_strangers_together_have_a_limit() -> None:
+    ada = World().peer("ada", **TALK)
+    for name, counts in (("bob", True), ("cyd", True), ("dan", False)):
+        author = Author(name, name[0] + "1", dm("ada", name))
+        assert bool(kept(ada.far(name).say(author.say("x" * 300)))) == counts
+    ada.say("hi", to=ada.open("bob"))
+    dan = Author("dan", "d1", dm("ada", "dan"))
+    assert kept(ada.far("dan").say(dan.say("x" * 300)))
+
+
+def test_a_restart_knows_what_strangers_have_stored() -> None:
+    first = World().peer("ada", **TALK)
+    eve = Author("eve", "e1", dm("ada", "eve"))
+    fits, refused = beyond(600, eve)
+    first.far("eve").say(*fits)
+    ada = World().peer("ada", first.storage, **TALK)
+    assert "to eve: have nothing full" in ada.far("eve").say(refused)
+
+
+def test_until_that_is_known_what_strangers_write_waits() -> None:
+    first = World().peer("ada", **TALK)
+    eve = Author("eve", "e1", dm("ada", "eve"))
+    fits, refused = beyond(600, eve)
+    first.far("eve").say(*fits[:-1])
+    ada = World().peer("ada", first.storage, **TALK)  # asks at its start; the answer is under way
+    ada.hold_lookups = True
+    answer = ada.world.under_way.popleft()
+    far = ada.far("eve")
+    assert kept(far.say(fits[-1])) == []
+    ada.put(answer[1])
+    assert kept(ada.take())
+    assert "to eve: have nothing full" in far.say(refused)
+
+
+def test_in_a_network_with_a_key_strangers_are_members_like_others() -> None:
+    peer = World().peer("ada", **TALK)
+    node = Node(
+        settings=peer.settings, peer=peer.id, sign=IDENTITIES["ada"].sign,
+        users=[HostedUser(peer.id, "ada", IDENTITIES["ada"].sign)], network=Network("0a" * 16, "0b" * 32),
+        draw=peer._draw, stored=peer.storage.load([peer.id]),
+    )  # fmt: skip
+    assert not node.sync.quota.is_alert
+
+
+# ---- an open network: users never met
+
+UNMET: dict[str, Any] = {"user_quota_bytes": 1_000, "unmet_users_bytes": 1_500}
+
+
+def unmet(number: int) -> Author:
+    """A user who is on no link, by a name of the fixed ones."""
+    return Author(("bob", "cyd", "dan")[number], f"{number}a")
+
+
+def test_one_peer_s_users_never_met_have_the_quota_of_a_user() -> None:
+    ada = World().peer("ada", **UNMET)
+    eve = ada.far("eve")
+    assert kept(eve.say(unmet(0).say("x" * 500)))
+    assert kept(eve.say(unmet(1).say("x" * 300)))
+    assert "to eve: have nothing full" in eve.say(unmet(2).say("x" * 300))
+    assert kept(ada.far("dan").say(unmet(2).say("x" * 300)))  # who brings his own is charged for nobody
+
+
+def test_all_users_never_met_have_a_limit_together_and_who_proves_itself_makes_room() -> None:
+    ada = World().peer("ada", user_quota_bytes=5_000, unmet_users_bytes=1_500)
+    eve = ada.far("eve")
+    assert kept(eve.say(unmet(0).say("x" * 800)))
+    cyd = unmet(1)
+    assert "to eve: have nothing full" in eve.say(big := cyd.say("x" * 800))
+    ada.far("bob")
+    assert kept(eve.say(big))
+
+
+def test_who_was_met_before_a_restart_is_no_stranger_after_it() -> None:
+    first = World().peer("ada", **UNMET)
+    bob = Author("bob", "b1")
+    first.far("bob").say(bob.say("x"))
+    ada = World().peer("ada", first.storage, **UNMET)
+    eve = ada.far("eve")
+    assert kept(eve.say(bob.say("x" * 700)))
+    assert ada.storage.load([]).meta[f"quota:{IDS['bob']}"] == "proven"
+    assert kept(eve.say(unmet(1).say("x" * 700)))  # nothing was charged for bob
+
+
+def test_charges_outlive_a_restart() -> None:
+    first = World().peer("ada", **UNMET)
+    first.far("eve").say(unmet(0).say("x" * 700))
+    ada = World().peer("ada", first.storage, user_quota_bytes=10_000, unmet_users_bytes=1_000)
+    assert "to eve: have nothing full" in ada.far("eve").say(unmet(1).say("x" * 700))
+
+
+def test_allow_lifts_all_of_it() -> None:
+    ada = World().peer("ada", **UNMET)
+    eve = ada.far("eve")
+    allow(ada, "bob")
+    author = unmet(0)
+    assert all(kept(eve.say(frame)) for frame in lines(author, 40))
+    assert kept(eve.say(unmet(1).say("x" * 700)))
+
+
+def test_who_makes_up_users_does_not_flood_the_screen() -> None:
+    ada = World().peer("ada", unmet_users_bytes=1)
+    far = ada.far("eve")
+    told = [line for name in ("bob", "cyd", "dan") for line in far.say(Author(name, "f1").say("x"))]
+    assert told == ["warn full", *["to eve: have nothing full"] * 3]
+
+
+@pytest.mark.parametrize("line", ["", "allowed", "proven", "allowed proven", f"{'ab' * 32}:17 file:3", "proven file:0"])
+def test_accounts_are_read_as_they_were_written(line: str) -> None:
+    assert str(Account.parse(line)) == line
