@@ -24,6 +24,15 @@ from p2pchat.apps.safetext import CONTINUED, safe_json, safe_line, safe_text
         ("tag", "a\U000e0041", "a\\u{e0041}"),
         ("line separator", "a\u2028b", "a\\u{2028}b"),
         ("lone surrogate", "\ud800", "\\u{d800}"),
+        ("joiner that is not drawn", "a\u034fb", "a\\u{34f}b"),
+        ("letter that is blank", "a\u3164b", "a\\u{3164}b"),
+        ("control of music", "\U0001d173", "\\u{1d173}"),
+        ("unassigned and not drawn", "\U000e0fff", "\\u{e0fff}"),
+        ("marks of a writing", "שָׁ ậ ❤\ufe0f नि", "שָׁ ậ ❤\ufe0f नि"),
+        ("a heap of marks", "e" + "\u0301" * 6 + "x", "e" + "\u0301" * 4 + "\\u{301}" * 2 + "x"),
+        ("a syllable of parts", "\u1112\u1161\u11ab", "\u1112\u1161\u11ab"),
+        ("a heap of them", "\u1112" + "\u1161" * 5, "\u1112" + "\u1161" * 4 + "\\u{1161}"),
+        ("heaps of several marks", "e" + "\u0301\u0489" * 4, "e" + "\u0301\u0489" * 2 + "\\u{301}\\u{489}" * 2),
         ("no-break space stays", "a\u00a0b", "a\u00a0b"),
     ],
 )
@@ -46,3 +55,10 @@ def test_json_means_the_same_and_holds_nothing_that_acts() -> None:
     assert json.loads(line) == {"text": text}
     assert safe_line(line) == line
     assert "ü" in line
+
+
+def test_a_heap_of_marks_in_json_is_one_for_programs_and_none_on_a_terminal() -> None:
+    text = "e" + "\u0301" * 1000
+    line = safe_json(json.dumps({"text": text}, ensure_ascii=False))
+    assert json.loads(line) == {"text": text}
+    assert line.count("\u0301") == 4
