@@ -1,7 +1,8 @@
 """Event lines as people read them. Works on the objects of --json, so that a log reads like a chat as well.
 
 Every line of a text begins with its time, or with the mark of a continued text; a name that could be taken for more
-than a name stands in quotes. So no line can pass for another speaker's.
+than a name, by what stands in it or by what that looks like, stands in quotes. So no line can pass for another
+speaker's.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
 """
@@ -9,6 +10,7 @@ than a name stands in quotes. So no line can pass for another speaker's.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +20,11 @@ from p2pchat.apps.safetext import safe_line, safe_text
 
 _MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d')  # marks of our own lines, and what begins like one
 _MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, of Lisu, visargas of India and Burma.
+_LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
+_END_OF_GREEK_AND_CYRILLIC = "\u0530"
+_EMOJI = ("\U0001f000", "\U0001faff")
+_IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
 MOST_NAMED = 8  # people in one line; programs get them all
 QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
 _REASONS = {
@@ -39,7 +46,25 @@ def shown_speaker(label: str) -> str:
 
 def _fenced(label: str, more: re.Pattern[str]) -> str:
     safe = safe_line(label)
-    return '"' + safe.replace('"', "'") + '"' if not safe or more.search(safe) else safe
+    in_quotes = not safe or more.search(safe) or _looks_like_more(safe)
+    return '"' + safe.replace('"', "'") + '"' if in_quotes else safe
+
+
+def _looks_like_more(name: str) -> bool:
+    """Whether something in a name could be taken for a mark of our own lines: another script's colon, dash or arrow.
+
+    What is no ASCII is a letter, a digit, an emoji, or a mark on a letter.
+    """
+    return not name.isascii() and any(map(_is_like_ours, " " + name, name, name[1:] + "x"))
+
+
+def _is_like_ours(before: str, character: str, after: str) -> bool:
+    if character in _LIKE_A_COLON:
+        return before < _END_OF_GREEK_AND_CYRILLIC or after.isspace()
+    if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
+        return False
+    is_mark = unicodedata.category(character).startswith("M")
+    return not is_mark or (before.isascii() and not before.isalnum())  # dots upon a blank are a colon
 
 
 def quoted(text: str, most: int = QUOTED_CHARACTERS) -> str:

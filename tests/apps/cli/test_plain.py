@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.plain import plain_line, plain_message, plain_notice, plain_receipt, shown_name, shown_time
+from p2pchat.apps.cli.plain import (
+    plain_line,
+    plain_message,
+    plain_notice,
+    plain_receipt,
+    shown_name,
+    shown_speaker,
+    shown_time,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -93,3 +101,26 @@ def test_times_are_those_of_the_reader() -> None:
 def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, told: str) -> None:
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
     assert plain_receipt(row, NOW) == f'-- 11:30 "hi": {told}'
+
+
+COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"bob{colon} I agree" for colon in COLONS),
+        *(f"bob{colon}yes" for colon in COLONS),
+        *("bob \u0307\u0323 I agree", "bob.\u0307 I agree", "အောင်း yes", "\u2500\u2500 now", "\u2013- bob left"),
+        *("bob \u2192 ada", "\uff0a bob", "\u201cbob\u201d", "\u2713 delivered", "\u2502 x"),
+    ],
+)
+def test_a_name_that_looks_like_more_than_one_stands_in_quotes_too(name: str) -> None:
+    assert shown_speaker(name) == f'"{name}"'
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "Anna Maria", "अनन्या शर्मा", "မောင်း", "O’Brien", "ジョン・スミス", "ada 🦊", "Đặng", "bob#K7QF2M3P"]
+)
+def test_a_name_in_any_writing_stands_as_it_is(name: str) -> None:
+    assert shown_speaker(name) == name
