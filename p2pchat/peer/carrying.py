@@ -1,19 +1,24 @@
 """Entries carried in a file: written from what a peer holds, and taken in by another, which may be far away or off.
 
 A file is readable text and signed by those who wrote in it: whoever finds it can read it, nobody can change it. Both
-ways go a piece at a time, so that a history of any length takes no memory; the core is given the next frames when
-those before are on disk.
+ways go a piece at a time, so that a history of any length takes no memory and nobody waits for long; the core is given
+the next frames when those before are on disk.
+
+A file may be a pipe at whose other end nobody is. So whatever may wait for ever does so in a thread that nobody waits
+for, neither who gives up nor the end of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
@@ -26,11 +31,13 @@ from p2pchat.runtime.owner import Owner
 from p2pchat.storage.base import Storage
 from p2pchat.storage.exporting import file_pages
 
+T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int], None]  # told how many entries are done
 Read = Callable[[Callable[[], list[Frame]]], Awaitable[list[Frame]]]  # runs it where storage is read
 
 READ_BYTES = 256 * KIB
+LOOKED_AT_BYTES = 16 * KIB  # between two turns of the loop: of the smallest frames these take 30 ms
 WRITE_BYTES = MIB  # gathered before they are written
 HANDED_IN = 2048  # entries at once: with two under way half of what makes links wait (max_uncommitted_entries)
 UNDER_WAY = 2
@@ -109,7 +116,7 @@ async def write_file(
     """
     writing = _Writing(to)
     try:
-        await asyncio.to_thread(writing.open)
+        await _apart(writing.open)
         try:
             return await _write_pages(file_pages(storage, room, only), read, writing, progress)
         finally:
@@ -134,13 +141,14 @@ async def _write_pages(
                 conversations.add(frame.c)
                 entries += 0 if frame.fork else len(frame.e)
         if not page or gathered_bytes >= WRITE_BYTES:
-            await asyncio.to_thread(writing.write, b"".join(gathered))
+            data = b"".join(gathered)
+            await _apart(lambda: writing.write(data))  # noqa: B023 - it is called before the next turn
             size += gathered_bytes
             gathered, gathered_bytes = [], 0
             if progress is not None:
                 progress(entries)
         if not page:
-            await asyncio.to_thread(writing.keep)
+            await _apart(writing.keep)
             return Exported(entries, len(conversations), size)
 
 
@@ -159,14 +167,17 @@ class _Writing:
         if self._path.is_dir():
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
         if self._path.exists() and not self._path.is_file():  # a pipe, a device
-            self._file = open(self._path, "wb")  # noqa: SIM115 - close() closes it
+            # Without a buffer, whose lock a write that waits would hold. Closed by close().
+            self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
         else:
             self._aside = Aside(self._path)
             self._file = self._aside.file
 
     def write(self, data: bytes) -> None:
         assert self._file is not None
-        self._file.write(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) or 0 :]  # what has no buffer takes what it has room for
 
     def keep(self) -> None:
         assert self._file is not None
@@ -200,9 +211,11 @@ async def read_file(
     under_way: deque[Loading] = deque()
     file: BinaryIO | None = None
     try:
-        file = await asyncio.to_thread(_open, source)
-        while not unpacking.ended and (data := await asyncio.to_thread(_read_some, file)):
-            unpacking.feed(data)
+        opened = file = await _apart(lambda: _open(source))
+        while not unpacking.ended and (data := await _apart(lambda: _read_some(opened))):
+            for at in range(0, len(data), LOOKED_AT_BYTES):
+                unpacking.feed(data[at : at + LOOKED_AT_BYTES])
+                await asyncio.sleep(0)
             while unpacking.waiting:
                 if len(under_way) >= UNDER_WAY:
                     await _next_answer(under_way, done, progress)
@@ -229,9 +242,38 @@ async def _next_answer(under_way: deque[Loading], done: Imported, progress: Prog
 
 
 def _open(source: Place) -> BinaryIO:
-    return open(source, "rb") if isinstance(source, (str, os.PathLike)) else source
+    """Open a path without a buffer, whose lock a read that waits would hold."""
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    return open(source, "rb", buffering=0)
 
 
 def _read_some(file: BinaryIO) -> bytes:
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # a pipe: what is there, not all that comes
     return read(READ_BYTES)
+
+
+async def _apart(what: Callable[[], T]) -> T:
+    """Run what may wait for ever in a thread of its own."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = what()
+        except BaseException as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="file", daemon=True).start()
+    return await done

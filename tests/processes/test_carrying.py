@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -124,3 +125,78 @@ async def test_a_backup_beside_an_open_chat_runs_elsewhere(stage: Stage, tmp_pat
     assert [line["text"] for line in await stage.history("copy")] == ["one"]
     code, _, err = await p2pchat(stage, "ada", "backup", str(stage.home / "copy"))
     assert (code, "not empty" in err) == (1, True)
+
+
+async def started(stage: Stage, of: str, *words: str) -> asyncio.subprocess.Process:
+    """Run `p2pchat WORDS --data OF`, and do not wait for its end."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2pchat", *words, "--data", str(stage.home / of)),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+    )
+    return process
+
+
+async def stops(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:
+    """Send a signal; return exit code and stderr."""
+    process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 15)
+    return process.returncode or 0, err.decode()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    if sys.platform == "win32":
+        pytest.skip("has no such pipes")
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
+async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
+    stage: Stage, fifo: Path, number: int, code: int
+) -> None:
+    await (await said_by(stage, "ada", "one")).leave()
+    process = await started(stage, "ada", "import", str(fifo))
+    while True:
+        try:
+            writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:  # nobody has it open for reading yet
+            await asyncio.sleep(0.02)
+    try:
+        assert await stops(process, number) == (code, "")
+    finally:
+        os.close(writer)
+
+
+async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(stage: Stage, fifo: Path) -> None:
+    import fcntl
+    import termios
+
+    await (await said_by(stage, "ada", *("x" * 30_000 for _ in range(5)))).leave()
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        process = await started(stage, "ada", "export", str(fifo))
+        waiting = 0
+        while waiting < 65536:  # as much as a pipe takes
+            await asyncio.sleep(0.02)
+            waiting = int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+        assert await stops(process, signal.SIGINT) == (130, "")
+    finally:
+        os.close(reader)
+
+
+async def test_an_input_that_never_ends_keeps_nobody_and_leaves_nothing(stage: Stage) -> None:
+    await said_by(stage, "ada", "one")
+    process = await started(stage, "ada", "import", "-")
+    assert process.stdin is not None
+    process.stdin.write(b"x")
+    directory = stage.home / "ada"
+    while not (left := list(directory.glob(".import-*"))) or not left[0].stat().st_size:
+        await asyncio.sleep(0.02)
+    code, _ = await stops(process, signal.SIGTERM)
+    assert (code, list(directory.glob(".import-*"))) == (1, [])

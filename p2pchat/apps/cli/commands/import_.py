@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from p2pchat import DataLocked, import_into
-from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
+from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin, raw_stdin
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
@@ -80,30 +81,58 @@ async def _ask(options: ImportOptions, directory: Path) -> Line | None:
     if control is None:
         return None
     try:
-        with _file(options.file, directory) as path:
+        async with _file(options.file, directory) as path:
             [row] = await control.ask("import", path=str(path))
         return row
     finally:
         await control.aclose()
 
 
-@contextmanager
-def _file(name: str, directory: Path) -> Iterator[Path]:
+@asynccontextmanager
+async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
     """Yield the path of the file; standard input is put into one, for another process has to read it."""
     if name != STDIN:
         yield Path(name).absolute()
         return
     fd, path = tempfile.mkstemp(prefix=".import-", dir=directory)  # 0600
     try:
-        with open(fd, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        await _copy_stdin(fd)
         yield Path(path)
     finally:
         Path(path).unlink()
 
 
+async def _copy_stdin(fd: int) -> None:
+    """Put standard input, which may never end, into a file; whoever is told to stop does not wait for its end.
+
+    Raises:
+        Failure: The disk does not take it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[OSError | None] = loop.create_future()
+
+    def settle(error: OSError | None) -> None:
+        if not done.done():
+            done.set_result(error)
+
+    def copy() -> None:
+        error = None
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                shutil.copyfileobj(raw_stdin(), file)
+        except OSError as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=copy, name="stdin", daemon=True).start()
+    error = await done
+    if error is not None:
+        raise Failure(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
+
+
 async def _alone(options: ImportOptions, directory: Path) -> Line:
-    source = sys.stdin.buffer if options.file == STDIN else options.file
+    source = raw_stdin() if options.file == STDIN else options.file
     try:
         with Progress() as progress:
             done = await import_into(directory, source, db=options.db or None, progress=progress.entries)
