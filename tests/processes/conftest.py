@@ -11,12 +11,18 @@ from tests.processes.stage import ROOT, Stage
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+def stage_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """Return where the peers of a test live, and where their logs are."""
     logs = ROOT / "logs" / request.node.name.removeprefix("test_")
     logs.mkdir(parents=True, exist_ok=True)
     for former in logs.glob("*.jsonl"):
         former.unlink()
-    stage = Stage(tmp_path / "home", logs)
+    return tmp_path / "home", logs
+
+
+@pytest.fixture
+async def stage(stage_directories: tuple[Path, Path]) -> AsyncIterator[Stage]:
+    stage = Stage(*stage_directories)
     try:
         yield stage
     finally:

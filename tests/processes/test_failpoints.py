@@ -1,0 +1,272 @@
+"""Real processes that kill themselves at a named point (failing.py), and are started again: what was promised holds.
+
+Where a point has few places all of them are tried, one after the other, until a life survives them: that one has done
+the whole thing. Linux only, for the sake of the nursery: a life costs 50 ms there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from p2pchat.apps.cli.commands.children import ChildFailed, Line
+from tests.processes.failing import POINTS
+from tests.processes.kills import POINTS as IN_A_MESH
+from tests.processes.lives import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice
+from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.stage import Stage
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(not AVAILABLE, reason="processes are forked with descriptors over Unix packets"),
+]
+ALONE = {"newer", "backing-up", "copying", "file"}  # points of this file that no life in a mesh comes to
+TIMES = (1, 2, 4)  # a life falls the first time it comes to a point, the second, the fourth
+SELDOM = {"before-go": (1,), "before-address-book": (1, 1), "after-address-book": (1, 1)}  # one of two, at a start
+COMES_TO_IT_WITHIN = 2.0  # seconds
+LINES = 40  # in each life
+TEXTS = [f"text {number}" for number in range(30)]
+STRIDE = 4  # of the places between statements, every fourth is tried
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def nursery() -> AsyncIterator[Nursery]:
+    async with Nursery() as nursery:
+        yield nursery
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def quick(stage_directories: tuple[Path, Path], nursery: Nursery) -> AsyncIterator[Stage]:
+    stage = Stage(*stage_directories, nursery)
+    try:
+        yield stage
+    finally:
+        for child in stage.children:
+            await child.destroy()
+
+
+async def test_every_point_is_tried() -> None:
+    assert set(POINTS) == set(IN_A_MESH) | ALONE
+
+
+@pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
+async def test_either_side_falls_while_both_write(quick: Stage, point: str) -> None:
+    ada, bob = await pair(quick)
+    fallen = 0
+    for k in SELDOM.get(point, TIMES):
+        for side, other in ((ada, bob), (bob, ada)):
+            await side.kill()
+            fallen += await falls_at(side, f"{point}:{k}", other)
+            await side.start()
+            await other.now.event("joined", user=side.name)
+    await everything_has_come(ada, bob)
+    await nothing_is_lost_or_twice(quick, ada, bob)
+    assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
+    assert fallen >= (1 if point in SELDOM else len(TIMES))
+
+
+async def falls_at(side: Side, point: str, other: Side) -> bool:
+    """Live until the point, with both writing; False, and killed, when this life did not come to it."""
+    try:
+        await side.start(points=[point])
+        await asyncio.gather(side.burst(LINES), other.burst(LINES))
+        await falls(side, COMES_TO_IT_WITHIN)
+    except ChildFailed:
+        if side.now.process.returncode is None:
+            await side.kill()
+            return False
+        await falls(side)  # it fell before it listened
+    return True
+
+
+async def pair(stage: Stage) -> tuple[Side, Side]:
+    ada, bob = Side(stage, "ada", "bob"), Side(stage, "bob", "ada")
+    await ada.start()
+    await bob.start(ada.now.endpoint)
+    await ada.now.event("joined", user="bob")
+    await bob.now.event("joined", user="ada")
+    return ada, bob
+
+
+async def test_a_peer_that_leaves_falls_at_each_step_of_it(quick: Stage) -> None:
+    ada, bob = await pair(quick)
+    k, code = 0, KILLED
+    while code == KILLED:
+        k += 1
+        await bob.kill()
+        await bob.start(points=[f"closing:{k}"])
+        await ada.burst(LINES)
+        await bob.burst(LINES)
+        code = await bob.now.leave()
+        await bob.start()
+    assert (k, code) == (11, 0)
+    await everything_has_come(ada, bob)
+    await nothing_is_lost_or_twice(quick, ada, bob)
+
+
+# ---- what is written once: key, network, tables
+
+
+@pytest.mark.parametrize("point, stride", [("file", 1), ("statement", STRIDE)])
+async def test_a_first_start_falls_at_each_step_of_it(quick: Stage, point: str, stride: int) -> None:
+    k = fallen = 0
+    while True:
+        k += stride
+        shutil.rmtree(quick.home, ignore_errors=True)
+        ada = Side(quick, "ada", "ada")
+        try:
+            await ada.start(points=[f"{point}:{k}"])
+            break
+        except ChildFailed:
+            await falls(ada)
+        fallen += 1
+        key = quick.home / "ada" / "identity.pem"
+        before = key.read_bytes() if key.exists() else b""
+        await ada.start()
+        assert before in (b"", key.read_bytes())
+        await ada.say("room", "here I am")
+        await ada.now.event("sent", text="here I am")
+        await ada.kill()
+        assert [line["text"] for line in await quick.history("ada")] == ["here I am"]
+        assert damage(ada.database) == []
+    assert fallen > 5
+
+
+# ---- a newer version
+
+
+async def test_a_migration_falls_between_any_two_statements(quick: Stage) -> None:
+    history = await written_by_this_version(quick)
+    assert await migrations_fall(quick, "statement", history, stride=1) > 5
+
+
+async def test_the_copy_before_a_migration_falls_at_any_page(quick: Stage) -> None:
+    history = await written_by_this_version(quick)
+    assert await migrations_fall(quick, "backing-up", history, stride=STRIDE) > 3
+
+
+async def written_by_this_version(stage: Stage) -> list[Line]:
+    ada = Side(stage, "ada", "ada")
+    await ada.start()
+    for text in TEXTS:
+        await ada.say("room", text)
+    await ada.now.event("sent", text=TEXTS[-1])
+    await ada.kill()
+    (stage.home / "ada" / "control.sock").unlink()
+    (stage.home / "ada").rename(stage.home / "kept")
+    history = await stage.history("kept")
+    assert [line["text"] for line in history] == TEXTS
+    return history
+
+
+async def migrations_fall(stage: Stage, point: str, history: list[Line], *, stride: int) -> int:
+    """Fall at each k of a point while the next version starts on a copy of what is kept; return how often it fell.
+
+    After each fall the database is of one version or of the other, whole, and either version that may start has all.
+    """
+    k = fallen = 0
+    while True:
+        k += stride
+        shutil.rmtree(stage.home / "ada", ignore_errors=True)
+        shutil.copytree(stage.home / "kept", stage.home / "ada")
+        ada = Side(stage, "ada", "ada")
+        try:
+            await ada.start(points=["newer", f"{point}:{k}"])
+            return fallen
+        except ChildFailed:
+            await falls(ada)
+        fallen += 1
+        assert damage(ada.database) == []
+        if version(ada.database) == 1:
+            assert await stage.history("ada") == history
+        await ada.start(points=["newer"])
+        await ada.kill()
+        assert version(ada.database) == 2
+        assert rows(ada.database, "select count(*) from later") == rows(ada.database, "select count(*) from users")
+        copy = ada.database.with_name("history.db.version-1")
+        assert damage(copy) == [] and version(copy) == 1
+        assert rows(copy, "select count(*) from entries") == rows(ada.database, "select count(*) from entries")
+
+
+def version(database: Path) -> int:
+    [(found,)] = rows(database, "select value from meta where name = 'schema'")
+    return int(found)
+
+
+def rows(database: Path, question: str) -> list[tuple[str]]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return connection.execute(question).fetchall()
+
+
+# ---- files that people move
+
+
+@pytest.mark.parametrize("point", ["before-commit", "after-commit", "statement", "closing"])
+async def test_an_import_falls_and_is_done_again(quick: Stage, point: str) -> None:
+    history = await written_by_this_version(quick)
+    file, kept = str(quick.home / "stick"), str(quick.home / "kept")
+    assert (await quick.run("export", file, "--data", kept))[0] == 0
+    k, code = 0, KILLED
+    while code == KILLED:
+        k += 1
+        await a_peer_that_does_not_run(quick, "bob")
+        code, _ = await quick.run("import", file, "--data", str(quick.home / "bob"), points=[f"{point}:{k}"])
+        assert damage(quick.home / "bob" / "history.db") == []
+        again, out = await quick.run("import", file, "--data", str(quick.home / "bob"))
+        assert (again, out.decode().partition(": ")[2].endswith(" here already\n")) == (0, True)
+        assert told(await quick.history("bob")) == told(history)
+    assert (k > 1, code) == (True, 0)
+
+
+async def a_peer_that_does_not_run(stage: Stage, name: str) -> None:
+    shutil.rmtree(stage.home / name, ignore_errors=True)
+    peer = Side(stage, name, name)
+    await peer.start()
+    await peer.now.leave()
+
+
+def told(history: list[Line]) -> list[tuple[str, str, str, str]]:
+    """What has to be the same everywhere and for ever."""
+    return [(line["id"], line["text"], line["sender_id"], line["sent_at"]) for line in history]
+
+
+@pytest.mark.parametrize("point, stride", [("file", 1), ("copying", STRIDE)])
+async def test_a_backup_falls_and_is_there_whole_or_not_at_all(quick: Stage, point: str, stride: int) -> None:
+    history = await written_by_this_version(quick)
+    copy, kept = quick.home / "copy", str(quick.home / "kept")
+    k, code, fallen = 0, KILLED, 0
+    while code == KILLED:
+        k += stride
+        code, _ = await quick.run("backup", str(copy), "--data", kept, points=[f"{point}:{k}"])
+        fallen += code == KILLED
+        if not copy.exists():
+            assert (await quick.run("backup", str(copy), "--data", kept))[0] == 0
+        assert damage(copy / "history.db") == []
+        assert await quick.history("copy") == history
+        assert (
+            load_identity(copy / "identity.pem").peer_id == load_identity(quick.home / "kept" / "identity.pem").peer_id
+        )
+        shutil.rmtree(copy)
+    assert (fallen > 3, code) == (True, 0)
+
+
+async def test_an_export_falls_and_is_there_whole_or_not_at_all(quick: Stage) -> None:
+    await written_by_this_version(quick)
+    file, kept = quick.home / "stick", str(quick.home / "kept")
+    assert (await quick.run("export", str(file), "--data", kept))[0] == 0
+    whole = file.read_bytes()
+    for former in (b"", b"another file"):
+        k, code = 0, KILLED
+        while code == KILLED:
+            k += 1
+            file.write_bytes(former) if former else file.unlink(missing_ok=True)
+            code, _ = await quick.run("export", str(file), "--data", kept, points=[f"file:{k}"])
+            assert (file.read_bytes() if file.exists() else b"") in (former, whole)
+        assert (k > 3, code, file.read_bytes()) == (True, 0, whole)
