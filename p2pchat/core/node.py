@@ -207,7 +207,7 @@ class Node:
         if not self._keeping:
             return  # nothing can be kept: nothing is taken in or acknowledged
         if self._disk_low:
-            self.sync.names(link, frames)  # they are told once a link
+            self.sync.told_once(link, frames)
             frames = [frame for frame in frames if isinstance(frame, Want)]  # giving takes no room
         fault = self.sync.frames(link, frames)
         if fault is not None:
@@ -314,6 +314,7 @@ class Node:
         if input.on:
             text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
             self._ctx.emit(Warned("disk_low", f"{text}; make room and it goes on by itself"))
+            self.sync.pull.give_up()
         else:
             self._ctx.emit(Warned("disk_enough", "there is enough disk again"))
             self.sync.compare_all()

@@ -94,7 +94,7 @@ class Log:
     def parse(cls, name: str, data: bytes) -> Log:
         """Read the bytes of a file. Half a line is no fault as the last of a life: the process was killed in it."""
         lines: list[Line] = []
-        bad = []
+        bad: list[tuple[int, str]] = []
         *whole, rest = data.split(b"\n")
         for number, raw in enumerate([*whole, rest], 1):
             if not raw.strip():

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import Delivered, Imported
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
-from p2pchat.core.records import WantStart
+from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
-from p2pchat.protocol import ConversationId, Digest, Entries, Frame, Have, RunId, UserId, Want
+from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.showing import Showing
 from p2pchat.testing.simpeer import message_id
+from p2pchat.testing.telling import Telling, log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.simpeer import SimPeer, Written
@@ -33,36 +34,31 @@ if TYPE_CHECKING:
 QUIET_KINDS = {"Ping", "Pong", "Digest"}
 QUIET_FRAMES_A_LINK = 40
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
-COMPARED_WITHIN = 4.0  # seconds after a link is up
-
-
-@dataclass(slots=True)
-class Wanted:
-    """A want that was sent and is not closed."""
-
-    end: End
-    n: int
-    progress_at: float
 
 
 class Judge:
     """Watches one simulation."""
 
     def __init__(self, sim: Simulation) -> None:
-        self._sim = sim
+        self.sim = self._sim = sim
         self._faults: list[Fault] = []
         self._authored: dict[LogId, list[str]] = {}  # what writers made durable
         self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as told to writers
-        self._wants: dict[tuple[str, int, ConversationId, UserId], Wanted] = {}  # (peer, life, conversation, user)
-        self._compared: set[End] = set()  # ends on which a digest was sent
         self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
+        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by (peer, life): at its start
+        self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable where it was written
+        self._came: dict[tuple[str, int, LogId], set[str]] = {}  # of a running log, by a link: a copy wrote it
+        self._at_rest = False
+        self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
+        self.telling = Telling(self)
+        self.showing = Showing(self)
 
     @cached_property
     def room(self) -> ConversationId:
         return room_id(self._sim.network().id)
 
-    def _blame(self, rule: str, where: SimPeer | str, text: str) -> None:
+    def blame(self, rule: str, where: SimPeer | str, text: str) -> None:
         name = where if isinstance(where, str) else where.name
         self._faults.append(Fault(rule, text, f"{name} at {self._sim.now:.3f}"))
 
@@ -70,89 +66,62 @@ class Judge:
 
     def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
         """A batch is about to become durable on a peer's disk."""
-        if peer.liar or self._may_fork(batch.log):
+        if peer.liar:
             return
+        if self.may_fork(batch.log):
+            self._is_not_gone_on_with(peer, batch)
+            return
+        if batch.first == 1:
+            self._begins_well(peer, batch)
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
-            self._blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
+            self.blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
         writer = self._sim.by_user.get(batch.log.user)
-        if writer is peer and len(self._authored.get(batch.log, [])) == batch.first - 1:
+        own = writer is peer and len(self._authored.get(batch.log, [])) == batch.first - 1
+        if own:
             self._authored.setdefault(batch.log, []).extend(batch.raws)
+            self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
+            self.written_in.setdefault(batch.log, (peer.name, peer.lives))
         elif writer is None or not writer.liar:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
                 rule = "reused" if writer is peer else "invented"
-                self._blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
+                self.blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
+        self.telling.stored(peer, batch, own=own)
 
-    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[End]) -> None:
-        """A frame leaves: what it tells of must be durable, and nobody is asked for what another is giving already."""
-        if peer.liar:
-            return
-        for end in ends:
-            if isinstance(frame, Want):
-                self._wanted(peer, frame, end)
-            elif isinstance(frame, Digest):
-                self._compared.add(end)
-        if isinstance(frame, Have):
-            marks = [
-                (LogId(c, u, run), seq) for c, users in frame.marks.items() for u, tips in users.items()
-                for run, seq, _ in tips
-            ]  # fmt: skip
-        elif isinstance(frame, Entries) and not frame.fork:
-            marks = [(LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1)]
-        else:
-            return
-        for log, seq in marks:
-            if seq > len(peer.disk.logs.get(log, [])):
-                self._blame("uncommitted", peer, f"told of {_short(log)} {seq}, which is not durable here")
-
-    def _wanted(self, peer: SimPeer, want: Want, end: End) -> None:
-        key = (peer.name, peer.lives, want.c, want.u)
-        former = self._wants.get(key)
-        patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
-        served = former and former.end.open and not former.end.closing
-        if former and served and self._sim.now - former.progress_at < patience and not peer.disk.failed:
-            self._blame("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
-        self._wants[key] = Wanted(end, want.n, self._sim.now)
+    def _begins_well(self, peer: SimPeer, batch: Batch) -> None:
+        """A log is accepted when all it builds on is held, or forked."""
+        for mark in decode_entry(batch.raws[0]).before:
+            below = batch.log._replace(run=mark.run)
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
+                self.blame("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
-        """Frames arrive: answers to wants."""
-        for frame in frames:
-            if isinstance(frame, Entries) and frame.n is not None:
-                wanted = self._wants.get((peer.name, peer.lives, frame.c, frame.u))
-                if wanted is not None and wanted.end is end:
-                    wanted.progress_at = self._sim.now
-            elif isinstance(frame, Have) and frame.end is not None:
-                for key in [key for key, each in self._wants.items() if (each.end, each.n) == (end, frame.end)]:
-                    del self._wants[key]
+        """Frames arrive."""
+        self.telling.frames_got(peer, end, frames)
+        self.showing.frames_got(peer, end, frames)
+        run = peer.node.run if peer.node else ""
+        if (peer.user, run) in self.copied:
+            for frame in frames:
+                if isinstance(frame, Entries) and frame.u == peer.user and not frame.fork:
+                    log = LogId(frame.c, frame.u, frame.r)
+                    self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
 
-    def link_up(self, peer: SimPeer, end: End | None) -> None:
-        """A link is up: soon both sides have told what they hold."""
-        if end is not None:
-            self._sim.schedule.after(COMPARED_WITHIN, lambda: self._is_compared(peer, peer.lives, end))
+    def _is_not_gone_on_with(self, peer: SimPeer, batch: Batch) -> None:
+        """Who got back what a copy of it wrote in its running log writes no more in that."""
+        came = self._came.get((peer.name, peer.lives, batch.log))
+        held = peer.disk.logs.get(batch.log, [])
+        if came and held and held[-1] in came and not came.intersection(batch.raws):
+            self.blame("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
 
-    def _is_compared(self, peer: SimPeer, life: int, end: End) -> None:
-        other = end.other.owner
-        disks = (peer.disk, other.disk)
-        if peer.lives != life or peer.liar or other.liar or any(disk.failed for disk in disks):
-            return
-        if end.open and end.other.open and end.wire.calm and end not in self._compared:
-            self._blame("compare", peer, f"has told {other.name} no digest since their link is up")
-
-    def link_replaced(self, peer: SimPeer, end: End) -> None:
-        """A link is closed for a newer one: whose other end decides must have moved to that."""
-        other = end.other.owner
-        if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
-            return
-        if (other.user, other.node.run) in self.copied:
-            return  # its count of links began anew: the former must be found dead first
-        current = other.node.links.by_peer.get(peer.user)
-        if current is not None and current.id == end.other.link:
-            self._blame("replaced", peer, f"closed the link that {other.name} decided for")
+    def began(self, peer: SimPeer, stored: Stored) -> None:
+        """A process began with what its disk holds."""
+        self.showing.began(peer, stored.next_place)
+        self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.heard}
 
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
         """A writer is told that its texts are safe."""
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
-            self._blame("accepted", peer, f"accepted {_short(log)} {first}+{count} without its being durable")
+            self.blame("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
 
     def imported(self, peer: SimPeer, frames: Sequence[Entries], news: Imported) -> None:
         """Somebody is told what became of the entries of a file."""
@@ -161,25 +130,44 @@ class Judge:
         if news.failed or peer.liar:
             return
         if told != offered:
-            self._blame("imported", peer, f"told of {told} of {offered} entries of a file")
+            self.blame("imported", peer, f"told of {told} of {offered} entries of a file")
         for frame in frames if told == news.new + news.known else ():
             log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
-            if not frame.fork and not self._may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
-                self._blame("imported", peer, f"told that {_short(log)} {last} is here, and it is not durable")
+            if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
+                self.blame("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
 
     def delivered(self, peer: SimPeer, news: Delivered) -> None:
         """A writer is told that a member has something."""
         member = self._sim.by_user[news.member]
         if peer.liar:
             return
-        if not member.liar and not self._may_fork(news.log) and member.disk.ever.get(news.log, 0) < news.last:
-            self._blame("delivered", peer, f"{member.name} never had {_short(news.log)} {news.last}")
+        if not member.liar and not self.may_fork(news.log) and member.disk.ever.get(news.log, 0) < news.last:
+            self.blame("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
+        if not member.liar and self.may_fork(news.log) and not member.restored:
+            self._has_the_same(peer, member, news)
+        if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
+            self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
             if told in self._told:
-                self._blame("receipt", peer, f"{member.name} has {_short(news.log)} {seq}: told twice")
+                self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
             self._told.add(told)
             self._delivered.add((news.log, seq, news.member))
+
+    def _has_the_same(self, peer: SimPeer, member: SimPeer, news: Delivered) -> None:
+        """Of a log that may fork: a mark of as many entries counts only when they are the same."""
+        here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
+        if len(here) == len(there) == news.last and here != there:
+            self.blame("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
+
+    def written_at(self, log: LogId, seq: int) -> float:
+        """Return when an entry became durable where it was written, in true seconds; 0 when nobody saw it."""
+        times = self._written_at.get(log, [])
+        return times[seq - 1] if seq <= len(times) else 0.0
+
+    def concerns(self, peer: SimPeer, log: LogId) -> bool:
+        """Say whether this log is in a conversation of this peer."""
+        return log.conversation == self.room or log.conversation in self._dms(peer)
 
     # ---- when all has settled
 
@@ -195,6 +183,7 @@ class Judge:
         """Note what is missing for good; return whether nothing is."""
         missing = list(self._missing())
         self._faults += missing
+        self._at_rest = True
         return not missing
 
     def _missing(self) -> Iterator[Fault]:
@@ -235,13 +224,13 @@ class Judge:
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     yield Fault("digest", f"holds other than {other.name}", one.name)
 
-    def _may_fork(self, log: LogId) -> bool:
+    def may_fork(self, log: LogId) -> bool:
         return (log.user, log.run) in self.copied
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.by_user[log.user].liar or self._may_fork(log):
+        if self._sim.by_user[log.user].liar or self.may_fork(log):
             return False
-        return log.conversation == self.room or log.conversation in self._dms(peer)
+        return self.concerns(peer, log)
 
     def _dms(self, peer: SimPeer) -> set[ConversationId]:
         return {dm_id(peer.user, other) for other in self._sim.by_user}
@@ -254,7 +243,7 @@ class Judge:
 
     def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
         log, writer = written.log, written.writer
-        if log is None or not writer.up or writer.liar or self._may_fork(log) or newest[log] < written.seq:
+        if log is None or not writer.up or writer.liar or self.may_fork(log) or newest[log] < written.seq:
             return
         members = [written.to] if written.to is not None else self._honest
         for member in members:
@@ -267,15 +256,15 @@ class Judge:
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Judge the traffic of a minute in which nobody did anything."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
-            self._blame("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
+            self.blame("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
         if any(peer.liar for peer in self._sim.up):
             return  # what a liar is told again and again is its own fault
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
-            self._blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
+            self.blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
         if sum(frames.values()) > QUIET_FRAMES_A_LINK * links:
-            self._blame("quiet", "all", f"{sum(frames.values())} frames over {links} links in a quiet minute")
+            self.blame("quiet", "all", f"{sum(frames.values())} frames over {links} links in a quiet minute")
 
     def faults(self) -> list[Fault]:
         """Return what was found so far and what the disks and the logs show now."""
@@ -284,7 +273,8 @@ class Judge:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
             found += self._presence_faults(peer)
-        found += self._history_faults()
+        if self._at_rest:
+            found += self._history_faults()
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
         return found
 
@@ -297,15 +287,20 @@ class Judge:
 
     @property
     def _copied_logs(self) -> set[LogId]:
-        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self._may_fork(log)}
+        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
 
     def _liar_names(self) -> set[str]:
         return {peer.name for peer in self._sim.all_peers if peer.liar}
 
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """What the storage would serve must be what was committed, and prove itself."""
+        forked = self._forked(peer)
+        for log in forked:
+            if not self.may_fork(log) and not self._sim.by_user[log.user].liar:
+                yield Fault("forked", f"{self._name(log)} never forked, and is held for forked", peer.name)
         for log, raws in peer.disk.logs.items():
-            forked = self._forked(peer)
+            if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_liars(log):
+                yield Fault("profile", f"{self._name(log)} does not begin with who writes it", peer.name)
             if log in forked or (self._sim.by_user[log.user].liar and log.user in {fork.user for fork in forked}):
                 continue
             served: list[str] = []
@@ -319,6 +314,9 @@ class Judge:
                     )
             if served != raws:
                 yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
+
+    def _is_liars(self, log: LogId) -> bool:
+        return self._sim.by_user[log.user].liar
 
     def _forked(self, peer: SimPeer) -> list[LogId]:
         return peer.disk.storage.load([peer.user]).forked
@@ -370,7 +368,7 @@ class Judge:
                 last[line["user"]] = line["event"]
                 if line.get("reason") == "left" and line["user"] not in left_in_order:
                     yield Fault("presence", f"{line['user']} never said goodbye", peer.name)
-        for other in self._sim.all_peers:
+        for other in self._sim.all_peers if self._at_rest else ():
             if other is peer or other.liar or not self._sim.can_link(peer, other):
                 continue
             if (last.get(other.name, "left") == "joined") != other.up:
@@ -385,18 +383,14 @@ class Judge:
             for conversation in sorted({log.conversation for log in peer.disk.logs}):
                 shown = [
                     (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
-                    if one.log.user not in liars and not self._may_fork(one.log)
+                    if one.log.user not in liars and not self.may_fork(one.log)
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
                 if shown != known and other.up:
                     yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
 
     def _name(self, log: LogId) -> str:
-        return f"{self._sim.by_user[log.user].name}'s {_short(log)}"
-
-
-def _short(log: LogId) -> str:
-    return f"{log.conversation[:6]}/{log.run[:6]}"
+        return f"{self._sim.by_user[log.user].name}'s {log_name(log)}"
 
 
 def _is(line: dict[str, object], event: str) -> bool:

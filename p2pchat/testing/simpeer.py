@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.context import Timer
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.core.node import Node
@@ -23,7 +23,7 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.tips import total
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
-from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, UserId, encode
+from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
 from p2pchat.testing.schedule import EPOCH_UTC, LocalClock
@@ -31,6 +31,7 @@ from p2pchat.testing.sticks import Plugged
 from p2pchat.testing.wire import End, Wire
 
 if TYPE_CHECKING:
+    from p2pchat.testing.liars import Liar
     from p2pchat.testing.simulation import Simulation
 
 Line = dict[str, Any]
@@ -72,8 +73,13 @@ class SimPeer:
         lives: How often it was started.
     """
 
-    def __init__(self, sim: Simulation, name: str, identity: Identity, number: int) -> None:
+    def __init__(
+        self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
+        network: Network,
+    ) -> None:  # fmt: skip
         self.sim = sim
+        self._draw = draw
+        self._network = network
         self.name = name
         self.identity = identity
         self.user: UserId = identity.peer_id
@@ -86,12 +92,17 @@ class SimPeer:
         self.gone = False
         self.restored = False
         self.liar = False
-        self.tamper: Callable[[Frame, SimPeer], Frame] | None = None  # what a liar makes of a frame to a peer
+        self.lie: Liar | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
+        self.fails = False  # storage failed and has not been loaded anew
+        self.low = False  # told that there is little room on its disk
         self.lines: list[Line] = []
         self.lives = 0
+        self._fuse: tuple[int, bool] | None = None  # effects until it is killed, and whether silently
         self._begun_with = 0  # changes on its disk when its process began
         self._run: RunId | None = None  # of that process
         self.ever_linked = False
+        self.handling: type[Input] = inputs.Woke
+        self.here_before: frozenset[UserId] = frozenset()  # whose links were up before this step, and said so
         self.name_told = name
         self._links: dict[int, End] = {}
         self._next_link = 1
@@ -147,7 +158,7 @@ class SimPeer:
     def start(self, *endpoints: str) -> None:
         """Start a process on this disk; it links with these endpoints and with whom its address book knows."""
         if not self.up and not self.gone:
-            self._start(endpoints, self.sim.draw)
+            self._start(endpoints, self._draw)
 
     def resume(self, *endpoints: str) -> None:
         """Its machine comes back from a snapshot of the moment its newest process began: disk and memory.
@@ -162,23 +173,28 @@ class SimPeer:
         self.disk.restore(self._begun_with)
         self.sim.judge.copied.add((self.user, self._run))
         drawn = [bytes.fromhex(self._run)]
-        self._start(endpoints, lambda size: drawn.pop() if drawn else self.sim.draw(size))
+        self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
 
     def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
+        self.fails = self.low = False
+        self._fuse = None
         self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
         stored = self.disk.storage.load([self.user])
         self._place = stored.consumers.get("main", 0)
         hosted = HostedUser(self.user, self.name_told, self.identity.sign)
         self.node = Node(
             settings=self.sim.settings, peer=self.user, sign=self.identity.sign, users=[hosted],
-            network=self.sim.network(), draw=draw, stored=stored,
+            network=Network(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
+        self.sim.judge.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
         self._log("listening", schema=1, host=self.host, port=self.port, peer_id=base32(self.user),
                   user=self.name, user_id=base32(self.user))  # fmt: skip
         self._carry_out(self.node.start(self.clock.now()))
+        if not self.up:
+            return
         self.put(inputs.Listening(self.port, (self.endpoint,)))
         for endpoint in endpoints:
             self.put(inputs.Connect(endpoint))
@@ -224,6 +240,7 @@ class SimPeer:
 
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
+        self.low = on
         self.put(inputs.DiskLow(on))
 
     def stop(self) -> None:
@@ -248,6 +265,14 @@ class SimPeer:
             else:
                 end.abort()
 
+    def crash_within(self, effects: int, *, silent: bool = False) -> None:
+        """The process is killed once it has carried out so many effects more, in the middle of a step if need be."""
+        self._fuse = effects, silent
+
+    def crash_never(self) -> None:
+        """What would have killed it does not happen."""
+        self._fuse = None
+
     def restore(self, length: int) -> None:
         """Its disk goes back to an older copy: the first `length` changes of it. Only while it is down."""
         self.sim.counts["restore"] += 1
@@ -263,6 +288,11 @@ class SimPeer:
         self.sim.trace(self, input)
         if isinstance(input, inputs.Got) and input.link in self._links:
             self.sim.judge.frames_got(self, self._links[input.link], input.frames)
+        if isinstance(input, inputs.Loaded):
+            self.fails = False
+        presence = self.node.presence
+        self.handling = type(input)
+        self.here_before = frozenset(user for user in self.node.links.by_peer if presence.hosts(user))
         self._carry_out(self.node.handle(input, self.clock.now()))
 
     def dropped(self, link: int) -> None:
@@ -285,10 +315,26 @@ class SimPeer:
         return [end for end in self._links.values() if end.other.owner is other]
 
     def _carry_out(self, effects: list[out.Effect]) -> None:
-        for effect in effects:
+        life = self.lives
+        for done, effect in enumerate(effects):
+            if self._fuse is not None and self._burns_down():
+                self.sim.counts["crash_between_effects"] += bool(done)
+                return
             self._carry[type(effect)](effect)
+            if not self.up or self.lives != life:
+                return
         if any(isinstance(effect, out.Stopped) for effect in effects):
             self._leave()  # what was ordered with it is written as well
+
+    def _burns_down(self) -> bool:
+        """Count one more effect; True when it is the one that is not carried out any more."""
+        assert self._fuse is not None
+        left, silent = self._fuse
+        self._fuse = left - 1, silent
+        if left > 0:
+            return False
+        self.crash(silent=silent)
+        return True
 
     def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return `call` that does nothing once this process has ended."""
@@ -307,17 +353,18 @@ class SimPeer:
     def _end(self) -> None:
         if self._wake is not None:
             self._wake.cancel()
-        self.node, self._wake, self._links = None, None, {}
+        self.node, self._wake, self._links, self._fuse = None, None, {}, None
 
     # ---- carrying out: links
 
     def _send(self, order: out.Send) -> None:
         ends = [self._links[link] for link in order.links if link in self._links]
         self.sim.frames[type(order.frame).__name__] += len(ends)
-        self.sim.judge.frame_sent(self, order.frame, ends)
-        if self.tamper is not None and isinstance(order.frame, Entries):
+        self.sim.judge.telling.frame_sent(self, order.frame, ends)
+        if self.lie is not None:
             for end in ends:
-                end.write(encode(self.tamper(order.frame, end.other.owner)))
+                for data in self.lie.says(order.frame, end):
+                    end.write(data)
             return
         data = encode(order.frame)
         for end in ends:
@@ -325,10 +372,14 @@ class SimPeer:
 
     def _close(self, order: out.Close) -> None:
         end = self._links.get(order.link)
+        if order.bye is not None and not self.liar:
+            self.sim.counts[f"bye_{order.bye.code}"] += 1
         if end is not None:
+            if order.bye is not None:
+                self.sim.judge.telling.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
-                self.sim.judge.link_replaced(self, end)
+                self.sim.judge.telling.link_replaced(self, end)
             end.close(encode(order.bye) if order.bye is not None else None)
 
     def _dial(self, order: out.Dial) -> None:
@@ -355,14 +406,19 @@ class SimPeer:
     def _commit(self, order: out.Commit) -> None:
         if order.own:
             self._own_commits.add(order.ticket)
+        self.sim.judge.telling.ordered(self, order)
         self.disk.commit(order)
 
     def _reload(self, _: out.Reload) -> None:
+        self.fails = True
+
         def load() -> None:
             if self.disk.broken:
                 self._soon(1.0, 1.0, load)
             else:
-                self.put(inputs.Loaded(self.disk.storage.load([self.user])))
+                stored = self.disk.storage.load([self.user])
+                self.put(inputs.Loaded(stored))
+                self.sim.judge.showing.began(self, stored.next_place)
 
         self._soon(0.0, 1.0, load)
 
@@ -426,6 +482,7 @@ class SimPeer:
 
     def _hand_on_one(self, one: Shown) -> None:
         entry = decode_entry(one.raw)
+        self.sim.judge.showing.handed_on(self, one, entry)
         if entry.k == "text" and one.log.user != self.user:
             self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
 
@@ -451,7 +508,8 @@ class SimPeer:
     def _link_changed(self, news: out.LinkChanged) -> None:
         if news.state == "up" and self.node is not None:
             self.ever_linked = True
-            self.sim.judge.link_up(self, self._links.get(self.node.links.by_peer[news.peer].id))
+            link = self.node.links.by_peer.get(news.peer)  # None: it went down in the same step
+            self.sim.judge.telling.link_up(self, self._links.get(link.id) if link else None)
         self._log("link", peer_id=base32(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
                   reason=news.reason)  # fmt: skip
 
@@ -459,6 +517,7 @@ class SimPeer:
         self._log("joined", user=self.sim.by_user[news.user].name, user_id=base32(news.user))
 
     def _left(self, news: out.UserLeft) -> None:
+        self.sim.judge.showing.told_left(self, news)
         self._log("left", user=self.sim.by_user[news.user].name, user_id=base32(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from random import Random
 
-from p2pchat.config import KIB, Settings
+from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Input
@@ -30,16 +30,10 @@ from p2pchat.testing.checker import Fault, Log
 from p2pchat.testing.promises import Judge
 from p2pchat.testing.schedule import Schedule
 from p2pchat.testing.simpeer import Line, SimPeer, Written
+from p2pchat.testing.small import SMALL
 from p2pchat.testing.wire import Wire
 
-NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal")
-
-# Small pages and batches, so that a few messages cross every boundary; short waits, so that a history is short.
-SMALL = Settings(
-    max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
-    redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
-    recent_places=8,
-)  # fmt: skip
+NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: dead_after, the longest redial and order_wait_most after one another, twice
 LAST_WORDS = 5.0  # seconds in which what was put off a little (gossip, addresses) is still said
 QUIET_FOR = 60.0  # seconds for which the traffic is counted once all is settled
@@ -64,16 +58,17 @@ class Simulation:
         self.settings = settings
         self.schedule = Schedule()
         self.chance = Random(f"{seed} accidents")  # a text as seed is hashed with SHA-512, everywhere alike
-        self._draws = Random(f"{seed} draws")
         self.counts: Counter[str] = Counter()
         self.frames: Counter[str] = Counter()
         self.written: dict[str, Written] = {}
         self.by_user: dict[UserId, SimPeer] = {}
         self.judge = Judge(self)
-        self._network = self.draw(16).hex(), self.draw(32).hex()
+        draws = Random(f"{seed} network")
+        self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
+        self._dials: list[tuple[SimPeer, int, SimPeer]] = []  # under way: dialler, its life, target
         self._tell = tell
 
     # ---- who is there
@@ -96,11 +91,13 @@ class Simulation:
         """Add so many peers and start them; each knows the endpoint of one that was there before."""
         return [self.peer(start=True) for _ in range(count)]
 
-    def peer(self, *, start: bool = False) -> SimPeer:
-        """Add one peer; it is not started unless asked for."""
+    def peer(self, *, start: bool = False, stranger: bool = False) -> SimPeer:
+        """Add one peer; it is not started unless asked for. A stranger does not know the network's key."""
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
-        peer = SimPeer(self, name, Identity.from_seed(self.draw(32)), number)
+        draws = Random(f"{self.seed} peer {number}")  # its own, so that who else is there changes nothing about it
+        network = Network(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
+        peer = SimPeer(self, name, Identity.from_seed(draws.randbytes(32)), number, draws.randbytes, network)
         others = [other for other in self.up if not other.liar]
         self.by_user[peer.user] = peer
         self._by_endpoint[peer.endpoint] = peer
@@ -111,9 +108,6 @@ class Simulation:
     def network(self) -> Network:
         """Return the network everyone here was invited to."""
         return Network(*self._network)
-
-    def draw(self, size: int) -> bytes:
-        return self._draws.randbytes(size)
 
     # ---- accidents
 
@@ -130,9 +124,15 @@ class Simulation:
         self._apart.add(frozenset((one.user, two.user)))
         for end in one.wires_to(two):
             if self.chance.random() < 0.6:
-                end.wire.block(True)  # packets wait: both ends see silence
+                end.wire.block()  # packets wait: both ends see silence
             else:
                 self._break(end.wire)
+
+    def one_way(self, sender: SimPeer, receiver: SimPeer) -> None:
+        """Until heal() packets pass only from `sender` to `receiver`, so that no new connection comes about either."""
+        self._apart.add(frozenset((sender.user, receiver.user)))
+        for end in sender.wires_to(receiver):
+            end.wire.block(end)
 
     def never(self, one: SimPeer, two: SimPeer) -> None:
         """These two can never link, not after heal() either."""
@@ -172,7 +172,7 @@ class Simulation:
         if wire.blocked and self.chance.random() < 0.5:
             self._break(wire)
         elif wire.blocked:
-            wire.block(False)
+            wire.unblock()
 
     def dial(self, dialler: SimPeer, dial: int, endpoint: str) -> None:
         """Carry out a Dial: it takes a while, and comes to a link or to nothing."""
@@ -180,8 +180,13 @@ class Simulation:
         life = dialler.lives
         through = target is not None and target.up and self._reachable(dialler, target)
         seconds = self.chance.uniform(0.001, 0.1) if through or self.chance.random() < 0.5 else 3.0
+        under_way = (dialler, life, target) if target is not None else None
+        if under_way is not None:
+            self._dials.append(under_way)
 
         def answer() -> None:
+            if under_way is not None:
+                self._dials.remove(under_way)
             if dialler.up and dialler.lives == life:
                 if target is not None and target.up and self._reachable(dialler, target):
                     self._connect(dialler, dial, target)
@@ -191,7 +196,7 @@ class Simulation:
         self.schedule.after(seconds, answer)
 
     def _connect(self, dialler: SimPeer, dial: int, server: SimPeer) -> None:
-        quick = self.chance.choice((0.0005, 0.001, 0.01))
+        quick = self.chance.choice((0.0005, 0.001, 0.01, 0.05))
         wire = Wire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
         near = dialler.attach(wire)
         far = server.attach(wire)
@@ -206,6 +211,13 @@ class Simulation:
         if not wire.dead:
             self.counts["cut"] += 1
             wire.cut(told=told)
+
+    def _is_dialling(self) -> bool:
+        """Say whether a dial between honest peers is under way that may come to a link (seed 92534)."""
+        return any(
+            dialler.up and dialler.lives == life and target.up and self._reachable(dialler, target)
+            for dialler, life, target in self._dials if not (dialler.liar or target.liar)
+        )  # fmt: skip
 
     def _reachable(self, one: SimPeer, two: SimPeer) -> bool:
         return frozenset((one.user, two.user)) not in self._apart and self.can_link(one, two)
@@ -224,7 +236,7 @@ class Simulation:
                 if end.stalled:  # or what it holds back comes in the middle of the quiet minute (seed 658)
                     end.stall(False)
         deadline = self.now + within
-        while self.judge.unsettled() and self.now < deadline:
+        while (self._is_dialling() or self.judge.unsettled()) and self.now < deadline:
             self.run(1.0)
         settled = self.judge.settled(self.now < deadline)
         self.run(LAST_WORDS)

@@ -38,8 +38,9 @@ def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) 
     data = b""
     for page in file_pages(maker.disk.storage, sim.judge.room, only):
         for frame in page:
-            tampered = maker.tamper(frame, to) if maker.tamper is not None else frame
-            data += encode(tampered)
+            if maker.lie is not None and isinstance(frame, Entries):
+                frame = maker.lie.entries(frame, to)
+            data += encode(frame)
     sim.counts["stick_made"] += 1
     return Stick(maker, sim.now, data)
 

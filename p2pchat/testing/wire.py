@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
+from p2pchat.core.context import Timer
 from p2pchat.core.inputs import Drained, Faulted, Filled, Got, Input, LinkDown, Paused
 from p2pchat.protocol import Decoder
 from p2pchat.testing.schedule import Schedule
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.simpeer import SimPeer
 
 END, BROKEN = "closed", "lost"  # what an end learns: in order, or not
+SLOW = 0.5  # seconds one way, above which what is due at once may be late
 Item = bytes | str
 
 
@@ -47,6 +49,7 @@ class End:
         self._flushing = False
         self.closing = False
         self._unread: list[Item] | None = None  # what arrived while nothing is read; None while reading
+        self._stuck: Timer | None = None  # when it is given up because it takes nothing
 
     def write(self, data: bytes) -> None:
         """Say something; it leaves at the end of this turn, joined with what else was said."""
@@ -80,6 +83,8 @@ class End:
     def stall(self, on: bool) -> None:
         """Stop, or go on, taking bytes from this side."""
         self.stalled, self.wire.calm = on, False
+        if not on and self._stuck is not None:
+            self._stuck.cancel()
         self._flush_soon()
 
     def pause(self, seconds: float) -> None:
@@ -129,6 +134,14 @@ class End:
         owner.dropped(link)
         self.wire.schedule.after(0.0, lambda: self.tell(LinkDown(link, END)))
 
+    def _give_up(self) -> None:
+        """It has taken nothing for too long, and nothing was heard from it."""
+        if self.open and self.stalled:
+            self.open = False
+            self.owner.dropped(self.link)
+            self.wire.carry(self, BROKEN)
+            self.tell(LinkDown(self.link, "slow"))
+
     def _flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
@@ -141,6 +154,7 @@ class End:
         if self.stalled:
             if len(self._unsent) > self._settings.buffer_limit_bytes and not self._full:
                 self._full = True
+                self._stuck = self.wire.schedule.after(self._settings.stuck_after, self._give_up)
                 self.tell(Filled(self.link))
             return
         if self._unsent:
@@ -160,7 +174,7 @@ class Wire:
     Attributes:
         quick, slow: Bytes take a time drawn between these, in seconds; they never overtake each other.
         dead: Nothing arrives any more, and nobody was told.
-        calm: No accident ever happened to it: neither end was held up, nothing was held back.
+        calm: No accident ever happened to it: neither end was held up, nothing was held back, and it is not slow.
     """
 
     def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:
@@ -168,10 +182,10 @@ class Wire:
         self.chance = chance
         self.quick, self.slow = quick, slow
         self.dead = False
-        self.calm = True
+        self.calm = slow <= SLOW
         self.ends: list[End] = []
-        self.blocked = False
-        self._arrived: list[tuple[End, Item]] = []  # at the edge of a blocked wire
+        self._deaf: list[End] = []  # nothing arrives at these
+        self._arrived: list[tuple[End, Item]] = []  # at the edge of a blocked wire, in order
         self._latest: dict[int, float] = {}  # index of the end -> when its last item arrives
 
     def join(self, one: End, other: End) -> None:
@@ -188,13 +202,20 @@ class Wire:
             item = item[cut:]
         self._send(sender, item)
 
-    def block(self, on: bool) -> None:
-        """Hold back everything both ways, or let it through: what TCP does when packets are lost for a while."""
-        self.blocked, self.calm = on, False
-        if not on:
-            held, self._arrived = self._arrived, []
-            for receiver, item in held:
-                self._arrive(receiver, item)
+    @property
+    def blocked(self) -> bool:
+        return bool(self._deaf)
+
+    def block(self, *deaf: End) -> None:
+        """Hold back everything on its way to these ends, or to both: packets are lost, and TCP waits."""
+        self._deaf, self.calm = [*deaf] or self.ends, False
+
+    def unblock(self) -> None:
+        """Let through what was held back."""
+        self._deaf = []
+        held, self._arrived = self._arrived, []
+        for receiver, item in held:
+            self._arrive(receiver, item)
 
     def cut(self, *, told: Callable[[], float | None]) -> None:
         """Break: what is on its way is lost. `told` gives for each end when it learns; None: not from the network."""
@@ -213,7 +234,7 @@ class Wire:
     def _arrive(self, receiver: End, item: Item) -> None:
         if self.dead:
             return
-        if self.blocked:
+        if receiver in self._deaf:
             self._arrived.append((receiver, item))
         else:
             receiver.take(item)

@@ -12,9 +12,9 @@ from tests.core.world import START, Author, World, dm
 def test_what_a_file_brings_is_kept_then_counted_and_shown() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.holding = True
-    assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3"]
+    assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3 old"]
     assert ada.commit() == ["imported 3 new"]
-    assert ada.texts() == ["one", "two", "three"]
+    assert ada.texts() == ["*one", "*two", "*three"]  # nobody has told yet what there is: it was there before
 
 
 def test_nothing_comes_twice() -> None:
@@ -42,8 +42,8 @@ def test_a_bad_frame_costs_nothing_but_itself_and_what_builds_on_it(field: str) 
     good, bad, later = bob.say("one"), bob.say("two"), bob.say("three")
     wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
     said = ada.carry(good, msgspec.structs.replace(bad, **{field: wrong}), later, cyd.say("mine"))
-    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1, show c1:1..1", "imported 2 new 1 head 1 gap"]
-    assert ada.texts() == ["one", "mine"]
+    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1 old, show c1:1..1 old", "imported 2 new 1 head 1 gap"]
+    assert ada.texts() == ["*one", "*mine"]
 
 
 def test_a_batch_whose_beginning_is_missing_is_not_kept_and_nobody_is_asked_for_it() -> None:
@@ -85,8 +85,8 @@ def test_logs_of_earlier_runs_are_found_in_storage() -> None:
     ada.carry(one, second.say("two"))
     third = Author("bob", "b3", before=[second.mark])
     said = ada.carry(one, third.say("three"))  # b1 is covered and left memory
-    assert said[-2:] == ["commit b3:1..1, show b3:1..1", "imported 1 new 1 known"]
-    assert ada.texts() == ["one", "two", "three"]
+    assert said[-2:] == ["commit b3:1..1, show b3:1..1 old", "imported 1 new 1 known"]
+    assert ada.texts() == ["*one", "*two", "*three"]
 
 
 def test_a_log_with_too_many_beside_it_is_refused() -> None:
@@ -129,7 +129,7 @@ def test_what_waits_for_something_else_is_kept_and_shown_later() -> None:
     assert ada.carry(bob.say("because", re=cyd.ref(1)))[-1] == "imported 1 new"
     assert ada.texts() == []
     ada.carry(question)
-    assert ada.texts() == ["why?", "because"]
+    assert ada.texts() == ["*why?", "*because"]
 
 
 def test_nothing_is_taken_while_the_disk_is_nearly_full_or_does_not_work() -> None:

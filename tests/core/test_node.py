@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.core import inputs
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, HandedOn, Input, Loaded, Said, Stop
-from p2pchat.protocol import Bye, Entries, Hosted
+from p2pchat.protocol import Bye, Entries, Have, Hosted
 from p2pchat.protocol import Here as HereFrame
 from tests.core.world import IDS, ROOM, Author, Peer, World, dm, have, page
 
@@ -153,6 +153,17 @@ def test_a_third_gets_from_one_what_another_wrote_who_is_gone() -> None:
     assert cyd.texts() == ["*one"]
 
 
+def test_who_wrote_alone_before_a_restart_is_as_new_as_ever() -> None:
+    world, ada, bob = two()
+    ada.say("one")
+    cyd = world.peer("cyd")
+    cyd.say("is anybody there?")
+    cyd.crash()
+    cyd.start()
+    world.link(cyd, bob)
+    assert cyd.texts() == ["is anybody there?", "*one"]
+
+
 def test_when_all_is_told_nobody_says_more() -> None:
     world, ada, bob = two()
     ada.say("one")
@@ -217,6 +228,21 @@ def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
     ada.put(DiskLow(False))
     assert ada.take() == ["warn disk_enough", "to bob: digest"]
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
+
+
+def test_a_disk_nearly_full_asks_for_nothing_and_a_want_that_ends_then_is_over() -> None:
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    bob.say("one"), cyd.say("two")
+    ada = world.peer("ada", max_wants=1)
+    far = ada.far("bob")
+    assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
+    ada.put(DiskLow(True))
+    far.say(Have({}, end=1))
+    world.pass_time(20.0)
+    assert [line for line in ada.take() if "want" in line] == []
+    ada.put(DiskLow(False))
+    ada.take()
+    assert far.say(page(cyd)) == ["to bob: want 2 room cyd from nothing"]
 
 
 def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit() -> None:

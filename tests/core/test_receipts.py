@@ -69,6 +69,20 @@ def test_a_mark_with_another_chain_is_no_receipt() -> None:
     assert told(far, own(ada, 2)._replace(chain8="00" * 8)) == []
 
 
+def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    mark = own(ada, 2)
+    ada.crash()
+    ada.start()
+    ada.say("two")
+    ada.crash()
+    ada.start()  # the first log is covered, and found in storage only
+    far = ada.far("bob")
+    said = [delivered(told(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
+    assert said == [[], ["delivered a1:1..2 to bob"]]
+
+
 def test_a_claim_to_hold_more_than_was_written_counts_for_what_was() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")

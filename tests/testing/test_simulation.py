@@ -10,13 +10,13 @@ from collections import Counter
 import pytest
 
 from p2pchat.testing.__main__ import main
-from p2pchat.testing.faults import play
+from p2pchat.testing.history import play
 from p2pchat.testing.many import judge
 from p2pchat.testing.schedule import LocalClock, Schedule
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
 
-FINGERPRINT = "from p2pchat.testing.faults import play; print(play(7)[0].fingerprint())"
+FINGERPRINT = "from p2pchat.testing.history import play; print(play(7)[0].fingerprint())"
 
 
 def texts(peer: SimPeer) -> list[str]:

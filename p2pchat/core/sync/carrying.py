@@ -114,6 +114,7 @@ class Carrying:
 class Parcel(Source):
     """One frame of a file, and what became of its entries."""
 
+    tells_the_past = True
     carrying: Carrying
     load: Load
     frame: Entries

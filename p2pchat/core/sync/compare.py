@@ -231,8 +231,8 @@ class Compare:
             side.heard[key] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
-        elif conversation.newcomer:
-            conversation.past.told(user, marks, self._ctx.settings.max_tips)
+        elif conversation.newcomer and (unshown := [mark for mark in marks if not _is_shown(conversation, user, mark)]):
+            conversation.past.told(user, unshown, self._ctx.settings.max_tips)
         if self._shelf.trusts(side, user):
             self._find_ahead(side, conversation, key, marks, urgent)
 
@@ -287,3 +287,9 @@ class Compare:
         lacks = facts is None or Log.from_facts(facts).is_behind(mark)
         if lacks and self._shelf.is_up(side) and side.add_ahead(key, mark):
             self._pull.consider(key, urgent=urgent)
+
+
+def _is_shown(conversation: Conversation, user: UserId, mark: Mark) -> bool:
+    """Say whether all that a mark tells of was shown here: a file may have brought it before."""
+    log = conversation.log(user, mark.run)
+    return log is not None and log.released >= mark.seq

@@ -94,6 +94,14 @@ class Pull:
             self._ask(pursuit)
         self._next(side)
 
+    def give_up(self) -> None:
+        """Ask for nothing more until marks are heard anew: what came could not be kept."""
+        for pursuit in self._pursuits.values():
+            if pursuit.timer is not None:
+                pursuit.timer.cancel()
+        self._pursuits.clear()
+        self._queue.clear()
+
     def link_gone(self, side: Side) -> None:
         """Wants at a link die with it."""
         waiting = self._queue.pop(side.link.id, {})

@@ -116,16 +116,16 @@ class Receipts:
             return
         side.unsure += 1
         key = LogKey(conversation.id, ref_key(user, mark.run))
-        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark.seq, then))
+        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
 
     def _looked_up(
-        self, side: Side, conversation: Conversation, member: UserId, seq: int, then: Then, facts: LogFacts | None
+        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
     ) -> None:
         side.unsure -= 1
-        if facts is None or facts.forked:
+        if facts is None or facts.forked or (mark.seq == facts.seq and mark.chain8 != facts.chain[:8].hex()):
             self._go_on(then)
         else:
-            self._raise(side, conversation, facts.log, member, min(seq, facts.seq), facts.before, then)
+            self._raise(side, conversation, facts.log, member, min(mark.seq, facts.seq), facts.before, then)
 
 
 def _nothing() -> None:

@@ -21,6 +21,8 @@ from p2pchat.protocol import ConversationId, Entries, Naming, PeerId, UserId
 class Source:
     """Whoever brings entries. What is not answered here is nothing to it."""
 
+    tells_the_past = False  # what it brings was there before, to whoever is new in a conversation
+
     @property
     def key(self) -> object:
         """Frames that waited for storage and whose sources have one key are taken together."""

@@ -165,8 +165,8 @@ class Sync:
 
     def _new_here(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
-        if room is not None and not room.writers and self._compared_room != room.id:
-            room.newcomer = True
+        if room is not None:  # who only wrote here, or had a file, has heard nothing yet
+            room.newcomer = self._compared_room != room.id
 
     def found_network(self, network: str) -> None:
         """Take the id of an open network."""
@@ -235,12 +235,14 @@ class Sync:
                 entries = []
         return self.intake.take(side, entries)
 
-    def names(self, link: Link, frames: list[Frame]) -> None:
-        """Take from frames only what conversation ids stand for: each is told once on a link."""
+    def told_once(self, link: Link, frames: list[Frame]) -> None:
+        """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
         side = self.shelf.sides.get(link.id)
         for frame in frames:
             if side is not None and isinstance(frame, (Digest, Have, Want, Entries)):
                 self.shelf.learn(side, frame.names)
+            if side is not None and isinstance(frame, Have) and frame.end is not None:
+                self.pull.ended(side, frame.end)
 
     def _frame(self, side: Side, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):

@@ -133,7 +133,7 @@ class Conversation:
         self.newest_c = 0
         self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
         self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
-        self.newcomer = False  # nothing was here when this peer started, and nobody has told what there is yet
+        self.newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
         self.past = Past()  # what was told while new here
         self.stored = False  # storage knows what the id stands for
 

@@ -1,0 +1,96 @@
+"""What programs and people are told, judged as it is told: what is old, what an entry follows, who has left.
+
+What a newcomer finds is old up to the first marks it heard, and nothing written later is. An entry names the newest
+that its writer had been shown. A departure that was no goodbye is told only after its grace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from p2pchat.core.effects import UserLeft
+from p2pchat.core.log import Entry, LogId, Ref, ref_key
+from p2pchat.protocol import ConversationId, Have
+from p2pchat.storage.base import Shown
+from p2pchat.testing.telling import log_name
+
+if TYPE_CHECKING:
+    from p2pchat.testing.promises import Judge
+    from p2pchat.testing.simpeer import SimPeer
+    from p2pchat.testing.wire import End
+
+
+class Showing:
+    """Watches all programs of one simulation."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._sim = judge.sim
+        self._newest: dict[tuple[str, ConversationId], Ref] = {}  # (peer, conversation): of others
+        self._since: dict[str, int] = {}  # peer -> the first place its process gave
+        self._first: dict[str, dict[LogId, int]] = {}  # peer -> the first marks it heard of the room
+        self._known_at: dict[str, float] = {}  # peer -> when it heard them
+
+    def began(self, peer: SimPeer, next_place: int) -> None:
+        """A process began, or its storage was loaded anew: what it was shown before it knows in part."""
+        self._since[peer.name] = next_place
+        for key in [key for key in self._newest if key[0] == peer.name]:
+            del self._newest[key]
+        if self._is_new(peer):
+            self._first.pop(peer.name, None)
+            self._known_at.pop(peer.name, None)
+
+    def _is_new(self, peer: SimPeer) -> bool:
+        room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
+        return room is not None and room.newcomer
+
+    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+        """Frames arrive at a peer: perhaps the first marks a newcomer hears."""
+        if peer.liar or peer.fails or peer.low or not self._is_new(peer):
+            return
+        if peer.node is None or end.link not in peer.node.links.up or end.other.owner.liar:
+            return
+        for frame in frames:
+            if isinstance(frame, Have) and self._judge.room in frame.marks:
+                users = frame.marks[self._judge.room]
+                known = self._first.setdefault(peer.name, {})
+                for user, marks in users.items():
+                    for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
+                        known.setdefault(LogId(self._judge.room, user, mark.run), mark.seq)
+                self._known_at[peer.name] = self._sim.now
+                if frame.span is not None:
+                    return  # it is no newcomer any more
+
+    def handed_on(self, peer: SimPeer, one: Shown, entry: Entry) -> None:
+        """A program is given an entry; they come in order of place."""
+        log = one.log
+        key = (peer.name, log.conversation)
+        if peer.liar:
+            return
+        if log.user != peer.user and not self._sim.by_user[log.user].liar and not self._judge.may_fork(log):
+            self._is_of_its_age(peer, one)
+        if one.place < self._since.get(peer.name, 0):
+            self._newest.pop(key, None)  # of an earlier life
+        elif log.user != peer.user:
+            self._newest[key] = Ref(ref_key(log.user, log.run), one.seq)
+        elif self._judge.written_in.get(log) == (peer.name, peer.lives):
+            newest = self._newest.pop(key, None)
+            if newest is not None and (not entry.after or entry.after[-1] != newest):
+                named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
+                text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
+                self._judge.blame("after", peer, text)
+
+    def _is_of_its_age(self, peer: SimPeer, one: Shown) -> None:
+        told = self._first.get(peer.name, {}).get(one.log, 0)
+        if one.seq <= told and not one.old:
+            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
+        written = self._judge.written_at(one.log, one.seq)
+        known = self._known_at.get(peer.name)
+        if one.old and known is not None and written > known and not self._sim.by_user[one.log.user].restored:
+            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
+
+    def told_left(self, peer: SimPeer, news: UserLeft) -> None:
+        """A departure is told."""
+        if news.reason != "left" and news.user in peer.here_before and not peer.liar:
+            self._judge.blame("grace", peer, f"told at once that {self._sim.by_user[news.user].name} is {news.reason}")
