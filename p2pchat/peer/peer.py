@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from p2pchat import __version__
 from p2pchat.config import Settings
-from p2pchat.core.inputs import Connect, Opened, PresenceSet, Renamed
+from p2pchat.core.inputs import Allowed, Connect, Opened, PresenceSet, Renamed
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.records import META_NAME, Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
@@ -511,6 +511,23 @@ class TCPPeer(Life):
         for endpoint in forgotten.endpoints:
             self._herald.endpoints.pop(endpoint, None)
         return forgotten
+
+    async def allow(self, who: User | str) -> User:
+        """Store whatever this user writes, however much, from now on and for good; what was refused comes.
+
+        There is a limit to what is stored of one user (Settings.user_quota_bytes); a Warned with code "quota" comes
+        before it is reached, one with code "full" when something was refused.
+
+        Args:
+            who: A user, or a name as typed (see find). Returned is that user.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
+        """
+        owner = self._running
+        user = who if isinstance(who, User) else self.user(who)
+        owner.put(Allowed(user.key))
+        await owner.settle()
+        return user
 
     async def export(
         self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None

@@ -5,7 +5,8 @@
     {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}     {"do":"nick","name":"Ada"}
     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
-    {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"quit"}
+    {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
+    {"do":"quit"}
 
 `to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
 string, and comes back in `sent`, `answer` and `error`. Unknown fields are refused: a misspelt one would otherwise send
@@ -35,6 +36,7 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "invite": {},
     "connect": {"endpoint": (str, True)},
     "forget": {"peer": (str, True)},
+    "allow": {"user": (str, True)},
     "quit": {},
 }
 _CALLED = {str: "a string", int: "a whole number", bool: "true or false"}

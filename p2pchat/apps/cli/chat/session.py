@@ -26,7 +26,8 @@ TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are t
 }  # fmt: skip
 _EITHER: dict[str, Function] = {
     "who": people.who, "whois": people.whois, "nick": people.nick, "away": people.away, "back": people.back,
-    "list": places.list_, "connect": meshing.connect, "forget": meshing.forget, "invite": meshing.invite,
+    "list": places.list_, "allow": people.allow, "connect": meshing.connect, "forget": meshing.forget,
+    "invite": meshing.invite,
 }  # fmt: skip
 TYPED: dict[str, Function] = {
     **_EITHER,

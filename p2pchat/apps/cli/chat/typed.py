@@ -103,6 +103,11 @@ COMMANDS = (
         details=("by id, so another name does not help; --json and --log have everything still",),
     ),
     Command("unignore", "NAME", "show this user again", "/unignore mallory", least=1, most=1, kinds=("user",)),
+    Command(
+        "allow", "NAME", "store all this user writes, also above the limit", "/allow bob",
+        least=1, most=1, kinds=("user",),
+        details=("a warning says who has reached the limit; what was refused comes then",),
+    ),
     Command("clear", "", "empty the screen; in a terminal", "/clear"),
     Command("help", "[COMMAND]", "the commands, or one of them", "/help msg", most=1, kinds=("command",)),
     Command("quit", "", "say goodbye and leave", "/quit", others=("exit",)),
@@ -112,7 +117,7 @@ MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
 HELP_COLUMNS = 78  # so wide are the lines of /help
 
 # Commands of later versions: named, so that nobody takes them for a typing error.
-LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "react", "allow"))
+LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "react"))
 
 _UNSEEN = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, and what some programs put before the first line
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one

@@ -24,6 +24,7 @@ from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
         ('{"do":"whois","user":"bob"}', Order("whois", {"user": "bob"})),
         ('{"do":"away"}', Order("away")),
         ('{"do":"forget","peer":"bob"}', Order("forget", {"peer": "bob"})),
+        ('{"do":"allow","user":"bob"}', Order("allow", {"user": "bob"})),
         ('{"do":"quit"}', Order("quit")),
     ],
 )

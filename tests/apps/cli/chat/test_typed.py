@@ -64,6 +64,7 @@ from p2pchat.apps.cli.exits import Usage
         ("/set", Do("set")),
         ("/set joins", Do("set", ("joins",))),
         ("/set joins off", Do("set", ("joins", "off"))),
+        ('/allow "Anna Maria"', Do("allow", ("Anna Maria",))),
         ("/forget 192.168.1.20:8080", Do("forget", ("192.168.1.20:8080",))),
         (" /etc/passwd", Say(" /etc/passwd")),
         ("\uff0f is a slash", Say("\uff0f is a slash")),

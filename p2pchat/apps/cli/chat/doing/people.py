@@ -74,6 +74,16 @@ async def _tell(here: Here, status: str, text: str = "") -> None:
     await asyncio.sleep(0)  # the peer takes it in its next turn: what is asked then, such as /who, knows it
 
 
+async def allow(here: Here, user: str) -> Answer:
+    """Store whatever one writes, however much, for good."""
+    found = await here.user(user)
+    if found.is_me:
+        raise Usage("that is you: what you write has no limit here")
+    await here.peer.allow(found)
+    row = {"user": found.label, "user_id": found.id, "allowed": True}
+    return Answer([row], [f"-- all that {shown_name(found.label)} writes is stored, without a limit"])
+
+
 async def ignore(here: Here, user: str) -> Answer:
     """Show nothing more of one; a name that nobody has cannot be ignored, an id can."""
     found = await here.user(user)

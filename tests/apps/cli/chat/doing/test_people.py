@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Presence, TCPPeer
+from p2pchat import Presence, Settings, TCPPeer, Warned
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.output import Log
@@ -162,3 +162,23 @@ async def test_what_makes_no_sense_is_told(shown: Shown, line: str, told: str) -
         took.names_are_known()
         await took.take([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
+
+
+async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
+    small = Settings(user_quota_bytes=4_000, start_timeout=1.0, digest_every=1.0)
+    async with mesh("ada", "bob", settings=small) as net:
+        ada, bob = net.peers
+        async with asyncio.timeout(10):
+            full = asyncio.create_task(ada.wait_for(Warned, where=lambda event: event.code == "full"))
+            refused = asyncio.create_task(bob.wait_for(Warned, where=lambda event: event.code == "refused"))
+            await asyncio.sleep(0)
+            receipt = [await bob.send("ada", "x" * 300) for _ in range(20)][-1]
+            assert "/allow NAME" in (await full).text and "/allow" in (await refused).text
+            assert receipt.status == "accepted"
+            took = session(ada, shown)
+            await took.take([b'{"do":"allow","user":"bob"}', b'{"do":"allow","user":"ada"}'])
+            answer, error = shown.lines
+            assert answer["rows"] == [{"user": "bob", "user_id": bob.me.id, "allowed": True}]
+            assert error["event"] == "error"
+            await receipt.delivered()
+        assert len([post for post in await ada.history("bob", limit=0) if post.text.startswith("x")]) == 20
