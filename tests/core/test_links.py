@@ -20,6 +20,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Faulted, LinkDown, Paused, Stop
 from p2pchat.core.mesh.election import Standing, Verdict, take_go
+from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
@@ -158,7 +159,7 @@ def test_another_key_than_the_pin_gets_not_one_frame() -> None:
     (dial,) = dials(post.handle(Connect(ENDPOINT, F.id)))
     effects = post.handle(Dialled(1, dial.dial, Key("eve").id, HOST))
     assert [e for e in effects if isinstance(e, (Send, Close))] == [Close(1)]
-    assert told(effects) == [("refused", "it does not take this peer's identity, or is not who it should be")]
+    assert told(effects) == [("refused", NOT_THE_ONE_KNOWN)]
 
 
 def test_an_endpoint_that_is_this_peer_itself_is_dialled_once() -> None:

@@ -3,6 +3,8 @@
     lan = Lan(); ada = lan.machine("10.77.0.1/24"); bob = lan.machine("10.77.0.2/24")
     ada.under("python", "-m", "p2pchat", ...)       the words that run a command on that machine
     ada.move("10.77.0.9/24"); ada.unplug(); ada.plug()
+    ada.lose("10.77.0.2"); ada.find("10.77.0.2")    what it sends there vanishes, as in a black hole; and no longer
+    ada.throttle(64)                                it sends 64 kbit/s, and what is more waits in the line
 
 A namespace lives as long as the process that holds it, and that one ends when this one does, however it ends: nothing
 is left behind and nothing has a name, so that tests may run side by side. As root it uses what root may; anybody else
@@ -22,6 +24,8 @@ import pytest
 
 SYSTEM: str = sys.platform  # a plain string: whoever checks types for another system reads on
 IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
+NOBODY = "02:00:00:00:00:01"  # the Ethernet address of no machine here
+LINE_HOLDS_BYTES = 64 * 1024  # that a slow line keeps before it drops: as much as an ordinary router
 TOOLS = ("ip", "unshare", "nsenter", "cat")
 
 
@@ -105,6 +109,23 @@ class Machine:
 
     def plug(self) -> None:
         self._switch.run("ip", "link", "set", self._cable, "up")
+
+    def lose(self, *addresses: str) -> None:
+        """From now on everything it sends there goes to a machine that does not exist; nothing tells it so."""
+        for address in addresses:
+            self._held.run("ip", "neigh", "replace", address, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
+
+    def find(self, *addresses: str) -> None:
+        """End what lose() began."""
+        for address in addresses:
+            self._held.run("ip", "neigh", "del", address, "dev", "eth0")
+
+    def throttle(self, kbits: int) -> None:
+        """Let it send so much a second; NoNamespaces where the kernel has no token bucket."""
+        self._held.run(
+            *("tc", "qdisc", "add", "dev", "eth0", "root", "tbf"),
+            *("rate", f"{kbits}kbit", "burst", "5kb", "limit", str(LINE_HOLDS_BYTES)),
+        )
 
 
 class Lan:

@@ -105,6 +105,8 @@ REFUSALS = {
     "busy": "it has as many links as it takes; trying on",
 }
 
+NOT_THE_ONE_KNOWN = "another peer answers there than the one known at this address: nothing was sent to it"
+
 
 def farewell(bye: Bye) -> str:
     """Return for people why a peer said goodbye; what it wrote itself is quoted as ASCII."""

@@ -14,7 +14,7 @@ from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Dialled
 from p2pchat.core.mesh.dialing import Dialing
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
-from p2pchat.core.mesh.link import REFUSALS, Link
+from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, REFUSALS, Link
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, PeerId, Unknown
 
@@ -70,7 +70,8 @@ class Proving:
         if code == "self":
             self._dialing.is_self(dial)
         else:
-            self._dialing.failed(dial, "refused", REFUSALS[code], code)
+            reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
+            self._dialing.failed(dial, "refused", reason, code)
 
     def expect(self, link: Link, seconds: float) -> None:
         """The next step must be done within this time."""

@@ -1,0 +1,80 @@
+"""`python -m tests.processes.altered WORD ... -- python -m p2pchat ...`: the command line in a world a test can alter.
+
+    dead_after=2        a field of Settings
+    clock=FILE          the wall clock is wrong by the seconds that stand in this file, read whenever the time is
+    stall=FILE          while this file exists no commit comes back
+
+altered(...) makes the words to put before a command. Everything else is as it is for people: process, files, sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from p2pchat import Settings
+from p2pchat.apps.cli.chat import run
+from p2pchat.apps.cli.main import main
+
+LOOKED_AT_EVERY = 0.02  # seconds between looks at the file that stalls
+
+
+def altered(settings: Mapping[str, float], *, clock: Path | None = None, stall: Path | None = None) -> list[str]:
+    """Return the words that run a peer with these settings, on a clock and a disk that files command."""
+    words = [f"{name}={value}" for name, value in settings.items()]
+    words += [f"{name}={path}" for name, path in (("clock", clock), ("stall", stall)) if path is not None]
+    return [sys.executable, "-m", "tests.processes.altered", *words, "--"]
+
+
+def _change_clock(file: Path) -> None:
+    true_ns, true = time.time_ns, time.time
+
+    def off() -> float:
+        try:
+            return float(file.read_text("ascii") or 0)
+        except (OSError, ValueError):
+            return 0.0
+
+    time.time_ns = lambda: true_ns() + int(off() * 1e9)
+    time.time = lambda: true() + off()
+
+
+def _stall_commits(file: Path) -> None:
+    from p2pchat.storage.sql import SqlStorage
+
+    commit: Callable[..., None] = SqlStorage.commit
+    still = threading.Event()  # never set: what is waited on
+
+    def when_it_may(self: SqlStorage, changes: Sequence[Any]) -> None:
+        while file.exists():
+            still.wait(LOOKED_AT_EVERY)
+        commit(self, changes)
+
+    SqlStorage.commit = when_it_may  # type: ignore[method-assign]
+
+
+def _alter(words: Sequence[str]) -> None:
+    types = {field.name: {"int": int, "float": float}[str(field.type)] for field in fields(Settings)}
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("clock", "stall"):
+            {"clock": _change_clock, "stall": _stall_commits}[name](Path(value))
+        else:
+            settings[name] = types[name](float(value))
+    vars(run)["Settings"] = partial(Settings, **settings)
+
+
+if __name__ == "__main__":
+    end = sys.argv.index("--")
+    _alter(sys.argv[1:end])
+    sys.argv[1:] = sys.argv[end + 4 :]  # "--", and python -m p2pchat
+    sys.path.insert(0, os.getcwd())
+    sys.exit(main())

@@ -1,0 +1,374 @@
+"""Networks as they are: cables, black holes, ways that lead in one direction, addresses that change, lines too slow.
+
+Each scenario has a switch and machines of its own (machines.py) and ends with the checker over all its logs. They run
+side by side, for they mostly wait; each is a test of its own all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.testing import Log, check
+from tests.processes.altered import altered
+from tests.processes.machines import Lan, Machine, NoNamespaces
+from tests.processes.stage import ROOT
+
+AT_ONCE = 3  # scenarios that start processes at the same time; those that wait out real times begin first
+Settled = Mapping[str, float]  # fields of Settings
+USUAL: Settled = {}
+QUICK: Settled = {
+    "ping_after": 0.5,
+    "dead_after": 2.0,
+    "handshake_timeout": 2.0,
+    "redial_most": 0.5,
+}  # instead of half a minute
+START = 40.0  # seconds a process may take to listen while as many start as there are here
+ARRIVES = 40.0  # seconds for anything that has to come
+BACKLOG = 6  # texts of 32 KiB: with what is sent twice some 36 s of a line of 64 kbit/s
+SLOW_KBITS = 64
+
+
+class Town:
+    """The machines of one scenario, numbered from 1 (10.77.0.1), and the peers on them. One login: no invite needed."""
+
+    def __init__(self, home: Path, logs: Path, lan: Lan) -> None:
+        self._home = home
+        self._logs = logs
+        self._lan = lan
+        self._machines: dict[int, Machine] = {}
+        self._children: list[Child] = []
+
+    def machine(self, number: int) -> Machine:
+        if number not in self._machines:
+            self._machines[number] = self._lan.machine(f"10.77.0.{number}/24")
+        return self._machines[number]
+
+    async def peer(
+        self, name: str, at: int, *endpoints: str, host: str = "0.0.0.0", port: int = 0, settings: Settled = USUAL
+    ) -> Child:
+        """Start a peer of that name on a machine; the same name again is its next life."""
+        log = self._logs / f"{name}.jsonl"
+        words = [*endpoints, "--host", host, "--data", str(self._home / name), "--log", str(log)]
+        under = self.machine(at).under(*altered(settings))
+        child = Child(name, self._home, *words, port=port, under=under)
+        self._children.append(child)
+        await child.start(START)
+        return child
+
+    def endpoint(self, child: Child, at: int) -> str:
+        return f"{self.machine(at).address}:{child.listening['port']}"
+
+    def faults(self, *, complete: bool) -> list[str]:
+        """What the logs of everybody prove to be broken."""
+        logs = [Log.read(path) for path in sorted(self._logs.glob("*.jsonl"))]
+        assert logs
+        return [str(fault) for fault in check(logs, complete=complete)]
+
+    async def judge(self) -> None:
+        """No promise was broken, and nothing stays missing: the last receipts may still be on their way."""
+        assert self.faults(complete=False) == []
+        deadline = time.monotonic() + ARRIVES
+        while (faults := self.faults(complete=True)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)  # until what is on its way is in the logs
+        assert faults == []
+
+    async def close(self) -> None:
+        for child in self._children:
+            await child.destroy()
+        self._lan.close()
+
+
+async def met(*children: Child) -> None:
+    for one in children:
+        for other in children:
+            if one is not other:
+                await one.event("joined", START, user=other.name)
+
+
+async def says(child: Child, to: str, text: str) -> Line:
+    """Have it send a text; return its `sent` line."""
+    await child.do(do="send", to=to, text=text)
+    return await child.event("sent", START, text=text)
+
+
+async def hears(child: Child, text: str, timeout: float = ARRIVES) -> Line:
+    return await child.event("message", timeout, text=text)
+
+
+async def leave(*children: Child) -> None:
+    assert [await child.leave() for child in children] == [0] * len(children)
+
+
+# ---- the scenarios
+
+
+async def a_cable_out_for_a_moment_is_no_departure(town: Town) -> None:
+    ada = await town.peer("ada", 1)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1))
+    await met(ada, bob)
+    for number in range(3):
+        town.machine(2).unplug()
+        await says(ada, "room", f"to you {number}")
+        await says(bob, "room", f"to me {number}")
+        await asyncio.sleep(0.7)  # out for so long
+        town.machine(2).plug()
+        await hears(bob, f"to you {number}")
+        await hears(ada, f"to me {number}")
+    for child in (ada, bob):
+        await child.wait(lambda line: line["event"] == "delivered", count=3)
+    assert ada.count("left") == bob.count("left") == 0
+    await town.judge()
+    await leave(ada, bob)
+
+
+async def a_black_hole_is_told_in_time_and_what_was_written_arrives_after_it(town: Town) -> None:
+    """With the times people have: nothing resets this connection, only silence tells."""
+    ada = await town.peer("ada", 1, settings={"redial_most": 1.0})
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings={"redial_most": 1.0})
+    await met(ada, bob)
+    await says(ada, "room", "before")
+    await hears(bob, "before")
+    town.machine(1).lose("10.77.0.2")
+    town.machine(2).lose("10.77.0.1")
+    began = time.monotonic()
+    await says(ada, "room", "into the hole")  # who writes may learn it from the system; who only waits, from silence
+    await bob.event("left", 45, user="ada", reason="timeout")
+    assert time.monotonic() - began < 36
+    await ada.event("left", 10, user="bob", reason="timeout")
+    await says(bob, "ada", "are you there?")
+    town.machine(1).find("10.77.0.2")
+    town.machine(2).find("10.77.0.1")
+    await hears(bob, "into the hole")
+    await hears(ada, "are you there?")
+    await bob.event("delivered", user="ada")
+    await town.judge()
+    await leave(ada, bob)
+
+
+async def one_way_only_is_no_way(town: Town) -> None:
+    ada = await town.peer("ada", 1, settings=QUICK)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings=QUICK)
+    await met(ada, bob)
+    town.machine(2).lose("10.77.0.1")  # bob hears ada, and she hears nothing of him
+    await asyncio.gather(ada.event("left", ARRIVES, user="bob", reason="timeout"), bob.event("left", ARRIVES))
+    await says(ada, "bob", "can you hear me?")
+    await says(bob, "ada", "I cannot answer")
+    links = ada.count("link", state="up")
+    await asyncio.sleep(2.5)  # as many attempts as fit into it: none comes to more than half a link
+    assert ada.count("link", state="up") == links
+    assert ada.count("message") == bob.count("message") == 0
+    town.machine(2).find("10.77.0.1")
+    await hears(bob, "can you hear me?")
+    await hears(ada, "I cannot answer")
+    await town.judge()
+    await leave(ada, bob)
+
+
+async def who_moves_is_found_again_also_by_who_starts_later(town: Town) -> None:
+    ada = await town.peer("ada", 1, settings=QUICK)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings=QUICK)
+    await met(ada, bob)
+    town.machine(2).move("10.77.0.22/24")  # so soon found again that it need be no departure
+    await says(ada, "bob", "where are you?")
+    await hears(bob, "where are you?")
+    assert {line["address"] for line in ada.lines if line["event"] == "link" and line["address"]} == {
+        "10.77.0.2",
+        "10.77.0.22",
+    }
+    await says(bob, "ada", "elsewhere")
+    await hears(ada, "elsewhere")
+    await leave(ada)
+    town.machine(1).move("10.77.0.11/24")  # now she is elsewhere, and was told of nobody: she remembers him
+    ada = await town.peer("ada", 1, settings=QUICK)
+    await says(bob, "ada", "so you moved too")
+    await hears(ada, "so you moved too")
+    await town.judge()
+    await leave(ada, bob)
+
+
+async def two_that_never_meet_have_everything_but_receipts(town: Town) -> None:
+    town.machine(1), town.machine(2), town.machine(3)
+    town.machine(1).lose("10.77.0.3")
+    town.machine(3).lose("10.77.0.1")
+    bob = await town.peer("bob", 2, settings=QUICK)
+    ada = await town.peer("ada", 1, town.endpoint(bob, 2), settings=QUICK)
+    cyd = await town.peer("cyd", 3, town.endpoint(bob, 2), settings=QUICK)
+    await met(ada, bob)
+    await met(bob, cyd)
+    first = await says(ada, "room", "hello both")
+    await hears(cyd, "hello both")
+    answer = await says(cyd, "room", "hello ada")
+    assert (await hears(ada, "hello ada"))["sender"] == "cyd"
+    await says(ada, "room", "so it goes")
+    await hears(cyd, "so it goes")
+    # What bob has is told; what cyd has, ada knows from his words alone: receipts take no detours.
+    await ada.event("delivered", id=first["id"], user="bob")
+    await cyd.event("delivered", id=answer["id"], user="bob")
+    assert {line["user"] for line in [*ada.lines, *cyd.lines] if line["event"] == "delivered"} == {"bob"}
+    assert ada.count("joined", user="cyd") == cyd.count("joined", user="ada") == 0
+    await says(ada, "cyd", "only for you")  # and a direct message waits for who it is for
+    assert town.faults(complete=False) == []
+    town.machine(1).find("10.77.0.3")
+    town.machine(3).find("10.77.0.1")
+    await hears(cyd, "only for you")
+    await ada.event("delivered", ARRIVES, id=first["id"], user="cyd")
+    await cyd.event("delivered", ARRIVES, id=answer["id"], user="ada")
+    assert bob.count("message", text="only for you") == 0
+    await town.judge()
+    await leave(ada, bob, cyd)
+
+
+async def who_can_only_call_has_part_in_everything(town: Town) -> None:
+    ada = await town.peer("ada", 1, port=8080)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
+    cyd = await town.peer("cyd", 3, town.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
+    await met(ada, bob)
+    await met(ada, cyd)
+    await says(bob, "room", "nobody can call me")
+    await hears(cyd, "nobody can call me")
+    assert bob.count("joined", user="cyd") == 0
+    await leave(ada)
+    await says(bob, "ada", "come back")
+    ada = await town.peer("ada", 1, port=8080)
+    await hears(ada, "come back")
+    await says(ada, "room", "I am")
+    await asyncio.gather(hears(bob, "I am"), hears(cyd, "I am"))
+    assert town.faults(complete=False) == []  # bob never hears whether cyd has it
+    await leave(ada, bob, cyd)
+
+
+async def a_slow_line_with_a_backlog_is_no_dead_line(town: Town) -> None:
+    """With the times people have: the whole of it takes longer than the silence after which a peer is given up."""
+    ada = await town.peer("ada", 1)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1))
+    await met(ada, bob)
+    town.machine(1).throttle(SLOW_KBITS)
+    town.machine(2).throttle(SLOW_KBITS)
+    began = time.monotonic()
+    for number in range(BACKLOG):
+        await says(ada, "bob", f"{number} " + "\u00e4" * 16_000)
+    came = await bob.wait(lambda line: line["event"] == "message", 75, count=BACKLOG)
+    assert [line["text"].split()[0] for line in came] == [str(number) for number in range(BACKLOG)]
+    await ada.wait(lambda line: line["event"] == "delivered", count=BACKLOG)
+    assert time.monotonic() - began > 32, "too quick to show anything"
+    assert ada.count("left") == bob.count("left") == 0
+    assert ada.count("link", state="up") == bob.count("link", state="up") == 1
+    await town.judge()
+    await leave(ada, bob)
+
+
+async def ten_that_start_at_once_are_one_mesh(town: Town) -> None:
+    names = [f"peer{number}" for number in range(10)]
+    first = await town.peer(names[0], 1, port=8080)
+    others = [
+        town.peer(name, number, f"10.77.0.{1 if number < 5 else 3}:8080", port=8080)
+        for number, name in enumerate(names[1:], 2)
+    ]
+    peers = [first, *await asyncio.gather(*others)]
+    await asyncio.gather(*(peer.do(do="send", to="room", text=f"I am {peer.name}") for peer in peers))
+    for peer in peers:
+        await peer.wait(lambda line: line["event"] == "message", ARRIVES, count=9)
+        joined = await peer.wait(lambda line: line["event"] == "joined", ARRIVES, count=9)
+        assert {line["user"] for line in joined} == {*names} - {peer.name}
+    for peer in peers:  # each from each: so every pair is linked
+        await peer.wait(lambda line: line["event"] == "delivered", ARRIVES, count=9)
+    assert all(peer.count("left") == 0 and peer.count("message") == 9 for peer in peers)
+    await town.judge()
+    assert await asyncio.gather(*(peer.leave(START) for peer in peers)) == [0] * 10
+
+
+async def another_identity_on_a_known_address_is_not_taken_for_the_one_known(town: Town) -> None:
+    ada = await town.peer("ada", 1, port=8080)
+    bob = await town.peer("bob", 2, town.endpoint(ada, 1))
+    await met(ada, bob)
+    await leave(bob, ada)
+    eve = await town.peer("eve", 1, port=8080)  # a member of the same network, and still not she
+    bob = await town.peer(
+        "bob", 2, settings={"redial_most": 0.5}
+    )  # he remembers who it was; typed anew it would mean whoever
+    refused = await bob.event("link", ARRIVES, state="refused", code="identity")
+    assert refused["endpoint"] == "10.77.0.1:8080" and refused["reason"].startswith("another peer answers")
+    await says(bob, "ada", "is it you?")
+    await asyncio.sleep(1.5)  # three more attempts: told once, and none comes further
+    assert bob.count("joined") == eve.count("joined") == eve.count("message") == 0
+    await leave(eve)
+    ada = await town.peer("ada", 1, port=8080)
+    await hears(ada, "is it you?")
+    await bob.event("delivered", user="ada")
+    await town.judge()
+    await leave(ada, bob)
+
+
+Scenario = Callable[[Town], Awaitable[None]]
+LONG: Sequence[Scenario] = (
+    a_black_hole_is_told_in_time_and_what_was_written_arrives_after_it,
+    a_slow_line_with_a_backlog_is_no_dead_line,
+)
+SHORT: Sequence[Scenario] = (
+    a_cable_out_for_a_moment_is_no_departure,
+    one_way_only_is_no_way,
+    who_moves_is_found_again_also_by_who_starts_later,
+    two_that_never_meet_have_everything_but_receipts,
+    who_can_only_call_has_part_in_everything,
+    another_identity_on_a_known_address_is_not_taken_for_the_one_known,
+    ten_that_start_at_once_are_one_mesh,
+)
+Ends = dict[str, BaseException | None]  # of each scenario by name: what it failed with
+
+
+async def _play(scenario: Scenario, home: Path, at_once: asyncio.Semaphore) -> BaseException | None:
+    name = scenario.__name__
+    logs = ROOT / "logs" / name
+    logs.mkdir(parents=True, exist_ok=True)
+    for former in logs.glob("*.jsonl"):
+        former.unlink()
+    async with at_once:
+        try:
+            town = Town(home / name, logs, Lan())
+        except NoNamespaces as error:
+            return error
+        try:
+            await scenario(town)
+        except (Exception, pytest.skip.Exception) as error:
+            return error
+        finally:
+            await town.close()
+    return None
+
+
+async def _play_all(home: Path, chosen: Sequence[Scenario]) -> Ends:
+    unbounded, bounded = asyncio.Semaphore(len(LONG)), asyncio.Semaphore(AT_ONCE)
+    ends = await asyncio.gather(*(_play(one, home, unbounded if one in LONG else bounded) for one in chosen))
+    return {one.__name__: end for one, end in zip(chosen, ends, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def ends(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ends:
+    """How the scenarios that were asked for ended."""
+    wanted = {_scenario(item) for item in request.session.items if _is_ours(item)}
+    chosen = [scenario for scenario in (*LONG, *SHORT) if scenario in wanted]
+    return asyncio.run(_play_all(tmp_path_factory.mktemp("networks"), chosen))
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return getattr(item, "function", None) is test_network
+
+
+def _scenario(item: pytest.Item) -> Scenario:
+    return vars(item)["callspec"].params["scenario"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("scenario", [*LONG, *SHORT], ids=lambda scenario: scenario.__name__)
+def test_network(scenario: Scenario, ends: Ends) -> None:
+    end = ends[scenario.__name__]
+    if isinstance(end, NoNamespaces):
+        pytest.skip(f"no such network here: {end}")
+    if end is not None:
+        raise end
