@@ -1,5 +1,7 @@
 """Play random histories: `python -m p2pchat.testing --seed 123 --verbose` replays one with everything that happens.
 
+`--shrink` looks for the fewest steps of it that break the same promise, and `--steps 3,7,12` plays only those.
+
 Without --seed it plays many, from --first on, so many or for so many minutes, in as many processes as asked for. It
 stops at the first one in which a promise is broken, unless told to keep going. The exit code is 1 then.
 """
@@ -12,12 +14,20 @@ import time
 from collections import Counter
 from itertools import count
 
+from p2pchat.testing.history import Steps
 from p2pchat.testing.many import Played, judge, minutes_are_over, play_many
+from p2pchat.testing.shrinking import shrink
 
 
-def replay(seed: int) -> str:
-    """Return the one command that plays this history again."""
-    return f"python -m p2pchat.testing --seed {seed} --verbose"
+def replay(seed: int, steps: Steps | None = None) -> str:
+    """Return the one command that plays this history again, or these steps of it."""
+    only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
+    return f"python -m p2pchat.testing --seed {seed}{only} --verbose"
+
+
+def shrunk(seed: int) -> str:
+    """Return the one command that plays the fewest steps of a failing history that were found to break it as well."""
+    return replay(seed, shrink(seed))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m p2pchat.testing", description="Play random histories of a mesh.")
     parser.add_argument("--seed", type=int, help="play this one only")
+    parser.add_argument("--steps", help="play only these steps, as 3,7,12; the first two always are (with --seed)")
+    parser.add_argument("--shrink", action="store_true", help="find the fewest steps that break it too (with --seed)")
     parser.add_argument("--first", type=int, default=0, help="begin with this seed (default 0)")
     parser.add_argument("--count", type=int, default=100, help="play so many (default 100)")
     parser.add_argument("--minutes", type=float, default=0.0, help="play for so long instead")
@@ -47,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _one(asked: argparse.Namespace) -> Played:
     counts: Counter[str] = Counter()
-    faults = judge(asked.seed, counts, print if asked.verbose else None)
+    steps = [int(step) for step in asked.steps.split(",") if step] if asked.steps is not None else None
+    if asked.shrink:
+        steps = shrink(asked.seed)
+        print(f"these steps are enough: {replay(asked.seed, steps)}", flush=True)
+    faults = judge(asked.seed, counts, print if asked.verbose else None, steps)
     played = Played(1, counts, {asked.seed: [str(fault) for fault in faults]} if faults else {})
     _tell(played, 20)
     return played

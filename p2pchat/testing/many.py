@@ -42,18 +42,21 @@ class Played:
         self.broken.update(other.broken)
 
 
-def judge(seed: int, counts: Counter[str], tell: Tell | None = None) -> list[Fault]:
-    """Play one history and add up what happened; an error in the core is a fault like others."""
+def judge(
+    seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None
+) -> list[Fault]:
+    """Play one history, or these steps of it, and add up what happened; an error in the core is a fault like others."""
     try:
-        sim, faults = play(seed, tell)
+        sim, faults = play(seed, tell, steps)
     except Exception as error:
         if tell is not None:
             import traceback
 
             traceback.print_exc()
         return [Fault("error", f"{type(error).__name__}: {error}", f"seed {seed}")]
-    counts.update(sim.counts)
-    counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
+    if counts is not None:
+        counts.update(sim.counts)
+        counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
     return faults
 
 
