@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,33 @@ async def test_a_name_is_only_a_name(terminal: OpenTerminal, peer: StartPeer) ->
     await ada.line('/go "[room] bob"')
     await ada.shows('──── "[room] bob" ────')
     await ada.prompts('"[room] bob">')
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+async def test_no_row_of_a_command_s_output_begins_so_either(
+    terminal: OpenTerminal, peer: StartPeer, home: Path, columns: int
+) -> None:
+    """Without the interactive line, which folds by itself."""
+    which = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *which, "--plain", columns=columns)
+    port = int((await ada.shows_line(r"listens on +\S+:(\d+)|^ +127\S+:(\d+)")).group(0).rpartition(":")[2])
+    mallory = await peer("mallory", port)
+    for time in ("12:00 ", "2026-11-20 12:00 "):
+        before = len(f"{time}mallory: ")
+        texts = [("x" * ((columns - before) % columns) + FORGED).replace(" ", blank) for blank in (" ", "\u00a0")]
+        for text in [*texts, "界" * ((columns - before) % columns // 2) + FORGED]:
+            await mallory.broadcast(text)
+    mallory.set_presence("idle", "z" * 400 + FORGED)
+    await mallory.broadcast("e" + "\u0301" * 200)
+    await mallory.broadcast("the_end")
+    await ada.shows("the_end")
+    await ada.line("/who")
+    await ada.shows('bob"')
+    commands = (("tail", "-n", "20"), ("history",), ("users",))
+    shown = [await terminal(*words, *which, columns=columns) for words in commands]
+    await shown[0].shows("the_end")
+    assert [await each.ended() for each in shown[1:]] == [0, 0]
+    for each in (ada, *shown):
+        assert "xxx" in each.text or "zzz" in each.text
+        assert [line for line in each.all_lines if line.startswith(("12:00 bob", "12:00\u00a0bob"))] == []
+        assert not any(line.startswith("\u0301") for line in each.all_lines)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from p2pchat.apps.cli.exits import Failure
+from p2pchat.apps.cli.folding import fold_marked, terminal_width
 from p2pchat.apps.safetext import safe_json
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
@@ -40,6 +41,7 @@ class Raw(Protocol):
 
     def write(self, data: bytes, /) -> int | None: ...
     def fileno(self) -> int: ...
+    def isatty(self) -> bool: ...
 
 
 def raw_stdout() -> Raw | None:
@@ -58,12 +60,15 @@ def raw_stdout() -> Raw | None:
 class Output:
     """Lines onto standard output.
 
+    Args:
+        for_people: On a terminal they are folded, so that no row of one passes for a line.
     Attributes:
         closed: Set when the reader has gone; lines are dropped from then on.
     """
 
-    def __init__(self, raw: Raw | None) -> None:
+    def __init__(self, raw: Raw | None, *, for_people: bool = False) -> None:
         self._raw = raw
+        self._folds = for_people and raw is not None and os.isatty(raw.fileno())
         self._turn = asyncio.Lock()
         self.closed = asyncio.Event()
 
@@ -75,6 +80,8 @@ class Output:
         """
         if self._raw is None or self.closed.is_set():
             return
+        if self._folds:
+            text = fold_marked(text, terminal_width(self._raw))
         data = (text + "\n").encode("utf-8", "backslashreplace")
         async with self._turn:
             try:

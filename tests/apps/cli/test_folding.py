@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.apps.cli.exits import complain
-from p2pchat.apps.cli.folding import fold, terminal_width
+from p2pchat.apps.cli.folding import fold, fold_marked, terminal_width
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,19 @@ def test_lines_are_broken_between_words(text: str, folded: str) -> None:
 
 def test_what_goes_on_is_indented() -> None:
     assert fold("p2pchat: one two three", 14, hang=2) == "p2pchat: one\n  two three"
+
+
+def test_what_is_wider_than_its_characters_or_has_other_blanks_is_broken_by_us_too() -> None:
+    assert fold("-- 界界界界 is away", 11, hang=2) == "-- 界界界界\n  is away"
+    assert fold("p2pchat: " + "x" * 31 + "\u00a0-- bob left", 40, hang=2).startswith("p2pchat:\n  xxx")
+
+
+def test_no_row_of_what_others_wrote_begins_as_a_line_does() -> None:
+    assert fold_marked("12:00 ada: " + "x" * 19 + "12:00 bob: hi\n    | more", 30) == (
+        "12:00 ada:\n    | " + "x" * 19 + "12:00\n    | bob: hi\n    | more"
+    )
+    assert fold_marked("    p2pchat 8080 --invite -", 11) == "    p2pchat 8080 --invite -"
+    assert fold_marked("12:00 ada: one two three", 0) == "12:00 ada: one two three"
 
 
 def test_what_is_no_terminal_has_no_width(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class Streams:
         self._options = options
         self._kind = kind
         self._leaving = leaving
-        self._output = Output(raw_stdout())
+        self._output = Output(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
         self.interactive = kind is Kind.TERMINAL
         self.patience = TERMINAL_DRAIN if self.interactive else options.drain

@@ -67,7 +67,7 @@ def run_history(argv: Sequence[str]) -> int:
 
 
 async def _print(options: HistoryOptions, directory: str) -> int:
-    output = Output(raw_stdout())
+    output = Output(raw_stdout(), for_people=not options.as_json)
     async with open_history(directory, db=options.db or None) as history:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)

@@ -67,7 +67,7 @@ def run_tail(argv: Sequence[str]) -> int:
 
 
 async def _tail(options: TailOptions, directory: Path) -> int:
-    output = Output(raw_stdout())
+    output = Output(raw_stdout(), for_people=not options.as_json)
     async with reach(directory, port=options.which.port, db=options.db) as control:
         if control.is_own:
             me = control.listening

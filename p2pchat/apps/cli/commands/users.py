@@ -46,7 +46,7 @@ def run_users(argv: Sequence[str]) -> int:
 
 
 async def _print(options: UsersOptions, directory: Path) -> int:
-    output, now = Output(raw_stdout()), datetime.now().astimezone()
+    output, now = Output(raw_stdout(), for_people=not options.as_json), datetime.now().astimezone()
     directory = directory.expanduser().absolute()
     rows = await _asked(directory)
     runs = rows is not None
