@@ -2,10 +2,14 @@
 
 It is shown at the end of the run, and goes there with the report of the test, so that it comes through as well when
 several processes run the tests.
+
+Ctrl-C and hanging up mean the same in a run of `nohup` or of a shell's `&` as in any other: what is ignored where the
+tests were started would be ignored in every process that a test starts, and a chat ignores it on purpose.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +17,10 @@ import pytest
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 
 allow_descriptors()  # some tests hold hundreds of connections
+
+for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)  # still nothing to us; a process we start has its default
 
 Tell = Callable[[str], None]
 _TOLD = "told"

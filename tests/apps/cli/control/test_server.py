@@ -254,10 +254,12 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
     await ada.send_many("room", ["x" * 30_000] * 100)  # 3 MB: more than the system keeps for a connection
     reader, writer = await open_raw(home / "ada", ada)
     writer.write(b'{"do":"tail","last":100}\n')
+    begun = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(2)]
+    assert [one["event"] for one in begun] == ["listening", "sent"]  # what is said from now on comes behind the 100
     async with talking(home / "ada") as other:
         await other.say(do="send", text="meanwhile")
         await other.ask("wait", timeout=0)
-    texts: list[str] = []
+    texts = [begun[1]["text"]]
     async with asyncio.timeout(20):
         rest = b""
         while "meanwhile" not in texts:
