@@ -367,20 +367,15 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
     if writer.sessions[-1].stopped or reader.sessions[-1].stopped:
         return  # they may not have met again
     told = {line["id"] for line in writer.lines if line["event"] == "delivered" and line["user_id"] == reader.user_id}
-    since = _last_life_after_a_kill(writer)
-    for message in reader.received:
+    since = _seconds(writer.sessions[-1].lines[0]) if len(writer.sessions) > 1 else 0.0
+    for message, came in reader.received.items():
         line = writer.sent.get(message)
-        if line is not None and message not in told and _moment(line["sent_at"]) >= since:
+        if line is None or message in told:
+            continue
+        # What was heard in a former life is known to the disk and not told again; the line of it may have died with the
+        # process, or was not told while the database was being closed.
+        if _moment(line["sent_at"]) >= since or _seconds(came) >= since + SLACK:
             yield Fault("receipt", f"{message} is with {reader.name}, and no receipt came", writer.name)
-
-
-def _last_life_after_a_kill(log: Log) -> float:
-    """Return since when no kill cut a life short that went on with another; 0 when none ever did.
-
-    What was heard before is known to the disk and not told again, and the line of it may have died with the process.
-    """
-    lives = [life for former, life in pairwise(log.sessions) if former.stopped is None]
-    return _seconds(lives[-1].lines[0]) if lives else 0.0
 
 
 def _departures(gone: Log, witness: Log) -> Iterator[Fault]:

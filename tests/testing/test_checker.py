@@ -205,8 +205,14 @@ def test_a_receipt_may_die_with_the_process_that_heard_it() -> None:
     other = bob().message("A.1", "ada").message("B.1", "ada", sent_at=_iso(11.0))
     assert rules(again, other, complete=True) == ["receipt"]
     assert rules(again.delivered("B.1", "bob"), other, complete=True) == []
+
+
+def test_a_receipt_may_be_lost_while_its_writer_leaves_and_not_afterwards() -> None:
+    """Of an earlier run it is looked up before it is told, and a closed database does not answer."""
     in_order = ada().sent("A.1").stopped().listening(at=10.0)
-    assert rules(in_order, bob().message("A.1", "ada"), complete=True) == ["receipt"]
+    assert rules(in_order, bob().message("A.1", "ada"), complete=True) == []
+    assert rules(in_order, bob().message("A.1", "ada", at=13.0), complete=True) == ["receipt"]
+    assert rules(in_order.delivered("A.1", "bob"), bob().message("A.1", "ada", at=13.0), complete=True) == []
 
 
 def test_nobody_told_of_a_departure_is_a_fault() -> None:
