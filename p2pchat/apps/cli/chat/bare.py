@@ -37,7 +37,7 @@ def settle(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
     Raises:
         NothingSaid: A question was answered with the end of input. Failure: No port is free.
     """
-    known = [] if options.data or options.temp or options.key else started_before()
+    known = _known(options)
     if options.name and any(one.name == options.name and one.holder is not None for one in known):
         _hint_running(next(one for one in known if one.name == options.name))
         options.name = ""
@@ -50,6 +50,11 @@ def settle(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
 
 
 # ---- which profile
+
+
+def _known(options: ChatOptions) -> list[Known]:
+    """Return the profiles it may be, as they are now."""
+    return [] if options.data or options.temp or options.key else started_before()
 
 
 def _which(options: ChatOptions, known: Sequence[Known], invite: str | None, ask: Ask) -> Known | None:
@@ -148,16 +153,22 @@ def _at_its_place(options: ChatOptions, ask: Ask) -> ChatOptions:
 
 def _anew(options: ChatOptions, known: Sequence[Known], ask: Ask) -> ChatOptions:
     """A new peer; when others of this login run, linked with one of them."""
-    options.port = free_port(options.host, {one.port for one in known})
-    running = [one for one in known if one.holder is not None]
-    if running and not options.invite and not options.open_network:
-        first = running[0]
-        tell(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
-        options.endpoints = (f"{LOOPBACK}:{first.port}",)
+    _pick_place(options, known)
     if not options.name:
         usual = login_name()
         options.name = _ask_name(login_name(options.port) if usual in {one.name for one in known} else usual, ask)
+        _pick_place(options, _known(options))  # somebody may have started meanwhile in another terminal
     return options
+
+
+def _pick_place(options: ChatOptions, known: Sequence[Known]) -> None:
+    """Take a free port, and a running peer of this login to link with."""
+    options.port = free_port(options.host, {one.port for one in known})
+    running = [one for one in known if one.holder is not None]
+    if running and not options.endpoints and not options.invite and not options.open_network:
+        first = running[0]
+        tell(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
+        options.endpoints = (f"{LOOPBACK}:{first.port}",)
 
 
 def _ask_name(usual: str, ask: Ask) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
@@ -181,6 +181,22 @@ async def test_beside_those_that_run_it_is_one_more_peer_linked_with_them(home: 
         options = await off_loop(bare(), person)
         assert options.endpoints == (f"127.0.0.1:{ports[0]}",)
         assert options.name == f"{login_name()}-{options.port}"  # two of one name would only be in the way
+
+
+async def test_who_started_while_the_name_was_asked_for_has_the_port_and_is_linked_with(
+    ports: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.apps.cli.ports.FIRST_PORT", ports[0])
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+
+        def eve_after_fay(prompt: str) -> str:
+            fay = stack.enter_async_context(TCPPeer(ports[0], name="fay"))
+            asyncio.run_coroutine_threadsafe(fay, loop).result(10)
+            return "eve"
+
+        options = await asyncio.to_thread(settle, bare(), None, eve_after_fay)
+    assert (options.name, options.endpoints) == ("eve", (f"127.0.0.1:{ports[0]}",)) and options.port > ports[0]
 
 
 async def test_a_name_is_enough_to_say_which(home: Path, ports: list[int]) -> None:
