@@ -90,6 +90,7 @@ def _bytes(txt: Mapping[bytes, bytes | None], name: bytes, size: int) -> bytes:
     if len(text) != 2 * size:
         return b""
     try:
-        return bytes.fromhex(text.decode("ascii"))
+        value = bytes.fromhex(text.decode("ascii"))
     except ValueError:  # of a hex digit, or of what is not even ASCII
         return b""
+    return value if len(value) == size else b""  # fromhex passes over blanks

@@ -27,6 +27,7 @@ MAX_ENDPOINT_BYTES = 100
 _SUM_TAG = b"p2pchat/invite/1 sum\0"
 _SUM_BYTES = 4  # a typing error slips through once in four thousand million
 _SIZES = {1: 1 + 32 + 16 + 32, 2: 1 + 32 + 16}  # version -> bytes before the checksum
+_ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; ipaddress takes anything for one
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 
 
@@ -120,6 +121,8 @@ def normal_endpoint(endpoint: str) -> str:
         raise ValueError(f"{endpoint!a} has no port between 1 and 65535")
     if host.startswith("[") and host.endswith("]"):
         try:
+            if not _ZONE.fullmatch(host[1:-1]):
+                raise ValueError
             host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         except ValueError:
             raise ValueError(f"{endpoint!a} has no IPv6 address between its brackets") from None

@@ -57,12 +57,13 @@ def _fault(name: str) -> str:
 
 def default_name(login: str, port: int) -> str:
     """Return the name of a user who chose none: `ada-8080`, or `ada` for port 0; what a name may not contain is left
-    out."""
+    out, and a login that no user may be called is not used."""
     tail = f"-{port}" if port else ""
     kept = "".join(c for c in unicodedata.normalize("NFC", login) if c not in RESERVED and is_visible(c)).strip()
     while kept and unicodedata.category(kept[0]).startswith("M"):
         kept = kept[1:]
-    return (kept[: MAX_NAME_CHARACTERS - len(tail)] or NAMELESS) + tail
+    name = unicodedata.normalize("NFC", (kept[: MAX_NAME_CHARACTERS - len(tail)].strip() or NAMELESS) + tail)
+    return name if is_valid_name(name) else NAMELESS + tail
 
 
 def skeleton(name: str) -> str:

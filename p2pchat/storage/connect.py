@@ -112,7 +112,7 @@ def pragmas(connection: Connection) -> dict[str, str]:
 
 def faults(connection: Connection, most: int) -> list[str]:
     """Read the whole database and return what is wrong in its structure, at most so many, in SQLite's words."""
-    rows = driver_of(connection).execute(f"pragma quick_check({most})").fetchall()
+    rows = driver_of(connection).execute(f"pragma integrity_check({most})").fetchall()
     return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
 

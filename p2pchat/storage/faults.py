@@ -2,6 +2,9 @@
 
 The one place where exceptions of the driver become StorageError. Never with the driver's own text of a statement's
 parameters: those are what people wrote.
+
+SQLite has no sums over its pages: a disk that turns bits gives back rows of the wrong kind as willingly as true ones.
+So whatever stumbles over a row that no writer of ours makes is damage as well; the cause goes along for programmers.
 """
 
 from __future__ import annotations
@@ -12,14 +15,21 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
-from p2pchat.errors import StorageError
+from p2pchat.errors import LogError, StorageError
 
+DAMAGED = (
+    "{where} is damaged: move it away and start again, what others hold comes back by itself;"
+    " or put a backup in its place"
+)
+NOT_TEXT = "Could not decode to UTF-8"  # how the driver's words begin, which have no code
+# What reading a row of the wrong kind raises. In a commit a ValueError is the caller's: changes that do not follow.
+IN_ROWS_READ = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, LogError)
+IN_ROWS_WRITTEN = (TypeError, AttributeError, LookupError, ArithmeticError)
 SENTENCES = {
     sqlite3.SQLITE_FULL: "the disk that holds {where} is full: free some space; nothing of this was kept",
     sqlite3.SQLITE_BUSY: "{where} is in use by another program: stop that one, then start again",
     sqlite3.SQLITE_LOCKED: "{where} is in use by another program: stop that one, then start again",
-    sqlite3.SQLITE_CORRUPT: "{where} is damaged: move it away and start again, what others hold comes back by itself;"
-    " or put a backup in its place",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: "{where} is not a database: name another file, or move this one away",
     sqlite3.SQLITE_READONLY: "{where} cannot be written: check its owner and its permissions",
     sqlite3.SQLITE_PERM: "{where} cannot be written: check its owner and its permissions",
@@ -31,15 +41,15 @@ SENTENCES = {
 def sentence(error: BaseException | None, where: str) -> str:
     """Return what to tell a person about this exception of the driver."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says which kind of that
-    known = SENTENCES.get(code)
+    known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
     if known is not None:
         return known.format(where=where)
     return f"{where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
 
 @contextmanager
-def told_clearly(where: str) -> Iterator[None]:
-    """Turn every exception of the driver inside into StorageError."""
+def told_clearly(where: str, damage: tuple[type[Exception], ...] = IN_ROWS_READ) -> Iterator[None]:
+    """Turn every exception of the driver inside, and what damaged rows raise, into StorageError."""
     try:
         yield
     except DBAPIError as error:
@@ -48,3 +58,5 @@ def told_clearly(where: str) -> Iterator[None]:
         raise StorageError(f"{where} was closed") from None
     except sqlite3.Error as error:
         raise StorageError(sentence(error, where)) from None
+    except damage as error:
+        raise StorageError(DAMAGED.format(where=where)) from error

@@ -12,8 +12,9 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, extend_chain
 from p2pchat.core.records import ForkStart, Position, Start, TailStart, WantStart
+from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, RunId, UserId
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.serving import Head, Numbered, batch_ends, only, position_of, resumed
@@ -116,15 +117,20 @@ class Fetching:
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
         parts = (ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES))
         raws = chain.from_iterable(self._bodies(part) for part in parts)
-        return [
-            Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig)
-            for _, log, at, end in planned
-        ]
+        return [_proven(plan, list(islice(raws, plan.end.seq - plan.at.seq))) for plan in planned]
 
     def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
         """Yield the entries of these ranges of ids, all in one question: many logs have one entry."""
         rows = self._reader.all(_union(len(ranges)), *chain.from_iterable(ranges))
         return (row[1] for row in rows)
+
+
+def _proven(planned: Planned, raws: list[str]) -> Batch:
+    """Return a batch; LogError for one that is not what was written: whoever got it would take us for a forger."""
+    _, log, at, end = planned
+    if not raws or extend_chain(at.chain, raws) != end.chain:
+        raise LogError(f"what is stored of entries {at.seq + 1} to {end.seq} is not what was written")
+    return Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig)
 
 
 @lru_cache(maxsize=MOST_RANGES)

@@ -61,7 +61,7 @@ def version(connection: Connection, path: Path) -> int | None:
     if not tables:
         return None
     text = connection.scalar(select(meta.c.value).where(meta.c.name == SCHEMA_KEY)) if "meta" in tables else None
-    if text is None or not text.isdecimal():
+    if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
         raise StorageError(f"{path} is a database of another program: name another file")
     return int(text)
 

@@ -20,9 +20,10 @@ from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import connect, schema
 from p2pchat.storage.base import Holding, Shown, SortKey
-from p2pchat.storage.faults import told_clearly
+from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.loading import holdings, load
+from p2pchat.storage.proving import unproven
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Writer
@@ -83,7 +84,7 @@ class SqlStorage:
     def commit(self, changes: Sequence[Change]) -> None:
         if self._writer is None:
             raise StorageError(f"{self._path} was opened for reading only")
-        with told_clearly(str(self._path)):
+        with told_clearly(str(self._path), IN_ROWS_WRITTEN):
             self._writer.commit(changes)
 
     def warm(self) -> None:
@@ -160,7 +161,7 @@ class SqlStorage:
     def faults(self, most: int) -> list[str]:
         """Read the whole file and return what is damaged in it, at most so many faults; [] when it is whole."""
         with self._reading():
-            return connect.faults(self._read, most)
+            return connect.faults(self._read, most) or unproven(self._read, most)
 
     def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Make a copy at `path` of what is committed now, readable by its owner only; `progress` is told bytes."""

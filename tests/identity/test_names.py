@@ -122,6 +122,9 @@ def test_an_address_is_split_however_its_suffix_is_typed() -> None:
         ("#@", 8080, "user-8080"),
         ("\u0301", 8080, "user-8080"),
         ("x" * 40, 65535, "x" * 26 + "-65535"),
+        ("Y/\u0301", 1, "Ý-1"),
+        ("room", 0, "user"),
+        ("room", 8080, "room-8080"),
     ],
 )
 def test_who_chose_no_name_is_called_by_login_and_port(login: str, port: int, name: str) -> None:

@@ -17,7 +17,7 @@ def parse_port(text: str, what: str, lowest: int = 1) -> int:
     Raises:
         Usage: It is none.
     """
-    if text.isascii() and text.isdecimal() and lowest <= int(text) <= 65535:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= 65535:
         return int(text)
     raise Usage(f"{text!a} is no {what}: a port is a number from {lowest} to 65535")
 

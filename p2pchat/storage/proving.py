@@ -1,0 +1,72 @@
+"""Whether what is stored is what its writers signed: SQLite has no sums over its pages, but every log proves itself.
+
+A disk that turns a bit inside a text leaves the structure of the database as it was. The chain through a log's entries
+and the signatures under it notice. This reads everything, so it is asked for (`p2pchat doctor`) and never by the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection
+
+from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
+from p2pchat.errors import LogError
+from p2pchat.storage.tables import SEQS
+
+LOGS = """
+select l.number, c.id, u.id, l.run, l.conversation from logs l
+left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
+"""
+HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
+ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
+STRAYS = f"""
+select count(*) from entries e where not exists (
+    select 1 from heads h where h.id >= e.id and h.id < ((e.id >> 40) + 1) * {SEQS})
+"""
+# What a row of the wrong kind raises.
+NOT_OURS = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
+
+
+def unproven(connection: Connection, most: int) -> list[str]:
+    """Return what is stored and not as it was signed, a sentence a log, at most so many; [] when all of it is."""
+    found: list[str] = []
+    for row in connection.exec_driver_sql(LOGS).all():
+        if len(found) >= most:
+            return found
+        try:
+            text = _fault(connection, row)
+        except NOT_OURS:
+            text = "has rows that cannot be read"
+        if text:
+            found.append(f"log {row[0]!a} {text}")
+    strays = connection.exec_driver_sql(STRAYS).scalar()
+    return [*found, *([f"{strays} entries belong to no log"] if strays else [])][:most]
+
+
+def _fault(connection: Connection, row: Any) -> str:
+    """Return what is wrong with one log, "" for nothing."""
+    number, conversation, user, run, talk = row
+    if conversation is None or user is None:
+        return "is of nobody, or stands nowhere"
+    log = LogId(conversation.hex(), user.hex(), run.hex())
+    seq, chain, clock = 0, first_chain(log), -1
+    for id, signed, sig in connection.exec_driver_sql(HEADS, (number * SEQS, (number + 1) * SEQS)).all():
+        stretch = list(_entries(connection, number * SEQS + seq, id, talk))
+        clocks = [clock, *(c for c, _ in stretch)]
+        if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
+            return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
+        clock, seq = clocks[-1], id % SEQS
+        chain = extend_chain(chain, (raw for _, raw in stretch))
+        if chain != signed or not verify(log.user, sig, head_message(log, seq, chain)):
+            return f"holds up to entry {seq} something else than its writer signed"
+    return ""
+
+
+def _entries(connection: Connection, after: int, last: int, talk: int) -> Iterator[tuple[int, str]]:
+    """Yield clock and text of the entries of one stretch that stand where they belong."""
+    for conversation, c, raw in connection.exec_driver_sql(ENTRIES, (after, last)):
+        if conversation == talk and decode_entry(raw).c == c:
+            yield c, raw

@@ -1,0 +1,200 @@
+"""Fuzzing for a while: with coverage (atheris) where that is installed, else by seeded mutation of what is known.
+
+Either way a fault does not end the run: its input is kept and it goes on, for there may be others. atheris never
+returns and counts for itself alone, so each target with it is a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+
+from tests.fuzz.findings import FOUND, Findings, fault_of, kept
+from tests.fuzz.mutation import mutated
+from tests.fuzz.target import Target
+
+TOLD_EVERY = 2.0  # seconds between lines of progress
+MOST_KEPT = 400  # inputs that mutation begins from
+ROOT = Path(__file__).resolve().parents[2]
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of fuzzing.
+
+    Attributes:
+        inputs: How many were run, by target.
+        faults: What was found, as text.
+        seconds: How long it took.
+    """
+
+    inputs: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        return sum(self.inputs.values())
+
+
+def has_coverage() -> bool:
+    """Whether atheris is installed here."""
+    return importlib.util.find_spec("atheris") is not None
+
+
+def run(minutes: float, seed: int = 1, names: Sequence[str] = (), tell: Tell = lambda line: None) -> Report:
+    """Fuzz these targets (none named: all) for so long together; faults are kept in found/ and told."""
+    from tests.fuzz.targets import TARGETS
+
+    report, begun = Report(), time.monotonic()
+    chosen = [TARGETS[name] for name in names or TARGETS]
+    for number, target in enumerate(chosen):
+        left = minutes * 60 - (time.monotonic() - begun)
+        seconds = max(0.0, left / (len(chosen) - number))
+        if has_coverage():
+            _run_guided(target, seconds, seed, report, tell)
+        else:
+            by_chance(target, seconds, seed, report, tell)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+# ---- by chance
+
+
+def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: Tell) -> None:
+    """Mutate what is known, again and again; the same seed makes the same inputs."""
+    chance, findings = Random(f"{seed} {target.name}"), Findings(target)
+    corpus = beginning(target)
+    progress = Progress(target.name, tell)
+    for data in corpus:
+        _one(target, data, findings, progress)
+    end = progress.begun + seconds
+    while time.monotonic() < end:
+        data = mutated(chance.choice(corpus), chance.choice(corpus), target.words, chance, target.max_bytes)
+        _one(target, data, findings, progress)
+        if chance.random() < 0.001:  # what is unlike the seeds must be able to get unlike them further
+            corpus.append(data)
+            if len(corpus) > MOST_KEPT:
+                corpus.pop(chance.randrange(len(corpus) // 2, len(corpus)))
+    progress.end()
+    report.inputs[target.name] = report.inputs.get(target.name, 0) + progress.count
+    report.faults += findings.told.values()
+
+
+def beginning(target: Target) -> list[bytes]:
+    """Return the inputs a target begins with: its seeds, and whatever was found before."""
+    return [*target.seeds(), *(path.read_bytes() for path in kept(target.name))]
+
+
+def _one(target: Target, data: bytes, findings: Findings, progress: Progress) -> None:
+    error = fault_of(target, data)
+    progress.one()
+    if error is not None and (told := findings.take(data, error)):
+        progress.tell(told)
+
+
+class Progress:
+    """Counts, and says now and then how it goes."""
+
+    def __init__(self, name: str, tell: Tell) -> None:
+        self.begun = time.monotonic()
+        self.count = 0
+        self.tell = tell
+        self._name = name
+        self._told_at = self.begun
+
+    def one(self) -> None:
+        self.count += 1
+        now = time.monotonic()
+        if now - self._told_at >= TOLD_EVERY:
+            self._told_at = now
+            self.tell(f"\r{self._name}: {self.count:,} inputs, {self.count / (now - self.begun):,.0f} a second")
+
+    def end(self) -> None:
+        seconds = max(time.monotonic() - self.begun, 1e-9)
+        self.tell(f"{self._name}: {self.count:,} inputs in {seconds:.0f} s, {self.count / seconds:,.0f} a second")
+
+
+# ---- with coverage
+
+
+def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell: Tell) -> None:
+    """Fuzz in a process of its own and take in what it tells, a line of JSON each."""
+    with tempfile.TemporaryDirectory(prefix="p2pchat-fuzz-") as place:
+        command = [sys.executable, "-m", "tests.fuzz", target.name, "--guided", str(max(1, int(seconds)))]
+        command += ["--seed", str(seed), "--corpus", place]
+        words = Path(place, "stderr")
+        with (
+            open(words, "wb") as stderr,
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, encoding="utf-8") as child,
+        ):
+            assert child.stdout is not None
+            for line in child.stdout:
+                _heard(target, json.loads(line), report, tell)
+        if child.returncode:
+            last = words.read_text("utf-8", "replace")[-2000:]
+            report.faults.append(f"{target.name}: the process that fuzzed it ended with {child.returncode}:\n{last}")
+            tell(report.faults[-1])
+    tell(f"{target.name}: {report.inputs.get(target.name, 0):,} inputs in {seconds:.0f} s, with coverage")
+
+
+def _heard(target: Target, said: dict[str, Any], report: Report, tell: Tell) -> None:
+    if "fault" in said:
+        report.faults.append(said["fault"])
+        tell(said["fault"])
+    else:
+        report.inputs[target.name] = said["inputs"]
+        tell(f"\r{target.name}: {said['inputs']:,} inputs, with coverage")
+
+
+def guided(
+    target: Target, seconds: int, seed: int, place: Path, atheris: ModuleType, say: Callable[[dict[str, object]], None]
+) -> None:
+    """Let atheris choose the inputs; never returns. The package was imported under its instrumentation.
+
+    Args:
+        place: A directory of its own, for the inputs that reach something new.
+        say: Takes how many inputs were run, and each fault.
+    """
+    findings = Findings(target)
+    count, told_at = 0, time.monotonic()
+
+    def one(data: bytes) -> None:
+        nonlocal count, told_at
+        count += 1
+        error = fault_of(target, data)
+        if error is not None and (told := findings.take(data, error)):
+            say({"fault": told})
+        if time.monotonic() - told_at >= TOLD_EVERY:
+            told_at = time.monotonic()
+            say({"inputs": count})
+
+    corpus, words = place / "corpus", place / "words"
+    corpus.mkdir()
+    for number, data in enumerate(beginning(target)):
+        (corpus / f"seed-{number}").write_bytes(data)
+    words.write_text("".join(f'"{_escaped(word[:64])}"\n' for word in target.words if word))
+    atheris.Setup(
+        [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={target.max_bytes}", f"-dict={words}",
+         "-rss_limit_mb=2048", "-timeout=60", f"-artifact_prefix={FOUND / target.name}-killed-", "-verbosity=0",
+         str(corpus)],
+        one,
+    )  # fmt: skip
+    atheris.Fuzz()
+
+
+def _escaped(word: bytes) -> str:
+    """Return a word as libFuzzer's dictionaries have it."""
+    return "".join(f"\\x{byte:02x}" for byte in word)

@@ -1,0 +1,153 @@
+"""Entries and what carries them: the parser of one, what intake asks of several, and files from a stick."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import pairwise
+
+from p2pchat.config import Settings
+from p2pchat.core.files import Unpacking
+from p2pchat.core.log import Entry, decode_entry, encode_entry, extend_chain
+from p2pchat.core.sync.spans import TEXTS, decode
+from p2pchat.errors import ImportRefused, LogError
+from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Naming, encode
+from tests.core.world import ALL, IDS, ROOM, START, Author, dm
+from tests.fuzz.frames import GOLDEN, golden_frames, within
+from tests.fuzz.frames import WORDS as FRAME_WORDS
+from tests.fuzz.supply import Supply
+from tests.fuzz.target import Target, hold
+
+SMALL = Settings(max_entry_bytes=300, max_text_bytes=60)
+WORDS = [
+    *(f'"{key}":'.encode() for key in ("k", "at", "c", "re", "after", "before", "g", "b")),
+    *(f'"{kind}"'.encode() for kind in ("text", "action", "edit", "delete", "reaction", "profile", "group", "later")),
+    b'["' + b"00" * 16 + b'",1]', b'["' + b"00" * 8 + b'",1,"' + b"11" * 8 + b'"]', b"null", b"true", b"1.0", b"1e400",
+    b"9007199254740991", b"9007199254740992", b"-1", b"\\u0000", b"\\ud800", b"\\ud83d\\ude00", b"[" * 17, b"{}",
+    "\U0001f600".encode(), b"\xed\xa0\x80", b"\n", b'{"name":"ada"}', b"\\", b'"',
+]  # fmt: skip
+
+
+def one_entry(data: bytes) -> None:
+    """Lines that are entries of one log, in order: what is taken is what any JSON reader reads there."""
+    raws = data.decode("utf-8", "replace").split("\n")
+    for raw in raws:
+        try:
+            entry = decode_entry(raw)
+        except LogError as error:
+            hold(error.code == "malformed" and str(error).isascii(), "a fault that is not for people")
+            continue
+        says_the_same(raw, entry)
+    for settings in (SMALL, Settings()):
+        in_order(raws, settings)
+
+
+def says_the_same(raw: str, entry: Entry) -> None:
+    hold(len(repr(entry)) < 60 + len(entry.k), "a repr that shows what somebody wrote")
+    said = json.loads(raw)
+    hold(isinstance(said, dict) and within(said), "an entry with what not every reader holds")
+    hold((said["k"], said["at"], said["c"]) == (entry.k, entry.at, entry.c), "another entry than stands there")
+    hold(said.get("b") == entry.b, "another body than stands there")
+    hold(decode_entry(encode_entry(entry)) == entry, "an entry that is another one when written and read")
+    raw.encode()  # it is hashed and stored
+
+
+def in_order(raws: list[str], settings: Settings) -> None:
+    """What intake takes of a batch keeps every rule for a single entry."""
+    try:
+        entries = decode(raws, 1, 0, settings)
+    except LogError as error:
+        hold(error.code in ("malformed", "limit", "head"), f"a fault with the code {error.code}")
+        return
+    clocks = [0, *(entry.c for entry in entries)]
+    hold(all(one < other for one, other in pairwise(clocks)), "a clock that does not rise")
+    for seq, (raw, entry) in enumerate(zip(raws, entries, strict=True), 1):
+        hold(len(raw.encode()) <= settings.max_entry_bytes, "an entry above its limit")
+        hold(
+            not entry.before or (seq == 1 and len(entry.before) <= settings.max_before), "`before` where it may not be"
+        )
+        hold(len(entry.after) <= settings.max_after, "too many in `after`")
+        if entry.k in TEXTS:
+            hold(isinstance(entry.b, str) and "\0" not in entry.b, "a text that is none")
+            hold(len(entry.b.encode()) <= settings.max_text_bytes, "a text above its limit")
+
+
+def entry_seeds() -> list[bytes]:
+    logs = [entry["text"] for log in GOLDEN["logs"].values() for entry in log["entries"]]
+    lines = [encode_entry(Entry("text", START + n, START + n, b="hi" * n)) for n in range(3)]
+    return [*(raw.encode() for raw in logs), "\n".join(lines).encode(), "\n".join(logs[:3]).encode()]
+
+
+# ---- files
+
+
+@cache
+def pieces() -> list[Frame]:
+    """Return frames such as stand in a file of ada's network."""
+    ada, bob, said = Author("ada", "a1"), Author("bob", "b1"), Author("bob", "b2", dm("ada", "bob"))
+    return [
+        File(1, ROOM), File(2, ROOM), File(1, "00" * 32), ada.say("one", "two"), bob.say("three"), said.say("four"),
+        ada.say("five"), FileEnd(5), FileEnd(9), Entries(ROOM, IDS["eve"], "ee" * 8, 1, ALL[0], ["{}"], "00" * 64),
+    ]  # fmt: skip
+
+
+def unpack(data: bytes) -> None:
+    """Frames of a file, some bent, some beside the point; then the same in other pieces."""
+    supply = Supply(data)
+    cuts, stream = supply.take(2), bytearray()
+    while supply.left and len(stream) < 20_000:
+        kind = supply.below(12)
+        if kind < len(pieces()):
+            stream += encode(pieces()[kind])
+        elif kind == 10:
+            payload = supply.take(supply.below(64))
+            stream += LENGTH.pack(len(payload)) + payload
+        else:
+            stream += supply.take(supply.below(8))
+        if supply.yes(6) and stream:
+            stream[supply.below(len(stream))] ^= 1 << supply.below(8)
+    one, other = unpacked(bytes(stream), b""), unpacked(bytes(stream), cuts or b"\0")
+    hold(one == other, "what is read of a file depends on how it was read")
+
+
+def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
+    unpacking = Unpacking(ROOM)
+    frames: list[Entries] = []
+    at = turn = 0
+    try:
+        while at < len(stream):
+            size = 1 + cuts[turn % len(cuts)] * 7 if cuts else len(stream)
+            unpacking.feed(stream[at : at + size])
+            hold(len(unpacking._rest) < 4 + MAX_FRAME_BYTES, "more is kept than a frame may have")
+            at, turn = at + size, turn + 1
+        unpacking.finish()
+    except ImportRefused as error:
+        return (str(error),)
+    while unpacking.waiting:
+        before = unpacking.waiting
+        frames += unpacking.take(3)
+        hold(unpacking.waiting < before, "frames that are never given")
+    for frame in frames:
+        hold(len(frame.names) <= 1, "names that nobody asked for")
+        if frame.c == ROOM:
+            hold(frame.names in ([], [Naming(room=True)]), "the room under another name")
+        extend_chain(bytes.fromhex(frame.prev), frame.e)
+        hold(Decoder(max_frame_bytes=MAX_FRAME_BYTES).feed(encode(frame)) == [frame], "a frame that no link would take")
+    return (unpacking.entries, unpacking.unreadable, unpacking.ended, unpacking.problem, frames)
+
+
+def file_seeds() -> list[bytes]:
+    whole = bytes((7, 6, 5, 4, 3, 0))  # from the end: the frames by number, none of them bent
+    return [b"\1\2" + bytes((0, number)) * 8 for number in range(12)] + [
+        b"\x03\x00" + bytes(5 * number % 12 for number in range(40)),
+        b"\0\0" + whole,
+        *golden_frames()[:3],
+    ]
+
+
+@cache
+def targets() -> tuple[Target, ...]:
+    return (
+        Target("entries", "entries of a log", one_entry, entry_seeds, WORDS, 4096, 400),
+        Target("files", "files that carry entries", unpack, file_seeds, FRAME_WORDS, 512, 150),
+    )

@@ -1,0 +1,254 @@
+"""Frames: bytes of a stranger, cut anywhere, through the decoder; and what is said of oneself in the handshake."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from p2pchat.config import Settings
+from p2pchat.core.hosted import Network
+from p2pchat.core.mesh.handshake import ClientSide, ServerSide, transcript
+from p2pchat.errors import FrameError, HandshakeError
+from p2pchat.protocol import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    MAX_INT,
+    AnyFrame,
+    Decoder,
+    Frame,
+    Hello,
+    Unknown,
+    Welcome,
+    encode,
+)
+from tests.core.meeting import Key
+from tests.fuzz.supply import Supply
+from tests.fuzz.target import Target, hold
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
+SMALL = Settings(
+    max_frame_bytes=2048, max_early_frame_bytes=512, max_entry_bytes=200, max_text_bytes=100, max_batch_entries=4,
+    max_batch_bytes=400, page_items=3, page_marks=4, max_tips=3, max_older=2, max_endpoint_bytes=24,
+)  # fmt: skip
+CODES = {"malformed", "limit"}
+WORDS = [
+    *(f'"t":"{kind}"'.encode() for kind in (
+        "hello", "welcome", "go", "ping", "pong", "bye", "peers", "here", "digest", "have", "want", "entries", "read",
+        "typing", "file", "file_end")),
+    *(f'"{field}":'.encode() for field in (
+        "v", "nonce", "id", "sig", "proof", "net", "run", "n", "code", "text", "port", "at", "linked", "gone", "users",
+        "more", "sum", "sums", "span", "names", "marks", "ask", "end", "full", "c", "u", "tips", "older", "r", "first",
+        "prev", "e", "head", "fork", "on", "room", "dm", "group", "talk", "cert", "from", "until", "status", "since")),
+    b"null", b"true", b"false", b"1.0", b"1e999", b"-0", b"9007199254740991", b"9007199254740992", b"NaN", b"Infinity",
+    b"\\ud800", b"\\udc00\\ud800", b"\\u0000", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"[" * 17,
+    b'{"":' * 17, b"]" * 17, b"}" * 17,
+    b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x00\x04\x00\x01", b"00" * 8, b"00" * 32, b"0" * 128, b"\n",
+]  # fmt: skip
+
+
+def golden_frames() -> list[bytes]:
+    """Return the golden frames, those that must be refused too."""
+    rows = [*GOLDEN["frames"], *GOLDEN["accepted"], *GOLDEN["refused"]]
+    return [data for row in rows if len(data := bytes.fromhex(row["bytes"])) < 4000]
+
+
+# ---- the decoder
+
+
+def decoded(data: bytes, cuts: bytes, limits: Settings, most: int | None) -> tuple[list[AnyFrame], FrameError | None]:
+    """Return what comes out of bytes that arrive in pieces of these sizes, again and again; b"" is in one go."""
+    decoder = Decoder(limits, max_frame_bytes=most)
+    frames: list[AnyFrame] = []
+    at = turn = 0
+    while at < len(data):
+        size = 1 + cuts[turn % len(cuts)] % 61 if cuts else len(data)
+        frames += decoder.feed(memoryview(data)[at : at + size])
+        if decoder.fault is None:
+            hold(len(decoder._rest) < 4 + decoder.max_frame_bytes, "more is kept than a frame may have")
+        at, turn = at + size, turn + 1
+    hold(not (decoder.fault and decoder.feed(b'\0\0\0\x0c{"t":"ping"}')), "something is read after a fault")
+    return frames, decoder.fault
+
+
+def decode_bytes(data: bytes) -> None:
+    """First byte: which limits, and whether each line behind is a frame without its length; then how it is cut."""
+    supply = Supply(data)
+    way, cuts = supply.take(1) or b"\0", supply.take(3)
+    limits, most = (SMALL, Settings())[way[0] & 1], (None, MAX_FRAME_BYTES)[way[0] >> 1 & 1]
+    stream = supply.rest()
+    if way[0] & 4:
+        stream = b"".join(LENGTH.pack(len(line)) + line for line in stream.split(b"\n"))
+    whole, fault = decoded(stream, b"", limits, most)
+    pieces, other = decoded(stream, cuts or b"\0", limits, most)
+    hold(whole == pieces, "what comes out depends on how the bytes were cut")
+    hold(str(fault) == str(other), "the fault depends on how the bytes were cut")
+    if fault is not None:
+        hold(fault.code in CODES, f"a fault with the code {fault.code}")
+        hold(str(fault).isascii() and len(str(fault)) < 400 and "\n" not in str(fault), "a fault that is no short line")
+    for frame in whole:
+        stands(frame)
+
+
+def stands(frame: AnyFrame) -> None:
+    """What was read can be written, and is read as the same then."""
+    repr(frame)
+    if isinstance(frame, Unknown):
+        return
+    again = encode(frame)
+    decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    hold(decoder.feed(again) == [frame] and decoder.fault is None, "a frame that is another one when written and read")
+    said = json.loads(again[4:])
+    hold(said["t"] == type(frame).__struct_config__.tag, "a frame of another type")
+    hold(within(said), "an integer that not every reader holds")
+
+
+def within(said: object) -> bool:
+    """Whether all integers are such that every JSON reader holds them."""
+    if isinstance(said, dict):
+        return all(map(within, said.values()))
+    if isinstance(said, list):
+        return all(map(within, said))
+    return not isinstance(said, int) or -MAX_INT <= said <= MAX_INT
+
+
+def decode_seeds() -> list[bytes]:
+    frames = golden_frames()
+    whole = [b"\x03\x05\x11\x40" + frame for frame in frames]
+    lines = [b"\x07\x07\x03\x09" + b"\n".join(frame[4:] for frame in frames[at : at + 2]) for at in range(len(frames))]
+    return [*whole, *lines, b"\x02\x01\x01\x01" + b"".join(frames[:6])]
+
+
+# ---- the handshake
+
+ADA, BOB = Key("ada"), Key("bob")
+NONCE = bytes(range(32))
+NETWORKS = (Network("0a" * 16, "0b" * 32), Network("0a" * 16), Network(""))
+OFFERS: tuple[list[int] | int, ...] = ([1], [2], [1, 2], 1)
+CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
+
+
+def shake_hands(data: bytes) -> None:
+    """A frame as somebody makes it, from true pieces and false ones, to either end; no one gets in who may not."""
+    supply = Supply(data)
+    network = supply.pick(NETWORKS)
+    (as_server if supply.yes() else as_client)(supply, network)
+
+
+def as_server(supply: Supply, network: Network) -> None:
+    server = ServerSide(ADA.id, network, NONCE)
+    hold(not server.peer, "a peer before it said anything")
+    for _ in range(3):
+        frame = some_hello(supply, server.opening())
+        if frame is None:
+            continue
+        try:
+            welcome = server.got(frame)
+        except HandshakeError:
+            continue
+        hold(isinstance(frame, Hello) and server.peer == frame.id, "somebody else was let in")
+        assert isinstance(frame, Hello)
+        hold(proves_itself(frame, network, server.opening().nonce), "somebody was let in who proved nothing")
+        hold((welcome.net is None) == (network.key is not None), "a network with a key tells its id")
+
+
+def proves_itself(frame: Hello, network: Network, nonce: str) -> bool:
+    """Say by the words of docs/protocol.md whether a client's hello is good."""
+    t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
+    except (InvalidSignature, ValueError):
+        return False
+    if network.key is None:
+        return network.id != ""
+    proof = hmac.digest(bytes.fromhex(network.key), b"p2pchat/invite/1 client\0" + t, "sha256").hex()
+    return frame.v == 1 and frame.proof == proof
+
+
+def as_client(supply: Supply, network: Network) -> None:
+    client = ClientSide(BOB.id, BOB.sign, network, server=ADA.id, pin=supply.pick(("", ADA.id)), nonce=NONCE)
+    nonce = ""
+    for _ in range(4):
+        frame = some_hello(supply, None) if supply.yes() else some_welcome(supply, nonce, network)
+        if frame is None:
+            continue
+        try:
+            client.got(frame)
+        except HandshakeError:
+            continue
+        if isinstance(frame, Hello):
+            nonce = frame.nonce
+            hold(not client.peer, "a server was taken for proven by its hello")
+        elif isinstance(frame, Welcome):
+            t = transcript(1, ADA.id, BOB.id, nonce, NONCE.hex())
+            hold(network.key is None or frame.proof == mac(network.key, "server", t), "a server that proved nothing")
+            hold(network.key is not None or frame.net, "an open network without an id")
+            hold(client.peer == ADA.id, "not the peer that was dialled")
+            hold(not network.id or not client.found or client.found == network.id, "another network than ours")
+
+
+def mac(key: str, side: Literal["client", "server"], t: bytes) -> str:
+    return hmac.digest(bytes.fromhex(key), f"p2pchat/invite/1 {side}\0".encode() + t, "sha256").hex()
+
+
+def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
+    """Return a hello, true in most of its parts; None for bytes that are no frame."""
+    if supply.yes(8):
+        return frame_of_bytes(supply.take(200))
+    nonce = opening.nonce if opening is not None and not supply.yes(8) else bent(supply, NONCE.hex())
+    if opening is None and not supply.yes(4):
+        return checked(Hello(v=supply.pick(OFFERS), nonce=nonce))
+    own = bent(supply, "11" * 32)
+    t = transcript(supply.pick((1, 1, 1, 2)), ADA.id, BOB.id, nonce, own)
+    k = supply.pick(("0b" * 32, "0b" * 32, "0c" * 32))
+    return checked(Hello(
+        v=supply.pick(CHOSEN), nonce=own, id=supply.pick((BOB.id, BOB.id, BOB.id, ADA.id, "00" * 32)),
+        sig=bent(supply, BOB.sign(t).hex()),
+        proof=supply.pick((bent(supply, mac(k, "client", t)), mac(k, "server", t), None)),
+    ))  # fmt: skip
+
+
+def some_welcome(supply: Supply, nonce: str, network: Network) -> AnyFrame | None:
+    t = transcript(1, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
+    side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
+    proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))
+    return checked(Welcome(supply.pick((proof, None)), supply.pick((None, bent(supply, network.id or "0d" * 16)))))
+
+
+def bent(supply: Supply, digits: str) -> str:
+    """Return hex digits, with another one somewhere now and then."""
+    if not supply.yes(6):
+        return digits
+    at = supply.below(len(digits))
+    return digits[:at] + "0123456789abcdef"[supply.below(16)] + digits[at + 1 :]
+
+
+def checked(frame: Frame) -> AnyFrame | None:
+    return frame_of_bytes(encode(frame)[4:])
+
+
+def frame_of_bytes(payload: bytes) -> AnyFrame | None:
+    """Return the frame of these bytes as a stranger's decoder gives it, None for what is none."""
+    return next(iter(Decoder().feed(LENGTH.pack(len(payload)) + payload)), None)
+
+
+def handshake_seeds() -> list[bytes]:
+    return [
+        bytes(64),
+        bytes([0, 1]) * 60,
+        *(bytes([n] * 90) for n in (1, 3, 7, 0xFF)),
+        *(f[4:] for f in golden_frames()[:4]),
+    ]
+
+
+@cache
+def targets() -> tuple[Target, ...]:
+    return (
+        Target("frames", "bytes into frames", decode_bytes, decode_seeds, WORDS, 8192, 400),
+        Target("handshake", "who is let in, both ends", shake_hands, handshake_seeds, WORDS, 512, 150),
+    )

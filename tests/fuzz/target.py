@@ -1,0 +1,42 @@
+"""What a target is: a parser and what must hold for it, whatever bytes it is given.
+
+`run` takes any bytes and returns, or raises: everything it raises is a fault of what is fuzzed. `seeds` are inputs to
+begin with, each a shape that a random one would hardly find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+class Wrong(AssertionError):
+    """Something came out that must not."""
+
+
+def hold(condition: object, text: str) -> None:
+    """Raise Wrong unless this holds; an assert that no switch turns off."""
+    if not condition:
+        raise Wrong(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing that is fuzzed.
+
+    Attributes:
+        about: What it is, in a few words.
+        run: Takes an input; raises for a fault.
+        seeds: Makes inputs to begin with.
+        words: Pieces that inputs are made of: mutation puts them in.
+        max_bytes: No input is longer.
+        examples: How many hypothesis makes of it in the ordinary run: about a second of them.
+    """
+
+    name: str
+    about: str
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Sequence[bytes]]
+    words: Sequence[bytes] = ()
+    max_bytes: int = 4096
+    examples: int = 300

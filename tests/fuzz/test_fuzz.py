@@ -1,0 +1,100 @@
+"""Every target a little in each run, the same inputs each time; and whatever was found once, for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.driving import Report, by_chance
+from tests.fuzz.findings import FOUND, Findings, fault_of, kept, sign
+from tests.fuzz.mutation import mutated, smaller
+from tests.fuzz.target import Target, Wrong, hold
+from tests.fuzz.targets import TARGETS
+
+
+def inputs(target: Target) -> st.SearchStrategy[bytes]:
+    """Bytes as hypothesis makes them, and known inputs mutated."""
+    seeds = target.seeds()
+
+    def of_known(one: bytes, other: bytes, number: int) -> bytes:
+        return mutated(one, other, target.words, Random(number), target.max_bytes)
+
+    known = st.builds(of_known, st.sampled_from(seeds), st.sampled_from(seeds), st.integers(0, 2**32))
+    return known | st.sampled_from(seeds) | st.binary(max_size=target.max_bytes)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whatever_comes(name: str) -> None:
+    target = TARGETS[name]
+
+    @settings(
+        max_examples=target.examples, derandomize=True, database=None, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(inputs(target))
+    def play(data: bytes) -> None:
+        target.run(data)
+
+    play()
+
+
+@pytest.mark.parametrize("path", [path for name in TARGETS for path in kept(name)], ids=lambda path: path.stem)
+def test_what_was_found_stays_mended(path: Path) -> None:
+    TARGETS[path.name.partition("-")[0]].run(path.read_bytes())
+
+
+def test_every_kept_file_belongs_to_a_target() -> None:
+    assert {path.name.partition("-")[0] for path in FOUND.glob("*.bin")} <= set(TARGETS)
+
+
+# The fuzzing itself
+
+
+def breaks(data: bytes) -> None:
+    hold(b"!" not in data, "an exclamation mark")
+    if b"?" in data:
+        raise KeyError("a question")
+
+
+FRAIL = Target("frail", "breaks at a mark", breaks, lambda: [b"hello", b"you there"], [b"!", b"?"], 64)
+
+
+def test_a_fault_is_found_made_small_and_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.findings.FOUND", tmp_path)
+    findings = Findings(FRAIL, tmp_path)
+    for data in (b"hello! you", b"no! more", b"what? now"):
+        error = fault_of(FRAIL, data)
+        assert error is not None
+        findings.take(data, error)
+    assert sorted(path.read_bytes() for path in kept("frail", tmp_path)) == [b"!", b"?"]
+    assert len(findings.told) == 2 and all("--replay" in told for told in findings.told.values())
+
+
+def test_mutation_alone_reaches_a_fault_and_says_the_same_each_time() -> None:
+    chances = [Random(7), Random(7)]
+    made = [[mutated(b"hello", b"you", FRAIL.words, chance, 8) for _ in range(200)] for chance in chances]
+    assert made[0] == made[1] and len(set(made[0])) > 100 and max(map(len, made[0])) <= 8
+    assert any(fault_of(FRAIL, data) for data in made[0])
+
+
+def test_an_input_is_made_small_only_while_it_fails_alike() -> None:
+    assert smaller(b"a" * 500 + b"?" + b"b" * 500, lambda data: b"?" in data) == b"?"
+    assert smaller(b"abc", lambda data: data == b"abc") == b"abc"
+
+
+def test_a_run_counts_what_it_did() -> None:
+    report, told = Report(), list[str]()
+    calm = Target("calm", "takes anything", lambda data: None, lambda: [b"x"])
+    by_chance(calm, 0.05, 1, report, told.append)
+    assert report.total == report.inputs["calm"] > 10 and not report.faults
+    assert told[-1].startswith("calm: ")
+
+
+def test_faults_are_told_apart_by_where_they_were_raised() -> None:
+    signs = {sign(error) for data in (b"!", b"?", b"a!", b"!b") if (error := fault_of(FRAIL, data))}
+    assert len(signs) == 2 and any("Wrong" in one for one in signs)
+    assert isinstance(fault_of(FRAIL, b"!"), Wrong)
