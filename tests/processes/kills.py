@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
@@ -249,7 +250,8 @@ async def _one_after_the_other(
                 await Mesh(stage, seed, number, tally).live()
             except (AssertionError, ChildFailed, ExceptionGroup) as error:
                 again = f"python -m tests.processes.kills --seed {seed} --mesh {number}"
-                raise MeshFailed(f"{error}\nlogs: {logs}\nagain: {again}") from error
+                what = "".join(traceback.format_exception(error))
+                raise MeshFailed(f"{what}\nlogs: {logs}\nagain: {again}") from error
             finally:
                 for child in stage.children:
                     await child.destroy()

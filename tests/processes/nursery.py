@@ -57,7 +57,13 @@ class Born:
 
 
 class Nursery:
-    """The parent process of a test's peers. `async with`, in the loop of the test."""
+    """The parent process of a test's peers. `async with`, in the loop of the test.
+
+    Attributes:
+        killed: How many of them SIGKILL has ended, whoever sent it.
+    """
+
+    killed = 0
 
     async def __aenter__(self) -> Nursery:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,6 +101,7 @@ class Nursery:
             self._alive[told["born"]] = loop.create_future()
             self._births.put_nowait(told["born"])
         else:
+            self.killed += told["code"] == -signal.SIGKILL
             self._alive.pop(told["ended"]).set_result(told["code"])
 
     def signal(self, pid: int, number: int) -> None:

@@ -14,15 +14,17 @@ class Proxy:
         deaf: What the listening side says goes nowhere; the system goes on confirming it.
         dumb: What the dialling side says goes nowhere.
         swallowed: Bytes that went nowhere, ever.
-        passed: What was passed on, in order, as (whether it went back to the dialling side, bytes), when it records.
-        left: Bytes that are still passed on, both ways together, before everything is cut; None: no end.
+        recorded: What was passed on each way (True: back to the dialling side), when it records.
+        left: Of each way that is in here, the bytes that are still passed on before everything is cut.
+        ran_out: Set when that has happened.
     """
 
     def __init__(self, *, records: bool = False) -> None:
         self.deaf = self.dumb = False
         self.swallowed = 0
-        self.passed: list[tuple[bool, int]] | None = [] if records else None
-        self.left: int | None = None
+        self.recorded = {True: bytearray(), False: bytearray()} if records else None
+        self.left: dict[bool, int] = {}
+        self.ran_out = asyncio.Event()
         self._streams: list[asyncio.StreamWriter] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._gates = {True: asyncio.Event(), False: asyncio.Event()}
@@ -64,16 +66,18 @@ class Proxy:
 
     async def _pass_on(self, data: bytes, sink: asyncio.StreamWriter, back: bool) -> bool:
         """Write it; False when the last byte that was allowed is out, and everything is cut."""
-        if self.left is not None:
-            data, self.left = data[: self.left], max(0, self.left - len(data))
-        if self.passed is not None:
-            self.passed.append((back, len(data)))
-        sink.write(data)
+        left = self.left.get(back, len(data) + 1)
+        if self.recorded is not None:
+            self.recorded[back] += data[:left]
+        sink.write(data[:left])
         await sink.drain()
-        if self.left != 0:
-            return True
-        self.cut()
-        return False
+        if len(data) >= left:
+            self.cut()
+            self.ran_out.set()
+            return False
+        if back in self.left:
+            self.left[back] -= len(data)
+        return True
 
     def hold(self, *, back: bool) -> None:
         """Pass on nothing in one direction until the cut; whoever sends there meets a full window some time."""
@@ -82,7 +86,7 @@ class Proxy:
     def cut(self) -> None:
         """End every connection at both sides with a reset; the next ones get through."""
         self.deaf = self.dumb = False
-        self.left = None
+        self.left = {}
         streams, self._streams = self._streams, []
         for writer in streams:
             writer.transport.abort()

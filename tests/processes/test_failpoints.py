@@ -250,9 +250,7 @@ async def test_a_backup_falls_and_is_there_whole_or_not_at_all(quick: Stage, poi
             assert (await quick.run("backup", str(copy), "--data", kept))[0] == 0
         assert damage(copy / "history.db") == []
         assert await quick.history("copy") == history
-        assert (
-            load_identity(copy / "identity.pem").peer_id == load_identity(quick.home / "kept" / "identity.pem").peer_id
-        )
+        assert (copy / "identity.pem").read_bytes() == (quick.home / "kept" / "identity.pem").read_bytes()
         shutil.rmtree(copy)
     assert (fallen > 3, code) == (True, 0)
 

@@ -1,0 +1,194 @@
+"""`python -m tests.processes.cuts --minutes N --seed S`: a link that is cut after byte k, for every k.
+
+One exchange is recorded on its way through a proxy: handshake, comparison, what was written meanwhile, some messages
+and their acknowledgements. Then the same is done again and again, and cut after k bytes of one direction, with both
+sides writing; they link up again at once, and everything has to come, once. TLS hides what the bytes are, but not where
+a record ends, and every frame ends with one.
+
+Only bob dials, and only the proxy: what is known of his own address leads nowhere. So each cut hits the one link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from p2pchat.apps.cli.commands.children import ChildFailed
+from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
+from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.proxy import Proxy
+from tests.processes.stage import ROOT, Stage
+
+NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
+WRITTEN = 6  # lines of each side around each cut
+PAIRS = 4  # at once: most of the time each waits for its redial
+CUTS_OF_A_PAIR = 250  # in the long run; then histories begin anew
+RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
+Place = tuple[bool, int]  # (whether of what goes back to the dialling side, after how many bytes)
+
+
+class Dialler(Side):
+    """The side that dials, and where to."""
+
+    to_ada = ""
+
+
+@asynccontextmanager
+async def behind_a_proxy(stage: Stage, proxy: Proxy) -> AsyncIterator[tuple[Side, Dialler]]:
+    """Two peers whose only way is bob's to ada, through the proxy."""
+    to_ada = await proxy.listen()
+    ada = Side(stage, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
+    bob = Dialler(stage, "bob", "ada", "--host", "127.0.0.3", "--advertise", NOWHERE)
+    await ada.start()
+    proxy.to("127.0.0.2", ada.port)
+    bob.to_ada = to_ada
+    await bob.start(to_ada)
+    await ada.now.event("joined", user="bob")
+    await bob.now.event("joined", user="ada")
+    try:
+        yield ada, bob
+    finally:
+        await proxy.close()
+
+
+async def all_has_come(ada: Side, bob: Side) -> None:
+    """Both write; wait until the last of each is with the other, and its writer knows. The last is after the rest."""
+    last = {side: f"{side.name} {side.written + WRITTEN - 1}" for side in (ada, bob)}
+    await asyncio.gather(ada.burst(WRITTEN), bob.burst(WRITTEN))
+    for side, other in ((ada, bob), (bob, ada)):
+        line = await side.now.event("sent", PATIENCE, text=last[side])
+        await other.now.event("message", PATIENCE, id=line["id"])
+        await side.now.event("delivered", PATIENCE, id=line["id"])
+
+
+async def link_up_again(bob: Dialler) -> None:
+    """Have bob dial at once; after some short links he would wait up to 30 s."""
+    await bob.now.do(do="connect", endpoint=bob.to_ada)
+
+
+async def cut_once(ada: Side, bob: Dialler, proxy: Proxy, place: Place | None) -> bool:
+    """Cut, link up, write on both sides meanwhile, be cut again at a place, and wait until all has come.
+
+    Returns:
+        Whether the link got so far.
+    """
+    proxy.cut()
+    proxy.left, proxy.ran_out = dict([place] if place else []), asyncio.Event()
+    coming = asyncio.create_task(all_has_come(ada, bob))
+    await link_up_again(bob)
+    cut = asyncio.create_task(proxy.ran_out.wait())
+    await asyncio.wait([coming, cut], return_when=asyncio.FIRST_COMPLETED)
+    if cut.done():
+        await link_up_again(bob)
+    cut.cancel()
+    await coming
+    return proxy.ran_out.is_set()
+
+
+async def record(stage: Stage) -> dict[bool, bytes]:
+    """Return the bytes of one exchange from its first, each way."""
+    proxy = Proxy(records=True)
+    async with behind_a_proxy(stage, proxy) as (ada, bob):
+        await all_has_come(ada, bob)
+        assert proxy.recorded is not None
+        for way in proxy.recorded.values():
+            way.clear()
+        await cut_once(ada, bob, proxy, None)
+        recorded = {back: bytes(way) for back, way in proxy.recorded.items()}
+        await ada.now.leave()
+        await bob.now.leave()
+    return recorded
+
+
+def every_place(recorded: dict[bool, bytes]) -> list[Place]:
+    return [(back, k) for back, way in recorded.items() for k in range(1, len(way) + 1)]
+
+
+def spread(recorded: dict[bool, bytes], count: int) -> list[Place]:
+    """Return about so many places all over, and those at the ends of records: before, at and after each."""
+    all_over = every_place(recorded)[:: max(1, sum(map(len, recorded.values())) // count)]
+    ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
+    return sorted({*all_over, *ends})
+
+
+def record_ends(way: bytes) -> Iterator[int]:
+    """Yield where each TLS record ends. What is half there has no end."""
+    at = 0
+    while at + RECORD_HEADER_BYTES <= len(way):
+        at += RECORD_HEADER_BYTES + int.from_bytes(way[at + 3 : at + 5])
+        if at <= len(way):
+            yield at
+
+
+async def cut_at(stage: Stage, places: Iterable[Place]) -> int:
+    """Have one pair go through all these cuts, and judge; return how many really were in the middle of a link."""
+    proxy, cuts = Proxy(), 0
+    async with behind_a_proxy(stage, proxy) as (ada, bob):
+        for place in places:
+            cuts += await cut_once(ada, bob, proxy, place)
+        proxy.left = {}
+        await everything_has_come(ada, bob)
+        await nothing_is_lost_or_twice(stage, ada, bob)
+        assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
+    return cuts
+
+
+async def cut_everywhere(home: Path, logs: Path, nursery: Nursery | None, places: list[Place]) -> int:
+    """Share places among some pairs at once; return how many cuts there were."""
+
+    async def one(number: int) -> int:
+        stage = Stage(home / f"pair-{number}", logs / f"pair-{number}", nursery)
+        stage.logs.mkdir(parents=True, exist_ok=True)
+        for former in stage.logs.iterdir():
+            former.unlink()
+        try:
+            return await cut_at(stage, places[number::PAIRS])
+        finally:
+            for child in stage.children:
+                await child.destroy()
+
+    return sum(await asyncio.gather(*(one(number) for number in range(PAIRS))))
+
+
+async def _main(words: argparse.Namespace) -> None:
+    until = time.monotonic() + words.minutes * 60
+    logs = ROOT / "logs" / "cuts"
+    with tempfile.TemporaryDirectory(prefix="p2pchat-cuts-") as home:
+        async with Nursery() as nursery:
+            logs.mkdir(parents=True, exist_ok=True)
+            recorded = await record(Stage(Path(home) / "recorded", logs, nursery))
+            places = every_place(recorded)
+            random.Random(words.seed).shuffle(places)
+            done = cuts = 0
+            while done < len(places) and time.monotonic() < until:
+                now = places[done : done + PAIRS * CUTS_OF_A_PAIR]
+                cuts += await cut_everywhere(Path(home) / str(done), logs, nursery, now)
+                done += len(now)
+                print(f"seed {words.seed}: {done} of {len(places)} places, {cuts} links cut", flush=True)
+
+
+def main() -> int:
+    """Run from the command line; 1 when something did not come, or came twice."""
+    parser = argparse.ArgumentParser(prog="python -m tests.processes.cuts", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="no more begin after this")
+    parser.add_argument("--seed", default=str(random.randrange(10**6)), help="draws the order of the places")
+    words = parser.parse_args()
+    if not AVAILABLE:
+        parser.error("this needs Linux")
+    try:
+        asyncio.run(_main(words))
+    except (AssertionError, ChildFailed) as error:
+        print(f"{error}\nagain: python -m tests.processes.cuts --seed {words.seed}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,32 @@
+"""A link that breaks after any byte: both ends link up again, and everything comes once. For all k: cuts.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Tell
+from tests.processes.cuts import cut_everywhere, record, record_ends, spread
+from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.stage import Stage
+
+SPREAD = 150
+
+
+def test_records_end_where_the_next_begins() -> None:
+    hello, data = b"\x16\x03\x01\x00\x03abc", b"\x17\x03\x03\x01\x00" + bytes(256)
+    assert list(record_ends(hello + data + hello[:-1])) == [8, 8 + 261]
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
+@pytest.mark.timeout(240)
+async def test_a_link_is_cut_after_byte_k_of_an_exchange(stage_directories: tuple[Path, Path], tell: Tell) -> None:
+    home, logs = stage_directories
+    async with Nursery() as nursery:
+        recorded = await record(Stage(home / "recorded", logs, nursery))
+        places = spread(recorded, SPREAD)
+        cuts = await cut_everywhere(home, logs, nursery, places)
+    sizes = " and ".join(f"{len(way):,}" for way in recorded.values())
+    tell(f"a link was cut at {cuts} of {len(places)} places of an exchange of {sizes} bytes; everything came once")
+    assert cuts > len(places) // 2
