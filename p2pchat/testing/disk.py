@@ -125,7 +125,7 @@ class Disk:
             self._fail()
             return
         self._make_durable()
-        pause = self._chance.uniform(0, self.slow) if self._chance.random() < 0.3 else 0.0
+        pause = self._chance.uniform(0, self.slow) if self._chance.random() < 0.6 else 0.0
         self._event = self._schedule.after(pause, self._tell)
 
     def _make_durable(self) -> None:

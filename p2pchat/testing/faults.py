@@ -17,7 +17,7 @@ STICKS_KEPT = 4  # files that lie about and may be used again
 
 # How often each happens beside the others; the method of Accidents has the same name.
 WEIGHTS = {
-    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 2,
+    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
     "stick": 4, "dial_oneself": 1,
 }  # fmt: skip
@@ -106,6 +106,9 @@ class Accidents:
             one, other = self.chance.sample(self.sim.up, 2)
             self.sim.note(f"nothing passes from {one.name} to {other.name} for a while")
             self.sim.slow(one, other, self.chance.choice((0.5, 5.0, 20.0)))
+            for _ in range(self.chance.choice((0, 4, 8))):  # until it is full, and then more
+                self.write(one, other if self.chance.random() < 0.2 and not other.liar else None)
+                self.sim.run(self.chance.choice((0.01, 0.1)))
 
     def busy(self) -> None:
         if self.sim.up:

@@ -106,7 +106,7 @@ class History:
 def _draw_beginning(plan: Random, most_peers: int) -> list[str]:
     """Return what happens before any time has passed."""
     program = ["join"] * plan.randint(2, most_peers if most_peers > 5 else min(4, most_peers))
-    if plan.random() < 0.2:
+    if plan.random() < 0.3:
         program.append("join_liar")
     if plan.random() < 0.05:
         program.append("join_stranger")

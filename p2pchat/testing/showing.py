@@ -29,7 +29,7 @@ class Showing:
         self._sim = judge.sim
         self._newest: dict[tuple[str, ConversationId], Ref] = {}  # (peer, conversation): of others
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
-        self._first: dict[str, dict[LogId, int]] = {}  # peer -> the first marks it heard of the room
+        self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
         self._known_at: dict[str, float] = {}  # peer -> when it heard them
 
     def began(self, peer: SimPeer, next_place: int) -> None:
@@ -57,7 +57,9 @@ class Showing:
                 known = self._first.setdefault(peer.name, {})
                 for user, marks in users.items():
                     for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
-                        known.setdefault(LogId(self._judge.room, user, mark.run), mark.seq)
+                        log = peer.node.sync.conversations.by_id[self._judge.room].log(user, mark.run)
+                        span = (log.released if log else 0, mark.seq)  # what was shown before was pushed: news
+                        known.setdefault(LogId(self._judge.room, user, mark.run), span)
                 self._known_at[peer.name] = self._sim.now
                 if frame.span is not None:
                     return  # it is no newcomer any more
@@ -72,6 +74,8 @@ class Showing:
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier life
+        elif self._judge.may_fork(log) or self._sim.by_user[log.user].liar:
+            self._newest.pop(key, None)  # of a forked log nothing is named
         elif log.user != peer.user:
             self._newest[key] = Ref(ref_key(log.user, log.run), one.seq)
         elif self._judge.written_in.get(log) == (peer.name, peer.lives):
@@ -80,10 +84,12 @@ class Showing:
                 named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
                 text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
                 self._judge.blame("after", peer, text)
+        else:  # an own earlier one that came back: many of them push the others out of what is remembered
+            self._newest.pop(key, None)
 
     def _is_of_its_age(self, peer: SimPeer, one: Shown) -> None:
-        told = self._first.get(peer.name, {}).get(one.log, 0)
-        if one.seq <= told and not one.old:
+        shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
+        if shown < one.seq <= told and not one.old:
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
         written = self._judge.written_at(one.log, one.seq)
         known = self._known_at.get(peer.name)

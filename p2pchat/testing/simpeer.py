@@ -544,6 +544,8 @@ class SimPeer:
         """The runtime waits for what is being written, closes what is left, and is done."""
         ends = list(self._links.values())
         self.disk.finish()
+        if not self.up:  # killed after all
+            return
         self._log("stopped", reason="left")
         self._end()
         for end in ends:

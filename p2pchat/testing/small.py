@@ -48,6 +48,8 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         stuck_after=pick((10.0, 30.0)),
         clone_patience=pick((10.0, 30.0)),
         superseded_runs=pick((1, 8)),
+        flood_a_second=pick((20, 100)),
+        flood_burst=pick((30, 500)),
         wrong_head_ban=pick((20.0, 3600.0)),
     )
     return _harsh(drawn, chance) if harsh else drawn
@@ -57,11 +59,9 @@ def _harsh(drawn: Settings, chance: Random) -> Settings:
     pick = chance.choice
     return replace(
         drawn,
-        max_tips=pick((1, 2, 3, 64)),
+        max_tips=pick((1, 1, 2, 3)),
         max_links=pick((1, 2, 3, 256)),
-        max_conversations_a_user=pick((1, 2, 10_000)),
-        flood_a_second=pick((5, 100)),
-        flood_burst=pick((20, 500)),
+        max_conversations_a_user=pick((1, 1, 2, 10_000)),
         handshake_timeout=pick((0.5, 10.0)),
         go_timeout=pick((0.5, 10.0)),
     )

@@ -101,7 +101,7 @@ class Telling:
 
     def _wanted(self, peer: SimPeer, want: Want, end: End) -> None:
         other, now = end.other.owner, self._sim.now
-        if peer.fails or peer.low:
+        if (peer.fails or peer.low) and peer.handling is not Found:
             self._judge.blame("storage", peer, f"asked {other.name} for what it cannot keep")
         if want.u != other.user and now < self._banned.get((peer.name, peer.lives, other.user), 0.0):
             self._judge.blame("banned", peer, f"asked {other.name}, which sent a wrong head, for what others wrote")
