@@ -107,7 +107,7 @@ class Accidents:
             self.sim.note(f"nothing passes from {one.name} to {other.name} for a while")
             self.sim.slow(one, other, self.chance.choice((0.5, 5.0, 20.0)))
             for _ in range(self.chance.choice((0, 4, 8))):  # until it is full, and then more
-                self.write(one, other if self.chance.random() < 0.2 and not other.liar else None)
+                self.write(one, None)
                 self.sim.run(self.chance.choice((0.01, 0.1)))
 
     def busy(self) -> None:

@@ -99,6 +99,10 @@ class Judge:
         """Frames arrive."""
         self.telling.frames_got(peer, end, frames)
         self.showing.frames_got(peer, end, frames)
+        self.came(peer, frames)
+
+    def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
+        """Frames came, by a link or in a file: perhaps what a copy of this peer wrote in its running logs."""
         run = peer.node.run if peer.node else ""
         if (peer.user, run) in self.copied:
             for frame in frames:

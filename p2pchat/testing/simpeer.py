@@ -288,6 +288,8 @@ class SimPeer:
         self.sim.trace(self, input)
         if isinstance(input, inputs.Got) and input.link in self._links:
             self.sim.judge.frames_got(self, self._links[input.link], input.frames)
+        elif isinstance(input, inputs.Carried):
+            self.sim.judge.came(self, input.frames)
         if isinstance(input, inputs.Loaded):
             self.fails = False
         presence = self.node.presence

@@ -42,11 +42,14 @@ class Pull:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
+        self._rests = False
         self._pursuits: dict[Key, Pursuit] = {}
         self._queue: dict[int, dict[Key, None]] = {}  # by link: what waits for one of its wants to end
 
     def consider(self, key: Key, *, urgent: bool) -> None:
         """A far end is ahead of what is held here."""
+        if self._rests:
+            return
         pursuit = self._pursuits.get(key)
         if pursuit is None:
             pursuit = self._pursuits[key] = Pursuit(key)
@@ -94,8 +97,9 @@ class Pull:
             self._ask(pursuit)
         self._next(side)
 
-    def give_up(self) -> None:
-        """Ask for nothing more until marks are heard anew: what came could not be kept."""
+    def rest(self, on: bool) -> None:
+        """Ask for nothing while nothing can be kept; what others have is compared anew afterwards."""
+        self._rests = on
         for pursuit in self._pursuits.values():
             if pursuit.timer is not None:
                 pursuit.timer.cancel()
