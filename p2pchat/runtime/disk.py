@@ -32,6 +32,8 @@ T = TypeVar("T")
 FREE_LOOKED_AT_AFTER = 1.0  # seconds between looks at the free disk
 WARM_AFTER = 1.0  # idle seconds before storage is warmed: 25 ms that no start and no commit shall wait for; a guess
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
+STEADY_AFTER = 60.0  # seconds a storage works before a failure counts as a new one; a guess
+RELOAD_MOST = 30.0  # seconds to wait when it fails again and again, doubled each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Disk:
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._answers: deque[Callable[[], None]] = deque()  # from the threads, for the loop
         self._failed_epoch = -1
+        self._reloaded_at = float("-inf")
+        self._rest = 0.0  # seconds the last reload was put off
         self._looked_at = float("-inf")
         self._low = False
         self._warm = False
@@ -130,18 +134,36 @@ class Disk:
         self._reads.put(_Job(run, done))
 
     def reload(self, hosted: Sequence[UserId]) -> None:
-        """Load again what storage holds, as soon as it works; answered by Loaded."""
+        """Load again what storage holds, as soon as it takes something; answered by Loaded.
 
+        A storage that soon fails again (a disk with hardly any room, a lock that comes and goes) is left alone for
+        longer each time: links end and begin anew with every recovery.
+        """
+        if self._loop.time() - self._reloaded_at < STEADY_AFTER:
+            self._rest = min(max(RELOAD_AFTER, 2 * self._rest), RELOAD_MOST)
+            self._loop.call_later(self._rest, self._reload, hosted)
+        else:
+            self._rest = 0.0
+            self._reload(hosted)
+
+    def _reload(self, hosted: Sequence[UserId]) -> None:
         def done(stored: Stored, error: BaseException | None) -> None:
             if error is None:
+                self._reloaded_at = self._loop.time()
                 self._tell(Loaded(stored))
             elif not self._closed:
-                self._loop.call_later(RELOAD_AFTER, self.reload, hosted)
+                self._loop.call_later(RELOAD_AFTER, self._reload, hosted)
 
+        def load() -> Stored:
+            self.storage.try_out()
+            return self.storage.load(hosted)
+
+        if self._closed:
+            return
         if self._threads:
-            self._writes.put(_Job(lambda: self.storage.load(hosted), done))
-        elif not self._closed:
-            self._tell(Loaded(self.storage.load(hosted)))
+            self._writes.put(_Job(load, done))
+        else:
+            done(load(), None)
 
     async def close(self, wait: bool = True) -> None:
         """Finish everything asked for, then close storage. `wait=False` gives up what waits, as a crash would."""

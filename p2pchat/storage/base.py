@@ -54,6 +54,9 @@ class Storage(Protocol):
     def warm(self) -> None:
         """Make the first commits as quick as later ones; takes a moment, so for when nothing waits."""
 
+    def try_out(self) -> None:
+        """Write something and take it away again. StorageError when a commit could not be kept now."""
+
     def lookup(
         self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
     ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:

@@ -94,14 +94,25 @@ def warm_log(connection: Connection, size_bytes: int) -> None:
     """
     driver = driver_of(connection)
     try:
-        driver.execute("create table if not exists warmth (x blob)")
-        driver.execute("insert into warmth values (zeroblob(?))", (size_bytes,))
-        driver.execute("drop table warmth")
+        _write_and_delete(driver, size_bytes)
         driver.execute("pragma wal_checkpoint(restart)").fetchall()
         driver.execute("pragma shrink_memory")  # 2 MiB of pages that are nothing now
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
             raise
+
+
+def try_out(connection: Connection, size_bytes: int) -> None:
+    """Write and delete so many bytes; raises what a commit would. The log is emptied first, as far as it can be."""
+    driver = driver_of(connection)
+    driver.execute("pragma wal_checkpoint(truncate)").fetchall()
+    _write_and_delete(driver, size_bytes)
+
+
+def _write_and_delete(driver: sqlite3.Connection, size_bytes: int) -> None:
+    driver.execute("create table if not exists warmth (x blob)")
+    driver.execute("insert into warmth values (zeroblob(?))", (size_bytes,))
+    driver.execute("drop table warmth")
 
 
 def pragmas(connection: Connection) -> dict[str, str]:

@@ -471,6 +471,9 @@ class MemoryStorage:
     def warm(self) -> None:
         pass  # memory is always warm
 
+    def try_out(self) -> None:
+        pass  # and takes whatever there is room for
+
     def close(self) -> None:
         """Nothing to finish: what is held here stays until the object goes."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from p2pchat.config import Settings
+from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
 from p2pchat.errors import StorageError
@@ -28,6 +28,9 @@ from p2pchat.storage.reading import Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Writer
 
+BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
+TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
+
 
 class SqlStorage:
     """See storage/base.py for what each call promises."""
@@ -35,7 +38,7 @@ class SqlStorage:
     durable = True
 
     def __init__(
-        self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = 5.0
+        self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
     ) -> None:
         """Open the database at `url`, made when it is not there.
 
@@ -91,6 +94,12 @@ class SqlStorage:
         if self._writer is not None and self._settings.wal_warm_bytes:
             with told_clearly(str(self._path)):
                 connect.warm_log(self._connections[0], self._settings.wal_warm_bytes)
+
+    def try_out(self) -> None:
+        if self._writer is None:
+            raise StorageError(f"{self._path} was opened for reading only")
+        with told_clearly(str(self._path)):
+            connect.try_out(self._connections[0], TRIED_OUT_BYTES)
 
     def close(self) -> None:
         with self._lock:

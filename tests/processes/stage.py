@@ -50,11 +50,17 @@ class Stage:
         self.nursery = nursery
         self.children: list[Child] = []
 
-    def child(self, name: str, *words: str, port: int = 0, log: bool = True, points: Sequence[str] = ()) -> Child:
-        """Return a peer that is not started yet; the same name again is the next life of the same peer."""
+    def child(
+        self, name: str, *words: str, port: int = 0, log: bool = True,
+        points: Sequence[str] = (), under: Sequence[str] = (),
+    ) -> Child:  # fmt: skip
+        """Return a peer that is not started yet; the same name again is the next life of the same peer.
+
+        Run behind the words of `under` it is born in the usual way.
+        """
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
-        child = Mortal(name, self.home, *words, *options, port=port)
-        child.points, child.nursery = points, self.nursery
+        child = Mortal(name, self.home, *words, *options, port=port, under=under)
+        child.points, child.nursery = points, None if under else self.nursery
         self.children.append(child)
         return child
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ class GatedStorage(MemoryStorage):
         self.waiting = threading.Event()  # a commit stands at the gate
         self.failing: Exception | None = None
         self.unwarmable: Exception | None = None
+        self.tried_out = 0
         self.commits: list[list[Change]] = []
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -53,6 +55,11 @@ class GatedStorage(MemoryStorage):
             raise self.failing
         self.commits.append(list(changes))
         super().commit(changes)
+
+    def try_out(self) -> None:
+        self.tried_out += 1
+        if self.failing is not None:
+            raise self.failing
 
     def warm(self) -> None:
         if self.unwarmable is not None:
@@ -278,6 +285,42 @@ async def test_a_failed_commit_is_told_to_the_writer_and_nothing_of_it_is_kept(
     await (await bob.broadcast("kept")).delivered(timeout=5)
     for peer in (ada, bob):
         assert [post.text for post in await peer.history("room")] == ["first", "kept"]
+
+
+async def test_a_storage_that_takes_nothing_is_told_once_however_much_is_wanted(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    warnings = bob.events(Warned)
+    storage.failing = StorageError("the disk is full: make room")
+    receipt = await ada.send("bob", "patience")
+    await until(lambda: storage.tried_out == 2)  # the first time at once, then after a second
+    for text in ("refused", "refused again"):
+        with pytest.raises(StorageError):
+            await bob.broadcast(text)
+    storage.failing = None
+    assert [(await anext(warnings)).code, (await anext(warnings)).code] == ["storage", "storage_works"]
+    await receipt.delivered(timeout=5)
+
+
+async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be loaded and takes a little each time, and what comes next is too much: a disk with hardly any room."""
+    await net.settle()
+    warnings = bob.events(Warned)
+    monkeypatch.setattr(storage, "try_out", lambda: None)
+    storage.failing = StorageError("the disk is full: make room")
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    while len(times) < 3:
+        with suppress(StorageError):
+            await bob.broadcast("too much")
+        if (await anext(warnings)).code == "storage":
+            times.append(loop.time())
+    assert times[2] - times[1] > 0.9
+    storage.failing = None
 
 
 async def test_what_could_not_be_stored_was_not_acknowledged_and_comes_again(

@@ -338,6 +338,27 @@ def may_mount() -> None:
         pytest.skip("this user may not mount a small disk here")
 
 
+def test_tried_out_it_says_what_a_commit_would_and_nothing_is_left_of_that(path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path)) as storage, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        storage.commit([ada.begins("1")])
+        limit_pages(storage, 100)
+        for _ in range(2):
+            with pytest.raises(StorageError, match="is full"):
+                storage.try_out()
+        limit_pages(storage, 10**6)
+        other.execute("begin immediate")
+        with pytest.raises(StorageError, match="in use by another program"):
+            storage.try_out()
+        other.execute("rollback")
+        storage.try_out()
+        storage.commit([ada.goes_on("2")])
+        assert everything(storage, "ada") == ada.raws
+        assert "warmth" not in other.execute("select group_concat(name) from sqlite_master").fetchone()[0]
+    with closing(opened(path, read_only=True)) as storage, pytest.raises(StorageError, match="for reading only"):
+        storage.try_out()
+
+
 @pytest.mark.usefixtures("may_mount")
 def test_a_really_full_disk(tmp_path: Path) -> None:
     """On a disk of 4 MiB: what was committed before stays, the next commit works once there is space."""

@@ -1,0 +1,284 @@
+"""Disks as they are: full, read-only, locked, damaged, slow; and clocks that are wrong. Over real processes.
+
+Whatever it is, a peer acknowledges nothing that it cannot keep, says what is wrong in one event, is not taken for
+dead meanwhile, and goes on by itself as soon as the cause is gone. Each ends with the checker over all logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
+from tests.processes.altered import altered
+from tests.processes.smalldisk import NoMounts, SmallDisk
+from tests.processes.stage import Stage
+
+if sys.platform == "win32":
+    pytest.skip("Windows neither renames nor overwrites what is open", allow_module_level=True)
+
+MIB = 1 << 20
+LONG = "x" * 30_000
+SOON = {"ping_after": 0.5, "dead_after": 2.0}  # a peer that does not answer is given up at once
+ARRIVES = 30.0
+
+
+class House:
+    """Where ada lives on a good disk and a good clock, and bob on what a test makes of his."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.data = stage.home / "bob"
+        self._disks: list[SmallDisk] = []
+
+    async def ada(self, settings: Mapping[str, float] = SOON) -> Child:
+        ada = self.stage.child("ada", under=altered(settings))
+        await ada.start()
+        return ada
+
+    def small_disk(self, mib: float) -> SmallDisk:
+        """Let bob's directory be on a disk of this size."""
+        try:
+            self._disks.append(SmallDisk(self.data, mib))
+        except NoMounts as error:
+            pytest.skip(f"nothing can be mounted here: {error}")
+        return self._disks[-1]
+
+    def bob(self, *endpoints: str, under: list[str]) -> Child:
+        disk = self._disks[-1].under() if self._disks else []
+        return self.stage.child("bob", *endpoints, under=[*disk, *under])
+
+    async def end(self) -> None:
+        for child in self.stage.children:
+            await child.destroy()
+        for disk in self._disks:
+            disk.let_go()
+
+
+@pytest.fixture
+async def house(stage: Stage) -> AsyncIterator[House]:
+    house = House(stage)
+    try:
+        yield house
+    finally:
+        await house.end()
+
+
+async def meet(ada: Child, bob: Child) -> None:
+    await ada.event("joined", user="bob")
+    await bob.event("joined", user="ada")
+
+
+async def all_is_well(stage: Stage, *names: str) -> None:
+    """Wait until the logs show that nothing is missing, and that nothing is wrong."""
+    assert stage.faults(*names, complete=False) == []
+    deadline = time.monotonic() + ARRIVES
+    while (faults := stage.faults(*names, complete=True)) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)  # until what is on its way is in the logs
+    assert faults == []
+
+
+def warnings(child: Child) -> list[str]:
+    return [line["code"] for line in child.lines if line["event"] == "warning"]
+
+
+async def write(child: Child, *texts: str) -> None:
+    for text in texts:
+        await child.do(do="send", to="room", text=text)
+
+
+def came(child: Child) -> set[str]:
+    return {line["id"] for line in child.lines if line["event"] == "message"}
+
+
+def acknowledged(child: Child) -> set[str]:
+    return {line["id"] for line in child.lines if line["event"] == "delivered"}
+
+
+async def test_a_full_disk_is_told_once_and_everything_comes_when_there_is_room(house: House) -> None:
+    ada = await house.ada()
+    disk = house.small_disk(6)
+    bob = house.bob(ada.endpoint, under=altered({**SOON, "min_free_disk_bytes": 0}))
+    await bob.start()
+    await meet(ada, bob)
+    await write(ada, *(f"{number} {LONG}" for number in range(200)))
+    assert "is full: free some space" in (await bob.event("warning", code="storage"))["text"]
+    await bob.do(do="send", to="room", text="no room for this", ref="mine")
+    assert (await bob.event("error", ref="mine"))["code"] == "storage"
+    await asyncio.sleep(3.0)  # several attempts to use it, and longer than a silence may last
+    assert warnings(bob) == ["storage"]
+    assert acknowledged(ada) <= came(bob) and len(came(bob)) < 200
+    assert ada.count("left") == 0
+    disk.grow(64)
+    await bob.wait(lambda line: line["event"] == "message", ARRIVES, count=200)
+    assert warnings(bob) == ["storage", "storage_works"]
+    await write(bob, "now it goes")
+    await ada.event("message", text="now it goes")
+    assert not ada.count("message", text="no room for this")
+    await all_is_well(house.stage, "ada", "bob")
+
+
+async def test_too_little_room_is_told_before_it_is_none(house: House) -> None:
+    ada = await house.ada()
+    disk = house.small_disk(24)
+    bob = house.bob(ada.endpoint, under=altered({**SOON, "min_free_disk_bytes": 10 * MIB}))
+    await bob.start()
+    await meet(ada, bob)
+    await write(ada, "before")
+    await bob.event("message", text="before")
+    disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=1M", "count=12", "status=none")
+    while not bob.count("warning"):  # it looks with a commit, once a second at most
+        await write(ada, "meanwhile")
+        await asyncio.sleep(0.3)
+    await write(ada, "and this")
+    await bob.do(do="send", to="room", text="mine", ref="mine")
+    assert "nearly full" in (await bob.event("error", ref="mine"))["text"]
+    await asyncio.sleep(2.5)  # longer than a silence may last
+    assert ada.count("left") == 0 and bob.count("message", text="and this") == 0
+    disk.run("rm", str(house.data / "filler"))
+    await bob.event("message", ARRIVES, text="and this")
+    assert warnings(bob) == ["disk_low", "disk_enough"]
+    await all_is_well(house.stage, "ada", "bob")
+
+
+async def test_a_disk_that_may_only_be_read_is_told_at_the_start(house: House) -> None:
+    disk = house.small_disk(24)
+    settings = altered({"min_free_disk_bytes": 0})
+    bob = house.bob(under=settings)
+    await bob.start()
+    assert await bob.leave() == 0
+    disk.close_to_writers()
+    bob = house.bob(under=settings)
+    with pytest.raises(ChildFailed, match="ended"):
+        await bob.start()
+    assert await bob.ended() == 1
+    [said] = [line for line in bob.complaints if line.startswith("p2pchat:")]
+    assert str(house.data) in said and ("Read-only" in said or "cannot be written" in said)
+
+
+async def test_a_database_somebody_else_writes_in_is_waited_for(house: House) -> None:
+    ada = await house.ada()
+    bob = house.bob(ada.endpoint, under=altered(SOON))
+    await bob.start()
+    await meet(ada, bob)
+    with closing(sqlite3.connect(house.data / "history.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        await write(ada, "can you keep this?")
+        await bob.do(do="send", to="room", text="mine", ref="mine")
+        assert (await bob.event("error", ref="mine"))["code"] == "storage"
+        assert "in use by another program" in (await bob.event("warning"))["text"]
+        await ada.event("sent", text="can you keep this?")
+        assert acknowledged(ada) == set() and ada.count("left") == 0
+        other.execute("rollback")
+    await bob.event("message", ARRIVES, text="can you keep this?")
+    assert warnings(bob) == ["storage", "storage_works"]
+    await all_is_well(house.stage, "ada", "bob")
+
+
+async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_start(house: House) -> None:
+    ada = await house.ada()
+    bob = house.bob(ada.endpoint, under=altered(SOON))
+    await bob.start()
+    await meet(ada, bob)
+    await write(ada, *(f"{number} {LONG}" for number in range(20)))
+    await bob.wait(lambda line: line["event"] == "message", count=20)
+    database = house.data / "history.db"
+    with closing(sqlite3.connect(database)) as other:  # what was written is in the file now, not in its log
+        assert other.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (database.stat().st_size - 4096))
+    await write(ada, "can you keep this?")
+    told = await bob.event("warning")
+    assert told["code"] == "storage" and "is damaged: move it away and start again" in told["text"]
+    await bob.do(do="send", to="room", text="mine", ref="mine")
+    assert (await bob.event("error", ref="mine"))["code"] == "storage"
+    await asyncio.sleep(2.5)  # several attempts, and longer than a silence may last
+    assert warnings(bob) == ["storage"] and ada.count("left") == 0
+    assert acknowledged(ada) == came(bob) and len(came(bob)) == 20
+    bob.kill()
+    await bob.ended()
+    bob = house.bob(under=altered(SOON))
+    with pytest.raises(ChildFailed, match="is damaged: move it away and start again"):
+        await bob.start()
+    assert await bob.ended() == 1
+
+    for damaged in house.data.glob("history.db*"):  # and what it says to do is right
+        damaged.rename(damaged.with_name(f"damaged-{damaged.name}"))
+    bob = house.bob(under=altered(SOON))
+    await bob.start()
+    await ada.event("left", user="bob")
+    await bob.do(do="connect", endpoint=ada.endpoint)
+    back = await bob.wait(lambda line: line["event"] == "message", ARRIVES, count=21)
+    assert [line["text"] for line in back if not line["text"].endswith("x")] == ["can you keep this?"]
+
+
+async def test_a_disk_that_stands_still_is_told_once_and_nobody_is_lost(house: House, tmp_path: Path) -> None:
+    stall = tmp_path / "stall"
+    ada = await house.ada()
+    bob = house.bob(ada.endpoint, under=altered({**SOON, "slow_storage_after": 1.0}, stall=stall))
+    await bob.start()
+    await meet(ada, bob)
+    await write(ada, "before")
+    await bob.event("message", text="before")
+    stall.touch()
+    await write(ada, "meanwhile", "and this")
+    await write(bob, "mine")
+    await bob.event("warning", code="storage_slow")
+    await asyncio.sleep(4.0)  # twice as long as a silence may last
+    assert ada.count("left") == bob.count("left") == bob.count("sent") == 0 and bob.count("message") == 1
+    assert len(acknowledged(ada)) == 1
+    stall.unlink()
+    await bob.event("message", text="and this")
+    await ada.event("message", text="mine")
+    assert warnings(bob) == ["storage_slow", "storage_works"]
+    assert ada.count("link", state="up") == 1
+    await all_is_well(house.stage, "ada", "bob")
+
+
+# ---- clocks
+
+
+async def history(stage: Stage, name: str) -> list[str]:
+    return [line["text"] for line in await stage.history(name)]
+
+
+async def test_clocks_that_are_wrong_put_nothing_into_disorder(house: House, tmp_path: Path) -> None:
+    """Bob's is hours ahead, then right, then hours behind, while he runs; ada's is right."""
+    clock = tmp_path / "clock"
+    clock.write_text("7200")
+    ada = await house.ada()
+    bob = house.bob(ada.endpoint, under=altered(SOON, clock=clock))
+    await bob.start()
+    await meet(ada, bob)
+    said: list[str] = []
+
+    async def say(who: Child, hearer: Child, text: str) -> Line:
+        said.append(text)
+        await write(who, text)
+        return await hearer.event("message", text=text)
+
+    await say(ada, bob, "one")
+    ahead = await say(bob, ada, "two hours ahead")
+    await say(ada, bob, "what he says of the future does not become my present")
+    for offset, text in (("0", "right"), ("-7200", "two hours back"), ("", "right again")):
+        clock.write_text(offset)
+        await say(bob, ada, text)
+        await say(ada, bob, f"you are {text}")
+    last = await ada.event("message", text="right again")
+    assert ahead["sent_at"] > last["sent_at"]  # nobody corrects what a writer says
+    for child in (ada, bob):
+        shown = [line["text"] for line in child.lines if line["event"] in ("message", "sent")]
+        assert shown == said  # live: never before what was seen, whatever the stamps say
+        assert child.count("left") == child.count("gap") == 0
+    assert len({line["sent_at"] for line in ada.lines if line["event"] == "sent"}) == 5
+    orders = [await history(house.stage, name) for name in ("ada", "bob")]
+    assert orders[0] == orders[1] and sorted(orders[0]) == sorted(said)
+    await all_is_well(house.stage, "ada", "bob")
