@@ -38,7 +38,7 @@ def test_what_is_said_in_the_room_reaches_everybody() -> None:
 def test_one_endpoint_is_enough_to_join_the_whole_mesh() -> None:
     sim = Simulation(seed=2)
     *_, dan = sim.peers(4)
-    sim.run(5)
+    sim.run(20)
     assert [peer.name for peer in dan.linked] == ["ada", "bob", "cyd"]
 
 

@@ -420,5 +420,6 @@ class Sync:
                 self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
         self.carrying.refuse_all(reason)
         self._in_flight.clear()
+        self.pull.rest(True)
         self.shelf.dead = True
         return places
