@@ -34,8 +34,11 @@ def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style
         return [list(fragments)]
     mark = hang or (CONTINUED if width >= NARROW else CONTINUED_NARROW)
     rows: list[Row] = []
-    for line in _lines(fragments):
-        rows += _Folder(max(width, len(mark) + 2), [(style, character) for character in mark]).fold(line)
+    for line in lines_of(fragments):
+        if _fits(line, width):
+            rows.append(list(line))
+        else:
+            rows += _Folder(max(width, len(mark) + 2), [(style, character) for character in mark]).fold(line)
     return rows
 
 
@@ -54,16 +57,15 @@ def _fits(fragments: Sequence[Fragment], width: int) -> bool:
     return True
 
 
-def _lines(fragments: Sequence[Fragment]) -> Iterator[list[tuple[str, str]]]:
-    """Yield the characters of each line, with their styles."""
-    line: list[tuple[str, str]] = []
+def lines_of(fragments: Sequence[Fragment]) -> Iterator[Row]:
+    """Yield what stands between newlines."""
+    line: Row = []
     for style, text in fragments:
-        for character in text:
-            if character == "\n":
-                yield line
-                line = []
-            else:
-                line.append((style, character))
+        first, *more = text.split("\n")
+        line.append((style, first))
+        for next_text in more:
+            yield line
+            line = [(style, next_text)]
     yield line
 
 
@@ -80,9 +82,10 @@ class _Folder:
         self._begins = 0  # where the text of this row begins
         self._full = False
 
-    def fold(self, line: list[tuple[str, str]]) -> list[Row]:
+    def fold(self, line: Row) -> list[Row]:
         before = ""
-        for (style, character), (_, after) in pairwise([*line, ("", "")]):
+        characters = [(style, character) for style, text in line for character in text]
+        for (style, character), (_, after) in pairwise([*characters, ("", "")]):
             size = _width_of(character, after)
             if self._full or self._used + size > self._width:
                 self._full = True

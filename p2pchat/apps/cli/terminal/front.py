@@ -94,6 +94,7 @@ class TerminalFront:
             while await self._fulfil(session, await self._some_wishes()):
                 pass
         finally:
+            self._screen.let_all_in()
             self._prompt.close()
             await running
             self._prompt = None

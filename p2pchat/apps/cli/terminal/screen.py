@@ -23,12 +23,14 @@ from prompt_toolkit.styles import Attrs, Style
 
 from p2pchat.apps.cli.qr import INDENT, row_of_code
 from p2pchat.apps.cli.terminal.colours import BLACK_ON_WHITE, DIM, ERROR
-from p2pchat.apps.cli.terminal.folding import Fragment, Row, fold_row
+from p2pchat.apps.cli.terminal.folding import Fragment, Row, fold_row, lines_of
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.stream import Stream
 
 EVERY = 0.02  # seconds between two batches: faster than anybody reads
 MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
+MOST_CHARACTERS_AT_ONCE = 16 * 1024  # of them; what somebody made to be slow takes 50 ms
+MOST_WAITING = 1 << 20  # characters of lines not printed yet; then whoever has more waits
 MOST_BACKLOG = 64 * 1024  # bytes the terminal has not taken: then lines wait here instead
 _TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # such a line of ours is wrapped by the terminal, and copied as one
 _HANG = "  "  # as exits.tell folds
@@ -43,6 +45,13 @@ class _Line:
     hang: str = ""  # as fold_row takes it
     whole: bool = False  # left to the terminal to wrap
     clear: bool = False
+    folded: tuple[int, str, list[Row]] | None = None  # the rows, and for which width and mark
+
+    @property
+    def size(self) -> int:
+        """Characters."""
+        fragments = self.fragments if self.own is None else self.own.fragments
+        return sum(len(text) for _, text in fragments)
 
 
 def _as_it_is(line: str) -> list[Fragment]:
@@ -71,6 +80,10 @@ class Screen:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lines: deque[_Line] = deque()
+        self._waiting = 0  # characters in them
+        self._all_in = False
+        self._room = asyncio.Event()
+        self._room.set()
         self._own: dict[str, OwnLine] = {}
         self._held = 0
         self._next: asyncio.TimerHandle | None = None
@@ -94,7 +107,31 @@ class Screen:
 
     def line(self, fragments: Sequence[Fragment]) -> None:
         """Print one line (of several rows, where it has newlines or is long)."""
-        self._add(_Line(fragments))
+        part: list[Fragment] = []
+        size = 0
+        for row in lines_of(fragments):  # in parts, so that no turn of the loop has to print all of a long one
+            if size > MOST_CHARACTERS_AT_ONCE or len(part) > MOST_AT_ONCE:
+                self._add(_Line(part))
+                part, size = [], 0
+            part += [*([("", "\n")] if part else []), *row]
+            size += sum(len(text) for _, text in row)
+        self._add(_Line(part))
+
+    async def room(self) -> None:
+        """Wait until so much is printed that there is room for more: a terminal may stand still for long."""
+        if self._room.is_set():
+            return
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._room, self.closed)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    def let_all_in(self) -> None:
+        """The end is near: nobody waits for room any more."""
+        self._all_in = True
+        self._room.set()
 
     def own(self, line: OwnLine) -> None:
         """Show a line of one's own, its mark still open."""
@@ -140,7 +177,15 @@ class Screen:
         if line.own is not None:
             line.own.overtaken_at = None
         self._lines.append(line)
+        self._waiting += line.size
+        self._see_room()
         self._soon()
+
+    def _see_room(self) -> None:
+        if self._waiting <= MOST_WAITING or self._all_in:
+            self._room.set()
+        else:
+            self._room.clear()
 
     # When
 
@@ -169,7 +214,8 @@ class Screen:
             if self._drain is None or self._drain.done():
                 self._drain = asyncio.ensure_future(self._when_drained(self._stream))
             return
-        due = list(self._take_due(MOST_AT_ONCE))
+        due = list(self._take_due(MOST_AT_ONCE, MOST_CHARACTERS_AT_ONCE))
+        self._see_room()
         if due:
             self._print(due)
         elif self.app is not None:
@@ -182,14 +228,17 @@ class Screen:
         await stream.drained()
         self._soon()
 
-    def _take_due(self, most: int) -> Iterator[_Line]:
+    def _take_due(self, most: int, most_characters: int) -> Iterator[_Line]:
+        """Take lines from the front, at least one that is due; about so many characters."""
         now = self._loop.time()
-        while self._lines and most:
+        while self._lines and most > 0 and most_characters > 0:
             own = self._lines[0].own
             if own is not None and not own.complete and own.due_at > now:
                 return
             most -= 1
             line = self._lines.popleft()
+            most_characters -= line.size
+            self._waiting -= line.size
             if own is not None:
                 self._release(own)
             yield line
@@ -207,6 +256,7 @@ class Screen:
                 self._release(line.own)
         lines = list(self._lines)
         self._lines.clear()
+        self._waiting = 0
         if lines:
             self._print(lines)
 
@@ -225,8 +275,11 @@ class Screen:
         if line.whole:
             return [list(line.fragments)]
         own = line.own
-        fragments = line.fragments if own is None else [*own.fragments, (DIM, f"  {own.mark}")]
-        return fold_row(fragments, self.columns, hang=line.hang, style=DIM)
+        columns, mark = self.columns, "" if own is None else own.mark
+        if line.folded is None or line.folded[:2] != (columns, mark):
+            fragments = line.fragments if own is None else [*own.fragments, (DIM, f"  {mark}")]
+            line.folded = columns, mark, fold_row(fragments, columns, hang=line.hang, style=DIM)
+        return line.folded[2]
 
     def _print(self, lines: Sequence[_Line]) -> None:
         self._printed_at = self._loop.time()

@@ -133,6 +133,7 @@ class TerminalShow(Show):
                     return
             await super().event(event, older=older)
         self._changed()
+        await self._screen.room()
 
     def _stands_above(self, id: str) -> bool:
         self._came_by[id] = None
