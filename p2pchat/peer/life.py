@@ -28,6 +28,7 @@ from p2pchat.peer.feed import Feed
 from p2pchat.peer.herald import Herald
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.receipt import Ledger
+from p2pchat.peer.times import EPOCH, aware, now_micros
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.wiring import Sockets, Wires, Wiring
@@ -61,6 +62,7 @@ class Life:
         self._name = ""
         self._port = 0
         self._host = options.host
+        self._listening_at = EPOCH  # when this run began: all it receives it receives later
         self._starting = False  # start() was called
         self._alone = False  # it neither listens nor dials
         self._closed = False
@@ -123,6 +125,7 @@ class Life:
         )
         if not self._alone:
             self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+        self._listening_at = aware(now_micros())
         try:
             stored = await asyncio.to_thread(home.storage.load, [home.identity.peer_id])
             if self._alone:

@@ -155,6 +155,7 @@ class TCPPeer(Life):
         """The first event of this run."""
         home = self._started()
         return ev.Listening(
+            at=self._listening_at,
             version=__version__,
             host=self._host,
             port=self._port,

@@ -51,6 +51,15 @@ async def test_two_peers_over_sockets_with_one_endpoint(home: Path) -> None:
             assert ada.links() == [bob.me.id]
 
 
+async def test_a_run_begins_once_whenever_it_is_asked_for_and_before_all_it_receives(home: Path) -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        began = ada.listening.at
+        async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
+            await (await bob.send("ada", "hello")).delivered(timeout=5)
+        [post] = await ada.history("bob")
+        assert began == ada.listening.at < post.received_at
+
+
 async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:
     async with TCPPeer(temporary=True) as other:
         nobody = other.endpoint
