@@ -17,6 +17,10 @@ _INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | 
 _INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
 
 
+# Vowels and finals of Hangul, drawn into the syllable before them: letters by category, of no width of their own.
+_JOINING = {chr(code) for part in (range(0x1160, 0x1200), range(0xD7B0, 0xD800)) for code in part}
+
+
 def name_fault(name: str) -> str:
     """Say for people why a text is no name; "" when it is one, in normal form (NFC)."""
     if name != unicodedata.normalize("NFC", name):
@@ -32,7 +36,7 @@ def name_fault(name: str) -> str:
             return f"a name does not contain {character!a}: # @ / and , have other meanings"
         if not is_visible(character):
             return f"a name does not contain {character!a}: it cannot be seen"
-    if unicodedata.category(name[0]).startswith("M"):
+    if unicodedata.category(name[0]).startswith("M") or name[0] in _JOINING:
         return f"a name does not begin with {name[0]!a}: it is a mark on another character"
     return ""
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, LargeBinary, String
 
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
-from p2pchat.storage.tables import SEQS
+from p2pchat.storage.tables import SEQS, metadata
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation from logs l
@@ -25,6 +25,10 @@ ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? or
 STRAYS = f"""
 select count(*) from entries e where not exists (
     select 1 from heads h where h.id >= e.id and h.id < ((e.id >> 40) + 1) * {SEQS})
+"""
+UNPLACED = """
+select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
+or not exists (select 1 from entries where id = p.start + p.entries - 1)
 """
 # What a row of the wrong kind raises.
 NOT_OURS = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
@@ -42,8 +46,24 @@ def unproven(connection: Connection, most: int) -> list[str]:
             text = "has rows that cannot be read"
         if text:
             found.append(f"log {row[0]!a} {text}")
-    strays = connection.exec_driver_sql(STRAYS).scalar()
-    return [*found, *([f"{strays} entries belong to no log"] if strays else [])][:most]
+    if strays := connection.exec_driver_sql(STRAYS).scalar():
+        found.append(f"{strays} entries belong to no log")
+    if unplaced := connection.exec_driver_sql(UNPLACED).scalar():
+        found.append(f"{unplaced} places are of no entries")
+    return [*found, *_misfits(connection)][:most]
+
+
+def _misfits(connection: Connection) -> Iterator[str]:
+    """Yield a sentence for each table with values of a kind that nobody writes there."""
+    for table in metadata.sorted_tables:
+        wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
+        if count := connection.exec_driver_sql(f"select count(*) from {table.name} where {wrong}").scalar():
+            yield f"{count} rows of {table.name} hold values of another kind"
+
+
+def _kinds(column: Column[Any]) -> tuple[str, str]:
+    kind = "blob" if isinstance(column.type, LargeBinary) else "text" if isinstance(column.type, String) else "integer"
+    return (kind, "null" if column.nullable else kind)
 
 
 def _fault(connection: Connection, row: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, decode_entry
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, SortKey
 from p2pchat.storage.reading import Reader
@@ -99,6 +99,7 @@ class Showing:
     def _shown(self, row: Any) -> Shown:
         place, id, body, received_at, flags = row
         log = self._reader.log_id(id >> SEQ_BITS)
+        decode_entry(body)  # LogError for what can be none: the disk's doing, and said as such (faults.py)
         return Shown(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 

@@ -22,7 +22,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Now
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import Said
-from p2pchat.core.log import LogId, extend_chain
+from p2pchat.core.log import LogId, decode_entry, extend_chain
 from p2pchat.core.node import Node
 from p2pchat.core.records import (
     Address,
@@ -238,6 +238,8 @@ class Asked:
         self.reads(read_only=True)
         self.reads(read_only=False)
         hold(perf_counter() - begun < SLOW, f"a broken database took {perf_counter() - begun:.1f} s")
+        for one in self.shown:
+            decode_entry(one.raw)
         false = [one for one in self.shown if (one.log, one.seq, one.raw) not in written()]
         if false:
             hold(self.checked is None or self.checked, f"a text nobody wrote, and the check finds nothing: {false[0]}")
@@ -339,4 +341,4 @@ def seeds() -> list[bytes]:
 
 @cache
 def targets() -> tuple[Target, ...]:
-    return (Target("databases", "a database whose disk broke", run, seeds, [], 200, 25),)
+    return (Target("databases", "a database whose disk broke", run, seeds, [], 200, 25, 4),)

@@ -54,14 +54,13 @@ def has_coverage() -> bool:
 
 
 def run(minutes: float, seed: int = 1, names: Sequence[str] = (), tell: Tell = lambda line: None) -> Report:
-    """Fuzz these targets (none named: all) for so long together; faults are kept in found/ and told."""
+    """Fuzz these targets (none named: all) for so long together, starting aside; faults are kept in found/ and told."""
     from tests.fuzz.targets import TARGETS
 
     report, begun = Report(), time.monotonic()
     chosen = [TARGETS[name] for name in names or TARGETS]
-    for number, target in enumerate(chosen):
-        left = minutes * 60 - (time.monotonic() - begun)
-        seconds = max(0.0, left / (len(chosen) - number))
+    for target in chosen:
+        seconds = minutes * 60 * target.share / sum(each.share for each in chosen)
         if has_coverage():
             _run_guided(target, seconds, seed, report, tell)
         else:

@@ -95,7 +95,7 @@ def unpack(data: bytes) -> None:
     """Frames of a file, some bent, some beside the point; then the same in other pieces."""
     supply = Supply(data)
     cuts, stream = supply.take(2), bytearray()
-    while supply.left and len(stream) < 20_000:
+    while supply.left and len(stream) < 8_000:
         kind = supply.below(12)
         if kind < len(pieces()):
             stream += encode(pieces()[kind])
@@ -106,7 +106,7 @@ def unpack(data: bytes) -> None:
             stream += supply.take(supply.below(8))
         if supply.yes(6) and stream:
             stream[supply.below(len(stream))] ^= 1 << supply.below(8)
-    one, other = unpacked(bytes(stream), b""), unpacked(bytes(stream), cuts or b"\0")
+    one, other = unpacked(bytes(stream), b""), unpacked(bytes(stream), cuts or b"\3\1")
     hold(one == other, "what is read of a file depends on how it was read")
 
 
@@ -116,7 +116,7 @@ def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
     at = turn = 0
     try:
         while at < len(stream):
-            size = 1 + cuts[turn % len(cuts)] * 7 if cuts else len(stream)
+            size = 1 + cuts[turn % len(cuts)] * 7 if cuts and turn < 300 else len(stream)
             unpacking.feed(stream[at : at + size])
             hold(len(unpacking._rest) < 4 + MAX_FRAME_BYTES, "more is kept than a frame may have")
             at, turn = at + size, turn + 1

@@ -475,4 +475,4 @@ def seeds() -> list[bytes]:
 
 @cache
 def targets() -> tuple[Target, ...]:
-    return (Target("node", "a whole node and a member who says anything", run, seeds, WORDS, 3000, 60),)
+    return (Target("node", "a whole node and a member who says anything", run, seeds, WORDS, 3000, 60, 4),)

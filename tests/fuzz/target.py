@@ -31,6 +31,7 @@ class Target:
         words: Pieces that inputs are made of: mutation puts them in.
         max_bytes: No input is longer.
         examples: How many hypothesis makes of it in the ordinary run: about a second of them.
+        share: Of the time of a run, beside the others: what is deep and slow gets more of it.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Target:
     words: Sequence[bytes] = ()
     max_bytes: int = 4096
     examples: int = 300
+    share: int = 1

@@ -14,7 +14,7 @@ from p2pchat.apps.cli.chat.typed import BY_NAME, LATER, Do, Say, help_lines, par
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import parse_own_order
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.terminal.folding import CONTINUED_NARROW, NARROW, fold_row, plain_text
+from p2pchat.apps.cli.rows import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.apps.safetext import CONTINUED, safe_json, safe_line, safe_text
 from p2pchat.core.names import RESERVED, is_visible
 from p2pchat.errors import InviteError

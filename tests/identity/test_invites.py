@@ -116,7 +116,21 @@ def test_endpoints_have_one_form(typed: str, normal: str) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "host", "host:", ":80", "host:0", "host:65536", "host:x", "::1:80", "[::g]:80", "[fe80::1%\x1b[2j]:80", "[fe80::1%\u202e]:80", "a b:80", "h" * 96 + ":8080"],
+    [
+        "",
+        "host",
+        "host:",
+        ":80",
+        "host:0",
+        "host:65536",
+        "host:x",
+        "::1:80",
+        "[::g]:80",
+        "[fe80::1%\x1b[2j]:80",
+        "[fe80::1%\u202e]:80",
+        "a b:80",
+        "h" * 96 + ":8080",
+    ],
 )
 def test_what_is_no_endpoint_is_refused(typed: str) -> None:
     with pytest.raises(ValueError):

@@ -53,6 +53,7 @@ def test_ordinary_names_are_allowed_as_they_are(name: str) -> None:
         ("a\U000e0041", "cannot be seen"),  # tag
         ("a\ud800", "cannot be seen"),  # half a character
         ("\u0301a", "mark on another"),
+        ("\u11e0", "mark on another"),
         ("room", "everybody"),
         ("Rооm", "everybody"),  # Cyrillic
     ],

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -254,6 +254,80 @@ def test_a_damaged_database_says_so(path: Path) -> None:
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
     with pytest.raises(StorageError, match="is damaged: move it away"):
         opened(path).load([])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update places set flags = x'00ff'",
+        "update logs set run = 'text'",
+        "update entries set c = 'late'",
+        "update entries set body = cast(x'ff' as text)",
+        "update entries set body = 'no entry'",
+        "update users set id = 7",
+    ],
+)
+def test_rows_of_the_wrong_kind_are_damage_and_said_so(path: Path, damage: str) -> None:
+    with closing(opened(path)) as storage:
+        storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
+    with sqlite3.connect(path) as database:
+        database.execute(damage)
+
+    def refused(ask: Callable[[], object]) -> bool:
+        try:
+            ask()
+        except StorageError as error:
+            return "is damaged: move it away" in str(error)
+        return False
+
+    with closing(opened(path)) as storage:
+        asked = [
+            lambda: storage.history(None, limit=2),
+            lambda: storage.places(0, 9),
+            lambda: everything(storage, "ada"),
+            lambda: storage.load([user("ada")]),
+        ]
+        assert sum(map(refused, asked)) or damage == "update entries set c = 'late'"
+        assert refused(lambda: storage.faults(3)) or storage.faults(3)
+
+
+def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Path) -> None:
+    """Who got it would find the head wrong, and take this peer for a forger."""
+    with closing(opened(path)) as storage:
+        ada, bob = Author("ada", 1), Author("bob", 2)
+        storage.commit([released(ada.begins("one", "two"), 1), released(bob.begins("three"), 3)])
+        assert storage.faults(9) == []
+    with sqlite3.connect(path) as database:
+        database.execute("update entries set body = replace(body, 'two', 'twq')")
+    with closing(opened(path)) as storage:
+        with pytest.raises(StorageError, match="is damaged"):
+            everything(storage, "ada")
+        assert everything(storage, "bob") == bob.raws
+        assert storage.faults(9) == ["log 1 holds up to entry 2 something else than its writer signed"]
+
+
+def test_what_the_check_finds_in_a_log(path: Path) -> None:
+    def after(damage: str) -> list[str]:
+        with sqlite3.connect(path) as database:
+            database.execute(damage)
+        with closing(opened(path)) as storage:
+            return storage.faults(9)
+
+    with closing(opened(path)) as storage:
+        storage.commit([released(Author("ada", 1).begins("one", "two"), 1), Author("bob", 2).begins("three")])
+    assert after("update logs set writer = 3 - writer") == [
+        "log 1 holds up to entry 2 something else than its writer signed",
+        "log 2 holds up to entry 1 something else than its writer signed",
+    ]
+    assert after("update logs set writer = 3 - writer") == []
+    assert after("update entries set c = c + 1 where id & 3 = 2") == [
+        "log 1 lacks entries before entry 2, or has them elsewhere"
+    ]
+    assert after("update heads set sig = zeroblob(64) where id > 2199023255552") == [
+        "log 1 lacks entries before entry 2, or has them elsewhere",
+        "log 2 holds up to entry 1 something else than its writer signed",
+    ]
+    assert after("delete from heads") == ["3 entries belong to no log"]
 
 
 def test_a_database_locked_by_another_program_says_so_and_works_when_that_is_gone(path: Path) -> None:

@@ -188,7 +188,7 @@ def _arguments(command: Command, rest: str) -> tuple[str, ...]:
         parts.append(name)
     if rest:
         parts.append(_unquoted(rest) if _is_name(command, len(parts)) else rest)
-    if not command.least <= len(parts) <= command.most:
+    if not (command.least <= len(parts) <= command.most and all(parts)):  # "" is nobody's name
         example = f", for example {command.example}" if command.arguments else ""
         raise Usage(f"usage: {command.usage}{example}")
     return tuple(parts)

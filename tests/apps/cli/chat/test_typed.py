@@ -85,6 +85,8 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
         ("/group ops bob", "this version does not have /group yet"),
         ("/msg bob", "usage: /msg NAME TEXT"),
         ("/msg", "usage: /msg NAME TEXT"),
+        ('/msg "" hi', "usage: /msg NAME TEXT"),
+        ('/go ""', "usage: /go [CONVERSATION]"),
         ("/me", "usage: /me TEXT"),
         ("/quit now", "usage: /quit"),
         ("/reply", "usage: /reply TEXT, for example /reply yes, at ten"),
