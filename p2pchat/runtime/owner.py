@@ -273,9 +273,16 @@ class Owner:
         storage, most = self.disk.storage, self._settings.fetch_batches
         self.disk.read_then(
             lambda: storage.fetch(effect.conversation, effect.user, effect.start, batches=most),
-            lambda found: self.put(Fetched(effect.link, effect.ticket, *found)),
+            lambda found: self._fetched(Fetched(effect.link, effect.ticket, *found)),
             lambda error: self._again(error, self._fetch, effect),
         )
+
+    def _fetched(self, answer: Fetched) -> None:
+        """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
+        if self.disk.storage.durable:
+            self.put(answer)
+        else:
+            self._loop.call_soon(self.put, answer)
 
     def _again(self, error: BaseException, what: Callable[[Any], None], effect: fx.Effect) -> None:
         """A read failed: the core waits for its answer, so try until it comes."""

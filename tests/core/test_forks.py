@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
-from p2pchat.core.log import Ref
+from p2pchat.core.log import Ref, decode_entry
 from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
 from tests.core.world import IDS, ROOM, Author, Far, World, have, page
@@ -280,3 +280,17 @@ def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_noth
     for peer in (ada, bob, cyd):
         texts = [line["text"] for line in peer.lines if line["event"] in ("message", "sent")]
         assert {"hello from bob", "before", "and on"} <= {*texts}
+
+
+def test_what_is_written_next_names_nothing_of_a_forked_log() -> None:
+    """Who has heard nothing of that log would wait for what nobody gives."""
+    ada, cyd, dan = World().peer("ada"), Author("cyd", "c1"), Author("dan", "d1")
+    _, yes, no = twins()
+    ada.far("cyd").say(cyd.say("before"))
+    far = ada.far("bob")
+    far.say(yes)
+    far.say(no)
+    ada.far("dan").say(dan.say("behind"))
+    ada.say("and now")
+    [said] = [batch for batch in far.heard if isinstance(batch, Entries) and batch.u == IDS["ada"]]
+    assert decode_entry(said.e[0]).after == (cyd.ref(1), dan.ref(1))

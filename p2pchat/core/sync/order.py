@@ -259,6 +259,14 @@ def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
 
 
 def followed(conversation: Conversation, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
-    """Return the newest entries of others that this user was shown after that place: what `after` names."""
+    """Return the newest entries of others that this user was shown after that place: what `after` names.
+
+    Of a forked log nothing is named: who has not got it will not get it, and would wait for nothing.
+    """
     newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recent if by != user and place > since_place]
-    return tuple(newer[-most:])
+    return tuple([ref for ref in newer if not _is_forked(conversation, ref)][-most:])
+
+
+def _is_forked(conversation: Conversation, ref: Ref) -> bool:
+    log = conversation.by_ref.get(ref.log)
+    return log is not None and log.forked

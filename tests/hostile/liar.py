@@ -1,0 +1,216 @@
+"""A member who keeps no rule: real sockets, real TLS, a proven identity, and then whatever a test puts in its mouth.
+
+It is built on the frames and keys of p2pchat and on nothing of its core, so that it says what no peer of ours would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from secrets import token_bytes, token_hex
+from typing import TypeVar
+
+from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.mesh.handshake import ClientSide
+from p2pchat.core.sync.conversations import room_id
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import Network
+from p2pchat.identity.tls import client_context, peer_key
+from p2pchat.protocol import (
+    MAX_FRAME_BYTES,
+    AnyFrame,
+    Bye,
+    Decoder,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Peers,
+    Welcome,
+    encode,
+)
+
+ROOM = Naming(room=True)
+NOW = 1_760_000_000_000_000  # UTC microseconds: in the past, so that it is nobody's future
+ANSWERED_WITHIN = 10.0
+F = TypeVar("F", bound=Frame)
+
+
+def somebody(name: str) -> Identity:
+    """Return the identity of a made-up user, the same for the same name."""
+    return Identity.from_seed(sha256(name.encode()).digest())
+
+
+class Pen:
+    """Writes one log as its author's peer would; the author may be made up."""
+
+    def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[Mark] = ()) -> None:
+        self.author = author
+        self.log = LogId(conversation, author.peer_id, run or token_hex(8))
+        self.before = tuple(before)
+        self.seq = 0
+        self.chain = first_chain(self.log)
+
+    def say(self, *texts: str, c: int = NOW) -> Entries:
+        """Return a batch of these texts, signed."""
+        entries = [
+            Entry("text", c + n, c + self.seq + n, None, (), self.before if self.seq + n == 1 else (), None, text)
+            for n, text in enumerate(texts, 1)
+        ]
+        return self.write(*map(encode_entry, entries))
+
+    def write(self, *raws: str) -> Entries:
+        """Return a batch of these entries as they stand, signed."""
+        first, prev = self.seq + 1, self.chain
+        self.seq += len(raws)
+        self.chain = extend_chain(prev, raws)
+        head = self.author.sign(head_message(self.log, self.seq, self.chain))
+        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[ROOM])
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+
+
+class Liar:
+    """One connection to a peer.
+
+    Attributes:
+        name, identity: Whose it is.
+        frames: What the peer has said so far.
+        room: The room of the network.
+    """
+
+    def __init__(self, name: str, network: Network) -> None:
+        self.name = name
+        self.identity = somebody(name)
+        self.network = network
+        self.room = room_id(network.id)
+        self.frames: list[AnyFrame] = []
+        self.over = False
+        self._decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+        self._news = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._listening: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.identity.peer_id
+
+    async def connect(self, port: int, context: ssl.SSLContext | None = None) -> str:
+        """Connect and set up TLS; return the peer's id."""
+        self._reader, self.writer = await asyncio.open_connection("127.0.0.1", port, ssl=context or client_context())
+        self._listening = asyncio.create_task(self._listen())
+        self.server = peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        return self.server
+
+    async def join(self, port: int, *, introduce: bool = True) -> None:
+        """Become a member as everybody does; then say who is here, unless told not to."""
+        server = await self.connect(port)
+        side = ClientSide(
+            self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
+            nonce=token_bytes(32),
+        )  # fmt: skip
+        offer = await self.next(Hello)
+        hello = side.got(offer)
+        assert hello is not None
+        self.say(hello)
+        await self.next(Welcome)
+        if self.id < server:
+            self.say(Go(token_hex(8), 1))
+        else:
+            await self.next(Go)
+        if introduce:
+            self.say(Peers(0, []), Here([Hosted(self.id, self.name, "online")]), Digest(sum="0" * 64))
+            await self.next(Digest)
+
+    async def _listen(self) -> None:
+        try:
+            while data := await self._reader.read(65536):
+                self.frames += self._decoder.feed(data)
+                self._news.set()
+                await self._may_read.wait()
+        except (OSError, ssl.SSLError):
+            pass
+        self.over = True
+        self._news.set()
+
+    def read_nothing(self) -> None:
+        """Take nothing any more; what the system has room for stays there."""
+        self._may_read.clear()
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on what was said holds."""
+        async with asyncio.timeout(ANSWERED_WITHIN):
+            while not condition():
+                assert not self.over, f"the peer has closed the connection: {self.frames[-1:]}"
+                self._news.clear()
+                await self._news.wait()
+
+    async def next(self, kind: type[F], after: int = 0) -> F:
+        """Return the first frame of this kind behind the first `after` frames, as soon as there is one."""
+        found: list[F] = []
+
+        def there() -> bool:
+            found[:] = [frame for frame in self.frames[after:] if isinstance(frame, kind)]
+            return bool(found)
+
+        await self.until(there)
+        return found[0]
+
+    def say(self, *what: Frame | bytes) -> None:
+        """Say these in one write."""
+        self.writer.write(b"".join(one if isinstance(one, bytes) else encode(one) for one in what))
+
+    async def pour(self, what: Iterable[Frame | bytes]) -> int:
+        """Say all of it as fast as it is taken, and stop when the connection is over; return how much was said."""
+        said = 0
+        for one in what:
+            if self.over:
+                break
+            self.say(one)
+            said += 1
+            if said % 64 == 0:
+                try:
+                    await self.writer.drain()
+                except (OSError, ssl.SSLError):
+                    break
+        return said
+
+    async def farewell(self, within: float = ANSWERED_WITHIN) -> str:
+        """Wait until the peer closes the connection; return the code of its bye, "" when it said none."""
+        async with asyncio.timeout(within):
+            while not self.over:
+                self._news.clear()
+                await self._news.wait()
+        last = self.frames[-1] if self.frames else None
+        return last.code if isinstance(last, Bye) else ""
+
+    def marks(self, user: str) -> list[Mark]:
+        """Return the newest marks the peer has told of a user in the room."""
+        told = [frame.marks[self.room][user] for frame in self.frames
+                if isinstance(frame, Have) and user in frame.marks.get(self.room, {})]  # fmt: skip
+        return told[-1] if told else []
+
+    def is_full(self, user: str) -> bool:
+        """Whether the peer has said that it takes no more of a user in the room."""
+        return any(isinstance(frame, Have) and user in frame.full.get(self.room, []) for frame in self.frames)
+
+    async def gone(self) -> None:
+        """Be gone, without a word."""
+        self._may_read.set()
+        if self._listening is not None:
+            self.writer.transport.abort()
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)

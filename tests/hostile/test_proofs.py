@@ -1,0 +1,183 @@
+"""Claims of identity and membership that are not true, over real TLS: each ends with its code and tells nothing.
+
+A hello forwarded live, a hello replayed and floods of half-open connections are tried on real processes, in
+tests/processes/test_strangers.py; TLS 1.2 in tests/test_client.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_bytes, token_hex
+
+import msgspec
+import pytest
+
+from p2pchat import Link, TCPPeer
+from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
+from p2pchat.identity.invites import encode_invite
+from p2pchat.identity.network import Network, load_network
+from p2pchat.identity.tls import server_context
+from p2pchat.protocol import AnyFrame, Bye, Decoder, Go, Hello, Peers, Welcome, encode
+from tests.hostile.conftest import QUICK, Honest, Meet
+from tests.hostile.liar import Liar, somebody
+
+EVE = somebody("eve")
+Change = Callable[[Liar, Hello, Hello], Hello]
+
+
+def signed_under_another_tag(liar: Liar, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, liar.server, liar.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, sig=liar.identity.sign(b"p2pchat/head/1\0" + t).hex())
+
+
+def made_for_another_server(liar: Liar, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, somebody("bob").peer_id, liar.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, sig=liar.identity.sign(t).hex())
+
+
+def made_for_another_nonce(liar: Liar, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, liar.server, liar.id, token_hex(32), hello.nonce)
+    return msgspec.structs.replace(hello, sig=liar.identity.sign(t).hex())
+
+
+def the_servers_proof(liar: Liar, offer: Hello, hello: Hello) -> Hello:
+    """Made with the right key, and with the tag of the other side: what a reflection would bring."""
+    assert liar.network.key is not None
+    t = transcript(1, liar.server, liar.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, proof=proof(liar.network.key, "server", t))
+
+
+FALSE: dict[str, tuple[str, Change]] = {
+    "another's id": ("identity", lambda liar, offer, hello: msgspec.structs.replace(hello, id=somebody("dan").peer_id)),
+    "the server's own id": ("self", lambda liar, offer, hello: msgspec.structs.replace(hello, id=liar.server)),
+    "no signature of ours": ("identity", lambda liar, offer, hello: msgspec.structs.replace(hello, sig="00" * 64)),
+    "a signature under another tag": ("identity", signed_under_another_tag),
+    "a hello for another server": ("identity", made_for_another_server),
+    "a hello for another nonce": ("identity", made_for_another_nonce),
+    "no proof": ("network", lambda liar, offer, hello: msgspec.structs.replace(hello, proof=None)),
+    "a wrong proof": ("network", lambda liar, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
+    "the server's proof": ("network", the_servers_proof),
+    "another version": ("version", lambda liar, offer, hello: msgspec.structs.replace(hello, v=2)),
+}
+
+
+async def claim(honest: Honest, change: Change) -> Liar:
+    """Say a changed hello; return who said it, when the connection is over."""
+    liar = Liar("eve", honest.network)
+    honest.liars.append(liar)
+    server = await liar.connect(honest.ada.port)
+    side = ClientSide(
+        liar.id, liar.identity.sign, CoreNetwork(liar.network.id, liar.network.key), server=server, pin="",
+        nonce=token_bytes(32),
+    )  # fmt: skip
+    offer = await liar.next(Hello)
+    hello = side.got(offer)
+    assert hello is not None
+    liar.say(change(liar, offer, hello))
+    return liar
+
+
+async def test_a_false_hello_ends_with_its_code_and_learns_nothing(meet: Meet) -> None:
+    honest = await meet()
+    before = len(honest.ada.users())
+    for what, (code, change) in FALSE.items():
+        liar = await claim(honest, change)
+        assert await honest.while_chatting(liar.farewell()) == code, what
+        assert [type(frame) for frame in liar.frames] == [Hello, Bye], what
+        assert honest.network.id not in repr(liar.frames)
+    assert len(honest.ada.users()) == before
+    assert {honest.ada.people.user(EVE.peer_id).name} == {""}
+
+
+# ---- the listening side lies
+
+
+@asynccontextmanager
+async def listening(
+    answer: Callable[[asyncio.StreamWriter, list[AnyFrame]], None],
+) -> AsyncIterator[tuple[int, list[AnyFrame]]]:
+    """Listen as eve, with TLS and eve's key, give everybody an opening and then `answer`; yield port and what came."""
+    said: list[AnyFrame] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        decoder = Decoder(max_frame_bytes=65536)
+        answer(writer, [])
+        try:
+            while data := await reader.read(65536):
+                frames = decoder.feed(data)
+                said.extend(frames)
+                answer(writer, frames)
+        except (OSError, ssl.SSLError):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=server_context(EVE))
+    try:
+        yield server.sockets[0].getsockname()[1], said
+    finally:
+        server.close()
+
+
+async def refused(peer: TCPPeer, *endpoints: str) -> str:
+    """Start a peer and return the code its first attempt at an endpoint ended with."""
+    async with peer.events(Link, consumer=None) as links:
+        async with asyncio.timeout(10):
+            await peer.start()
+            async for link in links:
+                if link.state != "up":
+                    return link.code
+    return ""
+
+
+@pytest.mark.parametrize("kind", ["reflected", "wrong", "stripped"])
+async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+
+    def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
+        if not frames:
+            writer.write(encode(Hello(v=[1], nonce="ab" * 32)))
+        for frame in frames:
+            if isinstance(frame, Hello):
+                given = {"reflected": frame.proof, "wrong": "0c" * 32, "stripped": None}[kind]
+                writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(0, ["10.1.1.1:9"])))
+
+    async with listening(answer) as (port, said):
+        async with TCPPeer(0, f"127.0.0.1:{port}", name="cyd", db="memory://", settings=QUICK) as cyd:
+            async with asyncio.timeout(10):
+                while not any(isinstance(frame, Bye) for frame in said):
+                    await asyncio.sleep(0.01)
+            assert [type(frame) for frame in said][:2] == [Hello, Bye]
+            assert said[1].code == "network"  # type: ignore[union-attr]
+            assert cyd.links() == [] and "10.1.1.1" not in repr([*cyd._begun.node.links.book])
+            network = load_network(tmp_path / "network")
+            assert network is not None and network.id not in repr(said)
+
+
+async def test_whoever_has_another_key_than_the_pin_gets_not_one_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invite names ada; eve answers at its address, and she even knows the network's key."""
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    network = Network.fresh()
+
+    def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
+        if not frames:
+            writer.write(
+                encode(ServerSide(EVE.peer_id, CoreNetwork(network.id, network.key), token_bytes(32)).opening())
+            )
+
+    async with listening(answer) as (port, said):
+        invite = encode_invite(somebody("ada").peer_id, network, [f"127.0.0.1:{port}"])
+        cyd = TCPPeer(0, name="cyd", invite=invite, db="memory://", settings=QUICK)
+        try:
+            assert await refused(cyd)
+            assert said == [] and cyd.links() == []
+        finally:
+            await cyd.aclose()
