@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES, Kind, kind_of_stdin, raw_stdin
+from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, Kind, kind_of_stdin, raw_stdin
 
 PASTED_WITHIN = 0.2  # seconds between the lines of one paste
 

@@ -1,5 +1,5 @@
-"""Lines no wider than the terminal, so that it never breaks one itself: what stands in a line may be of others, and the
-next row would begin with what could pass for a line of somebody else's or of the program.
+"""Lines no wider than the terminal, so that it never breaks one itself: which are folded, which stay whole to be copied,
+and what the further rows of each begin with. How a row is filled, by the columns of each character, is rows.py.
 
 What is no terminal gets its lines whole: a program, a log or a pager breaks them better than we.
 """
@@ -60,7 +60,7 @@ def _folded(line: str, width: int, hang: int) -> str:
 
 
 def _by_columns(line: str, width: int, hang: str) -> str:
-    from p2pchat.apps.cli.terminal.folding import fold_row, plain_text
+    from p2pchat.apps.cli.rows import fold_row, plain_text
 
     if _TO_BE_COPIED.match(line):
         return line

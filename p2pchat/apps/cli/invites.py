@@ -9,11 +9,11 @@ import shutil
 import p2pchat
 from p2pchat import InviteError, parse_invite
 from p2pchat.apps.cli.asking import ask_hidden
-from p2pchat.apps.cli.chat.stdin import Kind, raw_stdin, read_first_line
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import Usage, complain
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.qr import may_colour, qr_code, width
+from p2pchat.apps.cli.stdin import Kind, raw_stdin, read_first_line
 from p2pchat.apps.safetext import safe_line
 
 MOST_PLACES = 8  # as many as an invite takes

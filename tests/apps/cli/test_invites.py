@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
-from p2pchat.apps.cli.chat.stdin import Kind
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.invites import (
@@ -19,6 +18,7 @@ from p2pchat.apps.cli.invites import (
     read_invite,
     welcome_screen,
 )
+from p2pchat.apps.cli.stdin import Kind
 
 INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.terminal.folding import CONTINUED_NARROW, NARROW, fold_row, plain_text
+from p2pchat.apps.cli.rows import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.apps.safetext import CONTINUED
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES, Kind, Lines, decode, kind_of_stdin, read_first_line, split_lines
+from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, Kind, Lines, decode, kind_of_stdin, read_first_line, split_lines
 
 
 @pytest.mark.parametrize(

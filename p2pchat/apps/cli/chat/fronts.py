@@ -16,8 +16,8 @@ from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.stdin import Kind
 from p2pchat.apps.cli.output import Log
+from p2pchat.apps.cli.stdin import Kind
 
 
 class Front(Protocol):

@@ -24,7 +24,6 @@ from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.starting import Starting
-from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin
 from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
@@ -33,6 +32,7 @@ from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, wel
 from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import history_command
+from p2pchat.apps.cli.stdin import Kind, kind_of_stdin
 from p2pchat.apps.safetext import safe_line
 
 

@@ -15,11 +15,11 @@ from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
 from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES, decode
 from p2pchat.apps.cli.chat.typed import Do, Say, parse_line
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Failure, Usage, code_of, stable_word, worse
 from p2pchat.apps.cli.output import Line
+from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, decode
 
 TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are texts
     "msg": talking.message, "me": talking.action, "reply": talking.reply,

@@ -10,8 +10,8 @@ from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.stdin import Kind, Lines, raw_stdin
 from p2pchat.apps.cli.output import Log, Output, raw_stdout
+from p2pchat.apps.cli.stdin import Kind, Lines, raw_stdin
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
 REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse

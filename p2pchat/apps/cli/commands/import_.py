@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from p2pchat import DataLocked, import_into
-from p2pchat.apps.cli.chat.stdin import Kind, kind_of_stdin, raw_stdin
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
@@ -21,6 +20,7 @@ from p2pchat.apps.cli.output import Line, json_line
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.progress import Progress
 from p2pchat.apps.cli.registry.import_ import COMMAND
+from p2pchat.apps.cli.stdin import Kind, kind_of_stdin, raw_stdin
 
 STDIN = "-"
 WHY = {

@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Timer
 
 from p2pchat import Settings
-from p2pchat.apps.cli.chat.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
 from p2pchat.apps.cli.control.client import Control, PeerGone, connect, exit_code
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
@@ -25,6 +24,7 @@ from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
+from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
 
 TIMEOUT = 5.0  # seconds to wait for delivery, unless --timeout says otherwise
 READ_BYTES = 64 * 1024

@@ -16,11 +16,11 @@ from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.apps.cli.chat.objects import Order
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.stdin import MAX_LINE_BYTES
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import USUAL_LAST, USUAL_TIMEOUT, parse_own_order
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.output import Line, Output
+from p2pchat.apps.cli.stdin import MAX_LINE_BYTES
 
 READ_BYTES = 64 * 1024
 WAITING_READS = 4  # reads not carried out yet: a fast client waits

@@ -25,9 +25,9 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.streams import TERMINAL_DRAIN
 from p2pchat.apps.cli.exits import tell_through
 from p2pchat.apps.cli.output import Log
+from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import colour_depth
 from p2pchat.apps.cli.terminal.completion import LineCompleter
-from p2pchat.apps.cli.terminal.folding import Row
 from p2pchat.apps.cli.terminal.history import ProfileHistory
 from p2pchat.apps.cli.terminal.label import Waiting, label
 from p2pchat.apps.cli.terminal.marks import OwnLine

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import UNREAD
-from p2pchat.apps.cli.terminal.folding import Row
 from p2pchat.apps.safetext import safe_line
 
 _PLAIN = re.compile(r"[\w#.'-]+\Z")  # anything else could be taken for more than a name here

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pchat.apps.cli.plain import plain_line, quoted, shown_name, shown_speaker
+from p2pchat.apps.cli.rows import Fragment
 from p2pchat.apps.cli.terminal.colours import DIM, ME, name_style
 from p2pchat.apps.cli.terminal.day import local
-from p2pchat.apps.cli.terminal.folding import Fragment
 from p2pchat.apps.safetext import safe_line, safe_text
 
 Event = Mapping[str, Any]

@@ -22,7 +22,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 
-from p2pchat.apps.cli.terminal.folding import Row
+from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
 from p2pchat.apps.cli.terminal.screen import Screen
 

@@ -22,8 +22,8 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
 from p2pchat.apps.cli.qr import INDENT, row_of_code
+from p2pchat.apps.cli.rows import Fragment, Row, fold_row, lines_of
 from p2pchat.apps.cli.terminal.colours import BLACK_ON_WHITE, DIM, ERROR
-from p2pchat.apps.cli.terminal.folding import Fragment, Row, fold_row, lines_of
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.stream import Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.terminal.folding import plain_text
+from p2pchat.apps.cli.rows import plain_text
 from p2pchat.apps.cli.terminal.label import Waiting, label
 
 BOTH = [Waiting("bob", 2, 0), Waiting("room", 5, 1)]
