@@ -356,6 +356,7 @@ async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(stag
         process.stdout.close()
         await ada.event("joined", user="bob")
         await ada.do(do="send", text="anybody?")  # and nobody to show it to
+        await ada.event("delivered", user="bob")
         texts = [f"line {number}" for number in range(40)]
         process.stdin.write("".join(text + "\n" for text in texts).encode())
         process.stdin.close()
