@@ -143,7 +143,8 @@ def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell:
             for line in child.stdout:
                 _heard(target, json.loads(line), report, tell)
         if child.returncode:
-            last = words.read_text("utf-8", "replace")[-2000:]
+            said = words.read_text("utf-8", "replace").splitlines()
+            last = "\n".join([line for line in said if not line.startswith("INFO")][-30:])
             report.faults.append(f"{target.name}: the process that fuzzed it ended with {child.returncode}:\n{last}")
             tell(report.faults[-1])
     tell(f"{target.name}: {report.inputs.get(target.name, 0):,} inputs in {seconds:.0f} s, with coverage")
@@ -186,9 +187,9 @@ def guided(
         (corpus / f"seed-{number}").write_bytes(data)
     words.write_text("".join(f'"{_escaped(word[:64])}"\n' for word in target.words if word))
     atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={target.max_bytes}", f"-dict={words}",
+        [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={target.max_bytes}",
          "-rss_limit_mb=2048", "-timeout=60", f"-artifact_prefix={FOUND / target.name}-killed-", "-verbosity=0",
-         str(corpus)],
+         *([f"-dict={words}"] if target.words else []), str(corpus)],
         one,
     )  # fmt: skip
     atheris.Fuzz()

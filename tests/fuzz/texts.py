@@ -35,7 +35,7 @@ ODD = [
     "\x1b[2J", "\x9b2J", "\r", "\t", "\0", "\x7f", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\u2028", "\u2029",
     "\u0301", "\u0430", "\u3000", "\u00a0", "\u1160", "\u3164", "\u2800", "\U000e0041", "\U0001f468\u200d\U0001f469",
     "\ufe0f",
-    "\u4e16", "\uff0f", "\u2044", "\ufb01", "\u0130", "\u1e9e", "\ud800", "\udcff", "\n", "    | ", "\U0001d173",
+    "\u0301" * 6, "\u4e16", "\uff0f", "\u2044", "\ufb01", "\u0130", "\u1e9e", "\ud800", "\udcff", "\n", "    | ", "\U0001d173",
 ]  # fmt: skip
 ODD_WORDS = [one.encode("utf-8", "surrogatepass") for one in ODD]
 
@@ -251,6 +251,9 @@ DRAWN = {
 }  # fmt: skip
 
 
+MANY_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\ufe20-\ufe2f]{5,}")
+
+
 def acts(character: str) -> bool:
     """Whether a terminal may do something else than draw this character in its place."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and ord(character) not in DRAWN
@@ -265,6 +268,7 @@ def shown(data: bytes) -> None:
     for line in safe.split("\n"):
         hold(not any(map(acts, line)), f"something that acts: {[hex(ord(c)) for c in line if acts(c)]}")
     hold(all(line.startswith(CONTINUED) for line in safe.split("\n")[1:]), "a further line without its mark")
+    hold(not MANY_MARKS.search(safe), "marks heaped on one letter")
     hold(safe.count("\n") == text.count("\n"), "another number of lines")
     hold(not any(map(acts, safe_line(text))), "a line that acts")
     document = json.dumps({"text": text}, ensure_ascii=False)
