@@ -102,7 +102,7 @@ class TooLong(P2PChatError, ValueError):
     """A text or entry is above its limit."""
 
     def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"{what} has {size_bytes} bytes of UTF-8, the limit is {limit_bytes}")
+        super().__init__(f"{what} has {size_bytes} bytes of UTF-8, the limit is {limit_bytes}: send it in parts")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
 

@@ -25,7 +25,7 @@ from p2pchat.core.inputs import Allowed, Connect, Opened, PresenceSet, Renamed
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.records import META_NAME, Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.core.sync.writing import text_fault
+from p2pchat.core.sync.writing import ROOM_FOR_REST, text_fault, written_bytes
 from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
@@ -310,7 +310,11 @@ class TCPPeer(Life):
         settings = self._options.settings
         fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
         if fault is not None and fault[0] == "too_long":
-            raise TooLong("the text", len(text.encode()), settings.max_text_bytes)
+            size = len(text.encode())
+            if size > settings.max_text_bytes:
+                raise TooLong("the text", size, settings.max_text_bytes)
+            limit = settings.max_entry_bytes - ROOM_FOR_REST
+            raise TooLong("the text, its control characters escaped,", written_bytes(text), limit)
         if fault is not None:
             raise ValueError(fault[1])
 

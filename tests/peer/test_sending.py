@@ -167,6 +167,8 @@ async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net:
     with pytest.raises(TooLong) as caught:
         await ada.broadcast("é" * 20_000)
     assert (caught.value.limit_bytes, caught.value.size_bytes) == (32 * 1024, 40_000)
+    with pytest.raises(TooLong, match=r"escaped, has 120\d\d\d bytes of UTF-8, the limit is 63488: send it in parts"):
+        await ada.broadcast("\x1b" * 20_000)  # each is six bytes on the wire
     await ada.broadcast("x" * 32 * 1024)
     for wrong in ("", "nul \0 inside", "half \ud800"):
         with pytest.raises(ValueError):

@@ -150,10 +150,11 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
         return "text", "the text holds a NUL character: send it as a file, or without"
     if size > max_text_bytes:
         return "too_long", f"the text has {size} bytes of UTF-8, the limit is {max_text_bytes}: send it in parts"
-    if size > max_entry_bytes // 8 and _written_bytes(text) > max_entry_bytes - ROOM_FOR_REST:
+    if size > max_entry_bytes // 8 and written_bytes(text) > max_entry_bytes - ROOM_FOR_REST:
         return "too_long", f"the text is above {max_entry_bytes} bytes when written as JSON: send it in parts"
     return None
 
 
-def _written_bytes(text: str) -> int:
+def written_bytes(text: str) -> int:
+    """Return how long the entry of a text is, besides its marks: JSON takes six bytes for a control character."""
     return len(encode_entry(Entry("text", 0, 0, b=text)).encode())
