@@ -1,0 +1,38 @@
+"""Small meshes whose peers are killed on and on, at points drawn from a seed; kills.py does it for as long as asked.
+
+P2PCHAT_TEST_MESH_KILLS is how many kills there are, P2PCHAT_TEST_SEED draws others. What fails prints the command that
+lives through that mesh again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Tell
+from tests.processes.kills import POINTS, Fate, Tally, run
+from tests.processes.nursery import AVAILABLE
+
+KILLS = int(os.environ.get("P2PCHAT_TEST_MESH_KILLS", "90"))  # more than 300 with test_kill.py and test_failpoints.py
+SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
+@pytest.mark.timeout(60 + 3 * KILLS)
+async def test_meshes_whose_peers_are_killed_on_and_on(tmp_path: Path, tell: Tell) -> None:
+    tally, began = Tally(wanted=KILLS), time.monotonic()
+    await run(SEED, itertools.count(), tally, home=tmp_path)
+    tell(f"{tally}; {time.monotonic() - began:.0f} s")
+    assert tally.kills.total() >= KILLS and tally.cuts > 0
+    assert len(tally.kills.keys() & POINTS.keys()) > len(POINTS) // 2
+
+
+def test_a_seed_draws_the_same_fates_again() -> None:
+    drawn = [[Fate.draw(random.Random("7/0/ada")) for _ in range(8)] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert {Fate.draw(random.Random(seed)).point for seed in range(300)} == {*POINTS, ""}
