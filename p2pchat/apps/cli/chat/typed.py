@@ -122,7 +122,7 @@ LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "r
 _UNSEEN = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, and what some programs put before the first line
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
-_NAME = re.compile(r'(@?)"([^"]*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
+_NAME = re.compile(r'(@?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +200,14 @@ def _is_name(command: Command, position: int) -> bool:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Split off the first name: up to a blank, or what stands in double quotes; `"Anna Maria"#K7QF2M3P` is one."""
+    """Split off the first name: up to a blank, or what stands in double quotes; `"Anna Maria"#K7QF2M3P` is one.
+
+    A double quote in a name in quotes is doubled.
+    """
     found = _NAME.match(text)
     if found is None:
         return "", ""
-    name = found[4] or f"{found[1]}{found[2]}{found[3] or ''}"
+    name = found[4] or found[1] + found[2].replace('""', '"') + (found[3] or "")
     return name, text[found.end() :]
 
 
@@ -215,8 +218,8 @@ def _unquoted(rest: str) -> str:
 
 
 def typed_name(name: str) -> str:
-    """Return a name as it is typed where others follow it: in quotes when it has blanks."""
-    return f'"{name}"' if re.search(r"\s", name) else name
+    """Return a name as it is typed where others follow it: in quotes when it has blanks, or quotes of its own."""
+    return '"' + name.replace('"', '""') + '"' if re.search(r'[\s"]', name) else name
 
 
 def _not_a_command(word: str) -> str:

@@ -154,7 +154,13 @@ def test_help_of_one_command_says_more() -> None:
     assert all(len(line) <= 80 for command in COMMANDS for line in help_lines(command.name))
 
 
-@pytest.mark.parametrize("name", ["bob", "Anna Maria", "bob#K7QF2M3P", "Anna Maria#K7QF2M3P"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bob", "Anna Maria", "bob#K7QF2M3P", "Anna Maria#K7QF2M3P"),
+        *('"bob"', 'bob" hi', 'a"b', '"', '"bob" hi#K7QF2M3P'),  # nobody called so is taken for bob
+    ],
+)
 def test_a_name_can_be_typed_as_completion_writes_it(name: str) -> None:
     assert parse_line(f"/msg {typed_name(name)} hi there") == Do("msg", (name, "hi there"))
     assert parse_line(f"/go {typed_name(name)}") == Do("go", (name,))
