@@ -200,7 +200,7 @@ class PresenceChanged:
 
     user: UserId
     status: str
-    text: str
+    text: str = field(repr=False)
     since: int
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from p2pchat.apps.cli.chat.settings import SETTINGS
@@ -129,7 +129,7 @@ _NAME = re.compile(r'(@?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
 class Say:
     """Text for the current conversation."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Do:
     """A command by its first name, and its arguments."""
 
     name: str
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = field(default=(), repr=False)
 
 
 def parse_line(line: str) -> Say | Do | None:

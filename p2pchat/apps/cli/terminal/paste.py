@@ -5,7 +5,7 @@ A terminal marks what it pastes (bracketed paste), so it can be told from what i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ASK_ABOVE = 5  # lines
 _SLASH = "/"
@@ -22,9 +22,9 @@ def as_text(pasted: str, before: str) -> str:
 class Question:
     """Asked before many lines are sent: `text` and where the cursor is, as they are with the paste, and were before."""
 
-    text: str
+    text: str = field(repr=False)
     cursor: int
-    text_before: str
+    text_before: str = field(repr=False)
     cursor_before: int
 
     @property

@@ -19,6 +19,8 @@ from p2pchat.apps.cli.chat.typed import (
     typed_name,
 )
 from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.terminal.paste import Question
+from p2pchat.apps.cli.terminal.prompt import Typed
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,9 @@ def test_help_of_one_command_says_more() -> None:
 def test_a_name_can_be_typed_as_completion_writes_it(name: str) -> None:
     assert parse_line(f"/msg {typed_name(name)} hi there") == Do("msg", (name, "hi there"))
     assert parse_line(f"/go {typed_name(name)}") == Do("go", (name,))
+
+
+def test_a_repr_shows_no_text_that_somebody_typed() -> None:
+    secret = "meet me at noon"
+    shown = repr([parse_line(secret), parse_line(f"/msg bob {secret}"), Typed(secret), Question(secret, 0, secret, 0)])
+    assert "noon" not in shown and "msg" in shown
