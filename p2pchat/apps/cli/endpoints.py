@@ -49,6 +49,11 @@ def parse_endpoint(text: str) -> str:
     return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
 
 
+def host_port(host: str, port: int) -> str:
+    """Return HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.IPv6Address(text)

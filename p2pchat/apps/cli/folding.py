@@ -1,5 +1,5 @@
-"""Lines no wider than the terminal, so that it never breaks one itself: which are folded, which stay whole to be copied,
-and what the further rows of each begin with. How a row is filled, by the columns of each character, is rows.py.
+"""Lines no wider than the terminal, so that it never breaks one itself: which are folded, which stay whole to be
+copied, and what the further rows of each begin with. How a row is filled, by the columns of each character, is rows.py.
 
 What is no terminal gets its lines whole: a program, a log or a pager breaks them better than we.
 """

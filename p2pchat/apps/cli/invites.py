@@ -9,7 +9,7 @@ import shutil
 import p2pchat
 from p2pchat import InviteError, parse_invite
 from p2pchat.apps.cli.asking import ask_hidden
-from p2pchat.apps.cli.endpoints import is_loopback
+from p2pchat.apps.cli.endpoints import host_port, is_loopback
 from p2pchat.apps.cli.exits import Usage, complain
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.qr import may_colour, qr_code, width
@@ -81,7 +81,7 @@ def beyond_loopback(invite: str, port: int) -> str:
 
 def own_endpoints(port: int) -> list[str]:
     """Return where others may reach this machine on `port`."""
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in own_addresses()]
+    return [host_port(host, port) for host in own_addresses()]
 
 
 def own_addresses() -> list[str]:

@@ -44,6 +44,12 @@ def shown_speaker(label: str) -> str:
     return _fenced(label, _MORE_THAN_A_SPEAKER)
 
 
+def shown_names(names: Sequence[str]) -> str:
+    """Return names as part of a sentence, the first few of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(map(shown_name, names[:MOST_NAMED])) + more
+
+
 def _fenced(label: str, more: re.Pattern[str]) -> str:
     safe = safe_line(label)
     in_quotes = not safe or more.search(safe) or _looks_like_more(safe)
@@ -164,15 +170,10 @@ def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
     state = "delivered" if has else "accepted"
     if has and row["of"]:  # else it is not known any more for how many it was
         state += f" {len(has)} of {len(has) + len(lacks)}"
-    who = [f"{_some(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
-    who += [f"{_some(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    who = [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"{shown_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
     told = ", ".join(who) or "nobody else has it yet"
     return f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}; {told}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(map(shown_name, names[:MOST_NAMED])) + more
 
 
 def _marks(**given: bool) -> str:

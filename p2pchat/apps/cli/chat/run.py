@@ -30,7 +30,7 @@ from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, welcome_screen
 from p2pchat.apps.cli.output import Log
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.plain import shown_name, shown_names
 from p2pchat.apps.cli.profiles import history_command
 from p2pchat.apps.cli.stdin import Kind, kind_of_stdin
 from p2pchat.apps.safetext import safe_line
@@ -253,7 +253,7 @@ class Chat:
         return session.code
 
     def _tell_kept(self, labels: list[str]) -> None:
-        who = ", ".join(shown_name(label) for label in labels[:8])
+        who = shown_names(labels)
         fate = (
             "it went with the temporary profile, unless others have it"
             if self._options.is_temporary

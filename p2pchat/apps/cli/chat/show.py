@@ -13,13 +13,8 @@ from typing import Protocol
 from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.output import Line, Log, json_line
+from p2pchat.apps.cli.output import Line, Log, iso, json_line
 from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
-
-
-def now_iso() -> str:
-    """Return the present as event lines write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Writes(Protocol):
@@ -96,7 +91,7 @@ class Show:
     async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
         """Show what a command says: `rows` for programs, `lines` for people, made safe by whoever made them."""
         if self._as_json:
-            line = {"event": "answer", "at": now_iso(), "command": command, "rows": list(rows)}
+            line = {"event": "answer", "at": iso(datetime.now(UTC)), "command": command, "rows": list(rows)}
             await self.event(line if ref is None else {**line, "ref": ref})
         elif lines:
             await self._output.write("\n".join(lines))

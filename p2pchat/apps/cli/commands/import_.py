@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2pchat import DataLocked, import_into
 from p2pchat.apps.cli.control.client import connect
+from p2pchat.apps.cli.control.reach import answers_nobody
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
@@ -137,8 +138,7 @@ async def _alone(options: ImportOptions, directory: Path) -> Line:
         with Progress() as progress:
             done = await import_into(directory, source, db=options.db or None, progress=progress.entries)
     except DataLocked as locked:
-        who = f"process {locked.pid}" if locked.pid else "another process"
-        raise Failure(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself") from None
+        raise answers_nobody(directory, locked) from None
     return asdict(done)
 
 

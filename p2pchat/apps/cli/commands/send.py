@@ -21,7 +21,7 @@ from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_seconds, parse_words, which_peer
 from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.plain import shown_names
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
 from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
@@ -29,7 +29,6 @@ from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
 TIMEOUT = 5.0  # seconds to wait for delivery, unless --timeout says otherwise
 READ_BYTES = 64 * 1024
 LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
-MOST_NAMED = 8  # of those who have not got it
 
 
 @dataclass(slots=True)
@@ -244,7 +243,5 @@ class Sending:
                     await control.say(do="send", to=to, text=text)
 
     def _tell_kept(self, to: Line, missing: list[str]) -> None:
-        names = ", ".join(shown_name(label) for label in missing[:MOST_NAMED])
-        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-        who = f"not delivered yet to {names}{more}" if names else "not delivered yet: nobody was there"
+        who = f"not delivered yet to {shown_names(missing)}" if missing else "not delivered yet: nobody was there"
         tell(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat.apps.cli.chat.show import now_iso
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.exits import DONE, Usage, tell
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
-from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
+from p2pchat.apps.cli.output import Line, Output, iso, json_line, raw_stdout
 from p2pchat.apps.cli.plain import plain_user, shown_name
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.users import COMMAND
@@ -52,7 +51,7 @@ async def _print(options: UsersOptions, directory: Path) -> int:
     runs = rows is not None
     for row in await _stored(directory, options.db) if rows is None else rows:
         if options.as_json:
-            await output.write(json_line({"event": "presence", "at": now_iso(), **row}))
+            await output.write(json_line({"event": "presence", "at": iso(now), **row}))
         elif runs:
             await output.write(plain_user(row, now).removeprefix("-- "))
         else:

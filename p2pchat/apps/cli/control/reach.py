@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pchat.apps.cli.chat.last import LastStart
 from p2pchat.apps.cli.control.client import Control, connect
 from p2pchat.apps.cli.exits import Failure, Usage
+
+if TYPE_CHECKING:
+    from p2pchat import DataLocked
 
 HELD_PATIENCE = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
 HELD_AGAIN = 0.1  # seconds between two looks at a profile that is held
@@ -46,7 +50,7 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
         if await runs.start():
             break
         if asyncio.get_running_loop().time() > deadline:
-            raise Failure(runs.held)
+            raise runs.held
         await asyncio.sleep(HELD_AGAIN)
     try:
         yield await runs.control()
@@ -55,6 +59,12 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
         raise
     await runs.rest()
     await runs.leave()
+
+
+def answers_nobody(directory: Path, locked: DataLocked) -> Failure:
+    """Return the error of a profile in the hands of a process that no command can ask: an old one, or a program."""
+    who = f"process {locked.pid}" if locked.pid else "another process"
+    return Failure(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
 
 
 class _Run:
@@ -66,7 +76,7 @@ class _Run:
         self._port = port if port >= 0 else named if named <= 65535 else 0
         self._db = db
         self._control: Control | None = None
-        self.held = ""
+        self.held = Failure("")
 
     async def start(self) -> bool:
         """Start it; False when another process holds the profile, which `held` says then."""
@@ -80,8 +90,7 @@ class _Run:
         try:
             await self._begin_where_it_can(last)
         except DataLocked as locked:
-            who = f"process {locked.pid}" if locked.pid else "another process"
-            self.held = f"{self._directory} is in use by {who}, which answers no commands: stop it, or use it itself"
+            self.held = answers_nobody(self._directory, locked)
             return False
         return True
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from p2pchat import KnownAddress, Probed, probe
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning
+from p2pchat.apps.cli.plain import shown_names
 
 MOST_ASKED = 8  # of those reached last
 PROBE_WITHIN = 3.0  # seconds
-MOST_NAMED = 5
 
 
 async def peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
@@ -29,13 +29,8 @@ def judged(best: Mapping[str, Probed]) -> Iterator[Finding]:
     """Say who answers, by label; nothing when nobody is known."""
     here = [label for label, answer in best.items() if answer.verdict == "reached"]
     if here:
-        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {_named(here)}")
+        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {shown_names(here)}")
     elif best:
         first = next(iter(best.values()))
-        text = f"nobody known here answers: {_named(list(best))}"
+        text = f"nobody known here answers: {shown_names(list(best))}"
         yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
-
-
-def _named(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
-    return ", ".join(labels[:MOST_NAMED]) + more

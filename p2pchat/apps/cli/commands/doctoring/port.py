@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from p2pchat import Probed, probe
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning, wrong
+from p2pchat.apps.cli.endpoints import host_port
 
 NOBODY = {"refused", "no_answer", "unreachable", "no_such_host"}
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -21,12 +22,9 @@ Answers = Mapping[str, Probed]  # by address of this machine
 
 async def answers(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
     """Ask this machine's own addresses who listens on `port`, loopback first."""
-    found = await asyncio.gather(*(probe(at(address, port), data=data, timeout=PROBE_WITHIN) for address in addresses))
+    places = [host_port(address, port) for address in addresses]
+    found = await asyncio.gather(*(probe(place, data=data, timeout=PROBE_WITHIN) for place in places))
     return dict(zip(addresses, found, strict=True))
-
-
-def at(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def port(number: int, found: Answers, holder: int | None) -> Finding:

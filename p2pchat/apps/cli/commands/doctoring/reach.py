@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning
-from p2pchat.apps.cli.commands.doctoring.port import LOOPBACKS, Answers, at
+from p2pchat.apps.cli.commands.doctoring.port import LOOPBACKS, Answers
+from p2pchat.apps.cli.endpoints import host_port
 
 MOST_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
@@ -29,14 +30,14 @@ def reach(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
         return
     outside = [address for address in here if address not in LOOPBACKS]
     if outside:
-        there = at(outside[0], port)
+        there = host_port(outside[0], port)
         text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
     elif is_only_loopback(own, found):
         text = "it listens on this machine's loopback only: no other machine can link with it"
         yield warning("reach", text, f"start it again with --host, for example: p2pchat {port} --host 0.0.0.0")
     elif own:
-        text = f"it does not answer on {at(own[0], port)}, not even to this machine"
+        text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
         yield warning("reach", text, "look at this machine's firewall, and at --host")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from p2pchat import Probed
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
 from p2pchat.apps.cli.endpoints import is_loopback
+from p2pchat.apps.cli.plain import shown_name
 
 MENDS = {
     "no_such_host": "check how the name is written, or use the address",
@@ -26,7 +27,7 @@ def there(found: Probed, name: str) -> Finding:
     """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
     what, port = found.endpoint, found.endpoint.rpartition(":")[2]
     if found.verdict == "reached":
-        who = name or f"peer {found.peer_id[:8]}"
+        who = shown_name(name) if name else f"peer {found.peer_id[:8]}"
         return ok(what, f"{who} answers, of the same network, in {milliseconds(found.seconds)}")
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import KnownAddress, TCPPeer, open_history
+from p2pchat import KnownAddress, Probed, TCPPeer, open_history
 from p2pchat.apps.cli.commands.doctoring.peers import judged, peers
 
 
@@ -32,6 +32,11 @@ async def test_one_answers_and_then_nobody(home: Path) -> None:
     [found] = await peers(await known(home), str(home / "ada"))
     assert found.verdict == "warning" and "bob" in found.seen and "cyd" in found.seen
     assert "p2pchat doctor 127.0.0.1:" in found.mend
+
+
+def test_a_name_is_no_more_than_a_name() -> None:
+    [found] = judged({"bob, cyd": Probed("127.0.0.1:1", "reached", "")})
+    assert found.seen == '1 of 1 known here answer: "bob, cyd"'
 
 
 async def test_nobody_is_known(home: Path) -> None:
