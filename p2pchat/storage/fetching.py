@@ -12,7 +12,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, extend_chain
+from p2pchat.core.log import Batch, LogId, extend_chain, head_message, verify
 from p2pchat.core.records import ForkStart, Position, Start, TailStart, WantStart
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, RunId, UserId
@@ -51,13 +51,16 @@ class Fetching:
 
     def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
         if isinstance(start, ForkStart):
-            return self._reader.evidence(LogId(*self._names, start.run)), None
+            evidence = self._reader.evidence(LogId(*self._names, start.run))
+            return [_signed(_chained(batch)) for batch in evidence], None
         position = self._position(start)
         if position is None:
             return [], None
         planned = list(islice(self._plan(position, batches), batches + 1))
         more = planned[batches] if len(planned) > batches else None
         served = self._read(planned[:batches])
+        if served:
+            _signed(served[-1])  # one signature for all: it costs as much as reading fifty entries
         return served, resumed(position, more.number, more.at.seq + 1) if more else None
 
     def _position(self, start: Position | TailStart | WantStart) -> Position | None:
@@ -117,7 +120,10 @@ class Fetching:
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
         parts = (ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES))
         raws = chain.from_iterable(self._bodies(part) for part in parts)
-        return [_proven(plan, list(islice(raws, plan.end.seq - plan.at.seq))) for plan in planned]
+        return [
+            _chained(Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig))
+            for _, log, at, end in planned
+        ]
 
     def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
         """Yield the entries of these ranges of ids, all in one question: many logs have one entry."""
@@ -125,12 +131,18 @@ class Fetching:
         return (row[1] for row in rows)
 
 
-def _proven(planned: Planned, raws: list[str]) -> Batch:
+def _chained(batch: Batch) -> Batch:
     """Return a batch; LogError for one that is not what was written: whoever got it would take us for a forger."""
-    _, log, at, end = planned
-    if not raws or extend_chain(at.chain, raws) != end.chain:
-        raise LogError(f"what is stored of entries {at.seq + 1} to {end.seq} is not what was written")
-    return Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig)
+    if not batch.raws or extend_chain(batch.prev, batch.raws) != batch.chain:
+        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was written")
+    return batch
+
+
+def _signed(batch: Batch) -> Batch:
+    """Return a batch whose writer signed its chain; LogError for another."""
+    if not verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain)):
+        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was signed")
+    return batch
 
 
 @lru_cache(maxsize=MOST_RANGES)

@@ -45,7 +45,7 @@ from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.tables import metadata
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
-from tests.storage.writers import DM, MORNING, ROOM, Author, key, released, user
+from tests.storage.writers import DM, MORNING, ROOM, Author, key, proves, released, user
 
 SETTINGS = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 PAGE_BYTES = 4096
@@ -295,6 +295,7 @@ class Asked:
             batches, start = answer
             for batch in batches:
                 hold(extend_chain(batch.prev, batch.raws) == batch.chain, "served to others, and not what was written")
+                hold(proves(batch) or batch is not batches[-1], "served to others, and not what was signed")
                 hold(batch.raws and len(batch.prev) == len(batch.chain) == 32 and len(batch.head) == 64, "no batch")
                 if not isinstance(start, ForkStart):
                     hold(batch.first >= 1, "a batch of before the beginning")
