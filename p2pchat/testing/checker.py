@@ -14,23 +14,25 @@ missing is a fault. Times of two logs are compared: the clocks of their machines
 | invented | a message its writer never sent, or a receipt for one |
 | order | a writer's messages in another order than they were sent, or one left out |
 | answer | a message before what it answers or follows, and no gap was told |
-| lost | a message that never came, though the peers saw each other long enough; with `complete` one that a history lacks |
+| lost | a message that never came though the peers saw each other long enough; with `complete`, one a history lacks |
 | delivered | a receipt for what the other side does not have |
 | receipt | a receipt for somebody else's message, a count that falls, with `complete` one that never came |
 | dm | a direct message on a third peer, or a receipt of one for it |
 | history | two histories that put the same messages in different orders |
-| departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time (departures.py) |
+| departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time |
 
 *Read* after *delivered* is not judged: read receipts are not built. A text never stands in a fault: logs are private.
 """
 
 from __future__ import annotations
 
+from base64 import b32decode
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from itertools import pairwise
+from functools import cache, cached_property
 from typing import NamedTuple
 
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.identity.names import base32
 from p2pchat.testing import departures, stores
 from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
@@ -141,8 +143,10 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
         yield "receipt", f"{message} is somebody else's"
     elif message not in log.sent and writer is not None and writer.had_to_log(message):
         yield "invented", f"{message} was never sent here, and is said to be delivered"
-    to = log.sent.get(message, {}).get("to_id")
-    if to and to != line["user_id"]:
+    sent = log.sent.get(message, line)
+    of_two = _dm(log.user_id, line["user_id"])
+    to = sent.get("to_id")
+    if (to and to != line["user_id"]) or (of_two and sent.get("kind") == "dm" and sent["conversation_id"] != of_two):
         yield "dm", f"{message} is a direct message, and somebody else is said to have it"
 
 
@@ -248,10 +252,26 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
     for log in logs:
         for conversation in sorted({x["conversation_id"] for x in log.lines if x.get("kind") == "dm" and "id" in x}):
             holders.setdefault(conversation, []).append(log)
+    for log in logs:
+        for number, line in enumerate(log.lines):
+            if line["event"] == "message" and line.get("kind") == "dm":
+                of_two = _dm(log.user_id, line["sender_id"])
+                if of_two and of_two != line["conversation_id"]:
+                    yield Fault("dm", f"{line['id']} is a direct message for somebody else", log.where(number))
     for conversation, holding in holders.items():
         for third in holding[2:]:
-            if len({log.user_id for log in holding}) > 2:
+            if len({log.user_id for log in holding}) > 2 and not _dm(third.user_id, third.user_id):
                 yield Fault("dm", f"holds the direct conversation {conversation[:8]} of two others", third.name)
+
+
+@cache
+def _dm(one: str, other: str) -> str:
+    """Return the id of the direct conversation of two users; "" when these are no user ids."""
+    try:
+        users = [b32decode(f"{user}====") for user in (one, other)]
+    except ValueError:
+        return ""
+    return base32(dm_id(users[0].hex(), users[1].hex())) if all(len(user) == 32 for user in users) else ""
 
 
 # ---- two logs: one writes, the other reads
@@ -273,6 +293,7 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
     """Return the ids the reader is to get, in the order sent, by conversation."""
     dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
     dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
+    dms.add(_dm(writer.user_id, reader.user_id))
     found: dict[str, list[str]] = {}
     for message, line in writer.sent.items():
         conversation = line["conversation_id"]
@@ -305,9 +326,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 latest, latest_id = at, message
 
 
-def _lost(
-    writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool
-) -> Iterator[Fault]:
+def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:
     sights = departures.sights(reader, writer.user_id) if timely else []
     for messages in sent.values():
         for message in messages:
@@ -334,18 +353,13 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
     if writer.sessions[-1].stopped or reader.sessions[-1].stopped:
         return  # they may not have met again
     told = {line["id"] for line in writer.lines if line["event"] == "delivered" and line["user_id"] == reader.user_id}
-    since = _last_life_after_a_kill(writer)
-    for message in reader.received:
+    since = seconds(writer.sessions[-1].lines[0]) if len(writer.sessions) > 1 else 0.0
+    for message, came in reader.received.items():
         line = writer.sent.get(message)
-        if line is not None and message not in told and moment(line["sent_at"]) >= since:
+        if line is None or message in told:
+            continue
+        # What was heard in a former life is known to the disk and not told again; the line of it may have died with the
+        # process, or was not told while the database was being closed.
+        if moment(line["sent_at"]) >= since or seconds(came) >= since + departures.SLACK:
             text = f"{message} is with {reader.name} ({reader.place_of(message)}), and no receipt came"
             yield Fault("receipt", text, writer.place_of(message))
-
-
-def _last_life_after_a_kill(log: Log) -> float:
-    """Return since when no kill cut a life short that went on with another; 0 when none ever did.
-
-    What was heard before is known to the disk and not told again, and the line of it may have died with the process.
-    """
-    lives = [life for former, life in pairwise(log.sessions) if former.stopped is None]
-    return seconds(lives[-1].lines[0]) if lives else 0.0

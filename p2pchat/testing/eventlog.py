@@ -208,7 +208,7 @@ def wrong_with(line: object) -> str:
     if event not in {*_NEEDED, "gap", "warning"}:
         missing = []
     else:
-        missing = [name for name in _STRINGS if not isinstance(line.get(name) or "", str)]
+        missing = [name for name in _STRINGS if not isinstance(line.get(name), str | None)]
         missing += [name for name in _LISTS if not _is_ids(line.get(name))]
         missing += ["count"] if type(line.get("count", 0)) is not int else []
     if missing:

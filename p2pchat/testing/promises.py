@@ -48,6 +48,7 @@ class Judge:
         self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by (peer, life): at its start
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable where it was written
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # of a running log, by a link: a copy wrote it
+        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # of these something that came is stored
         self._at_rest = False
         self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
@@ -112,9 +113,10 @@ class Judge:
 
     def _is_not_gone_on_with(self, peer: SimPeer, batch: Batch) -> None:
         """Who got back what a copy of it wrote in its running log writes no more in that."""
-        came = self._came.get((peer.name, peer.lives, batch.log))
-        held = peer.disk.logs.get(batch.log, [])
-        if came and held and held[-1] in came and not came.intersection(batch.raws):
+        key = (peer.name, peer.lives, batch.log)
+        if self._came.get(key, set()).intersection(batch.raws):
+            self._of_a_copy.add(key)
+        elif key in self._of_a_copy:
             self.blame("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
 
     def began(self, peer: SimPeer, stored: Stored) -> None:

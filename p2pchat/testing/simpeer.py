@@ -23,6 +23,7 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.tips import total
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
+from p2pchat.peer.events import referred_id
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
@@ -495,6 +496,8 @@ class SimPeer:
         return {
             "id": message_id(log, seq), "conversation_id": base32(log.conversation), "kind": kind,
             "sender": sender.name, "sender_id": base32(log.user), "text": entry.b, "sent_at": iso(entry.at),
+            "reply_to": referred_id(log.conversation, entry.re) if entry.re else None,
+            "after": [referred_id(log.conversation, ref) for ref in entry.after],
         }  # fmt: skip
 
     def _delivered(self, news: out.Delivered) -> None:

@@ -41,6 +41,25 @@ def test_a_digest_that_differs_is_answered_with_sums_and_those_with_marks() -> N
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
 
+def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
+    ada = World().peer("ada")
+    ada.say("hello")
+    mine = Author("ada", "a1")
+    mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    ada.say("psst", to=ada.open("bob"))
+    assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
+
+
+def test_who_lists_a_writer_no_more_holds_nothing_of_it() -> None:
+    ada = World().peer("ada")
+    ada.say("hello")
+    mine = Author("ada", "a1")
+    mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    far = ada.far("bob")
+    far.say(page(mine)), far.say(page())
+    assert ada.say("again")[2:] == ["to bob: have room ada a1:3"]
+
+
 def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
     ada = World().peer("ada")
     ada.say("hello")

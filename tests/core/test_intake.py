@@ -54,6 +54,17 @@ def test_a_batch_that_leaves_a_gap_is_dropped_and_what_lies_between_is_wanted() 
     assert ada.take() == ["to bob: want 1 room bob from nothing"]
 
 
+def test_a_gap_of_one_entry_is_a_gap() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    far.say(bob.say("one"))
+    bob.say("lost")
+    assert far.say(bob.say("three")) == []
+    world.pass_time(1.0)
+    assert ada.take() == ["to bob: want 1 room bob from b1:1"]
+
+
 @pytest.mark.parametrize("field", ["head", "e", "prev"])
 def test_a_batch_with_a_wrong_head_ends_the_link_and_what_came_before_it_counts(field: str) -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")

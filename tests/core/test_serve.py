@@ -130,6 +130,18 @@ def test_what_is_written_while_a_want_is_served_comes_after_it() -> None:
     assert numbers == [(1, 2), (3, 1)]
 
 
+def test_what_is_written_while_storage_is_read_for_a_want_is_read_next() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    far = ada.far("bob")
+    ada.hold_lookups = True
+    ada.put_frames(far, want(1, "ada"))
+    ada.say("two")
+    ada.answer_lookups()
+    numbers = [(frame.first, len(frame.e), frame.n) for frame in far.heard if isinstance(frame, Entries)]
+    assert numbers == [(1, 2, 1), (3, 1, None)]
+
+
 def test_who_covers_the_running_log_gets_it_only_once() -> None:
     """The writer's other device builds on this run; a far end that holds that one holds this one too."""
     world = World()
