@@ -108,6 +108,21 @@ async def test_a_name_is_only_a_name(terminal: OpenTerminal, peer: StartPeer) ->
     await ada.line('/go "[room] bob"')
     await ada.shows('──── "[room] bob" ────')
     await ada.prompts('"[room] bob">')
+    await ada.until(lambda: ada.title == '"[room] bob" - p2pchat')
+
+
+async def test_nor_is_it_more_on_the_desktop(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    mallory = await peer("bob: yes I do", await port_of(ada))
+    await ada.shows('"bob: yes I do" is here')
+    await ada.line("/set desktop on")
+    await ada.shows("-- desktop on")
+    await mallory.send("ada", "psst\x07\x1b]9;owned;")
+    await ada.until(lambda: b"\x1b]9;" in ada.raw)
+    notices = bytes(ada.raw).split(b"\x1b]9;")[1:]
+    assert [notice.partition(b"\x07")[0] for notice in notices] == [
+        b'p2pchat: "bob: yes I do": psst\\u{7}\\u{1b}]9;owned;'
+    ]
 
 
 @pytest.mark.parametrize("columns", [20, 40])

@@ -25,6 +25,7 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.streams import TERMINAL_DRAIN
 from p2pchat.apps.cli.exits import tell_through
 from p2pchat.apps.cli.output import Log
+from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import colour_depth
 from p2pchat.apps.cli.terminal.completion import LineCompleter
@@ -177,7 +178,7 @@ class TerminalFront:
 
     def _changed(self) -> None:
         if self._session is not None:
-            self._notices.title(self._here(self._session), self._session.unread.total)
+            self._notices.title(shown_name(self._here(self._session)), self._session.unread.total)
         if self._prompt is not None:
             self._prompt.redraw()
 

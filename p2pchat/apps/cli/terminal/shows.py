@@ -16,7 +16,7 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import is_here, mentions
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.output import Line, Log, json_line
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.plain import shown_name, shown_speaker
 from p2pchat.apps.cli.terminal.colours import DIM
 from p2pchat.apps.cli.terminal.completion import Speakers
 from p2pchat.apps.cli.terminal.day import Days, local, rule
@@ -174,7 +174,8 @@ class TerminalShow(Show):
             await self._message(event, elsewhere=not here)
         if meant and not event["old"]:
             settings = self._session.settings
-            self._notices.ring(f"{event['sender']}: {event['text']}", bell=settings.bell, desktop=settings.desktop)
+            told = f"{shown_speaker(event['sender'])}: {event['text']}"
+            self._notices.ring(told, bell=settings.bell, desktop=settings.desktop)
 
     async def _message(self, event: Line, *, elsewhere: bool) -> None:
         answered = await self.answered(event) if self.answered is not None else None
