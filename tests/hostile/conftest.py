@@ -15,6 +15,7 @@ import pytest
 from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network import Network, load_network
 from tests.hostile.liar import Liar
+from tests.processes.conftest import stage, stage_directories
 
 CHAT_WITHIN = 5.0  # seconds for a line each way, on a busy machine too
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
@@ -102,3 +103,6 @@ def _says(text: str, post: Message) -> bool:
 async def _all_gone(honest: Honest) -> None:
     for liar in honest.liars:
         await liar.gone()
+
+
+__all__ = ["stage", "stage_directories"]

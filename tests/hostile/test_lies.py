@@ -358,10 +358,10 @@ async def test_conversations_about_nothing_are_bounded(meet: Meet) -> None:
     assert len(honest.ada._begun.node.talks) <= 4
 
 
-async def test_a_writer_with_20_000_logs_has_64_tips(meet: Meet) -> None:
+async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
     honest = await meet()
     liar = await honest.liar()
-    pens = [Pen(liar.identity, liar.room) for _ in range(20_000)]
+    pens = [Pen(liar.identity, liar.room) for _ in range(5_000)]
 
     async def scribble() -> None:
         await liar.pour(pen.say("x") for pen in pens)
@@ -374,14 +374,14 @@ async def test_a_writer_with_20_000_logs_has_64_tips(meet: Meet) -> None:
     assert len([frame for frame in liar.frames if isinstance(frame, Have) and frame.full]) < 100
 
 
-async def test_a_writer_whose_2_000_logs_build_on_each_other_stands_in_memory_once(meet: Meet) -> None:
+async def test_a_writer_whose_500_logs_build_on_each_other_stands_in_memory_once(meet: Meet) -> None:
     honest = await meet()
     liar = await honest.liar()
 
     async def scribble() -> Pen:
         pen = Pen(liar.identity, liar.room)
         liar.say(pen.say("x"))
-        for _ in range(2_000):
+        for _ in range(500):
             pen = Pen(liar.identity, liar.room, before=[pen.mark])
             liar.say(pen.say("x"))
         await liar.until(lambda: liar.marks(liar.id) == [pen.mark])
@@ -406,18 +406,19 @@ FLOODS: dict[str, Flood] = {
 }
 
 
-@pytest.mark.parametrize("kind", FLOODS)
-async def test_a_flood_is_read_at_100_a_second_and_others_keep_their_share(meet: Meet, kind: str) -> None:
+async def test_floods_are_read_at_100_frames_a_second_and_others_keep_their_share(meet: Meet) -> None:
     honest = await meet()
-    liar = await honest.liar()
-    frame = FLOODS[kind](liar, honest)
-    async with asyncio.TaskGroup() as others:
-        flooding = others.create_task(liar.pour(frame for _ in range(50_000)))
-        for _ in range(5):
+    for number, (kind, make) in enumerate(FLOODS.items()):
+        liar = await honest.liar(f"eve with {kind}")
+        frame = make(liar, honest)
+        async with asyncio.TaskGroup() as others:
+            flood = others.create_task(liar.pour(frame for _ in range(20_000)))
+            while honest.ada.counted.get("flood", 0) <= number:
+                await honest.chat()
             await honest.chat()
-        flooding.cancel()
-    assert honest.ada.counted["flood"] >= 1
-    assert len(liar.frames) < IN_ONE_READ
+            flood.cancel()
+        assert len(liar.frames) < IN_ONE_READ, kind
+        await liar.gone()
 
 
 async def test_a_flood_of_marks_and_of_batches_leaves_others_their_share(meet: Meet) -> None:

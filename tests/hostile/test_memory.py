@@ -1,0 +1,163 @@
+"""What the worst member costs a peer in memory: a real process, one link, one flood of each kind after the other.
+
+    pytest tests/hostile/test_memory.py
+
+says at its end by how much the peer grew, and with which flood. docs/guarantees.md states the bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+
+from p2pchat.config import KIB, MIB
+from p2pchat.core.mesh.hosting import make_cert
+from p2pchat.identity.network import load_network
+from p2pchat.protocol import LENGTH, Digest, Frame, Have, Here, Hosted, Mark, Naming, Peers, Want
+from tests.conftest import Tell
+from tests.hostile.liar import NOW, ROOM, Liar, Pen, somebody
+from tests.processes.stage import Stage
+from tests.processes.test_strangers import chat, memory, two_members
+
+BOUND = 64 * MIB  # of one link, whatever it says; docs/guarantees.md
+FLOOD = 40_000  # made-up users, conversations, addresses
+
+
+def pages(size: int, count: int = FLOOD) -> Iterable[range]:
+    return (range(start, start + size) for start in range(0, count, size))
+
+
+async def marks_of_nobody(liar: Liar) -> None:
+    """Marks far ahead of users nobody knows: each would have to be wanted."""
+
+    def frames() -> Iterable[Frame]:
+        for page in pages(500):
+            users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in page}
+            yield Have({liar.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"), names=[ROOM])
+
+    await liar.pour(frames())
+
+
+async def conversations_of_nobody(liar: Liar) -> None:
+    await liar.pour(
+        Have({}, names=[Naming(dm=tuple(sorted((f"{n:064x}", liar.server)))) for n in page])  # type: ignore[arg-type]
+        for page in pages(500)
+    )
+
+
+async def full_of_everybody(liar: Liar) -> None:
+    await liar.pour(Have({}, full={liar.room: [f"{n:064x}" for n in page]}, names=[ROOM]) for page in pages(500))
+
+
+async def addresses(liar: Liar) -> None:
+    await liar.pour(
+        Peers(0, [], linked=[(f"{n:064x}", ["127.0.0.1:9", f"127.0.0.1:{1 + n % 1000}"]) for n in page])
+        for page in pages(250)
+    )
+
+
+async def hosted_users(liar: Liar) -> None:
+    """2,000 users with certificates and names as long as they may be."""
+    users = [somebody(f"hosted {n}") for n in range(2_000)]
+    now = time.time_ns() // 1_000_000
+    for start in range(0, len(users), 100):
+        page = [
+            Hosted(user.peer_id, f"{n} " + "x" * 28, "online", "\u65e5" * 512, None,
+                   make_cert(user.peer_id, user.sign, liar.id, now))
+            for n, user in enumerate(users[start : start + 100], start)
+        ]  # fmt: skip
+        await liar.pour([Here(page)])
+
+
+async def logs_without_end(liar: Liar) -> None:
+    pens = [Pen(liar.identity, liar.room, token_hex(8)) for _ in range(5_000)]
+    await liar.pour(pen.say("x") for pen in pens)
+
+
+async def one_log_without_end(liar: Liar) -> None:
+    pen = Pen(liar.identity, liar.room)
+    await liar.pour(pen.say(*["x" * 300] * 256) for _ in range(20))
+
+
+async def gaps(liar: Liar) -> None:
+    """Batches that leave gaps: nothing of them is kept."""
+    pens = [Pen(somebody(f"gap {n}"), liar.room) for n in range(200)]
+    for pen in pens:
+        pen.say("missing")
+    await liar.pour(pen.say("x" * 30_000) for pen in pens)
+
+
+async def entries_that_wait(liar: Liar) -> None:
+    """Entries that answer what nobody has wait for 30 s."""
+    pen = Pen(liar.identity, liar.room)
+    raw = '{"k":"text","at":%d,"c":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
+    for start in range(0, 10_000, 100):
+        await liar.pour([pen.write(*(raw % (NOW, NOW + n, n + 1) for n in range(start, start + 100)))])
+
+
+async def digests(liar: Liar) -> None:
+    await liar.pour(
+        Digest(sums={f"{n:064x}": "ab" * 32 for n in page}, span=("0" * 64, "f" * 64)) for page in pages(500)
+    )
+
+
+async def half_a_frame(liar: Liar) -> None:
+    liar.say(LENGTH.pack(256 * KIB) + b"{" + b" " * 250_000)
+
+
+FLOODS: list[Callable[[Liar], Awaitable[None]]] = [
+    marks_of_nobody, conversations_of_nobody, full_of_everybody, addresses, hosted_users, logs_without_end,
+    one_log_without_end, gaps, entries_that_wait, digests, half_a_frame,
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+@pytest.mark.timeout(120)
+async def test_the_worst_member_costs_a_bounded_amount_of_memory(stage: Stage, tell: Tell) -> None:
+    ada, bob = await two_members(stage)
+    network = load_network(stage.home / "network")
+    assert network is not None
+    began = before = memory(ada, "VmHWM")
+    told = []
+    for number, flood in enumerate(FLOODS):
+        liar = Liar(f"eve {number}", network)  # a new one for each: what one was banned for is not counted for the next
+        await liar.join(ada.listening["port"])
+        async with asyncio.timeout(30):
+            await flood(liar)
+        await chat(ada, bob, flood.__name__)
+        peak = memory(ada, "VmHWM")
+        told.append(f"{flood.__name__} {(peak - before) / MIB:.1f}")
+        before = peak
+        await liar.gone()
+    grown = before - began
+    tell(f"a member who floods: the peer grew by {grown / MIB:.0f} MiB at most; MiB by flood: {', '.join(told)}")
+    assert grown < BOUND
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+async def test_who_wants_all_and_reads_nothing_costs_no_more_than_the_buffer(stage: Stage, tell: Tell) -> None:
+    ada, bob = await two_members(stage)
+    network = load_network(stage.home / "network")
+    assert network is not None
+    for n in range(40):
+        await ada.do(do="send", text=f"{n} " + "x" * 32_000, ref=str(n))
+    last = await ada.event("sent", ref="39")
+    await ada.event("delivered", id=last["id"])
+    before = memory(ada, "VmHWM")
+    liars = [Liar(f"eve {n}", network) for n in range(10)]
+    for liar in liars:
+        await liar.join(ada.listening["port"])
+        liar.read_nothing()
+        for n in range(200):
+            liar.say(Want(n, liar.room, liar.server, [], names=[ROOM]))
+    await chat(ada, bob, "while ten read nothing")
+    grown = memory(ada, "VmHWM") - before
+    tell(f"ten members who want all and read nothing: the peer grew by {grown / MIB:.1f} MiB")
+    assert grown < 10 * 4 * MIB
+    for liar in liars:
+        await liar.gone()
