@@ -5,13 +5,15 @@ name is decided in core/. Ids are shown in base32 (RFC 4648, upper case, no padd
 beginning of the id.
 
 Names that look alike are found by comparing skeletons, after Unicode Technical Standard 39, with a table of our own
-that covers what can be mistaken in a chat window: digits for letters, and the Cyrillic, Greek and Armenian letters
-that are drawn like Latin ones. Too much is better than too little here: a false match only shows a suffix.
+that covers what can be mistaken in a chat window: digits for letters, the Cyrillic, Greek and Armenian letters, the
+capitals of Cherokee and Lisu, and the small ones of phonetics that are drawn like Latin ones, and marks of another
+writing, of which nothing is drawn. Too much is better than too little here: a false match only shows a suffix.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import unicodedata
 
 from p2pchat.core.names import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
@@ -25,6 +27,14 @@ _SMALL = str.maketrans(
     "αγικνορτυχωабвгеікморстухѕјһԁԛԝոսօɑɡı",
     "ayikvoptuxwa6breikmopctyxsjhdqwnuoagi",
 )
+_PHONETIC = str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz")
+_CAPITALS_WITHOUT_SMALL = str.maketrans(
+    "ꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ\u13aa\u13f4\u13df\u13a0\u13ac\u13c0\u13bb\u13ab\u13e6\u13de\u13b7\u13e2\u13a1"
+    "\u13da\u13a2\u13d9\u13b3\u13a9\u13c3",
+    "bpdtgkjczfmnlsrvhwxyaeiou" + "abcdeghjklmprstvwyz",
+)  # casefold makes Cherokee's small letters such too
+_GENERAL_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+_LATIN_GREEK_CYRILLIC = "\u0530"  # all before it
 _STROKES = str.maketrans("0i1|!‐‑‒–—―−_", "olll" + "l" + "-" * 8)
 
 
@@ -68,9 +78,22 @@ def default_name(login: str, port: int) -> str:
 
 def skeleton(name: str) -> str:
     """Return what `name` looks like: equal skeletons, names that can be mistaken for each other."""
+    if not name.isascii():
+        name = _without_lost_marks(unicodedata.normalize("NFKC", name))
     text = unicodedata.normalize("NFKC", name).translate(_CAPITALS).casefold()
-    text = unicodedata.normalize("NFKC", text).translate(_SMALL).translate(_STROKES)
+    text = unicodedata.normalize("NFKC", text).translate(_SMALL).translate(_PHONETIC).translate(_CAPITALS_WITHOUT_SMALL)
+    text = text.translate(_STROKES)
     return "".join(text.split()).replace("rn", "m").replace("vv", "w")
+
+
+def _without_lost_marks(text: str) -> str:
+    """Leave out marks of other writings upon Latin, Greek and Cyrillic letters: most terminals draw nothing of them."""
+    kept: list[str] = []
+    for character in text:
+        is_mark = unicodedata.category(character) in ("Mn", "Me") and not _GENERAL_MARKS.match(character)
+        if not (is_mark and kept and kept[-1] < _LATIN_GREEK_CYRILLIC):
+            kept.append(character)
+    return "".join(kept)
 
 
 ROOM_SKELETON = skeleton("room")  # how people address everybody

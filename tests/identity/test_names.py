@@ -92,13 +92,21 @@ def test_whatever_is_allowed_stays_allowed_and_shows_only_itself(text: str) -> N
         ("nikos", "νικος".replace("ς", "s").replace("ν", "n", 1)),
         ("will", "vvill"),
         ("a b", "ab"),
+        ("ada", "ꓮꓓꓮ"),  # Lisu
+        ("ada", "\u13aa\u13a0\u13aa"),  # Cherokee, and its small letters
+        ("ada", "\uab7a\uab70\uab7a"),
+        ("bob", "ʙᴏʙ"),
+        *(("bob", f"b{mark}ob") for mark in "\u2d7f\u1039\u17d2\U0001107f"),  # marks of which nothing is drawn here
     ],
 )
 def test_names_that_look_alike_are_found(one: str, other: str) -> None:
     assert look_alike(one, other) and look_alike(other, one)
 
 
-@pytest.mark.parametrize("one, other", [("alice", "alicia"), ("ada-8080", "ada-8081"), ("bob", "rob"), ("Ада", "Ева")])
+@pytest.mark.parametrize(
+    "one, other",
+    [("alice", "alicia"), ("ada-8080", "ada-8081"), ("bob", "rob"), ("Ада", "Ева"), ("böb", "bob"), ("रवि", "रव")],
+)
 def test_names_that_do_not_are_not(one: str, other: str) -> None:
     assert not look_alike(one, other)
 
