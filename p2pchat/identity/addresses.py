@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
+from p2pchat.core.mesh.endpoints import join_endpoint
+
 _DISCARD = 9  # a port; nothing is sent to it
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 _IFREQ_BYTES = 40
@@ -36,7 +38,7 @@ def own_endpoints(host: str, port: int) -> list[str]:
     """Return where others may reach this machine when it listens on all addresses: `host` is "", 0.0.0.0 or ::."""
     kinds = {"": (".", ":"), "::": (":",)}.get(host, (".",))
     fitting = [address for address in own_addresses() if any(kind in address for kind in kinds)]
-    return [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in fitting]
+    return [join_endpoint(address, port) for address in fitting]
 
 
 def is_reachable(address: str) -> bool:

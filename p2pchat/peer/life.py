@@ -17,6 +17,7 @@ from p2pchat.core.effects import Warned
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening, Sighted
+from p2pchat.core.mesh.endpoints import join_endpoint
 from p2pchat.core.records import META_NAME, Change, Stored
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
@@ -322,7 +323,9 @@ class Life:
         """Return the endpoints to tell others; [] for all addresses of this machine: they see where it comes from."""
         if self._advertise:
             return self._advertise
-        return [] if self._host in ("0.0.0.0", "::", "") else [join(self._host, self._port or self._options.port)]
+        if self._host in ("0.0.0.0", "::", ""):
+            return []
+        return [join_endpoint(self._host, self._port or self._options.port)]
 
     def _put(self, input: Input) -> None:
         if self._owner is None:
@@ -357,7 +360,3 @@ def normal(endpoint: str | int) -> str:
     """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
     text = str(endpoint).strip()
     return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)
-
-
-def join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

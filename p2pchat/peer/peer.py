@@ -7,8 +7,9 @@
         async for event in peer.events():
             ...
 
-It puts the parts together (assembly.py, runtime.py, herald.py) and knows by which names programs call things. It
-takes no signals, sets up no logging and keeps no global state: many live in one process and one loop.
+Here is what it does with messages: conversations, sending, reading, carrying. What else it is and does is in
+standing.py, how it begins and ends in life.py. It takes no signals, sets up no logging and keeps no global state: many
+live in one process and one loop.
 """
 
 from __future__ import annotations
@@ -16,43 +17,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from p2pchat import __version__
 from p2pchat.config import Settings
-from p2pchat.core.inputs import Allowed, Connect, Opened, PresenceSet, Renamed
+from p2pchat.core.inputs import Opened
 from p2pchat.core.log import LogId, Ref
-from p2pchat.core.records import META_NAME, Change
 from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.core.sync.writing import ROOM_FOR_REST, text_fault, written_bytes
-from p2pchat.errors import InviteError, PeerClosed, TooLong, UnknownName
-from p2pchat.identity.addresses import own_endpoints
-from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
-from p2pchat.identity.names import base32, validate_name
-from p2pchat.peer import events as ev
+from p2pchat.errors import PeerClosed, UnknownName
+from p2pchat.identity.names import base32
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Message, Post, Sent, parse_message_id
-from p2pchat.peer.forgetting import Forgotten, forgetting
-from p2pchat.peer.life import LOOPBACK, Life, join, normal
+from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
-from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming
+from p2pchat.peer.standing import Standing
+from p2pchat.peer.texts import check_text
+from p2pchat.protocol import ConversationId, Naming
 
 To = User | Conversation | str
 Start = Literal["now", "beginning"]
 A = TypeVar("A")
 B = TypeVar("B")
 MANY = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
-PLAIN_CHARACTERS = 1024  # ASCII up to here is within every limit, whatever it holds: looked at no further
-STATUSES = ("online", "idle", "offline")
 
 
-class TCPPeer(Life):
+class TCPPeer(Standing):
     """A running peer, with one user of its own.
 
     Args:
@@ -95,51 +88,7 @@ class TCPPeer(Life):
         super().__init__(options, [normal(endpoint) for endpoint in endpoints])
         self._conversations: dict[ConversationId, Conversation] = {}
 
-    # ------------------------------------------------------------------ who and where
-
-    @property
-    def me(self) -> User:
-        """The own user."""
-        self._started()
-        return self.people.user(self.people.me)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; the one asked for until it does."""
-        return self._port or self._options.port
-
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return self._host
-
-    @property
-    def endpoint(self) -> str:
-        """Where others on this machine or network find it: "host:port"."""
-        return self._told_endpoints()[0] if self._told_endpoints() else join(LOOPBACK, self.port)
-
-    @property
-    def invite(self) -> str:
-        """One line that admits others to this network and says where this peer is. Whoever has it can invite.
-
-        When it listens on all addresses, it is at every one by which this machine may be reached now.
-        """
-        home = self._started()
-        network = self._network or home.network
-        if not network.id:
-            raise InviteError("this open network is known when the first peer has been met")
-        places = self._told_endpoints() or own_endpoints(self._host, self._port)[:MAX_ENDPOINTS] or [self.endpoint]
-        return encode_invite(home.identity.peer_id, network, places)
-
-    @property
-    def data(self) -> Path | None:
-        """The data directory; None when everything is in memory."""
-        return self._started().directory
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the network has no key."""
-        return self._started().network.is_open
+    # ------------------------------------------------------------------ conversations
 
     @property
     def room(self) -> Conversation:
@@ -149,35 +98,6 @@ class TCPPeer(Life):
             text = "there is no room yet: this open network is known when the first peer has been met"
             raise UnknownName("room", text=text)
         return self.conversation(key)
-
-    @property
-    def listening(self) -> ev.Listening:
-        """The first event of this run."""
-        home = self._started()
-        return ev.Listening(
-            at=self._listening_at,
-            version=__version__,
-            host=self._host,
-            port=self._port,
-            peer_id=base32(home.identity.peer_id),
-            user=self.me,
-            data="" if home.directory is None else str(home.directory),
-            network="open" if home.network.is_open else "keyed",
-        )
-
-    @property
-    def counted(self) -> dict[str, int]:
-        """What the core counted in this run, for tests and diagnostics."""
-        return dict(self._begun.counted)
-
-    def users(self) -> list[User]:
-        """Return everybody with a name, by label; oneself too."""
-        self._started()
-        return self.people.all()
-
-    def links(self) -> list[str]:
-        """Return the peer ids (base32) of the peers linked with now."""
-        return [] if self._closed else [base32(peer) for peer in self._begun.node.links.by_peer]
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
@@ -220,15 +140,6 @@ class TCPPeer(Life):
                     return self.conversation(key)
         return self._dm(self.people.find(text))
 
-    def user(self, address: str) -> User:
-        """Return the user an address names: `bob`, `@bob`, `bob#K7QF2M3P`, a full id. No conversation begins with it.
-
-        Raises:
-            UnknownName, AmbiguousName: As find.
-        """
-        self._started()
-        return self.people.find(address)
-
     def _dm(self, user: User) -> Conversation:
         owner = self._begun
         key = dm_id(self.people.me, user.key)
@@ -266,7 +177,7 @@ class TCPPeer(Life):
         """
         owner = self._running
         conversation = to if type(to) is Conversation else self.find(to)
-        self._check(text)
+        check_text(text, self._options.settings)
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref)
@@ -287,7 +198,7 @@ class TCPPeer(Life):
         conversation, me = self.find(to), self.people.me
         texts = list(texts)
         for text in texts:
-            self._check(text)
+            check_text(text, self._options.settings)
         said = [
             owner.say(me, conversation.key, "text", texts[start : start + MANY]) for start in range(0, len(texts), MANY)
         ]
@@ -299,24 +210,6 @@ class TCPPeer(Life):
             raise
         counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
         return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
-
-    def _check(self, text: str) -> None:
-        if not isinstance(text, str):
-            raise TypeError(f"a text is a str, not {type(text).__name__}")
-        if not text:
-            raise ValueError("an empty text says nothing")
-        if len(text) <= PLAIN_CHARACTERS and text.isascii() and "\0" not in text:
-            return
-        settings = self._options.settings
-        fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
-        if fault is not None and fault[0] == "too_long":
-            size = len(text.encode())
-            if size > settings.max_text_bytes:
-                raise TooLong("the text", size, settings.max_text_bytes)
-            limit = settings.max_entry_bytes - ROOM_FOR_REST
-            raise TooLong("the text, its control characters escaped,", written_bytes(text), limit)
-        if fault is not None:
-            raise ValueError(fault[1])
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.
@@ -476,63 +369,7 @@ class TCPPeer(Life):
         owner = self._running
         return await find_post(self, owner.disk.storage, owner.disk.read, owner.node.talks, message_id)
 
-    # ------------------------------------------------------------------ doing
-
-    async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
-        """Link with a peer; tried for ever. Returns whether it was linked at the first attempt.
-
-        Args:
-            timeout: Seconds to wait for that attempt; None is Settings.start_timeout.
-        Raises:
-            ValueError: That is no endpoint.
-        """
-        owner, there = self._running, normal(endpoint)
-        states, wait = self._herald.endpoints, timeout or self._options.settings.start_timeout
-        states.pop(there, None)
-        owner.put(Connect(there))
-        try:
-            await self._herald.until(lambda: there in states, wait)
-        except TimeoutError:
-            return False
-        return states.get(there) == "up"
-
-    async def forget(self, who: User | str | int) -> Forgotten:
-        """Forget where a peer is: it is dialled no more, now or after a restart, until it is named or told of again.
-
-        A link that is up stays until it ends.
-
-        Args:
-            who: A user, a name as typed (see find), a peer id (base32), or an endpoint: also one that `connect` was
-                asked for and where nobody has answered.
-        Raises:
-            UnknownName, AmbiguousName: Nobody is called so, or nothing is known of that endpoint.
-            ValueError: That is this peer itself, or no endpoint. StorageError: It could not be stored.
-        """
-        owner = self._running
-        forgotten, inputs = forgetting(owner.node, self.people, who)
-        for input in inputs:
-            owner.put(input)
-        await owner.settle()
-        for endpoint in forgotten.endpoints:
-            self._herald.endpoints.pop(endpoint, None)
-        return forgotten
-
-    async def allow(self, who: User | str) -> User:
-        """Store whatever this user writes, however much, from now on and for good; what was refused comes.
-
-        There is a limit to what is stored of one user (Settings.user_quota_bytes); a Warned with code "quota" comes
-        before it is reached, one with code "full" when something was refused.
-
-        Args:
-            who: A user, or a name as typed (see find). Returned is that user.
-        Raises:
-            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
-        """
-        owner = self._running
-        user = who if isinstance(who, User) else self.user(who)
-        owner.put(Allowed(user.key))
-        await owner.settle()
-        return user
+    # ------------------------------------------------------------------ carrying
 
     async def export(
         self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
@@ -570,29 +407,6 @@ class TCPPeer(Life):
         """
         owner, settings = self._running, self._options.settings
         return await read_file(owner, source, room=self.room.key, settings=settings, progress=progress)
-
-    async def rename(self, name: str) -> None:
-        """Take another name; ValueError when it is none."""
-        owner, name = self._running, validate_name(name)
-        self._name = name
-        self.people.learn([(self.people.me, name)])
-        owner.put(Renamed(self.people.me, name))
-        await owner.disk.write(Change(meta={META_NAME: name}))
-
-    def set_presence(self, status: str, text: str = "") -> None:
-        """Tell others `online`, `idle` or `offline`, with a text of one's own.
-
-        Raises:
-            ValueError: There is no such status, or others could not be told the text: it is longer than
-                MAX_STATUS_CHARACTERS, or no text that can be sent.
-        """
-        if status not in STATUSES:
-            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
-        if len(text) > MAX_STATUS_CHARACTERS:
-            raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
-        if text:
-            self._check(text)
-        self._running.put(PresenceSet(self.people.me, status, text))
 
     # ------------------------------------------------------------------ what messages ask
 
