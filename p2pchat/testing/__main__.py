@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     played = _one(asked) if asked.seed is not None else _many(asked)
     if not asked.quiet:
         print(f"{played.histories:,} histories in {time.monotonic() - began:.1f} s, {len(played.broken)} failed")
+        print(f"  {played.histories:8} histories")
         for what, often in sorted(played.counts.items()):
             print(f"  {often:8} {what}")
     return 1 if played.broken else 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from p2pchat.testing.checker import Fault
-from p2pchat.testing.history import Tell, play
+from p2pchat.testing.history import Steps, Tell, play
 
 HAND = 10  # seeds dealt out at once: half a second of play
 MOST_TOLD = 20  # faults of one history; one cause often has hundreds

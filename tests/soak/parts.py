@@ -1,0 +1,48 @@
+"""What a soak is made of: commands that go on for as long as they are told, and exit with 1 when something is wrong.
+
+To add one: a command that takes `--minutes N` and a seed, prints `  123 what it did` lines or one summary line at its
+end, and on a fault says with which command to see it again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SEEDS_APART = 10_000_000  # more histories than one slice ever plays
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of work. `share` of the time of all parts; `arguments` are those of python, given minutes and a seed."""
+
+    name: str
+    share: float
+    arguments: Callable[[float, int], list[str]]
+    runs_here: bool = True
+
+
+def _histories(minutes: float, seed: int) -> list[str]:
+    return ["p2pchat.testing", "--keep-going", "--minutes", f"{minutes:.3f}", "--first", str(seed * SEEDS_APART)]
+
+
+def _kills(minutes: float, seed: int) -> list[str]:
+    return ["tests.processes.kills", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
+
+
+def _cuts(minutes: float, seed: int) -> list[str]:
+    return ["tests.processes.cuts", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
+
+
+def _inputs(minutes: float, seed: int) -> list[str]:
+    return ["tests.fuzz", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
+
+
+ON_LINUX = sys.platform == "linux"
+PARTS = (
+    Part("histories", 0.5, _histories),
+    Part("kills", 0.25, _kills, ON_LINUX),
+    Part("cuts", 0.05, _cuts, ON_LINUX),
+    Part("inputs", 0.2, _inputs),
+)
