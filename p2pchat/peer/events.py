@@ -179,6 +179,8 @@ class Post:
             "after": list(self.after),
             "old": self.old,
         }
+        if self.gap:
+            line["gap"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         return line
