@@ -1,0 +1,234 @@
+"""Every limit has a test on both sides of it: this is the list, and it fails when a setting is in it nowhere.
+
+What is a limit towards others, or a time they can rely on, names the tests that go up to it and beyond. What only
+tunes this peer says why it is none.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context
+from p2pchat.core.mesh.election import Standing, take_go
+from p2pchat.core.sync.accounts import Accounts
+from p2pchat.core.sync.conversations import Conversations, dm_naming
+from p2pchat.core.sync.strangers import Strangers
+from tests.core.world import IDS, Author, N, World
+
+TESTS = Path(__file__).resolve().parent
+
+# setting -> "file: test", the file below tests/ and without test_ and .py, the test without test_
+LIMITS: dict[str, tuple[str, ...]] = {
+    # frames and entries
+    "max_early_frame_bytes": ("client: large_frames_are_for_members",
+                              "protocol: a_go_lifts_the_limit_for_what_follows_in_the_same_read"),
+    "max_frame_bytes": ("protocol: a_frame_may_have_as_many_bytes_as_the_limit_says",
+                        "protocol: a_length_is_judged_before_its_payload_has_come"),
+    "max_text_bytes": ("core/intake: entries_over_a_limit_end_the_link",
+                       "core/intake: entries_at_a_limit_or_of_a_later_kind_are_kept",
+                       "core/writing: a_text_at_the_limits_is_taken",
+                       "core/writing: what_may_not_be_said_is_refused_as_a_whole"),
+    "max_entry_bytes": ("protocol: an_entry_has_64_kib",),
+    "max_batch_entries": ("protocol: an_entries_frame_holds_256_entries",
+                          "core/intake: what_is_joined_is_never_more_than_a_batch_may_hold"),
+    "max_batch_bytes": ("protocol: an_entries_frame_holds_96_kib_of_entries_counted_in_utf8",
+                        "core/writing: one_head_proves_256_entries_and_96_kib"),
+    "page_items": ("protocol: here_and_peers_hold_256_items",),
+    "page_marks": ("protocol: digest_and_have_hold_1000_items",
+                   "protocol: a_page_with_a_name_for_each_item_fits_a_frame_up_to_500"),
+    "max_wants": ("core/serve: more_than_64_open_wants_are_a_fault",
+                  "core/pull: 64_wants_are_open_at_once_and_a_closed_one_starts_the_next"),
+    "max_tips": ("protocol: a_user_has_64_tips", "core/intake: a_writer_has_at_most_64_tips"),
+    "max_before": ("limits: a_log_builds_on_8_logs_and_an_entry_follows_2_at_most",),
+    "max_after": ("limits: a_log_builds_on_8_logs_and_an_entry_follows_2_at_most",),
+    "max_older": ("protocol: a_user_has_64_tips",),
+    # links
+    "handshake_timeout": ("core/links: a_handshake_has_ten_seconds",
+                          "core/links: what_tls_has_taken_is_part_of_the_ten_seconds"),
+    "go_timeout": ("core/links: a_go_that_does_not_come_within_ten_seconds_ends_the_link",),
+    "ping_after": ("core/links: silence_is_asked_after_ten_seconds_and_ends_after_thirty",),
+    "dead_after": ("core/links: silence_is_asked_after_ten_seconds_and_ends_after_thirty",
+                   "hostile/lies: half_a_frame_and_silence_is_a_dead_link"),
+    "stuck_after": ("client: a_far_end_that_takes_nothing_and_says_nothing_is_slow",
+                    "client: a_far_end_that_takes_a_little_is_not_slow",
+                    "hostile/lies: who_wants_all_and_reads_nothing_is_cut_off_as_slow"),
+    "bye_timeout": ("client: closing_waits_no_longer_than_it_was_told",
+                    "client: a_goodbye_arrives_whole_and_in_order"),
+    "redial_first": ("core/links: a_dial_that_fails_is_told_once_and_tried_for_ever_with_growing_pauses",),
+    "redial_most": ("core/links: a_dial_that_fails_is_told_once_and_tried_for_ever_with_growing_pauses",),
+    "redial_never_reached_most": ("core/links: a_dial_that_fails_is_told_once_and_tried_for_ever_with_growing_pauses",),
+    "address_forgotten_after": ("core/addressbook: an_address_is_forgotten_after_seven_days_of_failure",),
+    "max_addresses": ("core/addressbook: a_full_book_takes_no_told_peer_and_gives_up_a_failing_one_for_a_reached_one",),
+    "max_endpoints_a_peer": ("core/addressbook: a_peer_has_eight_endpoints_and_its_own_word_finds_room",),
+    "max_told_unverified": ("core/addressbook: one_teller_may_tell_64_unverified_addresses",
+                            "hostile/lies: addresses_are_believed_64_from_one_teller"),
+    "max_told_dials": ("core/addressbook: told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failures",),
+    "told_failures_before_slow": (
+        "core/addressbook: told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failures",),
+    "told_dial_after": (
+        "core/addressbook: of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_other_a_second_later",),
+    "max_links": ("core/links: one_peer_too_many_is_told_busy",),
+    "max_strangers": ("server: all_together_get_sixty_four",
+                      "processes/strangers: strangers_of_every_kind_are_dropped_and_members_notice_nothing"),
+    "max_strangers_an_address": ("server: one_address_gets_eight_places_and_others_still_come_in",),
+    "max_strangers_loopback": ("server: this_machine_gets_thirty_two",),
+    "strangers_a_second": ("server: who_comes_and_goes_is_let_in_at_a_rate",),
+    "strangers_a_second_loopback": ("server: who_comes_and_goes_is_let_in_at_a_rate",),
+    "flood_a_second": ("core/links: a_flood_makes_reading_pause_and_entries_and_marks_do_not_count",
+                       "hostile/lies: floods_are_read_at_100_frames_a_second_and_others_keep_their_share"),
+    "flood_burst": ("core/links: a_flood_makes_reading_pause_and_entries_and_marks_do_not_count",),
+    "max_endpoint_bytes": ("protocol: an_endpoint_has_100_bytes",),
+    "superseded_runs": ("limits: as_many_superseded_runs_are_remembered_as_the_setting_says",),
+    "clone_replacements": ("core/links: two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace",),
+    "clone_window": ("core/links: two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace",),
+    "clone_patience": ("core/links: two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace",),
+    # sync
+    "want_progress_timeout": ("core/pull: after_ten_seconds_without_progress_the_next_is_asked",),
+    "want_after": ("core/compare: what_is_announced_is_wanted_after_a_second_unless_it_has_come",),
+    "gossip_within": ("core/node: a_third_gets_from_one_what_another_wrote_who_is_gone",),
+    "order_wait": ("core/order: what_nobody_has_is_waited_for_half_a_minute_and_shown_with_a_gap",),
+    "order_wait_most": ("core/order: what_is_on_its_way_is_waited_for_five_minutes",),
+    "clock_ahead": ("core/writing: the_clock_of_an_entry_is_past_all_it_can_follow_but_no_clock_that_is_wrong",
+                    "hostile/lies: clocks_from_the_future_drag_nobody_along"),
+    "wrong_head_ban": ("limits: a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer",),
+    "max_conversations_a_user": ("core/compare: a_user_has_a_limited_number_of_conversations_that_others_name",),
+    "max_hosted_users": ("core/presence: a_peer_hosts_so_many_users_and_no_more",),
+    "max_uncommitted_entries": ("runtime/owner: reading_pauses_while_storage_is_behind",),
+    "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",
+                           "hostile/memory: who_wants_all_and_reads_nothing_costs_no_more_than_the_buffer"),
+    "fetch_batches": ("storage/serving: a_page_holds_no_more_batches_than_asked_and_the_end_is_told_with_the_last",),
+    # storage
+    "user_quota_bytes": ("core/quota: up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused",
+                         "core/quota: a_warning_comes_with_the_batch_that_passes_80_percent_once",
+                         "core/quota: one_peer_s_users_never_met_have_the_quota_of_a_user"),
+    "unanswered_talk_bytes": ("core/quota: a_stranger_s_direct_conversation_has_its_own_limit_until_it_is_answered",),
+    "max_unanswered": ("limits: a_stranger_has_so_many_direct_conversations_and_no_more",),
+    "unanswered_bytes": ("core/quota: all_strangers_together_have_a_limit",),
+    "unmet_users_bytes": (
+        "core/quota: all_users_never_met_have_a_limit_together_and_who_proves_itself_makes_room",),
+    "min_free_disk_bytes": ("runtime/owner: free_disk_is_told_when_it_falls_below_the_limit",
+                            "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),
+    "slow_storage_after": ("processes/disk: a_disk_that_stands_still_is_told_once_and_nobody_is_lost",),
+    # presence and programs
+    "left_grace": ("core/presence: a_broken_link_is_a_departure_after_two_seconds",
+                   "core/presence: a_quick_reconnect_is_silent"),
+    "consumer_saved_after": ("core/node: what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit",),
+    "start_timeout": ("peer/life: an_endpoint_that_does_not_answer_is_an_event",),
+}  # fmt: skip
+
+NO_LIMITS = {
+    "peers_told_after": "joins what is told; nobody can tell when",
+    "digest_every": "how soon what went wrong heals: the simulation counts on it",
+    "wal_warm_bytes": "makes first commits quick",
+    "recent_places": "how far back a start looks for what was shown last",
+    "idle_after": "for whoever shows presence: no part of the core's",
+    "typing_expires": "for whoever shows typing: not built yet",
+}
+
+# What the design limits and no setting says.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "JSON": ("protocol: refused_with_its_code_and_nothing_read", "protocol: unusual_but_legal",
+             "protocol: integers_end_below_2_to_the_53"),
+    "names in a frame": ("protocol: names_are_two_for_each_item_at_most",),
+    "what is told of a user": ("protocol: what_is_told_of_a_user_is_short", "core/presence: names",
+                               "core/presence: no_names"),
+    "addresses that are never dialled": ("core/addressbook: what_may_be_told",
+                                         "core/addressbook: bad_addresses_are_counted_and_nothing_else"),
+    "marks remembered": ("core/compare: marks_that_lead_nowhere_are_remembered_in_limited_number",
+                         "core/compare: what_storage_is_asked_about_marks_is_limited_too",
+                         "hostile/lies: marks_about_nothing_are_wanted_of_their_teller_alone"),
+    "frames that wait for storage": ("core/intake: frames_wait_for_storage_in_limited_number",),
+    "shown text": ("apps/safetext: what_acts_is_shown_and_what_is_read_stays",
+                   "apps/safetext: a_line_that_looks_like_another_speaker_s_is_marked",
+                   "hostile/lies: texts_neither_drive_a_terminal_nor_forge_a_log_line"),
+    "diagnostics": ("core/links: what_a_peer_writes_in_its_bye_reaches_people_only_quoted",
+                    "protocol: reprs_show_no_text_that_someone_wrote"),
+    "secrets on the command line": ("apps/cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),
+    "files": ("identity/files: a_file_is_private_whatever_the_umask_says",
+              "identity/files: writing_replaces_a_link_and_not_what_it_leads_to",
+              "identity/profile: everything_in_it_is_private"),
+    "memory": ("hostile/memory: the_worst_member_costs_a_bounded_amount_of_memory",),
+}  # fmt: skip
+
+
+def test_every_setting_is_a_limit_with_tests_or_says_why_it_is_none() -> None:
+    assert LIMITS.keys() | NO_LIMITS.keys() == {field.name for field in fields(Settings)}
+    assert not LIMITS.keys() & NO_LIMITS.keys()
+
+
+@pytest.mark.parametrize("named", sorted({test for tests in (LIMITS | OTHERS).values() for test in tests}))
+def test_the_test_is_there(named: str) -> None:
+    file, test = named.split(": ")
+    folder, _, name = file.rpartition("/")
+    assert f"test_{test}" in tests_in(TESTS / folder / f"test_{name}.py")
+
+
+@cache
+def tests_in(file: Path) -> frozenset[str]:
+    nodes = ast.parse(file.read_text("utf-8")).body
+    return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+# ---- those that had no test on one of their sides
+
+
+def test_a_log_builds_on_8_logs_and_an_entry_follows_2_at_most() -> None:
+    def told(*, before: int, after: int) -> list[str]:
+        ada = World().peer("ada")
+        firsts = [Author("bob", f"{n:02x}") for n in range(before)]
+        far = ada.far("bob")
+        far.say(*(first.say("first") for first in firsts))
+        last = Author("bob", "b1", before=[first.mark for first in firsts])
+        refs = [firsts[n].ref(1) for n in range(after)]
+        return [line for line in far.say(last.say("last", after=refs)) if line.startswith(("commit", "close"))]
+
+    assert told(before=8, after=2) == ["commit b1:1..1, show b1:1..1"]
+    assert told(before=9, after=2) == ["close bob: malformed"]
+    assert told(before=8, after=3) == ["close bob: malformed"]
+
+
+@pytest.mark.parametrize(("seconds", "believed"), [(3599, False), (3601, True)])
+def test_a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer(seconds: int, believed: bool) -> None:
+    world, dan = World(), Author("dan", "d1")
+    ada = world.peer("ada", dead_after=1e6)
+    lie = dan.say("a lie")
+    lie.head = "00" * 64
+    assert ada.far("eve").say(lie) == ["close eve: head"]
+    world.pass_time(seconds)
+    ada.far("eve").say(Author("dan", "d1").say("true"))
+    assert ada.texts() == ["true"] * believed
+
+
+@pytest.mark.parametrize(("runs", "refused"), [(8, True), (9, False)])
+def test_as_many_superseded_runs_are_remembered_as_the_setting_says(runs: int, refused: bool) -> None:
+    """A run that came back is turned away while it is remembered, and taken for a new one when it is not."""
+    standing, link = Standing(), 0
+    most = Settings().superseded_runs
+    for link in range(1, runs + 2):
+        standing = take_go(standing, link, link, f"{link:016x}", 1, most).standing
+    verdict = take_go(standing, link + 1, link + 1, f"{1:016x}", 9, most)
+    assert (verdict.closes == link + 1) == refused
+
+
+def test_a_stranger_has_so_many_direct_conversations_and_no_more() -> None:
+    """A stranger writes to three users of one gateway, where two conversations are open to it."""
+    ctx = Context(Settings(max_unanswered=2), IDS["ada"], lambda n: bytes(n))
+    conversations, hosted = Conversations(N), [IDS["ada"], IDS["bob"], IDS["cyd"]]
+    strangers = Strangers(ctx, conversations, hosted, lambda user: True)
+    strangers.open(Accounts(ctx, {}))
+    keys = []
+    for user in hosted:
+        conversation = conversations.open(dm_naming(user, IDS["eve"]))
+        assert conversation is not None
+        keys.append((conversation.id, IDS["eve"]))
+    assert [strangers.take("", key, 100) for key in keys] == ["", "", "talk"]
+    assert [strangers.take("", key, 100) for key in keys] == ["", "", "talk"]
+    assert strangers.refuses("", keys[2]) and not strangers.refuses("", keys[0])
+    assert strangers.wrote([IDS["eve"]])
+    assert strangers.take("", keys[2], 100) == ""
