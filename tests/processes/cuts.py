@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from tests.processes.stage import ROOT, Stage
 NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
 WRITTEN = 6  # lines of each side around each cut
 PAIRS = 4  # at once: most of the time each waits for its redial
-CUTS_OF_A_PAIR = 250  # in the long run; then histories begin anew
+CUTS_OF_A_PAIR = 50  # in the long run, some 10 s; then it looks at the clock, and histories begin anew
 RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
 Place = tuple[bool, int]  # (whether of what goes back to the dialling side, after how many bytes)
 
@@ -158,8 +159,7 @@ async def cut_everywhere(home: Path, logs: Path, nursery: Nursery | None, places
 
 
 async def _main(words: argparse.Namespace) -> None:
-    until = time.monotonic() + words.minutes * 60
-    logs = ROOT / "logs" / "cuts"
+    logs = ROOT / "logs" / "cuts" / str(words.seed)
     with tempfile.TemporaryDirectory(prefix="p2pchat-cuts-") as home:
         async with Nursery() as nursery:
             logs.mkdir(parents=True, exist_ok=True)
@@ -167,11 +167,14 @@ async def _main(words: argparse.Namespace) -> None:
             places = every_place(recorded)
             random.Random(words.seed).shuffle(places)
             done = cuts = 0
+            until = time.monotonic() + words.minutes * 60
             while done < len(places) and time.monotonic() < until:
                 now = places[done : done + PAIRS * CUTS_OF_A_PAIR]
                 cuts += await cut_everywhere(Path(home) / str(done), logs, nursery, now)
                 done += len(now)
                 print(f"seed {words.seed}: {done} of {len(places)} places, {cuts} links cut", flush=True)
+            print(f"  {cuts} links cut after a byte of an exchange\n  {done} bytes of an exchange tried", flush=True)
+    shutil.rmtree(logs)  # nothing to look at
 
 
 def main() -> int:

@@ -86,6 +86,13 @@ class Tally:
     def enough(self) -> bool:
         return self.wanted is not None and self.kills.total() >= self.wanted
 
+    def lines(self) -> str:
+        """Return what there was of everything, one a line, as tests/soak adds it up."""
+        counts = {f"kills, {kind}": count for kind, count in sorted(self.kills.items())}
+        counts |= {"kills": self.kills.total(), "meshes of killed peers judged": self.meshes}
+        counts |= {"links cut among them": self.cuts, "messages accepted among them": self.accepted}
+        return "\n".join(f"  {count} {what}" for what, count in counts.items())
+
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
         return (
@@ -277,7 +284,7 @@ async def _main(words: argparse.Namespace) -> None:
             await run(words.seed, numbers, tally, until, home=Path(home))
     finally:
         reporting.cancel()
-        print(f"seed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{tally.lines()}\nseed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> int:
