@@ -149,7 +149,8 @@ OTHERS: dict[str, tuple[str, ...]] = {
                    "hostile/lies: texts_neither_drive_a_terminal_nor_forge_a_log_line"),
     "diagnostics": ("core/links: what_a_peer_writes_in_its_bye_reaches_people_only_quoted",
                     "protocol: reprs_show_no_text_that_someone_wrote"),
-    "secrets on the command line": ("apps/cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),
+    "secrets on the command line": (
+        "apps/cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),
     "files": ("identity/files: a_file_is_private_whatever_the_umask_says",
               "identity/files: writing_replaces_a_link_and_not_what_it_leads_to",
               "identity/profile: everything_in_it_is_private"),
@@ -166,11 +167,11 @@ def test_every_setting_is_a_limit_with_tests_or_says_why_it_is_none() -> None:
 def test_the_test_is_there(named: str) -> None:
     file, test = named.split(": ")
     folder, _, name = file.rpartition("/")
-    assert f"test_{test}" in tests_in(TESTS / folder / f"test_{name}.py")
+    assert f"test_{test}" in _functions(TESTS / folder / f"test_{name}.py")
 
 
 @cache
-def tests_in(file: Path) -> frozenset[str]:
+def _functions(file: Path) -> frozenset[str]:
     nodes = ast.parse(file.read_text("utf-8")).body
     return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
