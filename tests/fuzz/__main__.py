@@ -45,7 +45,11 @@ def main() -> int:
             print(f"{target.name:<14} {target.about}")
         return 0
     if given.replay:
-        TARGETS[given.replay.name.partition("-")[0]].run(given.replay.read_bytes())
+        target = TARGETS[given.replay.name.partition("-")[0]]
+        try:
+            target.run(given.replay.read_bytes())
+        finally:
+            target.end()
         print("nothing was raised")
         return 0
     return fuzz(given.minutes, given.seed, given.targets)

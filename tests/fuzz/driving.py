@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,7 @@ def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: T
             corpus.append(data)
             if len(corpus) > MOST_KEPT:
                 corpus.pop(chance.randrange(len(corpus) // 2, len(corpus)))
+    target.end()
     progress.end()
     report.inputs[target.name] = report.inputs.get(target.name, 0) + progress.count
     report.faults += findings.told.values()
@@ -137,7 +139,14 @@ def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell:
         words = Path(place, "stderr")
         with (
             open(words, "wb") as stderr,
-            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, encoding="utf-8") as child,
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+                env={**os.environ, "TMPDIR": place},  # it ends without a chance to tidy up
+            ) as child,
         ):
             assert child.stdout is not None
             for line in child.stdout:

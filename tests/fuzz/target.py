@@ -32,6 +32,7 @@ class Target:
         max_bytes: No input is longer.
         examples: How many hypothesis makes of it in the ordinary run: about a second of them.
         share: Of the time of a run, beside the others: what is deep and slow gets more of it.
+        end: Takes down what `run` left standing for the next input.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Target:
     max_bytes: int = 4096
     examples: int = 300
     share: int = 1
+    end: Callable[[], None] = lambda: None

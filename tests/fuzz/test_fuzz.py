@@ -39,12 +39,19 @@ def test_whatever_comes(name: str) -> None:
     def play(data: bytes) -> None:
         target.run(data)
 
-    play()
+    try:
+        play()
+    finally:
+        target.end()
 
 
 @pytest.mark.parametrize("path", [path for name in TARGETS for path in kept(name)], ids=lambda path: path.stem)
 def test_what_was_found_stays_mended(path: Path) -> None:
-    TARGETS[path.name.partition("-")[0]].run(path.read_bytes())
+    target = TARGETS[path.name.partition("-")[0]]
+    try:
+        target.run(path.read_bytes())
+    finally:
+        target.end()
 
 
 def test_every_kept_file_belongs_to_a_target() -> None:

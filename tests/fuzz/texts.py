@@ -113,7 +113,7 @@ def a_name(text: str) -> None:
         for_people(str(error))
         return
     hold(is_valid_name(name) and validate_name(name) == name, "a name that is none the second time")
-    hold(safe_line(name) == name and not set(name) & set(RESERVED), "a name that acts, or means something else")
+    hold(not any(map(acts, name)) and not set(name) & set(RESERVED), "a name that acts, or means something else")
     hold(name == name.strip() and 0 < len(name) <= 32 and all(map(is_visible, name)), "a name that cannot be seen")
     hold(get_cwidth(name[0]) > 0, f"a name that begins with nothing: {name!a}")
     typed = parse_line(f"/whois {typed_name(name)}") if '"' not in name else None
