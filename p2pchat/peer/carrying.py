@@ -25,7 +25,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.files import Unpacking
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.files import Aside
-from p2pchat.protocol import ConversationId, Entries, Frame, encode
+from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
 from p2pchat.runtime.loads import Loading
 from p2pchat.runtime.owner import Owner
 from p2pchat.storage.base import Storage
@@ -41,6 +41,7 @@ LOOKED_AT_BYTES = 16 * KIB  # between two turns of the loop: of the smallest fra
 WRITE_BYTES = MIB  # gathered before they are written
 HANDED_IN = 2048  # entries at once: with two under way half of what makes links wait (max_uncommitted_entries)
 UNDER_WAY = 2
+_BEGIN = b'{"t":"file",'  # behind its length, what stands first in every file
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ async def write_file(
         read: Runs what reads the storage.
         room: The room of the network.
         only: One conversation; None for all.
-        to: A path: written beside it and put there when whole, for its owner only; or a binary file to write to.
+        to: A path: written beside it and put there when whole, for its owner only, also in the place of a former
+            export; or a binary file to write to.
     Raises:
         P2PChatError: It cannot be written. StorageError: The storage cannot be read.
     """
@@ -166,6 +168,8 @@ class _Writing:
             return
         if self._path.is_dir():
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
+        if self._path.is_file() and not _may_be_replaced(self._path):
+            raise P2PChatError(f"{self._path} is there already, and no file of an export: name another one")
         if self._path.exists() and not self._path.is_file():  # a pipe, a device
             # Without a buffer, whose lock a write that waits would hold. Closed by close().
             self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
@@ -191,6 +195,13 @@ class _Writing:
             self._aside.discard()
         elif self._file is not None and self._path is not None:
             self._file.close()
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether a file is empty, or one of ours: whoever mistypes a name shall not lose what has that name."""
+    with open(path, "rb") as file:
+        begins = file.read(LENGTH.size + len(_BEGIN))
+    return not begins or begins[LENGTH.size :] == _BEGIN
 
 
 # ---- in

@@ -167,7 +167,8 @@ async def test_an_export_that_fails_leaves_what_was_there(net: Mesh, tmp_path: P
         await ada.export(tmp_path)
     with pytest.raises(P2PChatError, match="cannot write"):
         await ada.export(tmp_path / "missing" / "stick")
-    (tmp_path / "stick").write_text("former")
+    await ada.export(tmp_path / "stick")
+    former = (tmp_path / "stick").read_bytes()
 
     def give_up(_: int) -> None:
         raise KeyError
@@ -178,7 +179,7 @@ async def test_an_export_that_fails_leaves_what_was_there(net: Mesh, tmp_path: P
         with pytest.raises(P2PChatError, match="cannot write /dev/full: No space"):
             await ada.export("/dev/full")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["stick"]
-    assert (tmp_path / "stick").read_text() == "former"
+    assert (tmp_path / "stick").read_bytes() == former
 
 
 # ---- profiles that nobody runs
@@ -223,3 +224,17 @@ async def test_a_profile_that_works_alone_dials_nobody_and_forgets_no_address(ho
         assert ada.links() == []
         async with TCPPeer(data=home / "bob") as bob:
             await bob.wait_user("ada", timeout=5)
+
+
+async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> None:
+    ada = net.peers[0]
+    await ada.broadcast("one")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not to be lost")
+    with pytest.raises(P2PChatError, match=r"notes\.txt is there already, and no file of an export: name another one"):
+        await ada.export(notes)
+    assert notes.read_text() == "not to be lost"
+    (tmp_path / "stick").touch()
+    for entries in (2, 3):
+        assert (await ada.export(tmp_path / "stick")).entries == entries
+        await ada.broadcast("one more")
