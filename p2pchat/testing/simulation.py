@@ -35,6 +35,7 @@ from p2pchat.testing.wire import Wire
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: dead_after, the longest redial and order_wait_most after one another, twice
+SETTLE_MORE = 90.0  # for each peer above five: a lost acknowledgement is made good by a digest to one link at random
 LAST_WORDS = 5.0  # seconds in which what was put off a little (gossip, addresses) is still said
 QUIET_FOR = 60.0  # seconds for which the traffic is counted once all is settled
 
@@ -235,7 +236,7 @@ class Simulation:
             for end in peer.ends:
                 if end.stalled:  # or what it holds back comes in the middle of the quiet minute (seed 658)
                     end.stall(False)
-        deadline = self.now + within
+        deadline = self.now + within + SETTLE_MORE * max(0, len(self.up) - 5)
         while (self._is_dialling() or self.judge.unsettled()) and self.now < deadline:
             self.run(1.0)
         settled = self.judge.settled(self.now < deadline)

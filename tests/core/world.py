@@ -278,7 +278,7 @@ class Peer:
         self.up = True
         self.holding = False  # commits
         self.hold_lookups = False
-        self._lookups: list[Found] = []
+        self._lookups: list[Found | Fetched] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
         self.links: dict[int, Far | tuple[Peer, int]] = {}
@@ -435,20 +435,22 @@ class Peer:
         elif isinstance(effect, out.Lookup):
             logs, older = self.storage.lookup(effect.logs, effect.older)
             sizes = {whose: self.storage.size_bytes(*whose) for whose in effect.sizes}
-            answer = Found(effect.ticket, logs, older, sizes)
-            if self.hold_lookups:
-                self._lookups.append(answer)
-            else:
-                self.world.under_way.append((self, answer))
+            self._answer(Found(effect.ticket, logs, older, sizes))
         elif isinstance(effect, out.Fetch):
             batches, more = self.storage.fetch(
                 effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches
             )
-            self.world.under_way.append((self, Fetched(effect.link, effect.ticket, batches, more)))
+            self._answer(Fetched(effect.link, effect.ticket, batches, more))
         elif isinstance(effect, out.Close):
             other = self.links.pop(effect.link, None)
             if isinstance(other, tuple) and other[0].links.pop(other[1], None) is not None:
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
+
+    def _answer(self, answer: Found | Fetched) -> None:
+        if self.hold_lookups:
+            self._lookups.append(answer)
+        else:
+            self.world.under_way.append((self, answer))
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):

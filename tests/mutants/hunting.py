@@ -74,7 +74,7 @@ def _histories(mutant: Mutant) -> list[str]:
 
 
 def _test(mutant: Mutant) -> list[str]:
-    return ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test]
+    return ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "timeout=40", mutant.test]
 
 
 def _last(said: str) -> str:
