@@ -359,6 +359,9 @@ def test_the_bytes_of_a_user_are_those_of_all_entries(storage: Storage) -> None:
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
     storage.commit([ada.goes_on("3"), ada.goes_on("4")])
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
+    assert storage.size_bytes(user("ada"), DM) == sum(len(raw.encode()) for raw in dm.raws)
+    assert storage.size_bytes(user("ada"), ROOM) == sum(len(raw.encode()) for raw in ada.raws)
+    assert storage.load([]).most_bytes >= storage.size_bytes(user("ada")) + storage.size_bytes(user("bob"))
 
 
 def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
