@@ -17,6 +17,8 @@ Hit = Callable[[], None]  # the point was reached; does not return the K-th time
 
 
 def die() -> NoReturn:
+    if sys.platform == "win32":
+        raise NotImplementedError  # it has no signals to speak of
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("SIGKILL came late")
 
@@ -342,7 +344,8 @@ def main(argv: Sequence[str]) -> int:
     from p2pchat.apps.cli.main import main as p2pchat
 
     arm(argv[0].split(","))
-    return p2pchat(argv[4:] if argv[2:4] == ["-m", "p2pchat"] else argv[1:])
+    words = argv[4:] if argv[2:4] == ["-m", "p2pchat"] else argv[1:]
+    return p2pchat(words[1:] if words[:1] == ["--"] else words)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
 from p2pchat.testing import Log, check
-from tests.processes.stage import Stage
+from tests.processes.stage import KILLED, Stage
 
 PATIENCE = 60.0  # seconds
-KILLED = -9  # the exit code of a process that SIGKILL ended
 _last_words = itertools.count(1)
 
 

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from tests.processes.stage import ROOT
+from tests.processes.stage import KILLED, ROOT
 
 AVAILABLE = sys.platform == "linux"
 MOST_BYTES = 128 * 1024  # of a packet; a request holds the words and the environment
@@ -53,7 +53,7 @@ class Born:
         self._nursery.signal(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(-KILLED)
 
 
 class Nursery:
@@ -66,6 +66,8 @@ class Nursery:
     killed = 0
 
     async def __aenter__(self) -> Nursery:
+        if sys.platform == "win32":
+            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -101,7 +103,7 @@ class Nursery:
             self._alive[told["born"]] = loop.create_future()
             self._births.put_nowait(told["born"])
         else:
-            self.killed += told["code"] == -signal.SIGKILL
+            self.killed += told["code"] == KILLED
             self._alive.pop(told["ended"]).set_result(told["code"])
 
     def signal(self, pid: int, number: int) -> None:
@@ -111,6 +113,8 @@ class Nursery:
 
     async def bear(self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str]) -> Born:
         """Start `p2pchat WORDS`, with these failpoints (failing.py)."""
+        if sys.platform == "win32":
+            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
         async with self._one:
             ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
             theirs = [ends[0][0], ends[1][1], ends[2][1]]
@@ -158,6 +162,8 @@ def _import_everything() -> None:
 
 
 def _serve(fd: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
     _import_everything()
     gc.collect()
     gc.freeze()
@@ -183,6 +189,8 @@ def _serve(fd: int) -> None:
 
 
 def _tell_ended(desk: socket.socket, children: set[int]) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
     for pid in list(children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -191,6 +199,8 @@ def _tell_ended(desk: socket.socket, children: set[int]) -> None:
 
 
 def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -> bool:
+    if sys.platform == "win32":
+        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
     packet, fds, _, _ = socket.recv_fds(desk, MOST_BYTES, 3)
     if not packet:
         return False
@@ -213,6 +223,8 @@ def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -
 
 def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
     """Be `p2pchat`, as if this process had been started for it."""
+    if sys.platform == "win32":
+        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
     code = 70
     try:
         signal.set_wakeup_fd(-1)

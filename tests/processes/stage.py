@@ -16,6 +16,7 @@ from p2pchat.testing import Log, check
 if TYPE_CHECKING:
     from tests.processes.nursery import Nursery
 
+KILLED = -9  # the exit code of a process that SIGKILL ended
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
