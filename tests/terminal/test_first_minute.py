@@ -95,6 +95,18 @@ async def test_endpoints_say_what_is_wrong_and_what_to_do(terminal: OpenTerminal
 # ---- another machine
 
 
+async def test_the_screen_for_the_other_machine_stands_below_what_was_said_before(
+    terminal: OpenTerminal, home: Path
+) -> None:
+    async with TCPPeer(0, name="ada", data=home / "ada") as before:
+        await before.send_many("room", [f"line {number}" for number in range(30)])
+    ada = await terminal("0", "--data", str(home / "ada"), "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
+    await ada.shows("──── now ────")
+    await ada.shows("send it on a way you trust.")
+    await ada.prompts("room>")
+    assert "To join from another machine, run there:" in ada.lines
+
+
 async def test_beyond_loopback_one_screen_has_all_that_is_needed(terminal: OpenTerminal) -> None:
     ada, _ = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
     await ada.shows("    p2pchat --invite -")

@@ -188,6 +188,12 @@ class Chat:
         first = peer.listening
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         tell(f"-- {shown_name(peer.me.label)} listens on {where}")
+        await self._show.event(first.to_json())
+        await self._front.begin(peer, self._session)
+        self._say_what_next(peer)
+
+    def _say_what_next(self, peer: TCPPeer) -> None:
+        """Say how others come here and what to do now: below what was said before, which may fill the screen."""
         if not is_loopback(self._options.host):
             with suppress(InviteError):  # an open network whose first peer is still to be met
                 tell(welcome_screen(peer.invite, peer.port, qr=can_ask()))
@@ -195,8 +201,6 @@ class Chat:
         if self._options.bare:
             names = [user.name for user in peer.users()]
             tell(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
-        await self._show.event(first.to_json())
-        await self._front.begin(peer, self._session)
 
     def _tell_reach(self) -> None:
         """Say that fewer can reach this peer than last time, and remember how it is now."""
