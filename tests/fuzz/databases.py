@@ -8,7 +8,6 @@ is shown is another one than was written, the check says that the database is da
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -44,7 +43,7 @@ from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.tables import metadata
 from tests.fuzz.supply import Supply
-from tests.fuzz.target import Target, hold
+from tests.fuzz.target import Target, hold, memory_place
 from tests.storage.writers import DM, MORNING, ROOM, Author, key, proves, released, user
 
 SETTINGS = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
@@ -65,10 +64,7 @@ VALUES: tuple[object, ...] = (
 @cache
 def workplace() -> Path:
     """Return a directory of this process, in memory where the system has such a place: nothing here must last."""
-    fast = Path("/dev/shm")
-    place = Path(
-        tempfile.mkdtemp(prefix="p2pchat-fuzz-", dir=fast if fast.is_dir() and os.access(fast, os.W_OK) else None)
-    )
+    place = Path(tempfile.mkdtemp(prefix="p2pchat-fuzz-", dir=memory_place()))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
 
@@ -233,10 +229,9 @@ class Asked:
         self.checked: list[str] | None = None  # None: it could not be read through
         self.refused = 0
 
-    def all(self) -> None:
+    def all(self, *, read_only: bool) -> None:
         begun = perf_counter()
-        self.reads(read_only=True)
-        self.reads(read_only=False)
+        self.reads(read_only=read_only)
         hold(perf_counter() - begun < SLOW, f"a broken database took {perf_counter() - begun:.1f} s")
         for one in self.shown:
             decode_entry(one.raw)
@@ -333,7 +328,7 @@ def run(data: bytes) -> None:
     for each in workplace().glob("broken.db*"):
         each.unlink()
     break_it(supply, bytearray(whole()), path)
-    Asked(path).all()
+    Asked(path).all(read_only=supply.yes(3))
 
 
 def seeds() -> list[bytes]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.fuzz.findings import FOUND, Findings, fault_of, kept
 from tests.fuzz.mutation import mutated
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, memory_place
 
 TOLD_EVERY = 2.0  # seconds between lines of progress
 MOST_KEPT = 400  # inputs that mutation begins from
@@ -133,7 +133,7 @@ class Progress:
 
 def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell: Tell) -> None:
     """Fuzz in a process of its own and take in what it tells, a line of JSON each."""
-    with tempfile.TemporaryDirectory(prefix="p2pchat-fuzz-") as place:
+    with tempfile.TemporaryDirectory(prefix="p2pchat-fuzz-", dir=memory_place()) as place:
         command = [sys.executable, "-m", "tests.fuzz", target.name, "--guided", str(max(1, int(seconds)))]
         command += ["--seed", str(seed), "--corpus", place]
         words = Path(place, "stderr")

@@ -6,6 +6,7 @@ begin with, each a shape that a random one would hardly find.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,12 @@ def hold(condition: object, text: str) -> None:
     """Raise Wrong unless this holds; an assert that no switch turns off."""
     if not condition:
         raise Wrong(text)
+
+
+def memory_place() -> str | None:
+    """Return where files are quick and need not last: TMPDIR where that is set, None for the usual place."""
+    fast = "/dev/shm"
+    return fast if "TMPDIR" not in os.environ and os.path.isdir(fast) and os.access(fast, os.W_OK) else None
 
 
 @dataclass(frozen=True, slots=True)
