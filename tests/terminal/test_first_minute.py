@@ -102,7 +102,7 @@ async def test_the_screen_for_the_other_machine_stands_below_what_was_said_befor
         await before.send_many("room", [f"line {number}" for number in range(30)])
     ada = await terminal("0", "--data", str(home / "ada"), "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
     await ada.shows("──── now ────")
-    await ada.shows("send it on a way you trust.")
+    await ada.shows("send it in a way you trust.")
     await ada.prompts("room>")
     assert "To join from another machine, run there:" in ada.lines
 

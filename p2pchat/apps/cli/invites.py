@@ -44,7 +44,7 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
         f"    {safe_line(invite)}",
         "",
         "Whoever has it can join, read the room, and invite others:",
-        "send it on a way you trust.",
+        "send it in a way you trust.",
         "",
     ]
     if qr and may_colour():
