@@ -64,6 +64,8 @@ class Nursery:
     """
 
     killed = 0
+    _socket: socket.socket
+    _process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Nursery:
         if sys.platform == "win32":
