@@ -102,21 +102,27 @@ async def everything_has_come(*sides: Side) -> None:
 async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
     """Everything accepted is in every store it is for exactly once, as it was written; the event logs tell the same."""
     stores = {side.name: await stage.history(side.name) for side in sides}
+    everywhere = set.intersection(*(ids(stored) for stored in stores.values()))
     for side in sides:
         stored = stores[side.name]
-        assert max(Counter(line["id"] for line in stored).values()) == 1
-        assert max(Counter(line["text"] for line in stored).values()) == 1
-        assert all(as_typed(line, sides) for line in stored)
-        assert all(in_order(stored, writer.name) for writer in sides)
-        assert side.accepted() <= ids(stored)
-        assert side.accepted("room") <= set.intersection(*(ids(other) for other in stores.values()))
-        assert side.accepted("dm") <= ids(stores[side.other])
-        assert damage(side.database) == []
-    rooms = [[line["id"] for line in stored if line["kind"] == "room"] for stored in stores.values()]
-    assert all(room == rooms[0] for room in rooms)  # in one order, too
+        for what in ("id", "text"):
+            twice = [value for value, count in Counter(line[what] for line in stored).items() if count > 1]
+            assert not twice, f"{side.name} has twice: {twice}"
+        invented = [line for line in stored if not as_typed(line, sides)]
+        assert not invented, f"{side.name} has what nobody wrote so: {invented}"
+        for writer in sides:
+            assert in_order(stored, writer.name), f"{side.name} has what {writer.name} wrote in another order"
+        for kind, holders in (("", ids(stored)), ("room", everywhere), ("dm", ids(stores[side.other]))):
+            lost = side.accepted(kind) - holders
+            assert not lost, f"accepted by {side.name}, and lost {kind}: {lost}"
+        assert damage(side.database) == [], f"the database of {side.name} is damaged: {damage(side.database)}"
+    rooms = {name: [line["id"] for line in stored if line["kind"] == "room"] for name, stored in stores.items()}
+    differ = [name for name, room in rooms.items() if room != rooms[sides[0].name]]
+    assert not differ, f"{differ} have another history of the room than {sides[0].name}"
     logs = [Log.read(stage.log(side.name)) for side in sides]
     histories = [Log(f"history of {name}", stored) for name, stored in stores.items()]
-    assert [str(fault) for fault in check([*logs, *histories], complete=True)] == []
+    faults = [str(fault) for fault in check([*logs, *histories], complete=True)]
+    assert not faults, "\n".join(faults[:20])
 
 
 def as_typed(line: Line, sides: Sequence[Side]) -> bool:
