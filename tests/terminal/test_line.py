@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Left, Message, TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
@@ -187,6 +187,27 @@ async def test_an_editor_takes_the_line_and_what_comes_meanwhile_is_shown_behind
     assert gate.exists() and ada.text.index("EDITING") < ada.text.index("while you edit")
     await ada.key("enter")
     assert await texts_of(bob, 1) == ["draft, edited"]
+
+
+async def test_who_is_told_to_leave_does_not_wait_for_an_editor(
+    terminal: OpenTerminal, peer: StartPeer, tmp_path: Path
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(
+        f"#!/bin/sh\ntrap 'echo $1 > {tmp_path / 'ended'}; exit 1' TERM\necho EDITING; while :; do read x; done\n"
+    )
+    editor.chmod(0o755)
+    ada = await terminal("0", "--name", "ada", env={"VISUAL": str(editor)})
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.type("draft")
+    await ada.key("c-x", "e")
+    await ada.shows("EDITING")
+    left = asyncio.create_task(bob.wait_for(Left, timeout=20))
+    await asyncio.sleep(0)  # bob listens from here on
+    ada.signal(signal.SIGTERM)
+    assert (await ada.ended(), (await left).reason) == (0, "left")
+    assert not Path((tmp_path / "ended").read_text().strip()).exists()
 
 
 async def test_ctrl_c_clears_the_line_and_leaves_from_an_empty_one(terminal: OpenTerminal) -> None:

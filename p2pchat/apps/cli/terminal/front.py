@@ -96,7 +96,7 @@ class TerminalFront:
                 pass
         finally:
             self._screen.let_all_in()
-            self._prompt.close()
+            await self._prompt.close()
             await running
             self._prompt = None
 

@@ -23,6 +23,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 
 from p2pchat.apps.cli.rows import Row
+from p2pchat.apps.cli.terminal.editor import edit
 from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
 from p2pchat.apps.cli.terminal.screen import Screen
 
@@ -84,6 +85,7 @@ class Prompt:
         self._editing = editing
         self._output = output
         self._question: Question | None = None
+        self._editor: asyncio.Task[None] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._message,
             completer=completer,
@@ -119,8 +121,11 @@ class Prompt:
         finally:
             self._screen.app = None
 
-    def close(self) -> None:
-        """End run()."""
+    async def close(self) -> None:
+        """End run(), and the editor if one is open."""
+        if self._editor is not None:
+            self._editor.cancel()
+            await asyncio.wait([self._editor])
         if self.app.is_running and not self.app.is_done:
             self.app.exit(result="")
 
@@ -236,11 +241,15 @@ class Prompt:
     def _edit(self, event: KeyPressEvent) -> None:
         self._screen.hold()
         self._editing(True)
-        task = self._buffer.open_in_editor()
-        task.add_done_callback(self._edited)
+        self._editor = event.app.create_background_task(self._edited(self._buffer.text))
 
-    def _edited(self, task: asyncio.Task[None]) -> None:
-        self._editing(False)
-        self._screen.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
+    async def _edited(self, before: str) -> None:
+        try:
+            text = await edit(before)
+            self._put(text, len(text))
+        except (OSError, ValueError) as error:
             self._screen.tell(f"p2pchat: the editor did not work: {error}")
+        finally:
+            self._editor = None
+            self._editing(False)
+            self._screen.release()
