@@ -247,6 +247,10 @@ class Node:
     def peers_changed(self, link: Link) -> None:
         """Called by Links: a peer told whom it is linked with."""
 
+    def name_of(self, peer: PeerId) -> str:
+        """Called by Links: whom people would say this peer is."""
+        return self.names.get(peer, "")
+
     def network_found(self, network: str) -> None:
         """Called by Links: an open network told its id."""
         self._ctx.change.meta[META_NETWORK] = network

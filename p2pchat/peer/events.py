@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from p2pchat.core.log import Entry, LogId, Ref
+from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.identity.names import base32
 from p2pchat.peer.times import aware, iso, micros_of, now_micros
 from p2pchat.protocol import ConversationId, PeerId
@@ -83,7 +83,7 @@ class Post:
         log, seq: Which entry of which log this is.
         place: Its number in this peer's database, in the order it was shown here.
         old: It was there before this peer came to the conversation.
-        gap: Something it follows is missing.
+        gap: Something it follows was missing when it was shown; `missing()` of a peer or history says what still is.
     """
 
     __slots__ = ("_desk", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
@@ -150,6 +150,13 @@ class Post:
     def after(self) -> tuple[str, ...]:
         """The ids of the newest messages of others its writer had been shown, at most two."""
         return tuple(referred_id(self.log.conversation, ref) for ref in self._entry.after)
+
+    @property
+    def follows(self) -> tuple[Ref, ...]:
+        """Everything it is not shown before: what it answers, what its writer had been shown, its writer's own past."""
+        entry = self._entry
+        own = [Ref(ref_key(self.log.user, mark.run), mark.seq) for mark in entry.before if self.seq == 1]
+        return (*entry.after, *([] if entry.re is None else [entry.re]), *own)
 
     @property
     def sort_key(self) -> tuple[int, str, str, int]:
@@ -357,7 +364,7 @@ class Delivered(Event):
 class Gap(Event):
     """Message `about` is shown although something it follows is missing; `missing` are ids.
 
-    `last_seen_with`: the labels of users who may have it, [] when nobody knows.
+    `last_seen_with`: the labels of users who may have it, () when nobody knows.
     """
 
     event: ClassVar[str] = "gap"
@@ -365,9 +372,15 @@ class Gap(Event):
     missing: tuple[str, ...]
     last_seen_with: tuple[str, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The gap in a sentence, without who may have what is missing."""
+        one = len(self.missing) == 1
+        return f"{len(self.missing)} earlier {'message is' if one else 'messages are'} missing here"
+
     def _fields(self) -> dict[str, Any]:
         return {
-            "code": "gap", "text": f"{len(self.missing)} earlier message(s) could not be had", "about": self.about,
+            "code": "gap", "text": self.text, "about": self.about,
             "missing": list(self.missing), "last_seen_with": list(self.last_seen_with),
         }  # fmt: skip
 

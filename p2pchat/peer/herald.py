@@ -15,12 +15,14 @@ from weakref import WeakSet
 from p2pchat.core import effects as fx
 from p2pchat.core.log import Ref
 from p2pchat.errors import ConsumerBusy, PeerClosed
+from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
+from p2pchat.peer.gaps import who_had
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId, PeerId
+from p2pchat.protocol import PeerId
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
 
@@ -180,12 +182,13 @@ class Herald:
 
     def _gap(self, effect: fx.Gap) -> None:
         about = ev.message_id(effect.log, effect.seq)
-        missing = tuple(_missing_id(effect.log.conversation, text) for text in effect.missing)
-        seen = tuple(self._people.user(user).label for user in effect.last_seen_with)
+        refs = [_ref(text) for text in effect.missing]
+        missing = tuple(ev.referred_id(effect.log.conversation, ref) for ref in refs)
+        seen = who_had(self._people, effect.log.user, refs, effect.last_seen_with)
         self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
 
     def _warned(self, effect: fx.Warned) -> None:
-        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=effect.about))
+        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about)))
         if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
             self._end_waits()
 
@@ -201,6 +204,6 @@ class Herald:
             reader.tell(subject, event)
 
 
-def _missing_id(conversation: ConversationId, text: str) -> str:
+def _ref(text: str) -> Ref:
     log, _, seq = text.partition(".")
-    return ev.referred_id(conversation, Ref(log, int(seq)))
+    return Ref(log, int(seq))

@@ -16,7 +16,8 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation
-from p2pchat.peer.events import Message, Post, Sent
+from p2pchat.peer.events import Gap, Message, Post, Sent
+from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.people import People, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.receipt import Receipt, Receipts
@@ -183,6 +184,10 @@ class History:
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id; as TCPPeer.message."""
         return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id)
+
+    async def missing(self, post: Post) -> Gap | None:
+        """Return what is missing before a message, and who had it; as TCPPeer.missing."""
+        return await find_gap(self, self._open_storage, asyncio.to_thread, post)
 
     async def export(
         self,

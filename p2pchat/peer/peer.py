@@ -28,7 +28,8 @@ from p2pchat.identity.names import base32
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.conversation import Conversation
-from p2pchat.peer.events import Message, Post, Sent, parse_message_id
+from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
+from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
@@ -368,6 +369,16 @@ class TCPPeer(Standing):
         """
         owner = self._running
         return await find_post(self, owner.disk.storage, owner.disk.read, owner.node.talks, message_id)
+
+    async def missing(self, post: Post) -> Gap | None:
+        """Return what a message follows and is not here, and who had it; None when nothing is missing (any more).
+
+        A message with `gap` set was shown without something it follows. That comes by itself when somebody who has it
+        does, and then stands at its place in the history.
+        Raises StorageError, PeerClosed.
+        """
+        disk = self._running.disk
+        return await find_gap(self, disk.storage, disk.read, post)
 
     # ------------------------------------------------------------------ carrying
 

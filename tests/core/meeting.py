@@ -82,6 +82,9 @@ class Post:
     def peers_changed(self, link: Link) -> None:
         self.heard.append(("peers", link.peer, ""))
 
+    def name_of(self, peer: str) -> str:
+        return "fay"
+
     def network_found(self, n: str) -> None:
         self.heard.append(("network", "", n))
 

@@ -350,7 +350,11 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         met.reach(copy, dial)
         warned += [effect for effect in met.take(d) if isinstance(effect, Warned)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", F.id)]
+    assert warned[0].text == "two processes seem to use the key of 'fay': stop one of them"
     assert list(d.links.up) == [41]  # the fifth, at 10 s, found D patient
+    turned_away = [effect for effect in met.take(one) if isinstance(effect, Warned)]
+    assert [(warning.code, warning.about) for warning in turned_away] == [("two_processes", F.id)]
+    assert turned_away[0].text == "two processes seem to use this peer's key: stop one of them"
 
 
 def test_a_superseded_process_that_comes_back_is_turned_away() -> None:

@@ -174,7 +174,7 @@ def test_a_repr_shows_who_and_never_what() -> None:
         (
             Gap(at=AT, about="X.1", missing=("Y.1", "Y.2")),
             {
-                "event": "gap", "code": "gap", "text": "2 earlier message(s) could not be had", "about": "X.1",
+                "event": "gap", "code": "gap", "text": "2 earlier messages are missing here", "about": "X.1",
                 "missing": ["Y.1", "Y.2"], "last_seen_with": [],
             },
         ),

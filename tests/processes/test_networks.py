@@ -7,6 +7,10 @@ side by side, for they mostly wait; each is a test of its own all the same.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import re
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +67,17 @@ class Town:
 
     def endpoint(self, child: Child, at: int) -> str:
         return f"{self.machine(at).address}:{child.listening['port']}"
+
+    async def history(self, name: str, *options: str) -> list[str]:
+        """What `p2pchat history` prints, without the times."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "p2pchat", "history", *options, "--data", str(self._home / name)),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"},
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return [re.sub(r"^\d+-\d+-\d+ \d+:\d+ ", "", line) for line in out.decode().splitlines()]
 
     def faults(self, *, complete: bool) -> list[str]:
         """What the logs of everybody prove to be broken."""
@@ -224,6 +239,44 @@ async def two_that_never_meet_have_everything_but_receipts(town: Town) -> None:
     await leave(ada, bob, cyd)
 
 
+async def what_nobody_has_leaves_a_gap_that_says_so_and_closes(town: Town) -> None:
+    """Bob answers ada and is gone before cyd, who cannot reach her, has learned from anybody what she wrote."""
+    slow = {**QUICK, "order_wait": 1.0, "gossip_within": 600.0, "digest_every": 600.0}
+    town.machine(1), town.machine(2), town.machine(3)
+    town.machine(1).lose("10.77.0.3")
+    town.machine(3).lose("10.77.0.1")
+    bob = await town.peer("bob", 2, settings=slow)
+    ada = await town.peer("ada", 1, town.endpoint(bob, 2), settings=slow)
+    cyd = await town.peer("cyd", 3, town.endpoint(bob, 2), settings=slow)
+    await met(ada, bob)
+    await met(bob, cyd)
+    await says(bob, "room", "hello")  # both have compared everything with him when this is there
+    await asyncio.gather(hears(ada, "hello"), hears(cyd, "hello"))
+    asked = await says(ada, "room", "shall we?")
+    await hears(bob, "shall we?")
+    await says(bob, "room", "yes")
+    answer = await hears(cyd, "yes")  # after a second without what it answers
+    assert answer.get("gap") and asked["id"] in answer["after"]
+    gap = await cyd.event("gap", about=answer["id"])
+    assert (gap["missing"], gap["text"]) == ([asked["id"]], "1 earlier message is missing here")
+    assert gap["last_seen_with"] == ["bob"]  # of ada cyd knows nothing but what the reference says
+    bob.kill()
+    await bob.ended()
+    assert (await town.history("cyd"))[1:] == ["-- 1 earlier message is missing here; last seen with bob", "bob: yes"]
+    _, line = [json.loads(line) for line in await town.history("cyd", "--json")]
+    assert (line.get("gap"), line.get("missing"), line.get("last_seen_with")) == (True, [asked["id"]], ["bob"])
+
+    town.machine(1).find("10.77.0.3")
+    town.machine(3).find("10.77.0.1")
+    await cyd.do(do="connect", endpoint=town.endpoint(ada, 1))
+    await hears(cyd, "shall we?")
+    assert await town.history("cyd") == ["bob: hello", "ada: shall we?", "bob: yes"]
+    line = json.loads((await town.history("cyd", "--json"))[2])
+    assert line.get("gap") and "missing" not in line  # as it was shown, and as it is
+    assert town.faults(complete=False) == []
+    await leave(ada, cyd)
+
+
 async def who_can_only_call_has_part_in_everything(town: Town) -> None:
     ada = await town.peer("ada", 1, port=8080)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
@@ -315,6 +368,7 @@ SHORT: Sequence[Scenario] = (
     one_way_only_is_no_way,
     who_moves_is_found_again_also_by_who_starts_later,
     two_that_never_meet_have_everything_but_receipts,
+    what_nobody_has_leaves_a_gap_that_says_so_and_closes,
     who_can_only_call_has_part_in_everything,
     another_identity_on_a_known_address_is_not_taken_for_the_one_known,
     ten_that_start_at_once_are_one_mesh,

@@ -109,6 +109,19 @@ def plain_message(
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
 
 
+def plain_gap(event: Mapping[str, Any]) -> str | None:
+    """Return what is missing before a `message` or `sent` line of the history as text; None when nothing is."""
+    if not event.get("missing"):
+        return None
+    one = len(event["missing"]) == 1
+    what = f"{len(event['missing'])} earlier {'message is' if one else 'messages are'} missing here"
+    return f"-- {what}{_last_seen(event)}"
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    return f"; last seen with {shown_names(event['last_seen_with'])}" if event.get("last_seen_with") else ""
+
+
 def plain_line(
     event: Mapping[str, Any], me: str, now: datetime, answered: Mapping[str, Any] | None = None
 ) -> str | None:
@@ -137,7 +150,8 @@ def plain_notice(event: Mapping[str, Any]) -> str | None:
     """Return an event line as text for stderr; None for what needs no word there."""
     kind = event["event"]
     if kind in ("warning", "error", "gap"):
-        return f"p2pchat: {'warning: ' if kind == 'warning' else ''}{safe_line(event['text'])}"
+        who = _last_seen(event) if kind == "gap" else ""
+        return f"p2pchat: {'warning: ' if kind == 'warning' else ''}{safe_line(event['text'])}{who}"
     return None
 
 

@@ -8,6 +8,7 @@ stays.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Warned
@@ -19,13 +20,15 @@ SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that cross
 
 
 class Clones:
-    """Replacements of late, by peer."""
+    """Replacements of late, by peer. `name_of` returns what people call a peer, "" when nobody named it."""
 
-    def __init__(self, ctx: Context, dialing: Dialing) -> None:
+    def __init__(self, ctx: Context, dialing: Dialing, name_of: Callable[[PeerId], str]) -> None:
         self._ctx = ctx
         self._dialing = dialing
+        self._name_of = name_of
         self._replacements: dict[PeerId, deque[float]] = {}  # when
         self._patient_until: dict[PeerId, float] = {}
+        self._told_at = float("-inf")  # when a far end said so and people were told
 
     def lasted(self, link: Link) -> bool:
         """Say whether a link was up long enough for its replacement to mean something."""
@@ -33,6 +36,13 @@ class Clones:
 
     def is_patient(self, peer: PeerId) -> bool:
         return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+
+    def turned_away(self) -> None:
+        """A far end that is patient with the other one says so: this process is one of two."""
+        now = self._ctx.now.mono
+        if now - self._told_at >= self._ctx.settings.clone_window:
+            self._told_at = now
+            self._warn(self._ctx.me)
 
     def notice(self, peer: PeerId, whose: PeerId) -> None:
         """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
@@ -48,5 +58,9 @@ class Clones:
         times.clear()
         self._patient_until[peer] = now + settings.clone_patience
         self._dialing.be_patient(peer, settings.clone_patience)
-        text = "this peer's key" if whose == self._ctx.me else "the key of one peer"
-        self._ctx.emit(Warned("two_processes", f"two processes seem to use {text}: stop one of them", whose))
+        self._warn(whose)
+
+    def _warn(self, whose: PeerId) -> None:
+        name = self._name_of(whose)
+        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!a}" if name else "the key of one peer"
+        self._ctx.emit(Warned("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -93,6 +93,9 @@ class LinkListener(Protocol):
     def peers_changed(self, link: Link) -> None:
         """`link.linked` is another."""
 
+    def name_of(self, peer: PeerId) -> str:
+        """Return what people call a peer's own user; "" when nobody named it."""
+
     def network_found(self, n: str) -> None:
         """An open network's id was learned; the Network object has it. Comes before the link_up it came with."""
 

@@ -88,7 +88,7 @@ class Links:
         self._proving = Proving(
             ctx, network, sign, self._dialing, is_welcome=self._is_welcome, proved=self._proved, end=self._end
         )
-        self._clones = Clones(ctx, self._dialing)
+        self._clones = Clones(ctx, self._dialing, listener.name_of)
         self._liveness = Liveness(ctx, self._dead)
         self._exchange = Exchange(ctx, self.book, self._dialing, self.up)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -268,6 +268,8 @@ class Links:
         if bye.code == "self" and link.dialled:
             self._dialing.is_self(link.dial)
             link.dial = 0
+        if bye.code == "replaced" and link.phase is Phase.WAITING:
+            self._clones.turned_away()
         is_refusal = bye.code in REFUSALS
         state, code = ("refused", bye.code) if is_refusal else ("trying", "failed")
         self._end(link, "lost", state=state, code=code, why=farewell(bye))

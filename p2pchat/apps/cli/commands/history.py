@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history
 from p2pchat.apps.cli.exits import DONE, Usage
+from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
-from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.plain import plain_gap, plain_message
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.history import COMMAND
 
@@ -72,10 +73,12 @@ async def _print(options: HistoryOptions, directory: str) -> int:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)
         async for post in _wanted(history, where, options):
-            line = post.to_json()
+            line = await with_gap(history, post)
             if options.as_json:
                 await output.write(json_line(line))
             else:
+                if gap := plain_gap(line):
+                    await output.write(gap)
                 await output.write(plain_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break

@@ -15,8 +15,9 @@ from p2pchat.apps.cli.chat.settings import QUIET_ABOVE
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import is_here, mentions
 from p2pchat.apps.cli.folding import fold
+from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.output import Line, Log, json_line
-from p2pchat.apps.cli.plain import shown_name, shown_speaker
+from p2pchat.apps.cli.plain import plain_gap, shown_name, shown_speaker
 from p2pchat.apps.cli.terminal.colours import DIM
 from p2pchat.apps.cli.terminal.completion import Speakers
 from p2pchat.apps.cli.terminal.day import Days, local, rule
@@ -98,7 +99,7 @@ class TerminalShow(Show):
     async def _history(self, conversation: Conversation) -> list[Line]:
         assert self._peer is not None
         posts = await self._peer.history(conversation, limit=HISTORY_LINES)
-        return [line for line in (post.to_json() for post in posts) if not self.hides(line)]
+        return [line for post in posts if not self.hides(line := await with_gap(self._peer, post))]
 
     async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "") -> None:
         """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
@@ -106,6 +107,8 @@ class TerminalShow(Show):
         if lines and begin:
             self._rule(begin)
         for line in lines:
+            if gap := plain_gap(line):
+                self._screen.tell(gap)
             await self._message(line, elsewhere=False)
             if line["id"] not in self._came_by and (line["event"] == "message" or line["at"] < self._since):
                 self._shown.add(line["id"])

@@ -11,8 +11,9 @@ from p2pchat import Conversation, Message, P2PChatError, Sent, TCPPeer, UnknownN
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import Unread
+from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.plain import plain_gap, plain_message
 
 NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
 T = TypeVar("T")
@@ -93,11 +94,20 @@ class Here:
             return None
         return None if self.hides(found) else found
 
-    async def lines_of(self, posts: Sequence[Message | Sent]) -> list[str]:
-        """Return messages as people read them."""
+    async def rows_of(self, posts: Sequence[Message | Sent]) -> list[Line]:
+        """Return messages as programs read them."""
+        return [await with_gap(self.peer, post) for post in posts]
+
+    async def lines_of(self, rows: Sequence[Line]) -> list[str]:
+        """Return rows of messages as people read them."""
         now = datetime.now().astimezone()
-        rows = [row for row in (post.to_json() for post in posts) if not self.hides(row)]
-        return [plain_message(row, self.show.me, now, await self.answered(row)) for row in rows]
+        lines: list[str] = []
+        for row in rows:
+            if not self.hides(row):
+                gap = plain_gap(row)
+                lines += [gap] if gap else []
+                lines.append(plain_message(row, self.show.me, now, await self.answered(row)))
+        return lines
 
     # Names
 

@@ -68,14 +68,16 @@ async def _where(here: Here, to: str | None) -> Conversation | None:
 
 async def _history(here: Here, where: Conversation | None, limit: int) -> Answer:
     posts = await here.peer.history(where, limit=_limit(limit))
-    return Answer([post.to_json() for post in posts], await here.lines_of(posts))
+    rows = await here.rows_of(posts)
+    return Answer(rows, await here.lines_of(rows))
 
 
 async def _search(here: Here, where: Conversation | None, words: str, limit: int) -> Answer:
     limit = _limit(limit)
     posts = await here.peer.search(words, where, limit=limit)
-    lines = await here.lines_of(posts)
-    return Answer([post.to_json() for post in posts], [*lines, _widen(here, len(lines), len(posts) == limit, words)])
+    rows = [post.to_json() for post in posts]  # picked out here and there: what is missing between them says nothing
+    lines = await here.lines_of(rows)
+    return Answer(rows, [*lines, _widen(here, len(lines), len(posts) == limit, words)])
 
 
 def _widen(here: Here, shown: int, full: bool, words: str) -> str:

@@ -1,0 +1,234 @@
+"""Databases that went back in time, were lost, or were copied: over real processes, with the files people would touch.
+
+What others hold comes back by itself, what is written from then on reaches everyone, and nobody else is harmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.testing import Log, check
+from tests.processes.altered import altered
+from tests.processes.stage import Stage
+
+ARRIVES = 30.0  # seconds
+PATIENCE = {"clone_patience": 10.0}  # instead of half a minute
+NOTICED = 90.0  # seconds; by chance, for the two call again after pauses of chance
+Told = list[tuple[str, str, str, str]]  # what has to be the same everywhere: id, text, sender, sent_at
+
+
+async def meet(*children: Child) -> None:
+    for one in children:
+        for other in children:
+            if one is not other:
+                await one.event("joined", user=other.name)
+
+
+async def says(child: Child, to: str, *texts: str) -> None:
+    """Have it send these; they are accepted when this returns."""
+    for text in texts:
+        await child.do(do="send", to=to, text=text)
+    await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
+
+
+async def hears(child: Child, *texts: str) -> list[Line]:
+    return await child.wait(lambda line: line["event"] == "message" and line["text"] in texts, count=len(texts))
+
+
+async def history(stage: Stage, name: str, to: str = "room") -> Told:
+    lines = [line for line in await stage.history(name) if to in ("", line["conversation"])]
+    return [(line["id"], line["text"], line["sender"], line["sent_at"]) for line in lines]
+
+
+async def alike(stage: Stage, *names: str) -> Told:
+    """Wait until these have the same history of the room; return it."""
+    deadline = time.monotonic() + ARRIVES
+    while True:
+        one, *others = [await history(stage, name) for name in names]
+        if all(other == one for other in others):
+            return one
+        assert time.monotonic() < deadline, [len(one), *map(len, others)]
+
+
+def judge(stage: Stage, *names: str, restored: str = "") -> None:
+    logs = [replace(log, restored=name == restored) for name in names for log in [Log.read(stage.log(name))]]
+    assert [str(fault) for fault in check(logs)] == []
+
+
+def put_back(stage: Stage, name: str, copy: Path) -> None:
+    shutil.rmtree(stage.home / name)
+    shutil.copytree(copy, stage.home / name)
+
+
+async def test_an_old_copy_put_back_catches_up_and_goes_on(stage: Stage, tmp_path: Path) -> None:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    cyd = stage.child("cyd", ada.endpoint)
+    await asyncio.gather(bob.start(), cyd.start())
+    await meet(ada, bob, cyd)
+    port = bob.listening["port"]
+    await says(bob, "room", "early")
+    await asyncio.gather(hears(ada, "early"), hears(cyd, "early"))
+    assert await bob.leave() == 0
+    shutil.copytree(stage.home / "bob", tmp_path / "copy")
+
+    bob = stage.child("bob", port=port)
+    await bob.start()
+    await meet(bob, cyd)
+    await says(bob, "room", "later 1", "later 2")
+    await says(bob, "ada", "later, to you alone")
+    await asyncio.gather(hears(ada, "later 1", "later 2", "later, to you alone"), hears(cyd, "later 1", "later 2"))
+    await says(ada, "room", "meanwhile")
+    await hears(bob, "meanwhile")
+    await ada.event("delivered", user="bob")
+    await cyd.leave()
+    await ada.leave()
+    await says(bob, "room", "nobody else ever had this")
+    bob.kill()
+    await bob.ended()
+
+    put_back(stage, "bob", tmp_path / "copy")
+    bob = stage.child("bob", port=port)
+    await bob.start()
+    await says(bob, "room", "written at once, knowing nothing of later")
+    ada, cyd = stage.child("ada", port=ada.listening["port"]), stage.child("cyd", bob.endpoint)
+    await asyncio.gather(ada.start(), cyd.start())
+    await meet(ada, bob, cyd)
+    back = await bob.wait(lambda line: line["event"] in ("sent", "message"), count=5)
+    assert {line["text"] for line in back} == {
+        "written at once, knowing nothing of later", "later 1", "later 2", "later, to you alone", "meanwhile",
+    }  # fmt: skip
+    await says(bob, "room", "and now I know")
+    for other in (ada, cyd):
+        new = await hears(other, "written at once, knowing nothing of later", "and now I know")
+        assert [line["text"] for line in new] == ["written at once, knowing nothing of later", "and now I know"]
+    await bob.wait(lambda line: line["event"] == "delivered" and line["user"] == "ada", count=2)
+
+    shown = await alike(stage, "ada", "bob", "cyd")
+    assert [text for _, text, sender, _ in shown if sender == "bob"] == [
+        "early", "later 1", "later 2", "written at once, knowing nothing of later", "and now I know",
+    ]  # fmt: skip
+    assert await history(stage, "bob", "ada") == await history(stage, "ada", "bob") != []
+    assert not any(line["event"] == "warning" for child in (ada, bob, cyd) for line in child.lines)
+    judge(stage, "ada", "bob", "cyd", restored="bob")
+
+
+async def test_a_database_that_is_lost_comes_back_from_others(stage: Stage) -> None:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await meet(ada, bob)
+    await says(bob, "room", *(f"bob {number}" for number in range(30)))
+    await says(ada, "room", *(f"ada {number}" for number in range(30)))
+    await says(bob, "ada", "only you")
+    await asyncio.gather(hears(ada, "bob 29", "only you"), hears(bob, "ada 29"))
+    await bob.event("delivered", user="ada")
+    before = [await history(stage, "bob"), await history(stage, "bob", "ada")]
+    bob.kill()
+    await bob.ended()
+    for file in (stage.home / "bob").glob("history.db*"):
+        file.unlink()
+
+    bob = stage.child("bob", ada.endpoint)  # the address book is gone with it
+    await bob.start()
+    await bob.wait(lambda line: line["event"] in ("sent", "message"), count=61)
+    assert [await history(stage, "bob"), await history(stage, "bob", "ada")] == before
+    await says(bob, "room", "as if nothing had been")
+    await hears(ada, "as if nothing had been")
+    await alike(stage, "ada", "bob")
+    assert not any(line["event"] == "warning" for child in (ada, bob) for line in child.lines)
+    judge(stage, "ada", "bob", restored="bob")
+
+
+async def test_a_backup_runs_in_place_of_what_burned(stage: Stage, tmp_path: Path) -> None:
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await meet(ada, bob)
+    await says(bob, "room", "before the backup")
+    await hears(ada, "before the backup")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2pchat", "backup", str(tmp_path / "safe"), "--data", str(stage.home / "bob")),
+        stdout=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+    )
+    assert await process.wait() == 0
+    await says(bob, "room", "after the backup")
+    await says(ada, "bob", "burning?")
+    await asyncio.gather(hears(ada, "after the backup"), hears(bob, "burning?"))
+    bob.kill()
+    await bob.ended()
+    shutil.rmtree(stage.home / "bob")
+    await says(ada, "bob", "are you all right?")
+
+    shutil.copytree(tmp_path / "safe", stage.home / "bob")
+    again = stage.child("bob")  # elsewhere, and with no address: it remembers
+    await again.start()
+    assert again.listening["user_id"] == bob.listening["user_id"]
+    await hears(again, "burning?", "are you all right?")
+    await again.event("sent", text="after the backup")
+    await says(again, "room", "all is here")
+    await hears(ada, "all is here")
+    assert [text for _, text, _, _ in await alike(stage, "ada", "bob")] == [
+        "before the backup", "after the backup", "all is here",
+    ]  # fmt: skip
+    assert not any(line["event"] == "warning" for child in (ada, again) for line in child.lines)
+    judge(stage, "ada", "bob", restored="bob")
+
+
+async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(stage: Stage) -> None:
+    under = altered(PATIENCE)
+    ada = stage.child("ada", under=under)
+    await ada.start()
+    cyd, bob = (stage.child(name, ada.endpoint, under=under) for name in ("cyd", "bob"))
+    await asyncio.gather(cyd.start(), bob.start())
+    await meet(ada, bob, cyd)
+    await says(bob, "room", "one of me")
+    await asyncio.gather(hears(ada, "one of me"), hears(cyd, "one of me"))
+    await bob.leave()
+    shutil.copytree(stage.home / "bob", stage.home / "copy")
+
+    both = [stage.child("bob", under=under), stage.child("copy", "--name", "bob", under=under)]
+    await asyncio.gather(*(one.start() for one in both))
+    talk = asyncio.create_task(keep_talking(ada, cyd))
+    for one in (ada, cyd, *both):
+        told = await one.event("warning", NOTICED, code="two_processes")
+        name = "this peer's key" if one in both else "the key of 'bob'"
+        assert told["text"] == f"two processes seem to use {name}: stop one of them"
+        assert told["about"] == bob.listening["user_id"]
+    await asyncio.gather(says(both[0], "room", "I am the first"), says(both[1], "room", "I am the second"))
+    talk.cancel()
+    spoken = await asyncio.gather(talk, return_exceptions=True)
+    assert isinstance(spoken[0], asyncio.CancelledError), spoken
+    assert ada.count("left", user="cyd") == cyd.count("left", user="ada") == 0
+
+    for one in both:
+        await one.leave()
+    # Each of them alone again: what it wrote goes out, if it had not, and it gets what the other one wrote.
+    mine = {"bob": "I am the first", "copy": "I am the second"}
+    for name in ("bob", "copy"):
+        one = stage.child(name, "--name", "bob", under=under)
+        await one.start()
+        await asyncio.gather(hears(ada, mine[name]), hears(cyd, mine[name]))
+        shown = [text for _, text, _, _ in await alike(stage, "ada", "cyd", name)]
+        await one.leave()
+    assert {"I am the first", "I am the second"} <= {*shown}
+    judge(stage, "ada", "cyd")
+
+
+async def keep_talking(ada: Child, cyd: Child) -> None:
+    """Two that have nothing to do with it go on: each line arrives soon."""
+    for number in range(1000):
+        await says(ada, "room", f"undisturbed {number}")
+        await cyd.event("message", 5, text=f"undisturbed {number}")
+        await asyncio.sleep(0.2)
