@@ -103,8 +103,10 @@ async def listening(
 ) -> AsyncIterator[tuple[int, list[AnyFrame]]]:
     """Listen as eve, with TLS and eve's key, give everybody an opening and then `answer`; yield port and what came."""
     said: list[AnyFrame] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         decoder = Decoder(max_frame_bytes=65536)
         answer(writer, [])
         try:
@@ -121,6 +123,8 @@ async def listening(
         yield server.sockets[0].getsockname()[1], said
     finally:
         server.close()
+        for writer in writers:
+            writer.transport.abort()
 
 
 async def refused(peer: TCPPeer, *endpoints: str) -> str:
