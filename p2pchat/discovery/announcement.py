@@ -24,7 +24,7 @@ from p2pchat.protocol import PeerId
 
 SERVICE_TYPE = "_p2pchat._tcp.local."
 VERSION = b"1"
-SALT_BYTES = 16
+SALT_BYTES = 16  # another one at each start: two of them are never the same
 MAX_ADDRESSES = 8  # as many as the address book keeps of one peer
 MAX_TXT_BYTES = 1024  # ours has 175; a later version may have more to say
 

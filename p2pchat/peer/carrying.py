@@ -40,7 +40,7 @@ READ_BYTES = 256 * KIB
 LOOKED_AT_BYTES = 16 * KIB  # between two turns of the loop: of the smallest frames these take 30 ms
 WRITE_BYTES = MIB  # gathered before they are written
 HANDED_IN = 2048  # entries at once: with two under way half of what makes links wait (max_uncommitted_entries)
-UNDER_WAY = 2
+UNDER_WAY = 2  # one is committed while the next is read
 _BEGIN = b'{"t":"file",'  # behind its length, what stands first in every file
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 FIRST_AFTER = 0.5  # seconds: what is quicker needs no line
-AGAIN_AFTER = 0.1
+AGAIN_AFTER = 0.1  # seconds: as often as anybody reads it
 
 
 class Progress:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from p2pchat.apps.cli.endpoints import parse_endpoint, parse_port
+from p2pchat.apps.cli.endpoints import LOOPBACK, parse_endpoint, parse_port
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.invites import looks_like_invite
 from p2pchat.apps.cli.options import database_url, parse_seconds, parse_words
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.words import refuse_first_word
+
+USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and nobody minds to wait so long once
 
 
 @dataclass(slots=True)
@@ -20,7 +22,7 @@ class ChatOptions:
     port: int = 0
     endpoints: tuple[str, ...] = ()
     name: str = ""
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     data: str = ""
     temp: bool = False
     db: str = ""
@@ -32,7 +34,7 @@ class ChatOptions:
     as_json: bool = False
     plain: bool = False
     log: str = ""
-    drain: float = 5.0
+    drain: float = USUAL_DRAIN
     stay: bool = False
     verbose: bool = False
     warnings: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
     options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
     options.host_given = given["host"] is not None
     options.db = database_url(options.db)
-    options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else 5.0
+    options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else USUAL_DRAIN
     options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
     if options.advertise:
         options.advertise = parse_endpoint(options.advertise)

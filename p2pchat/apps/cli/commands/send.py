@@ -16,6 +16,7 @@ from threading import Timer
 
 from p2pchat import Settings
 from p2pchat.apps.cli.control.client import Control, PeerGone, connect, exit_code
+from p2pchat.apps.cli.control.orders import USUAL_TIMEOUT
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
@@ -26,7 +27,6 @@ from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
 from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
 
-TIMEOUT = 5.0  # seconds to wait for delivery, unless --timeout says otherwise
 READ_BYTES = 64 * 1024
 LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
 
@@ -41,7 +41,7 @@ class SendOptions:
     db: str = ""
     lines: bool = False
     wait: str = "delivered"
-    timeout: float = TIMEOUT
+    timeout: float = USUAL_TIMEOUT
 
 
 def parse_send(argv: Sequence[str]) -> SendOptions:
@@ -70,7 +70,7 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
         db=database_url(given["db"]),
         lines=given["lines"],
         wait=wait,
-        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else TIMEOUT,
+        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else USUAL_TIMEOUT,
     )
 
 

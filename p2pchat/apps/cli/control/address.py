@@ -26,8 +26,8 @@ FILE_NAME = "control.json"
 LOOPBACK = "127.0.0.1"
 HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio has none on Windows; tests force both
 MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
-SECRET_BYTES = 32
-MAX_FILE_BYTES = 4096
+SECRET_BYTES = 32  # nobody guesses 256 bits
+MAX_FILE_BYTES = 4096  # of a file with a port and two secrets; more is some other file
 BUSY = "busy"  # the code of the error line that a command gets instead of `listening` where there are too many
 
 

@@ -21,9 +21,9 @@ from typing import Any
 from p2pchat.apps.cli.chat.objects import BadOrder, Order
 
 MAX_TIMEOUT = 86_400.0  # seconds; who has to wait longer asks again
-MOST_LAST = 10_000
-USUAL_LAST = 10
-USUAL_TIMEOUT = 5.0
+MOST_LAST = 10_000  # messages of one answer, as of a history
+USUAL_LAST = 10  # messages, as tail(1) has lines
+USUAL_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
 _NUMBER = (int, float)
 _NEEDED = {"find": "to", "export": "path", "import": "path"}
 

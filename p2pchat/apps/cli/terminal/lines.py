@@ -18,11 +18,6 @@ from p2pchat.apps.safetext import safe_line, safe_text
 Event = Mapping[str, Any]
 
 
-def moment_line(event: Event, text: str) -> list[Fragment]:
-    """Return a line of the program at the moment of an event."""
-    return [(DIM, f"{local(event['at']):%H:%M} {text}")]
-
-
 def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | None = None) -> list[Fragment]:
     """Return a `message` or `sent` line.
 

@@ -12,8 +12,8 @@ from prompt_toolkit.output import Output
 
 from p2pchat.apps.safetext import safe_line
 
-BELL_EVERY = 2.0  # seconds
-MOST_CHARACTERS = 120
+BELL_EVERY = 2.0  # seconds; more often it is noise
+MOST_CHARACTERS = 120  # of a notice: what desktops show of one
 _PUSH_TITLE, _POP_TITLE = "\x1b[22;0t", "\x1b[23;0t"  # xterm's; others ignore them
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat.apps.cli.chat.doing.reading import HISTORY_LINES
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.settings import QUIET_ABOVE
 from p2pchat.apps.cli.chat.show import Show
@@ -28,7 +29,6 @@ from p2pchat.apps.cli.terminal.screen import Screen
 
 NARROW_HELP = 60  # columns
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
-HISTORY_LINES = 20  # shown of a conversation one comes to
 REMEMBERED = 1000  # ids of messages that came: many more than may be read back before they come
 _HERE = ("online", "idle")
 

@@ -14,8 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_END = b""
-
 
 class Stream:
     """Writes to the terminal behind a file descriptor.

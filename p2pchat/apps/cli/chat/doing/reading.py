@@ -12,10 +12,10 @@ from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_receipt, shown_name
 from p2pchat.apps.safetext import safe_line
 
-HISTORY_LINES = 20
-SEARCH_LINES = 50
-RECEIPTS = 5
-MOST = 10_000
+HISTORY_LINES = 20  # what fits into 24 rows beside the prompt
+SEARCH_LINES = 50  # a guess: some screens
+RECEIPTS = 5  # messages; each may name many people
+MOST = 10_000  # messages of one answer, which is made whole in memory
 PAGE = 200  # messages looked through at once for one's own
 MOST_PAGES = 50  # who wrote nothing in so many messages is told so
 

@@ -21,7 +21,7 @@ TOLERATED = timedelta(minutes=1)
 OLDEST = timedelta(days=2)  # messages that came before say little of the clock as it is now
 SAME = timedelta(seconds=10)  # ways of about the same length; a guess
 APART = timedelta(minutes=1)  # moments that are not one burst
-ENOUGH_WRITERS = 2
+ENOUGH_WRITERS = 2  # who agree: of one alone nobody knows whose clock is off
 
 SET = {
     "linux": "sudo timedatectl set-ntp true",
