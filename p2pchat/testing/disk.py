@@ -64,6 +64,11 @@ class Disk:
     def busy(self) -> bool:
         return bool(self._waiting or self._writing or self._untold)
 
+    @property
+    def owes_a_mark(self) -> bool:
+        """Whether entries of others are durable, and the node does not know yet."""
+        return any(not order.own and order.change.batches for order in self._untold)
+
     def __len__(self) -> int:
         """How many changes are durable: what restore() counts in."""
         return len(self._changes)
@@ -86,7 +91,7 @@ class Disk:
             self._counts["crash_with_commit_in_flight"] += 1
             if self._chance.random() < 0.5 if written is None else written:
                 self._make_durable()
-        if any(not order.own and order.change.batches for order in self._untold):
+        if self.owes_a_mark:
             self._counts["crash_between_commit_and_have"] += 1
         self._forget()
 

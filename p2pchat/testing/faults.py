@@ -19,7 +19,7 @@ STICKS_KEPT = 4  # files that lie about and may be used again
 WEIGHTS = {
     "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
-    "stick": 4, "dial_oneself": 1,
+    "stick": 6, "dial_oneself": 1,
 }  # fmt: skip
 
 
@@ -57,9 +57,22 @@ class Accidents:
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
             self.sim.note(f"{peer.name} is killed")
-            self.write(peer, None)  # so that there is something to lose
-            self.sim.run(self.chance.choice((0.0, 0.005, 0.02, 0.1)))
+            if self.chance.random() < 0.5:
+                self.write(peer, None)  # so that there is something to lose
+                self.sim.run(self.chance.choice((0.0, 0.005, 0.02, 0.1)))
+            else:
+                self._await_its_silence(peer)
             peer.crash(silent=self.chance.random() < 0.3)
+
+    def _await_its_silence(self, peer: SimPeer) -> None:
+        """Others write until something of it is on this peer's disk and nobody has heard so."""
+        for other in self.sim.up:
+            if other is not peer:
+                self.write(other, None)
+        for _ in range(50):
+            if peer.disk.owes_a_mark:
+                return
+            self.sim.run(0.004)
 
     def kill(self) -> None:
         """Somebody is killed in the middle of a step: some of its effects were carried out, the rest never is."""

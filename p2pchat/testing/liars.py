@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.wire import End
 
 MOODS = ("forges", "withholds", "babbles", "poses")
-OUT_OF_THE_BLUE = 0.08  # how often a babbling one says something beside a frame
+OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
 
 
 class Liar:

@@ -59,7 +59,7 @@ def _harsh(drawn: Settings, chance: Random) -> Settings:
     pick = chance.choice
     return replace(
         drawn,
-        max_tips=pick((1, 1, 2, 3)),
+        max_tips=pick((1, 1, 1, 2)),
         max_links=pick((1, 2, 3, 256)),
         max_conversations_a_user=pick((1, 1, 2, 10_000)),
         handshake_timeout=pick((0.5, 10.0)),

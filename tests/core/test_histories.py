@@ -1,8 +1,9 @@
 """A thousand random histories: peers write while others crash, disks come back old, links break. Every promise holds.
 
-Each seed is one history of whole nodes on virtual time (p2pchat/testing/faults.py); p2pchat/testing/promises.py judges
-it. A failing seed prints the one command that replays it with everything that happens. What must have happened often
-in the whole run, for otherwise it would prove little, is checked at the end.
+Each seed is one history of whole nodes on virtual time (p2pchat/testing/history.py); p2pchat/testing/promises.py judges
+it. A failing seed prints the one command that replays it with everything that happens, and for the first of them the
+one that plays only the steps that matter. What must have happened often in the whole run, for otherwise it would prove
+little, is checked at the end: every accident, every goodbye and every path of synchronisation.
 """
 
 from __future__ import annotations
@@ -11,42 +12,89 @@ import time
 
 import pytest
 
-from p2pchat.testing.__main__ import replay
+from p2pchat.testing.__main__ import replay, shrunk
 from p2pchat.testing.many import Played, play_many
 from tests.conftest import Tell
 
 SEEDS = 1000
 CHUNK = 250
 JOBS = 2
+OFTEN = 100
 BEGAN = time.monotonic()
 
-# Each of these is a way in which a mesh that is tested gently never goes wrong.
+# Accidents, what the cores count of themselves, and why they said goodbye. Each of these is a way in which a mesh that
+# is tested gently never goes wrong.
 MUST_HAPPEN = (
-    "crash_with_commit_in_flight",
-    "crash_between_commit_and_have",
-    "link_replaced",
-    "gap_batch_dropped",
-    "want_source_changed",
-    "digest_sum",
-    "digest_sums",
-    "page_boundary",
-    "cursor_from_storage",
+    "cut",
     "restore",
     "resume",
     "commit_failed",
-    "cut",
+    "crash_with_commit_in_flight",
+    "crash_between_commit_and_have",
+    "crash_between_effects",
+    "link_replaced",
+    "handshake_identity",
+    "handshake_network",
+    "handshake_self",
+    "handshake_version",
+    "handshake_timeout",
+    "bye_busy",
+    "bye_error",
+    "bye_head",
+    "bye_host",
+    "bye_identity",
+    "bye_left",
+    "bye_limit",
+    "bye_malformed",
+    "bye_network",
+    "bye_order",
+    "bye_replaced",
+    "bye_self",
+    "bye_version",
+    "fault_head",
+    "fault_host",
+    "flood",
+    "unknown_frame",
+    "frame_ignored",
+    "digest_sum",
+    "digest_sums",
+    "page_boundary",
+    "gap_batch_dropped",
+    "repeated_batch",
+    "want_source_changed",
+    "cursor_from_storage",
+    "conversation_ignored",
     "gap",
     "warned_fork",
-    "fault_head",
+    "warned_storage",
+    "warned_storage_works",
+    "warned_disk_low",
+    "warned_disk_enough",
     "stick_carried",
     "stick_brought",
+    "stick_known",
+    "stick_foreign",
     "stick_again",
     "stick_damaged",
     "stick_no_file",
-    "stick_failed",
     "stick_refused_head",
-    "stick_refused_gap",
 )
+
+# What a simulation reaches too, but not every tenth history: how often at least, and who looks closely.
+LESS_OFTEN = {
+    "digest_unanswered": 20,  # a digest must come while a link is full; tests/core/test_compare.py
+    "fault_limit": 30,  # tests/core/test_serve.py, test_intake.py
+    "too_many_tips": 30,  # tests/core/test_intake.py
+    "conversation_refused": 5,  # a user's conversations are few in a history; tests/core/test_node.py
+    "warned_two_processes": 3,  # the very same process twice; tests/core/test_links.py, test_intake.py
+    "stick_failed": 30,  # tests/core/test_carrying.py
+    "stick_refused_gap": 30,
+    "stick_refused_fork": 30,
+    "stick_refused_full": 30,
+    "forks_ignored": 1,  # a liar with as many forks as tips are allowed; tests/core/test_forks.py
+}
+# Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
+# alike: tests/peer/test_people.py), quotas (tests/core/test_quota.py), what file systems do (tests/storage).
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +103,27 @@ def all_played() -> Played:
     return Played()
 
 
+@pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_every_promise_holds_in_the_histories_from(first: int, all_played: Played) -> None:
     here = Played()
     for played in play_many(range(first, first + CHUNK), JOBS):
         here.add(played)
-    all_played.add(here)
     failed = [
         f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}\n" + "\n".join(faults[:10])
-        for seed, faults in here.broken.items()
+        for seed, faults in sorted(here.broken.items())
     ]
+    if failed and not all_played.broken:
+        failed.append(f"the steps that matter: {shrunk(min(here.broken))}")
+    all_played.add(here)
     assert not failed, "\n".join(failed)
 
 
-def test_everything_that_can_go_wrong_went_wrong(all_played: Played, tell: Tell) -> None:
+def test_everything_that_can_go_wrong_went_wrong_often(all_played: Played, tell: Tell) -> None:
     if all_played.histories < SEEDS:
         pytest.skip("counts what happened in all histories: run the whole file")
     tell(f"{all_played.histories} simulated histories in {time.monotonic() - BEGAN:.0f} s, in which happened:")
-    for what in MUST_HAPPEN:
+    wanted = dict.fromkeys(MUST_HAPPEN, OFTEN) | LESS_OFTEN
+    for what in wanted:
         tell(f"  {all_played.counts[what]:7} {what.replace('_', ' ')}")
-    assert [what for what in MUST_HAPPEN if not all_played.counts[what]] == []
+    assert {what: all_played.counts[what] for what, least in wanted.items() if all_played.counts[what] < least} == {}

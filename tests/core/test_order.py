@@ -197,3 +197,12 @@ def test_places_go_on_after_a_restart() -> None:
     ada.start()
     ada.far("bob").say(bob.say("three"))
     assert [shown.place for shown in ada.storage.places(0, 10)] == [1, 2, 3]
+
+
+def test_an_own_earlier_log_that_came_back_and_waits_is_shown_before_what_its_writer_says_next() -> None:
+    ada, mine, lost = World().peer("ada"), Author("ada", "99"), Author("cyd", "c1")
+    lost.say("nobody has this any more")
+    ada.far("bob").say(mine.say("earlier", after=[lost.ref(1)]))
+    assert ada.texts() == []
+    ada.say("later")
+    assert ada.texts() == ["?earlier", "later"]
