@@ -403,6 +403,22 @@ def test_a_lost_link_is_dialled_again_at_once_and_one_at_a_time() -> None:
     assert dials(met.b.handle(Connect(ENDPOINT))) == []
 
 
+def test_only_a_link_that_lasted_makes_the_pauses_begin_anew() -> None:
+    """A link that comes up and breaks, again and again, is no reason to dial as fast as one can."""
+    met, link = linked()
+    post, soon = met.b, []
+    for lasted in (*[1.0] * 8, 6.0):
+        post.at(post.ctx.now.mono + lasted)
+        post.handle(LinkDown(link, "lost"))
+        at_once = dials(post.wake(post.ctx.now.mono + 0.11))
+        soon.append(bool(at_once))
+        (dial,) = at_once or dials(post.wake(post.ctx.now.mono + 60.0))
+        met.a.at(post.ctx.now.mono)
+        link = met.reach(post, dial)
+    assert soon[0]
+    assert soon[-3:] == [False, False, True]
+
+
 def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
     met, _ = linked()
     assert told(met.b.handle(Connect(ENDPOINT))) == [("up", "")]

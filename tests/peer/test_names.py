@@ -8,6 +8,7 @@ import pytest
 
 from p2pchat import (
     AmbiguousName,
+    Left,
     TCPPeer,
     UnknownName,
 )
@@ -76,6 +77,21 @@ async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
     assert [m.sender.label for m in await ada.history("room")] == ["robert"]
     with pytest.raises(ValueError):
         await bob.rename("no#good")
+
+
+async def test_who_has_left_is_still_known_and_can_be_written_to(net: Mesh) -> None:
+    """Who is known and who is here are two things."""
+    ada, bob, cyd = net.peers
+    key = bob.me.id
+    await net.crash(bob)
+    await ada.wait_for(Left, timeout=5)
+    assert [user.label for user in ada.users()] == ["ada", "bob", "cyd"]
+    assert (ada.find("bob").user.id, ada.find("bob").user.status) == (key, "offline")
+    receipt = await ada.send("bob", "when you are back")
+    again = await net.restart(bob)
+    await receipt.delivered(timeout=10)
+    assert await texts(again, "ada") == ["when you are back"]
+    assert [user.label for user in cyd.users()] == ["ada", "bob", "cyd"]
 
 
 async def test_writing_to_oneself_is_a_conversation_too(net: Mesh) -> None:

@@ -59,6 +59,17 @@ async def test_send_many_keeps_the_order_and_gives_a_receipt_for_each(net: Mesh)
         receipts[2500]
 
 
+async def test_the_same_text_again_is_another_message(net: Mesh) -> None:
+    """Nothing is told apart by its text: who says ok three times has said three things."""
+    ada, bob, _ = net.peers
+    async with bob.events(Message) as events:
+        receipts = [await ada.broadcast("ok"), await ada.broadcast("ok"), *await ada.send_many("room", ["ok", "ok"])]
+        await receipts[-1].delivered(timeout=10)
+        came = [await anext(events) for _ in receipts]
+    assert [message.id for message in came] == [receipt.id for receipt in receipts]
+    assert [message.text for message in await bob.history("room")] == ["ok"] * 4
+
+
 async def test_send_many_of_nothing_is_nothing(net: Mesh) -> None:
     receipts = await net.peers[0].send_many("bob", [])
     await receipts.delivered(timeout=1)
