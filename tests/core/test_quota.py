@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from p2pchat.core.node import Node
 from p2pchat.core.sync.accounts import Account
 from p2pchat.protocol import Entries, Have
 from p2pchat.storage.memory import MemoryStorage
+from p2pchat.testing import Simulation
+from p2pchat.testing.small import SMALL
 from tests.core.test_serve import takes_no_more, want
 from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
 
@@ -397,3 +401,43 @@ def test_who_makes_up_users_does_not_flood_the_screen() -> None:
 @pytest.mark.parametrize("line", ["", "allowed", "proven", "allowed proven", f"{'ab' * 32}:17 file:3", "proven file:0"])
 def test_accounts_are_read_as_they_were_written(line: str) -> None:
     assert str(Account.parse(line)) == line
+
+
+# ---- whole histories
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_history_passes_a_quota_and_when_it_is_lifted_everything_comes(seed: int) -> None:
+    """Crashes and partitions with tiny quotas; then all is allowed, and all promises hold."""
+    chance = Random(seed)
+    quota = chance.choice((1_000, 2_000, 4_000))
+    sim = Simulation(seed, settings=replace(SMALL, user_quota_bytes=quota))
+    peers = sim.peers(chance.randrange(2, 5))
+    for _ in range(60):
+        peer, what = chance.choice(peers), chance.random()
+        if what < 0.7 and peer.up:
+            peer.say("x" * chance.randrange(1, 300))
+        elif what < 0.76 and peer.up:
+            peer.crash()
+        elif what < 0.86 and not peer.up:
+            peer.start()
+        elif what < 0.9:
+            sim.partition(peers[:1], peers[1:])
+        elif what < 0.95:
+            sim.heal()
+        sim.run(chance.uniform(0.05, 2.0))
+        sizes = [one.disk.storage.size_bytes(other.user) for one in peers for other in peers if one is not other]
+        assert max(sizes) <= quota
+    sim.heal()
+    for peer in peers:
+        if not peer.up:
+            peer.start()
+    sim.run(60)
+    wanted = sim.frames["Want"]
+    sim.run(60)
+    assert sim.frames["Want"] == wanted  # nobody wants what it refuses
+    for peer in peers:
+        for other in peers:
+            peer.put(Allowed(other.user))
+    assert sim.settle()
+    assert [fault for fault in sim.check() if fault.rule != "untold"] == []  # who is full is told nothing more

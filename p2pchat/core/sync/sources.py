@@ -133,6 +133,8 @@ class FromLink(Source):
         self._forks.tell(self.side, log)
 
     def kept(self, key: Key, count: int) -> None:
+        if self.side.refused:
+            self.side.refused.pop(key, None)  # it takes no more, and gives: so it hears what became of that
         self._shelf.step.sources.setdefault(self.side.link.id, set()).add(key)
         self._pull.progress(key, self.side.link.id)
 
