@@ -83,6 +83,17 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
     assert said == [[], ["delivered a1:1..2 to bob"]]
 
 
+def test_a_mark_heard_before_the_own_commit_was_told_counts_once_it_is() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.holding = True
+    ada.say("one")
+    mine = Author("ada", "a1")
+    mine.write(*ada.held[0].change.batches[0].raws)
+    assert delivered(told(far, mine.mark)) == []  # bob was served from storage, which is ahead of what ada was told
+    assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
+
+
 def test_a_claim_to_hold_more_than_was_written_counts_for_what_was() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")

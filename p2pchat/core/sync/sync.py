@@ -22,7 +22,7 @@ from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Carried, Fetched, Found, Said
-from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Change, LogFacts, LogKey, Stored
@@ -324,6 +324,7 @@ class Sync:
             log = conversation.log(batch.log.user, batch.log.run)
             if log is not None and log.own:
                 self.serve.push(conversation, log, batch)
+                self._count_early(conversation, batch)
         for fork in change.forks:
             self.forks.durable(fork)
         for conversation, log in touched:
@@ -382,6 +383,13 @@ class Sync:
             marks = side.heard.get((conversation.id, user))
             if marks:
                 self.receipts.heard(side, conversation, user, list(marks.values()))
+
+    def _count_early(self, conversation: Conversation, batch: Batch) -> None:
+        """Who was served from storage before this node heard of its own commit may have said so already."""
+        for side in self.shelf.sides.values():
+            mark = side.heard.get(batch.log.key, {}).get(batch.log.run)
+            if mark is not None and mark.seq >= batch.first:
+                self.receipts.heard(side, conversation, batch.log.user, [mark])
 
     # ---- gossip
 
