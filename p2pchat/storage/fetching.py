@@ -133,7 +133,12 @@ class Fetching:
 
 def _chained(batch: Batch) -> Batch:
     """Return a batch; LogError for one that is not what was written: whoever got it would take us for a forger."""
-    if not batch.raws or extend_chain(batch.prev, batch.raws) != batch.chain:
+    if (
+        len(batch.head) != 64
+        or type(batch.head) is not bytes
+        or not batch.raws
+        or extend_chain(batch.prev, batch.raws) != batch.chain
+    ):
         raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was written")
     return batch
 

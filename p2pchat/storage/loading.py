@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, select, text
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import Address, Heard, KnownUser, Stored, Talk, Waiting
+from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
 from p2pchat.storage.reading import FACTS, log_facts
@@ -68,7 +69,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
 
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     newest = rows("select first_place + entries from places order by first_place desc limit 1")
-    return Stored(
+    stored = Stored(
         tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")],
         forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
         unreleased=[log_facts(row) for row in unreleased],
@@ -88,6 +89,25 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
         meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
     )
+    _check(stored)
+    return stored
+
+
+def _check(stored: Stored) -> None:
+    """Raise ValueError for values that nobody stored: a disk that turns bits must not start a node on them."""
+    numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
+    numbers += [seq for _, seq in stored.recent] + [told.seq for told in stored.heard]
+    numbers += [user.named_c for user in stored.users]
+    numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
+    texts = [*stored.meta.values(), *(one.endpoint for one in stored.addresses)]
+    texts += [text for user in stored.users for text in (user.name, user.about)]
+    if not all(type(number) is int and number >= 0 for number in numbers) or not all(
+        type(text) is str for text in texts
+    ):
+        raise ValueError("values of another kind")
+    for talk in stored.talks:
+        if talk.naming.dm:
+            dm_id(*talk.naming.dm)  # ValueError for what are no ids
 
 
 def holdings(connection: Connection) -> list[Holding]:

@@ -47,6 +47,8 @@ def log_facts(row: Any, chain_at: bytes | None = None) -> LogFacts:
     _, conversation, user, run, state, builds_on, head, c, chain, released = row
     log = LogId(conversation.hex(), user.hex(), run.hex())
     seq = 0 if head is None else head % SEQS
+    if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
+        raise ValueError("a head of another kind")
     return LogFacts(
         log,
         seq,
