@@ -132,6 +132,13 @@ def test_an_endpoint_is_host_and_port(typed: str, endpoint: str) -> None:
     assert parse_endpoint(typed) == endpoint
 
 
+@pytest.mark.parametrize("typed", ["8" * 5000, "localhost:" + "8" * 5000])
+def test_a_port_of_many_digits_is_none(typed: str) -> None:
+    """Python makes no number of more than 4,300 digits."""
+    with pytest.raises(Usage):
+        parse_endpoint(typed)
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("a.example", False)],
