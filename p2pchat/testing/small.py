@@ -41,7 +41,7 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         want_progress_timeout=pick((2.0, 3.0, 5.0)),
         want_after=pick((0.3, 1.0)),
         gossip_within=pick((0.3, 1.0)),
-        order_wait=pick((4.0, 8.0, 12.0)),
+        order_wait=pick((2.0, 4.0, 8.0)),
         consumer_saved_after=pick((0.1, 1.0, 5.0)),
         left_grace=pick((1.0, 2.0)),
         dead_after=pick((20.0, 30.0)),
