@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.options import WhichPeer
-from p2pchat.apps.cli.program import program
+from p2pchat.apps.cli.program import command
 
 if TYPE_CHECKING:
     from p2pchat.apps.cli.chat.options import ChatOptions
@@ -51,5 +48,4 @@ def history_command(chat: ChatOptions, data: str) -> str:
         return "/history"
     which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
     database = ["--db", chat.db] if chat.db else []
-    words = ["history", *which, *database]
-    return f"{program()} {subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)}"
+    return command("history", *which, *database)

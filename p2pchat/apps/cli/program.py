@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -24,12 +25,16 @@ def program(words: Sequence[str] | None = None) -> str:
     if shutil.which(NAME):
         return NAME
     if NAME in words[1:3] and "-m" in words[:2]:
-        return f"{_quoted(words[0])} -m {NAME}"
+        return f"{quoted(words[0])} -m {NAME}"
     script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] == NAME), NAME)
-    return _quoted(script)
+    return quoted(script)
 
 
-def _quoted(path: str) -> str:
-    if sys.platform == "win32":
-        return f'"{path}"' if " " in path else path
-    return shlex.quote(path)
+def command(*words: str | int) -> str:
+    """Return a command of this program as one line to paste into a shell of this machine."""
+    return " ".join([program(), *map(quoted, map(str, words))])
+
+
+def quoted(word: str) -> str:
+    """Return one word as it stands in a command to be pasted."""
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.program import program
+from p2pchat.apps.cli.program import command, program
 
 
 def test_on_the_path_it_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +27,12 @@ def test_elsewhere_it_is_typed_as_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     assert program(["/opt/venv/bin/python3", "/opt/venv/bin/p2pchat", "8080"]) == "/opt/venv/bin/p2pchat"
     assert program(["python", "-c", "a program of its own"]) == "p2pchat"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_command_to_paste_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/a b/python", "-m", "p2pchat"])
+    monkeypatch.setenv("PATH", "")
+    quote = '"' if sys.platform == "win32" else "'"
+    assert command(8080, "--data", "my peer") == (
+        f"{quote}/a b/python{quote} -m p2pchat 8080 --data {quote}my peer{quote}"
+    )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from p2pchat import (
@@ -21,7 +18,7 @@ from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.exits import Failure, Usage
 from p2pchat.apps.cli.invites import looks_like_invite
 from p2pchat.apps.cli.ports import free_port, next_port
-from p2pchat.apps.cli.program import program
+from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.words import split_first_word
 
 MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
@@ -58,14 +55,14 @@ class Starting:
         if isinstance(error, DataLocked):
             return self._in_use(error)
         if isinstance(error, InviteError) and self._options.invite:
-            command = [str(next_port(self._options.port, self._options.host)), "--invite", "-"]
-            return Usage(f"{error}, as in: {joined(command)}")
+            port = next_port(self._options.port, self._options.host)
+            return Usage(f"{error}, as in: {command(port, '--invite', '-')}")
         return error
 
     def _port_taken(self, error: PortInUse) -> Failure:
         who = _who_listens(error.port)
-        command = self._with_port(next_port(error.port, self._options.host))
-        return Failure(f"port {error.port} on {error.host} is in use by {who}: try {command}")
+        instead = self._with_port(next_port(error.port, self._options.host))
+        return Failure(f"port {error.port} on {error.host} is in use by {who}: try {instead}")
 
     def _with_port(self, port: int) -> str:
         """Return the command line with another port, and still the same identity."""
@@ -76,21 +73,16 @@ class Starting:
             rest = ["--invite", "-"]
         if self._was_there and not (self._options.data or self._options.temp):
             rest = [*rest, "--data", str(profile_directory(self._options.port))]
-        return joined([str(port), *rest])
+        return command(port, *rest)
 
     def _in_use(self, error: DataLocked) -> Failure:
         who = f"process {error.pid}" if error.pid else "another process"
         which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
-        send, tail = joined(["send", "room", "TEXT", *which]), joined(["tail", *which])
+        send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
         other = "one more peer needs another port and directory"
         if not self._options.data:
-            other = f"for one more peer: {joined([str(next_port(self._options.port)), str(self._options.port)])}"
+            other = f"for one more peer: {command(next_port(self._options.port), self._options.port)}"
         return Failure(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
-
-
-def joined(words: Sequence[str]) -> str:
-    """Return a command of this program as one line to paste into a shell."""
-    return f"{program()} {subprocess.list2cmdline(words) if sys.platform == 'win32' else shlex.join(words)}"
 
 
 def _who_listens(port: int) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from p2pchat import Backup, backup_profile
 from p2pchat.apps.cli.exits import DONE, Usage, tell
 from p2pchat.apps.cli.options import WhichPeer, parse_words, which_peer
 from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.progress import Progress, size
 from p2pchat.apps.cli.registry.backup import COMMAND
 
@@ -45,9 +43,8 @@ def run_backup(argv: Sequence[str]) -> int:
     directory = find_profile(options.which).expanduser().absolute()
     backup = asyncio.run(_copy(options, directory))
     port = directory.name if directory.name.isdecimal() else "PORT"
-    command = ["p2pchat", port, "--data", str(backup.directory)]
     print(f"{backup.directory}: key, network and history, {size(backup.size_bytes)}")
-    print(f"    {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}", flush=True)
+    print(f"    {command(port, '--data', str(backup.directory))}", flush=True)
     tell("-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user")
     return DONE
 

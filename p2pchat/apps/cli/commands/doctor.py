@@ -38,6 +38,7 @@ from p2pchat.apps.cli.invites import own_addresses
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
 from p2pchat.apps.cli.output import json_line
 from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.registry.doctor import COMMAND
 from p2pchat.apps.safetext import safe_line
 
@@ -145,7 +146,7 @@ async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterat
     for finding in machine.machine():
         yield finding
     if directory is None:
-        yield warning("profile", "there is none yet", "start a peer, which makes one: p2pchat 8080")
+        yield warning("profile", "there is none yet", f"start a peer, which makes one: {command(USUAL_PORT)}")
         yield clock.clock(datetime.now(UTC), [])
         return
     state = await asyncio.to_thread(inspect_profile, directory)

@@ -17,6 +17,7 @@ from p2pchat.apps.cli.invites import invite_screen, own_endpoints
 from p2pchat.apps.cli.options import WhichPeer, parse_words, which_peer
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.registry.invite import COMMAND
 
 
@@ -51,7 +52,8 @@ def run_invite(argv: Sequence[str]) -> int:
     screen = invite_screen(invite, qr=sys.stdout.isatty())
     print(fold(screen, terminal_width(sys.stdout)))
     if row["only_this_machine"] and not options.advertise:
-        print(f"It works while the peer listens beyond this machine: p2pchat {row['port'] or 'PORT'} --host 0.0.0.0")
+        start = command(row["port"] or "PORT", "--host", "0.0.0.0")
+        print(f"It works while the peer listens beyond this machine: {start}")
     return DONE
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from p2pchat import ProfileState
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, told, warning, wrong
+from p2pchat.apps.cli.program import command, quoted
 
 OTHERS_WRITE = 0o022
 
@@ -26,9 +23,9 @@ def profile(state: ProfileState) -> Iterator[Finding]:
 
 def directory(state: ProfileState) -> Finding:
     if not state.exists:
-        start = f"p2pchat {state.directory.name if state.directory.name.isdecimal() else '8080'}"
+        start = command(state.directory.name if state.directory.name.isdecimal() else 8080)
         return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which makes it: {start}")
-    private = f"chmod 700 {quoted(state.directory)}"
+    private = f"chmod 700 {quoted(str(state.directory))}"
     if state.others_mode & OTHERS_WRITE:
         return wrong("profile", f"others may write in {state.directory}", private)
     if state.others_mode:
@@ -63,8 +60,3 @@ def holder(state: ProfileState) -> Finding:
     if state.holder is None:
         return ok("lock", "no peer runs on this profile now")
     return ok("lock", f"in use by {f'process {state.holder}' if state.holder else 'another process'}")
-
-
-def quoted(path: Path) -> str:
-    """Return a path as it stands in a command to be pasted."""
-    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))

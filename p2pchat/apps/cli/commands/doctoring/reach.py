@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning
 from p2pchat.apps.cli.commands.doctoring.port import LOOPBACKS, Answers
 from p2pchat.apps.cli.endpoints import host_port
+from p2pchat.apps.cli.program import command
 
 MOST_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
@@ -35,7 +36,7 @@ def reach(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
     elif is_only_loopback(own, found):
         text = "it listens on this machine's loopback only: no other machine can link with it"
-        yield warning("reach", text, f"start it again with --host, for example: p2pchat {port} --host 0.0.0.0")
+        yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
         yield warning("reach", text, "look at this machine's firewall, and at --host")

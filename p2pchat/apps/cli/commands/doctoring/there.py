@@ -6,6 +6,7 @@ from p2pchat import Probed
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.program import command
 
 MENDS = {
     "no_such_host": "check how the name is written, or use the address",
@@ -19,7 +20,7 @@ MENDS = {
     "busy": "try again later, or link with another peer: one is enough",
     "turned_away": "update both, and look at the events of the peer there",
 }
-HERE = "start a peer on that port: p2pchat {port}"
+HERE = "start a peer on that port: {start}"
 THERE = "start the peer there so that others reach it: p2pchat {port} --host 0.0.0.0"
 
 
@@ -35,9 +36,8 @@ def there(found: Probed, name: str) -> Finding:
         mend = HERE if is_loopback(what.rpartition(":")[0]) else THERE
     else:
         mend = MENDS[found.verdict]
-    return wrong(
-        what, found.text + (f" ({found.address})" if found.address not in what else ""), mend.format(port=port)
-    )
+    at = f" ({found.address})" if found.address not in what else ""
+    return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
 
 
 def milliseconds(seconds: float) -> str:
