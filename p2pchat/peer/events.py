@@ -156,7 +156,8 @@ class Post:
         """Everything it is not shown before: what it answers, what its writer had been shown, its writer's own past."""
         entry = self._entry
         own = [Ref(ref_key(self.log.user, mark.run), mark.seq) for mark in entry.before if self.seq == 1]
-        return (*entry.after, *([] if entry.re is None else [entry.re]), *own)
+        answered = [] if entry.re is None or entry.re in entry.after else [entry.re]
+        return (*entry.after, *answered, *own)
 
     @property
     def sort_key(self) -> tuple[int, str, str, int]:

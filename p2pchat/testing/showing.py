@@ -78,6 +78,8 @@ class Showing:
             self._newest.pop(key, None)  # of a forked log nothing is named
         elif log.user != peer.user:
             self._newest[key] = Ref(ref_key(log.user, log.run), one.seq)
+        elif entry.k == "profile":
+            pass  # nobody reads it, so it follows nothing: the words behind it do
         elif self._judge.written_in.get(log) == (peer.name, peer.lives):
             newest = self._newest.pop(key, None)
             if newest is not None and (not entry.after or entry.after[-1] != newest):

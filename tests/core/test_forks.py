@@ -293,4 +293,4 @@ def test_what_is_written_next_names_nothing_of_a_forked_log() -> None:
     ada.far("dan").say(dan.say("behind"))
     ada.say("and now")
     [said] = [batch for batch in far.heard if isinstance(batch, Entries) and batch.u == IDS["ada"]]
-    assert decode_entry(said.e[0]).after == (cyd.ref(1), dan.ref(1))
+    assert decode_entry(said.e[1]).after == (cyd.ref(1), dan.ref(1))

@@ -54,7 +54,18 @@ def test_an_entry_names_the_newest_two_that_its_writer_was_shown_since_its_last(
     ada.say("third")
     profile, first, second, third = written(far)
     assert [profile.after, first.after, second.after, third.after] == [
-        (cyd.ref(1), bob.ref(2)), (), (), (cyd.ref(2),)]  # fmt: skip
+        (), (cyd.ref(1), bob.ref(2)), (), (cyd.ref(2),)]  # fmt: skip
+
+
+def test_a_profile_follows_nothing_so_that_a_gap_is_always_before_words() -> None:
+    ada, cyd = World().peer("ada"), Author("cyd", "c1")
+    far = ada.far("cyd")
+    ada.say("first")
+    far.say(cyd.say("one"))
+    ada.put(Renamed(IDS["ada"], "countess"))
+    ada.say("second")
+    _, _, renamed, second = written(far)
+    assert (renamed.k, renamed.after, second.after) == ("profile", (), (cyd.ref(1),))
 
 
 def test_what_waited_for_an_entry_is_shown_after_it_and_named_by_the_next() -> None:
@@ -77,8 +88,8 @@ def test_what_was_shown_last_is_known_after_a_restart() -> None:
     ada.start()
     far = ada.far("bob")
     ada.say("mine again")
-    (profile,) = [decode_entry(shown.raw) for shown in ada.storage.places(4, 1)]
-    assert profile.after == (cyd.ref(1),)
+    profile, again = [decode_entry(shown.raw) for shown in ada.storage.places(4, 2)]
+    assert (profile.k, profile.after, again.after) == ("profile", (), (cyd.ref(1),))
 
 
 def test_each_process_writes_a_log_of_its_own_that_names_the_last() -> None:

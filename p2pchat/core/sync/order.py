@@ -252,7 +252,7 @@ class Order:
 
 def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return what an entry of this log must come after: what it answers and follows, what its log builds on."""
-    refs = entry.after if entry.re is None else (*entry.after, entry.re)
+    refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1 and entry.before:
         refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
     return refs

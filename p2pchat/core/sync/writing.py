@@ -94,7 +94,11 @@ class Writing:
         return log
 
     def _write(self, conversation: Conversation, log: Log, words: list[Word]) -> None:
-        """Append entries of these kinds and bodies."""
+        """Append entries of these kinds and bodies.
+
+        A profile follows nothing: it is shown to nobody, so a gap before it could be told of no message, and names are
+        known soonest. What was shown before it the next words follow.
+        """
         after = self._followed(conversation, log)
         entries = []
         c = log.last_c
@@ -102,13 +106,15 @@ class Writing:
         for seq, (kind, body, re) in enumerate(words, log.seq + 1):
             c = next_c(self._ctx.now.utc, c, newest)
             before: tuple[Mark, ...] = log.before if seq == 1 else ()
-            entries.append(Entry(kind, self._ctx.now.utc, c, re, after, before, None, body))
-            after = ()
+            follows = () if kind == "profile" else after
+            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, None, body))
+            after = () if follows else after
         for part in self._parts(entries):
             self._sign(conversation, log, *part)
         self._shelf.step.own = True
         place = self._order.own(conversation, log, len(entries))
-        self._last_place[conversation.id, log.id.user] = place
+        if any(kind != "profile" for kind, _, _ in words):
+            self._last_place[conversation.id, log.id.user] = place
 
     def _followed(self, conversation: Conversation, log: Log) -> tuple[Ref, ...]:
         user = log.id.user
