@@ -9,7 +9,10 @@ Usage: p2pchat check LOG... [options]
 
 Read event logs (--log FILE, or the output of --json) of peers that talked with each other, and decide whether the \
 promises held: everything that was accepted arrived, once and in order, and departures were told with the right \
-reason. Exit code 0 when they held, 1 when one was broken.
+reason. What `history --json` printed may be among them. Exit code 0 when they held, 1 when one was broken.
+
+A line says where, which promise (lost, twice, order ...) and what is wrong: please report it with the lines it names. \
+Texts are never shown. Clocks of the machines should agree within a second.
 
 Options:
 {options}
