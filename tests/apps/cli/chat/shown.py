@@ -55,6 +55,16 @@ def session(
     return Session(peer, show, interactive=interactive, as_json=as_json, settings=settings)
 
 
+async def got(peer: TCPPeer, count: int) -> list[Message]:
+    """Return the first messages a peer got."""
+    found = []
+    async for event in peer.events(Message, consumer="got", start="beginning"):
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
 async def see(peer: TCPPeer, took: Session, text: str, consumer: str = "seen") -> None:
     """Show everything that comes, until somebody has written `text`."""
     async for event in peer.events(Message, consumer=consumer, start="beginning"):

@@ -13,17 +13,12 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.output import Output
 from p2pchat.testing import mesh
-from tests.apps.cli.chat.shown import Shown, session
+from tests.apps.cli.chat.shown import Shown, got, session
 
 
 async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:
     """Return (conversation, text, action) of the first messages a peer got."""
-    found = []
-    async for event in peer.events(Message, consumer="test", start="beginning"):
-        found.append((event.conversation.name, event.text, event.action))
-        if len(found) == count:
-            break
-    return found
+    return [(post.conversation.name, post.text, post.action) for post in await got(peer, count)]
 
 
 async def test_texts_keep_their_order_whatever_they_are(shown: Shown) -> None:

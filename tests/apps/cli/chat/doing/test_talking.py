@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat import Message, TCPPeer
 from p2pchat.apps.cli.exits import USAGE
 from p2pchat.testing import Mesh, mesh
-from tests.apps.cli.chat.shown import Shown, see, session
-
-
-async def got(peer: TCPPeer, count: int) -> list[Message]:
-    """Return the first messages a peer got."""
-    found = []
-    async for event in peer.events(Message, consumer="got", start="beginning"):
-        found.append(event)
-        if len(found) == count:
-            break
-    return found
+from tests.apps.cli.chat.shown import Shown, got, see, session
 
 
 async def test_a_reply_answers_what_another_wrote_last_where_one_is(shown: Shown) -> None:
