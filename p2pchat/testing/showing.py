@@ -27,7 +27,7 @@ class Showing:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._sim = judge.sim
-        self._newest: dict[tuple[str, ConversationId], Ref] = {}  # (peer, conversation): of others
+        self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
         self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
         self._known_at: dict[str, float] = {}  # peer -> when it heard them
@@ -77,12 +77,14 @@ class Showing:
         elif self._judge.may_fork(log) or self._sim.by_user[log.user].liar:
             self._newest.pop(key, None)  # of a forked log nothing is named
         elif log.user != peer.user:
-            self._newest[key] = Ref(ref_key(log.user, log.run), one.seq)
+            self._newest[key] = (log, one.seq)
         elif entry.k == "profile":
             pass  # nobody reads it, so it follows nothing: the words behind it do
         elif self._judge.written_in.get(log) == (peer.name, peer.lives):
-            newest = self._newest.pop(key, None)
-            if newest is not None and (not entry.after or entry.after[-1] != newest):
+            shown, seq = self._newest.pop(key, (log, 0))
+            newest = Ref(ref_key(shown.user, shown.run), seq)
+            forked = self._judge.may_fork(shown)  # since it was shown: nothing of it is named
+            if seq and not forked and (not entry.after or entry.after[-1] != newest):
                 named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
                 text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
                 self._judge.blame("after", peer, text)
