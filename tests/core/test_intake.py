@@ -200,6 +200,20 @@ def test_a_covered_log_that_goes_on_is_a_tip_again() -> None:
     assert ada.texts() == ["one", "two", "one more"]
 
 
+def test_a_covered_log_that_goes_on_and_is_covered_again_in_one_commit_stays_covered() -> None:
+    """Or what is stored calls it a tip, and after a restart no sum agrees (seed 1077)."""
+    first = Author("bob", "b1")
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    more = first.say("one more")
+    third = Author("bob", "b3", before=[first.mark, second.mark])
+    assert far.say(more, third.say("three"))[-1] == "to bob: have room bob b3:1"
+    assert [tip.log.run for tip in ada.storage.load([ada.id]).tips] == [third.mark.run]
+
+
 def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_other() -> None:
     world, first = World(), Author("bob", "b1")
     ada = world.peer("ada")
