@@ -133,7 +133,7 @@ async def test_too_little_room_is_told_before_it_is_none(house: House) -> None:
     await meet(ada, bob)
     await write(ada, "before")
     await bob.event("message", text="before")
-    disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=1M", "count=12", "status=none")
+    disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=1M", "count=15", "status=none")
     while not bob.count("warning"):  # it looks with a commit, once a second at most
         await write(ada, "meanwhile")
         await asyncio.sleep(0.3)
