@@ -83,10 +83,12 @@ async def test_who_has_left_is_still_known_and_can_be_written_to(net: Mesh) -> N
     """Who is known and who is here are two things."""
     ada, bob, cyd = net.peers
     key = bob.me.id
+    dm = ada.find("bob")
     await net.crash(bob)
     await ada.wait_for(Left, timeout=5)
     assert [user.label for user in ada.users()] == ["ada", "bob", "cyd"]
-    assert (ada.find("bob").user.id, ada.find("bob").user.status) == (key, "offline")
+    assert ada.find("bob") == dm
+    assert [(user.id, user.status) for user in ada.users() if user.name == "bob"] == [(key, "offline")]
     receipt = await ada.send("bob", "when you are back")
     again = await net.restart(bob)
     await receipt.delivered(timeout=10)
