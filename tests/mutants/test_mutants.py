@@ -23,11 +23,6 @@ QUICK = (
     "want-closed-by-any-have",
     "imported-before-commit",
     "forget-receipts-on-restart",
-    "two-sources-for-one-want",
-    "release-without-waiting",
-    "after-names-nothing",
-    "no-grace",
-    "old-is-news",
 )
 MUTANTS = {mutant.name: mutant for mutant in read_all()}
 PATCH = """Why: it says what is not
