@@ -7,7 +7,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from p2pchat.core.log import Ref, decode_entry
-from p2pchat.protocol import Entries, Have
+from p2pchat.protocol import Digest, Entries, Have
 from p2pchat.testing import Simulation
 from tests.core.world import IDS, ROOM, Author, Far, World, have, page
 
@@ -139,6 +139,26 @@ def test_who_wants_what_builds_on_a_forked_log_gets_the_evidence_before() -> Non
     assert ada.node.sync.conversations.by_id[ROOM].sum == cyd.node.sync.conversations.by_id[ROOM].sum != 0
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_who_hosts_the_writer_hears_of_the_fork_before_any_mark_or_sum(linked: bool) -> None:
+    """A mark of what builds on a forked log would be a receipt for the version that is not here."""
+    world = World()
+    ada = world.peer("ada")
+    bob, yes, no = twins()
+    far = ada.far("bob") if linked else None
+    ada.hold_lookups = True
+    if far is not None:
+        far.heard.clear()
+    ada.far("eve").say(yes, no, Author("bob", "b2", before=[bob.mark]).say("again"))
+    far = far or ada.far("bob", bob)
+    world.pass_time(20.0)
+    assert [frame for frame in far.heard if isinstance(frame, (Have, Digest))] == []
+    ada.answer_lookups()
+    world.pass_time(20.0)
+    said = [frame for frame in far.heard if isinstance(frame, (Entries, Have, Digest))]
+    assert heard_evidence(far) == said[:2] != said
+
+
 def test_who_covered_the_log_and_never_heard_of_the_fork_is_told_when_tips_differ() -> None:
     world = World()
     ada, cyd = world.peer("ada"), world.peer("cyd")
@@ -169,7 +189,8 @@ def test_what_only_a_forked_log_covered_is_told_again() -> None:
     far.say(first.say("one"))
     second, twin = Author("bob", "b2", before=[first.mark]), Author("bob", "b2", before=[first.mark])
     assert far.say(second.say("two"))[-1] == "to bob: have room bob b2:1"
-    assert far.say(twin.say("lie")) == ["warn fork", "commit fork of b2", "look up b1"]
+    told = ["fetch bob for bob", *["to bob: entries room b2:1..1, as evidence"] * 2]
+    assert far.say(twin.say("lie")) == ["warn fork", "commit fork of b2", told[0], "look up b1", *told[1:]]
     assert far.say(Author("bob", "b3", before=[second.mark]).say("three"))[-1] == "to bob: have room bob b1:1 b3:1"
     ada.start()
     assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from p2pchat.core.inputs import CommitFailed, Loaded
 from p2pchat.core.log import first_chain
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import Have, Mark
+from p2pchat.protocol import Entries, Have, Mark
 from tests.core.test_serve import own, told
-from tests.core.world import IDS, Author, World
+from tests.core.world import IDS, Author, Peer, World
 
 
 def delivered(lines: list[str]) -> list[str]:
@@ -81,6 +84,52 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
     far = ada.far("bob")
     said = [delivered(told(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
     assert said == [[], ["delivered a1:1..2 to bob"]]
+
+
+def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
+    """Ada's first log is covered by her second, and a copy of her machine wrote in the first too.
+
+    Returns the second log, and the evidence of both versions of the first.
+    """
+    ada.say("one")
+    ada.crash()
+    ada.start()
+    ada.say("two")
+    ada.crash()
+    ada.start()  # so the first is found in storage only
+    mine, copy, second = Author("ada", "a1"), Author("ada", "a1"), Author("ada", "a2")
+    raws = [shown.raw for shown in ada.storage.places(0, 4)]
+    one, other = mine.write(*raws[:2]), copy.write(raws[0], raws[1].replace("one", "the copy's"))
+    second.before = (mine.mark,)
+    second.write(*raws[2:])
+    return second, msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)
+
+
+def test_who_has_what_a_copy_wrote_gives_no_receipt_for_what_it_never_had() -> None:
+    """Bob takes ada's second log over the copy's version of the first: that builds on a log that forked."""
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    _, _, others = covered_and_copied(ada)
+    far = bob.far("eve")
+    far.say(msgspec.structs.replace(others, fork=False))
+    bob.drop(far)
+    world.link(ada, bob)
+    world.pass_time(60.0)
+    assert bob.texts() == ["the copy's", "two"]
+    assert delivered(ada.take()) == ["delivered a2:1..2 to bob"]
+
+
+@pytest.mark.parametrize("mark_first", [False, True])
+def test_what_is_proven_forked_while_storage_is_asked_is_not_receipted(mark_first: bool) -> None:
+    ada = World().peer("ada")
+    second, *evidence = covered_and_copied(ada)
+    far = ada.far("bob")
+    ada.hold_lookups = True
+    lines = told(far, second.mark) if mark_first else []
+    far.say(*evidence)
+    lines += [] if mark_first else told(far, second.mark)
+    lines += ada.answer_lookups(last_first=True)
+    assert delivered(lines) == ["delivered a2:1..2 to bob"]
 
 
 def test_a_mark_heard_before_the_own_commit_was_told_counts_once_it_is() -> None:

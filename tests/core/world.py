@@ -355,11 +355,11 @@ class Peer:
         self.put(Committed([each.ticket for each in held]))
         return self.take()
 
-    def answer_lookups(self) -> list[str]:
+    def answer_lookups(self, *, last_first: bool = False) -> list[str]:
         """Let storage answer what it was asked and held back."""
         self.hold_lookups = False
         lookups, self._lookups = self._lookups, []
-        for answer in lookups:
+        for answer in reversed(lookups) if last_first else lookups:
             self.put(answer)
         return self.take()
 

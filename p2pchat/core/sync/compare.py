@@ -51,6 +51,7 @@ class Compare:
         side.sharing_seen = frozenset(self._shelf.presence.users_of(side.link.id))
         side.all_compared = False
         side.compared.clear()
+        self._forks.tell_hosts(side)
         if side.insisting is not None:
             side.insisting.cancel()
         self._insist(side, self._ctx.settings.gossip_within)
@@ -59,7 +60,7 @@ class Compare:
         """Send the digest, and again, more and more rarely, until everything is compared."""
         side.insisting = None
         if self._shelf.is_up(side) and not side.all_compared:
-            if not side.link.full:
+            if side.hears_marks:
                 self.send_digest(side)
             again = min(2 * wait, self._ctx.settings.digest_every)
             side.insisting = self._shelf.after(wait, partial(self._insist, side, again))
@@ -69,9 +70,9 @@ class Compare:
         self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side))), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:
-        """Take a digest. A link that takes no more frames gets no answer: the digest is told again."""
+        """Take a digest. A link that may be told nothing now gets no answer: the digest is told again."""
         self._shelf.learn(side, frame.names)
-        if side.link.full:
+        if not side.hears_marks:
             self._ctx.emit(Counted("digest_unanswered"))
         elif frame.sum is not None:
             self._ctx.emit(Counted("digest_sum"))
@@ -193,7 +194,7 @@ class Compare:
             if span[0] <= key[1] <= span[1]:
                 side.set_ahead(key, {})
                 side.heard.pop(key, None)
-        if ask and not side.link.full:  # if it is full: the digest will be told again
+        if ask and side.hears_marks:  # if not: the digest will be told again
             self.send_marks(side, conversation, span, ask=False)
         self._covered(side, conversation.id, span)
 

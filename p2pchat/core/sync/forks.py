@@ -4,6 +4,9 @@ Two batches prove it, with nobody's word to be believed: both heads are the auth
 chains. From then on nothing of that log is told, fetched or served; what was stored stays, and later logs of its
 writer are taken. A mark of it, a batch of it and a want of its writer's are answered with the two, once on a link.
 
+Whoever hosts the writer hears of it unasked, and before any mark or sum: a later log is taken over whichever version
+of a forked one, so its mark would count there as a receipt of all it builds on.
+
 A forked log covers nothing: who has only the evidence cannot know what it builds on, and all shall have equal sums.
 
 Source: docs/protocol.md, "Forks".
@@ -57,6 +60,7 @@ class Forks:
         self._ctx = shelf.ctx
         self._people = people
         self._order = order
+        self._to_tell: dict[LogId, set[Side]] = {}  # whom of a fork, as soon as it is durable
 
     # ---- finding
 
@@ -71,6 +75,7 @@ class Forks:
             conversation.add(log)
         self._shelf.store(conversation)
         self._ctx.change.forks.append(fork)
+        self._to_tell[log.id] = set()
         conversation.refresh(log)
         if conversation.blocked:
             self._order.retry(conversation)  # nothing of it is waited for any more
@@ -80,11 +85,19 @@ class Forks:
         self._ctx.emit(Warned("fork", text, log.id.user))
 
     def durable(self, fork: Fork) -> None:
-        """The fork is stored: what only that log covered is a tip again."""
+        """The fork is stored: what only that log covered is a tip again, and who shall hear of it does."""
         conversation = self._shelf.conversations.by_id[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
-        for mark in log.before if log else ():
-            key = LogKey(conversation.id, ref_key(fork.log.user, mark.run))
+        if log is None:
+            return
+        waiting = self._to_tell.pop(log.id, set())
+        for side in self._shelf.sharing(conversation):
+            if log.id.user in self._shelf.presence.users_of(side.link.id):
+                self._owe(side, log)
+            elif side in waiting:
+                self.tell(side, log)
+        for mark in log.before:
+            key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
             self._shelf.lookups.log(key, partial(self._uncover, conversation))
 
     def _uncover(self, conversation: Conversation, facts: LogFacts | None) -> None:
@@ -112,18 +125,40 @@ class Forks:
             if log.forked:
                 self.tell(side, log)
 
+    def tell_hosts(self, side: Side) -> None:
+        """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before."""
+        users = self._shelf.presence.users_of(side.link.id)
+        for conversation in self._shelf.shared(side):
+            for user in sorted(users & conversation.writers.keys()):
+                for log in conversation.writers[user].logs.values():
+                    if log.forked:
+                        self._owe(side, log)
+
+    def _owe(self, side: Side, log: Log) -> None:
+        if log.id not in side.forks_told:
+            side.forks_owed.add(log.id)
+            self.tell(side, log)
+
+    def drained(self, side: Side) -> None:
+        """A link takes frames again: tell what could not be told."""
+        if side.forks_owed:
+            self.tell_hosts(side)
+
     def tell(self, side: Side, log: Log) -> None:
         """Send the evidence of one forked log, once on a link."""
-        if log.id not in side.forks_told and not side.link.full:
+        if log.id in self._to_tell:
+            self._to_tell[log.id].add(side)
+        elif log.id not in side.forks_told and not side.link.full:
             side.forks_told.add(log.id)
             then = partial(self._send, side, log.id)
             self._shelf.lookups.fetch(side.link.id, log.id.key, ForkStart(log.id.run), then)
 
     def _send(self, side: Side, log: LogId, answer: Fetched) -> None:
+        side.forks_owed.discard(log)
         for batch in answer.batches if self._shelf.is_up(side) else ():
             self._shelf.send(frame_of(batch, fork=True), side, log.conversation)
         if not answer.batches:
-            side.forks_told.discard(log)  # not durable yet
+            side.forks_told.discard(log)  # storage has lost it
 
     # ---- hearing
 
@@ -141,11 +176,13 @@ class Forks:
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         proven = partial(self._proven, conversation, Fork(other.log, one, other))
         if log is None and conversation.may_be_only_stored(frame.u):
+            self._shelf.proven_forks.add(other.log)
             self._shelf.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
         else:
             proven(None)
 
     def _proven(self, conversation: Conversation, fork: Fork, facts: LogFacts | None) -> None:
+        self._shelf.proven_forks.discard(fork.log)
         writer = conversation.writer(fork.log.user)
         log = writer.logs.get(fork.log.run) or (Log.from_facts(facts) if facts else Log(fork.log))
         if log.forked:

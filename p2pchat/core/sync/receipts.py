@@ -111,7 +111,7 @@ class Receipts:
         self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
-        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED:
+        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED or self._is_forked(log):
             self._go_on(then)
             return
         side.unsure += 1
@@ -122,10 +122,16 @@ class Receipts:
         self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
     ) -> None:
         side.unsure -= 1
-        if facts is None or facts.forked or (mark.seq == facts.seq and mark.chain8 != facts.chain[:8].hex()):
+        is_other = facts is not None and mark.seq == facts.seq and mark.chain8 != facts.chain[:8].hex()
+        if facts is None or is_other or facts.forked or self._is_forked(facts.log):
             self._go_on(then)
         else:
             self._raise(side, conversation, facts.log, member, min(mark.seq, facts.seq), facts.before, then)
+
+    def _is_forked(self, id: LogId) -> bool:
+        """Say whether it is known that a log forked, be it since storage was asked."""
+        log = self._shelf.conversations.by_id[id.conversation].log(id.user, id.run)
+        return id in self._shelf.proven_forks or (log is not None and log.forked)
 
 
 def _nothing() -> None:

@@ -116,8 +116,12 @@ class Serve:
         """Everything was given: close the want; what was written meanwhile comes like all that is new."""
         del side.serving[serving.n]
         writer = conversation.writers[serving.key[1]]
-        end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)
-        self._shelf.send(end, side, conversation.id)
+        if side.forks_owed:  # the marks come when that is told
+            side.tell.add(serving.key)
+            self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
+        else:
+            end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)
+            self._shelf.send(end, side, conversation.id)
         for id, seq in serving.kept.items():  # it holds all that was durable then, or was given it
             self._was_sent(side, id, seq)
         for log in writer.logs.values():

@@ -89,7 +89,13 @@ class Side:
     refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
     full_told: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
     forks_told: set[LogId] = field(default_factory=set)  # forked logs whose evidence was sent
+    forks_owed: set[LogId] = field(default_factory=set)  # of users hosted there: their evidence comes before any mark
     evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
+
+    @property
+    def hears_marks(self) -> bool:
+        """Say whether marks and sums may be told now; what is not told is told later."""
+        return not self.link.full and not self.forks_owed
 
     def knows(self, conversation: ConversationId) -> bool:
         """Say whether the first comparison of this conversation is over."""
@@ -174,6 +180,7 @@ class Shelf:
         self.step = Step()
         self.dead = False  # thrown away after storage failed: its timers do nothing any more
         self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
+        self.proven_forks: set[LogId] = set()  # evidence of them came, and storage is asked what is held of them
         self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
 
     def is_up(self, side: Side) -> bool:
@@ -268,7 +275,7 @@ class Shelf:
     def told(self) -> None:
         """Tell the marks that are due, as one frame a link."""
         for side in self.sides.values():
-            if side.tell and not side.link.full:  # no queue: what it has to be told waits here, each key once
+            if side.tell and side.hears_marks:  # no queue: what it has to be told waits here, each key once
                 keys, side.tell = sorted(side.tell - side.refused.keys()), set()
                 self._tell(side, keys)
 

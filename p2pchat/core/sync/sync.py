@@ -202,11 +202,12 @@ class Sync:
     def drained(self, link: int) -> None:
         side = self.shelf.sides.get(link)
         if side is not None:
+            self.forks.drained(side)
             self.serve.drained(side)
 
     def random_digest(self) -> None:
         """Tell one link, chosen by chance, the sum of what is held."""
-        ready = [side for side in self.shelf.sides.values() if side.begun and not side.link.full]
+        ready = [side for side in self.shelf.sides.values() if side.begun and side.hears_marks]
         if ready:
             self.compare.send_digest(ready[int(self._ctx.random() * len(ready))])
 
