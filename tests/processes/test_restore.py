@@ -19,8 +19,12 @@ from tests.processes.altered import altered
 from tests.processes.stage import Stage
 
 ARRIVES = 30.0  # seconds
-PATIENCE = {"clone_patience": 10.0}  # instead of half a minute
-NOTICED = 90.0  # seconds; by chance, for the two call again after pauses of chance
+SHORT_PAUSES = {  # drawn from [0, 2.5 s): long enough for links that last the second that makes a replacement count
+    "redial_first": 2.5, "redial_most": 2.5, "redial_never_reached_most": 2.5,
+    "clone_patience": 3.0,  # longer than any pause: who is not linked then calls, and is turned away
+    "clone_replacements": 2,
+}  # fmt: skip
+NOTICED = 60.0  # seconds; some 10 are needed
 Told = list[tuple[str, str, str, str]]  # what has to be the same everywhere: id, text, sender, sent_at
 
 
@@ -187,43 +191,48 @@ async def test_a_backup_runs_in_place_of_what_burned(stage: Stage, tmp_path: Pat
 
 
 async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(stage: Stage) -> None:
-    under = altered(PATIENCE)
-    ada = stage.child("ada", under=under)
-    await ada.start()
-    cyd, bob = (stage.child(name, ada.endpoint, under=under) for name in ("cyd", "bob"))
-    await asyncio.gather(cyd.start(), bob.start())
-    await meet(ada, bob, cyd)
+    """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
+
+    The one that decides takes the newer link each time, so both processes hear of it there again and again.
+    """
+    under = altered(SHORT_PAUSES)
+    first = stage.child("ada", under=under)
+    await first.start()
+    others = [stage.child(name, first.endpoint, under=under) for name in ("bob", "cyd")]
+    await asyncio.gather(*(other.start() for other in others))
+    await meet(first, *others)
+    ada, bob, cyd = sorted((first, *others), key=lambda child: str(child.listening["user_id"]))
     await says(bob, "room", "one of me")
     await asyncio.gather(hears(ada, "one of me"), hears(cyd, "one of me"))
     await bob.leave()
-    shutil.copytree(stage.home / "bob", stage.home / "copy")
+    shutil.copytree(stage.home / bob.name, stage.home / "copy")
 
-    both = [stage.child("bob", under=under), stage.child("copy", "--name", "bob", under=under)]
+    words = {bob.name: (), "copy": ("--name", bob.name)}
+    both = [stage.child(home, *words[home], under=under) for home in words]
     await asyncio.gather(*(one.start() for one in both))
     talk = asyncio.create_task(keep_talking(ada, cyd))
     for one in (ada, cyd, *both):
         told = await one.event("warning", NOTICED, code="two_processes")
-        name = "this peer's key" if one in both else "the key of 'bob'"
+        name = "this peer's key" if one in both else f"the key of '{bob.name}'"
         assert told["text"] == f"two processes seem to use {name}: stop one of them"
         assert told["about"] == bob.listening["user_id"]
     await asyncio.gather(says(both[0], "room", "I am the first"), says(both[1], "room", "I am the second"))
     talk.cancel()
     spoken = await asyncio.gather(talk, return_exceptions=True)
     assert isinstance(spoken[0], asyncio.CancelledError), spoken
-    assert ada.count("left", user="cyd") == cyd.count("left", user="ada") == 0
+    assert ada.count("left", user=cyd.name) == cyd.count("left", user=ada.name) == 0
 
     for one in both:
         await one.leave()
     # Each of them alone again: what it wrote goes out, if it had not, and it gets what the other one wrote.
-    mine = {"bob": "I am the first", "copy": "I am the second"}
-    for name in ("bob", "copy"):
-        one = stage.child(name, "--name", "bob", under=under)
+    for home, mine in zip(words, ("I am the first", "I am the second"), strict=True):
+        one = stage.child(home, *words[home], under=under)
         await one.start()
-        await asyncio.gather(hears(ada, mine[name]), hears(cyd, mine[name]))
-        shown = [text for _, text, _, _ in await alike(stage, "ada", "cyd", name)]
+        await asyncio.gather(hears(ada, mine), hears(cyd, mine))
+        shown = [text for _, text, _, _ in await alike(stage, ada.name, cyd.name, home)]
         await one.leave()
     assert {"I am the first", "I am the second"} <= {*shown}
-    judge(stage, "ada", "cyd")
+    judge(stage, ada.name, cyd.name)
 
 
 async def keep_talking(ada: Child, cyd: Child) -> None:
