@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry, extend_chain, head_message
+from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.protocol import (
     Digest,
     Entries,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MOODS = ("forges", "withholds", "babbles", "poses")
 OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
+FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: small.py, max_tips
 
 
 class Liar:
@@ -52,6 +53,7 @@ class Liar:
         self._babble: tuple[Callable[[End], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
             self._no_evidence, self._empty_promise, self._chatter, self._other_sums, self._many_talks,
+            self._many_forks,
         )  # fmt: skip
 
     def says(self, frame: Frame, end: End) -> Iterator[bytes]:
@@ -142,6 +144,16 @@ class Liar:
         head, prev = self._hex(64), extend_chain(bytes(32), [])
         for raw in (raws[0], encode_entry(Entry("text", 1, 1, b=f"a lie for {end.other.owner.name}"))):
             yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
+
+    def _many_forks(self, _: End) -> Iterator[bytes]:
+        """The evidence of logs that nobody holds: their author can sign as many as it likes."""
+        for run in [self._hex(8) for _ in range(FORKS_AT_ONCE)]:
+            log = LogId(self._room, self._peer.user, run)
+            for text in ("yes", "no"):
+                raws = [encode_entry(Entry("text", 1, 1, b=text))]
+                frame = Entries(*log, 1, first_chain(log).hex(), raws, "", fork=True, names=[Naming(room=True)])
+                frame.head = self._sign(frame, raws)
+                yield encode(frame)
 
     def _empty_promise(self, _: End) -> Iterator[bytes]:
         """Marks of what is not there."""

@@ -91,7 +91,7 @@ LESS_OFTEN = {
     "stick_refused_gap": 30,
     "stick_refused_fork": 30,
     "stick_refused_full": 30,
-    "forks_ignored": 1,  # a liar with as many forks as tips are allowed; tests/core/test_forks.py
+    "forks_ignored": 30,  # a liar that babbles, with more forks than tips are allowed; tests/core/test_forks.py
 }
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
 # alike: tests/peer/test_people.py), quotas (tests/core/test_quota.py), what file systems do (tests/storage).
