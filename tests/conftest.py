@@ -24,6 +24,7 @@ for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
 
 Tell = Callable[[str], None]
 _TOLD = "told"
+_KILLED = "killed"
 
 
 @pytest.fixture
@@ -31,9 +32,19 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
     return lambda text: record_property(_TOLD, text)
 
 
+@pytest.fixture
+def killed(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Return what takes how many processes SIGKILL ended in a test; the end of the run tells how many in all."""
+    return lambda count: record_property(_KILLED, count)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     told = [str(what) for report in reports for name, what in report.user_properties if name == _TOLD]
+    ends = [report for report in terminalreporter.getreports("") if report.when == "teardown"]  # with all it was told
+    kills = sum(int(str(what)) for report in ends for name, what in report.user_properties if name == _KILLED)
+    if kills:
+        told.append(f"{kills} processes were ended by SIGKILL while they worked")
     if told:
         terminalreporter.section("what was found out")
         for text in told:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.processes.nursery import AVAILABLE, Nursery
 from tests.processes.stage import ROOT, Stage
 
 
@@ -25,6 +27,31 @@ async def stage(stage_directories: tuple[Path, Path]) -> AsyncIterator[Stage]:
     stage = Stage(*stage_directories)
     try:
         yield stage
+    finally:
+        for child in stage.children:
+            await child.destroy()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def nursery() -> AsyncIterator[Nursery | None]:
+    """Where all peers of a file are born, or None where there is none: then they start as usual, and slowly."""
+    if not AVAILABLE:
+        yield None
+        return
+    async with Nursery() as nursery:
+        yield nursery
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def quick(
+    stage_directories: tuple[Path, Path], nursery: Nursery | None, killed: Callable[[int], None]
+) -> AsyncIterator[Stage]:
+    """A stage whose peers are born quickly; for files whose tests share one loop."""
+    stage = Stage(*stage_directories, nursery)
+    before = nursery.killed if nursery else 0
+    try:
+        yield stage
+        killed(nursery.killed - before if nursery else 0)  # those that the end of a test kills do not count
     finally:
         for child in stage.children:
             await child.destroy()

@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
 @pytest.mark.timeout(60 + 3 * KILLS)
-async def test_meshes_whose_peers_are_killed_on_and_on(tmp_path: Path, tell: Tell) -> None:
+async def test_meshes_whose_peers_are_killed_on_and_on(
+    tmp_path: Path, tell: Tell, killed: Callable[[int], None]
+) -> None:
     tally, began = Tally(wanted=KILLS), time.monotonic()
     await run(SEED, itertools.count(), tally, home=tmp_path)
+    killed(tally.kills.total())
     tell(f"{tally}; {time.monotonic() - began:.0f} s")
     assert tally.kills.total() >= KILLS and tally.cuts > 0
     assert len(tally.kills.keys() & POINTS.keys()) > len(POINTS) // 2
