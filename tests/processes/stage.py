@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -80,15 +81,37 @@ class Stage:
 
     async def run(self, *words: str, points: Sequence[str] = ()) -> tuple[int, bytes]:
         """Run a command of p2pchat to its end; return its exit code and what it printed."""
-        environment = {**os.environ, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1"}
+        code, out, _ = await self.talk(*words, points=points)
+        return code, out
+
+    async def talk(
+        self,
+        *words: str,
+        points: Sequence[str] = (),
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command of p2pchat that reads this to its end; return its exit code, stdout and stderr.
+
+        `environment` is all of it; None is this one's, and the home of the test.
+        """
+        environment = environment or {**os.environ, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1"}
         if self.nursery is not None:
             born = await self.nursery.bear(words, environment, points)
-            born.stdin.close()
-            out, _ = await asyncio.gather(born.stdout.read(), born.stderr.read())
-            return await born.wait(), out
+            out, err, _ = await asyncio.gather(born.stdout.read(), born.stderr.read(), _feed(born.stdin, stdin))
+            return await born.wait(), out, err
         command = [*(launcher(points) if points else ()), sys.executable, "-m", "p2pchat", *words]
-        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(*command, stdin=null, stdout=pipe, env=environment, cwd=ROOT)
-        out, _ = await process.communicate()
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=ROOT
+        )
+        out, err = await process.communicate(stdin)
         assert process.returncode is not None
-        return process.returncode, out
+        return process.returncode, out, err
+
+
+async def _feed(pipe: asyncio.StreamWriter, what: bytes) -> None:
+    with suppress(OSError):  # it ended before it had read all of it
+        pipe.write(what)
+        await pipe.drain()
+    pipe.close()

@@ -14,19 +14,14 @@ import pytest
 from p2pchat.apps.cli.commands.children import Child
 from tests.processes.stage import Stage
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-async def p2pchat(stage: Stage, of: str, *words: str, stdin: bytes | None = None) -> tuple[int, bytes, str]:
+
+async def p2pchat(stage: Stage, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
     """Run `p2pchat WORDS --data OF`; return exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "p2pchat", *words, "--data", str(stage.home / of)),
-        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "P2PCHAT_HOME": str(stage.home), "PYTHONUTF8": "1"},
-    )
-    out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+    code, out, err = await asyncio.wait_for(stage.talk(*words, "--data", str(stage.home / of), stdin=stdin), 30)
     assert b"Traceback" not in err, err.decode()
-    return process.returncode or 0, out, err.decode()
+    return code, out, err.decode()
 
 
 async def said_by(stage: Stage, name: str, *texts: str) -> Child:
@@ -39,103 +34,109 @@ async def said_by(stage: Stage, name: str, *texts: str) -> Child:
     return child
 
 
-async def test_a_stick_goes_from_one_open_chat_to_another(stage: Stage, tmp_path: Path) -> None:
-    await said_by(stage, "ada", "one", "two")
-    bob = await said_by(stage, "bob", "hello?")
-    code, out, err = await p2pchat(stage, "ada", "export", str(tmp_path / "stick"))
+async def gone(child: Child) -> None:
+    """It does not run any more. In good order it would wait for somebody to take what it said."""
+    child.kill()
+    await child.ended()
+
+
+async def test_a_stick_goes_from_one_open_chat_to_another(quick: Stage, tmp_path: Path) -> None:
+    await said_by(quick, "ada", "one", "two")
+    bob = await said_by(quick, "bob", "hello?")
+    code, out, err = await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
     assert (code, err) == (0, "")
     assert out.decode().startswith(f"{tmp_path / 'stick'}: 3 entries of 1 conversation, ")
-    code, out, err = await p2pchat(stage, "bob", "import", str(tmp_path / "stick"))
+    code, out, err = await p2pchat(quick, "bob", "import", str(tmp_path / "stick"))
     assert (code, out.decode(), err) == (0, f"{tmp_path / 'stick'}: 3 new, 0 here already\n", "")
     assert [line["text"] for line in await bob.wait(lambda line: line["event"] == "message", count=2)] == ["one", "two"]
 
 
-async def test_from_pipe_to_pipe_and_to_who_does_not_run(stage: Stage) -> None:
-    ada = await said_by(stage, "ada", "one")
-    bob = await said_by(stage, "bob", "hello?")
-    code, file, told = await p2pchat(stage, "ada", "export", "-")
+async def test_from_pipe_to_pipe_and_to_who_does_not_run(quick: Stage) -> None:
+    ada = await said_by(quick, "ada", "one")
+    bob = await said_by(quick, "bob", "hello?")
+    code, file, told = await p2pchat(quick, "ada", "export", "-")
     assert (code, told.partition(",")[0]) == (0, "-- 2 entries of 1 conversation")
-    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    code, out, _ = await p2pchat(quick, "bob", "import", "-", "--json", stdin=file)
     assert (code, json.loads(out)["new"]) == (0, 2)
-    await asyncio.gather(ada.leave(), bob.leave())
-    assert [path.name for path in (stage.home / "bob").iterdir() if path.name.startswith(".import")] == []
-    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    await asyncio.gather(gone(ada), gone(bob))
+    assert [path.name for path in (quick.home / "bob").iterdir() if path.name.startswith(".import")] == []
+    code, out, _ = await p2pchat(quick, "bob", "import", "-", "--json", stdin=file)
     assert (code, json.loads(out)) == (0, {
         "new": 0, "known": 2, "foreign": 0, "refused": {}, "unreadable": 0, "problem": ""})  # fmt: skip
-    assert [line["text"] for line in await stage.history("bob")] == ["one", "hello?"]  # in the order they were said
+    assert [line["text"] for line in await quick.history("bob")] == ["one", "hello?"]  # in the order they were said
 
 
-async def test_what_is_wrong_with_a_file_is_said_and_the_rest_is_there(stage: Stage) -> None:
-    ada, bob = await said_by(stage, "ada", "one", "two", "three"), await said_by(stage, "bob", "hello?")
-    await asyncio.gather(ada.leave(), bob.leave())
-    _, file, _ = await p2pchat(stage, "ada", "export", "-")
+async def test_what_is_wrong_with_a_file_is_said_and_the_rest_is_there(quick: Stage) -> None:
+    ada, bob = await said_by(quick, "ada", "one", "two", "three"), await said_by(quick, "bob", "hello?")
+    await asyncio.gather(gone(ada), gone(bob))
+    _, file, _ = await p2pchat(quick, "ada", "export", "-")
     for damaged, told in (
         (file[:-40], "p2pchat: the file: it is cut off: the end is missing; what came whole is imported\n"),
         (file.replace(b"three", b"forty"), "p2pchat: 4 entries refused: not as their writer signed it"),
         (b"dear bob", "p2pchat: this is no file that `p2pchat export` made\n"),
     ):
-        code, _, err = await p2pchat(stage, "bob", "import", "-", stdin=damaged)
+        code, _, err = await p2pchat(quick, "bob", "import", "-", stdin=damaged)
         assert (code, err[: len(told)]) == (1, told)
-    code, _, err = await p2pchat(stage, "bob", "import", str(stage.home))
+    code, _, err = await p2pchat(quick, "bob", "import", str(quick.home))
     assert (code, err.partition(":")[0]) == (1, "p2pchat")
 
 
-async def test_an_import_that_is_killed_is_gone_on_with(stage: Stage) -> None:
-    ada, bob = await said_by(stage, "ada", *(f"line {n}" for n in range(200))), await said_by(stage, "bob", "hello?")
-    await asyncio.gather(ada.leave(), bob.leave())
-    _, file, _ = await p2pchat(stage, "ada", "export", "-")
+async def test_an_import_that_is_killed_is_gone_on_with(quick: Stage) -> None:
+    ada, bob = await said_by(quick, "ada", *(f"line {n}" for n in range(200))), await said_by(quick, "bob", "hello?")
+    await asyncio.gather(gone(ada), gone(bob))
+    _, file, _ = await p2pchat(quick, "ada", "export", "-")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "p2pchat", "import", "-", "--data", str(stage.home / "bob")),
+        *(sys.executable, "-m", "p2pchat", "import", "-", "--data", str(quick.home / "bob")),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+        env={**os.environ, "P2PCHAT_HOME": str(quick.home)},
     )
     assert process.stdin is not None
     process.stdin.write(file[: len(file) // 2])  # it waits for the rest
     await process.stdin.drain()
     process.kill()
     await process.wait()
-    code, out, _ = await p2pchat(stage, "bob", "import", "-", "--json", stdin=file)
+    code, out, _ = await p2pchat(quick, "bob", "import", "-", "--json", stdin=file)
     row = json.loads(out)
     assert (code, row["new"] + row["known"]) == (0, 201)
-    assert len(await stage.history("bob")) == 201
+    assert len(await quick.history("bob")) == 201
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
-async def test_a_profile_that_is_held_and_answers_no_commands_names_who_holds_it(stage: Stage, tmp_path: Path) -> None:
-    ada = await said_by(stage, "ada", "one")
-    await p2pchat(stage, "ada", "export", str(tmp_path / "stick"))
-    (stage.home / "ada" / "control.sock").unlink(missing_ok=True)
-    (stage.home / "ada" / "control.json").unlink(missing_ok=True)
-    code, _, err = await p2pchat(stage, "ada", "import", str(tmp_path / "stick"))
+async def test_a_profile_that_is_held_and_answers_no_commands_names_who_holds_it(quick: Stage, tmp_path: Path) -> None:
+    ada = await said_by(quick, "ada", "one")
+    await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
+    (quick.home / "ada" / "control.sock").unlink(missing_ok=True)
+    (quick.home / "ada" / "control.json").unlink(missing_ok=True)
+    code, _, err = await p2pchat(quick, "ada", "import", str(tmp_path / "stick"))
     assert code == 1
     assert f"is in use by process {ada.process.pid}, which answers no commands" in err
 
 
-async def test_a_backup_beside_an_open_chat_runs_elsewhere(stage: Stage, tmp_path: Path) -> None:
-    ada = await said_by(stage, "ada", "one")
-    code, out, err = await p2pchat(stage, "ada", "backup", str(stage.home / "copy"))
+async def test_a_backup_beside_an_open_chat_runs_elsewhere(quick: Stage, tmp_path: Path) -> None:
+    ada = await said_by(quick, "ada", "one")
+    code, out, err = await p2pchat(quick, "ada", "backup", str(quick.home / "copy"))
     assert code == 0
-    assert f"PORT --data {stage.home / 'copy'}" in out.decode() and "never beside it" in err
+    assert f"PORT --data {quick.home / 'copy'}" in out.decode() and "never beside it" in err
     await ada.destroy()
-    copy = stage.child("copy", log=False)
+    copy = quick.child("copy", log=False)
     await copy.start()
     assert copy.listening["user_id"] == ada.listening["user_id"]
-    assert [line["text"] for line in await stage.history("copy")] == ["one"]
-    code, _, err = await p2pchat(stage, "ada", "backup", str(stage.home / "copy"))
+    assert [line["text"] for line in await quick.history("copy")] == ["one"]
+    code, _, err = await p2pchat(quick, "ada", "backup", str(quick.home / "copy"))
     assert (code, "not empty" in err) == (1, True)
 
 
-async def started(stage: Stage, of: str, *words: str) -> asyncio.subprocess.Process:
+async def started(quick: Stage, of: str, *words: str) -> asyncio.subprocess.Process:
     """Run `p2pchat WORDS --data OF`, and do not wait for its end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "p2pchat", *words, "--data", str(stage.home / of)),
+        *(sys.executable, "-m", "p2pchat", *words, "--data", str(quick.home / of)),
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
-        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+        env={**os.environ, "P2PCHAT_HOME": str(quick.home)},
     )
     return process
 
@@ -157,12 +158,12 @@ def fifo(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
-    stage: Stage, fifo: Path, number: int, code: int
+    quick: Stage, fifo: Path, number: int, code: int
 ) -> None:
     if sys.platform == "win32":
         pytest.skip("has no such pipes")
-    await (await said_by(stage, "ada", "one")).leave()
-    process = await started(stage, "ada", "import", str(fifo))
+    await gone(await said_by(quick, "ada", "one"))
+    process = await started(quick, "ada", "import", str(fifo))
     while True:
         try:
             writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
@@ -175,16 +176,16 @@ async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
         os.close(writer)
 
 
-async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(stage: Stage, fifo: Path) -> None:
+async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(quick: Stage, fifo: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("has no such pipes")
     import fcntl
     import termios
 
-    await (await said_by(stage, "ada", *("x" * 30_000 for _ in range(5)))).leave()
+    await gone(await said_by(quick, "ada", *("x" * 30_000 for _ in range(5))))
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        process = await started(stage, "ada", "export", str(fifo))
+        process = await started(quick, "ada", "export", str(fifo))
         waiting = 0
         while waiting < 65536:  # as much as a pipe takes
             await asyncio.sleep(0.02)
@@ -194,12 +195,12 @@ async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(stage: Stage,
         os.close(reader)
 
 
-async def test_an_input_that_never_ends_keeps_nobody_and_leaves_nothing(stage: Stage) -> None:
-    await said_by(stage, "ada", "one")
-    process = await started(stage, "ada", "import", "-")
+async def test_an_input_that_never_ends_keeps_nobody_and_leaves_nothing(quick: Stage) -> None:
+    await said_by(quick, "ada", "one")
+    process = await started(quick, "ada", "import", "-")
     assert process.stdin is not None
     process.stdin.write(b"x")
-    directory = stage.home / "ada"
+    directory = quick.home / "ada"
     while not (left := list(directory.glob(".import-*"))) or not left[0].stat().st_size:
         await asyncio.sleep(0.02)
     code, _ = await stops(process, signal.SIGTERM)

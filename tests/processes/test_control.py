@@ -9,14 +9,15 @@ import shlex
 import shutil
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from p2pchat.apps.cli.commands.children import Child, Line
 from tests.processes.stage import Stage
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 TIMEOUT = 30.0
 P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
@@ -84,10 +85,12 @@ class Desk(Stage):
 
     async def command(self, of: str, *words: str, stdin: str | None = None) -> tuple[int, str, str]:
         """Run `p2pchat WORDS` to its end; `stdin` None is no input."""
-        running = await self.start(of, *words, stdin=stdin is not None)
-        if stdin is not None:
-            await running.write(stdin, end=True)
-        return await running.ended()
+        given = (stdin or "").encode()
+        code, out, err = await asyncio.wait_for(
+            self.talk(*words, stdin=given, environment=self.environment(of)), TIMEOUT
+        )
+        assert b"Traceback" not in err, err.decode()
+        return code, out.decode(), err.decode()
 
     async def start(self, of: str, *words: str, stdin: bool = False) -> Running:
         process = await asyncio.create_subprocess_exec(
@@ -116,10 +119,10 @@ class Desk(Stage):
         return self.running[-1]
 
 
-@pytest.fixture
-async def desk(tmp_path: Path, stage: Stage) -> Any:
-    desk = Desk(stage.home, stage.logs)
-    desk.children, desk.running = stage.children, []
+@pytest_asyncio.fixture(loop_scope="module")
+async def desk(quick: Stage) -> Any:
+    desk = Desk(quick.home, quick.logs, quick.nursery)
+    desk.children, desk.running = quick.children, []
     yield desk
     for running in desk.running:
         if running.process.returncode is None:
