@@ -11,7 +11,7 @@ from tests.processes.cuts import cut_everywhere, record, record_ends, spread
 from tests.processes.nursery import AVAILABLE, Nursery
 from tests.processes.stage import Stage
 
-SPREAD = 150
+SPREAD = 60  # places, and those around the ends of some 30 records
 
 
 def test_records_end_where_the_next_begins() -> None:
