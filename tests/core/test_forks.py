@@ -159,6 +159,21 @@ def test_who_hosts_the_writer_hears_of_the_fork_before_any_mark_or_sum(linked: b
     assert heard_evidence(far) == said[:2] != said
 
 
+def test_who_had_to_hear_of_a_fork_first_hears_the_sum_though_its_own_was_equal() -> None:
+    """Its receipts are in it."""
+    world = World()
+    ada = world.peer("ada")
+    _, yes, no = twins()
+    ada.far("eve").say(yes, no)
+    ada.hold_lookups = True
+    far = ada.far("bob")
+    far.say(Digest(sum="0" * 64))
+    ada.answer_lookups()
+    far.say(Digest(sum="0" * 64))
+    world.pass_time(5.0)
+    assert [frame.sum for frame in far.heard if isinstance(frame, Digest)] == ["0" * 64]
+
+
 def test_who_covered_the_log_and_never_heard_of_the_fork_is_told_when_tips_differ() -> None:
     world = World()
     ada, cyd = world.peer("ada"), world.peer("cyd")

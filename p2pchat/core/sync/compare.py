@@ -49,7 +49,7 @@ class Compare:
         """Compare everything with a far end whose hosted users are known now (again, when they change)."""
         side.begun = True
         side.sharing_seen = frozenset(self._shelf.presence.users_of(side.link.id))
-        side.all_compared = False
+        side.all_compared = side.sum_told = False
         side.compared.clear()
         self._forks.tell_hosts(side)
         if side.insisting is not None:
@@ -57,9 +57,9 @@ class Compare:
         self._insist(side, self._ctx.settings.gossip_within)
 
     def _insist(self, side: Side, wait: float) -> None:
-        """Send the digest, and again, more and more rarely, until everything is compared."""
+        """Send the digest, at least once, and again, more and more rarely, until everything is compared."""
         side.insisting = None
-        if self._shelf.is_up(side) and not side.all_compared:
+        if self._shelf.is_up(side) and not (side.all_compared and side.sum_told):
             if side.hears_marks:
                 self.send_digest(side)
             again = min(2 * wait, self._ctx.settings.digest_every)
@@ -67,6 +67,7 @@ class Compare:
 
     def send_digest(self, side: Side) -> None:
         """Tell the sum of everything shared."""
+        side.sum_told = True
         self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side))), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:

@@ -77,6 +77,7 @@ class Side:
     differing: set[ConversationId] = field(default_factory=set)  # sums differed, marks not all told yet
     sharing_seen: frozenset[UserId] = frozenset()  # whom it hosted when comparing began
     begun: bool = False
+    sum_told: bool = False  # since comparing began
     insisting: Timer | None = None  # when the digest is told again, until everything is compared
     ahead_count: int = 0  # marks in `ahead`
     unsure: int = 0  # marks that storage was asked about
