@@ -108,7 +108,8 @@ class Telling:
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
         patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
-        served = former and former.end.open and not former.end.closing
+        # What a liar gives may leave a gap or prove nothing: it is an answer of which nothing is kept, so no progress.
+        served = former and former.end.open and not former.end.closing and not former.end.other.owner.liar
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
             self._judge.blame("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
         self._wants[key] = Wanted(end, want.n, now)
