@@ -11,6 +11,7 @@ import random
 import re
 import ssl
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -366,5 +367,5 @@ async def test_a_hello_holds_once(stage: Stage) -> None:
 
 def one_below(peer: str) -> Identity:
     """Return an identity with a smaller id: the far end waits for its `go`, and so has no link before it."""
-    seeds = (bytes([number]) * 32 for number in range(256))
+    seeds = (number.to_bytes(32, "big") for number in count(1))  # a far end may have a very small id
     return next(one for one in map(Identity.from_seed, seeds) if one.peer_id < peer)
