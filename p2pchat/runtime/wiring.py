@@ -104,7 +104,9 @@ class Wiring:
             self._server.gone(writer)
             writer.transport.abort()
             return
-        self._spawn(self._accept(reader, writer, host), self._comings)
+        coming = self._spawn(self._accept(reader, writer, host), self._comings)
+        # Cancelled before its first step a task runs nothing, and would leave the connection open.
+        coming.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         client = self._client(reader, writer, server_side=True)
@@ -153,10 +155,11 @@ class Wiring:
             self._server.gone(writer)
         self._tell(LinkDown(link, "closed" if reason == "local" else reason))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task
 
     # What the core orders
 
