@@ -133,7 +133,7 @@ class Node:
 
     def _begin(self, now: Now) -> None:
         ctx = self._ctx
-        ctx.now, ctx.out, ctx.change = now, [], Change()
+        ctx.now, ctx.out = now, []
         self.sync.shelf.step = Step()
 
     def _end(self) -> list[Effect]:
@@ -147,6 +147,7 @@ class Node:
         shelf.lookups.flush()
         if self._ctx.change:
             self._commit()
+            self._ctx.change = Change()
         self._ctx.tell_wake()
         return self._ctx.out
 

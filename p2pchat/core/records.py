@@ -7,6 +7,7 @@ Stored is what a starting node is given: tips and small things, never the entrie
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from p2pchat.core.log import Batch, Entry, LogId, Ref
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
@@ -103,7 +104,10 @@ class Change:
     meta: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__slots__)
+        return any(_all_of(self))
+
+
+_all_of = attrgetter(*Change.__slots__)  # asked at every step of a node
 
 
 @dataclass(frozen=True, slots=True)

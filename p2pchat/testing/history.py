@@ -16,6 +16,7 @@ from random import Random
 
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.faults import WEIGHTS, Accidents
+from p2pchat.testing.signatures import remembered
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
 from p2pchat.testing.small import draw_settings
@@ -28,9 +29,10 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most
 
 def play(seed: int, tell: Tell | None = None, steps: Steps | None = None) -> tuple[Simulation, list[Fault]]:
     """Play the history of this seed to its end, or only these steps of it; return it and every promise broken."""
-    history = History(seed, tell)
-    history.play(steps)
-    return history.sim, history.sim.check()
+    with remembered():
+        history = History(seed, tell)
+        history.play(steps)
+        return history.sim, history.sim.check()
 
 
 class History:

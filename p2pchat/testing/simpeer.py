@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
@@ -28,6 +29,7 @@ from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.disk import Disk
 from p2pchat.testing.schedule import EPOCH_UTC, LocalClock
+from p2pchat.testing.signatures import signer
 from p2pchat.testing.sticks import Plugged
 from p2pchat.testing.wire import End, Wire
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation import Simulation
 
 Line = dict[str, Any]
-_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX = datetime(1970, 1, 1)  # UTC, and no zone: isoformat() then ends with the microseconds
+_shown = lru_cache(4096)(base32)  # a history says the same few again and again
 
 
 @dataclass(slots=True)
@@ -53,12 +56,12 @@ class Written:
 
 def message_id(log: LogId, seq: int) -> str:
     """Return how people and programs name an entry: the same on every peer, for ever."""
-    return f"{base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+    return f"{_shown(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
 
 
 def iso(utc: int) -> str:
     """Return UTC microseconds as event lines have them."""
-    return (_UNIX + timedelta(microseconds=utc)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_UNIX + timedelta(microseconds=utc)).isoformat(timespec="microseconds") + "Z"
 
 
 class SimPeer:
@@ -84,6 +87,7 @@ class SimPeer:
         self.name = name
         self.identity = identity
         self.user: UserId = identity.peer_id
+        self._sign = signer(identity)
         self.host = f"10.0.0.{number}"
         self.port = 7000 + number
         self.clock = LocalClock(sim.schedule)
@@ -183,16 +187,16 @@ class SimPeer:
         self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
         stored = self.disk.storage.load([self.user])
         self._place = stored.consumers.get("main", 0)
-        hosted = HostedUser(self.user, self.name_told, self.identity.sign)
+        hosted = HostedUser(self.user, self.name_told, self._sign)
         self.node = Node(
-            settings=self.sim.settings, peer=self.user, sign=self.identity.sign, users=[hosted],
+            settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted],
             network=Network(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
         self.sim.judge.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
-        self._log("listening", schema=1, host=self.host, port=self.port, peer_id=base32(self.user),
-                  user=self.name, user_id=base32(self.user))  # fmt: skip
+        self._log("listening", schema=1, host=self.host, port=self.port, peer_id=_shown(self.user),
+                  user=self.name, user_id=_shown(self.user))  # fmt: skip
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
@@ -295,7 +299,7 @@ class SimPeer:
             self.fails = False
         presence = self.node.presence
         self.handling = type(input)
-        self.here_before = frozenset(user for user in self.node.links.by_peer if presence.hosts(user))
+        self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))
         self._carry_out(self.node.handle(input, self.clock.now()))
 
     def dropped(self, link: int) -> None:
@@ -494,8 +498,8 @@ class SimPeer:
         kind = "room" if log.conversation == self.node.room else "dm"
         sender = self.sim.by_user[log.user]
         return {
-            "id": message_id(log, seq), "conversation_id": base32(log.conversation), "kind": kind,
-            "sender": sender.name, "sender_id": base32(log.user), "text": entry.b, "sent_at": iso(entry.at),
+            "id": message_id(log, seq), "conversation_id": _shown(log.conversation), "kind": kind,
+            "sender": sender.name, "sender_id": _shown(log.user), "text": entry.b, "sent_at": iso(entry.at),
             "reply_to": referred_id(log.conversation, entry.re) if entry.re else None,
             "after": [referred_id(log.conversation, ref) for ref in entry.after],
         }  # fmt: skip
@@ -507,26 +511,26 @@ class SimPeer:
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if decode_entry(raws[seq - 1]).k != "text":
                 continue
-            self._log("delivered", id=message_id(news.log, seq), conversation_id=base32(news.log.conversation),
-                      user=member.name, user_id=base32(member.user))  # fmt: skip
+            self._log("delivered", id=message_id(news.log, seq), conversation_id=_shown(news.log.conversation),
+                      user=member.name, user_id=_shown(member.user))  # fmt: skip
 
     def _link_changed(self, news: out.LinkChanged) -> None:
         if news.state == "up" and self.node is not None:
             self.ever_linked = True
             link = self.node.links.by_peer.get(news.peer)  # None: it went down in the same step
             self.sim.judge.telling.link_up(self, self._links.get(link.id) if link else None)
-        self._log("link", peer_id=base32(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
+        self._log("link", peer_id=_shown(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
                   reason=news.reason)  # fmt: skip
 
     def _joined(self, news: out.UserJoined) -> None:
-        self._log("joined", user=self.sim.by_user[news.user].name, user_id=base32(news.user))
+        self._log("joined", user=self.sim.by_user[news.user].name, user_id=_shown(news.user))
 
     def _left(self, news: out.UserLeft) -> None:
         self.sim.judge.showing.told_left(self, news)
-        self._log("left", user=self.sim.by_user[news.user].name, user_id=base32(news.user), reason=news.reason)
+        self._log("left", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:
-        self._log("presence", user=self.sim.by_user[news.user].name, user_id=base32(news.user), status=news.status)
+        self._log("presence", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), status=news.status)
 
     def _named(self, news: out.UserNamed) -> None:
         pass
