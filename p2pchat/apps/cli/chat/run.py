@@ -118,6 +118,7 @@ class Chat:
         finally:
             mind.cancel()
             alone.cancel()
+            session.attention.close()
             self._arrival.close()
             await control.leave(_STOPPED[await self._leaving.wait()])
             await pump

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat import Conversation, Failed, P2PChatError, StorageError, TCPPeer, Warned
+from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing import meshing, people, places, reading, setting, talking
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
 from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
@@ -80,6 +81,11 @@ class Session:
         await self._here.go(conversation)
 
     @property
+    def attention(self) -> Attention:
+        """Whether somebody looks here, and where."""
+        return self._here.attention
+
+    @property
     def unread(self) -> Unread:
         """What is unread elsewhere."""
         return self._here.unread
@@ -93,6 +99,7 @@ class Session:
     async def take(self, lines: Sequence[bytes | None]) -> bool:
         """Do what these lines say; False when one of them said to leave."""
         stay = True
+        self._here.attention.used()
         for line in lines:
             stay = await self._line(line)
             if not stay:

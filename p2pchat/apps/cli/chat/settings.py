@@ -1,6 +1,7 @@
 """What a person has set for the chat of one profile, kept in a small file beside its identity.
 
     <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false, "ignored": ["K7QF..."],
+                             "by_conversation": {"M2P3...": {"typing": "off"}},
                              "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
 It holds how things are shown, whom one does not want to read, and where it listened last; never what anybody wrote. A
@@ -30,18 +31,22 @@ _MAX_ID_CHARACTERS = 52
 
 @dataclass(slots=True)
 class Setting:
-    """One setting: its name, the values it takes, the usual one first, and what it means."""
+    """One setting: its name, the values it takes, the usual one first, and what it means; `by_conversation`: one may be
+    an exception."""
 
     name: str
     values: tuple[str, ...]
     meaning: str
+    by_conversation: bool = False
 
 
 SETTINGS = (
     Setting("joins", ("auto", "on", "off"), f"say who comes and goes; auto: not when more than {QUIET_ABOVE} are here"),
     Setting("bell", ("on", "off"), "ring for direct messages, and where your name is said"),
     Setting("desktop", ("off", "on"), "show a notice on the desktop for the same"),
+    Setting("typing", ("on", "off"), "tell others that you type, and be told that they do", by_conversation=True),
 )
+AS_ELSEWHERE = "usual"  # the value that ends an exception
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -56,6 +61,8 @@ class ChatSettings:
         joins: `auto`, `on` or `off`: whether people are told who comes and goes.
         bell: Ring for direct messages and mentions.
         desktop: Show a notice of the desktop for them.
+        typing: Others are told that one types, and one is told that they do.
+        by_conversation: The exceptions: values as typed, by the id (base32) of a conversation and the setting's name.
         ignored: Ids (base32) of users nothing is shown of.
         last_start: How others could reach this peer when it was started last.
         trouble: Why the file could not be read; "" when all is well.
@@ -64,6 +71,8 @@ class ChatSettings:
     joins: str = "auto"
     bell: bool = True
     desktop: bool = False
+    typing: bool = True
+    by_conversation: dict[str, dict[str, str]] = field(default_factory=dict)
     ignored: set[str] = field(default_factory=set)
     last_start: LastStart = _USUAL
     trouble: str = ""
@@ -97,7 +106,10 @@ class ChatSettings:
             if self.trouble and not self._kept_aside:
                 os.replace(self._path, self._path.with_name(SPOILED_NAME))  # written by hand: to be mended
                 self._kept_aside = True
-            shown = {"joins": self.joins, "bell": self.bell, "desktop": self.desktop, "ignored": sorted(self.ignored)}
+            shown = {setting.name: getattr(self, setting.name) for setting in SETTINGS}
+            shown["ignored"] = sorted(self.ignored)
+            if self.by_conversation:
+                shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
             _write(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
 
@@ -108,23 +120,45 @@ class ChatSettings:
             with suppress(OSError):
                 self.save()
 
-    def value(self, name: str) -> str:
-        """Return one setting as it is typed."""
+    def value(self, name: str, conversation_id: str = "") -> str:
+        """Return one setting as it is typed: as it is in general, or in one conversation."""
+        exception = self.by_conversation.get(conversation_id, {}).get(name)
+        if exception is not None:
+            return exception
         value = getattr(self, name)
         return value if isinstance(value, str) else "on" if value else "off"
 
-    def change(self, name: str, value: str) -> None:
-        """Set one of SETTINGS, in memory.
+    def is_on(self, name: str, conversation_id: str = "") -> bool:
+        """Whether a setting that is `on` or `off` is on, in general or in one conversation."""
+        return self.value(name, conversation_id) == "on"
+
+    def change(self, name: str, value: str, conversation_id: str = "") -> None:
+        """Set one of SETTINGS, in memory: in general, or in one conversation, where AS_ELSEWHERE ends the exception.
 
         Raises:
-            ValueError: There is no such setting, or it does not take this value; says which there are.
+            ValueError: There is no such setting, it does not take this value, or it is the same everywhere; says
+                which there are.
         """
         setting = BY_NAME.get(name)
         if setting is None:
             raise ValueError(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
-        if value not in setting.values:
-            raise ValueError(f"{name} is {' or '.join(setting.values)}, not {value!a}")
-        setattr(self, name, value if name == "joins" else value == "on")
+        if conversation_id and not setting.by_conversation:
+            raise ValueError(f"{name} is the same everywhere")
+        values = (*setting.values, AS_ELSEWHERE) if conversation_id else setting.values
+        if value not in values:
+            raise ValueError(f"{name} is {' or '.join(values)}, not {value!a}")
+        if conversation_id:
+            self._except(name, value, conversation_id)
+        else:
+            setattr(self, name, value == "on" if setting.values in (("on", "off"), ("off", "on")) else value)
+
+    def _except(self, name: str, value: str, conversation_id: str) -> None:
+        exceptions = self.by_conversation.setdefault(conversation_id, {})
+        exceptions.pop(name, None)
+        if value != AS_ELSEWHERE:
+            exceptions[name] = value
+        if not exceptions:
+            del self.by_conversation[conversation_id]
 
     def hides(self, line: Mapping[str, Any]) -> bool:
         """Whether this event line tells of a user who is ignored; what became of one's own messages is one's own."""
@@ -143,7 +177,17 @@ class ChatSettings:
             if setting.name in found:
                 value = found.pop(setting.name)
                 self.change(setting.name, "on" if value is True else "off" if value is False else value)
+        self._take_exceptions(found.pop("by_conversation", {}))
         self._others = found
+
+    def _take_exceptions(self, found: Any) -> None:
+        """Take what the file says of single conversations; settings of later versions are left out."""
+        if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+            raise ValueError("`by_conversation` is no object of objects")
+        for conversation_id, values in found.items():
+            for name, value in values.items():
+                if name in BY_NAME and 0 < len(conversation_id) <= _MAX_ID_CHARACTERS:
+                    self.change(name, value, conversation_id)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from p2pchat.apps.cli.chat.settings import SETTINGS
+from p2pchat.apps.cli.chat.settings import AS_ELSEWHERE, SETTINGS
 from p2pchat.apps.cli.exits import Usage
 
 
@@ -83,9 +83,14 @@ COMMANDS = (
     ),
     Command("back", "", "tell others that you are back", "/back"),
     Command(
-        "set", "[NAME [VALUE]]", "how things are shown; alone: all settings", "/set joins off",
-        most=2, kinds=("setting", ""),
-        details=(", ".join(f"{one.name} {'|'.join(one.values)}" for one in SETTINGS), "kept for this profile"),
+        "set", "[NAME [VALUE [CONVERSATION]]]", "how things are shown and told; alone: all settings", "/set joins off",
+        most=3, kinds=("setting", "", "conversation"),
+        details=(
+            ", ".join(f"{one.name} {'|'.join(one.values)}" for one in SETTINGS),
+            "of one conversation: " + ", ".join(one.name for one in SETTINGS if one.by_conversation)
+            + f", as in /set typing off bob; {AS_ELSEWHERE}: as everywhere else again",
+            "kept for this profile",
+        ),
     ),
     Command("invite", "", "the invite to this network, and the command for the other machine", "/invite"),
     Command(

@@ -46,11 +46,13 @@ def test_without_a_directory_they_are_kept_in_memory() -> None:
         ('{"bell": []}', "cannot read all settings"),
         ('{"last_start": 7}', "`last_start` is no JSON object"),
         ('{"last_start": {"host": 7}}', "`last_start` has a value of the wrong kind"),
+        ('{"by_conversation": []}', "`by_conversation` is no object of objects"),
+        ('{"by_conversation": {"M2P3": {"typing": "loud"}}}', "typing is on or off or usual, not 'loud'"),
         ('{"ignored": "bob"}', "`ignored` is no list of ids"),
         ('{"ignored": ["K7QF2M3P"], "bell": 7}', "bell is on or off, not 7"),
         ("[" * 100_000, "cannot read all settings"),
     ],
-    ids=["json", "list", "value", "type", "start", "host", "ignored", "half", "deep"],
+    ids=["json", "list", "value", "type", "start", "host", "conversations", "exception", "ignored", "half", "deep"],
 )
 def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "chat.json").write_text(text, "utf-8")

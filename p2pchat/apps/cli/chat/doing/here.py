@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from p2pchat import Conversation, Message, P2PChatError, Sent, TCPPeer, UnknownName, User
+from p2pchat import Conversation, Message, P2PChatError, Sent, Settings, TCPPeer, UnknownName, User
+from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import Unread
@@ -34,6 +35,7 @@ class Here:
         for_people: What is shown is lines, and leaves out whom they ignore.
         calls: Takes an endpoint that is about to be called, so that what becomes of it is told.
         elsewhere: Where texts go; None: the room, whose id may not be known yet.
+        attention: Whether somebody looks, and where.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Here:
         self.calls: Callable[[str], None] = lambda endpoint: None
         self.elsewhere: Conversation | None = None
         self.unread = Unread(peer.me.name)
+        idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
+        self.attention = Attention(peer.set_presence, self._current_id, idle_after=idle_after)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
         self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
 
@@ -54,6 +58,12 @@ class Here:
     def current(self) -> Conversation:
         """Where a text goes. UnknownName in an open network that has met nobody yet."""
         return self.elsewhere or self.peer.room
+
+    def _current_id(self) -> str:
+        try:
+            return self.current.id
+        except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
+            return ""
 
     def is_current(self, conversation: Conversation) -> bool:
         return conversation == self.elsewhere or (self.elsewhere is None and conversation.kind == "room")
@@ -67,6 +77,7 @@ class Here:
         self.elsewhere = None if conversation.kind == "room" else conversation
         self.unread.seen(conversation.id)
         await self.show.went(conversation)
+        self.attention.moved()
 
     # What was shown
 

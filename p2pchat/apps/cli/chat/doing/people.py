@@ -59,19 +59,21 @@ async def away(here: Here, text: str = "") -> Answer:
         return await back(here)
     if len(text) > MAX_STATUS_CHARACTERS:
         raise Usage(f"what others are told has at most {MAX_STATUS_CHARACTERS} characters, this has {len(text)}")
-    await _tell(here, "idle", text)
+    here.attention.away(text)
+    await _taken()
     return Answer([{"status": "idle", "text": text}], ["-- others see that you are away; /back when you are back"])
 
 
 async def back(here: Here) -> Answer:
     """Tell others that one is here."""
-    await _tell(here, "online")
+    here.attention.back()
+    await _taken()
     return Answer([{"status": "online", "text": ""}], ["-- others see that you are here"])
 
 
-async def _tell(here: Here, status: str, text: str = "") -> None:
-    here.peer.set_presence(status, text)
-    await asyncio.sleep(0)  # the peer takes it in its next turn: what is asked then, such as /who, knows it
+async def _taken() -> None:
+    """Let the peer take what was told, in its next turn: what is asked then, such as /who, knows it."""
+    await asyncio.sleep(0)
 
 
 async def allow(here: Here, user: str) -> Answer:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.settings import ChatSettings
+from p2pchat.apps.cli.chat.settings import SETTINGS, ChatSettings
 from p2pchat.apps.cli.exits import FAILED, USAGE
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
@@ -16,7 +16,8 @@ async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path)
     async with mesh("ada") as net:
         took = session(net.peers[0], shown, as_json=False, settings=ChatSettings.load(tmp_path))
         await took.take([b"/set"])
-        assert [line.partition(" (")[0] for line in shown.new] == ["-- joins auto", "-- bell on", "-- desktop off"]
+        usual = [f"-- {one.name} {one.values[0]}" for one in SETTINGS]
+        assert [line.partition(" (")[0] for line in shown.new] == usual
         await took.take([b"/set joins off", b"/set BELL Off", b"/set joins"])
         assert [line.partition(" (")[0] for line in shown.new] == ["-- joins off", "-- bell off", "-- joins off"]
         kept = ChatSettings.load(tmp_path)
@@ -28,6 +29,8 @@ async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path)
     [
         ("/set colour", "there is no setting 'colour'; there are joins, bell, desktop"),
         ("/set bell loud", "bell is on or off, not 'loud'"),
+        ("/set bell off room", "bell is the same everywhere"),
+        ("/set typing loud room", "typing is on or off or usual, not 'loud'"),
         ("/clear", "/clear is for a terminal"),
         ("/help xyzzy", "there is no command '/xyzzy'"),
     ],
@@ -38,6 +41,28 @@ async def test_what_cannot_be_set_is_told(shown: Shown, line: str, told: str) ->
         await took.take([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
         assert took.code == USAGE
+
+
+async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, _ = net.peers
+        took = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
+        await took.take([b"/set typing off bob", b"/set typing"])
+        bob = ada.find("bob").id
+        assert [line.partition(" (")[0] for line in shown.new] == [
+            "-- typing in bob off",
+            "-- typing on",
+            "-- typing in bob off",
+        ]
+        kept = ChatSettings.load(tmp_path)
+        assert (kept.is_on("typing"), kept.is_on("typing", ada.room.id), kept.is_on("typing", bob)) == (
+            True,
+            True,
+            False,
+        )
+        await took.take([b"/set typing usual bob", b"/set typing"])
+        assert [line.partition(" (")[0] for line in shown.new] == ["-- typing in bob on", "-- typing on"]
+        assert ChatSettings.load(tmp_path).by_conversation == {}
 
 
 async def test_what_cannot_be_kept_holds_until_the_end(shown: Shown, tmp_path: Path) -> None:
