@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from p2pchat.apps.cli.chat.settings import AS_ELSEWHERE, SETTINGS
+from p2pchat.apps.cli.chat.settings import AS_ELSEWHERE, SETTINGS, Setting
 from p2pchat.apps.cli.exits import Usage
 
 
@@ -43,6 +43,10 @@ class Command:
     @property
     def usage(self) -> str:
         return f"/{self.name} {self.arguments}".rstrip()
+
+
+def _also_alone(setting: Setting) -> str:
+    return ", also for one conversation" if setting.by_conversation else ""
 
 
 COMMANDS = (
@@ -86,9 +90,8 @@ COMMANDS = (
         "set", "[NAME [VALUE [CONVERSATION]]]", "how things are shown and told; alone: all settings", "/set joins off",
         most=3, kinds=("setting", "", "conversation"),
         details=(
-            ", ".join(f"{one.name} {'|'.join(one.values)}" for one in SETTINGS),
-            "of one conversation: " + ", ".join(one.name for one in SETTINGS if one.by_conversation)
-            + f", as in /set typing off bob; {AS_ELSEWHERE}: as everywhere else again",
+            *(f"{one.name} {'|'.join(one.values)}{_also_alone(one)}" for one in SETTINGS),
+            f"/set typing off bob: for bob alone; {AS_ELSEWHERE} ends that",
             "kept for this profile",
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat import Conversation
+from p2pchat import P2PChatError
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.chat.doing.people import save
 from p2pchat.apps.cli.chat.settings import BY_NAME, Setting
@@ -16,11 +16,14 @@ async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Ans
     """Show all settings, or one; or change one and keep it, in general or in one conversation."""
     name, value = name.lower(), value.lower()
     if value:
-        conversation = await here.resolve(to) if to else None
-        _change(here, name, value, conversation)
+        there = (await here.resolve(to)).id if to else ""
+        try:
+            here.settings.change(name, value, there)
+        except ValueError as error:
+            raise Usage(str(error)) from None
         save(here)
-        if conversation is not None:
-            row = _row(here, BY_NAME[name], conversation)
+        if there:
+            row = _row(here, BY_NAME[name], there)
             return Answer([row], [_line(row)])
     elif name and name not in BY_NAME:
         raise Usage(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
@@ -28,31 +31,29 @@ async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Ans
     return Answer(rows, [_line(row) for row in rows])
 
 
-def _change(here: Here, name: str, value: str, conversation: Conversation | None) -> None:
-    try:
-        here.settings.change(name, value, conversation.id if conversation is not None else "")
-    except ValueError as error:
-        raise Usage(str(error)) from None
-
-
 def _rows(here: Here, setting: Setting) -> list[Line]:
     """Return a setting as it is in general, and its exceptions."""
-    excepted = [
-        one for one in here.peer.conversations() if setting.name in here.settings.by_conversation.get(one.id, {})
-    ]
-    return [_row(here, setting), *(_row(here, setting, conversation) for conversation in excepted)]
+    exceptions = [id for id, values in here.settings.by_conversation.items() if setting.name in values]
+    return [_row(here, setting), *(_row(here, setting, id) for id in exceptions)]
 
 
-def _row(here: Here, setting: Setting, conversation: Conversation | None = None) -> Line:
+def _row(here: Here, setting: Setting, conversation_id: str = "") -> Line:
     row = {
         "setting": setting.name,
-        "value": here.settings.value(setting.name, conversation.id if conversation is not None else ""),
+        "value": here.settings.value(setting.name, conversation_id),
         "values": list(setting.values),
         "meaning": setting.meaning,
     }
-    if conversation is not None:
-        row |= {"conversation": conversation.name, "conversation_id": conversation.id}
+    if conversation_id:
+        row |= {"conversation": _name(here, conversation_id), "conversation_id": conversation_id}
     return row
+
+
+def _name(here: Here, conversation_id: str) -> str:
+    try:
+        return here.peer.find(conversation_id).name
+    except P2PChatError:  # nobody has written there yet, and this is another run
+        return conversation_id[:8]
 
 
 def _line(row: Line) -> str:
