@@ -340,6 +340,8 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
     one, other = Post(F), Post(F)
     d = Post(D)
     warned: list[Warned] = []
+    told_of_copy: list[int] = []
+    staying: list[Warned] = []
     for link in range(1, 6):
         copy = one if link % 2 else other
         for post in (d, copy):
@@ -348,13 +350,20 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         met._links = link * 10
         (dial,) = dials(copy.handle(Connect(f"10.0.0.{link}:1")))
         met.reach(copy, dial)
-        warned += [effect for effect in met.take(d) if isinstance(effect, Warned)]
+        for effect in met.take(d):
+            warned += [effect] if isinstance(effect, Warned) else []
+            if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, []) in effect.frame.linked:
+                told_of_copy += effect.links
+        last = met.take(copy)
+        staying += [effect for effect in last if copy is other and isinstance(effect, Warned)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", F.id)]
     assert warned[0].text == "two processes seem to use the key of 'fay': stop one of them"
     assert list(d.links.up) == [41]  # the fifth, at 10 s, found D patient
-    turned_away = [effect for effect in met.take(one) if isinstance(effect, Warned)]
-    assert [(warning.code, warning.about) for warning in turned_away] == [("two_processes", F.id)]
-    assert turned_away[0].text == "two processes seem to use this peer's key: stop one of them"
+    assert told_of_copy == [31, 41]  # the one that is replaced, and the one that stays and would hear nothing
+    turned_away = [effect for effect in last if isinstance(effect, Warned)]
+    for heard in (turned_away, staying):
+        assert [(warning.code, warning.about) for warning in heard] == [("two_processes", F.id)]
+        assert heard[0].text == "two processes seem to use this peer's key: stop one of them"
 
 
 def test_a_superseded_process_that_comes_back_is_turned_away() -> None:
@@ -372,6 +381,43 @@ def test_a_superseded_process_that_comes_back_is_turned_away() -> None:
     old.reach(first, dial)
     assert list(f.links.up) == [101]
     assert [bye.code for bye in byes(old.take(old.b)) if bye] == ["replaced"]
+
+
+def test_of_two_processes_that_decide_the_one_that_is_left_in_peace_is_told_too() -> None:
+    """F stays with the newer one, and refuses the other until it has seen enough: neither is left untold."""
+    f = Post(F, settings=Settings(clone_replacements=2))
+    first, second = (Post(D, settings=Settings(clone_replacements=2)) for _ in range(2))
+    second.run = second.links._run = "ff" * 8
+    old, new = Meeting(first, f), Meeting(second, f)
+    new._links = 100
+    old.connect(old.b)
+    new.connect(new.b, "10.0.0.8:1")
+    first.got(1, Bye("replaced", "a newer link is up"))
+    for number in range(2):
+        (dial,) = dials(first.handle(Connect(f"10.0.0.9:{number + 1}")))
+        old.reach(first, dial)
+    said = old.take(f)
+    warned = [effect.text for effect in (*old.take(first), *said) if isinstance(effect, Warned)]
+    assert warned == [
+        "two processes seem to use this peer's key: stop one of them",
+        "two processes seem to use the key of 'fay': stop one of them",
+    ]
+    of_copy = [effect for effect in said if isinstance(effect, Send) and effect.links == [101]][-1]
+    assert of_copy.frame == Peers(port=0, at=[], linked=[(D.id, [])])
+    (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, Warned)]
+    assert heard.text == warned[0]
+
+
+def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
+    met, link = linked()
+    of_copy = Peers(port=0, at=[], linked=[(D.id, [])])
+    warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]
+    assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]
+    assert met.a.links.up[link].linked == set()
+    met.a.at(59.0)
+    assert [effect for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)] == []
+    met.a.at(61.0)
+    assert len([effect for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]) == 1
 
 
 # ---- dialling

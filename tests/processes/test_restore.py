@@ -193,8 +193,7 @@ async def test_a_backup_runs_in_place_of_what_burned(stage: Stage, tmp_path: Pat
 async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(stage: Stage) -> None:
     """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
 
-    Both others are told, and one of the two processes: which of them a link stays with is chance, and the one whose
-    links stay may hear nothing of the other for long.
+    All are told: both others, and both processes, also the one whose links stay.
     """
     under = altered(SHORT_PAUSES)
     first = stage.child("ada", under=under)
@@ -212,14 +211,9 @@ async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_el
     both = [stage.child(home, *words[home], under=under) for home in words]
     await asyncio.gather(*(one.start() for one in both))
     talk = asyncio.create_task(keep_talking(ada, cyd))
-    theirs = [asyncio.create_task(one.event("warning", NOTICED, code="two_processes")) for one in both]
-    told = [await one.event("warning", NOTICED, code="two_processes") for one in (ada, cyd)]
-    heard, waiting = await asyncio.wait(theirs, return_when=asyncio.FIRST_COMPLETED)
-    for waiter in waiting:
-        waiter.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    names = [f"the key of '{bob.name}'"] * 2 + ["this peer's key"]
-    told.append(heard.pop().result())
+    all_of_them = (ada, cyd, *both)
+    told = await asyncio.gather(*(one.event("warning", NOTICED, code="two_processes") for one in all_of_them))
+    names = [f"the key of '{bob.name}'"] * 2 + ["this peer's key"] * 2
     for line, name in zip(told, names, strict=True):
         assert line["text"] == f"two processes seem to use {name}: stop one of them"
         assert line["about"] == bob.listening["user_id"]

@@ -2,7 +2,7 @@
 
 Each of two processes that run with one key takes the other's links for its own, over and over: a copied machine, a
 profile that two containers share. That cannot be settled here; people are told, and for a while the link that is
-stays.
+stays. Who notices tells both of them (exchange.py): the one whose link stays would hear nothing of the other.
 """
 
 from __future__ import annotations
@@ -37,28 +37,35 @@ class Clones:
     def is_patient(self, peer: PeerId) -> bool:
         return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
 
-    def turned_away(self) -> None:
-        """A far end that is patient with the other one says so: this process is one of two."""
+    def told(self) -> None:
+        """A far end has met another process with our key, or is patient with it: this process is one of two.
+
+        People hear of it once in clone_window, however many say so: each peer notices for itself.
+        """
         now = self._ctx.now.mono
         if now - self._told_at >= self._ctx.settings.clone_window:
             self._told_at = now
             self._warn(self._ctx.me)
 
-    def notice(self, peer: PeerId, whose: PeerId) -> None:
+    def notice(self, peer: PeerId, whose: PeerId) -> bool:
         """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
 
         Three of them within a minute are told, and for half a minute nothing is dialled and the link that is stays:
-        no longer than a dead link takes to be noticed.
+        no longer than a dead link takes to be noticed. True when it is told: then both processes should hear of it.
         """
         settings, now = self._ctx.settings, self._ctx.now.mono
         times = self._replacements.setdefault(peer, deque(maxlen=settings.clone_replacements))
         times.append(now)
         if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
-            return
+            return False
         times.clear()
         self._patient_until[peer] = now + settings.clone_patience
         self._dialing.be_patient(peer, settings.clone_patience)
-        self._warn(whose)
+        if whose == self._ctx.me:
+            self.told()
+        else:
+            self._warn(whose)
+        return True
 
     def _warn(self, whose: PeerId) -> None:
         name = self._name_of(whose)

@@ -3,11 +3,14 @@
 The first `peers` on a link tells all, later ones what changed; changes within 0.1 s are joined, and a link that does
 not drain gets its share when it does. What is heard goes to the address book after a look at its form, and from there
 to the dialler with that peer's id as the pin. Only what a peer says of itself, and what answered, is told on.
+
+Nobody is told of itself, with one exception: who names the receiver among those it is linked with has met another
+process with the receiver's key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
@@ -21,13 +24,16 @@ Linked = dict[bool, dict[PeerId, tuple[str, ...]]]  # what links on loopback, an
 
 
 class Exchange:
-    """What is told and heard in `peers` frames. `up` is Links' own table."""
+    """What is told and heard in `peers` frames. `up` is Links' own table; `copied` is called when one names us."""
 
-    def __init__(self, ctx: Context, book: AddressBook, dialing: Dialing, up: Mapping[int, Link]) -> None:
+    def __init__(
+        self, ctx: Context, book: AddressBook, dialing: Dialing, up: Mapping[int, Link], copied: Callable[[], None]
+    ) -> None:
         self._ctx = ctx
         self._book = book
         self._dialing = dialing
         self._up = up
+        self._copied = copied
         self._port = 0
         self._at: tuple[str, ...] = ()
         self._timer: Timer | None = None
@@ -52,6 +58,11 @@ class Exchange:
     def drained(self, link: Link) -> None:
         self._tell(link)
 
+    def tell_of_copy(self, link: Link) -> None:
+        """Tell one of two processes with one key that there is the other."""
+        own = self._own(link)
+        self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, [])]), [link.id]))
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -72,7 +83,7 @@ class Exchange:
         linked = {peer: at for peer, at in known[near].items() if peer != link.peer}
         news = [(peer, list(at)) for peer, at in sorted(linked.items()) if link.told.get(peer) != at]
         gone = sorted(link.told.keys() - linked.keys())
-        own = (self._port, tuple(at for at in self._at if self._is_for(at, link)))
+        own = self._own(link)
         if not news and not gone and link.told_self == own:
             return
         link.told, link.told_self = linked, own
@@ -87,6 +98,10 @@ class Exchange:
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
             yield Peers(port=own[0], at=list(own[1]), linked=news[part], gone=gone[part])
+
+    def _own(self, link: Link) -> tuple[int, tuple[str, ...]]:
+        """Return where this peer listens, as `link` may hear it."""
+        return self._port, tuple(at for at in self._at if self._is_for(at, link))
 
     def _endpoints(self, peer: PeerId, link: Link) -> tuple[str, ...]:
         """Return what `link` may hear about where a peer is."""
@@ -116,11 +131,12 @@ class Exchange:
         return link.linked != before
 
     def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str]) -> None:
-        if peer == self._ctx.me or len(link.linked) >= self._ctx.settings.max_addresses:
-            return
-        link.linked.add(peer)
-        for endpoint in endpoints:
-            self._learn(link, peer, endpoint)
+        if peer == self._ctx.me:
+            self._copied()
+        elif len(link.linked) < self._ctx.settings.max_addresses:
+            link.linked.add(peer)
+            for endpoint in endpoints:
+                self._learn(link, peer, endpoint)
 
     def _learn(self, link: Link, peer: PeerId, endpoint: str) -> None:
         if not self._is_for(endpoint, link):

@@ -90,7 +90,7 @@ class Links:
         )
         self._clones = Clones(ctx, self._dialing, listener.name_of)
         self._liveness = Liveness(ctx, self._dead)
-        self._exchange = Exchange(ctx, self.book, self._dialing, self.up)
+        self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self._clones.told)
         self._handlers: dict[type, Callable[..., None]] = {
             Accepted: self._accepted,
             Dialled: self._dialled,
@@ -269,7 +269,7 @@ class Links:
             self._dialing.is_self(link.dial)
             link.dial = 0
         if bye.code == "replaced" and link.phase is Phase.WAITING:
-            self._clones.turned_away()
+            self._clones.told()
         is_refusal = bye.code in REFUSALS
         state, code = ("refused", bye.code) if is_refusal else ("trying", "failed")
         self._end(link, "lost", state=state, code=code, why=farewell(bye))
@@ -308,23 +308,27 @@ class Links:
         decided = decide(self._decided.get(link.peer, Decided()), link.id)
         self._decided[link.peer] = decided
         former = self.by_peer.get(link.peer)
-        if former is not None and self._clones.lasted(former):
-            self._clones.notice(link.peer, link.peer)
+        noticed = former is not None and self._clones.lasted(former) and self._clones.notice(link.peer, link.peer)
+        if former is not None and noticed:
+            self._exchange.tell_of_copy(former)
         link.run, link.n = self._run, decided.n
         self._raise(link, [Established(link.id), Send(Go(self._run, decided.n), [link.id])])
+        if noticed:
+            self._exchange.tell_of_copy(link)
 
     def _take_go(self, link: Link, go: Go) -> None:
         """We are F: D says that this link is the one."""
         standing = self._standing.get(link.peer, Standing())
         verdict = take_go(standing, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
         self._standing[link.peer] = verdict.standing
-        if verdict.returned:
-            self._clones.notice(link.peer, link.peer)
+        noticed = verdict.returned and self._clones.notice(link.peer, link.peer)
         if verdict.closes == link.id:
             self._end(link, "lost", Bye("replaced", "a newer link is up"))
-            return
-        link.run, link.n = go.run, go.n
-        self._raise(link, [Established(link.id)])
+        else:
+            link.run, link.n = go.run, go.n
+            self._raise(link, [Established(link.id)])
+        if noticed:  # the other one hears of it by being replaced
+            self._exchange.tell_of_copy(self.by_peer[link.peer])
 
     def _raise(self, link: Link, effects: list[Effect]) -> None:
         """This link is up and takes the place of the former one to that peer."""
