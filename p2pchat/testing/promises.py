@@ -208,6 +208,8 @@ class Judge:
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
+            if peer.linked and self.showing.is_new(peer):
+                yield Fault("old", "takes itself for new in the room, though all is compared", peer.name)
         for written in self._sim.written.values():
             yield from self._unreceipted(written, newest)
 

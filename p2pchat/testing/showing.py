@@ -30,24 +30,27 @@ class Showing:
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
         self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
-        self._known_at: dict[str, float] = {}  # peer -> when it heard them
+        self._known_at: dict[str, float] = {}  # peer -> by when it had heard them all
 
     def began(self, peer: SimPeer, next_place: int) -> None:
         """A process began, or its storage was loaded anew: what it was shown before it knows in part."""
         self._since[peer.name] = next_place
         for key in [key for key in self._newest if key[0] == peer.name]:
             del self._newest[key]
-        if self._is_new(peer):
+        if self.is_new(peer):
             self._first.pop(peer.name, None)
             self._known_at.pop(peer.name, None)
 
-    def _is_new(self, peer: SimPeer) -> bool:
+    def is_new(self, peer: SimPeer) -> bool:
+        """Say whether nobody has told this peer yet what there is in the room."""
         room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
         return room is not None and room.newcomer
 
     def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
         """Frames arrive at a peer: perhaps the first marks a newcomer hears."""
-        if peer.liar or peer.fails or peer.low or not self._is_new(peer):
+        if not peer.liar and not self.is_new(peer):
+            self._known_at.setdefault(peer.name, self._sim.now)
+        if peer.liar or peer.fails or peer.low or not self.is_new(peer):
             return
         if peer.node is None or end.link not in peer.node.links.up or end.other.owner.liar:
             return
@@ -60,7 +63,6 @@ class Showing:
                         log = peer.node.sync.conversations.by_id[self._judge.room].log(user, mark.run)
                         span = (log.released if log else 0, mark.seq)  # what was shown before was pushed: news
                         known.setdefault(LogId(self._judge.room, user, mark.run), span)
-                self._known_at[peer.name] = self._sim.now
                 if frame.span is not None:
                     return  # it is no newcomer any more
 

@@ -246,6 +246,8 @@ class SimPeer:
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
         self.low = on
+        if on:
+            self.sim.judge.telling.rests(self)
         self.put(inputs.DiskLow(on))
 
     def stop(self) -> None:

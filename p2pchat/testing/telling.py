@@ -125,6 +125,11 @@ class Telling:
                 for key in [key for key, each in self._wants.items() if (each.end, each.n) == (end, frame.end)]:
                     del self._wants[key]
 
+    def rests(self, peer: SimPeer) -> None:
+        """A peer has no room: it gives up what it wants, and begins anew once it has."""
+        for key in [key for key in self._wants if key[:2] == (peer.name, peer.lives)]:
+            del self._wants[key]
+
     def said_bye(self, peer: SimPeer, end: End, bye: Bye) -> None:
         """A peer ends a link: whoever sent it a wrong head is believed nothing about others for a while."""
         if bye.code == "head" and not peer.liar:
@@ -147,7 +152,8 @@ class Telling:
             self._sim.schedule.after(COMPARED_WITHIN, partial(self._is_compared, peer, peer.lives, end))
 
     def _is_compared(self, peer: SimPeer, life: int, end: End) -> None:
-        if self._is_calm(peer, life, end) and end not in self._compared:
+        quick = peer.disk.slow <= QUICK_DISK  # evidence of forks, read from the disk, comes first
+        if quick and self._is_calm(peer, life, end) and end not in self._compared:
             self._judge.blame("compare", peer, f"has told {end.other.owner.name} no digest since their link is up")
 
     def link_replaced(self, peer: SimPeer, end: End) -> None:

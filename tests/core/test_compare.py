@@ -214,3 +214,12 @@ def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
         "to bob: have room ada a1:3 end 1",
     ]
     assert ada.say("now")[-1] == "to bob: entries room a1:4..4"
+
+
+def test_a_room_that_is_empty_on_both_sides_is_compared_and_what_comes_then_is_news() -> None:
+    ada, cyd = World().peer("ada"), Author("cyd", "c1")
+    far = ada.far("bob", compared=False)
+    far.say(Digest(sums={}, span=ALL))  # the totals differ, by a conversation that is not shared yet
+    said = cyd.say("later")
+    far.say(have(cyd), said)
+    assert ada.texts() == ["later"]

@@ -206,3 +206,15 @@ def test_an_own_earlier_log_that_came_back_and_waits_is_shown_before_what_its_wr
     assert ada.texts() == []
     ada.say("later")
     assert ada.texts() == ["?earlier", "later"]
+
+
+@pytest.mark.parametrize("runs", [("b1", "b1"), ("b1", "b2")])
+def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(runs: tuple[str, str]) -> None:
+    """What waits for an answer is shown only when this peer is no newcomer any more."""
+    ada, first, cyd = World().peer("ada", max_tips=1), Author("bob", "b1"), Author("cyd", "c1")
+    question = cyd.say("why?")
+    ada.carry(first.say("because", re=cyd.ref(1)))
+    last = first if runs[1] == "b1" else Author("bob", "b2", before=[first.mark])
+    ada.carry(last.say("still because"))
+    ada.far("cyd", last, cyd).say(question, last.say("now"))
+    assert ada.texts() == ["*why?", "*because", "*still because", "now"]

@@ -123,6 +123,9 @@ class Compare:
             else:
                 side.differing.add(id)
                 self.send_marks(side, here[id], (FIRST_ID, LAST_ID), ask=True)
+        room = self._shelf.conversations.room
+        if span[0] <= room <= span[1] and room not in side.differing:
+            self._no_longer_new(room)  # also where nobody has written yet: it is in no sum then
         if in_order:
             side.sums_to = max(side.sums_to, span[1])
         if side.sums_to == LAST_ID and not side.differing:

@@ -35,7 +35,7 @@ from p2pchat.core.sync.sources import FromLink, Source
 from p2pchat.core.sync.spans import Piece, Span, decode, fitting
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries, Mark
+from p2pchat.protocol import Entries
 
 MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
 Held = list[tuple[Source, Entries]]
@@ -286,8 +286,7 @@ class Intake:
         span.source.kept(log.id.key, len(raws))
         self.keep(span.conversation, log, batch)
         if span.source.tells_the_past and span.conversation.newcomer and log.id.user not in self._shelf.hosted:
-            mark = Mark(log.id.run, batch.last, chain[:8].hex())
-            span.conversation.past.told(log.id.user, [mark], self._ctx.settings.max_tips)
+            span.conversation.past.brought(log.id, batch.last, log.before, self._ctx.settings.max_tips)
         self._order.arrived(span.conversation, log, batch.first, entries)
         return True
 

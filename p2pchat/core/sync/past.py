@@ -31,12 +31,21 @@ class Past:
         return " ".join(",".join(line) for line in lines)
 
     def told(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
-        """Take first marks of a writer, of at most so many logs."""
+        """Take first marks of a writer; of another log only while there are not so many."""
         old = self.marks.get(user)
         if old is None and len(self.marks) < MAX_WRITERS:
             old = self.marks[user] = {}
-        if old is not None and len(old) < most:
-            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks})
+        if old is not None:
+            has_room = len(old) < most
+            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
+
+    def brought(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
+        """A file brought a log up to here: a mark that takes the place of those of the logs it builds on."""
+        old = self.marks.get(log.user, {})
+        for mark in before:
+            if old.get(mark.run) == mark.seq:
+                del old[mark.run]
+        self.told(log.user, [Mark(log.run, seq, "")], most)
 
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
         """Return the logs of which something old is to be shown yet."""
@@ -51,7 +60,11 @@ class Past:
                 del self.marks[log.user]
 
     def same_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
-        """Return up to which entry of first..end all are old, or none is; and whether they are."""
+        """Return up to which entry of first..end all are old, or none is; and whether they are.
+
+        A log that was not told of, and builds on none that was, is taken for one that those build on. A writer who lost
+        its disk in the seconds of this peer's first fetch begins such a one too: what it writes then is old here.
+        """
         logs = self.marks.get(log.user)
         if not logs:
             return end, False
