@@ -164,6 +164,38 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """A group is another than before; told once each difference, after the entry it comes from is durable.
+
+    `change` is created, added, removed, left, renamed or owner; `target` the user added, removed, leaving or owner now,
+    "" for created and renamed; `by` who did it. The rest is the group as it is now: `members` are those who have not
+    left, sorted; `log`, `seq` name the operation or the leave. A group that becomes known here begins with `created`.
+    """
+
+    group: ConversationId
+    talk: ConversationId
+    change: str
+    by: UserId
+    target: UserId
+    members: tuple[UserId, ...]
+    name: str = field(repr=False)
+    owner: UserId
+    log: LogId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Entries first..last of this log of a hosted user, in a talk, lie beyond a cut: the user was removed from the
+    group before they were known to its owner, and nobody who knows of the removal shows them. Told when that becomes
+    known here."""
+
+    log: LogId
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkChanged:
     """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" if it dialled us.
 
@@ -246,6 +278,6 @@ class Stopped:
 
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
-    | Imported | Released | Delivered | LinkChanged | UserJoined | UserLeft | PresenceChanged | UserNamed | Gap | Warned
-    | Counted | Stopped
+    | Imported | Released | Delivered | GroupChanged | Undelivered | LinkChanged | UserJoined | UserLeft
+    | PresenceChanged | UserNamed | Gap | Warned | Counted | Stopped
 )  # fmt: skip

@@ -203,6 +203,43 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMade:
+    """A hosted user makes a group, whose owner it is; `members` are the others. Answered by Kept (its log is in the
+    group's own conversation) or Refused (codes: user, name, members, member, too_long, storage, disk_low)."""
+
+    ticket: int
+    user: UserId
+    name: str
+    members: tuple[UserId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanging:
+    """The owner of a group changes it; what is None or () stays. `owner` hands it over, to a member.
+
+    Answered by Kept or Refused (codes: those of GroupMade, group: not known here, owner: the user does not own it,
+    nothing: nothing would change).
+    """
+
+    ticket: int
+    user: UserId
+    group: ConversationId
+    add: tuple[UserId, ...] = ()
+    remove: tuple[UserId, ...] = ()
+    name: str | None = None
+    owner: UserId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeaving:
+    """A member leaves a group. Answered by Kept or Refused (codes: user, group, member, owner: hand it over first)."""
+
+    ticket: int
+    user: UserId
+    group: ConversationId
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """Frames of a file that somebody carried here, in its order; answered by Imported.
 
@@ -254,5 +291,5 @@ class Woke:
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | Allowed | Carried | PresenceSet | HandedOn | Woke
+    | Allowed | Carried | PresenceSet | HandedOn | GroupMade | GroupChanging | GroupLeaving | Woke
 )  # fmt: skip

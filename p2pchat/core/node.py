@@ -17,6 +17,7 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
+from p2pchat.core.groups.view import GroupView
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import (
     Accepted,
@@ -35,6 +36,9 @@ from p2pchat.core.inputs import (
     Forget,
     Found,
     Got,
+    GroupChanging,
+    GroupLeaving,
+    GroupMade,
     HandedOn,
     Input,
     LinkDown,
@@ -113,6 +117,7 @@ class Node:
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
             Carried: self._carried, Allowed: self._allowed,
+            GroupMade: self._group_asked, GroupChanging: self._group_asked, GroupLeaving: self._group_asked,
         }  # fmt: skip
 
     # ---- in and out
@@ -175,6 +180,11 @@ class Node:
     def talks(self) -> dict[ConversationId, Naming]:
         """All conversations known here and what their ids stand for."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
+
+    @property
+    def groups(self) -> dict[ConversationId, GroupView]:
+        """All groups known here, those that hosted users were removed from included; by the group's id."""
+        return {}
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -331,12 +341,20 @@ class Node:
         self.sync.opened(input.naming)
 
     def _said(self, said: Said) -> None:
-        if not self._keeping:
-            self._ctx.emit(Refused(said.ticket, "storage", "storage does not work: nothing is accepted"))
-        elif self._disk_low:
-            self._ctx.emit(Refused(said.ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        else:
+        if self._may_keep(said.ticket):
             self.sync.said(said)
+
+    def _group_asked(self, asked: GroupMade | GroupChanging | GroupLeaving) -> None:
+        if self._may_keep(asked.ticket):
+            self._ctx.emit(Refused(asked.ticket, "groups", "this version makes no groups"))
+
+    def _may_keep(self, ticket: int) -> bool:
+        """Say whether anything can be accepted now; if not, refuse what has this ticket."""
+        if not self._keeping:
+            self._ctx.emit(Refused(ticket, "storage", "storage does not work: nothing is accepted"))
+        elif self._disk_low:
+            self._ctx.emit(Refused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
+        return self._keeping and not self._disk_low
 
     def _carried(self, input: Carried) -> None:
         if not self._keeping:

@@ -548,6 +548,12 @@ class SimPeer:
     def _counted(self, news: out.Counted) -> None:
         self.sim.counts[news.what] += news.n
 
+    def _group_changed(self, news: out.GroupChanged) -> None:
+        self.sim.counts[f"group_{news.change}"] += 1
+
+    def _undelivered(self, news: out.Undelivered) -> None:
+        self.sim.counts["undelivered"] += 1
+
     def _stopped(self, _: out.Stopped) -> None:
         """All byes are said."""
 
@@ -575,5 +581,6 @@ _EFFECTS: dict[type, str] = {
     out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Imported: "imported",
     out.Released: "released", out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined",
     out.UserLeft: "left", out.PresenceChanged: "presence", out.UserNamed: "named", out.Gap: "gap",
-    out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped",
+    out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped", out.GroupChanged: "group_changed",
+    out.Undelivered: "undelivered",
 }  # fmt: skip
