@@ -29,6 +29,7 @@ MAX_INT = 2**53 - 1  # what every JSON reader can hold exactly
 MAX_DEPTH = 16  # containers inside one another, the frame itself included; the deepest known frame has 5
 MAX_FRAME_BYTES = 256 * 1024  # what a peer of version 1 has to take after `go`
 MAX_STATUS_CHARACTERS = 512  # of the text that goes with a status
+MAX_REACTION_CHARACTERS = 8  # code points: the longest usual emoji, a family, has 7
 LENGTH = Packed(">I")
 
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, not $: that lets a newline pass

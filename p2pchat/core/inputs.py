@@ -192,7 +192,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused."""
+    """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused.
+
+    `re` names what they answer, edit, delete or react to; the body of a `delete` is "".
+    """
 
     ticket: int
     user: UserId

@@ -74,6 +74,20 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Mending:
+    """A released entry that changes how another (`re`, of the same conversation) is shown: see core/mending.py.
+
+    `reaction` is False for an edit or a deletion.
+    """
+
+    log: LogId
+    seq: int
+    c: int
+    re: Ref
+    reaction: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
@@ -94,6 +108,7 @@ class Change:
     covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
     uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again
     stretches: list[Stretch] = field(default_factory=list)
+    mendings: list[Mending] = field(default_factory=list)  # of what these stretches release
     heard: list[Heard] = field(default_factory=list)
     talks: list[Talk] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
@@ -207,5 +222,5 @@ META_NETWORK = "network"  # in Change.meta: the id an open network's first peer 
 
 __all__ = [
     "META_NAME", "META_NETWORK", "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey",
-    "NewLog", "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "Mending", "NewLog", "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

@@ -18,8 +18,29 @@ SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of hi
 
 
 @dataclass(frozen=True, slots=True)
+class Mend:
+    """A released entry that counts for how another is shown: an edit, a deletion, or a reaction."""
+
+    log: LogId
+    seq: int
+    raw: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What became of one entry by others: the newest edit or deletion of its writer, None for neither, and the newest
+    reaction of each person, the oldest of them first; an empty one, which takes back those before it, is left out."""
+
+    newest: Mend | None
+    reactions: tuple[Mend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """One released entry as programs read it: its log and seq, the JSON text, its place and that stretch's flags."""
+    """One released entry as programs read it: its log and seq, the JSON text, its place and that stretch's flags.
+
+    `mended` is None where nothing was edited, deleted or reacted to.
+    """
 
     log: LogId
     seq: int
@@ -28,6 +49,7 @@ class Shown:
     received_at: int  # UTC microseconds
     old: bool
     gap: bool
+    mended: Mended | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import islice
@@ -18,6 +18,7 @@ from operator import itemgetter
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, ref_key
+from p2pchat.core.mending import newness
 from p2pchat.core.records import (
     Address,
     Change,
@@ -27,8 +28,10 @@ from p2pchat.core.records import (
     KnownUser,
     LogFacts,
     LogKey,
+    Mending,
     NewLog,
     Position,
+    Ref,
     Start,
     Stored,
     Stretch,
@@ -38,7 +41,8 @@ from p2pchat.core.records import (
     WantStart,
 )
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
-from p2pchat.storage.base import Holding, Shown, SortKey
+from p2pchat.storage.base import Holding, Mended, Shown, SortKey
+from p2pchat.storage.mended import mended_of
 from p2pchat.storage.serving import (
     Head,
     Numbered,
@@ -161,6 +165,7 @@ class Tables:
     consumers: dict[str, int] = field(default_factory=dict)
     forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
+    mendings: dict[tuple[ConversationId, Ref], list[Mending]] = field(default_factory=dict)  # by what they name
 
     def begin(self, new: NewLog) -> MemoryLog:
         return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
@@ -178,6 +183,7 @@ class Tables:
             other._add(log.copy())
         other.stretches = list(self.stretches)
         other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
+        other.mendings = {named: list(some) for named, some in self.mendings.items()}
         for name in ("talks", "users", "addresses", "consumers", "forks", "meta"):
             setattr(other, name, dict(getattr(self, name)))
         return other
@@ -257,6 +263,8 @@ class MemoryStorage:
             log.stretches.append(stretch)
             log.released = max(log.released, stretch.first + stretch.count - 1)
             tables.stretches.append(stretch)
+        for mending in change.mendings:
+            tables.mendings.setdefault((mending.log.conversation, mending.re), []).append(mending)
 
     def _add_fork(self, fork: Fork) -> None:
         tables = self._tables
@@ -418,7 +426,7 @@ class MemoryStorage:
         with self._lock:
             stretches = self._tables.stretches
             begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
-            return list(islice(self._shown_from(stretches[begin:], after), limit))
+            return self._with_mended(islice(self._shown_from(stretches[begin:], after), limit))
 
     def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[Shown]:
         for stretch in stretches:
@@ -442,12 +450,27 @@ class MemoryStorage:
             ordered = merge(*between, key=itemgetter(0), reverse=newest_first)
             keys = list(islice(ordered, limit or None))
             chosen = keys[::-1] if newest_first else keys
-            return [log.shown(key[3]) for key, log in chosen]
+            return self._with_mended(log.shown(key[3]) for key, log in chosen)
 
     def entry(self, log: LogId, seq: int) -> Shown | None:
         with self._lock:
             found = self._tables.logs.get(log)
-            return found.shown(seq) if found and 0 < seq <= found.released else None
+            return self._with_mended([found.shown(seq)])[0] if found and 0 < seq <= found.released else None
+
+    def _with_mended(self, page: Iterable[Shown]) -> list[Shown]:
+        """Return these with what became of them."""
+        if not self._tables.mendings:
+            return list(page)
+        return [one if (mended := self._mended(one)) is None else replace(one, mended=mended) for one in page]
+
+    def _mended(self, one: Shown) -> Mended | None:
+        named = Ref(ref_key(one.log.user, one.log.run), one.seq)
+        some = self._tables.mendings.get((one.log.conversation, named))
+        if some is None:
+            return None
+        newest = {(each.log.user, each.reaction): each for each in sorted(some, key=newness)}
+        logs = self._tables.logs
+        return mended_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
 
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._lock:

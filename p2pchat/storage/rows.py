@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table
 
 from p2pchat.core.log import Batch, LogId
+from p2pchat.core.records import Mending
 from p2pchat.protocol import Mark, Naming
 
 MOST_ROWS = 128  # in one statement; more gains nothing
@@ -59,6 +60,12 @@ def replacing(table: Table) -> str:
 
 
 # ---- records as columns
+
+
+def mending_row(mending: Mending, id: int, conversation: int, author: int) -> tuple[object, ...]:
+    """Return the row of an entry that changes how another is shown; the rest are numbers of this database."""
+    writer, run = bytes.fromhex(mending.re.log[:16]), bytes.fromhex(mending.re.log[16:])
+    return (id, conversation, run, mending.re.seq, writer, author, int(mending.reaction), mending.c)
 
 
 def marks_to_bytes(marks: Sequence[Mark]) -> bytes:

@@ -1,25 +1,22 @@
 """Which version a database has: made when new, migrated when older, refused when newer.
 
-A migration is a named function that turns version n into n + 1; all that are needed run in one transaction, after a
-backup copy beside the database. The tables of the present version are in tables.py; there is no older one yet.
+A migration (migrating.py) turns version n into n + 1; all that are needed run in one transaction, after a backup copy
+beside the database. The tables of the present version are in tables.py.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, update
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.connect import driver_of, make_private
+from p2pchat.storage.migrating import MIGRATIONS, Migration
 from p2pchat.storage.tables import SCHEMA_KEY, SCHEMA_VERSION, meta, metadata
-
-Migration = Callable[[Connection], None]
-
-MIGRATIONS: Sequence[Migration] = ()  # MIGRATIONS[n - 1] turns version n into n + 1
 
 
 def prepare(connection: Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

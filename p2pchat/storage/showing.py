@@ -1,13 +1,16 @@
-"""What programs read: released entries by place, by clock, or one by its name."""
+"""What programs read: released entries by place, by clock, or one by its name; with what became of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.core.records import Mending
 from p2pchat.protocol import ConversationId
-from p2pchat.storage.base import Shown, SortKey
+from p2pchat.storage.base import Mended, Shown, SortKey
+from p2pchat.storage.mended import Candidate, mended_of
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.tables import GAP, OLD, SEQ_BITS, SEQS
 
@@ -26,6 +29,16 @@ join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 ALL = 1 << 62  # rows
+ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
+MENDED = """
+select distinct seq, author, reaction from mendings
+where conversation = ? and run = ? and seq >= ? and seq <= ? and writer = ?
+"""
+NEWEST_MENDING = f"""
+select m.id, m.c, e.body from mendings m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
+where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.reaction = ?
+order by m.c desc, l.run desc, m.id desc limit 1
+"""  # who has edited one message a million times costs a look at the index, not a million entries
 
 
 class Bounds(NamedTuple):
@@ -42,12 +55,12 @@ class Showing:
         self._reader = reader
 
     def places(self, after: int, limit: int) -> list[Shown]:
-        return [self._shown(row) for row in self._reader.all(BY_PLACE, after + 1, after, limit)]
+        return self._all_shown(self._reader.all(BY_PLACE, after + 1, after, limit))
 
     def entry(self, log: LogId, seq: int) -> Shown | None:
         number = self._reader.log_number(log)
         row = self._reader.first(BY_NAME, number * SEQS + seq) if 0 < seq < SEQS else None
-        return self._shown(row) if row else None
+        return self._all_shown([row])[0] if row else None
 
     def history(
         self,
@@ -65,7 +78,7 @@ class Showing:
             rows = self._merged(bounds, newest_first, limit)
         else:
             rows = self._sorted([("1 = 1", ())], bounds, newest_first, limit)
-        return [self._shown(row[:5]) for row in (reversed(rows) if newest_first else rows)]
+        return self._all_shown([row[:5] for row in (reversed(rows) if newest_first else rows)])
 
     def _sorted(
         self, of: list[tuple[str, tuple[object, ...]]], bounds: Bounds, newest_first: bool, limit: int
@@ -95,6 +108,37 @@ class Showing:
             rows += self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
         return rows
+
+    def _all_shown(self, rows: Iterable[Any]) -> list[Shown]:
+        page = [self._shown(row) for row in rows]
+        by_log: dict[LogId, list[int]] = {}
+        for at, one in enumerate(page):
+            by_log.setdefault(one.log, []).append(at)
+        any_there = {id: self._is_mended(id) for id in {log.conversation for log in by_log}}
+        for log, places in by_log.items():
+            if any_there[log.conversation]:
+                mended = self.mended(log, min(page[at].seq for at in places), max(page[at].seq for at in places))
+                for at in places:
+                    if page[at].seq in mended:
+                        page[at] = replace(page[at], mended=mended[page[at].seq])
+        return page
+
+    def _is_mended(self, conversation: ConversationId) -> bool:
+        """Say whether anything at all was edited, deleted or reacted to there; mostly there is no more to ask."""
+        return self._reader.first(ANY_MENDING, self._reader.number("conversations", conversation)) is not None
+
+    def mended(self, log: LogId, first: int, last: int) -> dict[int, Mended]:
+        """Return what became of entries first..last of a log, where something did, by seq."""
+        number = self._reader.number("conversations", log.conversation)
+        run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
+        candidates: dict[int, list[Candidate]] = {}
+        for seq, author, reaction in self._reader.all(MENDED, number, run, first, last, writer):
+            row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, reaction)
+            by = self._reader.log_id(row[0] >> SEQ_BITS)
+            mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
+            candidates.setdefault(seq, []).append((mending, row[2]))
+        found = {seq: mended_of(log.user, some) for seq, some in candidates.items()}
+        return {seq: mended for seq, mended in found.items() if mended is not None}
 
     def _shown(self, row: Any) -> Shown:
         place, id, body, received_at, flags = row

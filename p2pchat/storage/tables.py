@@ -1,4 +1,4 @@
-"""The tables of version 1, sized for SQLite now and MySQL and PostgreSQL later.
+"""The tables of version 2, sized for SQLite now and MySQL and PostgreSQL later.
 
 Conversations, users and logs have a number of their own here, given in the order they came; everything else names
 them by it. An entry's id is `log << 40 | seq`: one integer key, entries of a log next to each other, and the same id
@@ -14,7 +14,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
 from sqlalchemy.types import VARBINARY
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_KEY = "schema"  # in meta; no key of the core's may be called so
 
 SEQ_BITS = 40
@@ -106,6 +106,19 @@ places = Table(
     _number("entries"),
     _number("received_at"),
     Column("flags", SmallInteger, nullable=False),
+)
+mendings = Table(  # released edits, deletions and reactions, by what they name; a message without any has no row
+    "mendings",
+    metadata,
+    _key("id"),  # of the entry itself
+    _number("conversation"),
+    Column("run", _bytes(8), nullable=False),
+    _number("seq"),
+    Column("writer", _bytes(8), nullable=False),  # how the id of whoever wrote what is named begins
+    _number("author"),  # the user who edits, deletes or reacts
+    Column("reaction", SmallInteger, nullable=False),
+    _number("c"),
+    Index("mendings_by_message", "conversation", "run", "seq", "writer", "author", "reaction", "c"),
 )
 waiting = Table("waiting", metadata, _key("log"), _number("released"))
 heard = Table("heard", metadata, _key("log"), _key("member"), _number("seq"))

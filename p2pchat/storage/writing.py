@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
-from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, NewLog, Stretch, Talk
+from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, Mending, NewLog, Stretch, Talk
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.reading import BODIES
@@ -25,6 +25,7 @@ from p2pchat.storage.rows import (
     insert_rows,
     marks_of_bytes,
     marks_to_bytes,
+    mending_row,
     naming_to_text,
     replacing,
     run,
@@ -46,6 +47,7 @@ from p2pchat.storage.tables import (
     heads,
     heard,
     logs,
+    mendings,
     meta,
     places,
     users,
@@ -190,6 +192,7 @@ class Rows:
         self._heads: dict[int, Head] = {}
         self._dropped_heads: list[int] = []
         self._touched: dict[int, OpenLog] = {}
+        self._mendings: list[object] = []
         self._heard: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
 
@@ -206,6 +209,8 @@ class Rows:
         self._forks += change.forks
         for stretch in change.stretches:
             self._add_stretch(stretch)
+        for mending in change.mendings:
+            self._add_mending(mending)
         for told in change.heard:
             self._add_heard(told)
         self._add_rest(change)
@@ -217,6 +222,7 @@ class Rows:
             self._run("delete from heads where id = ?", dropped)
         insert_rows(self._db, heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
         insert_rows(self._db, places, self._places)
+        insert_rows(self._db, mendings, self._mendings)
         for log in self._touched.values():
             self._write_waiting(log)
         told = [value for key, seq in self._heard.items() for value in (*key, seq)]
@@ -263,6 +269,10 @@ class Rows:
         self._places += (stretch.first_place, start, stretch.count, stretch.received_at, flags)
         log.released = max(log.released, stretch.first + stretch.count - 1)
         self._touched[log.number] = log
+
+    def _add_mending(self, mending: Mending) -> None:
+        log = self._writer.log(mending.log)
+        self._mendings += mending_row(mending, log.number * SEQS + mending.seq, log.conversation, log.writer)
 
     def _write_waiting(self, log: OpenLog) -> None:
         """Say in `waiting` how far a log is released, when that is not to its end."""

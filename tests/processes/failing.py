@@ -111,14 +111,14 @@ def _newer(_: Count) -> None:
     """Be a version whose database is one further: it has to migrate what the present one made."""
     from sqlalchemy import Connection, text
 
-    from p2pchat.storage import schema
+    from p2pchat.storage import migrating, schema
 
     def one_more(connection: Connection) -> None:
         connection.execute(text("create table later (user integer primary key, about text not null)"))
         connection.execute(text("insert into later (user, about) select number, 'nothing yet' from users"))
         connection.execute(text("create index later_by_about on later (about)"))
 
-    migrations = (*schema.MIGRATIONS, one_more)
+    migrations = (*migrating.MIGRATIONS, one_more)
     prepare = schema.prepare
     _put(schema, "prepare", lambda connection, path: prepare(connection, path, migrations))
     _put(schema, "SCHEMA_VERSION", 1 + len(migrations))

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.records import Change, Heard, LogKey, Start, Stretch, TailStart, WantStart
+from p2pchat.core.records import Change, Heard, LogKey, Mending, Ref, Start, Stretch, TailStart, WantStart
 from p2pchat.protocol import Mark
 from p2pchat.storage.base import Storage
 from p2pchat.storage.connect import sqlite_url
@@ -22,7 +22,7 @@ NAMES = ("ada", "bob")
 TALKS = (ROOM, DM)
 
 # One step: what happens, to which of the logs there are, and how much of it.
-kinds = st.sampled_from(["begin", "write", "write", "release", "heard", "swap"])
+kinds = st.sampled_from(["begin", "write", "write", "release", "heard", "swap", "mend", "mend"])
 steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
 
 
@@ -42,6 +42,8 @@ class Story:
             return self.authors[at].goes_on(*(f"{what} {number}" for number in range(amount)))
         if what == "release":
             return self._release(at, amount)
+        if what == "mend":
+            return self._mend(self.authors[at], amount)
         if what == "heard":
             return Change(heard=[Heard(self.authors[at].log, user(NAMES[amount % 2]), amount)])
         return Change(covered=[self.authors[at].log]) if amount % 2 else Change(uncovered=[self.authors[at].log])
@@ -54,6 +56,14 @@ class Story:
         self.authors.append(author)
         change = author.begins(*(f"{name} {number}" for number in range(amount)), whole=which % 3 == 0)
         change.covered = [other.log for other in named]
+        return change
+
+    def _mend(self, author: Author, amount: int) -> Change:
+        """One edits, or reacts to, what stands anywhere, at clocks that may be equal; taken back by saying nothing."""
+        target = self.authors[amount % len(self.authors)]
+        change = author.goes_on("" if amount % 4 == 0 else f"mend {amount}")
+        named = Ref(target.lookup.ref, 1 + amount % max(1, target.seq))
+        change.mendings.append(Mending(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
         return change
 
     def _release(self, at: int, amount: int) -> Change:

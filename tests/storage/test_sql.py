@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage import schema
+from p2pchat.storage import migrating, schema
 from p2pchat.storage.connect import driver_of, open_connection, parsed, sqlite_url
 from p2pchat.storage.faults import sentence
 from p2pchat.storage.sql import SqlStorage
@@ -179,10 +179,10 @@ def test_heads_kept_under_smaller_limits_are_served_to_the_last(path: Path) -> N
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '2' where name = 'schema'")
+        database.execute("update meta set value = '3' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 2\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 3\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -204,10 +204,10 @@ def fail(connection: Connection) -> None:
     raise StorageError("this migration fails")
 
 
-def migrate(path: Path, migrations: list[schema.Migration]) -> None:
+def migrate(path: Path, migrations: list[migrating.Migration]) -> None:
     url, _ = parsed(sqlite_url(path))
     with closing(open_connection(url, "begin immediate", 1.0)) as connection:
-        schema.prepare(connection, path, migrations)
+        schema.prepare(connection, path, [*migrating.MIGRATIONS, *migrations])
 
 
 def columns(path: Path) -> list[str]:
@@ -220,12 +220,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-1")
+    copy = path.with_name("chat.db.version-2")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert everything(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # the second time there is nothing to do
-    with pytest.raises(StorageError, match="schema 2"):
+    with pytest.raises(StorageError, match="schema 3"):
         opened(path)
 
 

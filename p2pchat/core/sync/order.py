@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from p2pchat.core.effects import Gap
+from p2pchat.core.effects import Counted, Gap
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
-from p2pchat.core.records import LogFacts, LogKey, Stretch
+from p2pchat.core.mending import MENDING, mending_of
+from p2pchat.core.records import LogFacts, LogKey, Mending, Stretch
 from p2pchat.core.sync.past import OLD_MARKS
 from p2pchat.core.sync.sides import Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own
@@ -47,19 +48,31 @@ class Order:
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or entry.before:
                 refs = followed_by(log, seq, entry)
+                mending = None if entry.re is None else self._mending(log, seq, entry)
                 if log.queue or self._missing(conversation, log, seq, refs):
-                    log.queue.append((seq, refs, self._ctx.now.mono))
+                    log.queue.append(Waits(seq, refs, self._ctx.now.mono, mending))
+                elif mending is not None:
+                    self._ctx.change.mendings.append(mending)
         if log.queue:
             self._block(conversation, log)
         if self._advance(conversation, log) and conversation.blocked:
             self.retry(conversation)
 
-    def own(self, conversation: Conversation, log: Log, count: int) -> int:
+    def _mending(self, log: Log, seq: int, entry: Entry) -> Mending | None:
+        mending = mending_of(log.id, seq, entry)
+        if mending is None and entry.k in MENDING:
+            self._ctx.emit(Counted("mends_nothing"))  # of another, or malformed: stored and served as all are
+        return mending
+
+    def own(self, conversation: Conversation, log: Log, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
         if not log.released:
             for mark in log.before:
                 self._hurry(conversation, log.id.user, mark.run)
-        self._release(conversation, log, count)
+        self._release(conversation, log, len(entries))
+        if entries[-1].k in MENDING:  # what is said at once is of one kind
+            first = log.seq - len(entries) + 1
+            self._mended(mending_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
         if conversation.blocked:
             self.retry(conversation)
@@ -72,8 +85,9 @@ class Order:
             return
         for mark in log.before:
             self._hurry(conversation, user, mark.run)
-        seq, refs, _ = log.queue[0]
+        seq, refs, *_ = log.queue[0]
         self._tell_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
+        self._mended(waits.mending for waits in log.queue)
         log.queue.clear()
         conversation.blocked.pop(log.id, None)
         self._release(conversation, log, log.seq - log.released, gap=True)
@@ -129,14 +143,14 @@ class Order:
             self._watch(conversation, log)
 
     def _watch(self, conversation: Conversation, log: Log) -> None:
-        seq, _, since = log.queue[0]
+        seq, _, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
         self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
 
     def _overdue(self, conversation: Conversation, log: Log, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
-        _, refs, since = log.queue[0]
+        _, refs, since, mending = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
         left = since + self._ctx.settings.order_wait_most - self._ctx.now.mono
         on_its_way = left > 0 and any(self._on_its_way(conversation, ref) for ref in missing)
@@ -147,6 +161,7 @@ class Order:
         if missing:
             self._tell_gap(conversation, log, seq, missing)
             log.queue.popleft()
+            self._mended([mending])
             self._release(conversation, log, 1, gap=True)
             self._advance(conversation, log)
             if log.queue:
@@ -195,7 +210,7 @@ class Order:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
         while log.queue and not self._missing(conversation, log, *log.queue[0][:2]):
-            log.queue.popleft()
+            self._mended([log.queue.popleft().mending])
         moved = self._advance(conversation, log)
         if not log.queue:
             conversation.blocked.pop(log.id, None)
@@ -212,6 +227,10 @@ class Order:
         return True
 
     # ---- places
+
+    def _mended(self, mendings: Iterable[Mending | None]) -> None:
+        """What is released in this step changes how these others are shown."""
+        self._ctx.change.mendings += filter(None, mendings)
 
     def _release(self, conversation: Conversation, log: Log, count: int, *, gap: bool = False) -> None:
         """Give places to the next entries of a log."""

@@ -23,6 +23,7 @@ from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Carried, Fetched, Found, Said
 from p2pchat.core.log import Batch, LogId, ref_key
+from p2pchat.core.mending import mending_of
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import Change, LogFacts, LogKey, Stored
@@ -42,7 +43,7 @@ from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
 from p2pchat.core.sync.strangers import Strangers
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, RunId, UserId, Want
@@ -147,7 +148,8 @@ class Sync:
             conversation = self.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if log is not None and (refs := followed_by(log, item.seq, item.entry)):
-                log.queue.append((item.seq, refs, self._ctx.now.mono))
+                mending = mending_of(log.id, item.seq, item.entry)
+                log.queue.append(Waits(item.seq, refs, self._ctx.now.mono, mending))
         for id in {facts.log.conversation for facts in stored.unreleased}:
             if id in self.conversations.by_id:
                 self.order.resume(self.conversations.by_id[id])

@@ -11,11 +11,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from p2pchat.core.log import SUM_MODULUS, LogId, Ref, first_chain, mark_hash, ref_key
-from p2pchat.core.records import LogFacts
+from p2pchat.core.records import LogFacts, Mending
 from p2pchat.core.sync.past import Past
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
+
+
+class Waits(NamedTuple):
+    """An entry that waits, or stands behind one: what it follows, since when (monotonic), what it will change."""
+
+    seq: int
+    refs: tuple[Ref, ...]
+    since: float
+    mending: Mending | None = None
 
 
 class Log:
@@ -37,8 +47,8 @@ class Log:
         self.covered = self.kept_covered = False
         self.forked = False
         self.released = 0  # 1..released have places
-        # released + 1, and every later entry that follows something: (seq, what it follows, since, monotonic)
-        self.queue: deque[tuple[int, tuple[Ref, ...], float]] = deque()
+        # released + 1, and every later entry that follows something
+        self.queue: deque[Waits] = deque()
         self.shown_hash = 0  # what this log adds to its conversation's sum now
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import Any
 from p2pchat.core.effects import Refused
 from p2pchat.core.inputs import Said
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entry, extend_chain, head_message
+from p2pchat.core.mending import MENDING, is_own, shape_fault
 from p2pchat.core.sync.clock import next_c
 from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.order import Order, followed
@@ -48,7 +49,7 @@ class Writing:
             self._ctx.emit(Refused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         log = self._log(conversation, said.user)
-        words = [(said.kind, body, said.re) for body in said.bodies]
+        words: list[Word] = [(said.kind, _body(said.kind, body), said.re) for body in said.bodies]
         self._write(conversation, log, self._introduced(conversation, log, words))
         self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words)))
 
@@ -62,6 +63,8 @@ class Writing:
             return "empty", "there is nothing to say"
         if not conversation.may_write(said.user):
             return "member", "only members write in this conversation"
+        if said.kind in MENDING and (refused := _mending_fault(said)):
+            return refused
         for body in said.bodies:
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
@@ -112,7 +115,7 @@ class Writing:
         for part in self._parts(entries):
             self._sign(conversation, log, *part)
         self._shelf.step.own = True
-        place = self._order.own(conversation, log, len(entries))
+        place = self._order.own(conversation, log, entries)
         if any(kind != "profile" for kind, _, _ in words):
             self._last_place[conversation.id, log.id.user] = place
 
@@ -144,6 +147,21 @@ class Writing:
         sign = self._shelf.hosted[log.id.user].sign
         head = sign(head_message(log.id, log.seq + len(raws), chain))
         self._intake.keep(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+
+
+def _body(kind: str, text: str) -> str | None:
+    return None if kind == "delete" else text
+
+
+def _mending_fault(said: Said) -> tuple[str, str] | None:
+    """Return (code, sentence) for what cannot change how another entry is shown."""
+    for body in said.bodies:
+        fault = shape_fault(said.kind, _body(said.kind, body), said.re)
+        if fault:
+            return "shape", fault
+    if said.kind != "reaction" and said.re is not None and not is_own(said.user, said.re):
+        return "foreign", f"only who wrote a message can {said.kind} it"
+    return None
 
 
 def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[str, str] | None:

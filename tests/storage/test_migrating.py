@@ -1,0 +1,86 @@
+"""A database that the first version made is brought up to date, and means what it meant, and more.
+
+version1.sql is the dump of a file that the first version wrote. In it ada says three things and restarts; bob answers,
+reacts with a thumb, tries to edit what ada wrote, and reacts again with something that still waits. After her restart
+ada edits her second message and deletes her third, naming it with an escape in the key.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.core.records import Change, Mending, Stretch
+from p2pchat.errors import StorageError
+from p2pchat.storage.base import Shown
+from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.tables import SCHEMA_VERSION
+from tests.storage.conftest import SMALL
+from tests.storage.writers import MORNING, ROOM, user
+
+FIRST_VERSION = Path(__file__).with_name("version1.sql")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "chat.db"
+    with closing(sqlite3.connect(made)) as database:
+        database.executescript(FIRST_VERSION.read_text("utf-8"))
+    return made
+
+
+def shown(history: Sequence[Shown]) -> list[tuple[str, str, list[str]]]:
+    """Return what each message says, what it says now ("" where that is the same), and the reactions."""
+    found = []
+    for one in history:
+        entry = decode_entry(one.raw)
+        if entry.k == "text":
+            newest = one.mended.newest if one.mended else None
+            now = "" if newest is None else str(decode_entry(newest.raw).b)
+            found.append(
+                (str(entry.b), now, [decode_entry(each.raw).b for each in one.mended.reactions] if one.mended else [])
+            )
+    return found
+
+
+def test_what_was_edited_deleted_and_reacted_to_is_shown_so_after_the_migration(path: Path) -> None:
+    with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
+        assert shown(storage.history(ROOM, limit=0)) == [
+            ("hello", "", ["👍"]),  # and not what bob would have it say
+            ("helo again", "hello again", []),
+            ("hi ada", "", []),
+            ("never mind", "None", []),
+            ("still here", "", []),
+        ]
+        assert storage.load([user("ada")]).consumers == {"main": 8}
+
+
+def test_what_still_waits_counts_once_it_is_shown(path: Path) -> None:
+    bob, ada = LogId(ROOM, user("bob"), f"{2:016x}"), LogId(ROOM, user("ada"), f"{1:016x}")
+    with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
+        named = Ref(ref_key(ada.user, ada.run), 1)
+        release = Change(stretches=[Stretch(10, bob, 5, 1, MORNING)])
+        release.mendings.append(Mending(bob, 5, MORNING + 9101, named, True))
+        storage.commit([release])
+        assert shown(storage.history(ROOM, limit=0))[0] == ("hello", "", ["❤"])
+
+
+def test_the_former_file_is_kept_beside_it_as_it_was(path: Path) -> None:
+    SqlStorage(sqlite_url(path), SMALL).close()
+    SqlStorage(sqlite_url(path), SMALL).close()  # the second time there is nothing to do
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(f"{path}.version-1")) as former:
+        version = "select value from meta where name = 'schema'"
+        assert (now.execute(version).fetchone(), former.execute(version).fetchone()) == ((str(SCHEMA_VERSION),), ("1",))
+        assert "mendings" not in "".join(former.iterdump())
+        assert "\n".join(former.iterdump()) == FIRST_VERSION.read_text("utf-8").rstrip("\n")
+
+
+def test_who_only_reads_is_told_to_start_a_peer_once(path: Path) -> None:
+    with pytest.raises(StorageError, match=f"has schema 1, not {SCHEMA_VERSION}: start a peer with it once"):
+        SqlStorage(sqlite_url(path), SMALL, read_only=True)
