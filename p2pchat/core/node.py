@@ -258,6 +258,11 @@ class Node:
     def peers_changed(self, link: Link) -> None:
         """Called by Links: a peer told whom it is linked with."""
 
+    @property
+    def keeping(self) -> bool:
+        """Whether storage takes what it is given; while it does not, people have been told."""
+        return self._keeping
+
     def name_of(self, peer: PeerId) -> str:
         """Called by Links: whom people would say this peer is."""
         return self.names.get(peer, "")

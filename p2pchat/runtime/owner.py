@@ -40,11 +40,11 @@ from p2pchat.protocol import ConversationId, Entries, UserId, encode
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
+from p2pchat.runtime.rereading import Rereading
 from p2pchat.runtime.saying import Gathering, Saying
 from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
 
-READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
 
 
@@ -74,6 +74,7 @@ class Owner:
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
         self.saying = Gathering()
         self.loads = Loads()
+        self._rereading = Rereading(tell, lambda: not node.keeping)
         self._settings = settings
         self._hosted = list(hosted)
         self._tell = tell
@@ -265,20 +266,25 @@ class Owner:
                 *storage.lookup(effect.logs, effect.older),
                 {whose: storage.size_bytes(*whose) for whose in effect.sizes},
             ),
-            lambda found: self.put(Found(effect.ticket, *found)),
+            lambda found: self._found(effect, Found(effect.ticket, *found)),
             lambda error: self._again(error, self._lookup, effect),
         )
+
+    def _found(self, effect: fx.Lookup, answer: Found) -> None:
+        self._rereading.answered(effect)
+        self.put(answer)
 
     def _fetch(self, effect: fx.Fetch) -> None:
         storage, most = self.disk.storage, self._settings.fetch_batches
         self.disk.read_then(
             lambda: storage.fetch(effect.conversation, effect.user, effect.start, batches=most),
-            lambda found: self._fetched(Fetched(effect.link, effect.ticket, *found)),
+            lambda found: self._fetched(effect, Fetched(effect.link, effect.ticket, *found)),
             lambda error: self._again(error, self._fetch, effect),
         )
 
-    def _fetched(self, answer: Fetched) -> None:
+    def _fetched(self, effect: fx.Fetch, answer: Fetched) -> None:
         """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
+        self._rereading.answered(effect)
         if self.disk.storage.durable:
             self.put(answer)
         else:
@@ -289,8 +295,10 @@ class Owner:
         if not isinstance(error, StorageError):
             self._break(error)
             self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
+        elif isinstance(effect, fx.Fetch) and effect.link not in self.node.links.up:
+            self._rereading.give_up(effect)
         elif not self._stopped:
-            self._loop.call_later(READ_AGAIN_AFTER, what, effect)
+            self._rereading.failed(error, effect, lambda: what(effect))
 
     def _count(self, effect: fx.Counted) -> None:
         self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
@@ -441,6 +449,7 @@ class Owner:
         self._stopped = True
 
     def _cancel_timers(self) -> None:
+        self._rereading.stop()
         for handle in (self._wake, self._pumping):
             if handle is not None:
                 handle.cancel()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from p2pchat import PeerClosed, StorageError, TCPPeer, open_history
+from p2pchat import Message, PeerClosed, StorageError, TCPPeer, Warned, open_history
 
 PAGE_BYTES = 4096
 
@@ -49,6 +50,27 @@ async def faults_of(data: Path) -> list[str]:
             return list((await history.check()).faults)
     except StorageError as error:
         return [text for text in [str(error)] if "damaged" in text]
+
+
+async def test_a_damaged_text_is_told_when_a_newcomer_wants_it_and_comes_when_it_is_mended(tmp_path: Path) -> None:
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+        await ada.send_many("room", ["one", "two", "three"])
+
+    def edit(old: str, new: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "ada" / "history.db")) as database, database:
+            database.execute("update entries set body = replace(body, ?, ?)", (old, new))
+
+    edit("two", "twq")
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+        warnings = ada.events(Warned)
+        async with TCPPeer(0, ada.endpoint, name="bob", temporary=True) as bob, asyncio.timeout(20):
+            told = await anext(warnings)
+            assert told.code == "storage" and "history.db is damaged: move it away" in told.text
+            await (await bob.send("ada", "what was not damaged goes on")).delivered(timeout=5)
+            edit("twq", "two")
+            assert (await anext(warnings)).code == "storage_works"
+            await bob.wait_for(Message, where=lambda message: message.text == "three")
+            assert [post.text for post in await bob.history("room")] == ["one", "two", "three"]
 
 
 async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:

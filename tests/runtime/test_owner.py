@@ -19,9 +19,10 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
-from p2pchat.core.records import Change, Stretch
+from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.peer.assembly import Home, contexts
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
 from p2pchat.runtime.wiring import Streams, Wires
@@ -45,6 +46,8 @@ class GatedStorage(MemoryStorage):
         self.waiting = threading.Event()  # a commit stands at the gate
         self.failing: Exception | None = None
         self.unwarmable: Exception | None = None
+        self.unreadable: Exception | None = None  # what fetches end with, and how many did
+        self.unread = 0
         self.tried_out = 0
         self.commits: list[list[Change]] = []
 
@@ -55,6 +58,14 @@ class GatedStorage(MemoryStorage):
             raise self.failing
         self.commits.append(list(changes))
         super().commit(changes)
+
+    def fetch(
+        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
+    ) -> tuple[list[Batch], Position | None]:
+        if self.unreadable is not None:
+            self.unread += 1
+            raise self.unreadable
+        return super().fetch(conversation, user, start, batches=batches)
 
     def try_out(self) -> None:
         self.tried_out += 1
@@ -302,6 +313,26 @@ async def test_a_storage_that_takes_nothing_is_told_once_however_much_is_wanted(
     storage.failing = None
     assert [(await anext(warnings)).code, (await anext(warnings)).code] == ["storage", "storage_works"]
     await receipt.delivered(timeout=5)
+
+
+async def test_what_cannot_be_read_is_told_once_tried_again_and_told_when_it_can(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    warnings = bob.events(Warned)
+    await net.crash(ada)
+    missed = await bob.send("ada", "you missed this")
+    storage.unreadable = StorageError("the database is damaged")
+    ada = await net.restart(ada)
+    warned = await anext(warnings)
+    assert (warned.code, "the database is damaged" in warned.text) == ("storage", True)
+    await until(lambda: storage.unread >= 2)
+    await (await bob.broadcast("all else goes on")).delivered(timeout=5)
+    assert missed.status == "accepted"
+    storage.unreadable = None
+    assert (await anext(warnings)).code == "storage_works"
+    await missed.delivered(timeout=5)
 
 
 async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
