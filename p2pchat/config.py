@@ -91,8 +91,10 @@ class Settings:
 
     # presence and receipts
     left_grace: float = 2.0  # a quick reconnect is no departure
+    presence_told_after: float = 0.5  # what changes within it is told together; a second is promised
     idle_after: float = 300.0
-    typing_expires: float = 6.0
+    typing_every: float = 3.0  # at most one frame of a user in a conversation
+    typing_expires: float = 6.0  # one of them may be lost
 
     # programs
     consumer_saved_after: float = 1.0

@@ -125,6 +125,7 @@ class Node:
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses, the first deadline. Call once, before handle."""
         self._begin(now)
+        self.presence.start()
         self.sync.start()
         self.links.start()
         self._ctx.after(self._digest_wait(), self._digest_due)

@@ -75,6 +75,7 @@ class SimPeer:
         liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
         lines: Its event log.
         lives: How often it was started.
+        word: What its user said last of itself in this life: a status and a text.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SimPeer:
         self.low = False  # told that there is little room on its disk
         self.lines: list[Line] = []
         self.lives = 0
+        self.word = ("online", "")
         self._fuse: tuple[int, bool] | None = None  # effects until it is killed, and whether silently
         self._begun_with = 0  # changes on its disk when its process began
         self._run: RunId | None = None  # of that process
@@ -182,6 +184,7 @@ class SimPeer:
 
     def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
+        self.word = ("online", "")
         self.fails = self.low = False
         self._fuse = None
         self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
@@ -224,6 +227,10 @@ class SimPeer:
     def rename(self, name: str) -> None:
         self.name_told = name
         self.put(inputs.Renamed(self.user, name))
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        self.word = status, text
+        self.put(inputs.PresenceSet(self.user, status, text))
 
     def connect(self, endpoint: str) -> None:
         self.put(inputs.Connect(endpoint))

@@ -3,29 +3,29 @@
 Each peer tells in `here` whom it hosts, with a certificate for every user whose key is not its own. A user is here
 from the first link whose peer hosts it, and has left when the last one is gone: at once after a goodbye, after a grace
 when a connection broke, for a quick reconnect is no departure. When one link takes another's place (`replaced`), what
-the former told holds until the new one has told all.
+the former told holds until the new one has told all. What the others are told of the users hosted here is decided in
+announcing.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
-from p2pchat.core.effects import PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.hosted import HostedUser
-from p2pchat.core.mesh.hosting import Certificates, is_due, is_expired, make_cert
+from p2pchat.core.mesh.announcing import Announcing, Status
+from p2pchat.core.mesh.hosting import Certificates, is_expired
 from p2pchat.core.mesh.link import Link
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # the best first: of several words the first one counts
 UNKNOWN = ("unknown", "", 0)
-MAX_TEXT_CHARACTERS = 512  # what a `here` may carry
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as often as their tolerance
 Users = AbstractSet[UserId]
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds, 0 when not told
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,6 @@ class Told:
     link: Link
     users: dict[UserId, Hosted] = field(default_factory=dict)
     complete: bool = False
-    stale: set[UserId] = field(default_factory=set)  # own users whose news this link, not draining, has to get yet
 
 
 class Presence:
@@ -43,8 +42,8 @@ class Presence:
 
     def __init__(self, ctx: Context, users: Iterable[HostedUser]) -> None:
         self._ctx = ctx
-        self._own: dict[UserId, HostedUser] = {user.id: user for user in users}
-        self._own_status: dict[UserId, Status] = {}
+        self._announcing = Announcing(ctx, users)
+        self._own = self._announcing.own
         self._told: dict[int, Told] = {}
         self._hosts: dict[UserId, set[int]] = {}
         self._inherited: dict[PeerId, set[UserId]] = {}  # of replaced links, until the new one has told all
@@ -79,110 +78,44 @@ class Presence:
 
     # ---- telling
 
+    def start(self) -> None:
+        """The users hosted here are online from now on."""
+        self._announcing.start()
+
     def link_up(self, link: Link) -> None:
         """A link is up: tell it everybody hosted here."""
         self._told[link.id] = Told(link)
-        self._renew()
-        for frame in self._pages(list(self._own)):
-            self._ctx.emit(Send(frame, [link.id]))
+        self._announcing.link_up(link)
         if not self._checking:
             self._checking = True
             self._ctx.after(CERTS_CHECKED_EVERY, self._check_certs)
 
     def drained(self, link_id: int) -> None:
         """A link that was full takes frames again: tell it what it missed."""
-        told = self._told.get(link_id)
-        if told is not None and told.stale:
-            stale, told.stale = sorted(told.stale), set()
-            gone = [user for user in stale if user not in self._own]
-            self._send([user for user in stale if user in self._own], gone, [link_id])
+        self._announcing.drained(link_id)
 
     def set(self, user: UserId, status: str, text: str = "") -> None:
         """A user hosted here is online, idle or offline from now on; its text is cut at 512 characters."""
-        if user not in self._own:
-            return
-        text = text[:MAX_TEXT_CHARACTERS]
-        if self._own_word(user)[:2] == (status, text):
-            return
-        self._own_status[user] = (status, text, self._ctx.now.utc)
-        self._tell([user], [])
-        self._show(user)
+        if self._announcing.set(user, status, text):
+            self._show(user)
 
     def renamed(self, user: UserId, name: str) -> None:
         """A user hosted here has another name."""
-        self._own[user].name = name
-        self._tell([user], [])
+        self._announcing.renamed(user, name)
 
     def host(self, user: HostedUser) -> None:
         """Speak for one more user from now on."""
-        self._own[user.id] = user
-        self._renew()
-        self._tell([user.id], [])
+        self._announcing.host(user)
 
     def release(self, user: UserId) -> None:
         """Speak for this user no more."""
-        if self._own.pop(user, None) is not None:
-            self._own_status.pop(user, None)
-            self._tell([], [user])
-
-    def _tell(self, users: list[UserId], gone: list[UserId]) -> None:
-        """Tell all links that drain; the others when they do."""
-        for told in self._told.values():
-            if told.link.full:
-                told.stale.update(users, gone)
-        self._send(users, gone, [id for id, told in self._told.items() if not told.link.full])
-
-    def _send(self, users: list[UserId], gone: list[UserId], links: list[int]) -> None:
-        if not links:
-            return
-        for frame in self._pages(users, gone) if users else self._gone_pages(gone):
-            self._ctx.emit(Send(frame, links))
-
-    def _pages(self, users: list[UserId], gone: list[UserId] | None = None) -> Iterator[Here]:
-        """Yield at least one frame; all but the last have `more`."""
-        settings = self._ctx.settings
-        yield from self._gone_pages(gone or [], more=True)
-        page: list[Hosted] = []
-        size = 0
-        for user in users:
-            hosted = self._hosted(user)
-            cost = 400 + 6 * (len(hosted.name) + len(hosted.text or ""))  # bytes of JSON, escapes included
-            if page and (len(page) >= settings.page_items or size + cost > settings.max_frame_bytes // 2):
-                yield Here(users=page, more=True)
-                page, size = [], 0
-            page.append(hosted)
-            size += cost
-        yield Here(users=page)
-
-    def _gone_pages(self, gone: list[UserId], *, more: bool = False) -> Iterator[Here]:
-        most = self._ctx.settings.page_items
-        for start in range(0, len(gone), most):
-            yield Here(users=[], gone=gone[start : start + most], more=more or start + most < len(gone))
-
-    def _hosted(self, user: UserId) -> Hosted:
-        own = self._own[user]
-        status, text, since = self._own_word(user)
-        cert = None if user == self._ctx.me else own.cert
-        return Hosted(id=user, name=own.name, status=status, text=text or None, since=since or None, cert=cert)
-
-    def _own_word(self, user: UserId) -> Status:
-        return self._own_status.get(user, ("online", "", 0))
+        self._announcing.release(user)
 
     # ---- certificates
 
-    def _renew(self) -> list[UserId]:
-        """Make the certificates that are due; return whose those are."""
-        now_ms = self._ctx.now.utc // 1000
-        due = [user for user in self._own.values() if user.id != self._ctx.me and is_due(user.cert, now_ms)]
-        for user in due:
-            user.cert = make_cert(user.id, user.sign, self._ctx.me, now_ms)
-        return [user.id for user in due]
-
     def _check_certs(self) -> None:
         """Renew our users' certificates in time; whose are not renewed elsewhere are hosted there no more."""
-        renewed = self._renew()
-        if renewed:
-            self._tell(renewed, [])
+        self._announcing.renew()
         now_ms = self._ctx.now.utc // 1000
         for told in list(self._told.values()):
             expired = {id for id, hosted in told.users.items() if hosted.cert and is_expired(hosted.cert, now_ms)}
@@ -222,6 +155,7 @@ class Presence:
 
     def link_down(self, link: Link, reason: str) -> None:
         """A link is gone: left, lost, timeout, or replaced by a newer one to the same peer."""
+        self._announcing.link_down(link.id)
         told = self._told.pop(link.id, None)
         if told is None:
             return
@@ -287,7 +221,7 @@ class Presence:
         """Return the best word on a user, the newest of equal ones."""
         words = [_word(self._told[link].users[user]) for link in self._hosts.get(user, ())]
         if user in self._own:
-            words.append(self._own_word(user))
+            words.append(self._announcing.word(user))
         return min(words, key=lambda word: (STATUSES.index(word[0]), -word[2]), default=UNKNOWN)
 
     def _show(self, user: UserId) -> None:

@@ -1,0 +1,158 @@
+"""What others are told of the users hosted here: at once, together, and never more often than needed."""
+
+from __future__ import annotations
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import Send
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.mesh.announcing import Announcing
+from p2pchat.core.mesh.handshake import ServerSide
+from p2pchat.core.mesh.link import Link, Phase
+from p2pchat.protocol import Here
+from p2pchat.testing.simulation import Simulation
+from tests.core.meeting import START, Draws, Key, N
+
+ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")
+
+
+class Gate:
+    """Ada's peer, which hosts a guest too, with links that are up; `told` is what each was told of whom."""
+
+    def __init__(self, *links: int) -> None:
+        self.ctx = Context(Settings(), ADA.id, Draws("ada"))
+        self.at(0.0)
+        users = [HostedUser(ADA.id, "ada", ADA.sign), HostedUser(GUEST.id, "guest", GUEST.sign)]
+        self.announcing = Announcing(self.ctx, users)
+        self.announcing.start()
+        self.links = {id: self.link(id) for id in links}
+        self.ctx.out.clear()
+
+    def at(self, mono: float) -> None:
+        self.ctx.now = Now(mono, START + int(mono * 1_000_000))
+
+    def link(self, id: int) -> Link:
+        link = Link(id, "10.0.0.1", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
+        self.announcing.link_up(link)
+        return link
+
+    def says(self, mono: float, status: str, user: Key = ADA) -> list[tuple[list[int], Here]]:
+        self.at(mono)
+        self.announcing.set(user.id, status, "")
+        return self.told()
+
+    def wake(self, mono: float) -> list[tuple[list[int], Here]]:
+        self.at(mono)
+        self.ctx.run_due()
+        return self.told()
+
+    def told(self) -> list[tuple[list[int], Here]]:
+        out, self.ctx.out = self.ctx.out, []
+        return [(send.links, send.frame) for send in out if isinstance(send, Send) and isinstance(send.frame, Here)]
+
+
+def words(told: list[tuple[list[int], Here]]) -> list[tuple[list[int], list[tuple[str, str]]]]:
+    return [(links, [(user.name, user.status) for user in here.users]) for links, here in told]
+
+
+def test_a_change_is_told_to_all_at_once_in_one_frame() -> None:
+    gate = Gate(1, 2, 3)
+    assert words(gate.says(10.0, "idle")) == [([1, 2, 3], [("ada", "idle")])]
+    assert gate.says(11.0, "idle") == []
+
+
+def test_who_flaps_costs_two_frames_a_second_and_the_last_word_is_told() -> None:
+    gate = Gate(1, 2)
+    told = gate.says(10.0, "idle")
+    for tenth in range(1, 100):
+        told += gate.says(10.0 + tenth / 10, "online" if tenth % 2 else "idle") + gate.wake(10.0 + tenth / 10)
+    told += gate.wake(30.0)
+    assert len(told) <= 1 + 2 * 10
+    assert words(told[-1:]) == [([1, 2], [("ada", "online")])]
+
+
+def test_what_changes_within_half_a_second_is_told_together_and_no_later() -> None:
+    gate = Gate(1)
+    gate.says(10.0, "idle")
+    assert gate.says(10.1, "online") == gate.says(10.2, "offline", GUEST) == gate.wake(10.4) == []
+    ((_, told),) = words(gate.wake(10.5))
+    assert sorted(told) == [("ada", "online"), ("guest", "offline")]
+
+
+def test_it_is_told_since_when() -> None:
+    gate = Gate(1)
+    ((_, here),) = gate.says(10.0, "idle")
+    assert here.users[0].since == START + 10_000_000
+    assert gate.announcing.word(GUEST.id) == ("online", "", START)
+
+
+def test_a_link_that_comes_up_is_told_all_and_nothing_twice() -> None:
+    gate = Gate(1)
+    gate.says(10.0, "idle")
+    gate.says(10.1, "online")
+    gate.link(2)
+    assert [links for links, _ in gate.told()] == [[2]]
+    assert words(gate.wake(10.5)) == [([1], [("ada", "online")])]
+
+
+def test_a_certificate_renewed_as_a_link_comes_up_is_not_taken_for_all_there_is() -> None:
+    gate = Gate(1)
+    gate.at(4 * 24 * 3600.0)  # more than half of its life
+    gate.link(2)
+    told = words(gate.told())
+    assert [sorted(users) for links, users in told if 2 in links] == [[("ada", "online"), ("guest", "online")]]
+    assert [users for links, users in told if 1 in links] == [[("guest", "online")]]
+
+
+def test_who_is_hosted_anew_or_no_longer_is_told_before_anything_is_said_of_them() -> None:
+    gate = Gate(1)
+    gate.says(10.0, "idle")
+    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    assert words(gate.told()) == [([1], [("cyd", "online")])]
+    gate.announcing.release(CYD.id)
+    assert [here.gone for _, here in gate.told()] == [[CYD.id]]
+
+
+def test_a_full_link_is_told_the_latest_word_when_it_drains() -> None:
+    gate = Gate(1, 2)
+    gate.links[2].full = True
+    assert [links for links, _ in gate.says(10.0, "idle")] == [[1]]
+    gate.says(20.0, "online")
+    gate.says(30.0, "offline")
+    gate.links[2].full = False
+    gate.announcing.drained(2)
+    assert words(gate.told()) == [([2], [("ada", "offline")])]
+
+
+# ---- a whole mesh
+
+PEERS = 30
+
+
+def test_thirty_peers_at_once_tell_each_other_once_and_changes_within_a_second() -> None:
+    """The bound: one frame a link and direction when it comes up, and 1 + 2 t for t seconds of changes."""
+    sim = Simulation(seed=30, settings=Settings())
+    peers = sim.peers(PEERS)
+    sim.run(10)
+    links = PEERS * (PEERS - 1)  # each in both directions
+    assert all(len(peer.linked) == PEERS - 1 for peer in peers)
+    assert links <= sim.frames["Here"] <= links + 2 * sim.counts["link_replaced"]  # who dial each other link twice
+
+    before = sim.frames["Here"]
+    for peer in peers:
+        peer.set_presence("idle", "lunch")
+    assert sim.frames["Here"] - before == links
+    sim.run(2)  # a packet may be under way for 1.5
+    for peer in peers:
+        told = [line for line in peer.lines if line["event"] == "presence" and line["status"] == "idle"]
+        assert len(told) == PEERS
+    before = sim.frames["Here"]
+    for _ in range(20):  # somebody's window flickers for a second
+        peers[0].set_presence("online")
+        sim.run(0.025)
+        peers[0].set_presence("idle", "lunch")
+        sim.run(0.025)
+    sim.run(2)
+    assert sim.frames["Here"] - before <= (1 + 2 * 1) * (PEERS - 1)
+    seen = [peer.node.presence.status(peers[0].user)[:2] for peer in peers if peer.node]
+    assert seen == [("idle", "lunch")] * PEERS
