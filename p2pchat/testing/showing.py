@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import UserLeft
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
-from p2pchat.protocol import ConversationId, Have
+from p2pchat.protocol import ConversationId, Have, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.telling import log_name
 
@@ -30,6 +30,7 @@ class Showing:
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
         self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
+        self._lied_about: dict[str, set[UserId]] = {}  # peer -> users whose first marks a liar told it
         self._known_at: dict[str, float] = {}  # peer -> by when it had heard them all
 
     def began(self, peer: SimPeer, next_place: int) -> None:
@@ -52,7 +53,11 @@ class Showing:
             self._known_at.setdefault(peer.name, self._sim.now)
         if peer.liar or peer.fails or peer.low or not self.is_new(peer):
             return
-        if peer.node is None or end.link not in peer.node.links.up or end.other.owner.liar:
+        if peer.node is None or end.link not in peer.node.links.up:
+            return
+        if end.other.owner.liar:
+            tales = [frame.marks.get(self._judge.room, {}) for frame in frames if isinstance(frame, Have)]
+            self._lied_about.setdefault(peer.name, set()).update(*tales)
             return
         for frame in frames:
             if isinstance(frame, Have) and self._judge.room in frame.marks:
@@ -99,6 +104,8 @@ class Showing:
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
         written = self._judge.written_at(one.log, one.seq)
         known = self._known_at.get(peer.name)
+        if one.log.user in self._lied_about.get(peer.name, ()):
+            return  # a log that never was is not shown, and what does not build on it may be older
         if one.old and known is not None and written > known and not self._sim.by_user[one.log.user].restored:
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from p2pchat.core.log import Ref
@@ -135,7 +136,7 @@ def test_all_that_an_old_log_builds_on_is_old() -> None:
     second = Author("bob", "b2", before=[first.mark])
     history.append(second.say("yesterday"))
     far = ada.far("bob", second)
-    far.say(*history, second.say("now"))
+    far.say(*(msgspec.structs.replace(batch, n=1) for batch in history), second.say("now"))
     assert ada.texts() == ["*long ago", "*yesterday", "now"]
 
 
@@ -218,3 +219,14 @@ def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(run
     ada.carry(last.say("still because"))
     ada.far("cyd", last, cyd).say(question, last.say("now"))
     assert ada.texts() == ["*why?", "*because", "*still because", "now"]
+
+
+def test_what_its_writer_begins_now_is_news_though_a_log_was_told_of_that_never_was() -> None:
+    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
+    lie.say("never was")
+    ada.far("eve", lie)
+    far = ada.far("bob")
+    far.say(bob.say("now"))
+    ada.start()
+    ada.far("bob").say(bob.say("later"))
+    assert ada.texts() == ["now", "later"]

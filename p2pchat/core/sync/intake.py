@@ -287,6 +287,8 @@ class Intake:
         self.keep(span.conversation, log, batch)
         if span.source.tells_the_past and span.conversation.newcomer and log.id.user not in self._shelf.hosted:
             span.conversation.past.brought(log.id, batch.last, log.before, self._ctx.settings.max_tips)
+        if span.conversation.past.marks and batch.first == 1 and frame.n is None and span.source.hosts(log.id.user):
+            span.conversation.past.begun(log.id)
         self._order.arrived(span.conversation, log, batch.first, entries)
         return True
 

@@ -47,6 +47,16 @@ class Past:
                 del old[mark.run]
         self.told(log.user, [Mark(log.run, seq, "")], most)
 
+    def begun(self, log: LogId) -> None:
+        """Its writer has just begun this log: news, though it builds on nothing that was told of.
+
+        Its disk may be lost; or a member told of a log that never was.
+        """
+        logs = self.marks.get(log.user)
+        if logs is not None and log.run not in logs:
+            logs[log.run] = 0
+            self.grew = True
+
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
         """Return the logs of which something old is to be shown yet."""
         return (LogId(conversation, user, run) for user, logs in [*self.marks.items()] for run in logs if logs[run])
@@ -62,8 +72,8 @@ class Past:
     def same_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
         """Return up to which entry of first..end all are old, or none is; and whether they are.
 
-        A log that was not told of, and builds on none that was, is taken for one that those build on. A writer who lost
-        its disk in the seconds of this peer's first fetch begins such a one too: what it writes then is old here.
+        A log that was not told of, and builds on none that was, is taken for one that those build on. Who lost its disk
+        in the seconds of this peer's first fetch begins such a one too: what others tell of it is then old here.
         """
         logs = self.marks.get(log.user)
         if not logs:

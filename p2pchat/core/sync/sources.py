@@ -58,6 +58,10 @@ class Source:
         """Take one of two batches that prove a fork; raises LogError when they do not."""
         raise NotImplementedError
 
+    def hosts(self, user: UserId) -> bool:
+        """Say whether this user writes there: a log that it begins to send unasked was begun just now."""
+        return False
+
     # ---- what became of a frame
 
     def left_gap(self, log: LogId, frame: Entries) -> None:
@@ -118,6 +122,9 @@ class FromLink(Source):
 
     def trusts(self, user: UserId) -> bool:
         return self._shelf.trusts(self.side, user)
+
+    def hosts(self, user: UserId) -> bool:
+        return self.side.link.id in self._shelf.presence.hosts(user)
 
     def evidence(self, conversation: Conversation, frame: Entries) -> None:
         self._forks.take(self.side, conversation, frame)
