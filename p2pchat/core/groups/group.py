@@ -1,0 +1,143 @@
+"""One group: everything known that was written to it, and what that makes of it.
+
+It is given entries of the group's conversation as they are taken in, in any order of logs, and says what each changed.
+Nothing is ever taken out: who was named once stays named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from p2pchat.core.groups.operations import (
+    Leave,
+    Operation,
+    is_first,
+    operation_hash,
+    read_leave,
+    read_operation,
+    talk_id,
+)
+from p2pchat.core.groups.state import Ancestry, Sight, State, lost, states_of
+from p2pchat.core.groups.view import GroupView
+from p2pchat.core.log import Entry, LogId
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+
+
+class Difference(NamedTuple):
+    """One thing that is other than before: created, added, removed, left, renamed or owner; `target` is whom."""
+
+    change: str
+    by: UserId
+    target: UserId
+
+
+class Group:
+    """One group.
+
+    Attributes:
+        id, talk: Of its two conversations.
+        state: As it is now; None before its first operation is known.
+        named: Everyone whom any operation ever named.
+    """
+
+    def __init__(self, group: ConversationId) -> None:
+        self.id = group
+        self.talk = talk_id(group)
+        self.state: State | None = None
+        self.named: frozenset[UserId] = frozenset()
+        self._states: list[State] = []
+        self._operations: dict[tuple[str, UserId], Operation] = {}  # by hash and writer: anybody can copy the bytes
+        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
+        self._leaves: dict[tuple[LogId, int], Leave] = {}
+        self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
+
+    def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
+        """Say whether this entry is the group's first operation."""
+        operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
+        return operation is not None and is_first(operation, entry)
+
+    def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[Difference]:
+        """Take an entry of the group's conversation; return what is other than before, [] for nothing."""
+        if seq == 1:
+            self._before[log.user, log.run] = entry.before
+        leave = read_leave(log, seq, entry)
+        operation = read_operation(log, seq, raw, entry)
+        if leave is not None:
+            self._leaves[log, seq] = leave
+        elif operation is None or (
+            operation.gen == 1 and not (operation.hash == self.id and is_first(operation, entry))
+        ):
+            return []
+        else:
+            self._take(operation)
+        return self._changed(log.user)
+
+    def _take(self, operation: Operation) -> None:
+        key = (operation.hash, operation.by)
+        known = self._operations.get(key)
+        if known is None or (operation.log, operation.seq) < (
+            known.log,
+            known.seq,
+        ):  # written twice: one of them counts
+            self._operations[key] = operation
+        self._cited.add((operation.gen, operation.hash[:16]))
+        self.named = self.named | operation.members.keys()
+
+    def _changed(self, by: UserId) -> list[Difference]:
+        former = self.state
+        self._states = states_of(self._operations.values(), self._leaves.values())
+        self.state = self._states[-1] if self._states else None
+        return list(_differences(former, self.state, by)) if self.state else []
+
+    # ---- asking
+
+    def knows(self, cite: tuple[int, str]) -> bool:
+        """Say whether the operation that an entry cites is here."""
+        return cite in self._cited
+
+    @property
+    def cite(self) -> tuple[int, str]:
+        """What an entry written now cites."""
+        assert self.state is not None
+        return self.state.gen, self.state.hash[:16]
+
+    def is_present(self, user: UserId) -> bool:
+        """Say whether this is a member who has not left."""
+        return self.state is not None and user in self.state.members and user not in self.state.left
+
+    def sights(self, user: UserId) -> tuple[Sight, ...]:
+        return self.state.sights(user) if self.state else ()
+
+    def lost(self, owner: UserId) -> list[Operation]:
+        """Return operations of a user that came to nothing and can be made again: it owns the group."""
+        if self.state is None or self.state.owner != owner:
+            return []
+        return lost(self._operations.values(), self._states, owner, Ancestry(self._before))
+
+    def below(self, operation: Operation) -> State:
+        """Return the state an operation of gen 2 or later was made on, as it is seen now."""
+        return self._states[operation.gen - 2]
+
+    @property
+    def view(self) -> GroupView | None:
+        """What the outside may read; None before the group is known."""
+        state = self.state
+        if state is None:
+            return None
+        present: Mapping[UserId, int] = {user: gen for user, gen in state.members.items() if user not in state.left}
+        return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
+
+
+def _differences(former: State | None, now: State, by: UserId) -> Iterator[Difference]:
+    if former is None:
+        yield Difference("created", by, "")
+        return
+    for user in sorted(now.present - former.present):
+        yield Difference("added", by, user)
+    for user in sorted(former.present - now.present):
+        yield Difference("left" if user in now.left and user == by else "removed", by, user)
+    if now.name != former.name:
+        yield Difference("renamed", by, "")
+    if now.owner != former.owner:
+        yield Difference("owner", by, now.owner)

@@ -1,0 +1,281 @@
+"""Groups as pure functions: the state of a set of operations, what was lost of them, what is seen of a talk."""
+
+from __future__ import annotations
+
+import random
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.operations import Cuts, group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.state import Sight
+from p2pchat.core.groups.visibility import Cite, End, ends_of, is_wanted, may_be_seen
+from p2pchat.core.log import Entry, LogId, encode_entry
+from p2pchat.protocol import Mark
+
+IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}
+NAMES = {id: name for name, id in IDS.items()}
+SALT = "00" * 16
+
+Written = tuple[LogId, int, str, Entry]
+
+
+class Pen:
+    """Writes entries of one group, as if they had come: by whom, in which run of theirs, and what."""
+
+    def __init__(self, *members: str) -> None:
+        everybody = {IDS[name]: 1 for name in ("ada", *members)}
+        first = Entry("group", 1, 1, b=group_body(1, "ops", IDS["ada"], everybody, {}, salt=SALT))
+        self.id = operation_hash(encode_entry(first))
+        self.written: list[Written] = []
+        self._logs: dict[LogId, int] = {}
+        self.first = self.put("ada", "a1", first)
+
+    def put(self, by: str, run: str, entry: Entry) -> Written:
+        log = LogId(self.id, IDS[by], run * 8)
+        self._logs[log] = self._logs.get(log, 0) + 1
+        self.written.append((log, self._logs[log], encode_entry(entry), entry))
+        return self.written[-1]
+
+    def operation(
+        self, gen: int, members: dict[str, int], *, by: str = "ada", run: str = "a1", name: str = "ops",
+        owner: str = "", cuts: Cuts | None = None, redo: str = "", before: tuple[Mark, ...] = (),
+    ) -> str:  # fmt: skip
+        ids = {IDS[who]: added for who, added in members.items()}
+        body = group_body(gen, name, IDS[owner or by], ids, cuts or {}, redo=redo)
+        return operation_hash(self.put(by, run, Entry("group", gen, gen, before=before, b=body))[2])
+
+    def leave(self, by: str, gen: int, *cuts: Mark) -> None:
+        self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 8), b=leave_body(cuts)))
+
+    def group(self, written: list[Written] | None = None) -> Group:
+        group = Group(self.id)
+        for log, seq, raw, entry in self.written if written is None else written:
+            group.add(log, seq, raw, entry)
+        return group
+
+
+def members(group: Group) -> dict[str, int]:
+    assert group.view is not None
+    return {NAMES[user]: added for user, added in group.view.members.items()}
+
+
+def mark(run: str, seq: int) -> Mark:
+    return Mark(run * 8, seq, f"{seq:016x}")
+
+
+# ---- one owner, one history
+
+
+def test_the_first_operation_is_the_group() -> None:
+    pen = Pen("bob")
+    log, _, raw, entry = pen.first
+    group = pen.group()
+    assert group.begins_with(log, raw, entry) and members(group) == {"ada": 1, "bob": 1}
+    assert group.talk == talk_id(pen.id) and group.cite == (1, pen.id[:16])
+    assert not group.begins_with(log._replace(user=IDS["bob"]), raw, entry)  # copied into another's log
+
+
+def test_the_highest_gen_holds() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
+    pen.operation(3, {"ada": 1, "cyd": 2}, name="dev", cuts={IDS["bob"]: (mark("b1", 4),)})
+    group = pen.group()
+    assert members(group) == {"ada": 1, "cyd": 2} and group.view and group.view.name == "dev"
+    assert group.named == {IDS["ada"], IDS["bob"], IDS["cyd"]}
+    assert group.sights(IDS["bob"]) == (Sight(None, (mark("b1", 4),)),)
+
+
+def test_nobody_but_the_owner_of_the_gen_below_makes_one() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"bob": 1}, by="bob", run="b1")
+    assert members(pen.group()) == {"ada": 1, "bob": 1}
+    pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
+    pen.operation(3, {"bob": 1, "dan": 3}, by="bob", run="b1")
+    assert members(pen.group()) == {"bob": 1, "dan": 3}
+
+
+def test_who_leaves_is_no_member_until_added_again() -> None:
+    pen = Pen("bob")
+    pen.leave("bob", 1, mark("b1", 3))
+    group = pen.group()
+    assert members(group) == {"ada": 1} and group.view and group.view.left == {IDS["bob"]}
+    assert group.sights(IDS["bob"]) == (Sight(None, (mark("b1", 3),)),)
+    pen.operation(2, {"ada": 1, "bob": 2}, cuts={IDS["bob"]: (mark("b1", 3),)})
+    assert members(pen.group()) == {"ada": 1, "bob": 2}  # the leave cites gen 1, before bob was added
+    assert pen.group().sights(IDS["bob"]) == (Sight(2, (mark("b1", 3),)),)
+
+
+def test_the_next_operation_says_again_where_those_ended_who_are_gone() -> None:
+    pen = Pen("bob", "cyd")
+    pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
+    pen.leave("cyd", 2, mark("c1", 7))
+    group = pen.group()
+    assert group.state is not None
+    assert group.state.cuts(lambda user: ()) == {IDS["bob"]: (mark("b1", 4),), IDS["cyd"]: (mark("c1", 7),)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        "text",
+        {"gen": 2},
+        {"gen": 0, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
+        {"gen": 2, "name": " x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
+        {"gen": 2, "name": "x", "owner": IDS["bob"], "members": {IDS["ada"]: 1}, "cuts": []},
+        {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 3}, "cuts": []},
+        {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": [["x", 1]]},
+        {"gen": True, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
+        {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {f"{n:064x}": 1 for n in range(257)}, "cuts": []},
+    ],
+)
+def test_what_has_not_the_shape_of_an_operation_changes_nothing(body: object) -> None:
+    pen = Pen("bob")
+    pen.put("ada", "a1", Entry("group", 2, 2, b=body))
+    group = pen.group()
+    assert group.view is not None and group.view.gen == 1
+
+
+# ---- two operations of one gen
+
+
+def test_operations_of_one_gen_meet() -> None:
+    pen = Pen("bob", "cyd")
+    one = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, name="one", cuts={IDS["cyd"]: (mark("c1", 3),)})
+    other = pen.operation(2, {"ada": 1, "cyd": 1, "bob": 2}, run="a2", name="two")
+    group = pen.group()
+    assert members(group) == {"ada": 1, "bob": 2}
+    assert group.view and group.view.name == ("one" if one < other else "two")
+    assert {sight.added for sight in group.sights(IDS["cyd"])} == {None, 1}
+
+
+def test_what_was_lost_in_a_tie_is_made_again_once() -> None:
+    pen = Pen("bob")
+    one = pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
+    other = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, run="a2")
+    assert {lost.hash for lost in pen.group().lost(IDS["ada"])} == {one, other}
+    pen.operation(3, {"ada": 1, "bob": 1, "cyd": 2}, redo=one)
+    assert [lost.hash for lost in pen.group().lost(IDS["ada"])] == [other]
+    pen.operation(4, {"ada": 1, "bob": 1, "cyd": 2, "dan": 2}, redo=other)
+    assert pen.group().lost(IDS["ada"]) == []
+
+
+def test_what_a_restored_owner_made_on_an_old_gen_is_made_again() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
+    pen.operation(3, {"ada": 1, "bob": 1, "cyd": 2}, name="dev")
+    restored = pen.operation(2, {"ada": 1}, run="a2", before=(mark("a1", 1),))
+    assert [lost.hash for lost in pen.group().lost(IDS["ada"])] == [restored]
+
+
+def test_two_that_made_the_same_lost_nothing() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, cuts={})
+    pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, run="a2", cuts={IDS["dan"]: (mark("d1", 1),)})
+    assert pen.group().lost(IDS["ada"]) == []
+
+
+def test_who_handed_over_by_one_of_two_makes_the_other_again_first() -> None:
+    pen = Pen("bob")
+    handed = pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
+    renamed = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, run="a2", name="dev")
+    group = pen.group()
+    assert group.view is not None
+    if handed < renamed:
+        assert group.view.owner == IDS["bob"] and group.lost(IDS["bob"]) == []
+    else:
+        assert [lost.hash for lost in group.lost(IDS["ada"])] == [renamed, handed]
+
+
+histories = st.lists(
+    st.tuples(
+        st.sampled_from(["ada", "bob"]),
+        st.sampled_from(["1", "2"]),
+        st.integers(2, 4),
+        st.sets(st.sampled_from(["bob", "cyd", "dan"])),
+        st.sampled_from(["ada", "bob"]),
+        st.sampled_from(["ops", "dev"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories, st.lists(st.tuples(st.sampled_from(["bob", "cyd"]), st.integers(1, 4)), max_size=3), st.randoms())
+def test_the_order_in_which_they_come_changes_nothing(
+    made: list[tuple[str, str, int, set[str], str, str]], left: list[tuple[str, int]], chance: random.Random
+) -> None:
+    pen = Pen("bob", "cyd")
+    for by, run, gen, others, owner, name in made:
+        names = dict.fromkeys(sorted({"ada", owner} | others), gen)
+        pen.operation(gen, names, by=by, run=by[0] + run, name=name, owner=owner)
+    for user, gen in left:
+        pen.leave(user, gen, mark(user[0] + "1", gen))
+    shuffled = list(pen.written)
+    chance.shuffle(shuffled)
+    one, other = pen.group(), pen.group(shuffled)
+    assert one.view == other.view and one.named == other.named
+    for user in IDS.values():
+        assert one.sights(user) == other.sights(user)
+        assert one.lost(user) == other.lost(user)
+
+
+# ---- what is seen of a talk
+
+
+class Strip:
+    """A log of a talk: so long, citing these gens from these entries on."""
+
+    def __init__(self, seq: int, *cites: tuple[int, int], before: tuple[Mark, ...] = ()) -> None:
+        self.seq = seq
+        self.before = before
+        self.cites = [Cite(first, gen, f"{first - 1:016x}") for first, gen in cites]
+
+
+def ends(sights: list[Sight], **logs: Strip) -> dict[str, End]:
+    found = ends_of(sights, {run * 8: strip for run, strip in logs.items()})
+    return {run[:2]: end for run, end in found.items()}
+
+
+def test_a_member_is_seen_from_the_gen_that_added_it() -> None:
+    assert ends([Sight(2)], b1=Strip(5, (1, 2), (3, 4))) == {"b1": End(5)}
+    assert ends([Sight(3)], b1=Strip(5, (1, 2), (3, 4))) == {"b1": End(0)}
+    assert ends([Sight(3)], b1=Strip(5, (1, 4), (4, 2))) == {"b1": End(3, mark("b1", 3).chain8)}
+
+
+def test_who_was_removed_is_seen_up_to_the_cut_and_what_builds_below_it() -> None:
+    logs = {"b1": Strip(5, (1, 1)), "b2": Strip(4, (1, 1), before=(mark("b1", 5),)), "b3": Strip(2, (1, 1))}
+    assert ends([Sight(None, (mark("b2", 2),))], **logs) == {
+        "b1": End(5),
+        "b2": End(2, mark("b2", 2).chain8),
+        "b3": End(0),
+    }
+    assert ends([Sight(None)], **logs) == {"b1": End(0), "b2": End(0), "b3": End(0)}
+
+
+def test_who_was_added_again_is_seen_in_a_new_run() -> None:
+    logs = {"b1": Strip(9, (1, 1)), "b2": Strip(2, (1, 5), before=(mark("b1", 4),))}
+    assert ends([Sight(5, (mark("b1", 4),))], **logs) == {"b1": End(4, mark("b1", 4).chain8), "b2": End(2)}
+
+
+def test_under_two_sights_only_what_both_let_be_seen() -> None:
+    assert ends([Sight(1), Sight(None, (mark("b1", 3),))], b1=Strip(5, (1, 1))) == {"b1": End(3, mark("b1", 3).chain8)}
+
+
+def test_what_may_lie_below_a_cut_that_has_not_come_is_taken() -> None:
+    removed = [Sight(None, (mark("b2", 2),))]
+    assert may_be_seen(removed, {}, "b1" * 8, 1, 1)  # b2 may build on it
+    here = {"b2" * 8: Strip(2, (1, 1))}
+    assert not may_be_seen(removed, here, "b1" * 8, 1, 1)  # it does not
+    assert not may_be_seen(removed, here, "b2" * 8, 3, 1) and not is_wanted(removed, here, mark("b2", 3))
+    assert is_wanted(removed, {}, mark("b2", 3))
+
+
+def test_what_comes_behind_something_unseen_is_not_taken() -> None:
+    logs = {"b1" * 8: Strip(3, (1, 5), (3, 1))}
+    assert not may_be_seen([Sight(4)], logs, "b1" * 8, 4, 5)
+    assert may_be_seen([Sight(4)], logs, "b2" * 8, 1, 5) and not may_be_seen([Sight(4)], logs, "b2" * 8, 1, 3)
