@@ -94,7 +94,8 @@ def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> Operation | 
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):
         return None
-    gen, name, owner, members = (body.get(key) for key in ("gen", "name", "owner", "members"))
+    said: tuple[Any, ...] = tuple(body.get(key) for key in ("gen", "name", "owner", "members"))
+    gen, name, owner, members = said
     cuts = _cuts(body.get("cuts"))
     redo = body.get("redo", "")
     if not _is_gen(gen) or type(name) is not str or name_fault(name) or cuts is None:
