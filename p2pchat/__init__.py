@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from p2pchat.peer.history import KnownAddress as KnownAddress
     from p2pchat.peer.history import open_history as open_history
     from p2pchat.peer.importing import import_into as import_into
+    from p2pchat.peer.mending import Deleted as Deleted
+    from p2pchat.peer.mending import Edited as Edited
+    from p2pchat.peer.mending import Reaction as Reaction
     from p2pchat.peer.peer import TCPPeer as TCPPeer
     from p2pchat.peer.people import User as User
     from p2pchat.peer.probe import Probed as Probed
@@ -89,6 +92,7 @@ _HOMES = {
     "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
     "peer.importing": ("import_into",),
+    "peer.mending": ("Deleted", "Edited", "Reaction"),
     "peer.peer": ("TCPPeer",),
     "peer.people": ("User",),
     "peer.probe": ("Probed", "probe"),

@@ -42,6 +42,15 @@ class Desk(Protocol):
     async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
         """Write many; returns when all are accepted."""
 
+    async def edit(self, message: Post | str, text: str) -> Receipt:
+        """Have an own message say something else."""
+
+    async def delete(self, message: Post | str) -> Receipt:
+        """Take an own message back."""
+
+    async def react(self, message: Post | str, reaction: str) -> Receipt:
+        """React to a message."""
+
     async def history(
         self,
         conversation: Conversation | None = None,

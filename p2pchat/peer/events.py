@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from p2pchat.core.log import Entry, LogId, Ref, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.mending import MENDING
 from p2pchat.identity.names import base32
 from p2pchat.peer.times import aware, iso, micros_of, now_micros
 from p2pchat.protocol import ConversationId, PeerId
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from p2pchat.peer.conversation import Conversation, Desk
     from p2pchat.peer.people import User
     from p2pchat.peer.receipt import Receipt
+    from p2pchat.storage.base import Mended
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 SHOWN_KINDS = ("text", "action")
+NO_RECEIPT = frozenset({"profile", "group"})  # entries nobody is told the receipts of
+NOT_SHOWN = NO_RECEIPT | MENDING  # entries that are no messages
 
 
 # ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq
@@ -79,6 +83,9 @@ class Event:
 class Post:
     """One thing somebody wrote: base of Message and Sent. Equal by id. Everything is worked out when asked for.
 
+    What was edited, deleted and reacted to is that of the moment this was read; the events Edited, Deleted and Reaction
+    tell of what follows.
+
     Attributes:
         log, seq: Which entry of which log this is.
         place: Its number in this peer's database, in the order it was shown here.
@@ -86,11 +93,20 @@ class Post:
         gap: Something it follows was missing when it was shown; `missing()` of a peer or history says what still is.
     """
 
-    __slots__ = ("_desk", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
+    __slots__ = ("_desk", "_entry", "_mended", "_received_at", "gap", "log", "old", "place", "seq")
     event: ClassVar[str] = ""
 
     def __init__(
-        self, desk: Desk, log: LogId, seq: int, entry: Entry, place: int, received_at: int, old: bool, gap: bool
+        self,
+        desk: Desk,
+        log: LogId,
+        seq: int,
+        entry: Entry,
+        place: int,
+        received_at: int,
+        old: bool,
+        gap: bool,
+        mended: Mended | None = None,
     ) -> None:
         self._desk = desk
         self.log = log
@@ -100,6 +116,7 @@ class Post:
         self._received_at = received_at
         self.old = old
         self.gap = gap
+        self._mended = mended
 
     @property
     def id(self) -> str:
@@ -115,9 +132,53 @@ class Post:
 
     @property
     def text(self) -> str:
-        """What was written; "" for a kind of entry this version does not know (see `unsupported`)."""
-        body = self._entry.b
+        """What it says now; "" once deleted, and for a kind of entry this version does not know (see `unsupported`)."""
+        body = self._entry.b if self._mended is None else (self._newest or self._entry).b
         return body if self._entry.k in SHOWN_KINDS and isinstance(body, str) else ""
+
+    @property
+    def _newest(self) -> Entry | None:
+        """The newest edit or deletion."""
+        mended = self._mended
+        return None if mended is None or mended.newest is None else decode_entry(mended.newest.raw)
+
+    @property
+    def edited(self) -> bool:
+        """Whether its writer made something else of it: `text` is the newest."""
+        newest = self._newest
+        return newest is not None and newest.k == "edit"
+
+    @property
+    def deleted(self) -> bool:
+        """Whether its writer took it back: there is no text any more."""
+        newest = self._newest
+        return newest is not None and newest.k == "delete"
+
+    @property
+    def mended_at(self) -> datetime | None:
+        """When it was edited or deleted last, by the writer's clock; None when it never was."""
+        newest = self._newest
+        return None if newest is None else aware(newest.at)
+
+    @property
+    def mended_by(self) -> tuple[LogId, int] | None:
+        """The entry that edited or deleted it last, by log and number."""
+        mended = self._mended
+        return None if mended is None or mended.newest is None else (mended.newest.log, mended.newest.seq)
+
+    @property
+    def reactions(self) -> dict[str, list[User]]:
+        """Who reacted how, the first reaction first; {} for nobody, and once it is deleted."""
+        found: dict[str, list[User]] = {}
+        if self._mended is not None and not self.deleted:
+            for one in self._mended.reactions:
+                found.setdefault(decode_entry(one.raw).b, []).append(self._desk.people.user(one.log.user))
+        return found
+
+    def reaction_of(self, user: User) -> tuple[LogId, int] | None:
+        """Return the entry with which this user reacts now, by log and number; None when the user does not."""
+        some = () if self._mended is None else self._mended.reactions
+        return next(((one.log, one.seq) for one in some if one.log.user == user.key), None)
 
     @property
     def action(self) -> bool:
@@ -168,6 +229,27 @@ class Post:
         """Answer in the same conversation; raises as Conversation.send."""
         return await self._desk.send(self.conversation, text, reply_to=self)
 
+    async def edit(self, text: str) -> Receipt:
+        """Have it say something else, for everybody; the newest edit or deletion counts, the original stays in logs.
+
+        Returns the receipt of the edit.
+        Raises:
+            ValueError: Another wrote it. And as Conversation.send.
+        """
+        return await self._desk.edit(self, text)
+
+    async def delete(self) -> Receipt:
+        """Take it back: nothing shows its text any more. The logs of all who have it keep it; raises as edit."""
+        return await self._desk.delete(self)
+
+    async def react(self, reaction: str) -> Receipt:
+        """React with at most 8 characters, in place of one's former reaction; "" takes that back.
+
+        Raises:
+            ValueError: It is longer, or no text. And as Conversation.send.
+        """
+        return await self._desk.react(self, reaction)
+
     def to_json(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""
         conversation, sender = self.conversation, self.sender
@@ -191,7 +273,22 @@ class Post:
             line["gap"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
+        if self._mended is not None:
+            line |= self._became()
         return line
+
+    def _became(self) -> dict[str, Any]:
+        """Return what is told of it besides where it was edited, deleted or reacted to."""
+        found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
+        if self.mended_at is not None:
+            found["mended_at"] = iso(micros_of(self.mended_at))
+        if self.reactions:
+            found["reactions"] = [
+                {"reaction": reaction, "by": user.label, "by_id": user.id}
+                for reaction, users in self.reactions.items()
+                for user in users
+            ]
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Post) and (other.seq, other.log) == (self.seq, self.log)

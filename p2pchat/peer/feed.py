@@ -7,15 +7,16 @@ peer closes in good order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from p2pchat.core.log import decode_entry
-from p2pchat.core.records import Stored
+from p2pchat.core.log import Ref, decode_entry
+from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
-from p2pchat.peer.events import Delivered
-from p2pchat.peer.reader import NOT_SHOWN, Reader
+from p2pchat.peer.events import NO_RECEIPT, Delivered
+from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
+from p2pchat.protocol import ConversationId
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Shown
@@ -71,6 +72,22 @@ class Feed:
             raise PeerClosed("the peer has not been started")
         return await self._owner.places(after, limit)
 
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+        """Return these released entries with what became of them; PeerClosed when that is over."""
+        if self._owner is None:
+            raise PeerClosed("the peer has not been started")
+        storage = self._owner.disk.storage
+
+        def look() -> list[Shown | None]:
+            keys = [LogKey(conversation, ref.log) for conversation, ref in named]
+            held = storage.lookup(list(dict.fromkeys(keys)), [])[0]
+            return [
+                storage.entry(held[key].log, ref.seq) if key in held else None
+                for key, (_, ref) in zip(keys, named, strict=True)
+            ]
+
+        return await self._owner.disk.read(look)
+
     async def complete(self, event: Delivered) -> Delivered | None:
         """Return what to tell of an own entry; None when it is no message, or nobody can say whether it is.
 
@@ -86,7 +103,7 @@ class Feed:
             shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
         except PeerClosed:
             return None
-        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
+        if shown is None or decode_entry(shown.raw).k in NO_RECEIPT:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
         return replace(event, count=len(holders), of=len(holders))

@@ -233,6 +233,15 @@ class History:
     async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
         raise PeerClosed("this history is only read: start a peer to write")
 
+    async def edit(self, message: Post | str, text: str) -> Receipt:
+        raise PeerClosed("this history is only read: start a peer to write")
+
+    async def delete(self, message: Post | str) -> Receipt:
+        raise PeerClosed("this history is only read: start a peer to write")
+
+    async def react(self, message: Post | str, reaction: str) -> Receipt:
+        raise PeerClosed("this history is only read: start a peer to write")
+
 
 def open_history(data: str | os.PathLike[str] | int, *, db: str | None = None) -> History:
     """Read the history of a peer without running it and without its lock.

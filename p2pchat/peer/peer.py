@@ -31,6 +31,7 @@ from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.life import LOOPBACK, normal
+from p2pchat.peer.mending import body_of, named
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
 from p2pchat.peer.posts import find_post, read_posts, search_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
@@ -211,6 +212,41 @@ class TCPPeer(Standing):
             raise
         counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
         return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
+
+    async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
+        """Have a message of one's own say something else, for everybody.
+
+        The newest edit or deletion counts, by the clock of histories: an edit brings back what was deleted. What it
+        said before stays in the logs of all who have it.
+
+        Args:
+            message: A message, or its id.
+            ref: As send.
+        Returns:
+            The receipt of the edit: who has what it says now.
+        Raises:
+            UnknownName: No message here has this id. ValueError: Another wrote it, or that is no id. And as send.
+        """
+        return await self._mend("edit", message, text, ref)
+
+    async def delete(self, message: Post | str, *, ref: str | None = None) -> Receipt:
+        """Take a message of one's own back: nothing shows its text any more, though logs keep it; as edit."""
+        return await self._mend("delete", message, "", ref)
+
+    async def react(self, message: Post | str, reaction: str, *, ref: str | None = None) -> Receipt:
+        """React to a message with at most 8 characters, in place of one's former reaction; "" takes that back.
+
+        Raises:
+            ValueError: It is longer. UnknownName: No message here has this id. And as send.
+        """
+        return await self._mend("reaction", message, reaction, ref)
+
+    async def _mend(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
+        owner, me = self._running, self.people.me
+        post = message if isinstance(message, Post) else await self.message(message)
+        body = body_of(kind, post, text, me, self._options.settings)
+        log, seq = await owner.say(me, post.log.conversation, kind, (body,), named(post), ref)
+        return Receipt(self._ledger, log, seq)
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.

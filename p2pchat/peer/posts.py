@@ -15,11 +15,11 @@ from p2pchat.core.log import Entry, decode_entry
 from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import SHOWN_KINDS, Message, Post, Sent, parse_message_id
-from p2pchat.peer.reader import NOT_SHOWN
+from p2pchat.peer.events import NOT_SHOWN, SHOWN_KINDS, Message, Post, Sent, parse_message_id
 from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, SortKey, Storage
+from p2pchat.storage.mended import shown_body
 
 Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
@@ -92,7 +92,7 @@ def post_of(desk: Desk, shown: Shown) -> Message | Sent:
     """Return a stored entry as programs see it."""
     kind = Sent if shown.log.user == desk.people.me else Message
     entry = decode_entry(shown.raw)
-    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap)
+    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.mended)
 
 
 class _Looked(NamedTuple):
@@ -145,7 +145,7 @@ def _looked_through(
     def look() -> _Looked:
         page = storage.history(conversation, before=before, since=since, limit=LOOKED_THROUGH)
         entries = [(one, decode_entry(one.raw)) for one in page]
-        found = [one for one, entry in reversed(entries) if _says(entry, wanted)]
+        found = [one for one, entry in reversed(entries) if _says(one, entry, wanted)]
         if len(page) < LOOKED_THROUGH:
             return _Looked(found, None)
         oldest = page[0]
@@ -154,10 +154,11 @@ def _looked_through(
     return look
 
 
-def _says(entry: Entry, wanted: list[str]) -> bool:
-    if entry.k not in SHOWN_KINDS or not isinstance(entry.b, str):
+def _says(shown: Shown, entry: Entry, wanted: list[str]) -> bool:
+    body = shown_body(shown, entry)
+    if entry.k not in SHOWN_KINDS or not isinstance(body, str):
         return False
-    text = plain(entry.b)
+    text = plain(body)
     return all(word in text for word in wanted)
 
 

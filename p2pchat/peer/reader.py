@@ -9,21 +9,24 @@ newest of each subject only, each behind the messages that were there when it ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.mending import MENDING
 from p2pchat.errors import PeerClosed
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import Delivered, Event, Message, Post, Sent
+from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Sent
+from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
 from p2pchat.peer.receipt import Rise
+from p2pchat.peer.times import aware
+from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import Mended, Shown
 
 PAGE = 500  # entries read from storage at once
 BREATH = 256  # events handed out without a pause before others get their turn
 MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
-NOT_SHOWN = frozenset({"profile", "group"})  # entries that are no messages
 
 AnyEvent = Event | Message | Sent
 T = TypeVar("T")
@@ -37,6 +40,9 @@ class Source(Protocol):
 
     async def places(self, after: int, limit: int) -> list[Shown]:
         """Read released entries from storage; PeerClosed when that is over."""
+
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+        """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
 
     async def complete(self, event: Delivered) -> Delivered | None:
         """Return what to tell of a receipt; None when it is of no message."""
@@ -113,7 +119,7 @@ class Reader:
         self._source = source
         self._desk = desk
         self._types = types
-        self._posts = tuple(kind for kind in (Message, Sent) if self._wants(kind))
+        self._posts = tuple(kind for kind in (Message, Sent, *MENDINGS) if self._wants(kind))
         self.consumer = consumer if self._posts else None
         self.start = start
         self.place = 0
@@ -123,6 +129,7 @@ class Reader:
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
         self._saved = 0  # up to here it is surely on disk that this was acknowledged
         self._steps: list[Step] = []  # still to hand out, the next one last
+        self._special: dict[int, AnyMending | Mended] = {}  # of those: what is no message, and what became of one
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
         self._half: Delivered | None = None  # being looked up
@@ -260,6 +267,7 @@ class Reader:
         """Read no more. What was not acknowledged comes again next time."""
         self.closed = True
         self._steps.clear()
+        self._special.clear()
         self._live.clear()
         self.wake()
 
@@ -284,44 +292,96 @@ class Reader:
         user = self._desk.people.user(event.member)
         return Delivered(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
 
-    def _post(self) -> Message | Sent | None:
+    def _post(self) -> Message | Sent | AnyMending | None:
         if not self._steps or self.closed or self._cut_off:
             return None
         place, log, seq, entry, received_at, old, gap = self._steps.pop()
         self._out = place if self._steps else self._read
+        special = self._special.pop(place, None) if self._special else None
+        if special is not None and not isinstance(special, Mended):
+            return special
         kind = Sent if log.user == self._desk.people.me else Message
-        return kind(self._desk, log, seq, entry, place, received_at, old, gap)
+        return kind(self._desk, log, seq, entry, place, received_at, old, gap, special)
 
     async def _take(self) -> None:
         """Get the next entries, from memory if they are there; only called when _steps is empty."""
+        special: dict[int, AnyMending | Mended] = {}
         run = self._source.recent.after(self._read)
-        if run is not None:
-            skip = self._read + 1 - run.place
-            log, first, place = run.log, run.first, run.place
-            steps = [
-                (place + i, log, first + i, entry, run.received_at, run.old, run.gap)
-                for i, entry in enumerate(run.entries)
-                if i >= skip
-            ]
-            self._keep(steps, run.end - 1)
-            return
         try:
-            shown = await self._source.places(self._read, PAGE)
+            if run is not None:
+                skip = self._read + 1 - run.place
+                log, first, place = run.log, run.first, run.place
+                steps = [
+                    (place + i, log, first + i, entry, run.received_at, run.old, run.gap)
+                    for i, entry in enumerate(run.entries)
+                    if i >= skip
+                ]
+                if self._source.recent.mended:
+                    special = await self._became(run.log, steps)
+            else:
+                shown = await self._source.places(self._read, PAGE)
+                steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
+                special = {s.place: s.mended for s in shown if s.mended is not None}
+                special |= await self._mendings(steps)
         except PeerClosed:
             self._cut_off = True  # what is left comes at the next start; the last events of this one still come
             return
-        steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
         if steps:
-            self._keep(steps, shown[-1].place)
+            self._keep(steps, steps[-1][0], special)
 
-    def _keep(self, steps: list[Step], read: int) -> None:
+    async def _became(self, log: LogId, steps: Sequence[Step]) -> dict[int, AnyMending | Mended]:
+        """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
+        special: dict[int, AnyMending | Mended] = {}
+        ref = ref_key(log.user, log.run)
+        seqs = self._source.recent.mended.get((log.conversation, ref))
+        touched = [step for step in steps if step[2] in seqs] if seqs else []
+        if touched:
+            found = await self._source.entries([(log.conversation, Ref(ref, step[2])) for step in touched])
+            for step, shown in zip(touched, found, strict=True):
+                if shown is not None and shown.mended is not None:
+                    special[step[0]] = shown.mended
+        return special | await self._mendings(steps)
+
+    async def _mendings(self, steps: Sequence[Step]) -> dict[int, AnyMending | Mended]:
+        """Return what the edits, deletions and reactions among these tell, by place, as far as they do anything."""
+        if not any(kind in self._posts for kind in MENDINGS):
+            return {}
+        mending = [(step, step[3].re) for step in steps if step[3].k in MENDING]
+        named = [(step[1].conversation, re) for step, re in mending if re is not None]
+        if not named:
+            return {}
+        told: dict[int, AnyMending | Mended] = {}
+        found = await self._source.entries(named)
+        for step, shown in zip((step for step, re in mending if re is not None), found, strict=True):
+            event = None if shown is None else self._told(step, shown)
+            if event is not None and type(event) in self._posts:
+                told[step[0]] = event
+        return told
+
+    def _told(self, step: Step, shown: Shown) -> AnyMending | None:
+        _, log, seq, entry, received_at, old, _ = step
+        desk = self._desk
+        kind = Sent if shown.log.user == desk.people.me else Message
+        message = kind(
+            desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
+            shown.mended,
+        )  # fmt: skip
+        by = desk.people.user(log.user)
+        return mending_event(
+            message, by, log, seq, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
+            ref=desk.ref(log, seq),
+        )  # fmt: skip
+
+    def _keep(self, steps: list[Step], read: int, special: dict[int, AnyMending | Mended]) -> None:
         me = self._desk.people.me
         wanted = self._posts
         self._read = read
+        self._special = special
         self._steps = [
             step
             for step in reversed(steps)
-            if step[3].k not in NOT_SHOWN and (Sent if step[1].user == me else Message) in wanted
+            if (step[3].k not in NOT_SHOWN and (Sent if step[1].user == me else Message) in wanted)
+            or (step[0] in special and step[3].k in MENDING)
         ]
         if not self._steps:
             self._out = read  # nothing for this reader: acknowledged with the next

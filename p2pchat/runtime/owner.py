@@ -240,8 +240,11 @@ class Owner:
     def _committed(self, input: Committed) -> None:
         """Before the core hears of it: what it releases must be at hand."""
         for ticket in input.tickets:
-            for batch in self._take_back(ticket).batches:
+            change = self._take_back(ticket)
+            for batch in change.batches:
                 self._fresh.setdefault(batch.log, []).append(batch)
+            if change.mendings:
+                self.recent.note_mended(change.mendings)
 
     def _commit_failed(self, input: CommitFailed) -> None:
         for ticket in [t for t, epoch in self._epochs.items() if epoch <= input.epoch]:

@@ -7,16 +7,18 @@ at hand (it waited on disk for what it follows), everything before it is dropped
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
-from p2pchat.core.records import Stretch
+from p2pchat.core.records import Mending, Stretch
+from p2pchat.protocol import ConversationId
 
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once: a reader that keeps up
 # with that must find them here.
 MOST_ENTRIES = 16_384
 MOST_BYTES = 4 * 1024 * 1024
+MOST_MENDED = 1000  # logs; a guess
 
 
 class Run(NamedTuple):
@@ -43,11 +45,14 @@ class Recent:
     Attributes:
         newest: The last place released, in memory or not.
         wanted: Says whether anybody reads messages now; while nobody does nothing is kept.
+        mended: Numbers of what was edited, deleted or reacted to since this process began, by how a log is named: what
+            is kept here of it is no longer all there is to tell. The oldest are forgotten: they have long left here.
     """
 
     def __init__(self, newest: int, wanted: Callable[[], bool] = lambda: True) -> None:
         self.newest = newest
         self.wanted = wanted
+        self.mended: dict[tuple[ConversationId, str], set[int]] = {}
         self._runs: list[Run] = []
         self._places: list[int] = []  # of their first entries
         self._entries = 0
@@ -64,6 +69,16 @@ class Recent:
         self.newest = run.end - 1
         while len(self._runs) > 1 and (self._entries > MOST_ENTRIES or self._bytes > MOST_BYTES):
             self._drop_first()
+
+    def note_mended(self, mendings: Iterable[Mending]) -> None:
+        """These are being released: what they name is not shown as it was written any more."""
+        for mending in mendings:
+            seqs = self.mended.setdefault((mending.log.conversation, mending.re.log), set())
+            if len(seqs) >= MOST_ENTRIES:
+                seqs.clear()
+            seqs.add(mending.re.seq)
+        while len(self.mended) > MOST_MENDED:
+            del self.mended[next(iter(self.mended))]
 
     def skip(self, newest: int) -> None:
         """Something up to this place was released that is not at hand."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
-from p2pchat.core.log import Entry, LogId
+from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.events import Delivered
 from p2pchat.peer.reader import Events, Reader
 from p2pchat.peer.receipt import Rise
+from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
 from tests.peer.test_events import ADA, BOB, ROOM, Desk
@@ -30,6 +32,9 @@ class Source(Desk):
 
     async def places(self, after: int, limit: int) -> list[Shown]:
         raise AssertionError("everything is in memory")
+
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+        raise AssertionError("nothing was edited")
 
     async def complete(self, event: Delivered) -> Delivered | None:
         await asyncio.sleep(0)

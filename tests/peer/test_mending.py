@@ -1,0 +1,215 @@
+"""Editing, deleting and reacting: as a program does it, as programs hear of it, and as history has it."""
+
+from __future__ import annotations
+
+import asyncio
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from p2pchat import Deleted, Delivered, Edited, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
+from p2pchat.testing import Mesh
+
+Told = tuple[str, str, str]  # what, by whom, what it says
+
+
+async def seen(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, list[str]]]]:
+    """Return what a peer's history of the room says, edited, deleted, and who reacted how."""
+    return [
+        (post.text, post.edited, post.deleted, {what: [u.name for u in who] for what, who in post.reactions.items()})
+        for post in await peer.history("room")
+    ]
+
+
+def told(event: Any) -> Told:
+    line = event.to_json()
+    return line["event"], line.get("by") or line.get("sender"), line.get("text", line.get("reaction", ""))
+
+
+async def test_what_one_says_of_a_message_all_see(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await ada.broadcast("helo")
+    await net.settle()
+    [mine], [yours] = await ada.history("room"), await bob.history("room")
+    await mine.edit("hello")
+    await yours.react("👍")
+    await net.settle()
+    for peer in net.peers:
+        assert await seen(peer) == [("hello", True, False, {"👍": ["bob"]})]
+    await (await cyd.history("room"))[0].react("👍")
+    await yours.react("🎉")
+    await net.settle()
+    assert [await seen(peer) for peer in net.peers] == [[("hello", True, False, {"👍": ["cyd"], "🎉": ["bob"]})]] * 3
+    await yours.react("")
+    await mine.delete()
+    await net.settle()
+    assert [await seen(peer) for peer in net.peers] == [[("", False, True, {})]] * 3
+    await mine.edit("after all")
+    await net.settle()
+    assert [await seen(peer) for peer in net.peers] == [[("after all", True, False, {"👍": ["cyd"]})]] * 3
+
+
+async def test_programs_are_told_in_order_with_the_message_as_it_is(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    theirs, mine = bob.events(Message, Edited), ada.events(consumer="mine")
+    receipt = await ada.broadcast("helo")
+    assert told(await anext(theirs)) == ("message", "ada", "helo")
+    await ada.edit(receipt.id, "hello", ref="7")
+    edited = await anext(theirs)
+    assert isinstance(edited, Edited) and told(edited) == ("edited", "ada", "hello")
+    assert (edited.id, edited.message.text, edited.by) == (receipt.id, "hello", bob.user("ada"))
+    line = edited.to_json()
+    assert (line["id"], line["by_id"], line["conversation"], line["old"]) == (receipt.id, ada.me.id, "room", False)
+    assert "ref" not in line and "hello" not in repr(edited)
+    own = [event async for event in _some(mine, (Sent, Edited), 2)]
+    assert [(told(event)[0], event.to_json()["ref"]) for event in own] == [("sent", None), ("edited", "7")]
+
+
+async def _some(events: Any, kinds: tuple[type, ...], count: int) -> Any:
+    async with asyncio.timeout(5):
+        while count:
+            event = await anext(events)
+            if isinstance(event, kinds):
+                count -= 1
+                yield event
+
+
+async def test_what_became_of_a_message_while_nobody_read_comes_with_it(net: Mesh) -> None:
+    """A message is told as it is by then; of many edits the newest, and of what was taken back nothing."""
+    ada, bob, cyd = net.peers
+    bob.events(consumer="late").close()  # its place is remembered
+    secret, plan = await ada.broadcast("secret"), await ada.broadcast("at ten")
+    await ada.delete(secret.id)
+    for hour in ("eleven", "twelve"):
+        await ada.edit(plan.id, f"at {hour}")
+    await net.settle()
+    await cyd.react(plan.id, "👍")
+    await net.settle()
+    late = bob.events(Message, Edited, Deleted, Reaction, consumer="late")
+    heard = [told(event) async for event in _some(late, (object,), 5)]
+    assert heard == [
+        ("message", "ada", ""),
+        ("message", "ada", "at twelve"),
+        ("deleted", "ada", ""),
+        ("edited", "ada", "at twelve"),
+        ("reaction", "cyd", "👍"),
+    ]
+
+
+async def test_they_are_told_again_after_a_crash_and_only_to_who_asks(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Edited, Deleted, consumer="c")
+    bob.events(Message, consumer="m").close()
+    receipt = await ada.broadcast("one")
+    await ada.edit(receipt.id, "two")
+    await ada.broadcast("three")
+    assert told(await anext(events)) == ("edited", "ada", "two")
+    await net.settle()
+    await net.crash(bob)
+    bob = await net.restart(bob)
+    again = bob.events(Edited, Deleted, consumer="c")
+    assert told(await anext(again)) == ("edited", "ada", "two")
+    messages = bob.events(Message, consumer="m")
+    assert [(await anext(messages)).text for _ in range(2)] == ["two", "three"]
+
+
+async def test_a_late_comer_and_an_imported_file_show_the_same(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    receipt = await ada.broadcast("helo")
+    await ada.edit(receipt.id, "hello")
+    gone = await ada.broadcast("gone")
+    await ada.delete(gone.id)
+    await net.settle()
+    await bob.react(receipt.id, "👍")
+    await net.settle()
+    dan = await net.add("dan")
+    await net.settle()
+    expected = [("hello", True, False, {"👍": ["bob"]}), ("", False, True, {})]
+    assert await seen(dan) == expected
+    file = BytesIO()
+    await ada.export(file)
+    assert b"helo" in file.getvalue()  # a log is carried as it was written, deletions and all
+    erin = await net.add("erin")
+    net.partition([ada, bob, net.peers[2], dan], [erin])
+    file.seek(0)
+    await erin.import_from(file)
+    assert await seen(erin) == expected
+
+
+async def test_only_ones_own_is_edited_and_deleted(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    receipt = await ada.broadcast("mine")
+    await net.settle()
+    with pytest.raises(ValueError, match="only who wrote a message can edit it"):
+        await bob.edit(receipt.id, "yours")
+    with pytest.raises(ValueError, match="only who wrote a message can delete it"):
+        await bob.delete(receipt.id)
+    with pytest.raises(UnknownName):
+        await bob.react(receipt.id.partition(".")[0] + ".99", "👍")
+    with pytest.raises(ValueError, match="no message id"):
+        await ada.edit("mine", "yours")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("", ValueError, "an empty text says nothing"),
+        ("x" * 40_000, TooLong, "the limit is 32768"),
+        ("\0", ValueError, "NUL"),
+        (7, TypeError, "a text is a str, not int"),
+    ],
+)
+async def test_an_edit_is_a_text(net: Mesh, text: Any, error: type[Exception], says: str) -> None:
+    ada = net.peers[0]
+    receipt = await ada.broadcast("mine")
+    with pytest.raises(error, match=says):
+        await ada.edit(receipt.id, text)
+
+
+async def test_a_reaction_has_eight_characters_at_most(net: Mesh) -> None:
+    ada = net.peers[0]
+    receipt = await ada.broadcast("mine")
+    family = "👨‍👩‍👧‍👦"
+    await ada.react(receipt.id, family + "!")
+    assert (await ada.message(receipt.id)).reactions == {family + "!": [ada.me]}
+    with pytest.raises(ValueError, match="at most 8 characters, this has 9: answer instead"):
+        await ada.react(receipt.id, "very nice")
+    with pytest.raises(TypeError, match="a reaction is a str"):
+        await ada.react(receipt.id, None)  # type: ignore[arg-type]
+
+
+async def test_an_edit_has_a_receipt_of_its_own(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = ada.events(Delivered)
+    receipt = await ada.send("bob", "helo")
+    await receipt.delivered(timeout=5)
+    edit = await ada.edit(receipt.id, "hello")
+    await edit.delivered(by="bob", timeout=5)
+    assert (edit.id != receipt.id, edit.status, edit.of) == (True, "delivered", [ada.user("bob")])
+    assert [(await anext(events)).id for _ in range(2)] == [receipt.id, edit.id]
+    assert (await bob.history("ada"))[-1].text == "hello"
+
+
+async def test_a_search_finds_what_is_shown(net: Mesh) -> None:
+    ada = net.peers[0]
+    receipt = await ada.broadcast("helo world")
+    await ada.edit(receipt.id, "hello world")
+    gone = await ada.broadcast("goodbye world")
+    await ada.delete(gone.id)
+    assert [post.text for post in await ada.search("world")] == ["hello world"]
+    assert await ada.search("helo") == []
+
+
+async def test_history_says_what_became_of_a_message(net: Mesh) -> None:
+    ada = net.peers[0]
+    receipt = await ada.broadcast("helo")
+    assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_json().keys()
+    await ada.edit(receipt.id, "hello")
+    await ada.react(receipt.id, "👍")
+    line = (await ada.message(receipt.id)).to_json()
+    assert (line["text"], line["edited"]) == ("hello", True)
+    assert line["reactions"] == [{"reaction": "👍", "by": "ada", "by_id": ada.me.id}]
+    await ada.delete(receipt.id)
+    line = (await ada.message(receipt.id)).to_json()
+    assert (line["text"], line["deleted"], "edited" in line, "reactions" in line) == ("", True, False, False)
