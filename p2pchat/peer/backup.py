@@ -24,7 +24,7 @@ from p2pchat.peer.assembly import PathLike
 from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 
-KEPT_OUT = ("lock", "control.")  # beginnings of names: what belongs to a process, not to the peer
+KEPT_OUT = ("lock", "control.", "search.db")  # beginnings of names: what belongs to a process, or is made again
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from p2pchat.config import Settings
 from p2pchat.core.log import LogId
 from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id, room_id
@@ -18,9 +19,11 @@ from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Gap, Message, Post, Sent
 from p2pchat.peer.gaps import find_gap
+from p2pchat.peer.indexing import Indexing, Progress, indexing_of
 from p2pchat.peer.people import People, User
-from p2pchat.peer.posts import find_post, read_posts, search_posts
+from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.receipt import Receipt, Receipts
+from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, Naming
 
@@ -56,6 +59,7 @@ class History:
         self._data = data
         self._db = db
         self._storage: SqlStorage | None = None
+        self._indexing: Indexing | None = None
         self._addresses: list[Address] = []
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
@@ -67,6 +71,8 @@ class History:
 
     async def __aexit__(self, *_: object) -> None:
         storage, self._storage = self._storage, None
+        if self._indexing is not None:
+            await self._indexing.aclose()
         if storage is not None:
             await asyncio.to_thread(storage.close)
 
@@ -83,6 +89,7 @@ class History:
         except FileNotFoundError:
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer") from None
         self._storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
+        self._indexing = indexing_of(self._storage, Settings())
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
@@ -173,13 +180,16 @@ class History:
         words: str,
         conversation: Conversation | str | None = None,
         *,
+        sender: User | str | None = None,
         before: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
+        progress: Progress | None = None,
     ) -> list[Message | Sent]:
         """Return messages with all of these words in them; as TCPPeer.search."""
         storage, key = self._open_storage, self._key(conversation)
-        return await search_posts(self, storage, asyncio.to_thread, words, key, before=before, since=since, limit=limit)
+        meant = wanted(words, key, self.people.find, sender=sender, before=before, since=since, limit=limit)
+        return await search_posts(self, storage, asyncio.to_thread, meant, self._indexing, progress)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id; as TCPPeer.message."""

@@ -27,6 +27,7 @@ from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Home, Options, login_name, open_home
 from p2pchat.peer.feed import Feed
 from p2pchat.peer.herald import Herald
+from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import EPOCH, aware, now_micros
@@ -74,6 +75,7 @@ class Life:
         self._herald = Herald(self.people, self._ledger, self._learn_network)
         self._joining: asyncio.Task[None] | None = None  # writes the network down
         self._discovery: Discovery | None = None
+        self._indexing: Indexing | None = None
 
     async def start(self) -> None:
         """Listen, and link with the endpoints.
@@ -137,6 +139,9 @@ class Life:
             self._owner = owner
             self._feed.open(owner, list(self._herald.readers))
             owner.start(disk, wiring)
+            self._indexing = indexing_of(home.storage, settings)
+            if self._indexing is not None:
+                self._indexing.keep_up(lambda: owner.idle)
         except BaseException:
             await wiring.cut_all()
             raise
@@ -282,6 +287,8 @@ class Life:
             await self._discovery.aclose()
 
     async def _let_go(self, home: Home | None) -> None:
+        if self._indexing is not None:
+            await self._indexing.aclose()
         if self._joining is not None:
             await self._joining
         if home is not None:

@@ -30,12 +30,14 @@ from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_fi
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
+from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.mending import body_of, named
 from p2pchat.peer.people import FULL_ID_CHARACTERS, User
-from p2pchat.peer.posts import find_post, read_posts, search_posts
+from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
+from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.standing import Standing
 from p2pchat.peer.texts import check_text
 from p2pchat.protocol import ConversationId, Naming
@@ -379,23 +381,32 @@ class TCPPeer(Standing):
         words: str,
         conversation: To | None = None,
         *,
+        sender: User | str | None = None,
         before: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
+        progress: Progress | None = None,
     ) -> list[Message | Sent]:
         """Return the newest messages with all of these words in them, oldest first.
 
+        `backup failed` finds both words anywhere in a text, also longer ones that begin so; `"backup failed"` exactly
+        these, one behind the other; `from:bob` what bob wrote. Capitals and accents make no difference. Chinese,
+        Japanese, Thai and others without blanks are found by any characters in a row.
+
         Args:
-            words: Parts of the text, apart by blanks, in any order; ADA finds ada.
+            words: What to look for, as above; only `from:` somebody is enough.
             conversation: As history.
+            sender: Only of this user.
             before: Only older ones, to go on from the oldest found.
             since: Nothing written before this moment.
             limit: Most messages, 1 or more.
+            progress: Told how many entries are indexed, of how many, where that has to be waited for.
         Raises:
-            ValueError: No word. UnknownName, AmbiguousName, StorageError, PeerClosed.
+            ValueError: No word, or more than 64. UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
         disk, key = self._running.disk, None if conversation is None else self.find(conversation).key
-        return await search_posts(self, disk.storage, disk.read, words, key, before=before, since=since, limit=limit)
+        meant = wanted(words, key, self.user, sender=sender, before=before, since=since, limit=limit)
+        return await search_posts(self, disk.storage, disk.read, meant, self._indexing, progress)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id, as in `reply_to` and `after`.

@@ -28,6 +28,7 @@ select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
+LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 ALL = 1 << 62  # rows
 ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
 MENDED = """
@@ -56,6 +57,11 @@ class Showing:
 
     def places(self, after: int, limit: int) -> list[Shown]:
         return self._all_shown(self._reader.all(BY_PLACE, after + 1, after, limit))
+
+    def last_place(self) -> int:
+        """Return the newest place, 0 when nothing was released."""
+        row = self._reader.first(LAST_PLACE)
+        return int(row[0]) if row else 0
 
     def entry(self, log: LogId, seq: int) -> Shown | None:
         number = self._reader.log_number(log)

@@ -152,6 +152,11 @@ class SqlStorage:
         with self._reading():
             return self._showing.entry(log, seq)
 
+    def last_place(self) -> int:
+        """Return the newest place, 0 when nothing was released."""
+        with self._reading():
+            return self._showing.last_place()
+
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._reading():
             return self._reader.heard(log, seq)
@@ -159,6 +164,18 @@ class SqlStorage:
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._reading():
             return self._reader.size_bytes(user, conversation)
+
+    # ---- beside
+
+    @property
+    def path(self) -> Path:
+        """The file it is kept in."""
+        return self._path
+
+    def another_reader(self) -> SqlStorage:
+        """Open the same database once more, for reading in a thread of its own."""
+        url = self._url.render_as_string(hide_password=False)
+        return SqlStorage(url, self._settings, read_only=True)
 
     # ---- diagnostics
 
