@@ -169,6 +169,24 @@ async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, mo
     assert (tmp_path / "ada" / "search.db").stat().st_mode & 0o77 == 0
 
 
+@pytest.mark.parametrize("without_index", [1, 1000])
+async def test_what_is_shown_is_what_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_index: int
+) -> None:
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", without_index)
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        tea, milk = await ada.broadcast("tea at four"), await ada.broadcast("milk")
+        for number in range(5):
+            await ada.broadcast(f"number {number}")
+        assert [post.id for post in await ada.search("tea four")] == [tea.id]
+        await ada.edit(tea.id, "coffee at five")
+        await ada.delete(milk.id)
+        assert [post.id for post in await ada.search("coffee")] == [tea.id]
+        assert await ada.search("tea") == await ada.search("milk") == []
+        assert [post.text for post in await ada.search("number", limit=1)] == ["number 4"]
+
+
 async def test_whom_it_is_from_is_somebody(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.broadcast("tea?")

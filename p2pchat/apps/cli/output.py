@@ -12,12 +12,12 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from p2pchat.apps.cli.exits import Failure
-from p2pchat.apps.cli.folding import fold_marked, terminal_width
+from p2pchat.apps.cli.folding import USUAL_WIDTH, fold_marked, terminal_width
 from p2pchat.apps.safetext import safe_json
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
@@ -82,6 +82,21 @@ class Output:
             return
         if self._folds:
             text = fold_marked(text, terminal_width(self._raw))
+        await self._put(text)
+
+    async def write_marked(self, line: Sequence[tuple[str, str]]) -> None:
+        """Write one line of which some fragments have a style, which is shown on a terminal only; as write."""
+        if not self._folds:
+            await self.write("".join(text for _, text in line))
+            return
+        from p2pchat.apps.cli.marking import as_escapes
+        from p2pchat.apps.cli.rows import fold_row
+
+        await self._put("\n".join(as_escapes(row) for row in fold_row(line, terminal_width(self._raw) or USUAL_WIDTH)))
+
+    async def _put(self, text: str) -> None:
+        if self._raw is None or self.closed.is_set():
+            return
         data = (text + "\n").encode("utf-8", "backslashreplace")
         async with self._turn:
             try:

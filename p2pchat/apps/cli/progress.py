@@ -36,6 +36,9 @@ class Progress:
     def entries(self, count: int) -> None:
         self.tell(f"-- {count:,} entries")
 
+    def indexed(self, done: int, of: int) -> None:
+        self.tell(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+
     def bytes(self, done: int, total: int) -> None:
         self.tell(f"-- {size(done)} of {size(total)}")
 

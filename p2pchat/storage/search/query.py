@@ -102,3 +102,12 @@ def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 __all__ = ["Found", "Query", "Term", "folded", "parse_query"]
+
+
+def where_found(words: str, text: str) -> list[tuple[int, int]]:
+    """Return where in a text the words of a search stand, as (start, end): in order and apart from each other.
+
+    Raises:
+        ValueError: There is no word, or there are more than MOST_WORDS.
+    """
+    return parse_query(words).marks(text)

@@ -153,7 +153,7 @@ def test_history_takes_a_conversation_and_times() -> None:
     assert options.since == datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
     assert options.before == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
     options = parse_history(["--port", "8080", "--search", "two words", "--json"], NOW)
-    assert (options.which.port, options.search, options.as_json) == (8080, ("two", "words"), True)
+    assert (options.which.port, options.search, options.as_json) == (8080, "two words", True)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,11 @@ COMMANDS = (
     Command(
         "search", "WORDS", "the newest messages here with all these words in them", "/search backup failed",
         least=1, most=1, kinds=("",),
-        details=("capitals make no difference; at most 50 messages",),
+        details=(
+            '"backup failed" finds these words in a row, fail finds failed too',
+            "from:bob narrows it to what bob wrote",
+            "capitals and accents make no difference; at most 50 messages",
+        ),
     ),
     Command(
         "receipts", "[N]", "who has your last N messages here (5), who lacks them", "/receipts",

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history
+from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
 from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.marking import found_line, marked_message
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
-from p2pchat.apps.cli.plain import plain_gap, plain_message
+from p2pchat.apps.cli.plain import plain_gap
 from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.progress import Progress
 from p2pchat.apps.cli.registry.history import COMMAND
 
 PAGE = 500  # messages read at once
@@ -32,7 +34,7 @@ class HistoryOptions:
     limit: int = 0
     since: datetime | None = None
     before: datetime | None = None
-    search: tuple[str, ...] = ()
+    search: str = ""
     as_json: bool = False
 
 
@@ -55,9 +57,20 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
         limit=int(limit or 0),
         since=parse_time("--since", given["since"], now),
         before=parse_time("--before", given["before"], now),
-        search=tuple((given["search"] or "").split()),
+        search=_words(given["search"]),
         as_json=given["as_json"],
     )
+
+
+def _words(search: str | None) -> str:
+    """Return the words of --search, which can be meant; "" without."""
+    if search is None:
+        return ""
+    try:
+        where_found(search, "")
+    except ValueError as error:
+        raise Usage(f"--search {search!a} is nothing to look for: {error}") from None
+    return search
 
 
 def run_history(argv: Sequence[str]) -> int:
@@ -73,13 +86,13 @@ async def _print(options: HistoryOptions, directory: str) -> int:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)
         async for post in _wanted(history, where, options):
-            line = await with_gap(history, post)
+            line = found_line(post, options.search) if options.search else await with_gap(history, post)
             if options.as_json:
                 await output.write(json_line(line))
             else:
                 if gap := plain_gap(line):
                     await output.write(gap)
-                await output.write(plain_message(line, me, None, await _answered(history, post)))
+                await output.write_marked(marked_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
     return DONE
@@ -97,31 +110,34 @@ async def _wanted(
     history: History, where: Conversation | None, options: HistoryOptions
 ) -> AsyncIterator[Message | Sent]:
     """Yield what was asked for, oldest first; read page by page, so that a long history takes no memory."""
+    if options.search:
+        for id in await _found(history, where, options):
+            yield await history.message(id)
+        return
     if options.limit:
-        for post in await _newest(history, where, options):
+        newest = await history.history(where, before=options.before, since=options.since, limit=options.limit)
+        for post in newest:
             yield post
         return
     after: Message | Sent | datetime = options.since or datetime.fromtimestamp(0, UTC)
     while page := await history.history(where, after=after, before=options.before, limit=PAGE):
         for post in page:
-            if _fits(post, options):
-                yield post
+            yield post
         after = page[-1]
 
 
-async def _newest(history: History, where: Conversation | None, options: HistoryOptions) -> list[Message | Sent]:
-    """Return the newest `limit` that fit."""
-    found: list[Message | Sent] = []
+async def _found(history: History, where: Conversation | None, options: HistoryOptions) -> list[str]:
+    """Return the ids of what a search finds, oldest first: of many that is less than the messages are."""
+    found: list[str] = []  # newest first
     before: Message | Sent | datetime | None = options.before
-    while len(found) < options.limit:
-        page = await history.history(where, before=before, since=options.since, limit=PAGE)
-        if not page:
-            break
-        found = [*(post for post in page if _fits(post, options)), *found]
-        before = page[0]
-    return found[-options.limit :]
-
-
-def _fits(post: Message | Sent, options: HistoryOptions) -> bool:
-    text = post.text.casefold()
-    return all(word.casefold() in text for word in options.search)
+    with Progress() as progress:
+        while not options.limit or len(found) < options.limit:
+            limit = min(PAGE, options.limit - len(found)) if options.limit else PAGE
+            page = await history.search(
+                options.search, where, before=before, since=options.since, limit=limit, progress=progress.indexed
+            )
+            found += [post.id for post in reversed(page)]
+            if len(page) < limit:
+                break
+            before = page[0]
+    return found[::-1]

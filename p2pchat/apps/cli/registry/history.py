@@ -17,6 +17,7 @@ Examples:
   p2pchat history
   p2pchat history bob --port 8080 --since 7d
   p2pchat history room --json --search "deploy failed"
+  p2pchat history --search 'from:bob "deploy failed"'
 """
 
 COMMAND = Command(
@@ -30,7 +31,7 @@ COMMAND = Command(
         Option(("--limit",), "N", "at most the newest N (default: all)"),
         Option(("--since",), "TIME", "from then on: 2026-11-20, 2026-11-20T08:30, 90m, 7d"),
         Option(("--before",), "TIME", "only what was written before this time"),
-        Option(("--search",), "WORDS", "only messages that contain all these words"),
+        Option(("--search",), "WORDS", 'only messages with all these words; "in a row", from:bob'),
         JSON,
     ),
     words="address",

@@ -17,6 +17,7 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import is_here, mentions
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.marking import marked_message
 from p2pchat.apps.cli.output import Line, Log, json_line
 from p2pchat.apps.cli.plain import plain_gap, shown_name, shown_speaker
 from p2pchat.apps.cli.terminal.colours import DIM
@@ -228,9 +229,18 @@ class TerminalShow(Show):
             async with self._turn:
                 await self._past([row for row in rows if not self.hides(row)], "history", "now")
             return
+        if command == "search":
+            await self._search_found([row for row in rows if not self.hides(row)])
+            lines = lines[-1:]  # how much it was
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
         await super().answer(command, rows, lines, ref)
+
+    async def _search_found(self, rows: Sequence[Line]) -> None:
+        """Show what was found, with its words marked; always with the date, for it may be of any day."""
+        for row in rows:
+            answered = await self.answered(row) if self.answered is not None else None
+            self._screen.line(marked_message(row, self.me, None, answered))
 
     async def clear(self) -> bool:
         self._screen.clear()

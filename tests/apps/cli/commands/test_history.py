@@ -58,7 +58,11 @@ def test_a_part_of_it(history: History) -> None:
         return [json.loads(line)["text"] for line in history("room", "--json", *words)]
 
     assert texts("--search", "DEPLOY failed") == ["the deploy failed"]
+    assert texts("--search", '"deploy failed"') == ["the deploy failed"]
     assert texts("--search", "deploy", "--limit", "1") == ["deploy again"]
+    assert texts("--search", "from:bob", "--since", "1h") == ["thanks"]
+    assert [json.loads(line)["found"] for line in history("--search", "fail deploy", "--json")] == [[[4, 10], [11, 17]]]
+    assert history("--search", "?", code=2) == []
     assert texts("--since", "1h", "--limit", "2") == ["deploy again", "thanks"]
     assert texts("--since", "1h")[:2] == ["one", "two"]
     assert texts("--before", "1h") == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Callable
 from datetime import datetime
 
 from p2pchat import Conversation, Message, Receipt, Sent
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
-from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.exits import Usage, tell
+from p2pchat.apps.cli.marking import found_line
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_receipt, shown_name
 from p2pchat.apps.safetext import safe_line
@@ -15,6 +18,7 @@ from p2pchat.apps.safetext import safe_line
 HISTORY_LINES = 20  # what fits into 24 rows beside the prompt
 SEARCH_LINES = 50  # a guess: some screens
 RECEIPTS = 5  # messages; each may name many people
+TOLD_EVERY = 2.0  # seconds between lines that say how far an index is
 MOST = 10_000  # messages of one answer, which is made whole in memory
 PAGE = 200  # messages looked through at once for one's own
 MOST_PAGES = 50  # who wrote nothing in so many messages is told so
@@ -74,10 +78,25 @@ async def _history(here: Here, where: Conversation | None, limit: int) -> Answer
 
 async def _search(here: Here, where: Conversation | None, words: str, limit: int) -> Answer:
     limit = _limit(limit)
-    posts = await here.peer.search(words, where, limit=limit)
-    rows = [post.to_json() for post in posts]  # picked out here and there: what is missing between them says nothing
+    posts = await here.peer.search(words, where, limit=limit, progress=_telling(here))
+    rows = [found_line(post, words) for post in posts]  # picked here and there: what is missing between says nothing
     lines = await here.lines_of(rows)
     return Answer(rows, [*lines, _widen(here, len(lines), len(posts) == limit, words)])
+
+
+def _telling(here: Here) -> Callable[[int, int], None] | None:
+    """Return what tells people, now and then, how far an index is that a search waits for."""
+    if not here.interactive:
+        return None
+    next_at = time.monotonic() + TOLD_EVERY
+
+    def told(done: int, of: int) -> None:
+        nonlocal next_at
+        if time.monotonic() >= next_at:
+            next_at = time.monotonic() + TOLD_EVERY
+            tell(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+
+    return told
 
 
 def _widen(here: Here, shown: int, full: bool, words: str) -> str:
