@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from p2pchat.core.log import Batch, Entry, LogId, Ref
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
@@ -87,6 +88,22 @@ class Mending:
     reaction: bool
 
 
+class Cite(NamedTuple):
+    """From entry `first` on a log of a talk cites this gen; `chain8` begins the chain before that entry."""
+
+    first: int
+    gen: int
+    chain8: str
+
+
+class Spoken(NamedTuple):
+    """An entry of a group's own conversation: an operation, a leave, or what changes nothing."""
+
+    log: LogId
+    seq: int
+    raw: str
+
+
 @dataclass(frozen=True, slots=True)
 class Fork:
     """Evidence against an author: two verified batches of one log that give one seq two chains.
@@ -117,6 +134,8 @@ class Change:
     consumers: dict[str, int] = field(default_factory=dict)  # name -> last place handed on
     forks: list[Fork] = field(default_factory=list)
     meta: dict[str, str] = field(default_factory=dict)
+    cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of talks, in order
+    seen: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
 
     def __bool__(self) -> bool:
         return any(_all_of(self))
@@ -137,6 +156,7 @@ class LogFacts:
     covered: bool = False
     forked: bool = False
     before: tuple[Mark, ...] = ()
+    cites: tuple[Cite, ...] = ()
     chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
 
 
@@ -166,6 +186,7 @@ class Stored:
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
+    groups: list[Spoken] = field(default_factory=list)  # all that was written to groups, each log in order
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 
 
@@ -217,10 +238,12 @@ class Position:
 
 Start = WantStart | TailStart | ForkStart | Position
 
+EVERYTHING = -1  # in Change.seen
 META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
 
 __all__ = [
-    "META_NAME", "META_NETWORK", "Address", "Change", "Fork", "ForkStart", "Heard", "KnownUser", "LogFacts", "LogKey",
-    "Mending", "NewLog", "Position", "Ref", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "EVERYTHING", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork", "ForkStart", "Heard", "KnownUser",
+    "LogFacts", "LogKey", "Mending", "NewLog", "Position", "Ref", "Spoken", "Start", "Stored", "Stretch", "TailStart",
+    "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

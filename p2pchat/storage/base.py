@@ -84,6 +84,9 @@ class Storage(Protocol):
     ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
         """Return facts of the logs that are held, and for `older` the marks of the 1st, 2nd, 4th ... newest log."""
 
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        """Return all logs of a user in one conversation, in the order they were stored."""
+
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
@@ -98,7 +101,7 @@ class Storage(Protocol):
         """Return what `fetch` can be asked for: conversations in the order they came."""
 
     def places(self, after: int, limit: int) -> list[Shown]:
-        """Return released entries with place > after, in order of place."""
+        """Return released entries with place > after, in order of place; none that Change.seen took away since."""
 
     def history(
         self,
@@ -109,7 +112,7 @@ class Storage(Protocol):
         since: int | None = None,
         limit: int = 100,
     ) -> list[Shown]:
-        """Return released entries sorted by (c, user, run, seq), oldest first.
+        """Return released entries sorted by (c, user, run, seq), oldest first; none that Change.seen took away.
 
         conversation None means all. With `before` (or nothing) the newest ones below it, with `after` the oldest above
         it; both are such sort keys. `since` is a c to begin at. limit 0 means no limit.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import Address, Heard, KnownUser, Stored, Talk, Waiting
+from p2pchat.core.records import Address, Heard, KnownUser, Spoken, Stored, Talk, Waiting
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
-from p2pchat.storage.reading import FACTS, log_facts
+from p2pchat.storage.reading import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
     COVERED,
@@ -58,6 +58,15 @@ select c.id, u.id, l.run from logs l
 join conversations c on c.number = l.conversation join users u on u.number = l.writer
 where l.state in {FORKED_STATES} order by l.number
 """
+CITES_OF_TIPS = f"""
+{CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
+"""
+SPOKEN = f"""
+select c.id, u.id, l.run, e.id, e.body from entries e
+join logs l on l.number = e.id >> {SEQ_BITS}
+join conversations c on c.number = l.conversation join users u on u.number = l.writer
+where e.conversation = ? and l.state < {FORKED} order by e.id
+"""
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
@@ -68,11 +77,15 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         return connection.exec_driver_sql(statement, parameters).all()
 
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
+    cited = cites_of(rows(CITES_OF_TIPS))
     newest = rows("select first_place + entries from places order by first_place desc limit 1")
     stored = Stored(
-        tips=[log_facts(row) for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")],
+        tips=[
+            log_facts(row, cites=cited.get(row[0], ()))
+            for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")
+        ],
         forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
-        unreleased=[log_facts(row) for row in unreleased],
+        unreleased=[log_facts(row, cites=cited.get(row[0], ())) for row in unreleased],
         waiting=[
             Waiting(facts.log, id % SEQS, decode_entry(body))
             for number, facts in ((row[0], log_facts(row)) for row in unreleased)
@@ -86,6 +99,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         consumers={row.name: row.place for row in connection.execute(select(consumers))},
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
+        groups=_spoken(connection, rows),
         most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
         meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
     )
@@ -132,6 +146,13 @@ def holdings(connection: Connection) -> list[Holding]:
 def _talks(connection: Connection) -> list[Talk]:
     named = select(conversations).where(conversations.c.naming.is_not(None)).order_by(conversations.c.number)
     return [Talk(row.id.hex(), naming_of_text(row.naming)) for row in connection.execute(named)]
+
+
+def _spoken(connection: Connection, rows: Callable[..., Sequence[Any]]) -> list[Spoken]:
+    """Return what was written to groups: operations and leaves, never what anybody said."""
+    named = select(conversations.c.number).where(conversations.c.naming.like('%"group"%'))
+    numbers = [row.number for row in connection.execute(named.order_by(conversations.c.number))]
+    return [Spoken(_log(row), row[3] % SEQS, row[4]) for number in numbers for row in rows(SPOKEN, number)]
 
 
 def _users(connection: Connection) -> list[KnownUser]:

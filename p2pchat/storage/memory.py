@@ -20,8 +20,10 @@ from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, ref_key
 from p2pchat.core.mending import newness
 from p2pchat.core.records import (
+    EVERYTHING,
     Address,
     Change,
+    Cite,
     Fork,
     ForkStart,
     Heard,
@@ -32,6 +34,7 @@ from p2pchat.core.records import (
     NewLog,
     Position,
     Ref,
+    Spoken,
     Start,
     Stored,
     Stretch,
@@ -72,6 +75,8 @@ class MemoryLog:
     clocks: list[int] = field(default_factory=list)
     heads: list[Head] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
+    cites: list[Cite] = field(default_factory=list)
+    seen: int = EVERYTHING
 
     @property
     def numbered(self) -> Numbered:
@@ -88,6 +93,7 @@ class MemoryLog:
             clocks=list(self.clocks),
             heads=list(self.heads),
             stretches=list(self.stretches),
+            cites=list(self.cites),
         )
 
     def head_below(self, seq: int) -> Head:
@@ -135,8 +141,12 @@ class MemoryLog:
             self.covered,
             self.forked,
             self.before,
+            tuple(self.cites),
             self.at(seq).chain if 0 < seq <= last.seq else None,
         )
+
+    def may_be_read(self, seq: int) -> bool:
+        return self.seen == EVERYTHING or seq <= self.seen
 
     def shown(self, seq: int) -> Shown:
         stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
@@ -263,6 +273,10 @@ class MemoryStorage:
             log.stretches.append(stretch)
             log.released = max(log.released, stretch.first + stretch.count - 1)
             tables.stretches.append(stretch)
+        for log_id, cite in change.cites:
+            tables.logs[log_id].cites.append(cite)
+        for log_id, seen in change.seen.items():
+            tables.logs[log_id].seen = seen
         for mending in change.mendings:
             tables.mendings.setdefault((mending.log.conversation, mending.re), []).append(mending)
 
@@ -325,6 +339,12 @@ class MemoryStorage:
                 newest_c=self._newest_clocks(),
                 recent=self._recent(),
                 meta=dict(tables.meta),
+                groups=[
+                    Spoken(log.id, seq, raw)
+                    for log in tables.logs.values()
+                    if (naming := tables.talks.get(log.id.conversation)) is not None and naming.group and not log.forked
+                    for seq, raw in enumerate(log.raws, 1)
+                ],
                 most_bytes=sum(log.size for log in tables.logs.values()),
             )
 
@@ -354,6 +374,10 @@ class MemoryStorage:
             by_ref = self._tables.by_ref
             found = {key: log.facts(key.seq) for key in logs if (log := by_ref.get((key.conversation, key.ref)))}
             return found, {whose: self._older(whose) for whose in older}
+
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        with self._lock:
+            return [log.facts() for log in self._tables.of_user.get((conversation, user), ()) if log.raws]
 
     def _older(self, whose: tuple[ConversationId, UserId]) -> list[Mark]:
         logs = [log for log in self._tables.of_user.get(whose, ()) if log.raws and not log.forked]
@@ -432,7 +456,8 @@ class MemoryStorage:
         for stretch in stretches:
             log = self._tables.logs[stretch.log]
             skipped = max(0, after + 1 - stretch.first_place)
-            yield from (log.shown(seq) for seq in range(stretch.first + skipped, stretch.first + stretch.count))
+            seqs = range(stretch.first + skipped, stretch.first + stretch.count)
+            yield from (log.shown(seq) for seq in seqs if log.may_be_read(seq))
 
     def history(
         self,
@@ -455,7 +480,9 @@ class MemoryStorage:
     def entry(self, log: LogId, seq: int) -> Shown | None:
         with self._lock:
             found = self._tables.logs.get(log)
-            return self._with_mended([found.shown(seq)])[0] if found and 0 < seq <= found.released else None
+            if found is None or not 0 < seq <= found.released or not found.may_be_read(seq):
+                return None
+            return self._with_mended([found.shown(seq)])[0]
 
     def _with_mended(self, page: Iterable[Shown]) -> list[Shown]:
         """Return these with what became of them."""
@@ -468,8 +495,9 @@ class MemoryStorage:
         some = self._tables.mendings.get((one.log.conversation, named))
         if some is None:
             return None
-        newest = {(each.log.user, each.reaction): each for each in sorted(some, key=newness)}
         logs = self._tables.logs
+        seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
+        newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
         return mended_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
 
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
@@ -509,7 +537,8 @@ def _keys(
     log: MemoryLog, before: SortKey | None, after: SortKey | None, since: int | None, newest_first: bool
 ) -> Iterator[tuple[SortKey, MemoryLog]]:
     """Yield the sort keys of the released entries between these bounds, in the order asked for."""
-    end = log.released if before is None else min(log.released, log.first_not_below(before))
+    readable = log.released if log.seen == EVERYTHING else min(log.released, log.seen)
+    end = readable if before is None else min(readable, log.first_not_below(before))
     begin = 0 if after is None else log.first_not_below((*after[:3], after[3] + 1))
     if since is not None:
         begin = max(begin, bisect_left(log.clocks, since))

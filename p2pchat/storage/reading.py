@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
-from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.records import Cite, LogFacts, LogKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
 from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
@@ -42,7 +42,18 @@ from logs l where l.writer = ?
 SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 
-def log_facts(row: Any, chain_at: bytes | None = None) -> LogFacts:
+CITES = "select log, first, gen, chain8 from cites "
+
+
+def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
+    """Return what logs cite, by the number of each."""
+    found: dict[int, tuple[Cite, ...]] = {}
+    for log, first, gen, chain8 in rows:
+        found[log] = (*found.get(log, ()), Cite(first, gen, chain8.hex()))
+    return found
+
+
+def log_facts(row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = ()) -> LogFacts:
     """Return the facts a row of FACTS holds."""
     _, conversation, user, run, state, builds_on, head, c, chain, released = row
     log = LogId(conversation.hex(), user.hex(), run.hex())
@@ -58,6 +69,7 @@ def log_facts(row: Any, chain_at: bytes | None = None) -> LogFacts:
         bool(state & COVERED),
         bool(state & FORKED),
         marks_of_bytes(builds_on),
+        cites,
         chain_at,
     )
 
@@ -119,10 +131,19 @@ class Reader:
         rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
-                facts = log_facts(row)
+                cites = self._cites(row[0])
+                facts = log_facts(row, cites=cites)
                 held = 0 < key.seq <= facts.seq
-                return log_facts(row, self.head_at(row[0], facts.log, key.seq).chain) if held else facts
+                return log_facts(row, self.head_at(row[0], facts.log, key.seq).chain, cites) if held else facts
         return None
+
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        whose = (self.number("users", user), self.number("conversations", conversation))
+        rows = self.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
+        return [log_facts(row, cites=self._cites(row[0])) for row in rows if row[6] is not None]
+
+    def _cites(self, log: int) -> tuple[Cite, ...]:
+        return cites_of(self.all(f"{CITES} where log = ? order by first", log)).get(log, ())
 
     def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log."""

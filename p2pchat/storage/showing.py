@@ -15,12 +15,15 @@ from p2pchat.storage.reading import Reader
 from p2pchat.storage.tables import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
+MAY_BE_READ = f"(id) & {SEQS - 1} <= coalesce((select upto from seen where log = (id) >> {SEQ_BITS}), {SEQS})"
+SEEN = MAY_BE_READ.replace("(id)", "e.id")
+ANY_UNSEEN = "select 1 from seen limit 1"
 BY_PLACE = f"""
 select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
 and p.first_place + (e.id - p.start) > ?
-order by p.first_place, e.id limit ?
 """
+IN_PLACE = "order by p.first_place, e.id limit ?"
 PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
 BY_NAME = f"select {COLUMNS} from entries e join {PLACED} where e.id = ?"
 BY_CLOCK = f"""
@@ -38,6 +41,7 @@ where conversation = ? and run = ? and seq >= ? and seq <= ? and writer = ?
 NEWEST_MENDING = f"""
 select m.id, m.c, e.body from mendings m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.reaction = ?
+and {MAY_BE_READ.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1
 """  # who has edited one message a million times costs a look at the index, not a million entries
 
@@ -56,7 +60,8 @@ class Showing:
         self._reader = reader
 
     def places(self, after: int, limit: int) -> list[Shown]:
-        return self._all_shown(self._reader.all(BY_PLACE, after + 1, after, limit))
+        statement = f"{BY_PLACE} and {SEEN} {IN_PLACE}" if self._hides else f"{BY_PLACE} {IN_PLACE}"
+        return self._all_shown(self._reader.all(statement, after + 1, after, limit))
 
     def last_place(self) -> int:
         """Return the newest place, 0 when nothing was released."""
@@ -65,7 +70,7 @@ class Showing:
 
     def entry(self, log: LogId, seq: int) -> Shown | None:
         number = self._reader.log_number(log)
-        row = self._reader.first(BY_NAME, number * SEQS + seq) if 0 < seq < SEQS else None
+        row = self._reader.first(f"{BY_NAME} and {SEEN}", number * SEQS + seq) if 0 < seq < SEQS else None
         return self._all_shown([row])[0] if row else None
 
     def history(
@@ -86,11 +91,17 @@ class Showing:
             rows = self._sorted([("1 = 1", ())], bounds, newest_first, limit)
         return self._all_shown([row[:5] for row in (reversed(rows) if newest_first else rows)])
 
+    @property
+    def _hides(self) -> bool:
+        """Whether anything that has a place may not be read any more: what was removed from a group's talk."""
+        return self._reader.first(ANY_UNSEEN) is not None
+
     def _sorted(
         self, of: list[tuple[str, tuple[object, ...]]], bounds: Bounds, newest_first: bool, limit: int
     ) -> Sequence[Any]:
         """Return rows of BY_CLOCK, newest or oldest first; limit 0 means all."""
-        where, values = _joined([*of, *bounds.clock, *bounds.exact])
+        unseen = [(SEEN, ())] if self._hides else []
+        where, values = _joined([*of, *bounds.clock, *bounds.exact, *unseen])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         return self._reader.all(f"{BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
@@ -140,6 +151,8 @@ class Showing:
         candidates: dict[int, list[Candidate]] = {}
         for seq, author, reaction in self._reader.all(MENDED, number, run, first, last, writer):
             row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, reaction)
+            if row is None:
+                continue  # what there is may not be read
             by = self._reader.log_id(row[0] >> SEQ_BITS)
             mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((mending, row[2]))

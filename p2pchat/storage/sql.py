@@ -122,6 +122,10 @@ class SqlStorage:
             found = {key: facts for key in logs if (facts := self._reader.facts(key))}
             return found, {whose: self._reader.older(*whose) for whose in older}
 
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        with self._reading():
+            return self._reader.logs_of(conversation, user)
+
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:

@@ -137,6 +137,10 @@ consumers = Table(
     Column("name", String(190), primary_key=True),
     _number("place"),
 )
+cites = Table(
+    "cites", metadata, _key("log"), _key("first"), _number("gen"), Column("chain8", _bytes(8), nullable=False)
+)
+seen = Table("seen", metadata, _key("log"), _number("upto"))  # only entries 1..upto of it may be read
 forks = Table(
     "forks",
     metadata,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
-from p2pchat.core.records import Address, Change, Fork, Heard, KnownUser, Mending, NewLog, Stretch, Talk
+from p2pchat.core.records import EVERYTHING, Address, Change, Fork, Heard, KnownUser, Mending, NewLog, Stretch, Talk
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.reading import BODIES
@@ -40,6 +40,7 @@ from p2pchat.storage.tables import (
     SCHEMA_KEY,
     SEQS,
     addresses,
+    cites,
     consumers,
     conversations,
     entries,
@@ -50,6 +51,7 @@ from p2pchat.storage.tables import (
     mendings,
     meta,
     places,
+    seen,
     users,
     waiting,
 )
@@ -207,6 +209,11 @@ class Rows:
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
         self._forks += change.forks
+        for id, cite in change.cites:
+            row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
+            insert_rows(self._db, cites, row)
+        for id, upto in change.seen.items():
+            self._see(self._writer.log(id).number, upto)
         for stretch in change.stretches:
             self._add_stretch(stretch)
         for mending in change.mendings:
@@ -259,6 +266,12 @@ class Rows:
             log.anchor = log.newest
         log.newest = head
         self._heads[log.number * SEQS + head.seq] = head
+
+    def _see(self, log: int, upto: int) -> None:
+        if upto == EVERYTHING:
+            self._run("delete from seen where log = ?", log)
+        else:
+            insert_rows(self._db, seen, (log, upto), replacing(seen))
 
     # ---- places
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.operations import Cuts, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.groups.state import Sight
-from p2pchat.core.groups.visibility import Cite, End, ends_of, is_wanted, may_be_seen
+from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
 from p2pchat.core.log import Entry, LogId, encode_entry
+from p2pchat.core.records import Cite
 from p2pchat.protocol import Mark
 
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}

@@ -13,15 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from p2pchat.core.groups.state import Sight
+from p2pchat.core.records import Cite
 from p2pchat.protocol import Mark, RunId
-
-
-class Cite(NamedTuple):
-    """From entry `first` on a log cites this gen; `chain8` begins the chain before that entry."""
-
-    first: int
-    gen: int
-    chain8: str
 
 
 class Strip(Protocol):
@@ -29,7 +22,7 @@ class Strip(Protocol):
 
     seq: int
     before: tuple[Mark, ...]
-    cites: list[Cite]
+    cites: Sequence[Cite]
 
 
 class Reach:
