@@ -18,11 +18,19 @@ from p2pchat.protocol import Mark, RunId
 
 
 class Strip(Protocol):
-    """A log, as far as its visible part depends on it: up to `seq`, citing these gens, building on `before`."""
+    """A log, as far as its visible part depends on it."""
 
-    seq: int
-    before: tuple[Mark, ...]
-    cites: Sequence[Cite]
+    @property
+    def seq(self) -> int:
+        """How many entries of it are here."""
+
+    @property
+    def before(self) -> tuple[Mark, ...]:
+        """What it builds on."""
+
+    @property
+    def cites(self) -> Sequence[Cite]:
+        """Which gens it cites, from which entry on."""
 
 
 class Reach:
