@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Presence as Presence
     from p2pchat.peer.events import Sent as Sent
     from p2pchat.peer.events import Stopped as Stopped
+    from p2pchat.peer.events import Typing as Typing
     from p2pchat.peer.events import Warned as Warned
     from p2pchat.peer.forgetting import Forgotten as Forgotten
     from p2pchat.peer.history import Checked as Checked
@@ -83,7 +84,7 @@ _HOMES = {
     ),
     "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
-        *("Sent", "Stopped", "Warned"),
+        *("Sent", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
     "peer.history": ("Checked", "History", "KnownAddress", "open_history"),

@@ -119,6 +119,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "left_grace": ("core/presence: a_broken_link_is_a_departure_after_two_seconds",
                    "core/presence: a_quick_reconnect_is_silent"),
     "presence_told_after": ("core/announcing: who_flaps_costs_two_frames_a_second_and_the_last_word_is_told",),
+    "typing_every": ("core/typing: a_frame_in_three_seconds_and_no_more_however_often_keys_are_hit",),
+    "typing_expires": ("core/typing: who_types_is_told_once_and_expires_after_six_seconds",),
     "consumer_saved_after": ("core/node: what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit",),
     "start_timeout": ("peer/life: an_endpoint_that_does_not_answer_is_an_event",),
 }  # fmt: skip
@@ -129,8 +131,6 @@ NO_LIMITS = {
     "wal_warm_bytes": "makes first commits quick",
     "recent_places": "how far back a start looks for what was shown last",
     "idle_after": "for whoever shows presence: no part of the core's",
-    "typing_every": "not built yet",
-    "typing_expires": "for whoever shows typing: not built yet",
 }
 
 # What the design limits and no setting says.

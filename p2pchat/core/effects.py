@@ -237,6 +237,15 @@ class PresenceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TypingChanged:
+    """Somebody elsewhere writes in a conversation, or does not any more."""
+
+    conversation: ConversationId
+    user: UserId
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UserNamed:
     """A user has a (new) name."""
 
@@ -279,5 +288,5 @@ class Stopped:
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
     | Imported | Released | Delivered | GroupChanged | Undelivered | LinkChanged | UserJoined | UserLeft
-    | PresenceChanged | UserNamed | Gap | Warned | Counted | Stopped
+    | PresenceChanged | TypingChanged | UserNamed | Gap | Warned | Counted | Stopped
 )  # fmt: skip

@@ -279,6 +279,15 @@ class PresenceSet:
 
 
 @dataclass(frozen=True, slots=True)
+class TypingSet:
+    """A hosted user writes something there, or has stopped; said again every few seconds while it goes on."""
+
+    user: UserId
+    conversation: ConversationId
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOn:
     """A consumer has taken everything up to this place; saved with the next commit, or soon."""
 
@@ -294,5 +303,5 @@ class Woke:
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | Allowed | Carried | PresenceSet | HandedOn | GroupMade | GroupChanging | GroupLeaving | Woke
+    | Allowed | Carried | PresenceSet | TypingSet | HandedOn | GroupMade | GroupChanging | GroupLeaving | Woke
 )  # fmt: skip

@@ -51,6 +51,7 @@ from p2pchat.core.inputs import (
     Said,
     Sighted,
     Stop,
+    TypingSet,
     Woke,
 )
 from p2pchat.core.mesh.link import Link
@@ -61,7 +62,7 @@ from p2pchat.core.stalls import Stalls
 from p2pchat.core.sync.sides import Step
 from p2pchat.core.sync.sync import Sync
 from p2pchat.errors import LogError, ProtocolError
-from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, UserId, Want
+from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, Typing, UserId, Want
 
 __all__ = ["HostedUser", "Network", "Node", "Now"]
 
@@ -115,7 +116,8 @@ class Node:
             Listening: self._link_input, Connect: self._link_input, Sighted: self._link_input,
             Forget: self._link_input, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
-            Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set, HandedOn: self._handed_on,
+            Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set,
+            TypingSet: self._typing_set, HandedOn: self._handed_on,
             Carried: self._carried, Allowed: self._allowed,
             GroupMade: self._group_asked, GroupChanging: self._group_asked, GroupLeaving: self._group_asked,
         }  # fmt: skip
@@ -220,7 +222,7 @@ class Node:
             return  # nothing can be kept: nothing is taken in or acknowledged
         if self._disk_low:
             self.sync.told_once(link, frames)
-            frames = [frame for frame in frames if isinstance(frame, Want)]  # giving takes no room
+            frames = [frame for frame in frames if isinstance(frame, (Want, Typing))]  # they take no room
         fault = self.sync.frames(link, frames)
         if fault is not None:
             self._fault(link, fault)
@@ -382,6 +384,9 @@ class Node:
 
     def _presence_set(self, input: PresenceSet) -> None:
         self.presence.set(input.user, input.status, input.text)
+
+    def _typing_set(self, input: TypingSet) -> None:
+        self.sync.typing.say(input.user, input.conversation, input.on)
 
     def _handed_on(self, input: HandedOn) -> None:
         if not self._consumers:

@@ -51,6 +51,9 @@ class Desk(Protocol):
     async def react(self, message: Post | str, reaction: str) -> Receipt:
         """React to a message."""
 
+    def typing(self, to: Conversation, on: bool = True) -> None:
+        """Tell that one writes there just now, or has stopped."""
+
     async def history(
         self,
         conversation: Conversation | None = None,
@@ -116,6 +119,10 @@ class Conversation:
     def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
         """Write many messages here; as TCPPeer.send_many, whose coroutine it returns."""
         return self._desk.send_many(self, texts)
+
+    def typing(self, on: bool = True) -> None:
+        """Tell whoever can read this that one writes here just now, or has stopped; as TCPPeer.typing."""
+        self._desk.typing(self, on)
 
     async def history(
         self,

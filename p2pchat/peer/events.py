@@ -436,6 +436,22 @@ class Presence(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Typing(Event):
+    """A user writes in a conversation just now (`typing`), or does not any more: sent it, stopped, or fell silent."""
+
+    event: ClassVar[str] = "typing"
+    user: User
+    conversation: Conversation
+    typing: bool
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "user": self.user.label, "user_id": self.user.id, "conversation_id": self.conversation.id,
+            "typing": self.typing,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Event):
     """A message of ours is safe on the disk of a peer of `user`: that makes it `count` of `of` members."""
 

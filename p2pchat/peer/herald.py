@@ -17,12 +17,13 @@ from p2pchat.core.log import Ref
 from p2pchat.errors import ConsumerBusy, PeerClosed
 from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
+from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.gaps import who_had
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import ConversationId, PeerId
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
 
@@ -33,7 +34,10 @@ class Herald:
     Attributes:
         readers: The open ones; a reader that nobody holds any more reads no more.
         endpoints: How the newest attempt to link went, by endpoint: up, down, trying, refused.
+        conversation: Returns the handle of a conversation; the peer gives it.
     """
+
+    conversation: Callable[[ConversationId], Conversation]
 
     def __init__(self, people: People, ledger: Ledger, on_link: Callable[[], None]) -> None:
         self._people = people
@@ -48,8 +52,8 @@ class Herald:
         self._tell: dict[type, Callable[[Any], None]] = {
             fx.Kept: self._kept, fx.Released: self._released, fx.Delivered: self._delivered,
             fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
-            fx.PresenceChanged: self._presence, fx.UserNamed: self._named, fx.Gap: self._gap,
-            fx.Warned: self._warned, fx.Refused: self._refused,
+            fx.PresenceChanged: self._presence, fx.TypingChanged: self._typing, fx.UserNamed: self._named,
+            fx.Gap: self._gap, fx.Warned: self._warned, fx.Refused: self._refused,
         }  # fmt: skip
 
     # Readers
@@ -175,6 +179,12 @@ class Herald:
         told = ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
         self._event(("presence", effect.user), told)
         self._wake_all()
+
+    def _typing(self, effect: fx.TypingChanged) -> None:
+        told = ev.Typing(
+            user=self._people.user(effect.user), conversation=self.conversation(effect.conversation), typing=effect.on
+        )
+        self._event(("typing", effect.conversation, effect.user), told)
 
     def _named(self, effect: fx.UserNamed) -> None:
         self._people.learn([(effect.user, effect.name)])

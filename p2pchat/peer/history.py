@@ -252,6 +252,9 @@ class History:
     async def react(self, message: Post | str, reaction: str) -> Receipt:
         raise PeerClosed("this history is only read: start a peer to write")
 
+    def typing(self, to: Conversation, on: bool = True) -> None:
+        raise PeerClosed("this history is only read: start a peer to write")
+
 
 def open_history(data: str | os.PathLike[str] | int, *, db: str | None = None) -> History:
     """Read the history of a peer without running it and without its lock.

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar, overload
 
 from p2pchat.config import Settings
-from p2pchat.core.inputs import Opened
+from p2pchat.core.inputs import Opened, TypingSet
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
@@ -91,6 +91,7 @@ class TCPPeer(Standing):
         options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
         super().__init__(options, [normal(endpoint) for endpoint in endpoints])
         self._conversations: dict[ConversationId, Conversation] = {}
+        self._herald.conversation = self.conversation
 
     # ------------------------------------------------------------------ conversations
 
@@ -249,6 +250,20 @@ class TCPPeer(Standing):
         body = body_of(kind, post, text, me, self._options.settings)
         log, seq = await owner.say(me, post.log.conversation, kind, (body,), named(post), ref)
         return Receipt(self._ledger, log, seq)
+
+    def typing(self, to: To, on: bool = True) -> None:
+        """Tell whoever can read a conversation that one writes there just now, or has stopped.
+
+        Nothing of it is kept. Call it with every key, or every few seconds: others are told once in 3 s at most, and
+        6 s after they were told last it is over by itself. Sending there ends it too.
+
+        Args:
+            to: As send.
+        Raises:
+            UnknownName, AmbiguousName: `to` is nobody, or several. PeerClosed: Not running.
+        """
+        owner = self._running
+        owner.put(TypingSet(self.people.me, self.find(to).key, on))
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.

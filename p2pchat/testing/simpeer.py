@@ -211,10 +211,7 @@ class SimPeer:
     def say(self, text: str, to: SimPeer | None = None, kind: str = "text") -> Written:
         """Write to the room, or to one peer's user."""
         assert self.node is not None, f"{self.name} is not running"
-        conversation = self.node.room if to is None else dm_id(self.user, to.user)
-        if to is not None:
-            low, high = sorted((self.user, to.user))
-            self.put(inputs.Opened(Naming(dm=(low, high))))
+        conversation = self._opened(to)
         written = Written(self, conversation, to, text)
         self.sim.written[text] = written
         if self._gathered and self._gathered[-1][0] == conversation:
@@ -228,9 +225,23 @@ class SimPeer:
         self.name_told = name
         self.put(inputs.Renamed(self.user, name))
 
+    def _opened(self, to: SimPeer | None) -> ConversationId:
+        """Return the room, or the direct conversation with a peer's user, which may be new."""
+        assert self.node is not None
+        if to is None:
+            return self.node.room
+        low, high = sorted((self.user, to.user))
+        self.put(inputs.Opened(Naming(dm=(low, high))))
+        return dm_id(self.user, to.user)
+
     def set_presence(self, status: str, text: str = "") -> None:
         self.word = status, text
         self.put(inputs.PresenceSet(self.user, status, text))
+
+    def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
+        """Its user writes to the room or to one peer's user, or has stopped."""
+        assert self.node is not None, f"{self.name} is not running"
+        self.put(inputs.TypingSet(self.user, self._opened(to), on))
 
     def connect(self, endpoint: str) -> None:
         self.put(inputs.Connect(endpoint))
@@ -539,7 +550,12 @@ class SimPeer:
         self._log("left", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:
-        self._log("presence", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), status=news.status)
+        self._log("presence", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), status=news.status,
+                  text=news.text)  # fmt: skip
+
+    def _typing(self, news: out.TypingChanged) -> None:
+        self._log("typing", user=self.sim.by_user[news.user].name, user_id=_shown(news.user),
+                  conversation_id=base32(news.conversation), typing=news.on)  # fmt: skip
 
     def _named(self, news: out.UserNamed) -> None:
         pass
@@ -587,7 +603,8 @@ _EFFECTS: dict[type, str] = {
     out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
     out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Imported: "imported",
     out.Released: "released", out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined",
-    out.UserLeft: "left", out.PresenceChanged: "presence", out.UserNamed: "named", out.Gap: "gap",
-    out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped", out.GroupChanged: "group_changed",
+    out.UserLeft: "left", out.PresenceChanged: "presence", out.TypingChanged: "typing",
+    out.UserNamed: "named", out.Gap: "gap", out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped",
+    out.GroupChanged: "group_changed",
     out.Undelivered: "undelivered",
 }  # fmt: skip

@@ -68,6 +68,7 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
+    Typing,
     Unknown,
     Want,
     Welcome,
@@ -85,7 +86,7 @@ IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
 TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.Gap, out.Warned,
-        out.Close, out.Reload, out.Imported)  # fmt: skip
+        out.Close, out.Reload, out.Imported, out.TypingChanged)  # fmt: skip
 
 
 def dm(one: str, other: str) -> str:
@@ -175,6 +176,8 @@ def told(frame: Frame) -> str:
         flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
         flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
+    if isinstance(frame, Typing):
+        return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
     return type(frame).__name__.lower()
 
 
@@ -478,6 +481,8 @@ class Peer:
                 return f"imported {failed or ' '.join(f'{n} {what}' for what, n in counts.items() if n)}".strip()
             case out.Delivered(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
+            case out.TypingChanged(conversation, user, on):
+                return f"{NAMES[user]} types in {where(conversation)}" + ("" if on else " no more")
             case out.Gap(log, seq, missing, seen):
                 holder = f", last seen with {' '.join(NAMES[user] for user in seen)}" if seen else ""
                 return f"gap {log.run[:2]}:{seq}, {len(missing)} missing{holder}"

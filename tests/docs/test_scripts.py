@@ -54,6 +54,7 @@ async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Even
         log = (await anext(heard)).log
         some: dict[str, Any] = {
             "User": ada.me,
+            "Conversation": ada.room,
             "LogId": log,
             "int": 1,
             "PeerId": "00" * 32,

@@ -35,6 +35,7 @@ from p2pchat.core.inputs import (
     Said,
     Sighted,
     Stop,
+    TypingSet,
 )
 from p2pchat.core.log import Entry, Ref, encode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
@@ -346,6 +347,7 @@ class Play:
             Renamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)), HandedOn("bot", supply.below(9)),
             Listening(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
             Sighted(IDS["bob"], ("10.0.0.3:9",)), Sighted(IDS["dan"]),
+            TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)),
         )  # fmt: skip
         self.peer.put(supply.pick(inputs))
         if supply.yes(9):

@@ -24,6 +24,7 @@ from p2pchat.peer.events import (
     Presence,
     Sent,
     Stopped,
+    Typing,
     Warned,
     message_id,
     parse_message_id,
@@ -163,6 +164,13 @@ def test_a_repr_shows_who_and_never_what() -> None:
         (
             Presence(at=AT, user=DESK.people.user(BOB), status="idle", text="tea", since=AT),
             {"event": "presence", "user": "bob", "user_id": BOB_ID, "status": "idle", "text": "tea", "since": AT_JSON},
+        ),
+        (
+            Typing(at=AT, user=DESK.people.user(BOB), conversation=DESK.conversation(DM), typing=True),
+            {
+                "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": DESK.conversation(DM).id,
+                "typing": True,
+            },
         ),
         (
             Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=DESK.people.user(BOB), count=1, of=3),

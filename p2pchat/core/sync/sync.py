@@ -6,6 +6,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
     intake.py   entries of others        writing.py  entries of hosted users     order.py     when they are shown
     compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
     receipts.py who has what             forks.py    authors who said two things under one number
+    typing.py   who writes just now
     carrying.py entries that came in a file                                     quota.py     how much is stored of whom
 
 This file knows the order in which they are asked, and what follows a commit.
@@ -44,9 +45,11 @@ from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
 from p2pchat.core.sync.strangers import Strangers
 from p2pchat.core.sync.tips import Conversation, Log, Waits
+from p2pchat.core.sync.typing import Typing
 from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, RunId, UserId, Want
+from p2pchat.protocol import Typing as TypingFrame
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class Sync:
         self.writing = Writing(self.shelf, self.intake, self.order)
         self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
         self.serve = Serve(self.shelf, self.forks)
+        self.typing = Typing(self.shelf)
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
@@ -185,6 +189,7 @@ class Sync:
         if side is not None:
             self.pull.link_gone(side)
             self.order.link_gone(side)
+            self.typing.link_down(side)
             self.shelf.sweep()
 
     def hosts_told(self, link: Link) -> None:
@@ -242,7 +247,7 @@ class Sync:
         """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
         side = self.shelf.sides.get(link.id)
         for frame in frames:
-            if side is not None and isinstance(frame, (Digest, Have, Want, Entries)):
+            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, TypingFrame)):
                 self.shelf.learn(side, frame.names)
             if side is not None and isinstance(frame, Have) and frame.end is not None:
                 self.pull.ended(side, frame.end)
@@ -257,6 +262,8 @@ class Sync:
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
             self.compare.digest(side, frame)
+        elif isinstance(frame, TypingFrame):
+            return self.typing.got(side, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None
@@ -268,6 +275,7 @@ class Sync:
 
     def said(self, said: Said) -> None:
         self.writing.said(said)
+        self.typing.wrote(said.conversation, said.user)
         conversation = self.conversations.by_id.get(said.conversation)
         if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
             self.compare_all()
@@ -328,6 +336,8 @@ class Sync:
             if log is not None and log.own:
                 self.serve.push(conversation, log, batch)
                 self._count_early(conversation, batch)
+            if self.typing.heard:
+                self.typing.wrote(batch.log.conversation, batch.log.user)
         for fork in change.forks:
             self.forks.durable(fork)
         for conversation, log in touched:
@@ -430,6 +440,7 @@ class Sync:
             for ticket, *_ in flight.step.said:
                 self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
         self.carrying.refuse_all(reason)
+        self.typing.end()
         self._in_flight.clear()
         self.pull.rest(True)
         self.shelf.dead = True
