@@ -4,13 +4,15 @@ The one place where exceptions of the driver become StorageError. Never with the
 parameters: those are what people wrote.
 
 SQLite has no sums over its pages: a disk that turns bits gives back rows of the wrong kind as willingly as true ones.
-So whatever stumbles over a row that no writer of ours makes is damage as well; the cause goes along for programmers.
+What looks at values and finds nonsense says so (Misfit, LogError). But most of what stumbles over such a row looks
+like a defect of ours, and a defect of ours must not be taken for a broken disk: so then the database is looked
+through, and only if it really is damaged, damage is told; the cause goes along for programmers.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
@@ -22,8 +24,9 @@ DAMAGED = (
     " or put a backup in its place"
 )
 NOT_TEXT = "Could not decode to UTF-8"  # how the driver's words begin, which have no code
-# What reading a row of the wrong kind raises. In a commit a ValueError is the caller's: changes that do not follow.
-IN_ROWS_READ = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, LogError)
+# What a row of the wrong kind raises, and a defect of ours too. In a commit a ValueError is always the caller's: changes
+# that do not follow.
+IN_ROWS_READ = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 IN_ROWS_WRITTEN = (TypeError, AttributeError, LookupError, ArithmeticError)
 SENTENCES = {
     sqlite3.SQLITE_FULL: "the disk that holds {where} is full: free some space; nothing of this was kept",
@@ -38,6 +41,19 @@ SENTENCES = {
 }
 
 
+class Misfit(ValueError):
+    """A stored value that no writer of ours makes."""
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Call whatever stored values raise inside by its name: around what does nothing else than decode them."""
+    try:
+        yield
+    except IN_ROWS_READ as error:
+        raise Misfit(f"a value of another kind: {type(error).__name__}") from error
+
+
 def sentence(error: BaseException | None, where: str) -> str:
     """Return what to tell a person about this exception of the driver."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says which kind of that
@@ -48,8 +64,16 @@ def sentence(error: BaseException | None, where: str) -> str:
 
 
 @contextmanager
-def told_clearly(where: str, damage: tuple[type[Exception], ...] = IN_ROWS_READ) -> Iterator[None]:
-    """Turn every exception of the driver inside, and what damaged rows raise, into StorageError."""
+def told_clearly(
+    where: str,
+    is_damaged: Callable[[], bool] = lambda: False,
+    suspect: tuple[type[Exception], ...] = IN_ROWS_READ,
+) -> Iterator[None]:
+    """Turn every exception of the driver inside, and what damaged rows raise, into StorageError.
+
+    Args:
+        is_damaged: Looks through the database; asked when one of `suspect` was raised.
+    """
     try:
         yield
     except DBAPIError as error:
@@ -58,5 +82,9 @@ def told_clearly(where: str, damage: tuple[type[Exception], ...] = IN_ROWS_READ)
         raise StorageError(f"{where} was closed") from None
     except sqlite3.Error as error:
         raise StorageError(sentence(error, where)) from None
-    except damage as error:
+    except (Misfit, LogError) as error:
+        raise StorageError(DAMAGED.format(where=where)) from error
+    except suspect as error:
+        if not is_damaged():
+            raise
         raise StorageError(DAMAGED.format(where=where)) from error

@@ -13,6 +13,7 @@ from p2pchat.core.records import Address, Heard, KnownUser, Spoken, Stored, Talk
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
+from p2pchat.storage.faults import Misfit, fitting
 from p2pchat.storage.reading import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
@@ -108,7 +109,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
 
 
 def _check(stored: Stored) -> None:
-    """Raise ValueError for values that nobody stored: a disk that turns bits must not start a node on them."""
+    """Raise Misfit for values that nobody stored: a disk that turns bits must not start a node on them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent] + [told.seq for told in stored.heard]
     numbers += [user.named_c for user in stored.users]
@@ -118,10 +119,11 @@ def _check(stored: Stored) -> None:
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts
     ):
-        raise ValueError("values of another kind")
+        raise Misfit("values of another kind")
     for talk in stored.talks:
         if talk.naming.dm:
-            dm_id(*talk.naming.dm)  # ValueError for what are no ids
+            with fitting():
+                dm_id(*talk.naming.dm)
 
 
 def holdings(connection: Connection) -> list[Holding]:

@@ -1,19 +1,22 @@
 """Whether what is stored is what its writers signed: SQLite has no sums over its pages, but every log proves itself.
 
 A disk that turns a bit inside a text leaves the structure of the database as it was. The chain through a log's entries
-and the signatures under it notice. This reads everything, so it is asked for (`p2pchat doctor`) and never by the way.
+and the signatures under it notice. This reads everything, so it is asked for (`p2pchat doctor`), and looked through where something stumbled that should not; never by the way.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Column, Connection, LargeBinary, String
+from sqlalchemy.exc import DBAPIError
 
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
+from p2pchat.storage.connect import faults
 from p2pchat.storage.tables import SEQS, metadata
 
 LOGS = """
@@ -23,7 +26,7 @@ left join conversations c on c.number = l.conversation left join users u on u.nu
 HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
 ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
 STRAYS = f"""
-select count(*) from entries e where not exists (
+select count(*) from entries e where not exists (select 1 from logs where number = e.id >> 40) or not exists (
     select 1 from heads h where h.id >= e.id and h.id < ((e.id >> 40) + 1) * {SEQS})
 """
 UNPLACED = """
@@ -51,6 +54,15 @@ def unproven(connection: Connection, most: int) -> list[str]:
     if unplaced := connection.exec_driver_sql(UNPLACED).scalar():
         found.append(f"{unplaced} places are of no entries")
     return [*found, *_misfits(connection)][:most]
+
+
+def is_damaged(connection: Connection) -> bool:
+    """Return whether anything is wrong with the database; the quick looks first. It may take 10 s a million entries."""
+    try:
+        with connection.begin():
+            return any(_misfits(connection)) or bool(faults(connection, 1) or unproven(connection, 1))
+    except (DBAPIError, sqlite3.Error):
+        return True
 
 
 def _misfits(connection: Connection) -> Iterator[str]:

@@ -14,6 +14,7 @@ from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
 from p2pchat.core.records import Cite, LogFacts, LogKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.storage.faults import Misfit
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
 from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
 from p2pchat.storage.tables import COVERED, FORKED, SEQS
@@ -59,7 +60,7 @@ def log_facts(row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] =
     log = LogId(conversation.hex(), user.hex(), run.hex())
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
-        raise ValueError("a head of another kind")
+        raise Misfit("a head of another kind")
     return LogFacts(
         log,
         seq,

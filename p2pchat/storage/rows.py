@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Mending
 from p2pchat.protocol import Mark, Naming
+from p2pchat.storage.faults import fitting
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 
@@ -83,9 +84,10 @@ def naming_to_text(naming: Naming) -> str:
 
 
 def naming_of_text(text: str) -> Naming:
-    values = json.loads(text).items()
-    columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
-    return Naming(**columns)
+    with fitting():
+        values = json.loads(text).items()
+        columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
+        return Naming(**columns)
 
 
 def batch_to_text(batch: Batch) -> str:
@@ -93,5 +95,6 @@ def batch_to_text(batch: Batch) -> str:
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:
-    first, raws, prev, chain, head = json.loads(text)
-    return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))
+    with fitting():
+        first, raws, prev, chain, head = json.loads(text)
+        return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))

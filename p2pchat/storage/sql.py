@@ -23,7 +23,7 @@ from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.loading import holdings, load
-from p2pchat.storage.proving import unproven
+from p2pchat.storage.proving import is_damaged, unproven
 from p2pchat.storage.reading import Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Writer
@@ -50,6 +50,7 @@ class SqlStorage:
         self._settings = settings or Settings()
         self._url, self._path = connect.parsed(url)
         self._lock = threading.Lock()  # one reader at a time
+        self._damaged = False  # looked through once, and something was wrong
         self._connections: list[Connection] = []
         try:
             with told_clearly(str(self._path)):
@@ -87,8 +88,12 @@ class SqlStorage:
     def commit(self, changes: Sequence[Change]) -> None:
         if self._writer is None:
             raise StorageError(f"{self._path} was opened for reading only")
-        with told_clearly(str(self._path), IN_ROWS_WRITTEN):
+        with told_clearly(str(self._path), self._is_damaged, IN_ROWS_WRITTEN):
             self._writer.commit(changes)
+
+    def _is_damaged(self) -> bool:
+        with self._lock:
+            return self._looks_damaged()
 
     def warm(self) -> None:
         if self._writer is not None and self._settings.wal_warm_bytes:
@@ -112,8 +117,14 @@ class SqlStorage:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, told_clearly(str(self._path)), self._read.begin():
+        with self._lock, told_clearly(str(self._path), self._looks_damaged), self._read.begin():
             yield
+
+    def _looks_damaged(self) -> bool:
+        """Look through the database, unless that was found out before; the lock is held."""
+        if not self._damaged:
+            self._damaged = is_damaged(self._read)
+        return self._damaged
 
     def lookup(
         self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]

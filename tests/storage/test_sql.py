@@ -517,3 +517,27 @@ def test_killed_by_force_nothing_told_durable_is_lost_and_nothing_is_half_writte
             assert (facts.seq, facts.chain, facts.released) == (ada.seq, ada.chain, ada.seq)
         assert len(everything(storage, "ada")) == sum(found.values())
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, sum(found.values()) + 1))
+
+
+def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same error, out of the same call: the database decides whose fault it is."""
+    with closing(opened(path)) as storage:
+        storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
+        monkeypatch.setattr("p2pchat.storage.showing.OLD", "1")  # a constant of another kind
+        with pytest.raises(TypeError):
+            storage.places(0, 9)
+        with sqlite3.connect(path) as database:
+            database.execute("update users set about = x'07'")
+        with pytest.raises(StorageError, match="is damaged"):
+            storage.places(0, 9)
+
+
+def test_a_commit_that_does_not_follow_is_the_caller_s_also_in_a_damaged_database(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        ada = Author("ada", 1)
+        storage.commit([ada.begins("one", "two")])
+        with sqlite3.connect(path) as database:
+            database.execute("update users set about = x'07'")
+        ada.write("lost")
+        with pytest.raises(ValueError, match="does not follow"):
+            storage.commit([ada.goes_on("three")])
