@@ -24,8 +24,8 @@ DAMAGED = (
     " or put a backup in its place"
 )
 NOT_TEXT = "Could not decode to UTF-8"  # how the driver's words begin, which have no code
-# What a row of the wrong kind raises, and a defect of ours too. In a commit a ValueError is always the caller's: changes
-# that do not follow.
+# What a row of the wrong kind raises, and a defect of ours too. In a commit a ValueError is always the caller's:
+# changes that do not follow.
 IN_ROWS_READ = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 IN_ROWS_WRITTEN = (TypeError, AttributeError, LookupError, ArithmeticError)
 SENTENCES = {

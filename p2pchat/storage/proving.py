@@ -1,7 +1,8 @@
 """Whether what is stored is what its writers signed: SQLite has no sums over its pages, but every log proves itself.
 
 A disk that turns a bit inside a text leaves the structure of the database as it was. The chain through a log's entries
-and the signatures under it notice. This reads everything, so it is asked for (`p2pchat doctor`), and looked through where something stumbled that should not; never by the way.
+and the signatures under it notice. This reads everything, so it is done when it is asked for (`p2pchat doctor`) or when
+something stumbled that should not, and never by the way.
 """
 
 from __future__ import annotations
