@@ -9,9 +9,12 @@ user's profile directory is what keeps others out, and the checks are left out.
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 import stat
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +23,7 @@ from p2pchat.errors import P2PChatError
 
 POSIX = os.name == "posix"  # tests force the other branch
 MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; more is some other file
+UNTOUCHED = 24 * 3600.0  # seconds after which what stands beside its place was left by who was killed; a guess
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -70,8 +74,47 @@ def write_private(path: Path, data: bytes) -> None:
         aside.discard()
 
 
+def aside_of(path: Path) -> Path:
+    """Return a name beside `path` that nobody has, for what is written there before it is put in place."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+
+
+def remove_left(path: Path, untouched: float = UNTOUCHED) -> None:
+    """Remove what writers of `path` left beside it when they were killed.
+
+    Args:
+        path: A file or a directory; it need not be there.
+        untouched: Seconds that nothing may have been written in it; 0 for who knows, by a lock, that nobody writes.
+    """
+    is_left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.new").fullmatch
+    for name in _names(path.parent):
+        if is_left(name):
+            remove_untouched(path.with_name(name), untouched)
+
+
+def remove_untouched(left: Path, untouched: float) -> None:
+    """Remove a file, or a directory with all that is in it, that nobody has written to for so many seconds."""
+    with suppress(OSError):  # whoever removes it at the same moment, or may
+        is_directory = left.is_dir() and not left.is_symlink()
+        newest = max(each.lstat().st_mtime for each in ([left, *left.rglob("*")] if is_directory else [left]))
+        if untouched and time.time() - newest < untouched:
+            return
+        if is_directory:
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _names(directory: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(directory)
+    return []
+
+
 class Aside:
     """A file written beside its place and put there when it is whole, readable by the owner only.
+
+    What was left of a former one that was killed a day ago or more goes.
 
     Attributes:
         file: Where to write. Then comes `keep`, and in any case `discard`, which does nothing after it.
@@ -80,8 +123,9 @@ class Aside:
     """
 
     def __init__(self, path: Path) -> None:
+        remove_left(path)
         self._path = path
-        self._new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+        self._new = aside_of(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self.file: BinaryIO = os.fdopen(os.open(self._new, flags, 0o600), "wb")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.errors import DataLocked, P2PChatError
-from p2pchat.identity.files import make_private_directory
+from p2pchat.identity.files import UNTOUCHED, make_private_directory, remove_left, remove_untouched
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import FILE_NAME, Network, load_network, login_network, save_network
 
@@ -32,6 +32,7 @@ HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
+WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, "control.json", "chat.json")  # the last two by the command line
 _LOOK_PATIENCE = 0.2  # seconds; whoever only looks (lock_holder) has the lock for far less
 
 
@@ -102,6 +103,7 @@ class Profile:
         make_private_directory(directory)
         lock = _take_lock(directory)
         try:
+            _tidy(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             network = load_network(directory / FILE_NAME) or login_network(home_directory())
@@ -176,6 +178,20 @@ def _make_database_private(path: Path) -> None:
         pass
     except OSError as error:
         raise P2PChatError(f"cannot write in {path.parent}: {error.strerror or error}") from error
+
+
+def _tidy(directory: Path) -> None:
+    """Remove what processes left here that were killed: keys and networks half written. We hold the lock.
+
+    What others may write without it, an import from a pipe and a backup to this very place, goes when it is old.
+    """
+    for name in WRITTEN_UNDER_LOCK:
+        remove_left(directory / name, untouched=0)
+    for left in directory.glob(".tls-*"):
+        remove_untouched(left, 0)
+    for left in directory.glob(".import-*"):
+        remove_untouched(left, UNTOUCHED)
+    remove_left(directory)
 
 
 def _take_lock(directory: Path) -> BaseFileLock:

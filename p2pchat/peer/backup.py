@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.files import MAX_PRIVATE_BYTES, make_private_directory, sync_directory, write_private
+from p2pchat.identity.files import (
+    MAX_PRIVATE_BYTES,
+    aside_of,
+    make_private_directory,
+    remove_left,
+    sync_directory,
+    write_private,
+)
 from p2pchat.identity.keys import load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import load_network, login_network, save_network
@@ -73,7 +79,8 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} is there already, and not empty: name a directory that is not")
-    aside = to.with_name(f".{to.name}.{secrets.token_hex(6)}.new")
+    aside = aside_of(to)
+    remove_left(to)
     try:
         make_private_directory(aside)
         _copy(directory, aside, db, progress)

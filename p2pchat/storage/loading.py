@@ -114,7 +114,7 @@ def _check(stored: Stored) -> None:
     numbers += [seq for _, seq in stored.recent] + [told.seq for told in stored.heard]
     numbers += [user.named_c for user in stored.users]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
-    texts = [*stored.meta.values(), *(one.endpoint for one in stored.addresses)]
+    texts = [*stored.meta, *stored.meta.values(), *stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,40 @@ def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
         assert one.identity.peer_id != other.identity.peer_id
         one.database.touch()
     assert not one.directory.exists() and not other.directory.exists() and known_profiles() == []
+
+
+def test_what_killed_processes_left_goes_at_the_next_start_unless_somebody_may_be_writing_it(tmp_path: Path) -> None:
+    """Names as they are made: under the lock nobody else writes keys; imports and backups need no lock."""
+    data = tmp_path / "data"
+    Profile.open(data=data).close()
+
+    def make(name: str, age: float = 0.0) -> Path:
+        path = tmp_path / name
+        if (path.suffix == ".new" and path.name.startswith(".data.")) or path.name.startswith(".tls-"):
+            path.mkdir()
+            (path / "identity.pem").write_text("secret")
+            times = [path / "identity.pem", path]
+        else:
+            path.write_text("secret")
+            times = [path]
+        for one in times:
+            os.utime(one, (time.time() - age,) * 2)
+        return path
+
+    day = 24 * 3600.0
+    gone = [make("data/.identity.pem.0123456789ab.new"), make("data/.network.0123456789ab.new"),
+            make("data/.control.json.0123456789ab.new"), make("data/.tls-abc"), make("data/.import-old", day + 9),
+            make(".data.0123456789ab.new", day + 9)]  # fmt: skip
+    kept = [make("data/.import-now"), make("data/.notes.0123456789ab.new"), make("data/.identity.pem.mine.new"),
+            make(".data.ba9876543210.new"), make(".other.0123456789ab.new", day + 9)]  # fmt: skip
+    held = Profile.open(data=data)
+    assert [path for path in gone if path.exists()] == []
+    assert [path for path in kept if not path.exists()] == []
+    late = make("data/.identity.pem.0123456789ab.new")
+    with pytest.raises(DataLocked):
+        Profile.open(data=data)
+    assert late.exists()  # who does not hold the lock touches nothing
+    held.close()
 
 
 def test_a_key_kept_elsewhere_is_used_and_not_copied(tmp_path: Path) -> None:

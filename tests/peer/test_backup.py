@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,15 @@ async def test_what_is_there_is_never_overwritten_and_a_failure_leaves_nothing(h
         with pytest.raises(P2PChatError, match="its own tools"):
             await backup_profile(home / "ada", home / "copy", db="mysql://db/chat")
     assert sorted(path.name for path in home.iterdir() if path.name != "home") == ["ada", "empty", "file", "full"]
+
+
+async def test_half_a_copy_of_who_was_killed_a_day_ago_goes_with_the_next_one(home: Path) -> None:
+    for name, age in (("0123456789ab", 25 * 3600), ("ba9876543210", 0)):
+        half = home / f".copy.{name}.new"
+        half.mkdir(parents=True)
+        (half / "history.db").write_text("half")
+        for path in (half / "history.db", half):
+            os.utime(path, (time.time() - age,) * 2)
+    async with TCPPeer(data=home / "ada", name="ada"):
+        await backup_profile(home / "ada", home / "copy")
+    assert [path.name for path in home.glob(".copy.*")] == [".copy.ba9876543210.new"]

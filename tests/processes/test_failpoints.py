@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.apps.cli.commands.children import ChildFailed, Line
+from p2pchat.storage.tables import SCHEMA_VERSION
 from tests.processes.failing import POINTS
 from tests.processes.kills import POINTS as IN_A_MESH
 from tests.processes.lives import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice
@@ -99,6 +100,11 @@ async def test_a_peer_that_leaves_falls_at_each_step_of_it(quick: Stage) -> None
 # ---- what is written once: key, network, tables
 
 
+def left(home: Path) -> list[Path]:
+    """Return what stands beside its place, or is for one process alone."""
+    return [path for path in home.rglob(".*") if path.suffix == ".new" or path.name.startswith(".tls-")]
+
+
 @pytest.mark.parametrize("point, stride", [("file", 1), ("statement", STRIDE)])
 async def test_a_first_start_falls_at_each_step_of_it(quick: Stage, point: str, stride: int) -> None:
     k = fallen = 0
@@ -116,6 +122,7 @@ async def test_a_first_start_falls_at_each_step_of_it(quick: Stage, point: str, 
         before = key.read_bytes() if key.exists() else b""
         await ada.start()
         assert before in (b"", key.read_bytes())
+        assert [path.name for path in left(quick.home)] == []
         await ada.say("room", "here I am")
         await ada.now.event("sent", text="here I am")
         await ada.kill()
@@ -169,14 +176,14 @@ async def migrations_fall(stage: Stage, point: str, history: list[Line], *, stri
             await falls(ada)
         fallen += 1
         assert damage(ada.database) == []
-        if version(ada.database) == 1:
+        if version(ada.database) == SCHEMA_VERSION:
             assert await stage.history("ada") == history
         await ada.start(points=["newer"])
         await ada.kill()
-        assert version(ada.database) == 2
+        assert version(ada.database) == SCHEMA_VERSION + 1
         assert rows(ada.database, "select count(*) from later") == rows(ada.database, "select count(*) from users")
-        copy = ada.database.with_name("history.db.version-1")
-        assert damage(copy) == [] and version(copy) == 1
+        copy = ada.database.with_name(f"history.db.version-{SCHEMA_VERSION}")
+        assert damage(copy) == [] and version(copy) == SCHEMA_VERSION
         assert rows(copy, "select count(*) from entries") == rows(ada.database, "select count(*) from entries")
 
 
