@@ -5,17 +5,26 @@ several processes run the tests.
 
 Ctrl-C and hanging up mean the same in a run of `nohup` or of a shell's `&` as in any other: what is ignored where the
 tests were started would be ignored in every process that a test starts, and a chat ignores it on purpose.
+
+Bytecode is kept even where the environment says not to: a run starts a thousand processes of the same package, and
+each would compile it anew. What was collected, and whatever else is there before the first test, is put out of the
+garbage collector's sight, as the command line does after its start: it would be looked through again and again.
 """
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 
 import pytest
 
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
 
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 allow_descriptors()  # some tests hold hundreds of connections
 
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
@@ -25,6 +34,16 @@ for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
 Tell = Callable[[str], None]
 _TOLD = "told"
 _KILLED = "killed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # nothing of it is garbage
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,10 +55,15 @@ class Import(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One file of the package: its path below p2pchat/, with slashes, and what it imports."""
+    """One file of the package: its path below p2pchat/, with slashes, and what stands in it."""
 
     path: str
-    imports: tuple[Import, ...]
+    code: str
+
+    @property
+    def imports(self) -> tuple[Import, ...]:
+        """What it imports; read when a test asks, for every process that runs tests collects all of them."""
+        return _imports_of(self)
 
     @property
     def unit(self) -> str:
@@ -84,6 +90,11 @@ def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[I
             module = ".".join((*base, *((node.module,) if node.module else ())))
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno, at_top)
+
+
+@cache
+def _imports_of(source: Source) -> tuple[Import, ...]:
+    return tuple(imports_of(source.code, ("p2pchat", *Path(source.path).parent.parts)))
 
 
 def is_for_types(node: ast.AST) -> bool:
@@ -113,16 +124,9 @@ def wrong_arrows(source: Source) -> list[str]:
     ]
 
 
-def sources() -> list[Source]:
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        package = ("p2pchat", *relative.parent.parts)
-        found.append(Source(relative.as_posix(), tuple(imports_of(path.read_text("utf-8"), package))))
-    return found
-
-
-SOURCES = sources()
+SOURCES = [
+    Source(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
+]
 every_file = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path)
 every_core_file = pytest.mark.parametrize(
     "source", [s for s in SOURCES if s.unit == "core"], ids=lambda source: source.path
@@ -196,8 +200,7 @@ def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> 
     ],
 )
 def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[str]) -> None:
-    package = ("p2pchat", *Path(path).parent.parts)
-    assert wrong_arrows(Source(path, tuple(imports_of(code, package)))) == wrong
+    assert wrong_arrows(Source(path, code)) == wrong
 
 
 def test_the_code_map_has_a_place_for_everything() -> None:
