@@ -98,5 +98,6 @@ class Settings:
 
     # programs
     consumer_saved_after: float = 1.0
+    read_told_every: float = 0.1  # read marks to one link: far below the frames a second that it takes
     start_timeout: float = 3.0  # start() waits this long for endpoints
     recent_places: int = 1000  # newest places read at start, to know what was shown last

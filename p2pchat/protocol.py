@@ -59,6 +59,7 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
+ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> the last entry read of logs
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -210,9 +211,12 @@ class Entries(Frame, tag="entries"):
 
 
 class Read(Frame, tag="read"):
-    """Read marks: how far the reader U has read. Built with a later version; ignored until then."""
+    """How far readers have read logs of others: the last entry read of each, as references name it (core/log.Ref).
 
-    marks: Marks
+    With a span of conversations these are all of the sender's inside it, in order of conversations.
+    """
+
+    marks: ReadMarks
     span: tuple[Hex32, Hex32] | None = None
     ask: bool = False
     sum: Hex32 | None = None
@@ -417,7 +421,9 @@ class Decoder:
             raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
 
     def _check_read(self, frame: Read, size: int) -> None:
-        self._check_marks("read", frame.marks, self._settings.page_items)
+        counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
+        if sum(counts) > self._settings.page_items:
+            raise _too_many("read", "marks", self._settings.page_items)
         _in_order("read", frame.span)
         self._check_names("read", frame)
 

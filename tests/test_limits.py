@@ -121,6 +121,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "presence_told_after": ("core/announcing: who_flaps_costs_two_frames_a_second_and_the_last_word_is_told",),
     "typing_every": ("core/typing: a_frame_in_three_seconds_and_no_more_however_often_keys_are_hit",),
     "typing_expires": ("core/typing: who_types_is_told_once_and_expires_after_six_seconds",),
+    "read_told_every": ("core/reads: many_marks_in_a_moment_are_few_frames",),
     "consumer_saved_after": ("core/node: what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit",),
     "start_timeout": ("peer/life: an_endpoint_that_does_not_answer_is_an_event",),
 }  # fmt: skip

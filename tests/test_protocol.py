@@ -277,7 +277,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(1, [], linked=[(user, []) for user in some])) == expected
         assert code(Peers(1, [], gone=some)) == expected
         assert code(Peers(1, ["a:1"] * (256 + over))) == expected
-        assert code(Read({ROOM: {user: [MARK] for user in some}})) == expected
+        assert code(Read({ROOM: {user: [] for user in some}})) == expected
+        assert code(Read({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -304,7 +305,6 @@ def test_a_user_has_64_tips() -> None:
     for over, expected in ((0, None), (1, "limit")):
         tips = [Mark(RUN, seq, "00" * 8) for seq in range(1, 65 + over)]
         assert code(Have({ROOM: {ADA: tips}})) == expected
-        assert code(Read({ROOM: {ADA: tips}})) == expected
         assert code(Want(1, ROOM, ADA, tips)) == expected
         assert code(Want(1, ROOM, ADA, [], older=tips[: 24 + over])) == expected
 
@@ -352,6 +352,8 @@ HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 SEQ = st.integers(1, MAX_INT)
 COUNT = st.integers(0, MAX_INT)
 TEXT = st.text(max_size=20)
+REFS = st.lists(st.tuples(st.tuples(HEX8, HEX8).map("".join), st.integers(1, MAX_INT)), max_size=3)
+READ_MARKS = st.dictionaries(HEX32, st.dictionaries(HEX32, REFS, max_size=3), max_size=3)
 MARKS: st.SearchStrategy[Marks] = st.dictionaries(
     HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), max_size=3), max_size=3
 )
@@ -390,7 +392,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
         Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(TEXT, min_size=1), HEX64,
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
     ),
-    st.builds(Read, MARKS, sum=st.none() | HEX32, names=NAMES),
+    st.builds(Read, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
     st.builds(Typing, HEX32, HEX32, st.booleans(), names=NAMES),
     st.builds(File, SEQ, HEX32),
     st.builds(FileEnd, COUNT),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from p2pchat.core.log import LogId
-from p2pchat.core.records import Change, LogKey, Start, Stretch
+from p2pchat.core.records import Change, LogKey, ShownKey, Start, Stretch
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links
@@ -85,12 +85,14 @@ class Reload:
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere,
-    `sizes` for the bytes of entries stored of a user in one conversation, "": in all."""
+    `sizes` for the bytes of entries stored of a user in one conversation, "": in all, `shown` for how far logs had been
+    shown at a place."""
 
     ticket: int
     logs: list[LogKey]
     older: list[tuple[ConversationId, UserId]]
     sizes: list[tuple[UserId, ConversationId]] = field(default_factory=list)
+    shown: list[ShownKey] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,16 @@ class Released:
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once."""
+
+    log: LogId
+    first: int
+    last: int
+    member: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class WasRead:
+    """`member` has read entries first..last of this log of a hosted user; told once, and after their Delivered."""
 
     log: LogId
     first: int
@@ -287,6 +299,6 @@ class Stopped:
 
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
-    | Imported | Released | Delivered | GroupChanged | Undelivered | LinkChanged | UserJoined | UserLeft
+    | Imported | Released | Delivered | WasRead | GroupChanged | Undelivered | LinkChanged | UserJoined | UserLeft
     | PresenceChanged | TypingChanged | UserNamed | Gap | Warned | Counted | Stopped
 )  # fmt: skip

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from p2pchat.core.log import Batch, Ref
-from p2pchat.core.records import LogFacts, LogKey, Position, Stored
+from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.core.records import LogFacts, LogKey, Position, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
@@ -161,6 +161,7 @@ class Found:
     logs: dict[LogKey, LogFacts] = field(default_factory=dict)
     older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
     sizes: dict[tuple[UserId, ConversationId], int] = field(default_factory=dict)
+    shown: dict[ShownKey, list[tuple[LogId, int]]] = field(default_factory=dict)  # log, last seq shown by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,25 @@ class TypingSet:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedRead:
+    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` of it included."""
+
+    user: UserId
+    log: LogId
+    seq: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptsChosen:
+    """A hosted user tells others what it has read, and hears what they have, or not: `other`, "" for all others."""
+
+    user: UserId
+    on: bool
+    other: UserId = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOn:
     """A consumer has taken everything up to this place; saved with the next commit, or soon."""
 
@@ -303,5 +323,6 @@ class Woke:
 Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | Allowed | Carried | PresenceSet | TypingSet | HandedOn | GroupMade | GroupChanging | GroupLeaving | Woke
+    | Allowed | Carried | PresenceSet | TypingSet | HandedOn | MarkedRead | ReceiptsChosen | GroupMade | GroupChanging
+    | GroupLeaving | Woke
 )  # fmt: skip

@@ -44,9 +44,11 @@ from p2pchat.core.inputs import (
     LinkDown,
     Listening,
     Loaded,
+    MarkedRead,
     Opened,
     Paused,
     PresenceSet,
+    ReceiptsChosen,
     Renamed,
     Said,
     Sighted,
@@ -118,7 +120,8 @@ class Node:
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set,
             TypingSet: self._typing_set, HandedOn: self._handed_on,
-            Carried: self._carried, Allowed: self._allowed,
+            Carried: self._carried, Allowed: self._allowed, MarkedRead: self._marked_read,
+            ReceiptsChosen: self._receipts_chosen,
             GroupMade: self._group_asked, GroupChanging: self._group_asked, GroupLeaving: self._group_asked,
         }  # fmt: skip
 
@@ -150,6 +153,7 @@ class Node:
             self._fault(side.link, error)
         shelf.faults.clear()
         shelf.told()
+        self.sync.reads.tell()
         if shelf.quota.wanted:
             shelf.quota.ask()
         shelf.lookups.flush()
@@ -165,6 +169,7 @@ class Node:
         if not self._keeping:
             return
         change.heard.extend(self.sync.receipts.take_unsaved())
+        change.reads.extend(self.sync.reads.take_unsaved())
         change.consumers.update(self._consumers)
         self._consumers.clear()
         ticket = self._ctx.next_ticket()
@@ -388,6 +393,12 @@ class Node:
     def _typing_set(self, input: TypingSet) -> None:
         self.sync.typing.say(input.user, input.conversation, input.on)
 
+    def _marked_read(self, input: MarkedRead) -> None:
+        self.sync.reads.marked(input)
+
+    def _receipts_chosen(self, input: ReceiptsChosen) -> None:
+        self.sync.reads.chosen(input)
+
     def _handed_on(self, input: HandedOn) -> None:
         if not self._consumers:
             self._ctx.after(self.settings.consumer_saved_after, self._save_consumers)
@@ -396,6 +407,7 @@ class Node:
     def _stop(self, input: Stop) -> None:
         """What programs have taken is kept, for there is no later."""
         self._save_consumers()
+        self.sync.reads.leave()
         self.links.handle(input)
 
     def _save_consumers(self) -> None:

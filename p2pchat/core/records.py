@@ -46,6 +46,15 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadMark:
+    """`reader` has read `log` up to `seq` and all that it builds on; 0: a mark on what builds on it says so instead."""
+
+    log: LogId
+    reader: UserId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Talk:
     """A conversation known here, by id and by what the id stands for."""
 
@@ -127,6 +136,7 @@ class Change:
     stretches: list[Stretch] = field(default_factory=list)
     mendings: list[Mending] = field(default_factory=list)  # of what these stretches release
     heard: list[Heard] = field(default_factory=list)
+    reads: list[ReadMark] = field(default_factory=list)
     talks: list[Talk] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
     addresses: list[Address] = field(default_factory=list)
@@ -181,6 +191,7 @@ class Stored:
     talks: list[Talk] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)  # of logs of the users named to load(), tips only
+    reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
@@ -197,6 +208,13 @@ class LogKey:
     conversation: ConversationId
     ref: str
     seq: int = 0
+
+
+class ShownKey(NamedTuple):
+    """Asks storage how far these logs, or what they build on, had been shown when a place was given."""
+
+    place: int
+    logs: tuple[LogId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +262,7 @@ META_NETWORK = "network"  # in Change.meta: the id an open network's first peer 
 
 __all__ = [
     "EVERYTHING", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork", "ForkStart", "Heard", "KnownUser",
-    "LogFacts", "LogKey", "Mending", "NewLog", "Position", "Ref", "Spoken", "Start", "Stored", "Stretch", "TailStart",
+    "LogFacts", "LogKey", "Mending", "NewLog", "Position", "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored",
+    "Stretch", "TailStart",
     "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored, Talk
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, Talk
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -125,6 +125,15 @@ class Storage(Protocol):
         """Return every member said to hold this entry of a hosted user's log, with the highest seq that follows.
 
         What was heard of later logs that build on this one counts too. Sorted by member.
+        """
+
+    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return every user said to have read this entry, as `heard`."""
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        """Return how far each of these logs had been shown at a place, as (log, last seq).
+
+        In place of a log that had not been shown at all stand those that it builds on, and so on.
         """
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:

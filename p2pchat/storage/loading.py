@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, text
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import Address, Heard, KnownUser, Spoken, Stored, Talk, Waiting
+from p2pchat.core.records import Address, Heard, KnownUser, ReadMark, Spoken, Stored, Talk, Waiting
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
@@ -46,6 +46,14 @@ join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users m on m.number = h.member
 where l.state = 0 and u.id in :hosted
+"""
+READS = """
+select c.id, u.id, l.run, r.id, m.seq from read_marks m
+join logs l on l.number = m.log
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+join users r on r.number = m.reader
+where r.id in :hosted or (l.state = 0 and u.id in :hosted)
 """
 FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
 WRITERS = f"""
@@ -96,6 +104,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         talks=_talks(connection),
         users=_users(connection),
         heard=_heard(connection, hosted),
+        reads=_reads(connection, hosted),
         addresses=_addresses(connection),
         consumers={row.name: row.place for row in connection.execute(select(consumers))},
         newest_c=_newest_clocks(rows(NEWEST_C)),
@@ -111,7 +120,8 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
 def _check(stored: Stored) -> None:
     """Raise Misfit for values that nobody stored: a disk that turns bits must not start a node on them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
-    numbers += [seq for _, seq in stored.recent] + [told.seq for told in stored.heard]
+    numbers += [seq for _, seq in stored.recent]
+    numbers += [told.seq for told in stored.heard] + [mark.seq for mark in stored.reads]
     numbers += [user.named_c for user in stored.users]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.meta, *stored.meta.values(), *stored.consumers, *(one.endpoint for one in stored.addresses)]
@@ -163,9 +173,16 @@ def _users(connection: Connection) -> list[KnownUser]:
 
 
 def _heard(connection: Connection, hosted: Sequence[UserId]) -> list[Heard]:
-    statement = text(HEARD).bindparams(bindparam("hosted", expanding=True))
-    rows = connection.execute(statement, {"hosted": [bytes.fromhex(user) for user in hosted]})
-    return [Heard(_log(row), row[3].hex(), row[4]) for row in rows]
+    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, HEARD, hosted)]
+
+
+def _reads(connection: Connection, hosted: Sequence[UserId]) -> list[ReadMark]:
+    return [ReadMark(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, READS, hosted)]
+
+
+def _of_hosted(connection: Connection, statement: str, hosted: Sequence[UserId]) -> Sequence[Any]:
+    bound = text(statement).bindparams(bindparam("hosted", expanding=True))
+    return connection.execute(bound, {"hosted": [bytes.fromhex(user) for user in hosted]}).all()
 
 
 def _addresses(connection: Connection) -> list[Address]:

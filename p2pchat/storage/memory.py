@@ -33,7 +33,9 @@ from p2pchat.core.records import (
     Mending,
     NewLog,
     Position,
+    ReadMark,
     Ref,
+    ShownKey,
     Spoken,
     Start,
     Stored,
@@ -148,6 +150,14 @@ class MemoryLog:
     def may_be_read(self, seq: int) -> bool:
         return self.seen == EVERYTHING or seq <= self.seen
 
+    def shown_by(self, place: int) -> int:
+        """Return the last entry that had been shown when this place was given, 0 for none."""
+        at = bisect_right(self.stretches, place, key=lambda each: each.first_place)
+        if not at:
+            return 0
+        last = self.stretches[at - 1]
+        return last.first + min(last.count, place - last.first_place + 1) - 1
+
     def shown(self, seq: int) -> Shown:
         stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
         place = stretch.first_place + seq - stretch.first
@@ -169,6 +179,7 @@ class Tables:
     by_ref: dict[tuple[ConversationId, str], MemoryLog] = field(default_factory=dict)
     stretches: list[Stretch] = field(default_factory=list)
     heard: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
+    reads: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
     talks: dict[ConversationId, Naming] = field(default_factory=dict)
     users: dict[UserId, KnownUser] = field(default_factory=dict)
     addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
@@ -194,6 +205,7 @@ class Tables:
         other.stretches = list(self.stretches)
         other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
         other.mendings = {named: list(some) for named, some in self.mendings.items()}
+        other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
         for name in ("talks", "users", "addresses", "consumers", "forks", "meta"):
             setattr(other, name, dict(getattr(self, name)))
         return other
@@ -304,6 +316,12 @@ class MemoryStorage:
             if heard.log in tables.logs:
                 seqs = tables.heard.setdefault(heard.log, {})
                 seqs[heard.member] = max(seqs.get(heard.member, 0), heard.seq)
+        for mark in change.reads:
+            if mark.log in tables.logs:
+                seqs = tables.reads.setdefault(mark.log, {})
+                seqs[mark.reader] = max(seqs.get(mark.reader, 0), mark.seq) if mark.seq else 0
+                if not mark.seq:
+                    del seqs[mark.reader]
         tables.talks.update((talk.id, talk.naming) for talk in change.talks)
         tables.users.update((user.id, user) for user in change.users)
         tables.addresses.update(((address.peer, address.endpoint), address) for address in change.addresses)
@@ -317,7 +335,7 @@ class MemoryStorage:
     def load(self, hosted: Sequence[UserId]) -> Stored:
         with self._lock:
             tables = self._tables
-            tips = [log for log in tables.logs.values() if not log.covered and not log.forked and log.raws]
+            tips = [log for log in tables.logs.values() if _is_tip(log)]
             unreleased = [log for log in tables.logs.values() if log.released < len(log.raws)]
             newest = tables.stretches[-1] if tables.stretches else None
             return Stored(
@@ -333,6 +351,12 @@ class MemoryStorage:
                     for log in tips
                     if log.id.user in hosted
                     for member, seq in tables.heard.get(log.id, {}).items()
+                ],
+                reads=[
+                    ReadMark(id, reader, seq)
+                    for id, seqs in tables.reads.items()
+                    for reader, seq in seqs.items()
+                    if reader in hosted or (id.user in hosted and _is_tip(tables.logs[id]))
                 ],
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
@@ -501,6 +525,13 @@ class MemoryStorage:
         return mended_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
 
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        return self._levels(self._tables.heard, log, seq)
+
+    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        return self._levels(self._tables.reads, log, seq)
+
+    def _levels(self, told: dict[LogId, dict[UserId, int]], log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return who stands at this entry or above, by what was told of this log and of later ones."""
         with self._lock:
             found = self._tables.logs.get(log)
             if found is None:
@@ -508,11 +539,26 @@ class MemoryStorage:
             siblings = self._tables.of_user[log.conversation, log.user]
             later = [other.numbered for other in siblings if other.number > found.number]
             implied = {} if found.forked else implied_seqs(log.run, len(found.raws), later)
-            highest = dict(self._tables.heard.get(log, {}))
+            highest = dict(told.get(log, {}))
             for run, implied_seq in implied.items():
-                for member in self._tables.heard.get(log._replace(run=run), ()):
+                for member in told.get(log._replace(run=run), ()):
                     highest[member] = max(highest.get(member, 0), implied_seq)
             return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        with self._lock:
+            found: list[tuple[LogId, int]] = []
+            asked, seen = list(key.logs), set(key.logs)
+            while asked:
+                log = self._tables.logs.get(asked.pop())
+                seq = log.shown_by(key.place) if log else 0
+                if log and seq:
+                    found.append((log.id, seq))
+                elif log:
+                    below = {log.id._replace(run=mark.run) for mark in log.before} - seen
+                    seen |= below
+                    asked += below
+            return found
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._lock:
@@ -527,6 +573,10 @@ class MemoryStorage:
 
     def close(self) -> None:
         """Nothing to finish: what is held here stays until the object goes."""
+
+
+def _is_tip(log: MemoryLog) -> bool:
+    return bool(log.raws) and not (log.covered or log.forked)
 
 
 def _waiting(log: MemoryLog) -> list[Waiting]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
-from p2pchat.core.records import Cite, LogFacts, LogKey
+from p2pchat.core.records import Cite, LogFacts, LogKey, ShownKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.faults import Misfit
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
@@ -20,6 +20,7 @@ from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
 from p2pchat.storage.tables import COVERED, FORKED, SEQS
 
 MOST_IDS = 50_000  # remembered
+MOST_SHOWN = 1000  # logs looked at for what was shown by a place: earlier ones were read long ago, or never
 
 FACTS = f"""
 select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
@@ -35,6 +36,16 @@ NEWEST = """
 select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
 """
 NUMBERED = "select number, run, whole, builds_on from logs where "
+HEARD = """
+select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
+"""
+READ = """
+select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join users u on u.number = r.reader
+"""
+SHOWN_BY = """
+select first_place, start, entries from places where start > ? and start < ? and first_place <= ?
+order by start desc limit 1
+"""
 SIZE = f"""
 select coalesce(sum((select size from heads where id = (
     select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS}))), 0)
@@ -177,31 +188,44 @@ class Reader:
 
     # ---- receipts, evidence, quota
 
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+    def heard(self, log: LogId, seq: int, told: str = HEARD) -> list[tuple[UserId, int]]:
+        """Return who stands at this entry or above, by what `told` (HEARD or READ) keeps of this log and later ones."""
         number = self.log_number(log)
         whose = (self.number("users", log.user), self.number("conversations", log.conversation))
-        told = self._told(whose, number) if number else {}
-        if not told:
+        levels = self._told(whose, number, told) if number else {}
+        if not levels:
             return []
         later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
         forked = self.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
         implied = {} if forked else implied_seqs(log.run, self.last(number), map(_numbered, later))
         highest: dict[UserId, int] = {}
-        for (member, run), own in told.items():
+        for (member, run), own in levels.items():
             known = own if run == log.run else implied.get(run, 0)
             highest[member] = max(highest.get(member, 0), known)
         return sorted((member, known) for member, known in highest.items() if known >= seq)
 
-    def _told(self, whose: tuple[int, int], number: int) -> dict[tuple[UserId, RunId], int]:
-        """Return what was heard of this log and of later ones of its user there, by member and run."""
-        rows = self.all(
-            "select u.id, l.run, h.seq from logs l "
-            "join heard h on h.log = l.number join users u on u.number = h.member "
-            "where l.writer = ? and l.conversation = ? and l.number >= ?",
-            *whose,
-            number,
-        )
+    def _told(self, whose: tuple[int, int], number: int, told: str) -> dict[tuple[UserId, RunId], int]:
+        """Return what is kept of this log and of later ones of its user there, by member and run."""
+        rows = self.all(f"{told} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
         return {(member.hex(), run.hex()): seq for member, run, seq in rows}
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        """Return how far logs had been shown at a place; for one that had not at all, those that it builds on."""
+        found: list[tuple[LogId, int]] = []
+        asked, seen = list(key.logs), set(key.logs)
+        while asked and len(seen) <= MOST_SHOWN:
+            log = asked.pop()
+            number = self.log_number(log)
+            row = self.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
+            if row is not None:
+                first_place, start, count = row
+                found.append((log, start % SEQS + min(count, key.place - first_place + 1) - 1))
+            elif number:
+                builds_on = self.first("select builds_on from logs where number = ?", number)[0]
+                below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen
+                seen |= below
+                asked += below
+        return found
 
     def last(self, number: int) -> int:
         """Return the last stored seq of a log, 0 when nothing of it is."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, Start, Stored
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import connect, schema
@@ -24,7 +24,7 @@ from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.loading import holdings, load
 from p2pchat.storage.proving import is_damaged, unproven
-from p2pchat.storage.reading import Reader
+from p2pchat.storage.reading import READ, Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Writer
 
@@ -175,6 +175,14 @@ class SqlStorage:
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._reading():
             return self._reader.heard(log, seq)
+
+    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        with self._reading():
+            return self._reader.heard(log, seq, READ)
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        with self._reading():
+            return self._reader.shown_by(key)
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._reading():

@@ -122,6 +122,7 @@ mendings = Table(  # released edits, deletions and reactions, by what they name;
 )
 waiting = Table("waiting", metadata, _key("log"), _number("released"))
 heard = Table("heard", metadata, _key("log"), _key("member"), _number("seq"))
+read_marks = Table("read_marks", metadata, _key("log"), _key("reader"), _number("seq"))
 addresses = Table(
     "addresses",
     metadata,

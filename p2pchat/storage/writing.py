@@ -16,7 +16,19 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
-from p2pchat.core.records import EVERYTHING, Address, Change, Fork, Heard, KnownUser, Mending, NewLog, Stretch, Talk
+from p2pchat.core.records import (
+    EVERYTHING,
+    Address,
+    Change,
+    Fork,
+    Heard,
+    KnownUser,
+    Mending,
+    NewLog,
+    ReadMark,
+    Stretch,
+    Talk,
+)
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.reading import BODIES
@@ -51,6 +63,7 @@ from p2pchat.storage.tables import (
     mendings,
     meta,
     places,
+    read_marks,
     seen,
     users,
     waiting,
@@ -66,6 +79,8 @@ FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
+
+HIGHER_READ_ONLY = "on conflict (log, reader) do update set seq = excluded.seq where excluded.seq > read_marks.seq"
 
 
 @dataclass(slots=True)
@@ -220,6 +235,8 @@ class Rows:
             self._add_mending(mending)
         for told in change.heard:
             self._add_heard(told)
+        for mark in change.reads:
+            self._add_read(mark)
         self._add_rest(change)
 
     def write(self) -> None:
@@ -337,6 +354,17 @@ class Rows:
         if log is not None:
             key = (log.number, self._writer.number_of(users, told.member))
             self._heard[key] = max(self._heard.get(key, 0), told.seq)
+
+    def _add_read(self, mark: ReadMark) -> None:
+        """Set a read mark, or take one away for which another stands; there are few: each is written at once."""
+        log = self._writer.find(mark.log)
+        if log is None:
+            return
+        reader = self._writer.number_of(users, mark.reader)
+        if mark.seq:
+            insert_rows(self._db, read_marks, (log.number, reader, mark.seq), HIGHER_READ_ONLY)
+        else:
+            self._run("delete from read_marks where log = ? and reader = ?", log.number, reader)
 
     def _add_rest(self, change: Change) -> None:
         for talk in change.talks:

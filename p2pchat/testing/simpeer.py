@@ -453,7 +453,8 @@ class SimPeer:
         def read() -> None:
             logs, older = self.disk.storage.lookup(order.logs, order.older)
             sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
-            self.put(inputs.Found(order.ticket, logs, older, sizes))
+            shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
+            self.put(inputs.Found(order.ticket, logs, older, sizes, shown))
 
         self._soon(self.disk.quick, self.disk.slow, read)
 

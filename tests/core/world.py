@@ -31,6 +31,7 @@ from p2pchat.core.inputs import (
     Got,
     Input,
     LinkDown,
+    MarkedRead,
     Opened,
     Said,
     Woke,
@@ -68,6 +69,7 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
+    Read,
     Typing,
     Unknown,
     Want,
@@ -85,8 +87,8 @@ IDENTITIES = {name: Identity.from_seed(sha256(name.encode()).digest()) for name 
 IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
-TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.Gap, out.Warned,
-        out.Close, out.Reload, out.Imported, out.TypingChanged)  # fmt: skip
+TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.WasRead, out.Gap,
+        out.Warned, out.Close, out.Reload, out.Imported, out.TypingChanged)  # fmt: skip
 
 
 def dm(one: str, other: str) -> str:
@@ -178,6 +180,11 @@ def told(frame: Frame) -> str:
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
     if isinstance(frame, Typing):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
+    if isinstance(frame, Read):
+        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq in refs))}"
+                for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
+        flags = ["sum"] * (frame.sum is not None) + ["all"] * (frame.span == ALL) + ["ask"] * frame.ask
+        return " ".join(["read", *([", ".join(read)] if read else []), *flags])
     return type(frame).__name__.lower()
 
 
@@ -330,6 +337,12 @@ class Peer:
         self.put(Said(ticket, self.id, to, "text", list(texts)))
         return self.take()
 
+    def read(self, place: int = 0) -> list[str]:
+        """Let the own user have read everything shown up to a place, 0 for the newest, in that one's conversation."""
+        shown = self.storage.places(place - 1, 1)[0] if place else self.storage.places(0, 10_000)[-1]
+        self.put(MarkedRead(self.id, shown.log, shown.seq, shown.place))
+        return self.take()
+
     def carry(self, *frames: Entries) -> list[str]:
         """Hand in frames of a file."""
         self.put(Carried(1, list(frames)))
@@ -438,7 +451,8 @@ class Peer:
         elif isinstance(effect, out.Lookup):
             logs, older = self.storage.lookup(effect.logs, effect.older)
             sizes = {whose: self.storage.size_bytes(*whose) for whose in effect.sizes}
-            self._answer(Found(effect.ticket, logs, older, sizes))
+            shown = {key: self.storage.shown_by(key) for key in effect.shown}
+            self._answer(Found(effect.ticket, logs, older, sizes, shown))
         elif isinstance(effect, out.Fetch):
             batches, more = self.storage.fetch(
                 effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches
@@ -483,6 +497,8 @@ class Peer:
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
             case out.TypingChanged(conversation, user, on):
                 return f"{NAMES[user]} types in {where(conversation)}" + ("" if on else " no more")
+            case out.WasRead(log, first, last, member):
+                return f"read {log.run[:2]}:{first}..{last} by {NAMES[member]}"
             case out.Gap(log, seq, missing, seen):
                 holder = f", last seen with {' '.join(NAMES[user] for user in seen)}" if seen else ""
                 return f"gap {log.run[:2]}:{seq}, {len(missing)} missing{holder}"

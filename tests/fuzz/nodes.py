@@ -228,7 +228,8 @@ class Play:
         odd: tuple[Frame, ...] = (
             Ping(), Pong(), *([Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
             Typing(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
-            Read({ROOM: {IDS["bob"]: self.marks()}}),
+            Read({ROOM: {supply.pick(USERS): [(IDS["ada"][:16] + mark.run, mark.seq) for mark in self.marks()]}}),
+            Read({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32),
         )  # fmt: skip
         return supply.pick(odd)
 

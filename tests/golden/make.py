@@ -327,6 +327,15 @@ def entries_frame(name: str, first: int, last: int, **more: object) -> dict[str,
     } | more
 
 
+def read_sum(marks: list[tuple[bytes, bytes, str, int]]) -> str:
+    """The sum of read marks: conversation, reader, reference of the log, last entry read."""
+    hashes = [
+        blake(b"p2pchat/read/1\0", conversation, reader, bytes.fromhex(ref), seq.to_bytes(8, "big"))
+        for conversation, reader, ref, seq in marks
+    ]
+    return f"{sum(int.from_bytes(one, 'big') for one in hashes) % 2**256:064x}"
+
+
 def frame_objects() -> dict[str, dict[str, Any]]:
     ada, bob, cyd = (IDS[name].hex() for name in ("ada", "bob", "cyd"))
     room, dm, talk = ROOM.hex(), DM.hex(), TALK.hex()
@@ -388,7 +397,10 @@ def frame_objects() -> dict[str, dict[str, Any]]:
         "entries_named": entries_frame("dm_ada_2", 1, 1, names=[NAMINGS["dm"]]),
         "entries_by_hand": entries_frame("room_cyd_1", 1, 1),
         "entries_fork": entries_frame("room_ada_1", 2, 2, fork=True),
-        "read": {"t": "read", "marks": {room: {bob: [old_mark]}}, "ask": True},
+        "read": {"t": "read", "marks": {room: {bob: [[ada[:16] + RUNS["ada2"].hex(), 2]]}}},
+        "read_page": {"t": "read", "marks": {room: {bob: []}}, "span": [room, "f" * 64]},
+        "read_ask": {"t": "read", "marks": {}, "ask": True},
+        "read_sum": {"t": "read", "marks": {}, "sum": read_sum([(ROOM, IDS["bob"], ada[:16] + RUNS["ada2"].hex(), 2)])},
         "typing_on": {"t": "typing", "c": talk, "u": bob, "on": True},
         "typing_off": {"t": "typing", "c": talk, "u": bob, "on": False},
         "file": {"t": "file", "v": 1, "room": room},

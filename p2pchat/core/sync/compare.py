@@ -10,6 +10,7 @@ Hash Functions", 2003), good enough against accidents; entries themselves are pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send
@@ -42,6 +43,7 @@ class Compare:
         self._pull = pull
         self._receipts = receipts
         self._forks = forks
+        self.on_digest: Callable[[Side], None] = lambda side: None  # told before each digest
 
     # ---- digests
 
@@ -68,6 +70,7 @@ class Compare:
     def send_digest(self, side: Side) -> None:
         """Tell the sum of everything shared."""
         side.sum_told = True
+        self.on_digest(side)
         self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side))), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:

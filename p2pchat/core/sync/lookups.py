@@ -11,12 +11,14 @@ from collections.abc import Callable
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.inputs import Fetched, Found
-from p2pchat.core.records import LogFacts, LogKey, Start
+from p2pchat.core.log import LogId
+from p2pchat.core.records import LogFacts, LogKey, ShownKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 AnswerLog = Callable[[LogFacts | None], None]
 AnswerOlder = Callable[[list[Mark]], None]
 AnswerSize = Callable[[int], None]
+AnswerShown = Callable[[list[tuple[LogId, int]]], None]
 AnswerFetch = Callable[[Fetched], None]
 Whose = tuple[UserId, ConversationId]  # "" for all conversations
 
@@ -32,6 +34,8 @@ class Lookups:
         self._fetching: dict[int, AnswerFetch] = {}
         self._asked: dict[int, tuple[list[tuple[LogKey, AnswerLog]], list[tuple[tuple[str, str], AnswerOlder]]]] = {}
         self._weighed: dict[int, list[tuple[Whose, AnswerSize]]] = {}
+        self._shown: list[tuple[ShownKey, AnswerShown]] = []
+        self._seeing: dict[int, list[tuple[ShownKey, AnswerShown]]] = {}
 
     def log(self, key: LogKey, then: AnswerLog) -> None:
         """Ask for one log; `then` gets its facts, or None when it is not held."""
@@ -44,6 +48,10 @@ class Lookups:
     def size(self, whose: Whose, then: AnswerSize) -> None:
         """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
         self._sizes.append((whose, then))
+
+    def shown(self, key: ShownKey, then: AnswerShown) -> None:
+        """Ask how far logs, or what they build on, had been shown when a place was given."""
+        self._shown.append((key, then))
 
     def fetch(self, link: int, key: tuple[ConversationId, UserId], start: Start, then: AnswerFetch) -> None:
         """Read what a user wrote somewhere from `start` on, to be written to a link."""
@@ -63,6 +71,11 @@ class Lookups:
             ticket = self._ctx.next_ticket()
             self._weighed[ticket], self._sizes = self._sizes, []
             self._ctx.emit(Lookup(ticket, [], [], list(dict.fromkeys(whose for whose, _ in self._weighed[ticket]))))
+        if self._shown:
+            ticket = self._ctx.next_ticket()
+            self._seeing[ticket], self._shown = self._shown, []
+            places = list(dict.fromkeys(key for key, _ in self._seeing[ticket]))
+            self._ctx.emit(Lookup(ticket, [], [], shown=places))
         if self._logs or self._older:
             ticket = self._ctx.next_ticket()
             self._asked[ticket] = (self._logs, self._older)
@@ -77,5 +90,7 @@ class Lookups:
             then(answer.logs.get(key))
         for pair, then_older in older:
             then_older(answer.older.get(pair, []))
+        for shown, then_shown in self._seeing.pop(answer.ticket, []):
+            then_shown(answer.shown.get(shown, []))
         for whose, then_size in self._weighed.pop(answer.ticket, []):
             then_size(answer.sizes.get(whose, 0))

@@ -7,6 +7,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
     compare.py  digests and marks        pull.py     fetching what is missing    serve.py     giving it
     receipts.py who has what             forks.py    authors who said two things under one number
     typing.py   who writes just now
+    reads.py    who has read what, with bookmarks.py, readers.py, told.py and consent.py
     carrying.py entries that came in a file                                     quota.py     how much is stored of whom
 
 This file knows the order in which they are asked, and what follows a commit.
@@ -40,6 +41,7 @@ from p2pchat.core.sync.past import OLD_MARKS, Past
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.quota import Quota
+from p2pchat.core.sync.reads import Reads
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
@@ -48,7 +50,7 @@ from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.core.sync.typing import Typing
 from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
-from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, RunId, UserId, Want
+from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, Read, RunId, UserId, Want
 from p2pchat.protocol import Typing as TypingFrame
 
 
@@ -84,6 +86,8 @@ class Sync:
         self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
         self.writing = Writing(self.shelf, self.intake, self.order)
         self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
+        self.reads = Reads(self.shelf, stored.reads, stored.meta, self.receipts)
+        self.receipts.then, self.compare.on_digest = self.reads.readers.delivered, self.reads.send_sum
         self.serve = Serve(self.shelf, self.forks)
         self.typing = Typing(self.shelf)
         self._gossip: set[Key] = set()
@@ -190,6 +194,7 @@ class Sync:
             self.pull.link_gone(side)
             self.order.link_gone(side)
             self.typing.link_down(side)
+            self.reads.link_down(link.id)
             self.shelf.sweep()
 
     def hosts_told(self, link: Link) -> None:
@@ -221,6 +226,7 @@ class Sync:
     def continue_from(self, former: Sync) -> None:
         """Storage failed and was loaded anew: receipts told stay told, conversations opened stay open."""
         self.receipts.keep(former.receipts)
+        self.reads.keep(former.reads)
         self.shelf.banned = former.shelf.banned
         for id, conversation in former.conversations.by_id.items():
             if id not in former.conversations.passing:
@@ -247,7 +253,7 @@ class Sync:
         """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
         side = self.shelf.sides.get(link.id)
         for frame in frames:
-            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, TypingFrame)):
+            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, Read, TypingFrame)):
                 self.shelf.learn(side, frame.names)
             if side is not None and isinstance(frame, Have) and frame.end is not None:
                 self.pull.ended(side, frame.end)
@@ -264,6 +270,8 @@ class Sync:
             self.compare.digest(side, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.got(side, frame)
+        elif isinstance(frame, Read):
+            return self.reads.hear(side, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None

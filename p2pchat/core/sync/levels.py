@@ -1,0 +1,160 @@
+"""How high members stand in the logs of hosted users: a level that only rises, per log and member.
+
+Who stands anywhere in a log stands at the end of all that it builds on, as far as it builds on it: those rise first.
+Logs that are not in memory are looked up; what waits for that goes on when storage has answered. What rose is saved
+with the next commit and needs none of its own: it is told again when the peers meet.
+
+This file knows how levels rise; what they mean, how far a mark counts and what is told are its children's: receipts.py
+and readers.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
+from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.protocol import Mark, UserId
+
+Then = Callable[[], None]
+Level = tuple[LogId, UserId]
+
+
+class Levels:
+    """The highest level heard, per log of a hosted user and member."""
+
+    def __init__(self, shelf: Shelf, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+        self._shelf = shelf
+        self._level: dict[Level, int] = {(log, member): seq for log, member, seq in known}
+        self.unsaved: dict[Level, int] = {}
+        self._waiting: dict[Level, int] = {}  # heard, but what the log builds on is being looked up
+        self._due: deque[Then] = deque()
+        self._going_on = False
+
+    def level(self, log: LogId, member: UserId) -> int:
+        """Return how high a member stands in a log, 0 when that is not known in this run."""
+        return self._level.get((log, member), 0)
+
+    def keep(self, former: Levels) -> None:
+        """Take over what was heard before storage failed: it was told, and may not have been saved."""
+        for key, seq in former._level.items():
+            if seq > self._level.get(key, 0):
+                self._level[key] = self.unsaved[key] = seq
+
+    # ---- what children decide
+
+    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+        """Return how far a mark of a log in memory counts now, 0 for not at all."""
+        raise NotImplementedError
+
+    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+        """Say whether a mark of a log in storage is of another version of it."""
+        raise NotImplementedError
+
+    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        """Tell that a member stands higher."""
+        raise NotImplementedError
+
+    # ---- rising
+
+    def rise(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Take a mark told of a member, and go on with `then`."""
+        log = conversation.log(user, mark.run)
+        if log is None:
+            self._look_up(side, conversation, user, member, mark, then)
+        elif seq := self._counts(side, log, member, mark):
+            self.raise_to(side, conversation, log.id, member, seq, log.before, then)
+        else:
+            self._go_on(then)
+
+    def raise_to(
+        self, side: Side, conversation: Conversation, log: LogId, member: UserId, seq: int, before: tuple[Mark, ...],
+        then: Then,
+    ) -> None:  # fmt: skip
+        """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
+
+        The one is saved with the other: a log that was noted before needs no look below.
+        """
+        key = (log, member)
+        if key in self._waiting:
+            self._waiting[key] = max(seq, self._waiting[key])
+            self._go_on(then)
+        elif seq <= self._level.get(key, 0):
+            self._go_on(then)
+        elif key in self._level or not before:
+            self._note(key, seq)
+            self._go_on(then)
+        else:
+            self._waiting[key] = seq
+            self._below(side, conversation, key, list(before), then)
+
+    def _below(self, side: Side, conversation: Conversation, key: Level, rest: list[Mark], then: Then) -> None:
+        if rest:
+            go_on = partial(self._below, side, conversation, key, rest[1:], then)
+            self._rise_below(side, conversation, key[0].user, key[1], rest[0], go_on)
+        else:
+            self._note(key, self._waiting.pop(key))
+            self._go_on(then)
+
+    def _rise_below(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Take a mark that a log's `before` names."""
+        self.rise(side, conversation, user, member, mark, then)
+
+    def _go_on(self, then: Then) -> None:
+        """Go on with what waited; one after the other, for a thousand logs may build on each other."""
+        self._due.append(then)
+        if not self._going_on:
+            self._going_on = True
+            while self._due:
+                self._due.popleft()()
+            self._going_on = False
+
+    def _note(self, key: Level, seq: int) -> None:
+        known = self._level.get(key, 0)
+        self._level[key] = self.unsaved[key] = seq
+        self._rose(key[0], known + 1, seq, key[1])
+
+    # ---- logs that are not in memory
+
+    def _look_up(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        log = LogId(conversation.id, user, mark.run)
+        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED or self._is_forked(log):
+            self._go_on(then)
+            return
+        side.unsure += 1
+        key = LogKey(conversation.id, ref_key(user, mark.run))
+        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
+
+    def _looked_up(
+        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+    ) -> None:
+        side.unsure -= 1
+        if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other(facts, mark):
+            self._go_on(then)
+        else:
+            self._found(side, conversation, member, min(mark.seq, facts.seq), facts, then)
+
+    def _found(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+    ) -> None:
+        """Raise a log that storage has found."""
+        self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
+
+    def _is_forked(self, id: LogId) -> bool:
+        """Say whether it is known that a log forked, be it since storage was asked."""
+        log = self._shelf.conversations.by_id[id.conversation].log(id.user, id.run)
+        return id in self._shelf.proven_forks or (log is not None and log.forked)
+
+
+def nothing() -> None:
+    """What comes after a mark that nobody waits for."""

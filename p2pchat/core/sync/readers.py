@@ -1,0 +1,91 @@
+"""Who has read what a hosted user wrote, by the read marks that the readers' peers tell.
+
+A read mark counts as far as its reader is known to have the log: so a message is never read before it is delivered,
+and a mark of what a copy of this machine wrote is none of ours. The rest of it counts when that receipt comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from p2pchat.core.effects import WasRead
+from p2pchat.core.log import LogId
+from p2pchat.core.records import LogFacts, ReadMark
+from p2pchat.core.sync.levels import Level, Levels, Then, nothing
+from p2pchat.core.sync.receipts import Receipts
+from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
+from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.protocol import Mark, UserId
+
+Wants = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading
+
+
+class Readers(Levels):
+    """What is read: the highest read mark that counts, per log of a hosted user and reader."""
+
+    def __init__(self, shelf: Shelf, stored: Iterable[ReadMark], receipts: Receipts, wants: Wants) -> None:
+        mine = (item for item in stored if item.log.user in shelf.hosted)
+        super().__init__(shelf, ((item.log, item.reader, item.seq) for item in mine))
+        self._receipts = receipts
+        self._wants = wants
+        self._early: dict[Level, tuple[Side, int]] = {}  # told, and not known to be delivered that far
+
+    def take_unsaved(self) -> list[ReadMark]:
+        """Return what the next commit shall keep."""
+        taken, self.unsaved = self.unsaved, {}
+        return [ReadMark(log, member, seq) for (log, member), seq in taken.items()]
+
+    def of(self, readers: Iterable[UserId]) -> list[ReadMark]:
+        """Return what is known of these readers."""
+        wanted = set(readers)
+        return [ReadMark(log, member, seq) for (log, member), seq in self._level.items() if member in wanted]
+
+    def heard(self, side: Side, conversation: Conversation, user: UserId, reader: UserId, run: str, seq: int) -> None:
+        """Take a read mark told of a hosted user's log."""
+        if reader != user and conversation.may_write(reader) and self._wants(user, reader):
+            self.rise(side, conversation, user, reader, Mark(run, seq, ""), nothing)
+
+    def read_here(self, log: LogId, reader: UserId, seq: int) -> None:
+        """Two users of this peer: one has read what the other wrote."""
+        if seq > self.level(log, reader) and self._wants(log.user, reader):
+            self._note((log, reader), seq)
+
+    def delivered(self, log: LogId, member: UserId) -> None:
+        """A member is known to have more of a log: what was told too early counts as far as that goes."""
+        early = self._early.pop((log, member), None)
+        if early is not None:
+            self.heard(early[0], self._shelf.conversations.by_id[log.conversation], log.user, member, log.run, early[1])
+
+    # ---- as levels ask
+
+    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+        if log.forked:
+            return 0
+        had = self._receipts.level(log.id, member)
+        if mark.seq > had and len(self._early) < MAX_REMEMBERED:
+            self._early[log.id, member] = side, mark.seq
+        return min(mark.seq, had)
+
+    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+        return False  # a read mark tells no chain
+
+    def _rise_below(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Whoever has a log has all that it builds on: that was told before."""
+        log = conversation.log(user, mark.run)
+        if log is None or log.forked:
+            self.rise(side, conversation, user, member, mark, then)
+        else:
+            self.raise_to(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
+
+    def _found(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+    ) -> None:
+        """Storage has the log: it is an earlier one, of which it may not be known in this run who has it."""
+        go_on = partial(self.raise_to, side, conversation, facts.log, member, seq, facts.before, then)
+        self._receipts.raise_to(side, conversation, facts.log, member, seq, facts.before, go_on)
+
+    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._shelf.ctx.emit(WasRead(log, first, last, member))

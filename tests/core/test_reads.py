@@ -1,0 +1,341 @@
+"""Read marks between nodes: who hears of them, when they count, and that they are never lost for good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from p2pchat.core.hosted import HostedUser
+from p2pchat.core.inputs import CommitFailed, Drained, Filled, Loaded, ReceiptsChosen, Stop
+from p2pchat.core.log import ref_key
+from p2pchat.core.sync.bookmarks import read_sum
+from p2pchat.protocol import Naming, Read
+from tests.core.test_serve import own, told
+from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
+
+
+def of_reading(lines: list[str]) -> list[str]:
+    """Keep only what was said and told of reading and delivering."""
+    return [line for line in lines if line.startswith(("read", "delivered", "close")) or ": read" in line]
+
+
+def pair(*names: str) -> list[Peer]:
+    """Peers linked with the first of them, by a world that has come to rest."""
+    world = World()
+    peers = [world.peer(name) for name in names]
+    for other in peers[1:]:
+        world.link(peers[0], other)
+    world.pass_time(2.0)
+    for peer in peers:
+        peer.take()
+    return peers
+
+
+def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> Read:
+    """A read mark of a run's log in the room, as a far end tells it."""
+    marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], run * 8), seq)]}}
+    return Read(marks, names=[Naming(room=True)])
+
+
+def test_what_somebody_has_read_the_writer_hears_at_once_and_nobody_else() -> None:
+    ada, bob, cyd = pair("ada", "bob", "cyd")
+    assert of_reading(ada.say("one", "two")) == ["delivered a1:1..3 to bob", "delivered a1:1..3 to cyd"]
+    assert of_reading(bob.read()) == ["to ada: read room by bob a1:3"]
+    assert of_reading(ada.take()) == ["read a1:1..3 by bob"]
+    assert of_reading(cyd.take()) == []
+
+
+def test_reading_is_told_once_and_rises_only() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one", "two")
+    ada.world.pass_time(1.0)
+    ada.take()
+    assert [of_reading(bob.read(place)) for place in (2, 1, 2, 3)] == [
+        ["to ada: read room by bob a1:2"], [], [], []]  # fmt: skip
+    bob.world.pass_time(0.2)
+    assert of_reading(bob.take()) == ["to ada: read room by bob a1:3"]
+    assert of_reading(ada.take()) == ["read a1:1..2 by bob", "read a1:3..3 by bob"]
+
+
+def test_many_marks_in_a_moment_are_few_frames() -> None:
+    ada, bob = pair("ada", "bob")
+    for n in range(50):
+        ada.say(f"word {n}")
+    bob.take()
+    told_by_bob: list[str] = []
+    for place in range(1, 51):
+        told_by_bob += of_reading(bob.read(place))
+        bob.world.pass_time(0.01)
+    bob.world.pass_time(0.2)
+    told_by_bob += of_reading(bob.take())
+    assert len(told_by_bob) <= 7
+    assert told_by_bob[-1] == "to ada: read room by bob a1:50"
+
+
+def test_what_was_shown_up_to_a_message_is_read_whoever_wrote_it() -> None:
+    ada, bob, cyd = pair("ada", "bob", "cyd")
+    ada.say("one")
+    cyd.say("two")
+    ada.say("three")
+    cyd.say("four")
+    ada.world.pass_time(1.0)
+    places = {one.raw.split('"b":"')[-1][:-2]: one.place for one in ada.storage.places(0, 99)}
+    assert of_reading(ada.read(places["two"])) == ["to cyd: read room by ada c1:2"]
+    assert of_reading(cyd.take())[-1:] == ["read c1:1..2 by ada"]
+    bob.take()
+
+
+def test_a_receipt_of_reading_survives_the_writer_and_is_not_told_again() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one")
+    ada.world.pass_time(1.0)
+    bob.read()
+    ada.say("two")  # the next commit saves what was heard
+    ada.crash()
+    ada.start()
+    ada.take()
+    ada.world.link(bob, ada)
+    ada.world.pass_time(12.0)
+    assert of_reading(ada.take()) == ["delivered a1:3..3 to bob"]
+    bob.read()
+    assert of_reading(ada.take()) == ["read a1:3..3 by bob"]
+
+
+def test_what_was_read_while_the_writer_was_gone_is_told_when_they_meet_again() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one", "two")
+    ada.world.pass_time(1.0)
+    ada.crash()
+    bob.read()
+    bob.world.pass_time(2.0)
+    bob.crash()
+    ada.start()
+    bob.start()
+    ada.world.link(ada, bob)
+    ada.world.pass_time(12.0)
+    assert of_reading(ada.take())[-1:] == ["read a1:1..3 by bob"]
+
+
+def test_who_stands_in_the_newest_log_has_read_all_before_it() -> None:
+    ada = World().peer("ada")
+    for text in ("one", "two"):
+        ada.say(text)
+        ada.crash()
+        ada.start()
+    ada.say("three")
+    far = ada.far("bob")
+    last = Author("ada", "a3")
+    last.write(*(one.raw for one in ada.storage.places(4, 9)))
+    told(far, last.mark)
+    assert of_reading(far.say(marked("bob", "a3", 1))) == [
+        "read a1:1..2 by bob", "read a2:1..2 by bob", "read a3:1..1 by bob"]  # fmt: skip
+
+
+def test_a_mark_of_an_earlier_log_counts_too() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    mark = own(ada, 2)
+    ada.crash()
+    ada.start()
+    ada.say("two")
+    ada.crash()
+    ada.start()  # the first log is covered, and found in storage only
+    far = ada.far("bob")
+    told(far, mark)
+    assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
+
+
+def test_nothing_is_read_that_is_not_delivered() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one", "two")
+    assert of_reading(far.say(marked("bob", "a1", 3))) == []
+    assert of_reading(told(far, own(ada, 2))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+    assert of_reading(told(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
+
+
+def test_a_mark_of_what_a_copy_wrote_is_none_of_ours() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    told(far, own(ada, 2)._replace(chain8="00" * 8))
+    assert of_reading(far.say(marked("bob", "a1", 2))) == []
+
+
+def test_a_mark_of_somebody_not_hosted_there_ends_the_link() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.say("one")
+    assert of_reading(far.say(marked("cyd", "a1", 1))) == ["close bob: host"]
+
+
+def test_a_mark_in_a_conversation_not_shared_is_ignored() -> None:
+    ada = World().peer("ada")
+    talk = ada.open("bob")
+    ada.say("psst", to=talk)
+    far = ada.far("eve")
+    secret = Read({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1)]}})
+    assert of_reading(far.say(secret)) == []
+    assert ada.counted["conversation_ignored"] == 1
+
+
+def test_a_link_that_takes_nothing_hears_of_it_when_it_drains() -> None:
+    ada, writer = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(writer.say("one"))
+    ada.put(Filled(far.link))
+    assert of_reading(ada.read()) == []
+    ada.put(Drained(far.link))
+    assert of_reading(ada.take()) == ["to bob: read room by ada b1:1"]
+
+
+def test_the_golden_sum() -> None:
+    frames = {row["name"]: json.loads(row["json"]) for row in GOLDEN["frames"]}
+    ((conversation, readers),) = frames["read"]["marks"].items()
+    ((reader, ((ref, seq),)),) = readers.items()
+    assert read_sum({(conversation, reader): {ref: seq}}) == frames["read_sum"]["sum"]
+
+
+def test_equal_sums_say_nothing_and_others_are_asked_for_all() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one")
+    ada.world.pass_time(1.0)
+    bob.read()
+    ada.world.pass_time(30.0)
+    assert "to bob: read ask" not in ada.take()  # anti-entropy: the sums are equal
+    assert "to ada: read sum" in bob.take()
+    eve = ada.far("eve")
+    assert of_reading(eve.say(Read({}, sum="00" * 31 + "01"))) == ["to eve: read ask"]
+
+
+def test_who_is_asked_tells_all_in_pages() -> None:
+    ada = World().peer("ada", page_items=2)
+    far = ada.far("bob")
+    for n in range(5):
+        writer = Author("bob", f"b{n}")
+        far.say(writer.say("word"))
+    ada.read()
+    far.heard.clear()
+    far.say(Read({}, ask=True))
+    pages = [frame for frame in far.heard if isinstance(frame, Read)]
+    assert [frame.span for frame in pages] == [("0" * 64, ROOM), (ROOM, ROOM), (ROOM, "f" * 64)]
+    told_of = [ref for frame in pages for readers in frame.marks.values() for refs in readers.values() for ref in refs]
+    assert sorted(told_of) == [(ref_key(IDS["bob"], f"b{n}" * 8), 1) for n in range(5)]
+
+
+def test_a_reader_whose_disk_is_older_now_tells_less_and_the_writer_keeps_what_it_knew() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one")
+    ada.world.pass_time(1.0)
+    before = bob.storage.snapshot()
+    bob.read()
+    ada.world.pass_time(1.0)
+    assert of_reading(ada.take())[-1] == "read a1:1..2 by bob"
+    bob.crash()
+    bob.storage.restore(before)
+    bob.start()
+    ada.world.link(ada, bob)
+    ada.world.pass_time(60.0)
+    ada.take()
+    bob.take()
+    ada.world.pass_time(60.0)  # and both have come to rest: what bob tells now is known to ada as his word
+    assert of_reading([*ada.take(), *bob.take()]) == []
+
+
+def test_what_was_read_is_saved_within_a_second_or_when_the_peer_stops() -> None:
+    ada, writer = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(writer.say("one"))
+    ada.read()
+    assert ada.storage.load([ada.id]).reads == []
+    ada.world.pass_time(1.0)
+    assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
+    far.say(writer.say("two"))
+    ada.read()
+    ada.put(Stop())
+    ada.take()
+    assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [2]
+
+
+def test_storage_that_fails_takes_nothing_away_that_was_read() -> None:
+    ada, writer = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(writer.say("one"))
+    ada.put(CommitFailed(0, "the disk is full"))
+    ada.read()
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.world.pass_time(2.0)
+    assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
+    ada.take()
+
+
+def test_marks_of_earlier_logs_go_when_a_later_one_is_read() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    ada.read()
+    far.say(Author("bob", "b2", before=[first.mark]).say("two"))
+    ada.world.pass_time(1.0)
+    ada.read()
+    ada.world.pass_time(1.0)
+    assert [mark.log.run[:2] for mark in ada.storage.load([ada.id]).reads] == ["b2"]
+
+
+def test_one_user_on_two_peers_has_read_on_both_what_was_read_on_one() -> None:
+    ada = World().peer("ada")
+    ada.node.presence.host(HostedUser(IDS["eve"], "eve", IDENTITIES["eve"].sign))
+    ada.node.hosted[IDS["eve"]] = HostedUser(IDS["eve"], "eve", IDENTITIES["eve"].sign)
+    far, writer = ada.far("eve"), ada.far("bob")
+    log = Author("bob", "b1")
+    writer.say(log.say("one", "two"))
+    lines = far.say(marked("eve", "b1", 2, writer="bob"))
+    assert "to bob: read room by eve b1:2" in lines
+
+
+# ---- receipts switched off
+
+
+def off(peer: Peer, other: str = "", on: bool = False) -> None:
+    peer.put(ReceiptsChosen(peer.id, on, IDS[other] if other else ""))
+
+
+@pytest.mark.parametrize("other", ["", "ada"])
+def test_switched_off_nothing_goes_out(other: str) -> None:
+    ada, bob = pair("ada", "bob")
+    off(bob, other)
+    ada.say("one")
+    ada.world.pass_time(1.0)
+    bob.read()
+    bob.crash()
+    bob.start()
+    ada.world.link(ada, bob)
+    bob.read()
+    ada.world.pass_time(60.0)
+    assert [line for line in of_reading(ada.take()) if "read" in line] == []
+    off(bob, other, on=True)
+    assert of_reading(bob.read()) == ["to ada: read room by bob a1:2"]
+
+
+@pytest.mark.parametrize("other", ["", "bob"])
+def test_switched_off_nothing_comes_in(other: str) -> None:
+    ada, bob = pair("ada", "bob")
+    off(ada, other)
+    ada.say("one")
+    ada.world.pass_time(1.0)
+    bob.read()
+    ada.world.pass_time(60.0)
+    assert [line for line in of_reading(ada.take()) if "read" in line] == []
+
+
+def test_one_may_be_an_exception_to_what_holds_for_all() -> None:
+    ada, bob, cyd = pair("ada", "bob", "cyd")
+    off(ada)
+    off(ada, "cyd", on=True)
+    bob.say("from bob")
+    cyd.say("from cyd")
+    ada.world.pass_time(1.0)
+    assert of_reading(ada.read()) == ["to cyd: read room by ada c1:2"]
