@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Typing as Typing
     from p2pchat.peer.events import Warned as Warned
     from p2pchat.peer.forgetting import Forgotten as Forgotten
+    from p2pchat.peer.group import Group as Group
+    from p2pchat.peer.group import GroupChanged as GroupChanged
+    from p2pchat.peer.group import Undelivered as Undelivered
     from p2pchat.peer.history import Checked as Checked
     from p2pchat.peer.history import History as History
     from p2pchat.peer.history import KnownAddress as KnownAddress
@@ -87,6 +90,7 @@ _HOMES = {
         *("Sent", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
+    "peer.group": ("Group", "GroupChanged", "Undelivered"),
     "peer.history": ("Checked", "History", "KnownAddress", "open_history"),
     "identity.addresses": ("own_addresses",),
     "identity.inspecting": ("ProfileState", "inspect_profile"),

@@ -1,4 +1,4 @@
-"""Where messages go: the room, or a direct conversation of two users.
+"""Where messages go: the room, a direct conversation of two users, or the talk of a group (group.py).
 
 A Conversation is a small handle; what it does, the peer behind it does. Desk is what handles ask of whoever made
 them: a running peer, or a history that is only read.
@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import LogId
-from p2pchat.identity.names import base32
+from p2pchat.identity.names import base32, full_label
 from p2pchat.peer.people import People, User
 from p2pchat.peer.times import EPOCH
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
     from p2pchat.peer.events import Message, Post, Sent
@@ -33,6 +34,26 @@ class Desk(Protocol):
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what the program called this message when it sent it."""
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        """Return a group as it is now, by the id of its operations; None while it is not known."""
+
+    def same_name(self, conversation: Conversation) -> bool:
+        """Say whether another group could be taken for this one."""
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        """Change a group of one's own."""
+
+    async def leave_group(self, group: Conversation) -> None:
+        """Leave a group."""
 
     async def send(
         self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
@@ -67,7 +88,7 @@ class Desk(Protocol):
 
 
 class Conversation:
-    """The room or a direct conversation. Equal by id.
+    """The room, a direct conversation, or a Group. Equal by id.
 
     Attributes:
         key: The id as it is inside and on the wire, hex.
@@ -88,18 +109,38 @@ class Conversation:
 
     @property
     def kind(self) -> str:
-        """`room` or `dm`; `unknown` for a kind this version does not have."""
-        if self.naming is None:
+        """`room`, `dm` or `group`; `unknown` for a kind this version does not have."""
+        naming = self.naming
+        if naming is None:
             return "unknown"
-        return "room" if self.naming.room else "dm" if self.naming.dm else "unknown"
+        return "room" if naming.room else "dm" if naming.dm else "group" if naming.talk else "unknown"
 
     @property
     def name(self) -> str:
-        """The name to show: `room`, or the label of the other user."""
+        """The name to show: `room`, the label of the other user, or of the group (without #)."""
         user = self.user
         if user is not None:
             return user.label
+        if self.kind == "group":
+            return self.full_label if self._desk.same_name(self) else self.plain_name
         return self.kind if self.kind != "unknown" else base32(self.key[:10])
+
+    @property
+    def plain_name(self) -> str:
+        """What a group's owner calls it; `group` while that is not known, or of what is no group."""
+        group = self.naming.talk if self.naming else None
+        view = self._desk.group_view(group) if group else None
+        return view.name if view else "group"
+
+    @property
+    def full_label(self) -> str:
+        """The name of a group with the beginning of its id, which no other has."""
+        return full_label(self.plain_name, self.key)
+
+    @property
+    def address(self) -> str:
+        """What to type to mean it: `room`, `@bob`, `#ops`."""
+        return {"dm": "@", "group": "#"}.get(self.kind, "") + self.name
 
     @property
     def user(self) -> User | None:

@@ -269,6 +269,8 @@ class Post:
             "after": list(self.after),
             "old": self.old,
         }
+        if conversation.kind == "group":
+            line["group"] = conversation.name
         if self.gap:
             line["gap"] = True
         if self.unsupported is not None:

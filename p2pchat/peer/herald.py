@@ -19,6 +19,8 @@ from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.gaps import who_had
+from p2pchat.peer.group import Group, GroupChanged, Undelivered
+from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.receipt import Ledger
@@ -39,9 +41,10 @@ class Herald:
 
     conversation: Callable[[ConversationId], Conversation]
 
-    def __init__(self, people: People, ledger: Ledger, on_link: Callable[[], None]) -> None:
+    def __init__(self, people: People, ledger: Ledger, groups: GroupBook, on_link: Callable[[], None]) -> None:
         self._people = people
         self._ledger = ledger
+        self._groups = groups
         self._on_link = on_link
         self.readers: WeakSet[Reader] = WeakSet()
         self.endpoints: dict[str, str] = {}
@@ -54,6 +57,7 @@ class Herald:
             fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
             fx.PresenceChanged: self._presence, fx.TypingChanged: self._typing, fx.UserNamed: self._named,
             fx.Gap: self._gap, fx.Warned: self._warned, fx.Refused: self._refused,
+            fx.GroupChanged: self._group, fx.Undelivered: self._undelivered,
         }  # fmt: skip
 
     # Readers
@@ -196,6 +200,31 @@ class Herald:
         missing = tuple(ev.referred_id(effect.log.conversation, ref) for ref in refs)
         seen = who_had(self._people, effect.log.user, refs, effect.last_seen_with)
         self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
+
+    def _group(self, effect: fx.GroupChanged) -> None:
+        self._groups.learn(effect.talk, effect.name)
+        people = self._people
+        changed = GroupChanged(
+            group=self._handle(effect.talk),
+            change=effect.change,
+            by=people.user(effect.by),
+            target=people.user(effect.target) if effect.target else None,
+            members=tuple(people.user(member) for member in effect.members),
+            name=effect.name,
+            log=effect.log,
+            seq=effect.seq,
+        )
+        self._event(None, changed)
+        self._wake_all()
+
+    def _handle(self, talk: ConversationId) -> Group:
+        group = self.conversation(talk)
+        assert isinstance(group, Group)
+        return group
+
+    def _undelivered(self, effect: fx.Undelivered) -> None:
+        ids = tuple(ev.message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
+        self._event(None, Undelivered(group=self._handle(effect.log.conversation), ids=ids))
 
     def _warned(self, effect: fx.Warned) -> None:
         self._event(None, ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about)))

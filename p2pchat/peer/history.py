@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from p2pchat.config import Settings
+from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import LogId
 from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id, room_id
@@ -25,7 +26,7 @@ from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.receipt import Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
     from p2pchat.core.records import Address
@@ -234,6 +235,26 @@ class History:
 
     def ref(self, log: LogId, seq: int) -> str | None:
         return None
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        return None
+
+    def same_name(self, conversation: Conversation) -> bool:
+        return False
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        raise PeerClosed("this history is only read: start a peer to write")
+
+    async def leave_group(self, group: Conversation) -> None:
+        raise PeerClosed("this history is only read: start a peer to write")
 
     async def send(
         self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False

@@ -26,6 +26,7 @@ from p2pchat.identity.network import Network
 from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Home, Options, login_name, open_home
 from p2pchat.peer.feed import Feed
+from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.herald import Herald
 from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.people import People, Status
@@ -72,7 +73,8 @@ class Life:
         self.people = People("", self._status)
         self._ledger = Ledger(self.people)
         self._feed = Feed(self._ledger)
-        self._herald = Herald(self.people, self._ledger, self._learn_network)
+        self._groups = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
+        self._herald = Herald(self.people, self._ledger, self._groups, self._learn_network)
         self._joining: asyncio.Task[None] | None = None  # writes the network down
         self._discovery: Discovery | None = None
         self._indexing: Indexing | None = None
@@ -137,6 +139,7 @@ class Life:
             owner = self._make_owner(home, stored)
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
+            self._groups.load()
             self._feed.open(owner, list(self._herald.readers))
             owner.start(disk, wiring)
             self._indexing = indexing_of(home.storage, settings)

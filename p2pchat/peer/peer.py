@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar, overload
 
 from p2pchat.config import Settings
+from p2pchat.core.groups.view import GroupView
 from p2pchat.core.inputs import Opened, TypingSet
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.sync.conversations import dm_id, dm_naming
@@ -30,6 +31,8 @@ from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_fi
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
+from p2pchat.peer.group import Group, Who, whom
+from p2pchat.peer.grouping import change_group, leave_group, make_group
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.mending import body_of, named
@@ -40,7 +43,7 @@ from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.standing import Standing
 from p2pchat.peer.texts import check_text
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 To = User | Conversation | str
 Start = Literal["now", "beginning"]
@@ -106,15 +109,17 @@ class TCPPeer(Standing):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        known = [self.conversation(key) for key in self._begun.node.talks]
+        talks = self._begun.node.talks
+        known = [self.conversation(key) for key, naming in talks.items() if not naming.group]
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
         found = self._conversations.get(key)
         if found is None or found.naming is None:
-            found = Conversation(self, key, self._naming(key))
-            self._conversations[key] = found
+            naming = self._naming(key)
+            kind = Group if naming is not None and naming.talk else Conversation
+            found = self._conversations[key] = kind(self, key, naming)
         return found
 
     def _naming(self, key: ConversationId) -> Naming | None:
@@ -122,7 +127,7 @@ class TCPPeer(Standing):
         return None if known is None else known.naming
 
     def find(self, to: To) -> Conversation:
-        """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, a full id.
+        """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
 
         Raises:
             UnknownName: Nobody and nothing is called so.
@@ -138,7 +143,7 @@ class TCPPeer(Standing):
         if text.lower() in ("room", "#room"):
             return self.room
         if text.startswith("#"):
-            raise UnknownName(to, "there are no groups in this version; the room is `room`")
+            return self.group(text)
         if len(text) == FULL_ID_CHARACTERS:
             for key in [*self._begun.node.talks, *self._conversations]:
                 if base32(key) == text.upper():
@@ -155,6 +160,65 @@ class TCPPeer(Standing):
                 owner.put(Opened(naming))
             found = self._conversations[key] = Conversation(self, key, naming)
         return found
+
+    # ------------------------------------------------------------------ groups
+
+    async def create_group(self, name: str, members: Sequence[Who] = ()) -> Group:
+        """Make a group, whose owner is the own user; returns when it is accepted.
+
+        Args:
+            name: What it is called; other groups may be called so too.
+            members: Users or names as typed, also of who is away; who was never met is named by the full id.
+        Raises:
+            UnknownName, AmbiguousName: A member is nobody, or several. ValueError: That is no name.
+            P2PChatError: Too many members. StorageError, PeerClosed: As send.
+        """
+        owner, me = self._running, self.people.me
+        if isinstance(members, str | User):
+            raise TypeError("members is a list of users or names, not one of them")
+        talk = await make_group(owner, me, name, [whom(self.people, member) for member in members])
+        return self._handle(talk)
+
+    def groups(self) -> list[Group]:
+        """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
+        known = [self._handle(view.talk) for view in self._begun.node.groups.values()]
+        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
+
+    def group(self, address: str) -> Group:
+        """Return the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
+
+        Raises:
+            UnknownName, AmbiguousName: No group here is called so, or several.
+        """
+        self._started()
+        return self._handle(self._groups.find(address))
+
+    def _handle(self, talk: ConversationId) -> Group:
+        group = self.conversation(talk)
+        assert isinstance(group, Group)
+        return group
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        return None if self._owner is None else self._groups.view(group)
+
+    def same_name(self, conversation: Conversation) -> bool:
+        return self._groups.same_name(conversation.key)
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        """What Group.add and its neighbours do."""
+        await change_group(self._running, self.people.me, _operations(group), add, remove, name, owner)
+
+    async def leave_group(self, group: Conversation) -> None:
+        """What Group.leave does."""
+        await leave_group(self._running, self.people.me, _operations(group))
 
     # ------------------------------------------------------------------ sending
 
@@ -490,6 +554,11 @@ class TCPPeer(Standing):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
         return f"<TCPPeer {self._name!a} {state}>"
+
+
+def _operations(group: Conversation) -> ConversationId:
+    assert isinstance(group, Group)
+    return group.group_key
 
 
 def _reference(conversation: Conversation, to: Post | str) -> Ref:

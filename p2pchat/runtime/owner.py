@@ -37,6 +37,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId, encode
+from p2pchat.runtime.asking import Asked, Asking, Make
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
@@ -73,6 +74,7 @@ class Owner:
         self.wiring: Wiring
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
         self.saying = Gathering()
+        self.asked = Asked()
         self.loads = Loads()
         self._rereading = Rereading(tell, lambda: not node.keeping)
         self._settings = settings
@@ -184,6 +186,7 @@ class Owner:
     def _fail(self, error: Callable[[], P2PChatError]) -> None:
         """Nobody gets an answer any more."""
         self.saying.fail(error)
+        self.asked.fail(error)
         self.loads.fail(error)
 
     # Links
@@ -334,12 +337,25 @@ class Owner:
         for said in self.saying.take():
             self._carry_out(self.node.handle(said, self._now()))
 
+    def ask(self, make: Make) -> Asking:
+        """Hand in what is answered once; the future says where it is written when that is durable.
+
+        It fails with StorageError, PeerClosed or P2PChatError, whose text says why not.
+        """
+        future: Asking = self._loop.create_future()
+        if self._stopped or self.broken is not None:
+            future.set_exception(PeerClosed("the peer was closed"))
+        else:
+            self.put(self.asked.add(future, make))
+        return future
+
     def _kept(self, effect: fx.Kept) -> None:
-        self._tell(effect)
-        self.saying.kept(effect)
+        if not self.asked.kept(effect):
+            self._tell(effect)
+            self.saying.kept(effect)
 
     def _refused(self, effect: fx.Refused) -> None:
-        if not self.saying.refused(effect):
+        if not (self.asked.refused(effect) or self.saying.refused(effect)):
             self._tell(effect)
 
     def carry(self, frames: list[Entries]) -> Loading:

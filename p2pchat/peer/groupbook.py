@@ -1,0 +1,80 @@
+"""The groups one peer knows, by name: what a typed `#ops` means, and which groups could be taken for each other.
+
+Like the names of users those of groups are labels somebody chose: two groups whose names are equal, or look alike,
+are both shown with the beginning of their id.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+
+from p2pchat.core.groups.view import GroupView
+from p2pchat.errors import AmbiguousName, UnknownName
+from p2pchat.identity.names import full_label, skeleton, split_label, suffix
+from p2pchat.protocol import ConversationId
+
+
+class GroupBook:
+    """Names of groups.
+
+    Args:
+        views: Gives all groups as they are now, by the id of their operations.
+    """
+
+    def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
+        self._views = views
+        self._names: dict[ConversationId, str] = {}  # by talk
+        self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
+
+    def load(self) -> None:
+        """Take the names of all groups known."""
+        for view in self._views().values():
+            self.learn(view.talk, view.name)
+
+    def learn(self, talk: ConversationId, name: str) -> None:
+        """Take the (new) name of a group."""
+        former = self._names.get(talk)
+        if former == name:
+            return
+        if former is not None:
+            looks = skeleton(former)
+            self._alike[looks].discard(talk)
+            if not self._alike[looks]:
+                del self._alike[looks]
+        self._names[talk] = name
+        self._alike.setdefault(skeleton(name), set()).add(talk)
+
+    def view(self, group: ConversationId) -> GroupView | None:
+        """Return a group as it is now, by the id of its operations."""
+        return self._views().get(group)
+
+    def same_name(self, talk: ConversationId) -> bool:
+        """Say whether another group could be taken for this one."""
+        name = self._names.get(talk)
+        return name is not None and len(self._alike[skeleton(name)]) > 1
+
+    def find(self, text: str) -> ConversationId:
+        """Return the talk of the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
+
+        Raises:
+            UnknownName: No group here is called so. AmbiguousName: Several are, or look as if.
+        """
+        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
+        alike = self._alike.get(skeleton(name), set())
+        if len(alike) == 1 and not tail:  # what looks like it is not it
+            fitting = [talk for talk in alike if self._names[talk].casefold() == name.casefold()]
+        else:
+            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(self._labels(fitting)))
+        return fitting[0]
+
+    def _labels(self, talks: Iterable[ConversationId]) -> list[str]:
+        return [f"#{full_label(self._names[talk], talk)}" for talk in talks]
+
+    def _hint(self) -> str:
+        names = sorted({ascii(name)[1:-1] for name in self._names.values()})[:8]
+        return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
