@@ -258,11 +258,11 @@ Start = WantStart | TailStart | ForkStart | Position
 
 EVERYTHING = -1  # in Change.seen
 META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
+META_IGNORED = "ignored"  # in Change.meta: whom the own user does not want to hear of, a JSON list of user ids
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
 
 __all__ = [
-    "EVERYTHING", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork", "ForkStart", "Heard", "KnownUser",
-    "LogFacts", "LogKey", "Mending", "NewLog", "Position", "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored",
-    "Stretch", "TailStart",
-    "Talk", "WantStart", "Waiting",
+    "EVERYTHING", "META_IGNORED", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork", "ForkStart",
+    "Heard", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog", "Position", "ReadMark", "Ref", "ShownKey",
+    "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
 ]  # fmt: skip

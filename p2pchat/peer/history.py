@@ -20,8 +20,9 @@ from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Gap, Message, Post, Sent
 from p2pchat.peer.gaps import find_gap
+from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, Progress, indexing_of
-from p2pchat.peer.people import People, User
+from p2pchat.peer.people import People, User, id_of
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.receipt import Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
@@ -94,6 +95,7 @@ class History:
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
+        load_ignored(self.people, stored.meta)
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
         self._talks = {talk.id: talk.naming for talk in stored.talks}
@@ -110,6 +112,10 @@ class History:
             if naming.room:
                 return self.conversation(key)
         raise UnknownName("room", "nothing was written there yet")
+
+    def ignores(self, id: str) -> bool:
+        """Whether the user of this id, as in event lines, is ignored; as TCPPeer.ignores."""
+        return bool(self.people.ignored) and id_of(id) in self.people.ignored
 
     def users(self) -> list[User]:
         """Return everybody with a name, by label."""

@@ -28,6 +28,7 @@ from p2pchat.peer.assembly import Home, Options, login_name, open_home
 from p2pchat.peer.feed import Feed
 from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.herald import Herald
+from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.receipt import Ledger
@@ -185,6 +186,7 @@ class Life:
         self._network = home.network
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
+        load_ignored(self.people, stored.meta)
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])

@@ -33,6 +33,7 @@ from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.group import Group, Who, whom
 from p2pchat.peer.grouping import change_group, leave_group, make_group
+from p2pchat.peer.ignoring import is_of_ignored
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.mending import body_of, named
@@ -353,16 +354,24 @@ class TCPPeer(Standing):
     # ------------------------------------------------------------------ reading
 
     @overload
-    def events(self, *, consumer: str | None = "main", start: Start = "now") -> Events[AnyEvent]: ...
-    @overload
-    def events(self, a: type[A], /, *, consumer: str | None = "main", start: Start = "now") -> Events[A]: ...
+    def events(
+        self, *, consumer: str | None = "main", start: Start = "now", ignored: bool = True
+    ) -> Events[AnyEvent]: ...
     @overload
     def events(
-        self, a: type[A], b: type[B], /, *, consumer: str | None = "main", start: Start = "now"
+        self, a: type[A], /, *, consumer: str | None = "main", start: Start = "now", ignored: bool = True
+    ) -> Events[A]: ...
+    @overload
+    def events(
+        self, a: type[A], b: type[B], /, *, consumer: str | None = "main", start: Start = "now", ignored: bool = True
     ) -> Events[A | B]: ...
     @overload
-    def events(self, *types: type[Any], consumer: str | None = "main", start: Start = "now") -> Events[Any]: ...
-    def events(self, *types: type[Any], consumer: str | None = "main", start: Start = "now") -> Events[Any]:
+    def events(
+        self, *types: type[Any], consumer: str | None = "main", start: Start = "now", ignored: bool = True
+    ) -> Events[Any]: ...
+    def events(
+        self, *types: type[Any], consumer: str | None = "main", start: Start = "now", ignored: bool = True
+    ) -> Events[Any]:
         """Return an iterator over what happens.
 
         Messages (Message, and Sent for one's own) are read with a durable cursor: a program that falls behind,
@@ -376,6 +385,8 @@ class TCPPeer(Standing):
             start: Where a consumer that was never asked for begins: "now" is where this peer started, so that nothing
                 since then is missed (with consumer=None: where the iterator is opened); "beginning" is the first
                 message stored.
+            ignored: Also events of users who are ignored (see ignore): what they write and do, and how they are.
+                False leaves these out; passed over, they count as taken.
         Raises:
             ConsumerBusy: Another reader has this consumer; close it or give this one a name of its own.
         """
@@ -387,7 +398,7 @@ class TCPPeer(Standing):
         self._herald.admit(reader)
         if self._owner is not None:
             self._feed.begin(reader)
-        return Events(reader)
+        return Events(reader, None if ignored else is_of_ignored)
 
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None

@@ -6,6 +6,8 @@ both shown with the beginning of their id, and an address that fits both is refu
 
 from __future__ import annotations
 
+import base64
+import binascii
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -52,6 +54,11 @@ class User:
         return self.key == self._people.me
 
     @property
+    def ignored(self) -> bool:
+        """Whether the own user does not want to hear of this one (TCPPeer.ignore)."""
+        return self.key in self._people.ignored
+
+    @property
     def status(self) -> str:
         """online, idle, offline, or unknown (never heard of since this peer started)."""
         return self._people.status(self.key)[0]
@@ -86,11 +93,14 @@ class People:
     Args:
         me: The own user.
         status: Tells presence; the peer's core does, for a history that is only read nobody does.
+    Attributes:
+        ignored: Whom the own user does not want to hear of.
     """
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
         self.status = status
+        self.ignored: set[UserId] = set()
         self._names: dict[UserId, str] = {}
         self._alike: dict[str, set[UserId]] = {}  # by skeleton
         self._users: dict[UserId, User] = {}
@@ -148,11 +158,16 @@ class People:
             raise AmbiguousName(text, sorted(full_label(self._names.get(id), id) for id in fitting))
         return self.user(fitting[0])
 
+    def someone(self, text: str) -> User:
+        """Return the user whom an address names, as find; also one of a full id that nobody here has met."""
+        key = id_of(text.strip().removeprefix("@"))
+        return self.user(key) if key else self.find(text)
+
     def _by_id(self, text: str) -> User | None:
         if len(text) != FULL_ID_CHARACTERS:
             return None
-        known = self._names.keys() | self._users.keys()
-        return next((self.user(id) for id in known if base32(id) == text), None)
+        key = id_of(text)
+        return self.user(key) if key in self._names or key in self._users else None
 
     def _by_tail(self, name: str, tail: str) -> list[UserId]:
         known = self._names.keys() | self._users.keys()
@@ -173,4 +188,12 @@ class People:
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
 
 
-__all__ = ["People", "User", "base32", "suffix"]
+def id_of(text: str) -> UserId:
+    """Return the id (hex) that people see as `text`, 52 characters of base32; "" when that is none."""
+    try:
+        return base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex() if len(text) == FULL_ID_CHARACTERS else ""
+    except binascii.Error:
+        return ""
+
+
+__all__ = ["People", "User", "base32", "id_of", "suffix"]

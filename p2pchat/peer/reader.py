@@ -57,8 +57,9 @@ class Source(Protocol):
 class Events(AsyncIterator[T], Generic[T]):
     """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, passed_over: Callable[[Any], bool] | None = None) -> None:
         self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
+        self._passed_over = passed_over
 
     @property
     def consumer(self) -> str | None:
@@ -70,7 +71,13 @@ class Events(AsyncIterator[T], Generic[T]):
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         """Return the next event; acknowledges the one before."""
-        return cast(Coroutine[Any, Any, T], self._reader.next())
+        return cast(Coroutine[Any, Any, T], self._reader.next() if self._passed_over is None else self._next_shown())
+
+    async def _next_shown(self) -> object:
+        assert self._passed_over is not None
+        while self._passed_over(event := await self._reader.next()):
+            pass
+        return event
 
     async def ack(self) -> None:
         """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.

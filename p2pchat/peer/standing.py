@@ -17,8 +17,9 @@ from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32, validate_name
 from p2pchat.peer import events as ev
 from p2pchat.peer.forgetting import Forgotten, forgetting
+from p2pchat.peer.ignoring import ignored_meta
 from p2pchat.peer.life import LOOPBACK, Life, normal
-from p2pchat.peer.people import User
+from p2pchat.peer.people import User, id_of
 from p2pchat.peer.texts import check_text
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
 
@@ -169,6 +170,46 @@ class Standing(Life):
         owner.put(Allowed(user.key))
         await owner.settle()
         return user
+
+    async def ignore(self, who: User | str) -> User:
+        """Remember that the own user does not want to hear of this one, by key and for good.
+
+        What that user writes is stored, passed on and acknowledged as before; it is for whoever shows things to leave
+        it out: `user.ignored`, and `events(ignored=False)`.
+
+        Args:
+            who: A user, or a name as typed (see find), or a full id, known or not. Returned is that user.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. ValueError: That is the own user.
+            StorageError: It could not be stored.
+        """
+        user = self._somebody(who)
+        if user.is_me:
+            raise ValueError("that is the own user: nobody ignores himself")
+        self.people.ignored.add(user.key)
+        await self._running.disk.write(Change(meta=ignored_meta(self.people)))
+        return user
+
+    async def unignore(self, who: User | str) -> User:
+        """End what ignore() began; nothing happens when it did not. Takes, returns and raises as ignore."""
+        user = self._somebody(who)
+        self.people.ignored.discard(user.key)
+        await self._running.disk.write(Change(meta=ignored_meta(self.people)))
+        return user
+
+    def ignored(self) -> list[User]:
+        """Return whom the own user does not want to hear of, by label."""
+        self._started()
+        users = map(self.people.user, self.people.ignored)
+        return sorted(users, key=lambda user: (user.label.casefold(), user.key))
+
+    def ignores(self, id: str) -> bool:
+        """Whether the user of this id, as in event lines, is ignored."""
+        return bool(self.people.ignored) and id_of(id) in self.people.ignored
+
+    def _somebody(self, who: User | str) -> User:
+        self._started()
+        return who if isinstance(who, User) else self.people.someone(who)
 
     async def rename(self, name: str) -> None:
         """Take another name; ValueError when it is none."""

@@ -6,6 +6,7 @@
     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}     {"do":"nick","name":"Ada"}
     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
     {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
+    {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
     {"do":"quit"}
 
 `to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
@@ -37,6 +38,8 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "connect": {"endpoint": (str, True)},
     "forget": {"peer": (str, True)},
     "allow": {"user": (str, True)},
+    "ignore": {"user": (str, False)},
+    "unignore": {"user": (str, True)},
     "quit": {},
 }
 _CALLED = {str: "a string", int: "a whole number", bool: "true or false"}

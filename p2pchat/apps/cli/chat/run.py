@@ -28,6 +28,7 @@ from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
+from p2pchat.apps.cli.ignoring import take_over
 from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, welcome_screen
 from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.plain import shown_name, shown_names
@@ -106,6 +107,7 @@ class Chat:
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
         session.tells_of_calls(self._endpoints.call)
+        await take_over(peer, session.settings)
         if session.settings.trouble:
             complain(f"warning: {session.settings.trouble}")
         if self._front.has_input:

@@ -28,12 +28,12 @@ TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are t
 _EITHER: dict[str, Function] = {
     "who": people.who, "whois": people.whois, "nick": people.nick, "away": people.away, "back": people.back,
     "list": places.list_, "allow": people.allow, "connect": meshing.connect, "forget": meshing.forget,
-    "invite": meshing.invite,
+    "invite": meshing.invite, "ignore": people.ignore, "unignore": people.unignore,
 }  # fmt: skip
 TYPED: dict[str, Function] = {
     **_EITHER,
     "go": places.go, "history": reading.history_here, "search": reading.search_here, "receipts": reading.receipts_here,
-    "ignore": people.ignore, "unignore": people.unignore, "set": setting.set_, "help": setting.help_,
+    "set": setting.set_, "help": setting.help_,
     "clear": setting.clear,
 }  # fmt: skip
 ORDERS: dict[str, Function] = {

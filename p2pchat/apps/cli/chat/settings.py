@@ -1,10 +1,10 @@
 """What a person has set for the chat of one profile, kept in a small file beside its identity.
 
-    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false, "ignored": ["K7QF..."],
+    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false,
                              "by_conversation": {"M2P3...": {"typing": "off"}},
                              "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
-It holds how things are shown, whom one does not want to read, and where it listened last; never what anybody wrote. A
+It holds how things are shown, and where it listened last; never what anybody wrote. A
 file that cannot be read is no reason not to chat: what is usual holds then, and `trouble` says so. Entries of later
 versions stay as they are.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +62,7 @@ class ChatSettings:
         desktop: Show a notice of the desktop for them.
         typing: Others are told that one types, and one is told that they do.
         by_conversation: The exceptions: values as typed, by the id (base32) of a conversation and the setting's name.
-        ignored: Ids (base32) of users nothing is shown of.
+        ignored: Ids (base32) of users whom an earlier version kept here; the peer itself remembers whom one ignores.
         last_start: How others could reach this peer when it was started last.
         trouble: Why the file could not be read; "" when all is well.
     """
@@ -107,7 +106,8 @@ class ChatSettings:
                 os.replace(self._path, self._path.with_name(SPOILED_NAME))  # written by hand: to be mended
                 self._kept_aside = True
             shown = {setting.name: getattr(self, setting.name) for setting in SETTINGS}
-            shown["ignored"] = sorted(self.ignored)
+            if self.ignored:
+                shown["ignored"] = sorted(self.ignored)
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
@@ -159,12 +159,6 @@ class ChatSettings:
             exceptions[name] = value
         if not exceptions:
             del self.by_conversation[conversation_id]
-
-    def hides(self, line: Mapping[str, Any]) -> bool:
-        """Whether this event line tells of a user who is ignored; what became of one's own messages is one's own."""
-        if not self.ignored or line["event"] in ("delivered", "read"):
-            return False
-        return (line.get("sender_id") or line.get("user_id")) in self.ignored
 
     def _take(self, found: dict[str, Any]) -> None:
         """Take what the file says; what was taken before something wrong in it, holds."""

@@ -110,8 +110,8 @@ COMMANDS = (
         details=("a link that is up stays until it ends; what was written stays too",),
     ),
     Command(
-        "ignore", "NAME", "show nothing more of this user", "/ignore mallory",
-        least=1, most=1, kinds=("user",),
+        "ignore", "[NAME]", "show nothing more of this user; alone: who is ignored", "/ignore mallory",
+        most=1, kinds=("user",),
         details=("by id, so another name does not help; --json and --log have everything still",),
     ),
     Command("unignore", "NAME", "show this user again", "/unignore mallory", least=1, most=1, kinds=("user",)),

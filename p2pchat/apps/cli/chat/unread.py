@@ -6,8 +6,9 @@ It counts lines, and knows nothing of who sees them. What was written before one
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -20,11 +21,16 @@ def mentions(text: str, name: str) -> bool:
 
 @dataclass(slots=True)
 class _Waiting:
-    """One conversation's unread lines. `rank`: 0 where one is meant, 1 what goes to oneself alone, 2 the rest."""
+    """One conversation's unread lines, by who wrote them, and those of them in which one is meant."""
 
-    lines: int = 0
-    mentions: int = 0
-    rank: int = 2
+    direct: bool
+    by: Counter[str] = field(default_factory=Counter)
+    meant_by: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rank(self) -> int:
+        """0 where one is meant, 1 what goes to oneself alone, 2 the rest."""
+        return 0 if self.meant_by.total() else 1 if self.direct else 2
 
 
 class Unread:
@@ -46,20 +52,19 @@ class Unread:
         """
         if line["event"] != "message" or line["old"] or is_here(line, here):
             return False
-        waiting = self._waiting.setdefault(line["conversation_id"], _Waiting())
-        waiting.lines += 1
+        waiting = self._waiting.setdefault(line["conversation_id"], _Waiting(line["kind"] == "dm"))
+        waiting.by[line["sender_id"]] += 1
         if mentions(line["text"], self.name):
-            waiting.mentions += 1
-        waiting.rank = min(waiting.rank, 0 if waiting.mentions else 1 if line["kind"] == "dm" else 2)
+            waiting.meant_by[line["sender_id"]] += 1
         return True
 
     def count(self, id: str) -> int:
         """Return how many lines are unread there."""
-        return self._waiting[id].lines if id in self._waiting else 0
+        return self._waiting[id].by.total() if id in self._waiting else 0
 
     def mentions(self, id: str) -> int:
         """Return in how many of them one is meant."""
-        return self._waiting[id].mentions if id in self._waiting else 0
+        return self._waiting[id].meant_by.total() if id in self._waiting else 0
 
     @property
     def ids(self) -> list[str]:
@@ -68,7 +73,7 @@ class Unread:
 
     @property
     def total(self) -> int:
-        return sum(waiting.lines for waiting in self._waiting.values())
+        return sum(waiting.by.total() for waiting in self._waiting.values())
 
     def next(self) -> str | None:
         """Return the conversation to look at next: one where one is meant, then a direct one, then any; the longest
@@ -78,6 +83,13 @@ class Unread:
     def first(self) -> str | None:
         """Return the conversation of the first unread line; None: nothing is unread."""
         return next(iter(self._waiting), None)
+
+    def forget(self, sender_id: str) -> None:
+        """Nothing of this user is to be read any more."""
+        for id, waiting in list(self._waiting.items()):
+            del waiting.by[sender_id], waiting.meant_by[sender_id]
+            if not waiting.by:
+                del self._waiting[id]
 
     def seen(self, id: str) -> None:
         """Somebody is there now: nothing of it is unread."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
 from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.ignoring import hides, without_ignored
 from p2pchat.apps.cli.marking import found_line, marked_message
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
@@ -89,7 +90,8 @@ async def _print(options: HistoryOptions, directory: str) -> int:
             line = found_line(post, options.search) if options.search else await with_gap(history, post)
             if options.as_json:
                 await output.write(json_line(line))
-            else:
+            elif _is_shown(post, options):
+                line = without_ignored(history, line)
                 if gap := plain_gap(line):
                     await output.write(gap)
                 await output.write_marked(marked_message(line, me, None, await _answered(history, post)))
@@ -101,7 +103,8 @@ async def _print(options: HistoryOptions, directory: str) -> int:
 async def _answered(history: History, post: Message | Sent) -> Line | None:
     """Return the line of the message this one answers, when it is here."""
     try:
-        return (await history.message(post.reply_to)).to_json() if post.reply_to else None
+        line = (await history.message(post.reply_to)).to_json() if post.reply_to else None
+        return None if line is None or hides(history, line) else line
     except UnknownName:
         return None
 
@@ -115,8 +118,7 @@ async def _wanted(
             yield await history.message(id)
         return
     if options.limit:
-        newest = await history.history(where, before=options.before, since=options.since, limit=options.limit)
-        for post in newest:
+        for post in await _newest(history, where, options):
             yield post
         return
     after: Message | Sent | datetime = options.since or datetime.fromtimestamp(0, UTC)
@@ -124,6 +126,25 @@ async def _wanted(
         for post in page:
             yield post
         after = page[-1]
+
+
+async def _newest(history: History, where: Conversation | None, options: HistoryOptions) -> list[Message | Sent]:
+    """Return the newest `limit` that are shown."""
+    found: list[Message | Sent] = []
+    before: Message | Sent | datetime | None = options.before
+    while len(found) < options.limit:
+        asked = options.limit - len(found)
+        page = await history.history(where, before=before, since=options.since, limit=asked)
+        found = [*(post for post in page if _is_shown(post, options)), *found]
+        if len(page) < asked:
+            break
+        before = page[0]
+    return found
+
+
+def _is_shown(post: Message | Sent, options: HistoryOptions) -> bool:
+    """Programs are told everything, people nothing of those they ignore."""
+    return options.as_json or not post.sender.ignored
 
 
 async def _found(history: History, where: Conversation | None, options: HistoryOptions) -> list[str]:
@@ -136,7 +157,7 @@ async def _found(history: History, where: Conversation | None, options: HistoryO
             page = await history.search(
                 options.search, where, before=before, since=options.since, limit=limit, progress=progress.indexed
             )
-            found += [post.id for post in reversed(page)]
+            found += [post.id for post in reversed(page) if _is_shown(post, options)]
             if len(page) < limit:
                 break
             before = page[0]

@@ -101,7 +101,8 @@ class Recent:
 
 
 async def _follow(options: TailOptions, control: Control, output: Output) -> int:
-    await control.say(do="tail", last=options.last, **({"to": options.to} if options.to else {}))
+    fields = {"to": options.to} if options.to else {}
+    await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
     recent = Recent()
     asked = True  # and not answered yet: an error is about that
     while (line := await control.next_line()) is not None:

@@ -190,13 +190,15 @@ class Connection:
             raise Usage("this connection has a tail already: open another one")
         to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
         self.follows = True
-        self._tail = asyncio.create_task(self._run_tail(to, order.fields.get("last", USUAL_LAST), order.ref))
+        self._tail = asyncio.create_task(self._run_tail(to, order))
         self._tail.add_done_callback(_raise_bug)
 
-    async def _run_tail(self, to: Conversation | None, last: int, ref: str | None) -> None:
+    async def _run_tail(self, to: Conversation | None, order: Order) -> None:
+        last, ignored, ref = order.fields.get("last", USUAL_LAST), order.fields.get("ignored", True), order.ref
         try:
-            async with self._peer.events(consumer=None) as events:  # first: what comes meanwhile is not missed
-                posts = await self._peer.history(to, limit=last) if last else []
+            # The events first: what comes meanwhile is not missed.
+            async with self._peer.events(consumer=None, ignored=ignored) as events:
+                posts = await self._newest(to, last, ignored)
                 shown = {post.id for post in posts}
                 for post in posts:
                     await self._show.event(post.to_json())
@@ -209,6 +211,17 @@ class Connection:
                         await self._show.event(line)
         except P2PChatError as error:
             await self._session.fail(error, ref)
+
+    async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
+        """Return the newest messages, oldest first; with `ignored` also of those who are."""
+        found: list[Message | Sent] = []
+        while len(found) < most:
+            asked = most - len(found)
+            page = await self._peer.history(to, before=found[0] if found else None, limit=asked)
+            found = [*(post for post in page if ignored or not post.sender.ignored), *found]
+            if len(page) < asked:
+                break
+        return found
 
 
 def _raise_bug(task: asyncio.Task[None]) -> None:

@@ -2,7 +2,8 @@
 
     {"do":"find","to":"bob"}               an `answer` with the conversation an address names, or an `error`
     {"do":"wait","timeout":5}              an `answer` when all that was sent over this connection is delivered, or then
-    {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once
+    {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once. With
+                                           "ignored":false nothing of users who are ignored
     {"do":"export","path":"/media/stick/chat","to":"bob"}      an `answer` when that file is written
     {"do":"import","path":"/media/stick/chat"}                 an `answer` with what became of its entries
 
@@ -25,13 +26,14 @@ MOST_LAST = 10_000  # messages of one answer, as of a history
 USUAL_LAST = 10  # messages, as tail(1) has lines
 USUAL_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
 _NUMBER = (int, float)
+_CALLED: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
 _NEEDED = {"find": "to", "export": "path", "import": "path"}
 
 # do -> field -> the types it may have
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "find": {"to": (str,)},
     "wait": {"timeout": _NUMBER},
-    "tail": {"to": (str,), "last": (int,)},
+    "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
     "export": {"path": (str,), "to": (str,)},
     "import": {"path": (str,)},
 }
@@ -65,7 +67,7 @@ def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
         if name not in shape:
             raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
         if type(value) not in shape[name]:
-            raise BadOrder(f"`{name}` is {'a string' if shape[name] == (str,) else 'a number'}", ref)
+            raise BadOrder(f"`{name}` is {_CALLED.get(shape[name], 'a number')}", ref)
     if do in _NEEDED and _NEEDED[do] not in fields:
         raise BadOrder(f"{do!r} needs `{_NEEDED[do]}`", ref)
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too

@@ -48,7 +48,7 @@ def test_an_object_means(line: str, order: Order) -> None:
             None,
         ),
         ('{"do":"history","limit":true}', "`limit` is a whole number", None),
-        ('{"do":"ignore","user":"bob"}', "`do` is one of", None),
+        ('{"do":"fetch","user":"bob"}', "`do` is one of", None),
         ('{"do":"search"}', "'search' needs `words`", None),
         ('{"do":"who","ref":7}', "`ref` is a string", None),
     ],

@@ -84,12 +84,3 @@ def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
 def test_what_cannot_be_set_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError):
         ChatSettings().change(name, value)
-
-
-def test_who_is_ignored_is_hidden_and_what_became_of_ones_own_is_not() -> None:
-    settings = ChatSettings(ignored={"BOB"})
-    assert settings.hides({"event": "message", "sender_id": "BOB"})
-    assert settings.hides({"event": "joined", "user_id": "BOB"})
-    assert not settings.hides({"event": "delivered", "user_id": "BOB"})
-    assert not settings.hides({"event": "message", "sender_id": "CYD"})
-    assert not settings.hides({"event": "warning", "text": "x"})

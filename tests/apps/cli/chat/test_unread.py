@@ -10,7 +10,9 @@ from p2pchat.apps.cli.chat.unread import Unread, mentions
 
 
 def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = False) -> dict[str, Any]:
-    return {"event": "message", "conversation_id": conversation, "kind": kind, "text": text, "old": old}
+    return {
+        "event": "message", "conversation_id": conversation, "kind": kind, "sender_id": "B", "text": text, "old": old,
+    }  # fmt: skip
 
 
 def test_only_what_others_wrote_elsewhere_since_one_came_is_unread() -> None:

@@ -13,6 +13,7 @@ from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.ignoring import hides
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_gap, plain_message
 
@@ -70,7 +71,7 @@ class Here:
 
     def hides(self, line: Line) -> bool:
         """Whether this event line is of somebody people do not want to read."""
-        return self.for_people and self.settings.hides(line)
+        return self.for_people and hides(self.peer, line)
 
     async def go(self, conversation: Conversation) -> None:
         """Send what follows there; nothing of it is unread."""

@@ -12,6 +12,7 @@ from p2pchat.apps.cli.output import Line, iso
 from p2pchat.apps.cli.plain import plain_user, plain_whois, shown_name
 
 MAX_STATUS_CHARACTERS = 512  # as many as one peer tells another
+ID_CHARACTERS = 52  # a whole id, as people see it
 _ORDER = ("online", "idle", "offline", "unknown")
 
 
@@ -39,7 +40,7 @@ def _row(here: Here, user: User) -> Line:
         "text": user.status_text,
         "since": None if user.since is None else iso(user.since),
         "me": user.is_me,
-        "ignored": user.id in here.settings.ignored,
+        "ignored": user.ignored,
     }
 
 
@@ -86,28 +87,32 @@ async def allow(here: Here, user: str) -> Answer:
     return Answer([row], [f"-- all that {shown_name(found.label)} writes is stored, without a limit"])
 
 
-async def ignore(here: Here, user: str) -> Answer:
-    """Show nothing more of one; a name that nobody has cannot be ignored, an id can."""
-    found = await here.user(user)
-    if found.is_me:
-        raise Usage("that is you")
-    return _ignored(here, found, True)
+async def ignore(here: Here, user: str = "") -> Answer:
+    """Show nothing more of one, who may be known by a full id only; alone: who is ignored."""
+    if not user:
+        rows = [_ignored_row(one) for one in here.peer.ignored()]
+        lines = [f"-- {shown_name(row['user'])} is ignored: /unignore shows them again" for row in rows]
+        return Answer(rows, lines or ["-- nobody is ignored"])
+    found = await here.peer.ignore(user if _is_id(user) else await here.user(user))
+    here.unread.forget(found.id)
+    return Answer([_ignored_row(found)], [f"-- nothing more is shown of {shown_name(found.label)}"])
 
 
 async def unignore(here: Here, user: str) -> Answer:
     """Show one again."""
-    found = await here.user(user)
-    if found.id not in here.settings.ignored:
-        raise Usage(f"{shown_name(found.label)} is not ignored")
-    return _ignored(here, found, False)
+    who = user if _is_id(user) else await here.user(user)
+    if not here.peer.ignores(who if isinstance(who, str) else who.id):
+        raise Usage(f"{shown_name(user)} is not ignored")
+    found = await here.peer.unignore(who)
+    return Answer([_ignored_row(found)], [f"-- what follows is shown of {shown_name(found.label)}"])
 
 
-def _ignored(here: Here, user: User, ignored: bool) -> Answer:
-    (here.settings.ignored.add if ignored else here.settings.ignored.discard)(user.id)
-    save(here)
-    told = "nothing more is shown of" if ignored else "what follows is shown of"
-    row = {"user": user.label, "user_id": user.id, "ignored": ignored}
-    return Answer([row], [f"-- {told} {shown_name(user.label)}"])
+def _is_id(text: str) -> bool:
+    return len(text.removeprefix("@")) == ID_CHARACTERS
+
+
+def _ignored_row(user: User) -> Line:
+    return {"user": user.label, "user_id": user.id, "ignored": user.ignored}
 
 
 def save(here: Here) -> None:

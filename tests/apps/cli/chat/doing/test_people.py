@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from p2pchat import Presence, Settings, TCPPeer, Warned
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
+from p2pchat.apps.cli.ignoring import hides, take_over
 from p2pchat.apps.cli.output import Log
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, see, session
@@ -103,7 +105,11 @@ async def test_a_name_that_several_have_lists_them(shown: Shown, capsys: pytest.
 async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada", "bob", "mallory") as net:
         ada, bob, mallory = net.peers
-        took = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
+        took = session(
+            ada,
+            shown,
+            as_json=False,
+        )
         await took.take([b"/ignore mallory"])
         await mallory.rename("nice guy")  # it goes by id
         await mallory.broadcast("look at me")
@@ -118,7 +124,7 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
         assert '-- "nice guy": online (ignored)' in text
         assert "look at me" in [post.text for post in await ada.history("room")]  # kept, and passed on
 
-        later = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))  # at the next start
+        later = session(ada, shown, as_json=False)
         shown.new  # noqa: B018
         await later.take([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
         told, theirs, answer, _ = shown.new
@@ -126,6 +132,53 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
         assert theirs[5:] == " nice guy: look at me"
         assert answer[5:] == ' bob (to "nice guy": "look at me"): do not feed it'
         assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
+
+
+async def test_who_is_ignored_is_listed_and_what_they_wrote_is_unread_no_more(shown: Shown) -> None:
+    async with mesh("ada", "bob", "mallory") as net:
+        ada, bob, mallory = net.peers
+        took = session(ada, shown, as_json=False)
+        await took.take([b"/ignore", b"/go bob"])
+        await mallory.broadcast("hey ada")
+        await mallory.send("ada", "look at me")
+        await bob.broadcast("hello")
+        await see(ada, took, "hello")
+        await took.take([b"/list", b"/ignore mallory", b"/list", b"/ignore"])
+        assert [line for line in shown.new if "unread" in line or "ignored" in line] == [
+            "-- nobody is ignored",
+            "-- room: 2 unread, 1 with your name",
+            "-- mallory: 1 unread",
+            "-- room: 1 unread",
+            "-- mallory is ignored: /unignore shows them again",
+        ]
+
+
+async def test_what_an_earlier_version_kept_of_whom_one_ignores_is_taken_over(tmp_path: Path) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        (tmp_path / "chat.json").write_text(json.dumps({"ignored": [bob.me.id, "nobody"], "bell": False}), "utf-8")
+        await take_over(ada, ChatSettings.load(tmp_path))
+        assert [user.name for user in ada.ignored()] == ["bob"]
+        assert "ignored" not in json.loads((tmp_path / "chat.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        ({"event": "message", "sender_id": "BOB"}, True),
+        ({"event": "joined", "user_id": "BOB"}, True),
+        ({"event": "reaction", "by_id": "BOB"}, True),
+        ({"event": "delivered", "user_id": "BOB"}, False),
+        ({"event": "warning", "text": "x"}, False),
+    ],
+)
+async def test_what_is_of_somebody(line: dict[str, str], hidden: bool) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        line = {name: bob.me.id if value == "BOB" else value for name, value in line.items()}
+        assert not hides(ada, line)
+        await ada.ignore("bob")
+        assert hides(ada, line) is hidden
 
 
 async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown, tmp_path: Path) -> None:
@@ -136,7 +189,7 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
         await mallory.broadcast("look at me")
         await see(ada, took, "look at me")
         assert shown.lines[-1]["text"] == "look at me"
-        people = session(ada, shown, as_json=False, settings=took.settings)
+        people = session(ada, shown, as_json=False)
         log = Log(str(tmp_path / "log"), pytest.fail)
         people._show._log = log
         shown.new  # noqa: B018
@@ -149,7 +202,7 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/ignore ada", "that is you"),
+        ("/ignore ada", "that is the own user"),
         ("/unignore bob", "bob is not ignored"),
         ("/ignore nobody", "nobody here is called 'nobody'"),
         ("/whois nobody", "nobody here is called 'nobody'"),
