@@ -17,7 +17,9 @@ Three simpler rules are walked as well, and fail: otherwise this test could not.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Literal, NamedTuple
 
 import pytest
@@ -54,12 +56,16 @@ class Connection(NamedTuple):
         return self.to_d if side == "D" else self.to_f
 
     def with_phase(self, side: Side, phase: str) -> Connection:
-        return self._replace(d=phase) if side == "D" else self._replace(f=phase)
+        if side == "D":
+            return Connection(self.id, self.dialler, phase, self.f, self.to_d, self.to_f, self.cut)
+        return Connection(self.id, self.dialler, self.d, phase, self.to_d, self.to_f, self.cut)
 
     def with_queue(self, side: Side, queue: tuple[object, ...]) -> Connection:
         if self.cut or self.phase(side) == GONE:
             queue = ()
-        return self._replace(to_d=queue) if side == "D" else self._replace(to_f=queue)
+        if side == "D":
+            return Connection(self.id, self.dialler, self.d, self.f, queue, self.to_f, self.cut)
+        return Connection(self.id, self.dialler, self.d, self.f, self.to_d, queue, self.cut)
 
     def is_dead(self, side: Side) -> bool:
         """Whether this end will never hear anything again."""
@@ -80,7 +86,8 @@ class World(NamedTuple):
         return bool(self.run) if side == "D" else self.f_runs
 
     def replace(self, connection: Connection) -> World:
-        return self._replace(connections=tuple(connection if c.id == connection.id else c for c in self.connections))
+        connections = tuple([connection if c.id == connection.id else c for c in self.connections])
+        return World(self.run, self.last_run, self.decided, self.f_runs, self.standing, connections)
 
     def get(self, id: int) -> Connection:
         return next(c for c in self.connections if c.id == id)
@@ -229,10 +236,9 @@ def crash(world: World, side: Side) -> World:
         if c.phase(side) != GONE:
             c = c.with_queue(far, (*c.queue(far), "end")).with_phase(side, GONE).with_queue(side, ())
         connections.append(c)
-    world = world._replace(connections=tuple(connections))
     if side == "D":
-        return world._replace(run=0, decided=Decided())
-    return world._replace(f_runs=False, standing=Standing())
+        return World(0, world.last_run, Decided(), world.f_runs, world.standing, tuple(connections))
+    return World(world.run, world.last_run, world.decided, False, Standing(), tuple(connections))
 
 
 class Step(NamedTuple):
@@ -265,6 +271,7 @@ def steps(world: World, rule: Rule | None, most: int) -> Iterator[Step]:
 FAULTS = {"cut", "crash"}
 
 
+@cache
 def canonical(world: World) -> World:
     """Rename so that states which differ in history only are one: connections, runs and numbers by their order.
 
@@ -289,10 +296,10 @@ def canonical(world: World) -> World:
     def renamed(frame: object) -> object:
         return ("go", run_name[frame[1]], rank[frame[1], frame[2]]) if isinstance(frame, tuple) else frame
 
-    connections = tuple(
-        c._replace(id=id_name[c.id], to_f=tuple(renamed(frame) for frame in c.to_f))
+    connections = tuple([
+        Connection(id_name[c.id], c.dialler, c.d, c.f, c.to_d, tuple([renamed(frame) for frame in c.to_f]), c.cut)
         for c in sorted(alive, key=lambda c: c.id)
-    )
+    ])  # fmt: skip
     begun = 2 * sum(id <= known.begun for id in id_name) + (known.begun not in id_name)
     standing = Standing(id_name.get(known.link or 0))
     if seen:
@@ -313,47 +320,57 @@ def is_settled(world: World) -> bool:
     return (c.d, c.f, c.to_d, c.to_f, c.cut) == (UP, UP, (), (), False) and agreed
 
 
-Graph = dict[World, list[Step]]
+class Graph(NamedTuple):
+    """Every state that can be reached, and what can happen in each: what kind of step, and the state that follows."""
+
+    worlds: list[World]
+    ways: list[list[tuple[str, int]]]
 
 
 def walk(rule: Rule | None, most: int) -> Graph:
     """Return every state that can be reached from two fresh peers, with what can happen there."""
     first = canonical(World())
-    graph: Graph = {}
-    todo = [first]
-    while todo:
-        world = todo.pop()
-        if world in graph:
-            continue
-        graph[world] = [Step(kind, canonical(after)) for kind, after in steps(world, rule, most)]
-        todo.extend(step.world for step in graph[world] if step.world not in graph)
+    number = {first: 0}
+    graph = Graph([first], [])
+    gc.disable()  # nothing of it is garbage
+    for world in graph.worlds:  # to which it adds
+        ways = []
+        for kind, after in steps(world, rule, most):
+            after = canonical(after)
+            ways.append((kind, number.setdefault(after, len(graph.worlds))))
+            if ways[-1][1] == len(graph.worlds):
+                graph.worlds.append(after)
+        graph.ways.append(ways)
+    canonical.cache_clear()
+    gc.freeze()
+    gc.enable()
     return graph
 
 
 def surely_settled(graph: Graph, without: set[str]) -> set[World]:
     """Return the states from which every way without these steps ends settled: by no cycle and no dead end."""
-    calm = {world: {step.world for step in steps if step.kind not in without} for world, steps in graph.items()}
-    before: dict[World, list[World]] = {world: [] for world in calm}
-    for world, after in calm.items():
-        for next_world in after:
-            before[next_world].append(world)
-    open_ways = {world: len(after) for world, after in calm.items()}
-    sure = [world for world, ways in open_ways.items() if not ways and is_settled(world)]
+    calm = [{after for kind, after in ways if kind not in without} for ways in graph.ways]
+    before: list[list[int]] = [[] for _ in calm]
+    for state, after in enumerate(calm):
+        for next_state in after:
+            before[next_state].append(state)
+    open_ways = [len(after) for after in calm]
+    sure = [state for state, ways in enumerate(open_ways) if not ways and is_settled(graph.worlds[state])]
     found = set(sure)
     while sure:
-        for world in before[sure.pop()]:
-            open_ways[world] -= 1
-            if not open_ways[world]:
-                found.add(world)
-                sure.append(world)
-    return found
+        for state in before[sure.pop()]:
+            open_ways[state] -= 1
+            if not open_ways[state]:
+                found.add(state)
+                sure.append(state)
+    return {graph.worlds[state] for state in found}
 
 
 def redials(graph: Graph) -> list[World]:
     """Return the states in which a connection is under way on a working line between two running peers."""
     return [
         world
-        for world in graph
+        for world in graph.worlds
         if any(not c.cut and c.queue(OTHER[c.dialler])[:1] == ("hello",) and c.phase(c.dialler) == PROVING
                for c in world.connections)
     ]  # fmt: skip
@@ -365,8 +382,8 @@ def decider() -> Graph:
 
 
 def test_once_faults_end_every_state_settles_on_one_link(decider: Graph, tell: Tell) -> None:
-    tell(f"model of the `go` rule: {len(decider):,} states, {sum(map(len, decider.values())):,} steps")
-    unsure = set(decider) - surely_settled(decider, FAULTS)
+    tell(f"model of the `go` rule: {len(decider.worlds):,} states, {sum(map(len, decider.ways)):,} steps")
+    unsure = set(decider.worlds) - surely_settled(decider, FAULTS)
     assert not unsure, min(unsure, key=repr)
 
 
@@ -378,7 +395,8 @@ def test_a_dead_link_never_blocks_a_redial(decider: Graph) -> None:
 
 
 def test_nothing_is_up_at_both_ends_for_good_but_the_same_link(decider: Graph) -> None:
-    quiet = [world for world, steps in decider.items() if all(step.kind in FAULTS for step in steps)]
+    states = zip(decider.worlds, decider.ways, strict=True)
+    quiet = [world for world, ways in states if all(kind in FAULTS for kind, _ in ways)]
     assert quiet
     assert all(is_settled(world) for world in quiet)
 
@@ -396,7 +414,7 @@ def is_dead_link_at_d(world: World) -> bool:
 
 def test_newest_wins_at_both_ends_can_close_both_again_and_again() -> None:
     graph = walk(None, FEWER)
-    unsure = set(graph) - surely_settled(graph, FAULTS)
+    unsure = set(graph.worlds) - surely_settled(graph, FAULTS)
     assert any(closed_by_both(world) for world in unsure)
 
 

@@ -14,9 +14,9 @@ import sys
 
 from p2pchat import Joined, Left, Message, TCPPeer
 
-BATCH = 500  # texts in one send_many
-RATE = 5000  # texts a second: 25 s of them are 22 MiB of text, more than the writer may grow
-TEXT = "{:08}" + "x" * 172
+BATCH = 100  # texts in one send_many
+RATE = 1000  # texts a second: 25 s of them are 21 MiB of text, more than the writer may grow
+TEXT = "{:08}" + "x" * 892
 
 
 def say(**told: int | bool | str) -> None:
