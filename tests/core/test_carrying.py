@@ -151,3 +151,19 @@ def test_nothing_is_taken_while_the_disk_is_nearly_full_or_does_not_work() -> No
     ada.put(Loaded(ada.storage.load([ada.id])))
     ada.take()
     assert ada.carry(Author("bob", "b1").say("one", at=START))[-1] == "imported 1 new"
+
+
+def test_what_waited_with_a_link_s_is_said_to_be_here_only_when_that_is_durable() -> None:
+    first = Author("bob", "b1")
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    far.say(Author("bob", "b2", before=[first.mark]).say("two"))
+    ada.start()  # b1 is covered, and in storage only
+    second = Author("bob", "b3", before=[first.mark])
+    said = second.say("three")
+    ada.hold_lookups = ada.holding = True
+    ada.far("bob").say(said)
+    ada.carry(said)
+    assert not any("imported" in line for line in ada.answer_lookups())
+    assert "imported 1 known" in ada.commit()

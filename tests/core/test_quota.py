@@ -67,6 +67,15 @@ def test_up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused() ->
         assert last in far.say(frames[2])
 
 
+def test_two_stories_of_what_there_is_no_room_for_are_no_fork_here() -> None:
+    """They come in one read: what is refused is not held, so there is nothing that the other contradicts."""
+    ada, one, twin = World().peer("ada", user_quota_bytes=300), Author("bob", "b1"), Author("bob", "b1")
+    far = ada.far("bob")
+    told = far.say(one.say("x" * 300), twin.say("y" * 300))
+    assert told == ["warn full", FULL]
+    assert ada.node.sync.conversations.by_id[ROOM].log(IDS["bob"], one.log.run) is None
+
+
 def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:
     bob = Author("bob", "b1")
     frames = lines(bob, 10)
@@ -264,6 +273,20 @@ def test_a_storage_that_failed_and_works_again_is_counted_anew() -> None:
     assert FULL in far.say(refused)
 
 
+def test_who_is_allowed_while_storage_does_not_work_stays_allowed() -> None:
+    ada, bob = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
+    fits, refused = beyond(1000, bob)
+    far = ada.far("bob")
+    for frame in (*fits, refused):
+        far.say(frame)
+    ada.put(CommitFailed(0, "full disk"))
+    allow(ada, "bob")
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.take()
+    assert kept(ada.far("bob").say(refused))
+    assert "allowed" in ada.storage.load([]).meta[f"quota:{IDS['bob']}"]
+
+
 # ---- an open network: whom nobody here wrote to
 
 TALK: dict[str, Any] = {"unanswered_talk_bytes": 600, "max_unanswered": 2, "unanswered_bytes": 1_000}
@@ -437,7 +460,6 @@ def test_no_history_passes_a_quota_and_when_it_is_lifted_everything_comes(seed: 
     sim.run(60)
     assert sim.frames["Want"] == wanted  # nobody wants what it refuses
     for peer in peers:
-        for other in peers:
-            peer.put(Allowed(other.user))
+        peer.allow_all()
     assert sim.settle()
-    assert [fault for fault in sim.check() if fault.rule != "untold"] == []  # who is full is told nothing more
+    assert sim.check() == []

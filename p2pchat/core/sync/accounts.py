@@ -59,6 +59,12 @@ class Accounts:
         account.allowed = True
         self.save(user)
 
+    def keep(self, former: Accounts) -> None:
+        """Allow whom another allowed: it may have been said while storage did not work."""
+        for user, account in former.by_user.items():
+            if account.allowed and not self.is_allowed(user):
+                self.allow(user)
+
     def of(self, user: UserId) -> Account:
         """Return the account of a user, a new one if need be."""
         return self.by_user.setdefault(user, Account())

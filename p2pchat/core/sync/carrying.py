@@ -79,6 +79,9 @@ class Carrying:
 
     def known(self, load: Load) -> None:
         """Something of it is here, and may be on its way to the disk still."""
+        if self._ctx.change.batches:  # what waited with it came in this step
+            self._shelf.step.loads[load.ticket] = load
+            return
         step = self._newest()
         if step is not None and load.ticket not in step.loads:
             step.loads[load.ticket] = load

@@ -173,9 +173,12 @@ class Intake:
         other = batch_of(frame)
         if not is_signed(other):
             raise LogError("a head that does not fit its entries", expected_seq=span.next_seq, got_seq=frame.first)
+        held = span.next_seq
         fault = self._prove(span)  # what came before it in this read may be good
         if fault is not None:
             raise fault
+        if span.next_seq != held:
+            return  # there was no room for that: nothing here is contradicted
         self._forks.found(span.conversation, span.log, other)
         span.source.contradicted()
 
@@ -287,8 +290,8 @@ class Intake:
         self.keep(span.conversation, log, batch)
         if span.source.tells_the_past and span.conversation.newcomer and log.id.user not in self._shelf.hosted:
             span.conversation.past.brought(log.id, batch.last, log.before, self._ctx.settings.max_tips)
-        if span.conversation.past.marks and batch.first == 1 and frame.n is None and span.source.hosts(log.id.user):
-            span.conversation.past.begun(log.id)
+        if span.conversation.past.marks and frame.n is None and span.source.hosts(log.id.user):
+            span.conversation.past.pushed(log.id, batch.first)
         self._order.arrived(span.conversation, log, batch.first, entries)
         return True
 

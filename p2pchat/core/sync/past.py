@@ -47,14 +47,14 @@ class Past:
                 del old[mark.run]
         self.told(log.user, [Mark(log.run, seq, "")], most)
 
-    def begun(self, log: LogId) -> None:
-        """Its writer has just begun this log: news, though it builds on nothing that was told of.
+    def pushed(self, log: LogId, first: int) -> None:
+        """A writer sent this unasked, so it wrote it just now: news from there on, of a log that was not told of.
 
-        Its disk may be lost; or a member told of a log that never was.
+        The writer's disk may be lost; or a member told of a log that never was.
         """
         logs = self.marks.get(log.user)
         if logs is not None and log.run not in logs:
-            logs[log.run] = 0
+            logs[log.run] = first - 1
             self.grew = True
 
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:

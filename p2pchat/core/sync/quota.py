@@ -240,6 +240,10 @@ class Quota:
         self._full.discard(user)
         self._rest()
 
+    def keep(self, former: Quota) -> None:
+        """Lift what was lifted before storage failed."""
+        self._accounts.keep(former._accounts)
+
     def is_allowed(self, user: UserId) -> bool:
         return self._accounts.is_allowed(user)
 

@@ -59,7 +59,7 @@ class Source:
         raise NotImplementedError
 
     def hosts(self, user: UserId) -> bool:
-        """Say whether this user writes there: a log that it begins to send unasked was begun just now."""
+        """Say whether this user writes there: what it sends unasked was written just now."""
         return False
 
     # ---- what became of a frame

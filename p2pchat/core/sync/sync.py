@@ -224,9 +224,10 @@ class Sync:
             self.compare.send_digest(ready[int(self._ctx.random() * len(ready))])
 
     def continue_from(self, former: Sync) -> None:
-        """Storage failed and was loaded anew: receipts told stay told, conversations opened stay open."""
+        """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
         self.receipts.keep(former.receipts)
         self.reads.keep(former.reads)
+        self.quota.keep(former.quota)
         self.shelf.banned = former.shelf.banned
         for id, conversation in former.conversations.by_id.items():
             if id not in former.conversations.passing:
