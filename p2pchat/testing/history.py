@@ -19,11 +19,13 @@ from p2pchat.testing.faults import WEIGHTS, Accidents
 from p2pchat.testing.signatures import remembered
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
-from p2pchat.testing.small import draw_settings
+from p2pchat.testing.small import draw_settings, with_quota
 
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps that are played; the first two always are
 NEVER_HEALS = 0.3  # of the histories
+WITH_QUOTAS = 0.15
+WITH_A_GAP = 0.25
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most, and how often
 
 
@@ -47,9 +49,14 @@ class History:
     def __init__(self, seed: int, tell: Tell | None = None) -> None:
         plan = Random(f"{seed} plan")
         self.heals = plan.random() >= NEVER_HEALS
-        self.sim = Simulation(seed, settings=draw_settings(plan, harsh=not self.heals), tell=tell)
+        settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
+        if rare.random() < WITH_QUOTAS:
+            settings = with_quota(settings, rare)
+        self.sim = Simulation(seed, settings=settings, tell=tell)
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
         self.program = _draw_beginning(plan, most_peers)
+        if len(self.program) > 2 and rare.random() < WITH_A_GAP:
+            self.program.append("leave_a_gap")
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         self._accidents = Accidents(self.sim, most_peers)
@@ -89,6 +96,7 @@ class History:
             peer.disk.broken = False
             peer.crash_never()
             peer.start()
+            peer.allow_all()
         for peer in remaining:  # somebody tells them where another is, should they not know
             others = [other for other in remaining if other is not peer and sim.can_link(peer, other)]
             if others:

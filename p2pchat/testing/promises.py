@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from p2pchat.config import Settings
 from p2pchat.core.effects import Delivered, Imported
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import Stored, WantStart
@@ -69,6 +70,11 @@ class Judge:
         """A batch is about to become durable on a peer's disk."""
         if peer.liar:
             return
+        quota = self._sim.settings.user_quota_bytes
+        if quota < Settings().user_quota_bytes and batch.log.user != peer.user and not peer.allows:
+            size = peer.disk.storage.size_bytes(batch.log.user)
+            if size > quota:
+                self.blame("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
         if self.may_fork(batch.log):
             self._is_not_gone_on_with(peer, batch)
             return

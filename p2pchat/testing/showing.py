@@ -53,11 +53,11 @@ class Showing:
             self._known_at.setdefault(peer.name, self._sim.now)
         if peer.liar or peer.fails or peer.low or not self.is_new(peer):
             return
-        if peer.node is None or end.link not in peer.node.links.up:
-            return
         if end.other.owner.liar:
             tales = [frame.marks.get(self._judge.room, {}) for frame in frames if isinstance(frame, Have)]
             self._lied_about.setdefault(peer.name, set()).update(*tales)
+            return
+        if peer.node is None or end.link not in peer.node.links.up:
             return
         for frame in frames:
             if isinstance(frame, Have) and self._judge.room in frame.marks:

@@ -100,6 +100,7 @@ class SimPeer:
         self.liar = False
         self.lie: Liar | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
         self.fails = False  # storage failed and has not been loaded anew
+        self.allows = False  # whatever anybody writes, however much
         self.low = False  # told that there is little room on its disk
         self.lines: list[Line] = []
         self.lives = 0
@@ -267,6 +268,12 @@ class SimPeer:
         if on:
             self.sim.judge.telling.rests(self)
         self.put(inputs.DiskLow(on))
+
+    def allow_all(self) -> None:
+        """Somebody here lifts what limits there are, for everyone and for good."""
+        self.allows = True
+        for user in self.sim.by_user:
+            self.put(inputs.Allowed(user))
 
     def stop(self) -> None:
         """Leave in good order."""

@@ -18,6 +18,9 @@ SMALL = Settings(
 )  # fmt: skip
 
 
+QUOTA_BATCH = 2 * KIB  # bytes of a batch where quotas are small: a long text of a history fits
+
+
 def draw_settings(chance: Random, *, harsh: bool) -> Settings:
     """Return settings of one history."""
     pick = chance.choice
@@ -53,6 +56,12 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         wrong_head_ban=pick((20.0, 3600.0)),
     )
     return _harsh(drawn, chance) if harsh else drawn
+
+
+def with_quota(drawn: Settings, chance: Random) -> Settings:
+    """Return the same settings with little room for what each user writes: two batches or a few more."""
+    quota = chance.choice((2, 2, 3, 4)) * QUOTA_BATCH
+    return replace(drawn, max_batch_bytes=QUOTA_BATCH, user_quota_bytes=quota)
 
 
 def _harsh(drawn: Settings, chance: Random) -> Settings:

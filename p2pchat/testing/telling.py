@@ -49,6 +49,7 @@ class Telling:
         self._given: dict[tuple[End, LogId], int] = {}  # the highest entry that was sent there
         self._marked_at: dict[tuple[End, ConversationId, UserId], float] = {}  # when marks were last sent there
         self._served_at: dict[tuple[End, ConversationId, UserId], float] = {}
+        self._full: set[tuple[End, ConversationId, UserId]] = set()  # whoever is there said it takes no more of these
         self._banned: dict[tuple[str, int, UserId], float] = {}  # (peer, life, who sent it a wrong head) -> until when
 
     # ---- what is said
@@ -63,6 +64,8 @@ class Telling:
         elif isinstance(frame, Have):
             for log, seq in _marks(frame):
                 self._durable(peer, log, seq)
+            for conversation, full in frame.full.items():
+                self._full.update((end.other, conversation, user) for end in ends for user in full)
             for conversation, users in frame.marks.items():
                 self._marked_at.update({(end, conversation, user): self._sim.now for end in ends for user in users})
         elif isinstance(frame, Want):
@@ -206,7 +209,7 @@ class Telling:
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -TOLD_WITHIN) >= self._sim.now - TOLD_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
-            if not (marked or served or held):
+            if not (marked or served or held or user in self._full):
                 self._judge.blame("untold", peer, f"has not told {other.name} of {log_name(log)} {seq}")
 
 
