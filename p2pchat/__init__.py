@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Listening as Listening
     from p2pchat.peer.events import Message as Message
     from p2pchat.peer.events import Presence as Presence
+    from p2pchat.peer.events import Read as Read
     from p2pchat.peer.events import Sent as Sent
     from p2pchat.peer.events import Stopped as Stopped
     from p2pchat.peer.events import Typing as Typing
@@ -87,7 +88,7 @@ _HOMES = {
     ),
     "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
-        *("Sent", "Stopped", "Typing", "Warned"),
+        *("Read", "Sent", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
     "peer.group": ("Group", "GroupChanged", "Undelivered"),

@@ -55,6 +55,9 @@ class Desk(Protocol):
     async def leave_group(self, group: Conversation) -> None:
         """Leave a group."""
 
+    def mark_read(self, post: Post) -> None:
+        """Say that everything in the conversation up to this message is read."""
+
     async def send(
         self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Receipt:

@@ -225,6 +225,13 @@ class Post:
         """Where it stands in the history of its conversation, the same on every peer."""
         return self._entry.c, self.log.user, self.log.run, self.seq
 
+    def mark_read(self) -> None:
+        """Say that everything in the conversation up to this message is read: the writers' receipts say so.
+
+        Raises PeerClosed where no peer runs. What is read already, and one's own, changes nothing.
+        """
+        self._desk.mark_read(self)
+
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
         return await self._desk.send(self.conversation, text, reply_to=self)
@@ -454,10 +461,9 @@ class Typing(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Event):
-    """A message of ours is safe on the disk of a peer of `user`: that makes it `count` of `of` members."""
+class Risen(Event):
+    """Base of Delivered and Read: what became of a message of ours for `user` makes `count` of `of` members."""
 
-    event: ClassVar[str] = "delivered"
     log: LogId
     seq: int
     user: User
@@ -474,6 +480,20 @@ class Delivered(Event):
             "id": self.id, "conversation_id": base32(self.log.conversation),
             "user": self.user.label, "user_id": self.user.id, "count": self.count, "of": self.of,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Risen):
+    """A message of ours is safe on the disk of a peer of `user`: `count` of `of` members have it."""
+
+    event: ClassVar[str] = "delivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Risen):
+    """The application of `user` said that a message of ours is read: by `count` of `of` members."""
+
+    event: ClassVar[str] = "read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

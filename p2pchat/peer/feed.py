@@ -13,9 +13,9 @@ from dataclasses import replace
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
-from p2pchat.peer.events import NO_RECEIPT, Delivered
+from p2pchat.peer.events import NO_RECEIPT, Read, Risen
+from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.reader import Reader
-from p2pchat.peer.receipt import Ledger
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.recent import Recent
@@ -88,7 +88,7 @@ class Feed:
 
         return await self._owner.disk.read(look)
 
-    async def complete(self, event: Delivered) -> Delivered | None:
+    async def complete(self, event: Risen) -> Risen | None:
         """Return what to tell of an own entry; None when it is no message, or nobody can say whether it is.
 
         Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
@@ -100,13 +100,18 @@ class Feed:
             return event
         storage = owner.disk.storage
         try:
-            shown, marks = await owner.disk.read(lambda: (storage.entry(log, seq), storage.heard(log, seq)))
+            shown, marks, read = await owner.disk.read(
+                lambda: (storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq))
+            )
         except PeerClosed:
             return None
         if shown is None or decode_entry(shown.raw).k in NO_RECEIPT:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
-        return replace(event, count=len(holders), of=len(holders))
+        if not isinstance(event, Read):
+            return replace(event, count=len(holders), of=len(holders))
+        readers = {member for member, mark in read if mark >= seq} | set(self._ledger.holders(log, seq, "read"))
+        return replace(event, count=len(readers), of=len(holders | readers))
 
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""

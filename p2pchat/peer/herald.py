@@ -21,9 +21,9 @@ from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.gaps import who_had
 from p2pchat.peer.group import Group, GroupChanged, Undelivered
 from p2pchat.peer.groupbook import GroupBook
+from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
-from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, PeerId
 
@@ -54,6 +54,7 @@ class Herald:
         self._closed = False
         self._tell: dict[type, Callable[[Any], None]] = {
             fx.Kept: self._kept, fx.Released: self._released, fx.Delivered: self._delivered,
+            fx.WasRead: self._was_read,
             fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
             fx.PresenceChanged: self._presence, fx.TypingChanged: self._typing, fx.UserNamed: self._named,
             fx.Gap: self._gap, fx.Warned: self._warned, fx.Refused: self._refused,
@@ -145,6 +146,11 @@ class Herald:
 
     def _delivered(self, effect: fx.Delivered) -> None:
         for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
+            for reader in self.readers:
+                reader.tell_rise(rise)
+
+    def _was_read(self, effect: fx.WasRead) -> None:
+        for rise in self._ledger.read(effect.log, effect.first, effect.last, effect.member):
             for reader in self.readers:
                 reader.tell_rise(rise)
 

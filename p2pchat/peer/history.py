@@ -262,6 +262,9 @@ class History:
     async def leave_group(self, group: Conversation) -> None:
         raise PeerClosed("this history is only read: start a peer to write")
 
+    def mark_read(self, post: Post) -> None:
+        raise PeerClosed("this history is only read: start a peer to mark messages read")
+
     async def send(
         self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Receipt:

@@ -30,8 +30,8 @@ from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.herald import Herald
 from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, indexing_of
+from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People, Status
-from p2pchat.peer.receipt import Ledger
 from p2pchat.peer.times import EPOCH, aware, now_micros
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.owner import Owner

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from p2pchat.config import Settings
 from p2pchat.core.groups.view import GroupView
-from p2pchat.core.inputs import Opened, TypingSet
+from p2pchat.core.inputs import MarkedRead, Opened, TypingSet
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
@@ -330,6 +330,10 @@ class TCPPeer(Standing):
         owner = self._running
         owner.put(TypingSet(self.people.me, self.find(to).key, on))
 
+    def mark_read(self, post: Post) -> None:
+        """Say that everything in the conversation of this message, up to it, is read; as Message.mark_read."""
+        self._running.put(MarkedRead(self.people.me, post.log, post.seq, post.place))
+
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.
 
@@ -347,8 +351,8 @@ class TCPPeer(Standing):
             if await owner.disk.read(lambda: storage.entry(log, ref.seq)) is None:
                 raise UnknownName(message_id, "it is no message of ours")
             other = self.conversation(talk).user  # in the room only who has it is known after a restart
-            marks = await owner.disk.read(lambda: storage.heard(log, ref.seq))
-            self._ledger.heard(log, marks, () if other is None else (other.key,))
+            marks, read = await owner.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
+            self._ledger.heard(log, marks, () if other is None else (other.key,), read)
         return Receipt(self._ledger, log, ref.seq)
 
     # ------------------------------------------------------------------ reading

@@ -16,9 +16,9 @@ from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.mending import MENDING
 from p2pchat.errors import PeerClosed
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Sent
+from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Read, Risen, Sent
+from p2pchat.peer.ledger import Kind, Rise
 from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
-from p2pchat.peer.receipt import Rise
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent
@@ -29,6 +29,7 @@ BREATH = 256  # events handed out without a pause before others get their turn
 MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
 
 AnyEvent = Event | Message | Sent
+RISEN: dict[Kind, type[Risen]] = {"delivered": Delivered, "read": Read}
 T = TypeVar("T")
 Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
 
@@ -44,7 +45,7 @@ class Source(Protocol):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
 
-    async def complete(self, event: Delivered) -> Delivered | None:
+    async def complete(self, event: Risen) -> Risen | None:
         """Return what to tell of a receipt; None when it is of no message."""
 
     def hand_on(self, consumer: str, place: int) -> None:
@@ -139,7 +140,7 @@ class Reader:
         self._special: dict[int, AnyMending | Mended] = {}  # of those: what is no message, and what became of one
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
-        self._half: Delivered | None = None  # being looked up
+        self._half: Risen | None = None  # being looked up
         self._cut_off = False  # the peer closes: no more messages
         self._woken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None  # who asked last
@@ -176,7 +177,7 @@ class Reader:
 
     def tell_rise(self, rise: Rise) -> None:
         """Take receipts: they replace nothing, and those that continue the last ones join them."""
-        if self.closed or not self._wants(Delivered):
+        if self.closed or not self._wants(RISEN[rise.kind]):
             return
         last = next(reversed(self._live), None)
         if isinstance(last, Rise):
@@ -234,7 +235,7 @@ class Reader:
             await asyncio.sleep(0)
         while True:
             event = self._live_due() or self._post()
-            if isinstance(event, Delivered):
+            if isinstance(event, Risen):
                 event = await self._complete(event)
                 if event is None:
                     continue  # there may be steps left: the next ones must not take their place
@@ -247,7 +248,7 @@ class Reader:
             elif not self._live or self._cut_off:
                 await self._wait()
 
-    async def _complete(self, event: Delivered) -> Delivered | None:
+    async def _complete(self, event: Risen) -> Risen | None:
         """Look up what a receipt of an earlier run lacks; it comes again when this is cancelled."""
         self._half = event
         done = await self._source.complete(event)
@@ -297,7 +298,8 @@ class Reader:
         else:
             self._live[subject] = (behind, event._replace(first=event.first + 1))
         user = self._desk.people.user(event.member)
-        return Delivered(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
+        kind = RISEN[event.kind]
+        return kind(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
 
     def _post(self) -> Message | Sent | AnyMending | None:
         if not self._steps or self.closed or self._cut_off:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from p2pchat import __version__
-from p2pchat.core.inputs import Allowed, Connect, PresenceSet, Renamed
+from p2pchat.core.inputs import Allowed, Connect, PresenceSet, ReceiptsChosen, Renamed
 from p2pchat.core.mesh.endpoints import join_endpoint
 from p2pchat.core.records import META_NAME, Change
 from p2pchat.errors import InviteError
@@ -218,6 +218,27 @@ class Standing(Life):
         self.people.learn([(self.people.me, name)])
         owner.put(Renamed(self.people.me, name))
         await owner.disk.write(Change(meta={META_NAME: name}))
+
+    async def set_receipts(self, on: bool, who: User | str | None = None) -> None:
+        """Tell others what is read here, and hear what they have read, or neither: with one user, or with everybody.
+
+        Kept over restarts. What was told before stays told; a message marked read meanwhile is told with the next one
+        that is marked when receipts are on again.
+
+        Args:
+            who: A user, or a name as typed (see find), who is an exception now; None: what holds for all others.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
+        """
+        owner = self._running
+        other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
+        owner.put(ReceiptsChosen(self.people.me, on, other))
+        await owner.settle()
+
+    def receipts(self, who: User | None = None) -> bool:
+        """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""
+        consent = self._begun.node.sync.reads.consent
+        return consent.general(self.people.me) if who is None else consent.wants(self.people.me, who.key)
 
     def set_presence(self, status: str, text: str = "") -> None:
         """Tell others `online`, `idle` or `offline`, with a text of one's own.

@@ -156,6 +156,8 @@ class Mesh:
         for name, peer in running:
             if not peer._idle:
                 yield f"{name} is at work"
+            if peer._node is not None and peer._node.sync.reads.untold:
+                yield f"{name} has not told what it has read"
         if not self.network.quiet:
             yield "bytes are on their way"
         for (one, here), (other, there) in combinations(running, 2):

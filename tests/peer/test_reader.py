@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.peer.events import Delivered
+from p2pchat.peer.events import Risen
+from p2pchat.peer.ledger import Rise
 from p2pchat.peer.reader import Events, Reader
-from p2pchat.peer.receipt import Rise
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
@@ -36,7 +36,7 @@ class Source(Desk):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         raise AssertionError("nothing was edited")
 
-    async def complete(self, event: Delivered) -> Delivered | None:
+    async def complete(self, event: Risen) -> Risen | None:
         await asyncio.sleep(0)
         return None if event.seq == 1 else event
 

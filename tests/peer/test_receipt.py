@@ -9,8 +9,9 @@ import pytest
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed
+from p2pchat.peer.ledger import Ledger, Rise, _Wait
 from p2pchat.peer.people import People
-from p2pchat.peer.receipt import Ledger, Piece, Receipt, Receipts, Rise, _Wait
+from p2pchat.peer.receipt import Piece, Receipt, Receipts
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")

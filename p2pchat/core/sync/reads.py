@@ -148,6 +148,11 @@ class Reads:
                 self._due.setdefault(link, Due()).marks.add((log, reader))
                 self._owed = True
 
+    @property
+    def untold(self) -> bool:
+        """Whether some link that takes it has to be told something yet."""
+        return any(due.marks and link in self._shelf.sides for link, due in self._due.items())
+
     def leave(self) -> None:
         """This peer stops: tell and save what it still can."""
         self.save()

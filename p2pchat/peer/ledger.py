@@ -1,0 +1,254 @@
+"""The ledger: who has which of our messages, who has read them, who waits for that, and what is told of it.
+
+A receipt is two numbers and a reference. Nothing is kept or woken for a message nobody asks about: the ledger holds,
+for each own log, who stands where; a future exists only while somebody waits for something not known yet. Levels only
+rise: what a member once had or read counts for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from p2pchat.core.log import LogId
+from p2pchat.errors import DeliveryTimeout, PeerClosed
+from p2pchat.peer.events import message_id
+from p2pchat.protocol import UserId
+
+if TYPE_CHECKING:
+    from p2pchat.peer.people import People
+
+Kind = Literal["delivered", "read"]
+
+
+class Rise(NamedTuple):
+    """These messages of one log came to `member`, or were read there, which makes it `having` of `of` for each."""
+
+    log: LogId
+    first: int
+    last: int
+    member: UserId
+    having: int
+    of: int
+    kind: Kind = "delivered"
+
+
+@dataclass(slots=True)
+class _Wait:
+    """Somebody waits until `missing` is empty, or `needed` members have message `seq`."""
+
+    seq: int
+    missing: set[UserId]
+    needed: int  # 0: all of `missing`
+    done: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Level:
+    """How high each member stands in one own log, and who waits for more: of what is delivered, or of what is read."""
+
+    marks: dict[UserId, int] = field(default_factory=dict)
+    heaps: dict[UserId, list[tuple[int, int, _Wait]]] = field(default_factory=dict)
+    counting: list[_Wait] = field(default_factory=list)
+    given_up: int = 0  # waits in heaps and counting that nobody waits for any more, at most
+
+    def holding(self, seq: int) -> int:
+        """Return how many stand at it or above, whoever they are."""
+        return sum(mark >= seq for mark in self.marks.values())
+
+    def having(self, seq: int, of: tuple[UserId, ...]) -> int:
+        """Return how many of those who count do: all who do where nobody is known to be waited for."""
+        if not of:
+            return self.holding(seq)
+        return sum(self.marks.get(member, 0) >= seq for member in of)
+
+    def rise(self, member: UserId, last: int) -> None:
+        """A member stands higher: wake who waited for that."""
+        self.marks[member] = last
+        heap = self.heaps.get(member)
+        while heap and heap[0][0] <= last:
+            _came(heapq.heappop(heap)[2], member)
+        if self.counting:
+            self.counting = [wait for wait in self.counting if not self._counted(wait)]
+
+    def _counted(self, wait: _Wait) -> bool:
+        if not wait.done.done() and self.holding(wait.seq) >= wait.needed:
+            wait.done.set_result(None)
+        return wait.done.done()
+
+    def register(self, wait: _Wait, number: int) -> None:
+        """Wake this one in time; `number` is greater than any before."""
+        if wait.needed:
+            self.counting.append(wait)
+        for member in wait.missing:
+            heapq.heappush(self.heaps.setdefault(member, []), (wait.seq, number, wait))
+
+    def give_up(self, wait: _Wait) -> None:
+        """Whoever asks again and again for what does not come costs no memory: half of what is kept is waited for."""
+        self.given_up += len(wait.missing) or 1
+        if self.given_up * 2 <= len(self.counting) + sum(map(len, self.heaps.values())):
+            return
+        self.given_up = 0
+        self.counting = [wait for wait in self.counting if not wait.done.done()]
+        for member, heap in self.heaps.items():
+            self.heaps[member] = [entry for entry in heap if not entry[2].done.done()]
+            heapq.heapify(self.heaps[member])
+
+    def close(self) -> None:
+        waits = [*self.counting, *(entry[2] for heap in self.heaps.values() for entry in heap)]
+        for wait in waits:
+            if not wait.done.done():
+                wait.done.set_exception(PeerClosed("the peer was closed"))
+        self.counting.clear()
+        self.heaps.clear()
+
+
+def _came(wait: _Wait, member: UserId) -> None:
+    wait.missing.discard(member)
+    if not wait.missing and not wait.done.done():
+        wait.done.set_result(None)
+
+
+@dataclass(slots=True)
+class _Own:
+    """One own log. Stretch i of its messages, starts[i] .. ends[i], waits for members[i]; between them are entries
+    that are no messages. Of a log of an earlier run no stretch is known."""
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    members: list[tuple[UserId, ...]] = field(default_factory=list)
+    delivered: _Level = field(default_factory=_Level)
+    read: _Level = field(default_factory=_Level)
+    others: tuple[UserId, ...] = ()  # whom a log of an earlier run waits for, where that is known
+
+    def level(self, kind: Kind) -> _Level:
+        return self.read if kind == "read" else self.delivered
+
+    def of(self, seq: int) -> tuple[UserId, ...]:
+        i = bisect_right(self.starts, seq) - 1
+        return self.members[i] if i >= 0 else self.others
+
+    def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the messages among first..last."""
+        if not self.starts:
+            yield first, last
+        for i in range(max(0, bisect_right(self.starts, first) - 1), len(self.starts)):
+            if self.starts[i] > last:
+                break
+            if self.ends[i] >= first:
+                yield max(first, self.starts[i]), min(last, self.ends[i])
+
+
+class Ledger:
+    """Who has which of our messages, and who has read them, by log, member and highest number."""
+
+    def __init__(self, people: People) -> None:
+        self.people = people
+        self._logs: dict[LogId, _Own] = {}
+        self._count = 0  # breaks ties in heaps
+        self._closed = False
+
+    def kept(self, log: LogId, first: int, count: int, of: tuple[UserId, ...]) -> None:
+        """So many messages from `first` on are accepted and wait for these members."""
+        own = self._logs.setdefault(log, _Own())
+        if own.members and own.members[-1] == of and own.ends[-1] == first - 1:
+            own.ends[-1] += count
+            return
+        own.starts.append(first)
+        own.ends.append(first + count - 1)
+        own.members.append(of)
+
+    def heard(
+        self,
+        log: LogId,
+        marks: Iterable[tuple[UserId, int]],
+        of: tuple[UserId, ...],
+        read: Iterable[tuple[UserId, int]] = (),
+    ) -> None:
+        """Take what storage knows of a log of an earlier run."""
+        own = self._logs.setdefault(log, _Own())
+        own.others = of
+        for level, told in ((own.delivered, marks), (own.read, read)):
+            for member, seq in told:
+                level.marks[member] = max(seq, level.marks.get(member, 0))
+
+    def wrote(self, log: LogId) -> bool:
+        """Whether this is a log of this run, so that all its messages are known."""
+        return log in self._logs and bool(self._logs[log].starts)
+
+    def delivered(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
+        """`member` has entries first..last now; wake who waited, return what to tell."""
+        return self._rise(log, first, last, member, "delivered")
+
+    def read(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
+        """`member` has read entries first..last now; wake who waited, return what to tell."""
+        return self._rise(log, first, last, member, "read")
+
+    def _rise(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[Rise]:
+        own = self._logs.setdefault(log, _Own())
+        level = own.level(kind)
+        if last <= level.marks.get(member, 0):
+            return []
+        level.rise(member, last)
+        parts = own.stretches(first, last)
+        return [rise for part in parts for rise in self._rises(own, log, part[0], part[1], member, kind)]
+
+    def _rises(self, own: _Own, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> Iterator[Rise]:
+        """Cut first..last, which lie in one stretch, where the count changes."""
+        level = own.level(kind)
+        cuts = {mark + 1 for mark in level.marks.values() if first <= mark < last}
+        edges = [first, *sorted(cuts), last + 1]
+        for start, end in pairwise(edges):
+            of = own.of(start)
+            count = level.having(start, of)
+            yield Rise(log, start, end - 1, member, count, len(of) or max(count, own.delivered.holding(start)), kind)
+
+    def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
+        """Return whom the receipt of this message waits for; () when nobody is known."""
+        own = self._logs.get(log)
+        return own.of(seq) if own else ()
+
+    def holders(self, log: LogId, seq: int, kind: Kind = "delivered") -> list[UserId]:
+        """Return every member known to have it, or to have read it."""
+        own = self._logs.get(log)
+        return [] if own is None else [member for member, mark in own.level(kind).marks.items() if mark >= seq]
+
+    async def wait(
+        self, log: LogId, seq: int, *, by: UserId | None, count: int | None, timeout: float | None,
+        kind: Kind = "delivered",
+    ) -> None:  # fmt: skip
+        """Wait for one member, or so many, or all."""
+        own = self._logs.setdefault(log, _Own())
+        level = own.level(kind)
+        wanted = (by,) if by is not None else own.of(seq)
+        if count is None and not wanted:
+            count = 1  # nobody was there: the first who comes
+        missing = {member for member in wanted if level.marks.get(member, 0) < seq} if count is None else set()
+        if not missing and (count is None or level.holding(seq) >= count):
+            return
+        if self._closed:
+            raise PeerClosed("the peer was closed")
+        wait = _Wait(seq, missing, count or 0, asyncio.get_running_loop().create_future())
+        self._count += 1
+        level.register(wait, self._count)
+        try:
+            await asyncio.wait_for(wait.done, timeout)
+        except TimeoutError:
+            lacking = wait.missing or {member for member in own.of(seq) if level.marks.get(member, 0) < seq}
+            labels = sorted(self.people.label(member) for member in lacking)
+            raise DeliveryTimeout(message_id(log, seq), labels) from None
+        finally:
+            if wait.done.cancelled():
+                level.give_up(wait)
+
+    def close(self) -> None:
+        """Nothing more will be heard: whoever waits gets PeerClosed."""
+        self._closed = True
+        for own in self._logs.values():
+            own.delivered.close()
+            own.read.close()
