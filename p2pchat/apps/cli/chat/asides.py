@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from p2pchat import Conversation, Receipt, Receipts
+from p2pchat import Conversation, Receipt, Receipts, User
 from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.apps.cli.plain import quoted, shown_name
 
 MOMENT = 0.3  # seconds: receipts that come together are one line, and who has it by then is not away
 _ROOM = ""  # stands for everybody where a user's id is meant
@@ -39,6 +39,7 @@ class Asides:
         self._delivered: Counter[tuple[str, str]] = Counter()  # by user and conversation, not told yet
         self._kept: dict[str, tuple[Conversation, Receipt | Receipts]] = {}  # the newest by user, not looked at yet
         self._told: set[str] = set()  # users of whom it was said that they are away
+        self._words: dict[str, str] = {}  # what was said of those who are here and away, by user
         self._later: asyncio.TimerHandle | None = None
 
     # What is noticed
@@ -104,12 +105,22 @@ class Asides:
     def _tell_away(self) -> None:
         kept, self._kept = self._kept, {}
         for user_id, (to, receipt) in kept.items():
+            self._tell_word(to.user)
             if user_id not in self._told and _waits_for_nobody_here(to, receipt):
                 self._told.add(user_id)
                 if to.user is None:
                     self._say("-- nobody is here: kept, sent to whoever comes")
                 else:
                     self._say(f"-- {shown_name(to.name)} is away: kept, sent on return")
+
+    def _tell_word(self, user: User | None) -> None:
+        """Say once what somebody who is away says of it to whoever writes to them."""
+        if user is None or user.is_me:
+            return
+        word = user.status_text if user.status == "idle" else ""
+        if word and word != self._words.get(user.id):
+            self._say(f"-- {shown_name(user.label)} is away: {quoted(word, len(word))}")
+        self._words[user.id] = word
 
     def _tell_older(self) -> None:
         if self._older:

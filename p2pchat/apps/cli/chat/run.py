@@ -167,6 +167,8 @@ class Chat:
                 self._arrival.noticed(event)
                 self._show.arriving = self._arrival.under_way
                 self._session.noticed(line)
+                if self._session.is_unwanted(line):
+                    continue
                 await self._show.event(line, older=self._is_older(event))
                 if self._front.gone:
                     events.hold()  # nobody had this one: it and all behind it come at the next start

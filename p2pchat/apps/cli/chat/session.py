@@ -94,6 +94,10 @@ class Session:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
         self._here.noticed(event)
 
+    def is_unwanted(self, event: Line) -> bool:
+        """Whether this event line is one that was switched off for everybody, programs too: /set typing off."""
+        return event["event"] == "typing" and not self.settings.is_on("typing", event["conversation_id"])
+
     # Lines in
 
     async def take(self, lines: Sequence[bytes | None]) -> bool:

@@ -207,6 +207,8 @@ class Connection:
                     if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
                         continue
                     line = event.to_json()
+                    if self._session.is_unwanted(line):
+                        continue
                     if to is None or line.get("conversation_id") == to.id:
                         await self._show.event(line)
         except P2PChatError as error:

@@ -29,6 +29,7 @@ from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import colour_depth
 from p2pchat.apps.cli.terminal.completion import LineCompleter
+from p2pchat.apps.cli.terminal.focus import Focus
 from p2pchat.apps.cli.terminal.history import ProfileHistory
 from p2pchat.apps.cli.terminal.label import Waiting, label
 from p2pchat.apps.cli.terminal.marks import OwnLine
@@ -38,6 +39,7 @@ from p2pchat.apps.cli.terminal.prompt import Go, Leave, Prompt, Typed, Wish
 from p2pchat.apps.cli.terminal.screen import Screen
 from p2pchat.apps.cli.terminal.shows import TerminalShow
 from p2pchat.apps.cli.terminal.stream import Stream
+from p2pchat.apps.cli.terminal.typing import Typist, is_text
 
 SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
 _USUAL = Size(rows=24, columns=80)
@@ -64,6 +66,8 @@ class TerminalFront:
         self._prompt: Prompt | None = None
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
+        self._focus = Focus(self._output if self._stream is not None else None, self._focused)
+        self._typist: Typist | None = None
         self._shows = TerminalShow(self._screen, self._notices, log, self._changed)
         self.show: Show = self._shows
         if sys.stderr is not None and sys.stderr.isatty():
@@ -89,6 +93,7 @@ class TerminalFront:
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
         self._peer, self._session = peer, session
+        self._typist = Typist(peer, session, asyncio.get_running_loop().time)
         self._prompt = self._make_prompt(peer)
         running = asyncio.create_task(self._prompt.run())
         try:
@@ -123,10 +128,29 @@ class TerminalFront:
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
             depth=self._depth,
-            wish=self._wishes.put_nowait,
+            wish=self._wanted,
             suspend=self._suspend,
             editing=self._leaving.deafen,
+            focus=self._focus,
+            typed=self._typed,
+            above=self._who_types,
         )
+
+    # What somebody does there
+
+    def _focused(self, on: bool) -> None:
+        if self._session is not None:
+            self._session.attention.focus(on)
+
+    def _wanted(self, wish: Wish) -> None:
+        if isinstance(wish, Typed) and self._typist is not None and is_text(wish.text):
+            self._typist.sent()
+        self._wishes.put_nowait(wish)
+
+    def _typed(self, line: str) -> None:
+        if self._session is not None and self._typist is not None:
+            self._session.attention.used()
+            self._typist.line(line)
 
     # What is wanted
 
@@ -141,6 +165,7 @@ class TerminalFront:
         """Do what is wanted, in order; False when it is to leave."""
         typed: list[bytes | None] = []
         for wish in wishes:
+            session.attention.used()
             if isinstance(wish, Typed):
                 typed.append(wish.text.encode("utf-8", "replace"))
                 continue
@@ -191,6 +216,17 @@ class TerminalFront:
         waiting = [Waiting(names.get(id, "?"), unread.count(id), unread.mentions(id)) for id in unread.ids]
         return label(self._here(session), waiting, columns)
 
+    def _who_types(self) -> Row | None:
+        session, peer = self._session, self._peer
+        if session is None or peer is None or not self._shows.typists:
+            return None
+        try:
+            here = session.current.id
+        except P2PChatError:
+            here = ""
+        direct = {one.id for one in peer.conversations() if one.kind == "dm"}
+        return self._shows.typists.row(here, direct, session.settings)
+
     def _here(self, session: Session) -> str:
         try:
             return session.current.name
@@ -210,8 +246,13 @@ class TerminalFront:
             os.kill(0, signal.SIGTSTP)
 
         self._screen.hold()
+        self._focus.stop()
         stopping = asyncio.ensure_future(run_in_terminal(stop))
-        stopping.add_done_callback(lambda _: self._screen.release())
+        stopping.add_done_callback(lambda _: self._continued())
+
+    def _continued(self) -> None:
+        self._focus.ask()
+        self._screen.release()
 
 
 def _output(stream: Stream | None) -> Output:

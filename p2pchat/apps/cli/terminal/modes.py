@@ -10,8 +10,8 @@ import os
 import sys
 from typing import Any
 
-# No marks around pastes, wrapping, a cursor, no colours.
-_AS_USUAL = b"\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
+# No marks around pastes, no word on the window (focus.py), wrapping, a cursor, no colours.
+_AS_USUAL = b"\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
 _LOCAL = 3  # which of tcgetattr's fields has the local modes
 
 

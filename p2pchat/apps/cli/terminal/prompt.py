@@ -22,8 +22,9 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 
-from p2pchat.apps.cli.rows import Row
+from p2pchat.apps.cli.rows import Row, fold_row
 from p2pchat.apps.cli.terminal.editor import edit
+from p2pchat.apps.cli.terminal.focus import Focus
 from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
 from p2pchat.apps.cli.terminal.screen import Screen
 
@@ -62,6 +63,9 @@ class Prompt:
         wish: Takes what is wanted.
         suspend: Stops the program until somebody continues it.
         editing: Called when an editor takes the terminal, and when it has given it back.
+        focus: Knows whether this window has the keyboard.
+        typed: Called with the line whenever it has changed, and whenever a key did something to it.
+        above: Returns what stands right above the line, None for nothing.
     """
 
     def __init__(
@@ -76,6 +80,9 @@ class Prompt:
         wish: Callable[[Wish], None],
         suspend: Callable[[], None],
         editing: Callable[[bool], None],
+        focus: Focus,
+        typed: Callable[[str], None],
+        above: Callable[[], Row | None],
     ) -> None:
         self._screen = screen
         self._label = label
@@ -83,6 +90,9 @@ class Prompt:
         self._wish = wish
         self._suspend = suspend
         self._editing = editing
+        self._focus = focus
+        self._typed = typed
+        self._above = above
         self._output = output
         self._question: Question | None = None
         self._editor: asyncio.Task[None] | None = None
@@ -102,6 +112,8 @@ class Prompt:
             erase_when_done=True,
             output=output,
         )
+        for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
+            changed += lambda buffer: typed(buffer.text)
 
     @property
     def app(self) -> Application[str]:
@@ -115,10 +127,13 @@ class Prompt:
         """Take keys until close() or the terminal's end; the prompt is gone then."""
         self._screen.app = self.app
         try:
-            await self._session.prompt_async(set_exception_handler=False, handle_sigint=False)
+            await self._session.prompt_async(
+                set_exception_handler=False, handle_sigint=False, pre_run=self._focus.ask
+            )  # fmt: skip
         except EOFError:  # the terminal has gone
             self._wish(Leave("input"))
         finally:
+            self._focus.stop()
             self._screen.app = None
 
     async def close(self) -> None:
@@ -140,6 +155,8 @@ class Prompt:
         found: StyleAndTextTuples = []
         for row in self._screen.region(max(2, size.rows // 2)):
             found += [*row, ("", "\n")]
+        if (above := self._above()) is not None:
+            found += [*fold_row(above, size.columns)[0], ("", "\n")]
         if self._question is not None:
             return [*found, ("bold", self._question.words)]
         return [*found, *self._label(size.columns)]
@@ -150,6 +167,7 @@ class Prompt:
         keys = KeyBindings()
         typing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
+        self._focus.bind(keys)
         empty = Condition(lambda: not self._buffer.text)
 
         keys.add("enter", filter=typing)(self._enter)
@@ -187,6 +205,7 @@ class Prompt:
         """Make this the line, as if it had been typed."""
         self._buffer.reset(Document(text, cursor))
         self._buffer.load_history_if_not_yet_loaded()
+        self._typed(text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         if self._question is not None:
@@ -240,6 +259,7 @@ class Prompt:
 
     def _edit(self, event: KeyPressEvent) -> None:
         self._screen.hold()
+        self._focus.stop()
         self._editing(True)
         self._editor = event.app.create_background_task(self._edited(self._buffer.text))
 
@@ -252,4 +272,5 @@ class Prompt:
         finally:
             self._editor = None
             self._editing(False)
+            self._focus.ask()
             self._screen.release()

@@ -27,6 +27,7 @@ from p2pchat.apps.cli.terminal.lines import coming_or_going, message_line
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.notices import Notices
 from p2pchat.apps.cli.terminal.screen import Screen
+from p2pchat.apps.cli.terminal.typing import Typists
 
 NARROW_HELP = 60  # columns
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
@@ -49,6 +50,7 @@ class TerminalShow(Show):
         self._days = Days()
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
+        self._own_id = ""
         self._since = ""  # when this run began, as event lines write it
         self._turn = asyncio.Lock()  # nothing new is shown among lines of the past
         self._shown: set[str] = set()  # ids of messages that stand above already, and come as events still
@@ -59,6 +61,7 @@ class TerminalShow(Show):
         self._catching_up: asyncio.Task[None] | None = None
         self.asides.counted = self._counted
         self.speakers = Speakers()
+        self.typists = Typists()
 
     # Where one is
 
@@ -66,6 +69,7 @@ class TerminalShow(Show):
         """Show the last lines of the room, and a line under them."""
         self._peer, self._session = peer, session
         self._since = peer.listening.to_json()["at"]
+        self._own_id = peer.me.id
         async with self._turn:
             try:
                 lines = await self._history(session.current)
@@ -156,6 +160,9 @@ class TerminalShow(Show):
             await self._sent(event)
         elif kind == "delivered":
             self._delivered(event)
+        elif kind == "typing":
+            if event["user_id"] != self._own_id:
+                self.typists.noticed(event)
         elif kind in ("joined", "left"):
             if kind == "joined":
                 self.asides.joined(event["user_id"])

@@ -1,0 +1,94 @@
+"""Who is there and who types: the window's focus, what is told to others, and what they tell."""
+
+from __future__ import annotations
+
+import asyncio
+
+from p2pchat import Events, Presence, Typing
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import TIMEOUT, Terminal
+
+CAME, WENT = "\x1b[I", "\x1b[O"  # what a terminal sends when its window gets and loses the keyboard
+ASKED, STOPPED = b"\x1b[?1004h", b"\x1b[?1004l"
+
+
+async def test_the_window_s_events_are_asked_for_are_no_keys_and_end_with_the_program(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    assert ASKED in ada.raw
+    await ada.type(f"one{WENT}{CAME} two")
+    await ada.prompts("room> one two")
+    await ada.key("c-r")  # searching takes keys another way
+    await ada.type(f"{WENT}{CAME}{WENT}")
+    await ada.key("c-c", "c-c")
+    await ada.prompts("room>")
+    await ada.paste("line\n" * 12)
+    await ada.shows("send 12 lines as one message?")
+    await ada.type(f"{WENT}{CAME}n")  # to a question they are no answer
+    await ada.prompts("room>")
+    await ada.line("/quit")
+    assert await ada.ended() == 0
+    assert ada.raw.rfind(STOPPED) > ada.raw.rfind(ASKED)
+
+
+async def told(events: Events[Typing]) -> tuple[str, bool]:
+    async with asyncio.timeout(TIMEOUT):
+        event = await anext(events)
+    return event.conversation.name, event.typing
+
+
+async def comes(events: Events[Presence], status: str) -> str:
+    """Wait until ada is told to be so; return her text."""
+    async with asyncio.timeout(TIMEOUT):
+        async for event in events:
+            if (event.user.name, event.status) == ("ada", status):
+                return event.text
+    raise AssertionError("the peer has ended")
+
+
+async def test_who_types_and_who_is_away_is_told_both_ways(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    typing, presence = bob.events(Typing, consumer=None), bob.events(Presence, consumer=None)
+    # A text is told, a command is not, nor what is switched off.
+    await ada.type("/who")
+    await ada.key("c-c")
+    await ada.line("/set typing off room")
+    await ada.shows("-- typing in room off")
+    await ada.line("nobody hears that I type this")
+    await ada.shows("type this  ✓ delivered")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    await ada.type("psst")  # the first that is told
+    assert await told(typing) == ("ada", True)
+    await ada.key("enter")
+    assert await told(typing) == ("ada", False)
+    # What others type stands above the line until they have sent it.
+    await ada.line("/set typing usual room")
+    await ada.line("/go")
+    await ada.type("my own words")
+    await ada.prompts("room> my own words")
+    bob.room.typing()
+    await above(ada, "bob is typing …")
+    bob.typing("ada")
+    await above(ada, "bob is typing …   bob is typing to you …")
+    await bob.broadcast("there")
+    await above(ada, "bob is typing to you …")
+    await bob.send("ada", "psst")
+    await ada.until(lambda: not any("typing …" in line for line in ada.lines), "nobody types")
+    await ada.prompts("[bob 1] room> my own words")
+    await ada.key("c-c")
+    # Who is away says why, to all and to whoever writes.
+    await ada.line("/away lunch, back at one")
+    assert await comes(presence, "idle") == "lunch, back at one"
+    bob.set_presence("idle", "in a meeting")
+    await ada.line("/msg bob are you there")
+    await ada.shows('-- bob is away: "in a meeting"')
+    await ada.line("/back")
+    assert await comes(presence, "online") == ""
+
+
+async def above(shown: Terminal, text: str) -> None:
+    """Wait until this is the row above the line one types in."""
+    await shown.until(lambda: shown.lines[-2:-1] == [text], text)
