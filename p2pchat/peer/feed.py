@@ -16,10 +16,12 @@ from p2pchat.errors import PeerClosed
 from p2pchat.peer.events import NO_RECEIPT, Read, Risen
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.reader import Reader
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.recent import Recent
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import Shown, Storage
+
+Marks = list[tuple[UserId, int]]  # who has, or has read, how much of one log
 
 
 class Feed:
@@ -88,23 +90,27 @@ class Feed:
 
         return await self._owner.disk.read(look)
 
-    async def complete(self, event: Risen) -> Risen | None:
-        """Return what to tell of an own entry; None when it is no message, or nobody can say whether it is.
+    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+        """Return what to tell of own entries; None for what is no message, or when nobody can say whether it is.
 
         Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
-        whom a room message waited then is forgotten. Storage that is closed meanwhile cannot say: such a receipt is
-        not told any more, as one that a crash came before.
+        whom a room message waited then is forgotten. Storage that is closed cannot say: so who has receipts to tell
+        asks before (Reader.look_up).
         """
-        owner, log, seq = self._owner, event.log, event.seq
-        if self._ledger.wrote(log) or owner is None:
-            return event
+        owner, wrote = self._owner, self._ledger.wrote
+        former = [event for event in events if not wrote(event.log)]
+        if owner is None or not former:
+            return list(events)
         storage = owner.disk.storage
         try:
-            shown, marks, read = await owner.disk.read(
-                lambda: (storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq))
-            )
+            found = await owner.disk.read(lambda: [_looked_up(storage, one) for one in former])
         except PeerClosed:
-            return None
+            found = [(None, [], [])] * len(former)
+        known = iter(found)
+        return [event if wrote(event.log) else self._completed(event, *next(known)) for event in events]
+
+    def _completed(self, event: Risen, shown: Shown | None, marks: Marks, read: Marks) -> Risen | None:
+        log, seq = event.log, event.seq
         if shown is None or decode_entry(shown.raw).k in NO_RECEIPT:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
@@ -124,3 +130,8 @@ class Feed:
         self._places[consumer] = place
         if self._owner is not None:
             await self._owner.hand_on_now(consumer, place)
+
+
+def _looked_up(storage: Storage, event: Risen) -> tuple[Shown | None, Marks, Marks]:
+    log, seq = event.log, event.seq
+    return storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq)

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from p2pchat.core import effects as fx
 from p2pchat.core.log import Ref
-from p2pchat.errors import ConsumerBusy, PeerClosed
+from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
 from p2pchat.peer.conversation import Conversation
@@ -28,6 +28,7 @@ from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, PeerId
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
+TOLD_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is not told
 
 
 class Herald:
@@ -90,6 +91,13 @@ class Herald:
             async with asyncio.timeout(HANDLED_WITHIN):
                 for reader in readers:
                     await reader.handled(closer)
+
+    async def look_up(self) -> None:
+        """Have readers find out what the receipts that wait there lack, TOLD_WITHIN at most: storage closes next."""
+        with suppress(TimeoutError, StorageError, PeerClosed):
+            async with asyncio.timeout(TOLD_WITHIN):
+                for reader in list(self.readers):
+                    await reader.look_up()
 
     def close(self, last: ev.Event | None) -> None:
         """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""

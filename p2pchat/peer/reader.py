@@ -20,7 +20,7 @@ from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Read
 from p2pchat.peer.ledger import Kind, Rise
 from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
 from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Mended, Shown
 
@@ -31,6 +31,7 @@ MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
 AnyEvent = Event | Message | Sent
 RISEN: dict[Kind, type[Risen]] = {"delivered": Delivered, "read": Read}
 T = TypeVar("T")
+Receipted = tuple[type[Risen], LogId, int, UserId]  # which entry, and who has it or has read it
 Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
 
 
@@ -45,8 +46,8 @@ class Source(Protocol):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
 
-    async def complete(self, event: Risen) -> Risen | None:
-        """Return what to tell of a receipt; None when it is of no message."""
+    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+        """Return what to tell of receipts; None for those of no message."""
 
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
@@ -141,6 +142,7 @@ class Reader:
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
         self._half: Risen | None = None  # being looked up
+        self._known: dict[Receipted, Risen | None] = {}  # looked up before storage is closed
         self._cut_off = False  # the peer closes: no more messages
         self._woken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None  # who asked last
@@ -250,10 +252,22 @@ class Reader:
 
     async def _complete(self, event: Risen) -> Risen | None:
         """Look up what a receipt of an earlier run lacks; it comes again when this is cancelled."""
+        if (key := _receipted(event)) in self._known:
+            return self._known.pop(key)
         self._half = event
-        done = await self._source.complete(event)
+        [done] = await self._source.complete([event])
         self._half = None
         return done
+
+    async def look_up(self) -> None:
+        """The peer closes: find out what the receipts that wait here lack, for storage is closed next."""
+        waiting = [event for _, event in self._live.values() if isinstance(event, Rise)]
+        for rise in waiting:
+            for first in range(rise.first, rise.last + 1, PAGE):
+                last = min(first + PAGE - 1, rise.last)
+                events = [self._receipt(rise, seq) for seq in range(first, last + 1)]
+                for event, done in zip(events, await self._source.complete(events), strict=True):
+                    self._known[_receipted(event)] = done
 
     def _acknowledge(self) -> None:
         if self._out > self.place:
@@ -297,9 +311,11 @@ class Reader:
             del self._live[subject]
         else:
             self._live[subject] = (behind, event._replace(first=event.first + 1))
-        user = self._desk.people.user(event.member)
-        kind = RISEN[event.kind]
-        return kind(log=event.log, seq=event.first, user=user, count=event.having, of=event.of)
+        return self._receipt(event, event.first)
+
+    def _receipt(self, rise: Rise, seq: int) -> Risen:
+        user = self._desk.people.user(rise.member)
+        return RISEN[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
 
     def _post(self) -> Message | Sent | AnyMending | None:
         if not self._steps or self.closed or self._cut_off:
@@ -401,6 +417,10 @@ class Reader:
             await self._woken
         finally:
             self._woken = None
+
+
+def _receipted(event: Risen) -> Receipted:
+    return type(event), event.log, event.seq, event.user.key
 
 
 def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:

@@ -29,6 +29,7 @@ from __future__ import annotations
 from base64 import b32decode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from p2pchat.core.sync.conversations import dm_id
@@ -353,13 +354,14 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
     if writer.sessions[-1].stopped or reader.sessions[-1].stopped:
         return  # they may not have met again
     told = {line["id"] for line in writer.lines if line["event"] == "delivered" and line["user_id"] == reader.user_id}
-    since = seconds(writer.sessions[-1].lines[0]) if len(writer.sessions) > 1 else 0.0
+    lives = pairwise(writer.sessions)
+    since = max((seconds(later.lines[0]) for former, later in lives if not former.stopped), default=0.0)
     for message, came in reader.received.items():
         line = writer.sent.get(message)
         if line is None or message in told:
             continue
-        # What was heard in a former life is known to the disk and not told again; the line of it may have died with the
-        # process, or was not told while the database was being closed.
+        # What was heard in a former life is known to the disk and not told again: the line of it may have died with the
+        # process.
         if moment(line["sent_at"]) >= since or seconds(came) >= since + departures.SLACK:
             text = f"{message} is with {reader.name} ({reader.place_of(message)}), and no receipt came"
             yield Fault("receipt", text, writer.place_of(message))

@@ -36,9 +36,9 @@ class Source(Desk):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         raise AssertionError("nothing was edited")
 
-    async def complete(self, event: Risen) -> Risen | None:
+    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
         await asyncio.sleep(0)
-        return None if event.seq == 1 else event
+        return [None if event.seq == 1 else event for event in events]
 
     def hand_on(self, consumer: str, place: int) -> None: ...
 

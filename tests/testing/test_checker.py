@@ -209,12 +209,19 @@ def test_a_receipt_may_die_with_the_process_that_heard_it() -> None:
     assert rules(again.delivered("B.1", "bob"), other, complete=True) == []
 
 
-def test_a_receipt_may_be_lost_while_its_writer_leaves_and_not_afterwards() -> None:
-    """Of an earlier run it is looked up before it is told, and a closed database does not answer."""
-    in_order = ada().sent("A.1").stopped().listening(at=10.0)
-    assert rules(in_order, bob().message("A.1", "ada"), complete=True) == []
-    assert rules(in_order, bob().message("A.1", "ada", at=13.0), complete=True) == ["receipt"]
-    assert rules(in_order.delivered("A.1", "bob"), bob().message("A.1", "ada", at=13.0), complete=True) == []
+def test_a_receipt_is_not_lost_while_its_writer_leaves_in_order() -> None:
+    def lives(*ends: str) -> Writer:
+        one = ada().sent("A.1")
+        for number, end in enumerate(ends, 1):
+            one = (one.stopped() if end == "stopped" else one).listening(at=number * 10.0)
+        return one
+
+    there = bob().message("A.1", "ada")
+    assert rules(lives("stopped"), there, complete=True) == ["receipt"]
+    assert rules(lives("stopped").delivered("A.1", "bob"), there, complete=True) == []
+    assert rules(lives("stopped", "killed"), there, complete=True) == []
+    late = bob().message("A.1", "ada", at=13.0)
+    assert rules(lives("killed", "stopped"), late, complete=True) == ["receipt"]
 
 
 def test_nobody_told_of_a_departure_is_a_fault() -> None:
