@@ -109,15 +109,16 @@ class Life:
             await asyncio.wait([closing])  # aclose() came in between
         await asyncio.wait([opening])
         home = None if opening.exception() else opening.result()  # start() has raised the error
+        closed = True
         try:
             await self._hide()
             if self._owner is not None:
-                await self._owner.kill()
+                closed = await self._owner.kill()
             elif home is not None:
                 await asyncio.to_thread(home.storage.close)
         finally:
             self._herald.close(None)
-            await self._let_go(home)
+            await self._let_go(home, closed)
 
     async def _begin(self, home: Home) -> None:
         """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
@@ -280,30 +281,33 @@ class Life:
             self._herald.close(None)
             return
         hiding = asyncio.ensure_future(self._hide())
+        closed = True
         try:
-            await (owner.kill() if kill else self._leave(owner, closer))
+            closed = await (owner.kill() if kill else self._leave(owner, closer))
         finally:
             await hiding
             self._herald.close(None if kill else ev.Stopped(reason=reason))
-            await self._let_go(self._home)
+            await self._let_go(self._home, closed)
 
     async def _hide(self) -> None:
         if self._discovery is not None:
             await self._discovery.aclose()
 
-    async def _let_go(self, home: Home | None) -> None:
-        if self._indexing is not None:
-            await self._indexing.aclose()
+    async def _let_go(self, home: Home | None, closed: bool) -> None:
+        """Let files and locks go; those of a storage that is not closed yet as soon as it is."""
         if self._joining is not None:
             await self._joining
-        if home is not None:
+        if home is not None and closed:
             await asyncio.to_thread(home.close)
+        elif home is not None and self._owner is not None:
+            self._owner.disk.afterwards(home.close)
 
-    async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> None:
+    async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> bool:
         self._feed.hand_on_again(self._herald.consumers())
         await owner.stop()
         await self._herald.rest(closer)
-        await owner.close()
+        await self._herald.look_up()
+        return await owner.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

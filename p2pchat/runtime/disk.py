@@ -33,6 +33,7 @@ FREE_LOOKED_AT_AFTER = 1.0  # seconds between looks at the free disk
 WARM_AFTER = 1.0  # idle seconds before storage is warmed: 25 ms that no start and no commit shall wait for; a guess
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
 STEADY_AFTER = 60.0  # seconds a storage works before a failure counts as a new one; a guess
+CLOSE_WITHIN = 5.0  # seconds that closing waits for a storage that does not answer; a guess
 RELOAD_MOST = 30.0  # seconds to wait when it fails again and again, doubled each time
 
 
@@ -72,6 +73,7 @@ class Disk:
         self._warm = False
         self._closed = False
         self._threads: list[threading.Thread] = []
+        self._closer: threading.Thread
         if storage.durable:
             self._threads = [
                 threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
@@ -165,22 +167,52 @@ class Disk:
         else:
             done(load(), None)
 
-    async def close(self, wait: bool = True) -> None:
-        """Finish everything asked for, then close storage. `wait=False` gives up what waits, as a crash would."""
+    async def close(self, wait: bool = True, within: float = CLOSE_WITHIN) -> bool:
+        """Finish everything asked for, then close storage. `wait=False` gives up what waits, as a crash would.
+
+        Returns:
+            Whether storage is closed. False when it has not answered `within` seconds: then it is closed as soon as
+            it does, and what waited for it may be kept or not. That keeps no process from ending.
+        """
         if self._closed:
-            return
+            return True
         self._closed = True
         if not wait:
             self._failed_epoch = 1 << 62
         if not self._threads:
             self.storage.close()
-            return
+            return True
         self._writes.put(None)
         self._reads.put(None)
+        closed: asyncio.Future[None] = self._loop.create_future()
+        self._closer = _daemon(lambda: self._close_storage(closed))
+        await asyncio.wait([closed], timeout=within)
+        if not closed.done():
+            return False
+        self._closer.join()
+        closed.result()
+        return True
+
+    def afterwards(self, run: Callable[[], None]) -> None:
+        """Run this in a thread when storage is closed at last; after a close() that returned False."""
+        closer = self._closer
+
+        def wait() -> None:
+            closer.join()
+            run()
+
+        _daemon(wait)
+
+    def _close_storage(self, closed: asyncio.Future[None]) -> None:
+        """In a thread of its own, for any of this may never come back."""
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
-        self._hand_over()
-        await asyncio.to_thread(self.storage.close)
+            thread.join()
+        try:
+            self.storage.close()
+        except Exception as error:
+            self._answer(partial(_settle, closed, error))
+        else:
+            self._answer(partial(_settle, closed, None))
 
     def _answer(self, answer: Callable[[], None]) -> None:
         """Called in a thread: run this in the loop."""
@@ -291,3 +323,18 @@ class Disk:
             self._answer(lambda: job.done(None, caught))
         else:
             self._answer(lambda: job.done(result, None))
+
+
+def _daemon(run: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=run, name="p2pchat closer", daemon=True)
+    thread.start()
+    return thread
+
+
+def _settle(closed: asyncio.Future[None], error: Exception | None) -> None:
+    if closed.done():
+        return  # nobody waits any more
+    if error is None:
+        closed.set_result(None)
+    else:
+        closed.set_exception(error)

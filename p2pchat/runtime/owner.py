@@ -47,6 +47,9 @@ from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
 
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
+LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
+LEFT_SO = "what was accepted is safe, what was on its way may be kept or not"
+LEAST = 1.0  # seconds that it gets to close, however late it is
 
 
 class Owner:
@@ -94,6 +97,7 @@ class Owner:
         self.paused = False
         self._handed: dict[str, int] = {}
         self._stopped = False
+        self._leave_by = 0.0
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
         self._cutting: asyncio.Task[None] | None = None
@@ -425,6 +429,7 @@ class Owner:
 
     async def stop(self) -> None:
         """Leave in good order: what was said is durable, goodbye to everyone. Then comes close()."""
+        self._leave_by = self._loop.time() + LEAVE_WITHIN
         await self.finish()
         self.put(Stop())
         if self.broken is None:
@@ -436,26 +441,37 @@ class Owner:
         self._fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
 
-    async def close(self) -> None:
-        """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open."""
+    async def close(self) -> bool:
+        """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open.
+
+        Returns:
+            Whether that is so. False when the disk does not answer: people are told, and it closes when it does.
+        """
         try:
             if self._handed:
-                with suppress(StorageError):  # then it comes again
-                    await self.disk.write(Change(consumers=self._handed))
+                with suppress(StorageError, TimeoutError):  # then it comes again
+                    async with asyncio.timeout(self._patience()):
+                        await self.disk.write(Change(consumers=self._handed))
         finally:
-            await self.disk.close()
+            closed = await self.disk.close(within=self._patience())
+        if not closed:
+            self._tell(fx.Warned("storage_slow", "the disk does not answer, and is not waited for: " + LEFT_SO))
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
+        return closed
 
-    async def kill(self) -> None:
-        """End at once, as a crash would: what is not committed is lost, nobody is told."""
+    def _patience(self) -> float:
+        return max(LEAST, self._leave_by - self._loop.time())
+
+    async def kill(self) -> bool:
+        """End at once, as a crash would: what is not committed is lost, nobody is told. Returns as close()."""
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
         self._fail(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.wiring.cut_all()
-        await self.disk.close(wait=False)
+        return await self.disk.close(wait=False)
 
     def _pump_now(self) -> None:
         if self._pumping is not None:

@@ -397,6 +397,35 @@ async def test_closing_keeps_what_was_said_and_ends_what_waits(net: Mesh, storag
     await again.aclose()
 
 
+async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its_files_until_it_answers(
+    net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.runtime.owner.FINISH_TIMEOUT", 0.1)
+    monkeypatch.setattr("p2pchat.runtime.owner.LEAVE_WITHIN", 0.2)
+    monkeypatch.setattr("p2pchat.runtime.owner.LEAST", 0.1)
+    peer = await join(net, "cyd", storage)
+    await peer.broadcast("accepted")
+    warnings = peer.events(Warned)
+    let_go = threading.Event()
+    assert peer._home is not None
+    peer._home.close = let_go.set
+    storage.gate.clear()
+    saying = asyncio.create_task(peer.broadcast("on its way"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await peer.aclose()
+        with pytest.raises(PeerClosed):
+            await saying
+        assert [warned.text async for warned in warnings] == [
+            "the disk does not answer, and is not waited for: "
+            "what was accepted is safe, what was on its way may be kept or not"
+        ]
+    assert not let_go.is_set()  # nobody else may write there before it answers
+    storage.gate.set()
+    await until(let_go.is_set)
+    assert storage.history(None)[-1].seq == 3  # as it happens this one was kept
+
+
 async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh, storage: GatedStorage) -> None:
     peer = await join(net, "cyd", storage)
     storage.gate.clear()
