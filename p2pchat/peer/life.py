@@ -295,6 +295,8 @@ class Life:
 
     async def _let_go(self, home: Home | None, closed: bool) -> None:
         """Let files and locks go; those of a storage that is not closed yet as soon as it is."""
+        if self._indexing is not None:
+            await self._indexing.aclose()
         if self._joining is not None:
             await self._joining
         if home is not None and closed:

@@ -307,11 +307,12 @@ def _closing(count: Count) -> None:
     _put(Profile, "close", _between(Profile.close, count))
 
 
-def _around(call: Callable[..., Awaitable[None]], count: Count) -> Callable[..., Awaitable[None]]:
-    async def watched(*given: Any) -> None:
+def _around(call: Callable[..., Awaitable[Any]], count: Count) -> Callable[..., Awaitable[Any]]:
+    async def watched(*given: Any) -> Any:
         count.hit()
-        await call(*given)
+        result = await call(*given)
         count.hit()
+        return result
 
     return watched
 
