@@ -112,13 +112,14 @@ class Fetch:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What was said is durable (accepted): its entries are first..first+count-1 of log. `of`: members a receipt waits
-    for, as user ids; in the room those online now."""
+    for, as user ids; in the room those online now. `kind` is that of all these entries."""
 
     ticket: int
     log: LogId
     first: int
     count: int
     of: tuple[UserId, ...]
+    kind: str = "text"
 
 
 @dataclass(frozen=True, slots=True)

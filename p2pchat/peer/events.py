@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 SHOWN_KINDS = ("text", "action")
-NO_RECEIPT = frozenset({"profile", "group"})  # entries nobody is told the receipts of
-NOT_SHOWN = NO_RECEIPT | MENDING  # entries that are no messages
+NOT_SHOWN = MENDING | {"profile", "group"}  # entries that are no messages
 
 
 # ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq
@@ -165,6 +164,11 @@ class Post:
         """The entry that edited or deleted it last, by log and number."""
         mended = self._mended
         return None if mended is None or mended.newest is None else (mended.newest.log, mended.newest.seq)
+
+    @property
+    def mended_id(self) -> str | None:
+        """The id of that entry: its receipt says who has what is shown now; None when there is none."""
+        return None if self.mended_by is None else message_id(*self.mended_by)
 
     @property
     def reactions(self) -> dict[str, list[User]]:

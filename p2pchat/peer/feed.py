@@ -13,7 +13,7 @@ from dataclasses import replace
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
-from p2pchat.peer.events import NO_RECEIPT, Read, Risen
+from p2pchat.peer.events import NOT_SHOWN, Read, Risen
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.reader import Reader
 from p2pchat.protocol import ConversationId, UserId
@@ -111,7 +111,7 @@ class Feed:
 
     def _completed(self, event: Risen, shown: Shown | None, marks: Marks, read: Marks) -> Risen | None:
         log, seq = event.log, event.seq
-        if shown is None or decode_entry(shown.raw).k in NO_RECEIPT:
+        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
         if not isinstance(event, Read):

@@ -18,6 +18,7 @@ from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
 from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.events import NOT_SHOWN
 from p2pchat.peer.gaps import who_had
 from p2pchat.peer.group import Group, GroupChanged, Undelivered
 from p2pchat.peer.groupbook import GroupBook
@@ -146,7 +147,8 @@ class Herald:
             tell(effect)
 
     def _kept(self, effect: fx.Kept) -> None:
-        self._ledger.kept(effect.log, effect.first, effect.count, effect.of)
+        told = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
+        self._ledger.kept(effect.log, effect.first, effect.count, effect.of, told=told)
 
     def _released(self, effect: fx.Released) -> None:
         for reader in self.readers:

@@ -116,12 +116,13 @@ def _came(wait: _Wait, member: UserId) -> None:
 
 @dataclass(slots=True)
 class _Own:
-    """One own log. Stretch i of its messages, starts[i] .. ends[i], waits for members[i]; between them are entries
-    that are no messages. Of a log of an earlier run no stretch is known."""
+    """One own log. Stretch i of what was said in it, starts[i] .. ends[i], waits for members[i], and programs hear of
+    that when told[i]; between them are entries nobody said. Of a log of an earlier run no stretch is known."""
 
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     members: list[tuple[UserId, ...]] = field(default_factory=list)
+    told: list[bool] = field(default_factory=list)
     delivered: _Level = field(default_factory=_Level)
     read: _Level = field(default_factory=_Level)
     others: tuple[UserId, ...] = ()  # whom a log of an earlier run waits for, where that is known
@@ -140,7 +141,7 @@ class _Own:
         for i in range(max(0, bisect_right(self.starts, first) - 1), len(self.starts)):
             if self.starts[i] > last:
                 break
-            if self.ends[i] >= first:
+            if self.ends[i] >= first and self.told[i]:
                 yield max(first, self.starts[i]), min(last, self.ends[i])
 
 
@@ -153,15 +154,16 @@ class Ledger:
         self._count = 0  # breaks ties in heaps
         self._closed = False
 
-    def kept(self, log: LogId, first: int, count: int, of: tuple[UserId, ...]) -> None:
-        """So many messages from `first` on are accepted and wait for these members."""
+    def kept(self, log: LogId, first: int, count: int, of: tuple[UserId, ...], *, told: bool = True) -> None:
+        """So many entries from `first` on are accepted and wait for these members; `told`: they are messages."""
         own = self._logs.setdefault(log, _Own())
-        if own.members and own.members[-1] == of and own.ends[-1] == first - 1:
+        if own.members and own.members[-1] == of and own.told[-1] == told and own.ends[-1] == first - 1:
             own.ends[-1] += count
             return
         own.starts.append(first)
         own.ends.append(first + count - 1)
         own.members.append(of)
+        own.told.append(told)
 
     def heard(
         self,

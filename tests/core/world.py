@@ -486,7 +486,7 @@ class Peer:
                 return "look up " + " ".join([*(_asked(key) for key in logs), *(f"older {NAMES[u]}" for _, u in older)])
             case out.Fetch(link=link, user=user):
                 return f"fetch {NAMES[user]} for {self._who(link)}"
-            case out.Kept(_, log, first, count, of):
+            case out.Kept(_, log, first, count, of, _):
                 return f"kept {span(log.run, first, count)} of {' '.join(sorted(NAMES[user] for user in of))}".strip()
             case out.Refused(code=code):
                 return f"refused {code}"

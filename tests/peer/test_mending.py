@@ -179,7 +179,7 @@ async def test_a_reaction_has_eight_characters_at_most(net: Mesh) -> None:
         await ada.react(receipt.id, None)  # type: ignore[arg-type]
 
 
-async def test_an_edit_has_a_receipt_of_its_own(net: Mesh) -> None:
+async def test_an_edit_has_a_receipt_of_its_own_and_no_event(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = ada.events(Delivered)
     receipt = await ada.send("bob", "helo")
@@ -187,8 +187,9 @@ async def test_an_edit_has_a_receipt_of_its_own(net: Mesh) -> None:
     edit = await ada.edit(receipt.id, "hello")
     await edit.delivered(by="bob", timeout=5)
     assert (edit.id != receipt.id, edit.status, edit.of) == (True, "delivered", [ada.user("bob")])
-    assert [(await anext(events)).id for _ in range(2)] == [receipt.id, edit.id]
-    assert (await bob.history("ada"))[-1].text == "hello"
+    last = await ada.send("bob", "bye")
+    assert [(await anext(events)).id for _ in range(2)] == [receipt.id, last.id]
+    assert (await bob.history("ada"))[0].text == "hello"
 
 
 async def test_a_search_finds_what_is_shown(net: Mesh) -> None:

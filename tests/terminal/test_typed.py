@@ -35,7 +35,7 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
         ("／msg bob the secret", "did you mean /msg?"),
         ("/мsg bob the secret", "did you mean /msg?"),
         ("/123 the secret", "/help lists them"),
-        ("/edit the secret", "does not have /edit yet"),
+        ("/kick the secret", "does not have /kick yet"),
     ],
     ids=["typo", "blank before", "blank behind", "full width", "cyrillic", "digits", "later"],
 )

@@ -5,12 +5,14 @@ than a name, by what stands in it or by what that looks like, stands in quotes. 
 speaker's.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
+    12:05 bob (edited 12:04): text     12:06 -- bob deleted a message of 12:04     12:07 -- bob reacts 👍 to ada: "are…"
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,6 +28,8 @@ _END_OF_GREEK_AND_CYRILLIC = "\u0530"
 _EMOJI = ("\U0001f000", "\U0001faff")
 _IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
 MOST_NAMED = 8  # people in one line; programs get them all
+MENDINGS = frozenset({"edited", "deleted", "reaction"})  # event lines about a message that is there
+DELETED = "[deleted]"  # instead of its text
 QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
 _REASONS = {
     "left": "left",
@@ -96,17 +100,61 @@ def plain_message(
         now: As in shown_time.
         answered: The line of the message this one answers; None when it answers none, or when that is not known.
     """
-    text = safe_text(event["text"])
-    if event.get("unsupported"):
-        text = f"[unsupported: {safe_line(event['unsupported'])}]"
     show = shown_name if event["action"] else shown_speaker
     who = show(event["sender"])
     if event["kind"] == "dm":
         who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
     if answered is not None:
-        who = f"{who} (to {shown_name(answered['sender'])}: {quoted(answered['text'])})"
+        who = f"{who} (to {quoted_message(answered)})"
     time = shown_time(event["sent_at"], now)
+    text = message_text(event) + mended_marks(event)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
+
+
+def message_text(event: Mapping[str, Any]) -> str:
+    """Return what a `message` or `sent` line says, made safe."""
+    if event.get("deleted"):
+        return DELETED
+    if event.get("unsupported"):
+        return f"[unsupported: {safe_line(event['unsupported'])}]"
+    return safe_text(event["text"])
+
+
+def mended_marks(event: Mapping[str, Any]) -> str:
+    """Return what stands behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    counted = Counter(one["reaction"] for one in event.get("reactions", ()))
+    reactions = [shown_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
+    edited = " (edited)" if event.get("edited") else ""
+    return edited + (f" [{', '.join(reactions)}]" if reactions else "")
+
+
+def quoted_message(event: Mapping[str, Any]) -> str:
+    """Return who wrote a message, and how it begins."""
+    said = DELETED if event.get("deleted") else quoted(event["text"])
+    return f"{shown_name(event['sender'])}: {said}"
+
+
+def plain_mending(
+    event: Mapping[str, Any], me: str, now: datetime | None, mended: Mapping[str, Any] | None = None
+) -> str:
+    """Return an `edited`, `deleted` or `reaction` line as text; `mended` is the line of the message, where known."""
+    time, kind = shown_time(event["sent_at"], now), event["event"]
+    when = "" if mended is None else shown_time(mended["sent_at"], now)
+    if kind == "edited":
+        action = mended is not None and mended["action"]
+        show = shown_name if action else shown_speaker
+        who = show(event["by"])
+        if event["kind"] == "dm":
+            who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
+        edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
+        return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
+    by = shown_name(event["by"])
+    if kind == "deleted":
+        return f"{time} -- {by} deleted a message" + (f" of {when}" if when else "")
+    to = "" if mended is None else f" to {quoted_message(mended)}"
+    if not event["reaction"]:
+        return f"{time} -- {by} takes back a reaction{to}"
+    return f"{time} -- {by} reacts {shown_name(event['reaction'])}{to}"
 
 
 def plain_gap(event: Mapping[str, Any]) -> str | None:
@@ -129,6 +177,8 @@ def plain_line(
     kind = event["event"]
     if kind in ("message", "sent"):
         return plain_message(event, me, now, answered)
+    if kind in MENDINGS:
+        return plain_mending(event, me, now, answered)
     time = shown_time(event["at"], now)
     if kind == "joined":
         return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"

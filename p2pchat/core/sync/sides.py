@@ -160,7 +160,7 @@ class Step:
     """What belongs to the change of one step and is needed when it is durable."""
 
     own: bool = False
-    said: list[tuple[int, LogId, int, int]] = field(default_factory=list)  # ticket, log, first, count
+    said: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
     loads: dict[int, Load] = field(default_factory=dict)  # by ticket: what of files is kept
 

@@ -332,9 +332,9 @@ class Sync:
         touched = self._apply(change)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
-        for ticket, said_in, first, count in done.step.said:
+        for ticket, said_in, first, count, kind in done.step.said:
             members = self._members(said_in.conversation, said_in.user)
-            self._ctx.emit(Kept(ticket, said_in, first, count, members))
+            self._ctx.emit(Kept(ticket, said_in, first, count, members, kind))
             if members == (said_in.user,):  # a note to oneself is where it has to be
                 self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.step)

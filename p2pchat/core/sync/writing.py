@@ -51,7 +51,7 @@ class Writing:
         log = self._log(conversation, said.user)
         words: list[Word] = [(said.kind, _body(said.kind, body), said.re) for body in said.bodies]
         self._write(conversation, log, self._introduced(conversation, log, words))
-        self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words)))
+        self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
     def _refusal(self, conversation: Conversation | None, said: Said) -> tuple[str, str] | None:
         settings = self._ctx.settings

@@ -1,6 +1,8 @@
 """Command objects: an input line under --json that begins with `{`.
 
     {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true, "reply_to":"ID"
+    {"do":"edit","id":"ID","text":"at eleven"}     {"do":"delete","id":"ID"}
+    {"do":"react","id":"ID","reaction":"+1"}
     {"do":"history","to":"bob","limit":20}     {"do":"search","words":"backup failed","to":"bob","limit":50}
     {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}     {"do":"nick","name":"Ada"}
@@ -25,6 +27,9 @@ from p2pchat.apps.cli.exits import Usage
 # do -> field -> (type, needed)
 SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "send": {"to": (str, False), "text": (str, True), "action": (bool, False), "reply_to": (str, False)},
+    "edit": {"id": (str, True), "text": (str, True)},
+    "delete": {"id": (str, True)},
+    "react": {"id": (str, True), "reaction": (str, True)},
     "history": {"to": (str, False), "limit": (int, False)},
     "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
     "receipts": {"to": (str, False), "limit": (int, False), "id": (str, False)},

@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from p2pchat import Events, InviteError, Link, Message, P2PChatError, Sent, Settings, TCPPeer, UnknownName
+from p2pchat import (
+    Deleted,
+    Edited,
+    Events,
+    InviteError,
+    Link,
+    Message,
+    P2PChatError,
+    Reaction,
+    Sent,
+    Settings,
+    TCPPeer,
+    UnknownName,
+)
 from p2pchat.apps.cli.asking import ask, can_ask
 from p2pchat.apps.cli.chat.arrival import Arrival
 from p2pchat.apps.cli.chat.bare import next_steps, settle
@@ -180,6 +193,8 @@ class Chat:
     def _is_older(self, event: Any) -> bool:
         if isinstance(event, Sent):
             return event.old or event.received_at < self._since
+        if isinstance(event, (Edited, Deleted, Reaction)):
+            return event.old or event.at < self._since
         return isinstance(event, Message) and event.old
 
     def _heard(self, link: Link) -> None:

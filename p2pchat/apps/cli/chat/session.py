@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat import Conversation, Failed, P2PChatError, StorageError, TCPPeer, Warned
 from p2pchat.apps.cli.chat.attention import Attention
-from p2pchat.apps.cli.chat.doing import meshing, people, places, reading, setting, talking
+from p2pchat.apps.cli.chat.doing import mending, meshing, people, places, reading, setting, talking
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
 from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
 from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
@@ -23,7 +23,7 @@ from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, decode
 
 TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are texts
-    "msg": talking.message, "me": talking.action, "reply": talking.reply,
+    "msg": talking.message, "me": talking.action, "reply": mending.reply,
 }  # fmt: skip
 _EITHER: dict[str, Function] = {
     "who": people.who, "whois": people.whois, "nick": people.nick, "away": people.away, "back": people.back,
@@ -34,7 +34,10 @@ TYPED: dict[str, Function] = {
     **_EITHER,
     "go": places.go, "history": reading.history_here, "search": reading.search_here, "receipts": reading.receipts_here,
     "set": setting.set_, "help": setting.help_,
-    "clear": setting.clear,
+    "clear": setting.clear, "edit": mending.edit_here, "delete": mending.delete_here, "react": mending.react_here,
+}  # fmt: skip
+MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in the event too
+    "edit": mending.edit, "delete": mending.delete, "react": mending.react,
 }  # fmt: skip
 ORDERS: dict[str, Function] = {
     **_EITHER, "history": reading.history, "search": reading.search, "receipts": reading.receipts,
@@ -61,6 +64,7 @@ class Session:
         self._as_json = as_json
         self._here = Here(peer, show, self.settings, interactive=interactive, for_people=not as_json)
         self._outbox = Outbox(self._here, self.fail)
+        self._here.kept = self._outbox.keep
         self.code = DONE
         show.hides = self._here.hides
         show.answered = self._here.answered
@@ -132,6 +136,7 @@ class Session:
 
     async def _typed(self, meant: Say | Do | None) -> bool:
         if isinstance(meant, Say):
+            self._show.numbers.clear()
             self._outbox.add(Text(self.current, meant.text))
         elif isinstance(meant, Do):
             if meant.name == "quit":
@@ -154,7 +159,10 @@ class Session:
         await self._outbox.flush()
         if order.do == "quit":
             return False
-        rows, lines = await ORDERS[order.do](self._here, **order.fields)
+        if order.do in MENDING:
+            rows, lines = await MENDING[order.do](self._here, **order.fields, ref=order.ref)
+        else:
+            rows, lines = await ORDERS[order.do](self._here, **order.fields)
         await self._show.answer(order.do, rows, lines, order.ref)
         return True
 

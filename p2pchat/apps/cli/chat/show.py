@@ -12,9 +12,10 @@ from typing import Protocol
 
 from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.apps.cli.chat.asides import Asides
+from p2pchat.apps.cli.chat.mended import Mended
 from p2pchat.apps.cli.exits import tell
 from p2pchat.apps.cli.output import Line, Log, iso, json_line
-from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
+from p2pchat.apps.cli.plain import MENDINGS, plain_line, plain_notice, shown_name
 
 
 class Writes(Protocol):
@@ -34,7 +35,8 @@ class Show:
         asides: What people are told beside the chat; nothing of it under --json.
         arriving: We have just come to others: nobody found now comes for the first time.
         hides: Whether people do not want to see an event: it is of somebody they ignore.
-        answered: Finds the message that one answers; None where nobody can.
+        answered: Finds the message that one answers, edits, deletes or reacts to; None where nobody can.
+        numbers: Of the lines that were listed last, by message id.
     """
 
     def __init__(self, output: Writes, log: Log | None, *, as_json: bool, echo: bool) -> None:
@@ -47,6 +49,8 @@ class Show:
         self.arriving = False
         self.hides: Callable[[Line], bool] = lambda line: False
         self.answered: Callable[[Line], Awaitable[Line | None]] | None = None
+        self.numbers: dict[str, int] = {}
+        self._mended = Mended()
 
     async def event(self, event: Line, *, older: bool = False) -> None:
         """Show one event; returns when it is out. People only hear how many are `older`: written before this run
@@ -60,9 +64,13 @@ class Show:
             tell(notice)
         elif self.hides(event):
             pass
+        elif event["event"] in MENDINGS:
+            if not older and not self._mended.is_known(event):
+                await self._for_people(event)
         elif older:
             self.asides.older()
         else:
+            self._mended.shown(event)
             await self._for_people(event)
 
     async def _for_people(self, event: Line) -> None:

@@ -49,6 +49,7 @@ def _also_alone(setting: Setting) -> str:
     return ", also for one conversation" if setting.by_conversation else ""
 
 
+_NUMBERS = "N is a number that /history or /search showed, until you say something"
 COMMANDS = (
     Command(
         "msg", "NAME TEXT", "write to one user, who gets it also when away now", "/msg bob see you at ten",
@@ -66,11 +67,27 @@ COMMANDS = (
     Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
     Command("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),
     Command(
-        "reply", "TEXT", "answer the newest message of another here", "/reply yes, at ten",
+        "reply", "[N] TEXT", "answer the newest message of another here, or line N", "/reply yes, at ten",
         least=1, most=1, kinds=("",),
-        details=("others see which message you answer",),
+        details=("others see which message you answer", _NUMBERS),
     ),
-    Command("history", "[N]", "the last N messages here (20)", "/history 50", most=1, kinds=("",)),
+    Command(
+        "edit", "[N] TEXT", "have your last message here, or line N, say something else", "/edit at eleven, not at ten",
+        least=1, most=1, kinds=("",),
+        details=("everybody sees the new text, and that it was edited; logs keep the former", _NUMBERS),
+    ),
+    Command(
+        "delete", "[N]", "take back your last message here, or line N", "/delete", most=1, kinds=("",),
+        details=("nobody is shown its text any more; the logs of all who have it keep it", _NUMBERS),
+    ),
+    Command(
+        "react", "[N] [TEXT]", "react to the newest message of another here, or to line N", "/react +1",
+        most=1, kinds=("",),
+        details=("at most 8 characters, instead of your former ones; without any: taken back", _NUMBERS),
+    ),
+    Command(
+        "history", "[N]", "the last N messages here (20), with numbers", "/history 50", most=1, kinds=("",),
+    ),
     Command(
         "search", "WORDS", "the newest messages here with all these words in them", "/search backup failed",
         least=1, most=1, kinds=("",),
@@ -129,7 +146,7 @@ MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
 HELP_COLUMNS = 78  # so wide are the lines of /help
 
 # Commands of later versions: named, so that nobody takes them for a typing error.
-LATER = frozenset(("group", "add", "kick", "leave", "part", "edit", "delete", "react"))
+LATER = frozenset(("group", "add", "kick", "leave", "part"))
 
 _UNSEEN = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, and what some programs put before the first line
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one

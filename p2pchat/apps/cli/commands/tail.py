@@ -19,7 +19,7 @@ from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, Usage, tell
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
-from p2pchat.apps.cli.plain import plain_line, plain_notice, shown_name
+from p2pchat.apps.cli.plain import MENDINGS, plain_line, plain_notice, shown_name
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.tail import COMMAND
 from p2pchat.apps.safetext import safe_line
@@ -96,8 +96,9 @@ class Recent:
                 del self._lines[next(iter(self._lines))]
 
     def answered(self, line: Line) -> Line | None:
-        """Return the message this one answers; None when it answers none, or an older one."""
-        return self._lines.get(line.get("reply_to") or "")
+        """Return the message this one answers, edits, deletes or reacts to; None when it does not, or to an older
+        one."""
+        return self._lines.get(line["id"] if line["event"] in MENDINGS else line.get("reply_to") or "")
 
 
 async def _follow(options: TailOptions, control: Control, output: Output) -> int:

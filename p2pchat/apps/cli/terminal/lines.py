@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from p2pchat.apps.cli.plain import plain_line, quoted, shown_name, shown_speaker
+from p2pchat.apps.cli.plain import (
+    mended_marks,
+    message_text,
+    plain_line,
+    plain_mending,
+    quoted_message,
+    shown_name,
+    shown_speaker,
+)
 from p2pchat.apps.cli.rows import Fragment
 from p2pchat.apps.cli.terminal.colours import DIM, ME, name_style
 from p2pchat.apps.cli.terminal.day import local
-from p2pchat.apps.safetext import safe_line, safe_text
+from p2pchat.apps.safetext import safe_text
 
 Event = Mapping[str, Any]
 
@@ -34,9 +42,40 @@ def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | No
         line.append(("", "* "))
     line += _who(event, me, shown_name if action else shown_speaker)
     if answered is not None:
-        line.append((DIM, f" (to {shown_name(answered['sender'])}: {quoted(answered['text'])})"))
-    line.append(("", (" " if action else ": ") + _text(event)))
+        line.append((DIM, f" (to {quoted_message(answered)})"))
+    line.append(("", (" " if action else ": ") + message_text(event)))
+    if marks := mended_marks(event):
+        line.append((DIM, marks))
     return line
+
+
+def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None) -> list[Fragment]:
+    """Return an `edited` line: the message as it is now, and when it was written.
+
+    Args:
+        edited: The line of the message, where it is known.
+    """
+    when = "" if edited is None else f" {_time(edited)}"
+    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
+    if elsewhere and event["kind"] != "dm":
+        line.append((DIM, f"[{shown_name(event['conversation'])}] "))
+    action = edited is not None and bool(edited["action"])
+    said = "sent" if edited is not None and edited["event"] == "sent" else "message"
+    by = {**event, "event": said, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
+    line += [("", "* ")] if action else []
+    line += _who(by, me, shown_name if action else shown_speaker)
+    line.append((DIM, f" (edited{when})"))
+    line.append(("", (" " if action else ": ") + safe_text(event["text"])))
+    return line
+
+
+def told_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
+    """Return a `deleted` or `reaction` line."""
+    return [(DIM, plain_mending(event, me, local(event["sent_at"]), mended))]
+
+
+def _time(event: Event) -> str:
+    return f"{local(event['sent_at']):%H:%M}"
 
 
 def _who(event: Event, me: str, show: Any) -> list[Fragment]:
@@ -50,12 +89,6 @@ def _who(event: Event, me: str, show: Any) -> list[Fragment]:
 def _bare(name: str) -> str:
     """Quote what could be taken for the place of a line too: `[room]`."""
     return f'"{name}"' if name[:1] == "[" else name
-
-
-def _text(event: Event) -> str:
-    if event.get("unsupported"):
-        return f"[unsupported: {safe_line(event['unsupported'])}]"
-    return safe_text(event["text"])
 
 
 def coming_or_going(event: Event, me: str) -> list[Fragment]:

@@ -19,11 +19,11 @@ from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.marking import marked_message
 from p2pchat.apps.cli.output import Line, Log, json_line
-from p2pchat.apps.cli.plain import plain_gap, shown_name, shown_speaker
+from p2pchat.apps.cli.plain import MENDINGS, plain_gap, shown_name, shown_speaker
 from p2pchat.apps.cli.terminal.colours import DIM
 from p2pchat.apps.cli.terminal.completion import Speakers
 from p2pchat.apps.cli.terminal.day import Days, local, rule
-from p2pchat.apps.cli.terminal.lines import coming_or_going, message_line
+from p2pchat.apps.cli.terminal.lines import coming_or_going, edited_line, message_line, told_line
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.notices import Notices
 from p2pchat.apps.cli.terminal.screen import Screen
@@ -106,7 +106,7 @@ class TerminalShow(Show):
         posts = await self._peer.history(conversation, limit=HISTORY_LINES)
         return [line for post in posts if not self.hides(line := await with_gap(self._peer, post))]
 
-    async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "") -> None:
+    async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "", *, numbered: bool = False) -> None:
         """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
         one's own is, for its mark."""
         if lines and begin:
@@ -114,7 +114,8 @@ class TerminalShow(Show):
         for line in lines:
             if gap := plain_gap(line):
                 self._screen.tell(gap)
-            await self._message(line, elsewhere=False)
+            await self._message(line, elsewhere=False, numbered=numbered)
+            self._mended.shown(line)
             if line["id"] not in self._came_by and (line["event"] == "message" or line["at"] < self._since):
                 self._shown.add(line["id"])
         if lines and end:
@@ -158,6 +159,8 @@ class TerminalShow(Show):
             await self._came(event)
         elif kind == "sent":
             await self._sent(event)
+        elif kind in MENDINGS:
+            await self._mend(event)
         elif kind == "delivered":
             self._delivered(event)
         elif kind == "typing":
@@ -188,10 +191,30 @@ class TerminalShow(Show):
             told = f"{shown_speaker(event['sender'])}: {event['text']}"
             self._notices.ring(told, bell=settings.bell, desktop=settings.desktop)
 
-    async def _message(self, event: Line, *, elsewhere: bool) -> None:
+    async def _message(self, event: Line, *, elsewhere: bool, numbered: bool = False) -> None:
         answered = await self.answered(event) if self.answered is not None else None
         self._day(event["sent_at"])
-        self._screen.line(message_line(event, self.me, elsewhere=elsewhere, answered=answered))
+        line = message_line(event, self.me, elsewhere=elsewhere, answered=answered)
+        if numbered and event["id"] in self.numbers:
+            width = len(str(len(self.numbers)))
+            line = [(DIM, f"{self.numbers[event['id']]:>{width}} "), *line]
+        self._screen.line(line)
+
+    async def _mend(self, event: Line) -> None:
+        """Something was edited, deleted or reacted to: a line of its own, for what stands above cannot be changed. Of
+        reactions to what others wrote only one's own are shown, since many people may react; /history has them all."""
+        mended = await self.answered(event) if self.answered is not None else None
+        mine = self._peer is not None and event["by_id"] == self._peer.me.id
+        here = self._is_here(event)
+        if not (here or event["kind"] == "dm"):
+            return
+        if event["event"] == "reaction" and not mine and (mended is None or mended["event"] != "sent"):
+            return
+        self._day(event["sent_at"])
+        if event["event"] == "edited":
+            self._screen.line(edited_line(event, self.me, elsewhere=not here, edited=mended))
+        else:
+            self._screen.line(told_line(event, self.me, mended))
 
     def _day(self, iso: str) -> None:
         day = self._days.change(local(iso), datetime.now().astimezone().date())
@@ -234,7 +257,7 @@ class TerminalShow(Show):
         """Show what a command says: help in two columns, and what was said before between two rules."""
         if command == "history":
             async with self._turn:
-                await self._past([row for row in rows if not self.hides(row)], "history", "now")
+                await self._past([row for row in rows if not self.hides(row)], "history", "now", numbered=True)
             return
         if command == "search":
             await self._search_found([row for row in rows if not self.hides(row)])

@@ -37,7 +37,7 @@ def test_an_object_means(line: str, order: Order) -> None:
     [
         ('{"do":"send"', "this line is no JSON", None),
         ("{" * 100_000, "this line is no JSON", None),
-        ('{"do":"fly","ref":"7"}', "`do` is one of send, history", "7"),
+        ('{"do":"fly","ref":"7"}', "`do` is one of send, edit", "7"),
         ('{"text":"hi"}', "`do` is one of", None),
         ('{"do":["send"]}', "`do` is one of", None),
         ('{"do":"send","ref":"7"}', "'send' needs `text`", "7"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.apps.cli.chat.objects import SHAPES
-from p2pchat.apps.cli.chat.session import ORDERS, TALKING, TYPED
+from p2pchat.apps.cli.chat.session import MENDING, ORDERS, TALKING, TYPED
 from p2pchat.apps.cli.chat.typed import (
     BY_NAME,
     COMMANDS,
@@ -91,7 +91,8 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
         ('/go ""', "usage: /go [CONVERSATION]"),
         ("/me", "usage: /me TEXT"),
         ("/quit now", "usage: /quit"),
-        ("/reply", "usage: /reply TEXT, for example /reply yes, at ten"),
+        ("/reply", "usage: /reply [N] TEXT, for example /reply yes, at ten"),
+        ("/edit", "usage: /edit [N] TEXT, for example /edit at eleven, not at ten"),
         ("/123", "there is no command '/123': /help lists them. Nothing was sent"),
         ("/1", "there is no command '/1'"),
         ("/ msg bob hi", "did you mean /msg?"),
@@ -107,7 +108,7 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
         ("/q", "there is no command '/q': did you mean /quit?"),
         ("/hist", "there is no command '/hist': did you mean /history?"),
         ("/grop ops", "there is no command '/grop': /group is near, and this version does not have it yet."),
-        ("/ReAct", "this version does not have /react yet"),
+        ("/KiCk", "this version does not have /kick yet"),
         ("/" + "x" * 100_000, "there is no command"),
     ],
 )
@@ -125,7 +126,7 @@ def test_what_comes_later_is_not_here_yet() -> None:
 
 def test_every_command_is_done_somewhere() -> None:
     assert {command.name for command in COMMANDS} == {*TALKING, *TYPED, "quit"}
-    assert {*ORDERS, "send", "quit"} == SHAPES.keys()
+    assert {*ORDERS, *MENDING, "send", "quit"} == SHAPES.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from p2pchat import Conversation, Message, P2PChatError, Sent, Settings, TCPPeer, UnknownName, User
+from p2pchat import Conversation, Message, P2PChatError, Receipt, Sent, Settings, TCPPeer, UnknownName, User
 from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
@@ -15,7 +15,7 @@ from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.ignoring import hides
 from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_gap, plain_message
+from p2pchat.apps.cli.plain import MENDINGS, plain_gap, plain_message
 
 NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
 T = TypeVar("T")
@@ -37,6 +37,7 @@ class Here:
         calls: Takes an endpoint that is about to be called, so that what becomes of it is told.
         elsewhere: Where texts go; None: the room, whose id may not be known yet.
         attention: Whether somebody looks, and where.
+        kept: Takes what became of something else than a text that was said: an edit, for one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Here:
         self.interactive = interactive
         self.for_people = for_people
         self.calls: Callable[[str], None] = lambda endpoint: None
+        self.kept: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
         self.elsewhere: Conversation | None = None
         self.unread = Unread(peer.me.name)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
@@ -76,6 +78,7 @@ class Here:
     async def go(self, conversation: Conversation) -> None:
         """Send what follows there; nothing of it is unread."""
         self.elsewhere = None if conversation.kind == "room" else conversation
+        self.show.numbers.clear()
         self.unread.seen(conversation.id)
         await self.show.went(conversation)
         self.attention.moved()
@@ -96,12 +99,22 @@ class Here:
         """Return the id of the message of another that was shown last there in this run."""
         return self._newest.get(conversation.id)
 
+    def number(self, rows: Sequence[Line]) -> None:
+        """Give the lines of an answer numbers by which they can be named: 1 is the newest."""
+        self.show.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}
+
+    def numbered(self, number: str) -> str:
+        """Return the id of the line that has this number now, "" for what is none."""
+        return next((id for id, one in self.show.numbers.items() if str(one) == number), "")
+
     async def answered(self, line: Line) -> Line | None:
-        """Return the line of the message this one answers; None when it is not here, or not to be shown."""
-        if not line.get("reply_to"):
+        """Return the line of the message this one answers, edits, deletes or reacts to; None when it is not here, or
+        not to be shown."""
+        named = line["id"] if line["event"] in MENDINGS else line.get("reply_to")
+        if not named:
             return None
         try:
-            found = (await self.peer.message(line["reply_to"])).to_json()
+            found = (await self.peer.message(named)).to_json()
         except (P2PChatError, ValueError):  # not here (yet), or of a later kind
             return None
         return None if self.hides(found) else found
@@ -111,14 +124,19 @@ class Here:
         return [await with_gap(self.peer, post) for post in posts]
 
     async def lines_of(self, rows: Sequence[Line]) -> list[str]:
-        """Return rows of messages as people read them."""
+        """Return rows of messages as people read them, with the numbers they have from now on; [] for programs."""
+        if not self.for_people:
+            return []
         now = datetime.now().astimezone()
         lines: list[str] = []
-        for row in rows:
-            if not self.hides(row):
-                gap = plain_gap(row)
-                lines += [gap] if gap else []
-                lines.append(plain_message(row, self.show.me, now, await self.answered(row)))
+        shown = [row for row in rows if not self.hides(row)]
+        self.number(shown)
+        width = len(str(len(shown)))
+        for row in shown:
+            gap = plain_gap(row)
+            lines += [gap] if gap else []
+            number = f"{self.show.numbers[row['id']]:>{width}}"
+            lines.append(f"{number} {plain_message(row, self.show.me, now, await self.answered(row))}")
         return lines
 
     # Names

@@ -127,9 +127,14 @@ async def _own(here: Here, where: Conversation | None, limit: int) -> list[Messa
 
 
 async def _about(here: Here, posts: list[Message | Sent]) -> Answer:
-    rows = [_receipt_row(post, await here.peer.receipt(post.id)) for post in posts]
+    rows = [_receipt_row(post, await here.peer.receipt(_newest_of(post))) for post in posts]
     now = datetime.now().astimezone()
     return Answer(rows, [plain_receipt(row, now) for row in rows] or ["-- you wrote nothing here yet"])
+
+
+def _newest_of(post: Message | Sent) -> str:
+    """Return the id of what counts: of an edited or deleted message who has it so is what one wants to know."""
+    return post.mended_id or post.id
 
 
 def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:

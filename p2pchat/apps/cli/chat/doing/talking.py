@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from p2pchat import Conversation, P2PChatError, Receipt, Receipts
 from p2pchat.apps.cli.chat.asides import is_delivered
 from p2pchat.apps.cli.chat.doing.here import Here
-from p2pchat.apps.cli.exits import Usage
 
 _MOST_KEPT = 1000  # receipts of calls; then those that are done are let go
-_LOOKED_BACK = 200  # messages in which the newest of another is looked for, where none was shown in this run
 
 Fail = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the asker's own word for what it is about
 
@@ -38,26 +36,11 @@ async def action(here: Here, text: str) -> Text:
     return Text(here.current, text, action=True)
 
 
-async def reply(here: Here, text: str) -> Text:
-    """An answer to what another wrote last where one is."""
-    return Text(here.current, text, reply_to=await _newest_of_another(here))
-
-
 async def send(
     here: Here, text: str, to: str = "room", action: bool = False, reply_to: str | None = None, ref: str | None = None
 ) -> Text:
     """A text as programs send it."""
     return Text(await here.resolve(to), text, action, reply_to, ref)
-
-
-async def _newest_of_another(here: Here) -> str:
-    shown = here.newest_shown(here.current)
-    if shown is not None:
-        return shown
-    for post in reversed(await here.peer.history(here.current, limit=_LOOKED_BACK)):
-        if not post.sender.is_me and not here.hides(post.to_json()):
-            return post.id
-    raise Usage("nobody else has written here: there is nothing to answer")
 
 
 class Outbox:
@@ -88,7 +71,7 @@ class Outbox:
             if isinstance(result, BaseException):
                 await self._fail(result, text.ref)
             else:
-                self._keep(text.to, result)
+                self.keep(text.to, result)
 
     async def _send(self, text: Text) -> Receipt:
         return await self._here.peer.send(text.to, text.text, text.reply_to, action=text.action, ref=text.ref)
@@ -96,14 +79,15 @@ class Outbox:
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all in one call; False when one of them is refused, so that each has to be tried for itself."""
         try:
-            self._keep(to, await self._here.peer.send_many(to, texts))
+            self.keep(to, await self._here.peer.send_many(to, texts))
         except ValueError:  # found before any of them was taken
             return False
         except P2PChatError as error:
             await self._fail(error, None)
         return True
 
-    def _keep(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+    def keep(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        """Something was accepted: at the end it is waited for."""
         self._here.show.kept(to, receipt)
         self._receipts.append(receipt)
         if len(self._receipts) >= _MOST_KEPT:

@@ -17,6 +17,7 @@ NAMES = (
     "\x1b[2J", "\u202eada", "ada\u200b", "is here", "'", '"', "room ", "ada#K7QF2M3P", "\u2028-- x", "/quit",
     "\r12:00 ada: x",
 )  # fmt: skip
+NUMBER = re.compile(r"\d+ (?=\d\d:\d\d )")  # before the lines of a list
 OURS = re.compile(r"-- .+|   \S.*")  # a line of the program, or what belongs to the one above
 
 
@@ -39,7 +40,8 @@ async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.
         label = ada.people.user(bob.me.key).label
         shown_as = {"ada", shown_name(label), shown_speaker(label)}
         for line in lines:
-            said = SAID.fullmatch(line) or DONE.fullmatch(line)
+            listed = NUMBER.sub("", line, count=1)
+            said = SAID.fullmatch(listed) or DONE.fullmatch(listed)
             assert (
                 (said is not None and said["sender"] in shown_as) or OURS.fullmatch(line) or line.startswith(CONTINUED)
             )

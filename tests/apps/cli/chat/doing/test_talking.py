@@ -55,7 +55,7 @@ async def test_people_see_what_an_answer_is_to(shown: Shown) -> None:
         [line] = shown.new
         assert line[5:] == " bob (to ada: \"is 'this' the place whe…\"): it is"
         await took.take([b"/history 1"])
-        assert shown.new == [line]
+        assert shown.new == [f"1 {line}"]
 
 
 async def test_a_program_says_what_it_answers(shown: Shown) -> None:
