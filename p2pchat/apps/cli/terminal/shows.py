@@ -20,6 +20,7 @@ from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.marking import marked_message
 from p2pchat.apps.cli.output import Line, Log, json_line
 from p2pchat.apps.cli.plain import MENDINGS, plain_gap, shown_name, shown_speaker
+from p2pchat.apps.cli.rows import Fragment
 from p2pchat.apps.cli.terminal.colours import DIM
 from p2pchat.apps.cli.terminal.completion import Speakers
 from p2pchat.apps.cli.terminal.day import Days, local, rule
@@ -195,10 +196,12 @@ class TerminalShow(Show):
         answered = await self.answered(event) if self.answered is not None else None
         self._day(event["sent_at"])
         line = message_line(event, self.me, elsewhere=elsewhere, answered=answered)
-        if numbered and event["id"] in self.numbers:
-            width = len(str(len(self.numbers)))
-            line = [(DIM, f"{self.numbers[event['id']]:>{width}} "), *line]
-        self._screen.line(line)
+        self._screen.line([*self._number(event), *line] if numbered else line)
+
+    def _number(self, event: Line) -> list[Fragment]:
+        """Return the number of a listed line, to stand before it."""
+        width = len(str(len(self.numbers)))
+        return [(DIM, f"{self.numbers[event['id']]:>{width}} ")] if event["id"] in self.numbers else []
 
     async def _mend(self, event: Line) -> None:
         """Something was edited, deleted or reacted to: a line of its own, for what stands above cannot be changed. Of
@@ -270,7 +273,7 @@ class TerminalShow(Show):
         """Show what was found, with its words marked; always with the date, for it may be of any day."""
         for row in rows:
             answered = await self.answered(row) if self.answered is not None else None
-            self._screen.line(marked_message(row, self.me, None, answered))
+            self._screen.line([*self._number(row), *marked_message(row, self.me, None, answered)])
 
     async def clear(self) -> bool:
         self._screen.clear()
