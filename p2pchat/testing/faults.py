@@ -142,8 +142,13 @@ class Accidents:
     def resume(self) -> None:
         peer = self.chance.choice(self.honest)
         if not peer.gone:
+            if peer.up and self.chance.random() < 0.6:
+                self.write(peer, None)  # others have it, and it comes back to who has not written it
+                self.sim.run(0.5)
             self.sim.note(f"{peer.name}'s machine goes back to a snapshot of when its process began")
             peer.resume()
+            if self.chance.random() < 0.5:
+                self.sim.run(2.0)
 
     def stop(self) -> None:
         if self.sim.up:

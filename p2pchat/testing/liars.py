@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MOODS = ("forges", "withholds", "babbles", "poses")
 OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
+RARE = 4  # what matters only where a limit is tiny, and few histories have that: so much oftener than the rest
 FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: small.py, max_tips
 
 
@@ -52,8 +53,8 @@ class Liar:
         self.moods = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
         self._babble: tuple[Callable[[End], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
-            self._no_evidence, self._empty_promise, self._chatter, self._other_sums, self._many_talks,
-            self._many_forks,
+            self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
+            *RARE * (self._many_talks, self._many_forks),
         )  # fmt: skip
 
     def says(self, frame: Frame, end: End) -> Iterator[bytes]:

@@ -132,7 +132,7 @@ class Levels:
             self._go_on(then)
             return
         side.unsure += 1
-        key = LogKey(conversation.id, ref_key(user, mark.run))
+        key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
         self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
 
     def _looked_up(

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from p2pchat.core.effects import Delivered
-from p2pchat.core.log import LogId
+from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Heard, LogFacts
-from p2pchat.core.sync.levels import Levels, nothing
+from p2pchat.core.sync.levels import Levels, Then, nothing
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import Mark, UserId
+
+MAX_MADE = 1024  # batches whose chains are remembered, in all conversations; of older ones storage is asked
 
 
 class Receipts(Levels):
@@ -26,6 +28,7 @@ class Receipts(Levels):
 
     def __init__(self, shelf: Shelf, heard: Iterable[Heard]) -> None:
         super().__init__(shelf, ((item.log, item.member, item.seq) for item in heard))
+        self._made: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self.then: Callable[[LogId, UserId], None] = lambda log, member: None
 
     def take_unsaved(self) -> list[Heard]:
@@ -41,13 +44,35 @@ class Receipts(Levels):
                 for mark in marks:
                     self.rise(side, conversation, user, member, mark, nothing)
 
+    def made(self, batch: Batch) -> None:
+        """A batch that was written here is durable: marks of it are soon to come."""
+        if len(self._made) >= MAX_MADE:
+            del self._made[next(iter(self._made))]
+        self._made[batch.log, batch.last] = batch.chain[:8].hex()
+
+    def rise(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Take a mark of all that is held, or of less: then storage is asked for the chain there, if need be."""
+        log = conversation.log(user, mark.run)
+        if log is not None and mark.seq < log.kept_seq and not (log.forked or self._is_sure(log.id, member, mark)):
+            self._look_up(side, conversation, user, member, mark, then)
+        else:
+            super().rise(side, conversation, user, member, mark, then)
+
+    def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
+        """Say whether a mark tells nothing new, or its chain is remembered."""
+        return (log, mark.seq) in self._made or mark.seq <= self.level(log, member)
+
     def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
-        if log.forked or (mark.seq == log.kept_seq and mark != log.mark):
-            return 0
-        return min(mark.seq, log.kept_seq)
+        """Of more than was written in this run a copy tells; what is on its way to the disk counts once it is there."""
+        is_other = self._made.get((log.id, mark.seq), mark.chain8) != mark.chain8
+        is_other |= mark.seq == log.kept_seq and mark != log.mark
+        is_other |= mark.seq > log.kept_seq and log.own
+        return 0 if log.forked or is_other else min(mark.seq, log.kept_seq)
 
     def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
-        return mark.seq == facts.seq and mark.chain8 != facts.chain[:8].hex()
+        return facts.chain_at is not None and mark.chain8 != facts.chain_at[:8].hex()
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._shelf.ctx.emit(Delivered(log, first, last, member))

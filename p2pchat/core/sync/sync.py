@@ -343,6 +343,7 @@ class Sync:
             conversation = self.conversations.by_id[batch.log.conversation]
             log = conversation.log(batch.log.user, batch.log.run)
             if log is not None and log.own:
+                self.receipts.made(batch)
                 self.serve.push(conversation, log, batch)
                 self._count_early(conversation, batch)
             if self.typing.heard:
