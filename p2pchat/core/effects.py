@@ -86,13 +86,14 @@ class Reload:
 class Lookup:
     """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere,
     `sizes` for the bytes of entries stored of a user in one conversation, "": in all, `shown` for how far logs had been
-    shown at a place."""
+    shown at a place, `of` for all logs of a user in one conversation."""
 
     ticket: int
     logs: list[LogKey]
     older: list[tuple[ConversationId, UserId]]
     sizes: list[tuple[UserId, ConversationId]] = field(default_factory=list)
     shown: list[ShownKey] = field(default_factory=list)
+    of: list[tuple[ConversationId, UserId]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

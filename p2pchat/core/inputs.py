@@ -155,13 +155,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a Lookup: facts of the logs that are held, the marks for `older`, bytes for `sizes`."""
+    """The answer to a Lookup: facts of the logs held, the marks for `older`, bytes for `sizes`, all logs for `of`."""
 
     ticket: int
     logs: dict[LogKey, LogFacts] = field(default_factory=dict)
     older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
     sizes: dict[tuple[UserId, ConversationId], int] = field(default_factory=dict)
     shown: dict[ShownKey, list[tuple[LogId, int]]] = field(default_factory=dict)  # log, last seq shown by then
+    of: dict[tuple[ConversationId, UserId], list[LogFacts]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ class Node:
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here, those that hosted users were removed from included; by the group's id."""
-        return {}
+        return self.sync.talks.views
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -359,7 +359,7 @@ class Node:
 
     def _group_asked(self, asked: GroupMade | GroupChanging | GroupLeaving) -> None:
         if self._may_keep(asked.ticket):
-            self._ctx.emit(Refused(asked.ticket, "groups", "this version makes no groups"))
+            self.sync.grouping.asked(asked)
 
     def _may_keep(self, ticket: int) -> bool:
         """Say whether anything can be accepted now; if not, refuse what has this ticket."""

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from p2pchat.core.log import Batch, Entry, LogId, Ref
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 
+EVERYTHING = -1  # in Change.seen: all of a log may be read
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -167,6 +169,7 @@ class LogFacts:
     forked: bool = False
     before: tuple[Mark, ...] = ()
     cites: tuple[Cite, ...] = ()
+    seen: int = EVERYTHING  # see Change.seen
     chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
 
 
@@ -256,7 +259,6 @@ class Position:
 
 Start = WantStart | TailStart | ForkStart | Position
 
-EVERYTHING = -1  # in Change.seen
 META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
 META_IGNORED = "ignored"  # in Change.meta: whom the own user does not want to hear of, a JSON list of user ids
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told

@@ -276,6 +276,7 @@ class Owner:
                 *storage.lookup(effect.logs, effect.older),
                 {whose: storage.size_bytes(*whose) for whose in effect.sizes},
                 {key: storage.shown_by(key) for key in effect.shown},
+                {whose: storage.logs_of(*whose) for whose in effect.of},
             ),
             lambda found: self._found(effect, Found(effect.ticket, *found)),
             lambda error: self._again(error, self._lookup, effect),

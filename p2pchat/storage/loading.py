@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, text
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import Address, Heard, KnownUser, ReadMark, Spoken, Stored, Talk, Waiting
+from p2pchat.core.records import EVERYTHING, Address, Heard, KnownUser, ReadMark, Spoken, Stored, Talk, Waiting
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
@@ -87,14 +87,17 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
 
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     cited = cites_of(rows(CITES_OF_TIPS))
+    seen: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
     newest = rows("select first_place + entries from places order by first_place desc limit 1")
     stored = Stored(
         tips=[
-            log_facts(row, cites=cited.get(row[0], ()))
+            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING))
             for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")
         ],
         forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
-        unreleased=[log_facts(row, cites=cited.get(row[0], ())) for row in unreleased],
+        unreleased=[
+            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING)) for row in unreleased
+        ],
         waiting=[
             Waiting(facts.log, id % SEQS, decode_entry(body))
             for number, facts in ((row[0], log_facts(row)) for row in unreleased)

@@ -144,6 +144,7 @@ class MemoryLog:
             self.forked,
             self.before,
             tuple(self.cites),
+            self.seen,
             self.at(seq).chain if 0 < seq <= last.seq else None,
         )
 

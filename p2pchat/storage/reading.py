@@ -6,13 +6,14 @@ Each call is one transaction, so all it reads is of one moment; a commit beside 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
-from p2pchat.core.records import Cite, LogFacts, LogKey, ShownKey
+from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, ShownKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.faults import Misfit
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
@@ -65,7 +66,9 @@ def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
     return found
 
 
-def log_facts(row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = ()) -> LogFacts:
+def log_facts(
+    row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = (), seen: int = EVERYTHING
+) -> LogFacts:
     """Return the facts a row of FACTS holds."""
     _, conversation, user, run, state, builds_on, head, c, chain, released = row
     log = LogId(conversation.hex(), user.hex(), run.hex())
@@ -82,6 +85,7 @@ def log_facts(row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] =
         bool(state & FORKED),
         marks_of_bytes(builds_on),
         cites,
+        seen,
         chain_at,
     )
 
@@ -143,19 +147,21 @@ class Reader:
         rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
-                cites = self._cites(row[0])
-                facts = log_facts(row, cites=cites)
+                facts = self._talk_facts(row)
                 held = 0 < key.seq <= facts.seq
-                return log_facts(row, self.head_at(row[0], facts.log, key.seq).chain, cites) if held else facts
+                return replace(facts, chain_at=self.head_at(row[0], facts.log, key.seq).chain) if held else facts
         return None
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
         whose = (self.number("users", user), self.number("conversations", conversation))
         rows = self.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
-        return [log_facts(row, cites=self._cites(row[0])) for row in rows if row[6] is not None]
+        return [self._talk_facts(row) for row in rows if row[6] is not None]
 
-    def _cites(self, log: int) -> tuple[Cite, ...]:
-        return cites_of(self.all(f"{CITES} where log = ? order by first", log)).get(log, ())
+    def _talk_facts(self, row: Any) -> LogFacts:
+        """Return the facts a row of FACTS holds, with what only logs of talks have."""
+        cites = cites_of(self.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
+        seen = self.first("select upto from seen where log = ?", row[0])
+        return log_facts(row, cites=cites, seen=seen[0] if seen else EVERYTHING)
 
     def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log."""

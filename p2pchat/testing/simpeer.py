@@ -461,7 +461,8 @@ class SimPeer:
             logs, older = self.disk.storage.lookup(order.logs, order.older)
             sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
-            self.put(inputs.Found(order.ticket, logs, older, sizes, shown))
+            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.of}
+            self.put(inputs.Found(order.ticket, logs, older, sizes, shown, every))
 
         self._soon(self.disk.quick, self.disk.slow, read)
 

@@ -452,7 +452,8 @@ class Peer:
             logs, older = self.storage.lookup(effect.logs, effect.older)
             sizes = {whose: self.storage.size_bytes(*whose) for whose in effect.sizes}
             shown = {key: self.storage.shown_by(key) for key in effect.shown}
-            self._answer(Found(effect.ticket, logs, older, sizes, shown))
+            every = {whose: self.storage.logs_of(*whose) for whose in effect.of}
+            self._answer(Found(effect.ticket, logs, older, sizes, shown, every))
         elif isinstance(effect, out.Fetch):
             batches, more = self.storage.fetch(
                 effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches

@@ -106,8 +106,17 @@ class Group:
         """Say whether this is a member who has not left."""
         return self.state is not None and user in self.state.members and user not in self.state.left
 
+    def added(self, user: UserId) -> int:
+        """Return the gen that added a member."""
+        assert self.state is not None
+        return self.state.members[user]
+
     def sights(self, user: UserId) -> tuple[Sight, ...]:
         return self.state.sights(user) if self.state else ()
+
+    def has_cut(self, user: UserId) -> bool:
+        """Say whether anything this user wrote was ever cut off, or may be: then not all of it can be had."""
+        return any(sight.cuts for sight in self.sights(user))
 
     def lost(self, owner: UserId) -> list[Operation]:
         """Return operations of a user that came to nothing and can be made again: it owns the group."""

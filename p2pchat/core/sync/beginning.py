@@ -69,14 +69,14 @@ class Beginning:
 
     def begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return a new log, if this frame begins it and all it builds on is held."""
-        log = Log(id)
+        log = conversation.new_log(id)
         if frame.first != 1:
             source.left_gap(id, frame)
             return None
         log.before = before_of(frame)
         if len(log.before) > self._ctx.settings.max_before:
             raise LogError("`before` names too many logs", code="malformed")
-        if not all(self._holds(conversation, id, mark) for mark in log.before):
+        if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in log.before)):
             source.left_gap(id, frame)
             return None
         if tips_with(conversation, log) > self._ctx.settings.max_tips:
@@ -98,3 +98,10 @@ class Beginning:
         if facts is None:
             return False
         return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
+
+
+def _is_all_there_is(conversation: Conversation, frame: Entries) -> bool:
+    """Say whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
+    if not conversation.is_talk or conversation.group is None or frame.n is None:
+        return False
+    return conversation.group.has_cut(frame.u)

@@ -148,6 +148,9 @@ class Parcel(Source):
     def is_full(self, key: Key) -> None:
         self.why = "full"
 
+    def is_cut(self, key: Key) -> None:
+        self.why = "member"
+
     def is_forked(self, log: Log) -> None:
         self.why = "fork"
 

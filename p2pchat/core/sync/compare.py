@@ -117,10 +117,13 @@ class Compare:
         in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= following(side.sums_to))
         here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
         for id in told:
-            if id not in here and (found := self._shelf.named(side, id)) is not None:
+            found = self._shelf.named(side, id) if id not in here else None
+            if found is not None and self._shelf.shares(side, found):
                 here[id] = found
         for id in sorted(here):
-            if total([here[id]]) == told.get(id, total([])):
+            if self._group_differs(here, told, id):
+                side.differing.add(id)  # the group first: what of its talk is visible depends on it
+            elif total([here[id]]) == told.get(id, total([])):
                 self._equal(side, here[id])
                 side.compared.add(id)
             else:
@@ -133,6 +136,15 @@ class Compare:
             side.sums_to = max(side.sums_to, span[1])
         if side.sums_to == LAST_ID and not side.differing:
             side.all_compared = True
+
+    def _group_differs(
+        self, here: dict[ConversationId, Conversation], told: dict[ConversationId, str], id: str
+    ) -> bool:
+        """Say whether this is the talk of a group that the far end holds other than this side."""
+        group = here[id].group
+        if group is None or not here[id].is_talk or group.id not in here:
+            return False
+        return total([here[group.id]]) != told.get(group.id, total([]))
 
     def _equal(self, side: Side, conversation: Conversation) -> None:
         """The far end holds exactly what is held here: that acknowledges all of it."""
@@ -201,7 +213,7 @@ class Compare:
             if span[0] <= key[1] <= span[1]:
                 side.set_ahead(key, {})
                 side.heard.pop(key, None)
-        if ask and side.hears_marks:  # if not: the digest will be told again
+        if ask and side.hears_marks and self._shelf.shares(side, conversation):  # if not: the digest will be told again
             self.send_marks(side, conversation, span, ask=False)
         self._covered(side, conversation.id, span)
 
@@ -265,8 +277,10 @@ class Compare:
             if log is not None:
                 if log.forked:
                     self._forks.tell(side, log)
-                elif log.is_behind(mark):
+                elif conversation.lacks(key[1], mark):
                     ahead[mark.run] = mark
+            elif conversation.is_talk and not conversation.lacks(key[1], mark):
+                continue  # nothing of it can be visible
             elif conversation.may_be_only_stored(key[1]):
                 unsure.append(mark)
             else:

@@ -1,6 +1,7 @@
 """Which conversations there are: their ids, what the ids stand for, and who belongs to them.
 
-The room is everyone; a direct conversation (dm) two users. Groups have their place in `Naming` and come later.
+The room is everyone; a direct conversation (dm) two users. A group is two conversations, one of operations and one in
+which its members talk (talks.py); until its first operation has come only who named it is asked about it.
 
 Source: docs/protocol.md, "Conversations".
 """
@@ -8,15 +9,18 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 
+from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
+MAX_UNKNOWN = 1000  # groups that links named and of which nothing has come; a guess
 DMS_CACHED = 1024  # pairs whose id is remembered: a program that writes to a user asks for it with every message
 
 
@@ -47,6 +51,7 @@ class Conversations:
     def __init__(self, network: str) -> None:
         self._network = network
         self.by_id: dict[ConversationId, Conversation] = {}
+        self.groups: dict[ConversationId, Group] = {}
         self._count: Counter[UserId] = Counter()  # of direct conversations
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self.room = room_id(network) if network else ""
@@ -66,7 +71,7 @@ class Conversations:
             return None
         conversation, members = named
         self.passing.discard(conversation)
-        return self.by_id.get(conversation) or self._add(Conversation(conversation, naming, members))
+        return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
 
     def open_passing(self, naming: Naming, most: int) -> bool:
         """Make a conversation that only a link speaks of; False when one of its members has `most` already.
@@ -74,7 +79,7 @@ class Conversations:
         It stays once something in it is stored, or a program opens it; until then it may be swept.
         """
         named = self.identify(naming)
-        if named is None or named[0] in self.by_id:
+        if named is None or named[0] in self.by_id or naming.group or naming.talk:
             return True
         if any(self._count[member] >= most for member in named[1] or ()):
             return False
@@ -82,9 +87,32 @@ class Conversations:
         self.passing.add(named[0])
         return True
 
+    def name_group(self, naming: Naming, users: Iterable[UserId]) -> None:
+        """A link speaks of a group; while nothing of it is known here, all who host these users may be asked."""
+        assert naming.group is not None
+        id, owner, _ = naming.group
+        found = self.by_id.get(id)
+        if found is None:
+            unknown = sum(self.by_id[each].group is not None for each in self.passing)
+            if unknown >= MAX_UNKNOWN:
+                return
+            found = self._add(self._new(id, naming, frozenset()))
+            self.passing.add(id)
+        if found.group is not None and found.group.state is None:
+            found.members = (found.members or frozenset()) | {*users}
+            found.may = (found.may or frozenset()) | {owner}
+
+    def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> Conversation:
+        conversation = Conversation(id, naming, members)
+        group = naming.group[0] if naming.group else naming.talk
+        if group is not None:
+            conversation.group = self.groups.setdefault(group, Group(group))
+            conversation.is_talk = naming.talk is not None
+        return conversation
+
     def _add(self, conversation: Conversation) -> Conversation:
         self.by_id[conversation.id] = conversation
-        self._count.update(conversation.members or ())
+        self._count.update({*(conversation.naming.dm or ())})
         return conversation
 
     def sweep(self, is_shared: Callable[[Conversation], bool]) -> None:
@@ -94,7 +122,8 @@ class Conversations:
                 self.passing.discard(id)
             elif not is_shared(self.by_id[id]):
                 self.passing.discard(id)
-                self._count -= Counter(self.by_id.pop(id).members or ())
+                self._count -= Counter({*(self.by_id.pop(id).naming.dm or ())})
+                self.groups.pop(id, None)
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
         """Return (id, members) of what a naming stands for; members None is everyone."""
@@ -102,4 +131,8 @@ class Conversations:
             return (self.room, None) if self._network else None
         if naming.dm:
             return dm_id(*naming.dm), frozenset(naming.dm)
+        if naming.group:
+            return naming.group[0], frozenset()
+        if naming.talk is not None and naming.talk in self.groups:
+            return talk_id(naming.talk), frozenset()
         return None

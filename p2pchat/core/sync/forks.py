@@ -104,7 +104,7 @@ class Forks:
         if facts is None or facts.covered or facts.forked:
             return
         writer = conversation.writer(facts.log.user)
-        log = writer.logs.get(facts.log.run) or conversation.add(Log.from_facts(facts))
+        log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_of(facts))
         log.covered = any(log.is_named_in(other.before) for other in writer.logs.values() if not other.forked)
         log.kept_covered = False
         if log.covered:  # by a log that came meanwhile
@@ -184,7 +184,8 @@ class Forks:
     def _proven(self, conversation: Conversation, fork: Fork, facts: LogFacts | None) -> None:
         self._shelf.proven_forks.discard(fork.log)
         writer = conversation.writer(fork.log.user)
-        log = writer.logs.get(fork.log.run) or (Log.from_facts(facts) if facts else Log(fork.log))
+        log = writer.logs.get(fork.log.run)
+        log = log or (conversation.log_of(facts) if facts else conversation.new_log(fork.log))
         if log.forked:
             return
         if not log.seq and sum(each.forked for each in writer.logs.values()) >= self._ctx.settings.max_tips:

@@ -33,6 +33,7 @@ from p2pchat.core.sync.quota import Room
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.sources import FromLink, Source
 from p2pchat.core.sync.spans import Piece, Span, decode, fitting
+from p2pchat.core.sync.talks import Talks
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
@@ -44,13 +45,16 @@ Held = list[tuple[Source, Entries]]
 class Intake:
     """The way in for entries of others."""
 
-    def __init__(self, shelf: Shelf, order: Order, pull: Pull, people: People, forks: Forks) -> None:
+    def __init__(
+        self, shelf: Shelf, order: Order, pull: Pull, people: People, forks: Forks, talks: Talks
+    ) -> None:  # fmt: skip
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._order = order
         self._pull = pull
         self._people = people
         self._forks = forks
+        self._talks = talks
         self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
         self._held_count = 0
         self._beginning = Beginning(shelf)
@@ -87,8 +91,12 @@ class Intake:
         return fault
 
     def _one(self, source: Source, frame: Entries, spans: dict[LogId, Span]) -> None:
+        if spans and any(naming.talk for naming in frame.names):
+            self._prove_all(spans)  # a talk is known once its group is
         source.learn(frame.names)
         conversation = source.find(frame.c)
+        if conversation is not None and conversation.is_talk and spans:
+            self._prove_all(spans)  # what it cites may be among them
         if conversation is None or not conversation.may_write(frame.u):
             return
         if frame.fork:
@@ -109,6 +117,8 @@ class Intake:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(spans)  # it may build on them
+                if conversation.is_open and not self._talks.may_begin(conversation, id, frame):
+                    return
                 log = self._unknown(source, conversation, id, frame)
             if log is None:
                 return
@@ -207,7 +217,7 @@ class Intake:
         """Storage knows the log: it was covered; or it does not: ask for those it builds on."""
         held = self._held[id]
         if facts is not None:
-            log = conversation.log(id.user, id.run) or Log.from_facts(facts)
+            log = conversation.log(id.user, id.run) or conversation.log_of(facts)
             self._go_on(conversation, id, log)
             return
         self._beginning.look_below(conversation, id, held[0][1], partial(self._go_on, conversation, id, None))
@@ -267,6 +277,8 @@ class Intake:
     def _keep(self, span: Span, pieces: list[Piece]) -> bool:
         """Keep what is proven; False when there is no room for it, or not yet: then what follows is dropped too."""
         log, frame = span.log, pieces[-1].frame
+        if span.conversation.is_talk and not self._talks.takes(span, pieces):
+            return False
         size = pieces[0].size if len(pieces) == 1 else sum(piece.size for piece in pieces)
         room = self._shelf.quota.take(span.source.payer, log.id.key, size)
         if room is not Room.ENOUGH:
@@ -312,6 +324,8 @@ class Intake:
         log.extend(batch.last, batch.chain, last.c)
         if counts(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
             conversation.newest_c = max(conversation.newest_c, last.c)
+        if conversation.group is not None:
+            self._talks.kept(conversation, log, batch)
         if conversation.members is None:
             for entry in batch.entries:
                 if entry.k == "profile":

@@ -19,6 +19,7 @@ AnswerLog = Callable[[LogFacts | None], None]
 AnswerOlder = Callable[[list[Mark]], None]
 AnswerSize = Callable[[int], None]
 AnswerShown = Callable[[list[tuple[LogId, int]]], None]
+AnswerLogs = Callable[[list[LogFacts]], None]
 AnswerFetch = Callable[[Fetched], None]
 Whose = tuple[UserId, ConversationId]  # "" for all conversations
 
@@ -36,6 +37,8 @@ class Lookups:
         self._weighed: dict[int, list[tuple[Whose, AnswerSize]]] = {}
         self._shown: list[tuple[ShownKey, AnswerShown]] = []
         self._seeing: dict[int, list[tuple[ShownKey, AnswerShown]]] = {}
+        self._all: list[tuple[tuple[ConversationId, UserId], AnswerLogs]] = []
+        self._gathered: dict[int, list[tuple[tuple[ConversationId, UserId], AnswerLogs]]] = {}
 
     def log(self, key: LogKey, then: AnswerLog) -> None:
         """Ask for one log; `then` gets its facts, or None when it is not held."""
@@ -44,6 +47,10 @@ class Lookups:
     def older(self, conversation: ConversationId, user: UserId, then: AnswerOlder) -> None:
         """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
         self._older.append(((conversation, user), then))
+
+    def all_logs(self, conversation: ConversationId, user: UserId, then: AnswerLogs) -> None:
+        """Ask for all logs of a user in one conversation."""
+        self._all.append(((conversation, user), then))
 
     def size(self, whose: Whose, then: AnswerSize) -> None:
         """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
@@ -76,6 +83,10 @@ class Lookups:
             self._seeing[ticket], self._shown = self._shown, []
             places = list(dict.fromkeys(key for key, _ in self._seeing[ticket]))
             self._ctx.emit(Lookup(ticket, [], [], shown=places))
+        if self._all:
+            ticket = self._ctx.next_ticket()
+            self._gathered[ticket], self._all = self._all, []
+            self._ctx.emit(Lookup(ticket, [], [], of=list(dict.fromkeys(pair for pair, _ in self._gathered[ticket]))))
         if self._logs or self._older:
             ticket = self._ctx.next_ticket()
             self._asked[ticket] = (self._logs, self._older)
@@ -92,5 +103,7 @@ class Lookups:
             then_older(answer.older.get(pair, []))
         for shown, then_shown in self._seeing.pop(answer.ticket, []):
             then_shown(answer.shown.get(shown, []))
+        for pair, then_all in self._gathered.pop(answer.ticket, []):
+            then_all(answer.of.get(pair, []))
         for whose, then_size in self._weighed.pop(answer.ticket, []):
             then_size(answer.sizes.get(whose, 0))

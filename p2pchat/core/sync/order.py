@@ -49,14 +49,18 @@ class Order:
             if entry.after or entry.re is not None or entry.before:
                 refs = followed_by(log, seq, entry)
                 mending = None if entry.re is None else self._mending(log, seq, entry)
-                if log.queue or self._missing(conversation, log, seq, refs):
+                if log.queue or seq > log.limit or self._missing(conversation, log, seq, refs):
                     log.queue.append(Waits(seq, refs, self._ctx.now.mono, mending))
                 elif mending is not None:
                     self._ctx.change.mendings.append(mending)
-        if log.queue:
-            self._block(conversation, log)
+        self._block(conversation, log)
         if self._advance(conversation, log) and conversation.blocked:
             self.retry(conversation)
+
+    def turned(self, conversation: Conversation, log: Log) -> None:
+        """More of a log of a talk is visible than before, or less: release what may be shown now."""
+        self._block(conversation, log)
+        self._advance(conversation, log)
 
     def _mending(self, log: Log, seq: int, entry: Entry) -> Mending | None:
         mending = mending_of(log.id, seq, entry)
@@ -90,13 +94,13 @@ class Order:
         self._mended(waits.mending for waits in log.queue)
         log.queue.clear()
         conversation.blocked.pop(log.id, None)
-        self._release(conversation, log, log.seq - log.released, gap=True)
+        if log.limit > log.released:
+            self._release(conversation, log, log.limit - log.released, gap=True)
 
     def resume(self, conversation: Conversation) -> None:
         """Let those entries wait that were waiting when this node stopped, or release them."""
         for log in list(conversation.by_ref.values()):
-            if log.queue:
-                self._block(conversation, log)
+            self._block(conversation, log)
         self.retry(conversation)
 
     def left_memory(self, conversation: Conversation, log: Log) -> None:
@@ -118,7 +122,9 @@ class Order:
             return ref.seq < seq  # entries of one log are released in order anyway
         found = conversation.by_ref.get(ref.log)
         if found is not None:
-            return found.released >= ref.seq or found.forked
+            return found.released >= ref.seq or found.forked or (conversation.is_talk and found.limit < ref.seq)
+        if conversation.is_talk and conversation.is_gone(ref):
+            return True  # what was cut off makes nobody wait
         key = (conversation.id, ref.log)
         known = self._known.get(key)
         if known is None and key not in self._asking:
@@ -138,7 +144,8 @@ class Order:
     # ---- waiting
 
     def _block(self, conversation: Conversation, log: Log) -> None:
-        if log.id not in conversation.blocked:
+        """Let what waits of a log wait, unless it is not to be shown anyway."""
+        if log.queue and log.queue[0].seq <= log.limit and log.id not in conversation.blocked:
             conversation.blocked[log.id] = log
             self._watch(conversation, log)
 
@@ -149,6 +156,9 @@ class Order:
 
     def _overdue(self, conversation: Conversation, log: Log, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
+            return
+        if seq > log.limit:
+            del conversation.blocked[log.id]
             return
         _, refs, since, mending = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
@@ -209,7 +219,7 @@ class Order:
     def _drain(self, conversation: Conversation, log: Log) -> bool:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
-        while log.queue and not self._missing(conversation, log, *log.queue[0][:2]):
+        while log.queue and log.queue[0].seq <= log.limit and not self._missing(conversation, log, *log.queue[0][:2]):
             self._mended([log.queue.popleft().mending])
         moved = self._advance(conversation, log)
         if not log.queue:
@@ -220,7 +230,7 @@ class Order:
 
     def _advance(self, conversation: Conversation, log: Log) -> bool:
         """Release everything before the first entry that waits; False when there is nothing."""
-        end = log.queue[0][0] - 1 if log.queue else log.seq
+        end = min(log.queue[0][0] - 1, log.limit) if log.queue else log.limit
         if end <= log.released:
             return False
         self._release(conversation, log, end - log.released)
@@ -280,12 +290,12 @@ def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
 def followed(conversation: Conversation, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
     """Return the newest entries of others that this user was shown after that place: what `after` names.
 
-    Of a forked log nothing is named: who has not got it will not get it, and would wait for nothing.
+    Of a forked log nothing is named, nor what was cut off from a talk: who has not got it will not get it.
     """
     newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recent if by != user and place > since_place]
-    return tuple([ref for ref in newer if not _is_forked(conversation, ref)][-most:])
+    return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
 
 
-def _is_forked(conversation: Conversation, ref: Ref) -> bool:
+def _cannot_be_had(conversation: Conversation, ref: Ref) -> bool:
     log = conversation.by_ref.get(ref.log)
-    return log is not None and log.forked
+    return log is not None and (log.forked or ref.seq > log.limit)

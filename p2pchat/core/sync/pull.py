@@ -17,6 +17,7 @@ from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.sides import Key, Shelf, Side
+from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
@@ -138,12 +139,18 @@ class Pull:
         conversation = self._shelf.conversations.by_id.get(key[0])
         left = {}
         for run, mark in marks.items() if conversation is not None else ():
-            log = conversation.log(key[1], run) if conversation is not None else None
-            if log is None or log.is_behind(mark):
+            if conversation is not None and conversation.lacks(key[1], mark):
                 left[run] = mark
         if len(left) < len(marks):
             side.set_ahead(key, left)
-        return bool(left)
+        return bool(left) and (conversation is None or self._may_ask(side, conversation))
+
+    def _may_ask(self, side: Side, conversation: Conversation) -> bool:
+        """Say whether anything is wanted there: nothing of a talk whose group it knows better, or is not of."""
+        group = conversation.group
+        if group is None or not conversation.is_talk:
+            return True
+        return self._shelf.shares(side, conversation) and not any(key[0] == group.id for key in side.ahead)
 
     def _wake(self, pursuit: Pursuit, seconds: float) -> None:
         if pursuit.timer is not None:

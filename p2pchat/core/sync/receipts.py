@@ -37,7 +37,9 @@ class Receipts(Levels):
         return [Heard(log, member, seq) for (log, member), seq in taken.items()]
 
     def heard(self, side: Side, conversation: Conversation, user: UserId, marks: Iterable[Mark]) -> None:
-        """Take marks a far end told of a hosted user's logs."""
+        """Take marks a far end told of a hosted user's logs; who has an operation of a group is not told of."""
+        if conversation.is_open:
+            return
         members = sorted(self._shelf.presence.users_of(side.link.id) - {user})
         for member in members:
             if conversation.may_write(member):

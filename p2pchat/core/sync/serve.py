@@ -41,6 +41,9 @@ class Serve:
         if conversation is None:
             self._ctx.emit(Send(Have({}, end=frame.n), [side.link.id]))  # nothing may be told
             return None
+        if not self._shelf.shares(side, conversation):
+            self._ctx.emit(Send(Have({}, end=frame.n), [side.link.id]))
+            return None
         if frame.u not in conversation.writers:
             self._shelf.send(Have({frame.c: {frame.u: []}}, end=frame.n), side, frame.c)
             return None
@@ -104,6 +107,8 @@ class Serve:
             self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
             return
         for batch in answer.batches:
+            if conversation.is_talk and not conversation.shows(batch):
+                continue
             self._shelf.send(frame_of(batch, n=serving.n), side, batch.log.conversation)
             self._was_sent(side, batch.log, batch.last)
         if answer.more is not None:
@@ -126,7 +131,7 @@ class Serve:
             self._was_sent(side, id, seq)
         for log in writer.logs.values():
             tail = side.tails.get(log.id)
-            if tail is not None and tail.sent < log.kept_seq:
+            if tail is not None and tail.sent < log.told_seq:
                 self._fall_behind(side, log.id, tail)
 
     def _was_sent(self, side: Side, log: LogId, seq: int) -> None:
@@ -139,7 +144,7 @@ class Serve:
     def push(self, conversation: Conversation, log: Log, batch: Batch) -> None:
         """Hand a new durable batch of a hosted user to everyone in the conversation."""
         ready: list[Side] = []
-        for side in self._shelf.sharing(conversation):
+        for side in self._shelf.sharing(conversation) if batch.first <= log.told_seq else ():
             if log.id.key in side.refused or side.serves(log.id.key):
                 continue  # or it comes with what is being served
             tail = side.tails.get(log.id)
@@ -182,13 +187,13 @@ class Serve:
         if tail is None or not self._shelf.is_up(side):
             return
         tail.reading = False
-        for batch in answer.batches:
-            if batch.first == tail.sent + 1:
-                self._shelf.send(frame_of(batch), side, log.conversation)
-                tail.sent = batch.last
         conversation = self._shelf.conversations.by_id[log.conversation]
         found = conversation.log(log.user, log.run)
-        if found is not None and tail.sent < found.kept_seq and answer.batches:
+        for batch in answer.batches if self._shelf.shares(side, conversation) else ():
+            if batch.first == tail.sent + 1 and (not conversation.is_talk or conversation.shows(batch)):
+                self._shelf.send(frame_of(batch), side, log.conversation)
+                tail.sent = batch.last
+        if found is not None and tail.sent < found.told_seq and answer.batches:
             self._fall_behind(side, log, tail)
         else:
             tail.behind = False

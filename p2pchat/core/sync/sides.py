@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
-from p2pchat.core.effects import Counted, Send
+from p2pchat.core.effects import Counted, Effect, Send
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
@@ -163,6 +163,8 @@ class Step:
     said: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
     loads: dict[int, Load] = field(default_factory=dict)  # by ticket: what of files is kept
+    groups: set[ConversationId] = field(default_factory=set)  # what was written to them
+    news: list[Effect] = field(default_factory=list)  # to be told when all this is durable
 
 
 class Shelf:
@@ -251,9 +253,13 @@ class Shelf:
         return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
 
     def named(self, side: Side, conversation: ConversationId) -> Conversation | None:
-        """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared."""
+        """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared.
+
+        Of what was written to a group everybody is listened to: an operation that nobody told here may have named them.
+        What this side tells it tells only those with whom it `shares` the group.
+        """
         found = self.conversations.by_id.get(conversation)
-        if found is None or not self.shares(side, found):
+        if found is None or not (found.is_open or self.shares(side, found)):
             self.ctx.emit(Counted("conversation_ignored"))
             return None
         return found
@@ -262,6 +268,9 @@ class Shelf:
         """Take the far end's word for what conversation ids stand for; ids are computed, so it cannot lie."""
         users = self.presence.users_of(side.link.id)
         for naming in namings:
+            if naming.group:
+                self.conversations.name_group(naming, users)
+                continue
             if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
                 continue
             if not self.conversations.open_passing(naming, self.ctx.settings.max_conversations_a_user):
@@ -285,7 +294,10 @@ class Shelf:
     def _tell(self, side: Side, keys: list[Key]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            writer = self.conversations.by_id[conversation].writers.get(user)
+            there = self.conversations.by_id[conversation]
+            if there.group is not None and not self.shares(side, there):
+                continue  # who was removed meanwhile
+            writer = there.writers.get(user)
             marks = writer.marks() if writer else []
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))

@@ -70,6 +70,9 @@ class Source:
     def is_full(self, key: Key) -> None:
         """No more of this writer is taken there."""
 
+    def is_cut(self, key: Key) -> None:
+        """It was dropped: nothing of it is visible in its talk."""
+
     def is_forked(self, log: Log) -> None:
         """Nothing more of this log is taken."""
 
@@ -135,6 +138,9 @@ class FromLink(Source):
     def is_full(self, key: Key) -> None:
         self._shelf.refuse(self.side, key)
         self.side.set_ahead(key, {})  # nothing waits for what is not wanted
+
+    def is_cut(self, key: Key) -> None:
+        self.side.set_ahead(key, {})
 
     def is_forked(self, log: Log) -> None:
         self._forks.tell(self.side, log)

@@ -34,6 +34,7 @@ from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.forks import Forks
+from p2pchat.core.sync.grouping import Grouping
 from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
@@ -46,6 +47,7 @@ from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
 from p2pchat.core.sync.strangers import Strangers
+from p2pchat.core.sync.talks import Talks
 from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.core.sync.typing import Typing
 from p2pchat.core.sync.writing import Writing
@@ -82,7 +84,8 @@ class Sync:
         self.receipts = Receipts(self.shelf, stored.heard)
         self.pull = Pull(self.shelf)
         self.forks = Forks(self.shelf, self.people, self.order)
-        self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks)
+        self.talks = Talks(self.shelf, self.order, self.pull)
+        self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
         self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
         self.writing = Writing(self.shelf, self.intake, self.order)
         self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
@@ -90,6 +93,8 @@ class Sync:
         self.receipts.then, self.compare.on_digest = self.reads.readers.delivered, self.reads.send_sum
         self.serve = Serve(self.shelf, self.forks)
         self.typing = Typing(self.shelf)
+        self.grouping = Grouping(self.shelf, self.writing)
+        self.talks.compare, self.talks.on_change = self._tell_sum, self.grouping.look
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
@@ -102,6 +107,7 @@ class Sync:
             conversation = self.conversations.open(talk.naming)
             if conversation is not None:
                 conversation.stored = True
+        self.talks.load(stored.groups)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:
@@ -118,7 +124,9 @@ class Sync:
             if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_past(stored)
+        self.talks.start()
         self._load_waiting(stored)
+        self.grouping.start()
         self.quota.start()
 
     def _load_past(self, stored: Stored) -> None:
@@ -141,13 +149,13 @@ class Sync:
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
-            conversation.refresh(conversation.add(Log.from_facts(facts)))
+            conversation.refresh(conversation.add(conversation.log_of(facts)))
 
     def _load_forked(self, id: LogId) -> None:
         """Nothing more of a forked log is fetched or taken: that must be known after a restart too."""
         conversation = self.conversations.by_id.get(id.conversation)
         if conversation is not None:
-            log = conversation.log(id.user, id.run) or conversation.add(Log(id))
+            log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
             conversation.writer(id.user).builds = True  # it may have: storage is asked
 
@@ -216,6 +224,11 @@ class Sync:
         if side is not None:
             self.forks.drained(side)
             self.serve.drained(side)
+
+    def _tell_sum(self, side: Side) -> None:
+        """A group is another: whoever may know of it is told; who hears nothing now is compared with later."""
+        if side.hears_marks:
+            self.compare.send_digest(side)
 
     def random_digest(self) -> None:
         """Tell one link, chosen by chance, the sum of what is held."""
@@ -335,7 +348,8 @@ class Sync:
         for ticket, said_in, first, count, kind in done.step.said:
             members = self._members(said_in.conversation, said_in.user)
             self._ctx.emit(Kept(ticket, said_in, first, count, members, kind))
-            if members == (said_in.user,):  # a note to oneself is where it has to be
+            is_open = self.conversations.by_id[said_in.conversation].is_open
+            if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
                 self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.step)
         self.carrying.durable(done.step.loads.values())
@@ -348,6 +362,10 @@ class Sync:
                 self._count_early(conversation, batch)
             if self.typing.heard:
                 self.typing.wrote(batch.log.conversation, batch.log.user)
+        for news in done.step.news:
+            self._ctx.emit(news)
+        if done.step.groups:
+            self.talks.durable(done.step.groups)
         for fork in change.forks:
             self.forks.durable(fork)
         for conversation, log in touched:
@@ -380,11 +398,15 @@ class Sync:
             find(stretch.log)
         for conversation, log in touched.values():
             conversation.refresh(log)
+            if conversation.is_talk and not conversation.writers[log.id.user].plain:
+                self.talks.settle(conversation, conversation.writers[log.id.user])
         return list(touched.values())
 
     def _members(self, conversation_id: str, user: UserId) -> tuple[UserId, ...]:
         """Return whom a receipt counts: the other of two (or oneself), in the room everyone who is online now."""
         conversation = self.conversations.by_id[conversation_id]
+        if conversation.group is not None and conversation.group.state is not None:
+            return tuple(sorted(conversation.group.state.present - {user})) or (user,)
         if conversation.members is not None:
             return tuple(sorted(conversation.members - {user})) or (user,)
         return tuple(sorted(self.shelf.presence.online() - {user}))

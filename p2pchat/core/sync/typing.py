@@ -52,7 +52,7 @@ class Typing:
     def say(self, user: UserId, conversation: ConversationId, on: bool) -> None:
         """A hosted user types there, or has stopped; said again every few seconds while it goes on."""
         there = self._shelf.conversations.by_id.get(conversation)
-        if self._shelf.dead or there is None or user not in self._shelf.hosted or not there.may_write(user):
+        if self._shelf.dead or there is None or user not in self._shelf.hosted or not there.is_member(user):
             return
         key = (conversation, user)
         if not on and key not in self._said:
@@ -72,7 +72,7 @@ class Typing:
         knowing: list[int] = []
         for side in self._shelf.sharing(there):
             users = self._shelf.presence.users_of(side.link.id)
-            if side.link.full or not any(there.may_write(user) for user in users):
+            if side.link.full or not any(there.is_member(user) for user in users):
                 continue  # nothing that is only true now waits for a link to drain
             if there.id in side.named:
                 knowing.append(side.link.id)
@@ -103,7 +103,7 @@ class Typing:
         there = self._shelf.named(side, frame.c)
         if there is None:
             return None
-        if not there.may_write(frame.u):
+        if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
         self._hear((frame.c, frame.u), side.link.id if frame.on else None)

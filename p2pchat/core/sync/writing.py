@@ -53,6 +53,25 @@ class Writing:
         self._write(conversation, log, self._introduced(conversation, log, words))
         self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
+    def write(
+        self, conversation: Conversation, user: UserId, kind: str, body: Any, ticket: int | None,
+        cite: tuple[int, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Write one entry to a group; `ticket`: who asked for it, None when nobody did."""
+        log = self._log(conversation, user)
+        self._write(conversation, log, [(kind, body, None)], cite)
+        self._answer(log, kind, ticket)
+
+    def put(self, conversation: Conversation, user: UserId, entries: list[Entry], ticket: int | None) -> None:
+        """Write entries as they are: the first of a group, whose bytes give its id."""
+        log = self._log(conversation, user)
+        self._append(conversation, log, entries)
+        self._answer(log, entries[-1].k, ticket)
+
+    def _answer(self, log: Log, kind: str, ticket: int | None) -> None:
+        if ticket is not None:
+            self._shelf.step.said.append((ticket, log.id, log.seq, 1, kind))
+
     def _refusal(self, conversation: Conversation | None, said: Said) -> tuple[str, str] | None:
         settings = self._ctx.settings
         if said.user not in self._shelf.hosted:
@@ -61,7 +80,8 @@ class Writing:
             return None
         if not said.bodies:
             return "empty", "there is nothing to say"
-        if not conversation.may_write(said.user):
+        group = conversation.group
+        if not conversation.may_write(said.user) or (group is not None and not group.is_present(said.user)):
             return "member", "only members write in this conversation"
         if said.kind in MENDING and (refused := _mending_fault(said)):
             return refused
@@ -86,23 +106,37 @@ class Writing:
 
     def _log(self, conversation: Conversation, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
-        key = (conversation.id, user)
-        run = self._runs.get(key)
+        run = self._runs.get((conversation.id, user))
         log = conversation.log(user, run) if run else None
+        if log is not None and log.limit < log.seq:  # its writer was removed and added again
+            return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
-            run = self._runs[key] = self._shelf.run
-            log = Log(LogId(conversation.id, user, run), own=True)
-            tips = sorted(conversation.writer(user).tail_tips(), key=lambda tip: tip.last_c, reverse=True)
-            log.before = tuple(tip.tail_mark for tip in tips[: self._ctx.settings.max_before])
+            return self._begin(conversation, user, self._shelf.run)
         return log
 
-    def _write(self, conversation: Conversation, log: Log, words: list[Word]) -> None:
+    def _begin(self, conversation: Conversation, user: UserId, run: RunId) -> Log:
+        self._runs[conversation.id, user] = run
+        log = conversation.new_log(LogId(conversation.id, user, run), own=True)
+        writer = conversation.writer(user)
+        most = self._ctx.settings.max_before
+        if conversation.is_talk:
+            log.before = tuple(writer.visible_marks()[-most:])
+        else:
+            tips = sorted(writer.tail_tips(), key=lambda tip: tip.last_c, reverse=True)
+            log.before = tuple(tip.tail_mark for tip in tips[:most])
+        return log
+
+    def _write(
+        self, conversation: Conversation, log: Log, words: list[Word], cite: tuple[int, str] | None = None
+    ) -> None:
         """Append entries of these kinds and bodies.
 
         A profile follows nothing: it is shown to nobody, so a gap before it could be told of no message, and names are
         known soonest. What was shown before it the next words follow.
         """
         after = self._followed(conversation, log)
+        if conversation.is_talk and conversation.group is not None:
+            cite = conversation.group.cite
         entries = []
         c = log.last_c
         newest = conversation.newest_c
@@ -110,13 +144,16 @@ class Writing:
             c = next_c(self._ctx.now.utc, c, newest)
             before: tuple[Mark, ...] = log.before if seq == 1 else ()
             follows = () if kind == "profile" else after
-            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, None, body))
+            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, cite, body))
             after = () if follows else after
+        self._append(conversation, log, entries)
+
+    def _append(self, conversation: Conversation, log: Log, entries: list[Entry]) -> None:
         for part in self._parts(entries):
             self._sign(conversation, log, *part)
         self._shelf.step.own = True
         place = self._order.own(conversation, log, entries)
-        if any(kind != "profile" for kind, _, _ in words):
+        if any(entry.k != "profile" for entry in entries):
             self._last_place[conversation.id, log.id.user] = place
 
     def _followed(self, conversation: Conversation, log: Log) -> tuple[Ref, ...]:

@@ -1,0 +1,241 @@
+"""Groups within synchronisation: what comes into their two conversations, and what follows from it.
+
+Operations and leaves are entries of a group's own conversation; when one is taken in the group is another
+(core/groups), and with it who may be told of the talk, and how far each log there is visible. Whoever may know of the
+group gets a digest. Of a writer of whom anything was cut off all logs stand in memory: which of them are tips depends
+on the cuts.
+
+What was shown before its cut was known here keeps its place, and is read no more (Change.seen).
+
+Source: docs/protocol.md, "Groups".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
+from p2pchat.core.groups.group import Difference, Group
+from p2pchat.core.groups.view import GroupView
+from p2pchat.core.groups.visibility import End, ends_of, may_be_seen
+from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
+from p2pchat.core.sync.order import Order
+from p2pchat.core.sync.pull import Pull
+from p2pchat.core.sync.sides import Key, Shelf, Side
+from p2pchat.core.sync.spans import Piece, Span
+from p2pchat.core.sync.tips import Conversation, Log, TalkLog, Writer
+from p2pchat.errors import LogError
+from p2pchat.protocol import ConversationId, Entries, Naming
+
+
+class Talks:
+    """All groups known here, and their talks."""
+
+    def __init__(self, shelf: Shelf, order: Order, pull: Pull) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._order = order
+        self._pull = pull
+        self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
+        self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
+        self.compare: Callable[[Side], None] = lambda side: None
+        self.on_change: Callable[[Group], None] = lambda group: None
+
+    # ---- starting
+
+    def load(self, spoken: Iterable[Spoken]) -> None:
+        """Begin with what is stored of groups, before their logs are known."""
+        for log, seq, raw in spoken:
+            conversation = self._shelf.conversations.by_id.get(log.conversation)
+            if conversation is not None and conversation.group is not None:
+                conversation.group.add(log, seq, raw, decode_entry(raw))
+        for group in list(self._shelf.conversations.groups.values()):
+            self._open(group)
+
+    def start(self) -> None:
+        """All logs are known: see how far those of talks are visible."""
+        for group in self._shelf.conversations.groups.values():
+            self._see_all(group)
+
+    def _open(self, group: Group) -> None:
+        """Bring up to date who belongs to a group's two conversations."""
+        conversations = self._shelf.conversations
+        if group.state is None:
+            return
+        if group.view is not None:
+            self.views[group.id] = group.view
+        present, hosted = group.state.present, self._shelf.hosted.keys()
+        operations = conversations.by_id[group.id]
+        operations.members = operations.may = group.named
+        operations.concerns_us = not hosted.isdisjoint(group.named)
+        talk = conversations.open(Naming(talk=group.id))
+        if talk is not None:
+            talk.members, talk.may = present, group.named
+            talk.concerns_us = not hosted.isdisjoint(present)
+
+    def _talk(self, group: Group) -> Conversation | None:
+        return self._shelf.conversations.by_id.get(group.talk)
+
+    # ---- what comes
+
+    def may_begin(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a log of a group that is not here may begin: of one not known only with its first operation."""
+        group = conversation.group
+        if group is None or group.state is not None:
+            return True
+        try:
+            known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
+        except LogError:
+            known = False
+        if not known:
+            self._ctx.emit(Counted("group_not_known"))
+        return known
+
+    def takes(self, span: Span, pieces: Sequence[Piece]) -> bool:
+        """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
+        conversation, log, frame = span.conversation, span.log, pieces[-1].frame
+        group = conversation.group
+        assert group is not None and isinstance(log, TalkLog)
+        cites = {entry.g for piece in pieces for entry in piece.entries}
+        if not all(cite is not None and group.knows(cite) for cite in cites):
+            self._ctx.emit(Counted("cites_unknown"))
+            if None not in cites:
+                span.source.left_gap(log.id, frame)  # its operation may be on its way
+            return False
+        first = pieces[0].entries[0]
+        assert first.g is not None
+        if log.plain and log.visible == log.seq and group.is_present(log.id.user):
+            if first.g[0] >= group.added(log.id.user):
+                return True
+        strips = conversation.writer(log.id.user).strips
+        if may_be_seen(group.sights(log.id.user), strips, log.id.run, log.seq + 1, first.g[0]):
+            return True
+        self._ctx.emit(Counted("cut_off"))
+        span.source.is_cut(log.id.key)
+        return False
+
+    def kept(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+        """A batch was taken in."""
+        assert conversation.group is not None
+        if isinstance(log, TalkLog):
+            self._ctx.change.cites += [(log.id, cite) for cite in log.cite(batch)]
+            self._see_more(conversation, conversation.group, log, batch)
+        else:
+            self._operated(conversation.group, batch)
+
+    def _operated(self, group: Group, batch: Batch) -> None:
+        """Something was written to a group."""
+        assert batch.entries is not None
+        step = self._shelf.step
+        step.groups.add(group.id)
+        for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
+            differences = group.add(batch.log, seq, raw, entry)
+            step.news += [self._news(group, difference, batch.log, seq) for difference in differences]
+        if group.state is not None:
+            self._open(group)
+            self._see_all(group)
+
+    def _news(self, group: Group, difference: Difference, log: LogId, seq: int) -> Effect:
+        assert group.state is not None
+        members = tuple(sorted(group.state.present))
+        return GroupChanged(
+            group.id, group.talk, difference.change, difference.by, difference.target, members, group.state.name,
+            group.state.owner, log, seq,
+        )  # fmt: skip
+
+    # ---- how far logs are visible
+
+    def _see_more(self, conversation: Conversation, group: Group, log: TalkLog, batch: Batch) -> None:
+        """A log has grown: mostly all of that is visible."""
+        user = log.id.user
+        writer = conversation.writer(user)
+        log.plain = writer.plain
+        usual = log.visible == batch.first - 1 and writer.plain and not group.has_cut(user) and group.is_present(user)
+        if usual and all(cite.gen >= group.added(user) for cite in log.cites):
+            log.visible = log.seq
+            return
+        self._see(conversation, group, writer, but=log)
+
+    def _see_all(self, group: Group) -> None:
+        talk = self._talk(group)
+        if talk is not None:
+            for writer in list(talk.writers.values()):
+                self._see(talk, group, writer)
+            if talk.blocked:
+                self._order.retry(talk)
+
+    def _see(self, talk: Conversation, group: Group, writer: Writer, but: TalkLog | None = None) -> None:
+        """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
+        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
+        ends = ends_of(group.sights(writer.user), writer.strips)
+        is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
+        writer.plain = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
+        if not writer.plain and not writer.whole:
+            self._gather(talk, group, writer)
+        for log in logs:
+            log.plain = writer.plain
+            self._turn(talk, log, ends[log.id.run])
+        self.settle(talk, writer)
+        for log in logs:
+            if log is not but:
+                self._order.turned(talk, log)
+
+    def _turn(self, talk: Conversation, log: TalkLog, end: End) -> None:
+        log.visible, log.chain8 = end
+        noted, log.noted = log.noted, EVERYTHING if log.visible == log.seq else log.visible
+        if log.noted == noted or not log.seq:
+            return
+        self._ctx.change.seen[log.id] = log.noted
+        is_less = log.noted != EVERYTHING and (noted == EVERYTHING or log.noted < noted)
+        if is_less and log.id.user in self._shelf.hosted and not log.forked:
+            self._shelf.step.news.append(Undelivered(log.id, log.visible + 1, log.seq))
+
+    def settle(self, talk: Conversation, writer: Writer) -> None:
+        """Find out which logs of a writer are tips now: with each commit, for one of whom something was cut off."""
+        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
+        named = [mark for log in logs if log.told_seq and not log.forked for mark in log.before]
+        for log in logs:
+            log.hidden = any(mark.run == log.id.run and mark.seq >= log.told_seq for mark in named)
+            talk.refresh(log)
+
+    def _gather(self, talk: Conversation, group: Group, writer: Writer) -> None:
+        """Something of a writer was cut off: have all its logs in memory."""
+        writer.whole = True
+        self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
+
+    def _gathered(self, talk: Conversation, group: Group, writer: Writer, facts: list[LogFacts]) -> None:
+        for each in facts:
+            if each.log.run not in writer.logs:
+                talk.add(talk.log_of(each))
+        self._see(talk, group, writer)
+        self._order.retry(talk)
+
+    # ---- what follows a commit
+
+    def durable(self, groups: set[ConversationId]) -> None:
+        """What was written to these groups is on disk: everybody who may know of them is compared with."""
+        for id in groups:
+            group = self._shelf.conversations.groups.get(id)
+            if group is not None:
+                for side in self._shelf.sides.values():
+                    self.reconsider(side, group)
+                self.on_change(group)
+        if groups and not self._changed:
+            wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
+            self._shelf.after(wait, self._tell)
+        self._changed |= groups
+
+    def _tell(self) -> None:
+        groups, self._changed = self._changed, set()
+        conversations = [self._shelf.conversations.by_id[id] for id in sorted(groups)]
+        for side in self._shelf.sides.values():
+            if side.begun and any(self._shelf.shares(side, conversation) for conversation in conversations):
+                self.compare(side)
+
+    def reconsider(self, side: Side, group: Group) -> None:
+        """What could not be wanted of a talk while its group was not the same may be wanted now."""
+        waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
+        for key in waiting:
+            self._pull.consider(key, urgent=True)
