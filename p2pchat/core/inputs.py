@@ -291,12 +291,14 @@ class TypingSet:
 
 @dataclass(frozen=True, slots=True)
 class MarkedRead:
-    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` of it included."""
+    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` of it included, but
+    for what these others wrote."""
 
     user: UserId
     log: LogId
     seq: int
     place: int
+    but: frozenset[UserId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +306,7 @@ class ReceiptsChosen:
     """A hosted user tells others what it has read, and hears what they have, or not: `other`, "" for all others."""
 
     user: UserId
-    on: bool
+    on: bool | None  # None: the other is no exception any more
     other: UserId = ""
 
 

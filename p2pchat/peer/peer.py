@@ -332,7 +332,8 @@ class TCPPeer(Standing):
 
     def mark_read(self, post: Post) -> None:
         """Say that everything in the conversation of this message, up to it, is read; as Message.mark_read."""
-        self._running.put(MarkedRead(self.people.me, post.log, post.seq, post.place))
+        people = self.people
+        self._running.put(MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored)))
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of a message of one's own, also of an earlier run.

@@ -219,13 +219,14 @@ class Standing(Life):
         owner.put(Renamed(self.people.me, name))
         await owner.disk.write(Change(meta={META_NAME: name}))
 
-    async def set_receipts(self, on: bool, who: User | str | None = None) -> None:
+    async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
         """Tell others what is read here, and hear what they have read, or neither: with one user, or with everybody.
 
         Kept over restarts. What was told before stays told; a message marked read meanwhile is told with the next one
         that is marked when receipts are on again.
 
         Args:
+            on: None: `who` is no exception any more.
             who: A user, or a name as typed (see find), who is an exception now; None: what holds for all others.
         Raises:
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
@@ -234,6 +235,11 @@ class Standing(Life):
         other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
         owner.put(ReceiptsChosen(self.people.me, on, other))
         await owner.settle()
+
+    def receipt_exceptions(self) -> dict[User, bool]:
+        """Return the users with whom receipts of reading are set on or off apart from all others."""
+        consent = self._begun.node.sync.reads.consent
+        return {self.people.user(other): on for other, on in consent.exceptions(self.people.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""

@@ -231,10 +231,16 @@ def plain_conversation(row: Mapping[str, Any]) -> str:
 def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
     """Return one row of /receipts: how far a message of one's own has come."""
     has, lacks = row["delivered_to"], row["missing"]
-    state = "delivered" if has else "accepted"
-    if has and row["of"]:  # else it is not known any more for how many it was
-        state += f" {len(has)} of {len(has) + len(lacks)}"
-    who = [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    read = row["read_by"]
+    has = [label for label in has if label not in read]
+    having = len(has) + len(read)
+    state = "delivered" if having else "accepted"
+    if having and row["of"]:  # else it is not known any more for how many it was
+        state += f" {having} of {having + len(lacks)}"
+    if read:
+        state += f", read {len(read)} of {having + len(lacks)}" if row["of"] else ", read"
+    who = [f"{shown_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
+    who += [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"{shown_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
     told = ", ".join(who) or "nobody else has it yet"
     return f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}; {told}"

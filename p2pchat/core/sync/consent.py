@@ -23,11 +23,15 @@ class Consent:
             user, other, on = item.split(" ")
             self._chosen[user, other] = on == "on"
 
-    def choose(self, user: UserId, on: bool, other: UserId) -> bool:
-        """Take a choice, `other` "" for all who have none of their own; False when it was that before."""
-        if self.general(user) == on if not other else self.wants(user, other) == on:
+    def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
+        """Take a choice, `other` "" for all who have none of their own, None to end it; False when it was so."""
+        key = (user, other or _ALL)
+        if self._chosen.get(key) == on:
             return False
-        self._chosen[user, other or _ALL] = on
+        if on is None:
+            del self._chosen[key]
+        else:
+            self._chosen[key] = on
         return True
 
     def wants(self, user: UserId, other: UserId) -> bool:

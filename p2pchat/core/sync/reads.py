@@ -93,7 +93,7 @@ class Reads:
             former = self._asking[pair]
             self._asking[pair] = mark if former is None or former.place < mark.place else former
         elif conversation.recent and mark.place >= conversation.recent[-1][0]:
-            self._all_shown(conversation, mark.user)
+            self._all_shown(conversation, mark)
         else:
             self._asking[pair] = None
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
@@ -109,10 +109,14 @@ class Reads:
             if user != reader:
                 yield from (log.id for log in writer.tips())
 
-    def _all_shown(self, conversation: Conversation, reader: UserId) -> None:
+    def _may_hear(self, mark: MarkedRead, writer: UserId) -> bool:
+        return writer != mark.user and writer not in mark.but and self.consent.wants(mark.user, writer)
+
+    def _all_shown(self, conversation: Conversation, mark: MarkedRead) -> None:
         """Everything that was shown there is read."""
+        reader = mark.user
         for user, writer in conversation.writers.items():
-            if user == reader or not self.consent.wants(reader, user):
+            if not self._may_hear(mark, user):
                 continue
             tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
             for log in tips:
@@ -123,7 +127,7 @@ class Reads:
     def _shown_by(self, conversation: Conversation, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
         """Storage says how far logs had been shown when that message was."""
         for log, seq in [*shown, (mark.log, mark.seq)]:
-            if log.user != mark.user and self.consent.wants(mark.user, log.user):
+            if self._may_hear(mark, log.user):
                 self._rise(log, mark.user, seq)
         later = self._asking.pop((conversation.id, mark.user), None)
         if later is not None:

@@ -110,7 +110,7 @@ def test_an_answer_is_the_programs_alone(
     someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
     row = {**someone, "me": False, "ignored": False, "linked": True}
     talk = {"conversation": user, "unread": 2, "mentions": 1, "current": False}
-    receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "missing": [other], "of": 2}
+    receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     first, *more = plain.plain_whois(row, NOW)
     answers = [first, plain.plain_conversation(talk), plain.plain_receipt(receipt, NOW)]
     for line in answers:

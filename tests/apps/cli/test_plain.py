@@ -100,7 +100,26 @@ def test_times_are_those_of_the_reader() -> None:
 )
 def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, told: str) -> None:
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert plain_receipt(row, NOW) == f'-- 11:30 "hi": {told}'
+    assert plain_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {told}'
+
+
+@pytest.mark.parametrize(
+    ("has", "read", "of", "told"),
+    [
+        (["bob"], ["bob"], 1, "delivered 1 of 1, read 1 of 1; bob has read it"),
+        (
+            ["bob", "cyd"],
+            ["cyd"],
+            3,
+            "delivered 2 of 3, read 1 of 3; cyd has read it, bob has it, dan does not have it yet",
+        ),
+        (["bob", "cyd"], ["bob"], 0, "delivered, read; bob has read it, cyd has it"),
+    ],
+)
+def test_a_receipt_says_who_has_read_it(has: list[str], read: list[str], of: int, told: str) -> None:
+    lacks = ["dan"][: max(0, of - len(has))]
+    row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
+    assert plain_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {told}'
 
 
 COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"

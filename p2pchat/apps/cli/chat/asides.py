@@ -148,7 +148,7 @@ def _waits_for_nobody_here(to: Conversation, receipt: Receipt | Receipts) -> boo
 
 def is_delivered(receipt: Receipt | Receipts) -> bool:
     """Whether everything a call sent is delivered; of many the last says it for all before."""
-    return _last(receipt).status == "delivered"
+    return _last(receipt).status in ("delivered", "read")
 
 
 def _last(receipt: Receipt | Receipts) -> Receipt:

@@ -5,8 +5,8 @@
     {"do":"react","id":"ID","reaction":"+1"}
     {"do":"history","to":"bob","limit":20}     {"do":"search","words":"backup failed","to":"bob","limit":50}
     {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
-    {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}     {"do":"nick","name":"Ada"}
-    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
+    {"do":"read","id":"ID"}     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}
+    {"do":"nick","name":"Ada"}     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
     {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
     {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
     {"do":"quit"}
@@ -33,6 +33,7 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "history": {"to": (str, False), "limit": (int, False)},
     "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
     "receipts": {"to": (str, False), "limit": (int, False), "id": (str, False)},
+    "read": {"id": (str, True)},
     "who": {},
     "whois": {"user": (str, True)},
     "list": {},

@@ -183,6 +183,7 @@ class Chat:
                 if self._session.is_unwanted(line):
                     continue
                 await self._show.event(line, older=self._is_older(event))
+                self._session.shown(event)
                 if self._front.gone:
                     events.hold()  # nobody had this one: it and all behind it come at the next start
                     if not self._front.reads_to_the_end:
@@ -210,6 +211,9 @@ class Chat:
         tell(f"-- {shown_name(peer.me.label)} listens on {where}")
         await self._show.event(first.to_json())
         await self._front.begin(peer, self._session)
+        if self._front.has_input:  # else nobody is there
+            self._session.sees(shows_past=self._front.interactive)
+            self._session.look()
         self._say_what_next(peer)
 
     def _say_what_next(self, peer: TCPPeer) -> None:

@@ -14,6 +14,7 @@ from p2pchat.apps.cli.chat.doing import mending, meshing, people, places, readin
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
 from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
 from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
+from p2pchat.apps.cli.chat.seen import Seen
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.typed import Do, Say, parse_line
@@ -41,6 +42,7 @@ MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in th
 }  # fmt: skip
 ORDERS: dict[str, Function] = {
     **_EITHER, "history": reading.history, "search": reading.search, "receipts": reading.receipts,
+    "read": reading.read,
 }  # fmt: skip
 
 
@@ -65,6 +67,7 @@ class Session:
         self._here = Here(peer, show, self.settings, interactive=interactive, for_people=not as_json)
         self._outbox = Outbox(self._here, self.fail)
         self._here.kept = self._outbox.keep
+        self._seen: Seen | None = None
         self.code = DONE
         show.hides = self._here.hides
         show.answered = self._here.answered
@@ -93,6 +96,20 @@ class Session:
     def unread(self) -> Unread:
         """What is unread elsewhere."""
         return self._here.unread
+
+    def sees(self, *, shows_past: bool) -> None:
+        """Somebody may look at what is shown here: what they see is read."""
+        self._seen = Seen(self._here.peer, self._here.attention, lambda: self._here.current, shows_past=shows_past)
+
+    def look(self) -> None:
+        """The past was shown: whoever looks has seen it."""
+        if self._seen is not None:
+            self._seen.look()
+
+    def shown(self, event: object) -> None:
+        """An event was shown, or counted."""
+        if self._seen is not None:
+            self._seen.shown(event)
 
     def noticed(self, event: Line) -> None:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
@@ -176,12 +193,13 @@ class Session:
 
     # What became of what was sent
 
-    async def drain(self, seconds: float) -> list[str]:
-        """Wait until everything sent is delivered, at most so long; return the labels of those who lack something.
+    async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
+        """Wait until everything sent is delivered, or `read`, at most so long; return the labels of those who lack
+        something.
 
         [""] stands for "nobody was there".
         """
-        return await self._outbox.drain(seconds)
+        return await self._outbox.drain(seconds, read=read)
 
     def undelivered(self) -> bool:
         """Whether something sent here is not delivered to all it is for."""

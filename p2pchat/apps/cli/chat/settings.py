@@ -31,18 +31,26 @@ _MAX_ID_CHARACTERS = 52
 @dataclass(slots=True)
 class Setting:
     """One setting: its name, the values it takes, the usual one first, and what it means; `by_conversation`: one may be
-    an exception."""
+    an exception; `of_peer`: the peer itself keeps it."""
 
     name: str
     values: tuple[str, ...]
     meaning: str
     by_conversation: bool = False
+    of_peer: bool = False
 
 
 SETTINGS = (
     Setting("joins", ("auto", "on", "off"), f"say who comes and goes; auto: not when more than {QUIET_ABOVE} are here"),
     Setting("bell", ("on", "off"), "ring for direct messages, and where your name is said"),
     Setting("desktop", ("off", "on"), "show a notice on the desktop for the same"),
+    Setting(
+        "receipts",
+        ("on", "off"),
+        "tell others what you have read, and be told what they have",
+        by_conversation=True,
+        of_peer=True,
+    ),
     Setting("typing", ("on", "off"), "tell others that you type, and be told that they do", by_conversation=True),
 )
 AS_ELSEWHERE = "usual"  # the value that ends an exception
@@ -105,7 +113,7 @@ class ChatSettings:
             if self.trouble and not self._kept_aside:
                 os.replace(self._path, self._path.with_name(SPOILED_NAME))  # written by hand: to be mended
                 self._kept_aside = True
-            shown = {setting.name: getattr(self, setting.name) for setting in SETTINGS}
+            shown = {one.name: getattr(self, one.name) for one in SETTINGS if not one.of_peer}
             if self.ignored:
                 shown["ignored"] = sorted(self.ignored)
             if self.by_conversation:
@@ -168,7 +176,7 @@ class ChatSettings:
         self.ignored = {id for id in ignored if 0 < len(id) <= _MAX_ID_CHARACTERS}
         self.last_start = LastStart.from_json(found.pop("last_start", {}))
         for setting in SETTINGS:
-            if setting.name in found:
+            if setting.name in found and not setting.of_peer:
                 value = found.pop(setting.name)
                 self.change(setting.name, "on" if value is True else "off" if value is False else value)
         self._take_exceptions(found.pop("by_conversation", {}))
@@ -180,7 +188,7 @@ class ChatSettings:
             raise ValueError("`by_conversation` is no object of objects")
         for conversation_id, values in found.items():
             for name, value in values.items():
-                if name in BY_NAME and 0 < len(conversation_id) <= _MAX_ID_CHARACTERS:
+                if name in BY_NAME and not BY_NAME[name].of_peer and 0 < len(conversation_id) <= _MAX_ID_CHARACTERS:
                     self.change(name, value, conversation_id)
 
 

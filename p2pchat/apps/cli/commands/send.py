@@ -21,7 +21,6 @@ from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_seconds, parse_words, which_peer
-from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import shown_names
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
@@ -59,10 +58,8 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
     if text is not None and given["lines"]:
         raise Usage("--lines reads standard input: leave the text out, or --lines")
     wait = given["wait"] or "delivered"
-    if wait == "read":
-        raise Usage("this version does not know yet what was read: --wait accepted or delivered")
-    if wait not in ("accepted", "delivered"):
-        raise Usage(f"--wait {wait!a}: it is accepted or delivered")
+    if wait not in ("accepted", "delivered", "read"):
+        raise Usage(f"--wait {wait!a}: it is accepted, delivered or read")
     return SendOptions(
         which=which_peer(given, typed),
         to=words[0],
@@ -196,12 +193,13 @@ class Sending:
             try:
                 [to] = await control.ask("find", to=options.to)
                 await self._say_while(trouble, control, to["conversation_id"])
-                seconds = options.timeout if options.wait == "delivered" else 0.0
-                [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0))
+                seconds = 0.0 if options.wait == "accepted" else options.timeout
+                what = "read" if options.wait == "read" else "delivered"
+                [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
             finally:
                 trouble.cancel()
-        if self.said and options.wait == "delivered" and fate["status"] != "delivered":
-            self._tell_kept(to, fate["missing"])
+        if self.said and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
+            self._tell_kept(fate["status"], fate["missing"])
             self._code = worse(self._code, KEPT)
         return self._code
 
@@ -242,6 +240,10 @@ class Sending:
                     self.said = True
                     await control.say(do="send", to=to, text=text)
 
-    def _tell_kept(self, to: Line, missing: list[str]) -> None:
+    def _tell_kept(self, status: str, missing: list[str]) -> None:
+        if status == "delivered":
+            who = f"not read yet by {shown_names(missing)}" if missing else "not read yet"
+            tell(f"p2pchat: {who}; it is delivered")
+            return
         who = f"not delivered yet to {shown_names(missing)}" if missing else "not delivered yet: nobody was there"
         tell(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")

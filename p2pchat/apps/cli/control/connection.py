@@ -155,7 +155,8 @@ class Connection:
             if order.do == "find":
                 await self._find(order.fields["to"], order.ref)
             elif order.do == "wait":
-                await self._wait(float(order.fields.get("timeout", USUAL_TIMEOUT)), order.ref)
+                seconds, what = float(order.fields.get("timeout", USUAL_TIMEOUT)), order.fields.get("what", "delivered")
+                await self._wait(seconds, what == "read", order.ref)
             elif order.do == "tail":
                 await self._follow(order)
             elif order.do == "export":
@@ -173,10 +174,11 @@ class Connection:
         row = {"conversation": found.name, "conversation_id": found.id, "kind": found.kind}
         await self._answer("find", row, ref)
 
-    async def _wait(self, seconds: float, ref: str | None) -> None:
-        missing = await self._session.drain(seconds)
-        delivered = not missing and not self._session.undelivered()
-        row = {"status": "delivered" if delivered else "accepted", "missing": [label for label in missing if label]}
+    async def _wait(self, seconds: float, read: bool, ref: str | None) -> None:
+        missing = await self._session.drain(seconds, read=read)
+        delivered = not self._session.undelivered() and (read or not missing)
+        status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
+        row = {"status": status, "missing": [label for label in missing if label]}
         await self._answer("wait", row, ref)
 
     async def _export(self, path: str, address: str | None, ref: str | None) -> None:

@@ -1,7 +1,8 @@
 """What can be asked over the control socket beside the command objects of --json: find, wait, tail, export, import.
 
     {"do":"find","to":"bob"}               an `answer` with the conversation an address names, or an `error`
-    {"do":"wait","timeout":5}              an `answer` when all that was sent over this connection is delivered, or then
+    {"do":"wait","timeout":5}              an `answer` when all sent over this connection is delivered, or then.
+                                           With "what":"read" when it is read
     {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once. With
                                            "ignored":false nothing of users who are ignored
     {"do":"export","path":"/media/stick/chat","to":"bob"}      an `answer` when that file is written
@@ -32,7 +33,7 @@ _NEEDED = {"find": "to", "export": "path", "import": "path"}
 # do -> field -> the types it may have
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "find": {"to": (str,)},
-    "wait": {"timeout": _NUMBER},
+    "wait": {"timeout": _NUMBER, "what": (str,)},
     "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
     "export": {"path": (str,), "to": (str,)},
     "import": {"path": (str,)},
@@ -72,5 +73,7 @@ def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
         raise BadOrder(f"{do!r} needs `{_NEEDED[do]}`", ref)
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
         raise BadOrder(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
+    if fields.get("what", "read") not in ("delivered", "read"):
+        raise BadOrder("`what` is delivered or read", ref)
     if not 0 <= fields.get("last", 0) <= MOST_LAST:
         raise BadOrder(f"`last` is 0 to {MOST_LAST}", ref)

@@ -35,8 +35,8 @@ COMMAND = Command(
         Option(
             ("--wait",),
             "WHAT",
-            "accepted: safe on this disk; delivered (default): on theirs",
-            ("accepted", "delivered"),
+            "accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
+            ("accepted", "delivered", "read"),
         ),
         Option(("--timeout",), "SECONDS", "wait at most so long (default 5)"),
     ),

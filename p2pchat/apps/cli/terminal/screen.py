@@ -147,6 +147,13 @@ class Screen:
         self._soon()
         return True
 
+    def was_read(self, id: str, count: int, of: int) -> None:
+        """An own line was read by somebody; nothing when it is not below any more."""
+        own = self._own.get(id)
+        if own is not None:
+            own.was_read(count, of)
+            self._soon()
+
     def tell(self, text: str) -> None:
         """Print what the program says beside the chat; from any thread."""
         if threading.get_ident() != self._thread:

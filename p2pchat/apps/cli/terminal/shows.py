@@ -167,6 +167,8 @@ class TerminalShow(Show):
         elif kind == "typing":
             if event["user_id"] != self._own_id:
                 self.typists.noticed(event)
+        elif kind == "read":
+            self._screen.was_read(event["id"], event["count"], event["of"])
         elif kind in ("joined", "left"):
             if kind == "joined":
                 self.asides.joined(event["user_id"])

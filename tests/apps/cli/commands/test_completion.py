@@ -101,7 +101,7 @@ def test_every_option_of_every_command(complete: Complete) -> None:
 def test_values(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "ada.jsonl").touch()
     (tmp_path / "adir").mkdir()
-    assert sorted(complete("send", "--wait", "")) == ["accepted", "delivered"]
+    assert sorted(complete("send", "--wait", "")) == ["accepted", "delivered", "read"]
     assert complete("send", "--timeout", "") == []
     assert complete("history", "--port", "") == ["18080"]
     assert sorted(complete("completion", "")) == sorted(SHELLS)

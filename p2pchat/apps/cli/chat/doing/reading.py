@@ -63,6 +63,13 @@ async def receipts(here: Here, to: str | None = None, limit: int = RECEIPTS, id:
     return await _about(here, [await here.peer.message(id)])
 
 
+async def read(here: Here, id: str) -> Answer:
+    """Everything in a conversation up to a message is read."""
+    post = await here.peer.message(id)
+    post.mark_read()
+    return Answer([{"id": post.id}])
+
+
 async def _where(here: Here, to: str | None) -> Conversation | None:
     return None if to is None else await here.resolve(to)
 
@@ -147,6 +154,8 @@ def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
         "of": len(receipt.of),
         "delivered_to": [user.label for user in has],
         "delivered_to_ids": [user.id for user in has],
+        "read_by": [user.label for user in receipt.read_by],
+        "read_by_ids": [user.id for user in receipt.read_by],
         "missing": [user.label for user in lacks],
         "missing_ids": [user.id for user in lacks],
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from p2pchat import P2PChatError
+from p2pchat import P2PChatError, User
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.chat.doing.people import save
-from p2pchat.apps.cli.chat.settings import BY_NAME, Setting
+from p2pchat.apps.cli.chat.settings import AS_ELSEWHERE, BY_NAME, Setting
 from p2pchat.apps.cli.chat.typed import help_lines
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.output import Line
@@ -15,6 +15,8 @@ from p2pchat.apps.cli.plain import shown_name
 async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Answer:
     """Show all settings, or one; or change one and keep it, in general or in one conversation."""
     name, value = name.lower(), value.lower()
+    if value and name in BY_NAME and BY_NAME[name].of_peer:
+        return await _set_receipts(here, BY_NAME[name], value, to)
     if value:
         there = (await here.resolve(to)).id if to else ""
         try:
@@ -33,6 +35,9 @@ async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Ans
 
 def _rows(here: Here, setting: Setting) -> list[Line]:
     """Return a setting as it is in general, and its exceptions."""
+    if setting.of_peer:
+        exceptional = here.peer.receipt_exceptions()
+        return [_receipts_row(here, setting), *(_receipts_row(here, setting, user) for user in exceptional)]
     exceptions = [id for id, values in here.settings.by_conversation.items() if setting.name in values]
     return [_row(here, setting), *(_row(here, setting, id) for id in exceptions)]
 
@@ -49,6 +54,27 @@ def _row(here: Here, setting: Setting, conversation_id: str = "") -> Line:
     return row
 
 
+async def _set_receipts(here: Here, setting: Setting, value: str, to: str) -> Answer:
+    """Receipts of reading are the peer's matter: on or off for everybody, or with one user."""
+    values = (*setting.values, AS_ELSEWHERE) if to else setting.values
+    if value not in values:
+        raise Usage(f"{setting.name} is {' or '.join(values)}, not {value!a}")
+    who = (await here.resolve(to)).user if to else None
+    if to and who is None:
+        raise Usage("receipts are on or off for everybody, or with one user: /set receipts off bob")
+    await here.peer.set_receipts(None if value == AS_ELSEWHERE else value == "on", who)
+    rows = [_receipts_row(here, setting, who)] if who is not None else _rows(here, setting)
+    return Answer(rows, [_line(row) for row in rows])
+
+
+def _receipts_row(here: Here, setting: Setting, who: User | None = None) -> Line:
+    value = "on" if here.peer.receipts(who) else "off"
+    row = {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
+    if who is not None:
+        row |= {"user": who.label, "user_id": who.id}
+    return row
+
+
 def _name(here: Here, conversation_id: str) -> str:
     try:
         return here.peer.find(conversation_id).name
@@ -58,6 +84,7 @@ def _name(here: Here, conversation_id: str) -> str:
 
 def _line(row: Line) -> str:
     where = f" in {shown_name(row['conversation'])}" if "conversation" in row else ""
+    where = f" with {shown_name(row['user'])}" if "user" in row else where
     return f"-- {row['setting']}{where} {row['value']} ({'|'.join(row['values'])}): {row['meaning']}"
 
 

@@ -93,8 +93,9 @@ class Outbox:
         if len(self._receipts) >= _MOST_KEPT:
             self._receipts = [kept for kept in self._receipts if not is_delivered(kept)]
 
-    async def drain(self, seconds: float) -> list[str]:
-        """Wait until everything sent is delivered, at most so long; return the labels of those who lack something.
+    async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
+        """Wait until everything sent is delivered, or `read`, at most so long; return the labels of those who lack
+        something.
 
         [""] stands for "nobody was there".
         """
@@ -103,7 +104,8 @@ class Outbox:
         deadline = loop.time() + seconds
         for receipt in self._receipts:
             try:
-                await receipt.delivered(timeout=max(0.0, deadline - loop.time()))
+                wait = receipt.read if read else receipt.delivered
+                await wait(timeout=max(0.0, deadline - loop.time()))
             except TimeoutError as error:
                 missing |= set(getattr(error, "missing", ())) or {""}
             except P2PChatError:
