@@ -24,8 +24,8 @@ from p2pchat.testing.small import draw_settings, with_quota
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps that are played; the first two always are
 NEVER_HEALS = 0.3  # of the histories
-WITH_QUOTAS = 0.15
-WITH_A_GAP = 0.25
+WITH_QUOTAS = 0.25
+WITH_A_GAP = 0.4
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most, and how often
 
 
