@@ -16,6 +16,7 @@ from random import Random
 
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.faults import WEIGHTS, Accidents
+from p2pchat.testing.presences import Chatter
 from p2pchat.testing.signatures import remembered
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
@@ -60,6 +61,7 @@ class History:
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         self._accidents = Accidents(self.sim, most_peers)
+        self._chatter = Chatter(self.sim)
 
     def play(self, steps: Steps | None = None) -> None:
         """Let everything happen, or only these steps; then let it settle, if it ever does."""
@@ -76,6 +78,7 @@ class History:
         self._reseed(f"step {number}")
         self.sim.note(f"step {number}: {name}")
         getattr(self._accidents, name)()
+        self._chatter.step(number)
         chance = self._accidents.chance
         if number >= self._begun:
             self.sim.run(chance.expovariate(1 / chance.choice((0.01, 0.05, 0.5, 3.0, 8.0))))
@@ -104,6 +107,7 @@ class History:
         sim.run(chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
             self._accidents.write(peer, None)
+        self._chatter.last_words()
         sim.settle()
 
     def _connected(self, peers: list[SimPeer]) -> bool:

@@ -21,6 +21,7 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.presences import Presences
 from p2pchat.testing.showing import Showing
 from p2pchat.testing.simpeer import message_id
 from p2pchat.testing.telling import Telling, log_name
@@ -55,6 +56,7 @@ class Judge:
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
         self.telling = Telling(self)
         self.showing = Showing(self)
+        self.presences = Presences(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -287,6 +289,7 @@ class Judge:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
             found += self._presence_faults(peer)
+            found += self.presences.faults(peer) if self._at_rest else ()
         if self._at_rest:
             found += self._history_faults()
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)

@@ -327,7 +327,9 @@ class SimPeer:
         presence = self.node.presence
         self.handling = type(input)
         self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))
-        self._carry_out(self.node.handle(input, self.clock.now()))
+        effects = self.node.handle(input, self.clock.now())
+        self.sim.judge.presences.handled(self, input, effects)
+        self._carry_out(effects)
 
     def dropped(self, link: int) -> None:
         self._links.pop(link, None)
@@ -395,6 +397,7 @@ class SimPeer:
         ends = [self._links[link] for link in order.links if link in self._links]
         self.sim.frames[type(order.frame).__name__] += len(ends)
         self.sim.judge.telling.frame_sent(self, order.frame, ends)
+        self.sim.judge.presences.frame_sent(self, order.frame, ends)
         if self.lie is not None:
             for end in ends:
                 for data in self.lie.says(order.frame, end):
@@ -563,6 +566,7 @@ class SimPeer:
                   text=news.text)  # fmt: skip
 
     def _typing(self, news: out.TypingChanged) -> None:
+        self.sim.judge.presences.told(self, news)
         self._log("typing", user=self.sim.by_user[news.user].name, user_id=_shown(news.user),
                   conversation_id=base32(news.conversation), typing=news.on)  # fmt: skip
 

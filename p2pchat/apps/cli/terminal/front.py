@@ -225,7 +225,7 @@ class TerminalFront:
         except P2PChatError:
             here = ""
         direct = {one.id for one in peer.conversations() if one.kind == "dm"}
-        return self._shows.typists.row(here, direct, session.settings)
+        return self._shows.typists.row(here, direct, session.settings, peer.ignores)
 
     def _here(self, session: Session) -> str:
         try:

@@ -92,7 +92,9 @@ class Typists:
         else:
             self._typing.pop(key, None)
 
-    def row(self, here: str, direct: AbstractSet[str], settings: ChatSettings) -> Row | None:
+    def row(
+        self, here: str, direct: AbstractSet[str], settings: ChatSettings, ignores: Callable[[str], bool]
+    ) -> Row | None:
         """Return what stands above the prompt; None while nobody types. Who is not to be shown is forgotten.
 
         Args:
@@ -100,7 +102,7 @@ class Typists:
             direct: The ids of direct conversations: who types there is told elsewhere too.
         """
         for where, user in list(self._typing):
-            if user in settings.ignored or not settings.is_on("typing", where):
+            if ignores(user) or not settings.is_on("typing", where):
                 del self._typing[where, user]
         in_front = [label for (where, _), label in self._typing.items() if where == here]
         aside = [label for (where, _), label in self._typing.items() if where != here and where in direct]

@@ -78,10 +78,10 @@ def line(where: str, user: str, on: bool = True) -> dict[str, object]:
 
 
 def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> None:
-    typists, settings = Typists(), ChatSettings.load(tmp_path)
+    typists, settings, ignored = Typists(), ChatSettings.load(tmp_path), set[str]()
 
     def row() -> str | None:
-        found = typists.row("ROOM", {"DM"}, settings)
+        found = typists.row("ROOM", {"DM"}, settings, ignored.__contains__)
         return None if found is None else plain_text(found)
 
     assert (row(), bool(typists)) == (None, False)
@@ -92,8 +92,8 @@ def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> No
     typists.noticed(line("DM", "cyd"))
     assert row() == "bob, x\\u{1b}[2J are typing …   cyd is typing to you …"
     typists.noticed(line("ROOM", "x\x1b[2J", on=False))
-    settings.ignored.add("BOB")
+    ignored.add("BOB")
     settings.change("typing", "off", "DM")
     assert row() is None
-    settings.ignored.clear()
+    ignored.clear()
     assert row() is None  # whose end was not heard meanwhile would stand there for ever
