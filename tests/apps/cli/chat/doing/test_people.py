@@ -133,7 +133,7 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
         told, theirs, answer, _ = shown.new
         assert told == '-- what follows is shown of "nice guy"'
         assert theirs[7:] == " nice guy: look at me"  # behind its number and time
-        assert answer[5:] == ' bob (to "nice guy": "look at me"): do not feed it'
+        assert answer[7:] == ' bob (to "nice guy": "look at me"): do not feed it'
         assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
 
 
