@@ -294,7 +294,7 @@ class Post:
         """Return what is told of it besides where it was edited, deleted or reacted to."""
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
         if self.mended_at is not None:
-            found["mended_at"] = iso(micros_of(self.mended_at))
+            found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
         if self.reactions:
             found["reactions"] = [
                 {"reaction": reaction, "by": user.label, "by_id": user.id}

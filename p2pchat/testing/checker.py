@@ -10,7 +10,7 @@ missing is a fault. Times of two logs are compared: the clocks of their machines
 |---|---|
 | form | a line that is no event, or lines after `stopped` |
 | twice | one message id twice between two `listening`, or twice in a history |
-| text | one id with another text, sender, conversation or time than its writer's |
+| text | one id with another text, sender, conversation or time than its writer's, but for an edit that all know alike |
 | invented | a message its writer never sent, or a receipt for one |
 | order | a writer's messages in another order than they were sent, or one left out |
 | answer | a message before what it answers or follows, and no gap was told |
@@ -18,6 +18,7 @@ missing is a fault. Times of two logs are compared: the clocks of their machines
 | delivered | a receipt for what the other side does not have |
 | receipt | a receipt for somebody else's message, a count that falls, with `complete` one that never came |
 | dm | a direct message on a third peer, or a receipt of one for it |
+| edit | a message edited or deleted by another than its writer; with `complete`, histories that show one differently |
 | history | two histories that put the same messages in different orders |
 | departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time |
 
@@ -34,7 +35,7 @@ from typing import NamedTuple
 
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.names import base32
-from p2pchat.testing import departures, stores
+from p2pchat.testing import departures, edits, stores
 from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log as Log
@@ -59,6 +60,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     found += [fault for log in logs for fault in _twice(log)]
     found += [fault for log in logs for fault in _numbers(log)]
     found += _texts(logs, writers)
+    found += edits.judge(logs, complete=complete)
     found += _dms(events)
     for log in events:
         found += _answers(log)
@@ -239,7 +241,9 @@ def _texts(logs: Sequence[Log], writers: Mapping[str, _Writer]) -> Iterator[Faul
                 continue
             message = line["id"]
             source, known = first.setdefault(message, (log, line))
-            other = [name for name in _FIXED if name in line and name in known and line[name] != known[name]]
+            edited = "mended_id" in line or "mended_id" in known  # then its text may be another (edits.py)
+            fixed = _FIXED[1:] if edited else _FIXED
+            other = [name for name in fixed if name in line and name in known and line[name] != known[name]]
             if other:
                 text = f"{message} has another {', '.join(other)} than in {source.place_of(message)}"
                 yield Fault("text", text, log.where(number))

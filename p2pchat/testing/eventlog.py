@@ -18,14 +18,16 @@ from typing import Any
 Line = dict[str, Any]
 
 _NOT_JSON = "not JSON"
-_POSTS = ("sent", "message")
-_OF_A_LIFE = {*_POSTS, "delivered", "joined", "left", "stopped"}  # what a peer logs only once it listens
+POSTS = ("sent", "message")
+_OF_A_LIFE = {*POSTS, "delivered", "joined", "left", "stopped"}  # what a peer logs only once it listens
 _POST = ("id", "conversation_id", "sender_id", "text", "sent_at")
+_MENDING = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
-    "left": ("user_id", "reason"), "listening": ("user_id",),
+    "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_MENDING, "text"), "deleted": _MENDING,
+    "reaction": (*_MENDING, "reaction"),
 }  # fmt: skip
-_STRINGS = ("kind", "to_id", "reply_to", "about", "code", "peer_id")  # when they are there at all
+_STRINGS = ("kind", "to_id", "reply_to", "about", "code", "peer_id", "mended_id")  # when they are there at all
 _LISTS = ("after", "missing")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's `>` writes
 
@@ -105,7 +107,7 @@ class Log:
 
     @cached_property
     def is_history(self) -> bool:
-        return all(line["event"] in _POSTS for line in self.lines)
+        return all(line["event"] in POSTS for line in self.lines)
 
     @cached_property
     def sessions(self) -> list[Session]:
@@ -149,7 +151,7 @@ class Log:
         """The line on which each message stands first, from 0."""
         found: dict[str, int] = {}
         for number, line in enumerate(self.lines):
-            if line["event"] in _POSTS:
+            if line["event"] in POSTS:
                 found.setdefault(line["id"], number)
         return found
 
@@ -211,14 +213,19 @@ def wrong_with(line: object) -> str:
         missing = [name for name in _STRINGS if not isinstance(line.get(name), str | None)]
         missing += [name for name in _LISTS if not _is_ids(line.get(name))]
         missing += ["count"] if type(line.get("count", 0)) is not int else []
+        missing += ["reactions"] if not _are_objects(line.get("reactions", [])) else []
     if missing:
         return f"its {', '.join(missing)} cannot be meant"
-    for name in ("at", "sent_at") if event in _POSTS else ("at",):
+    for name in ("at", "sent_at") if event in POSTS else ("at",):
         try:
             moment(line[name])
         except ValueError:
             return f"its `{name}` is no time"
     return ""
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
 def _is_ids(value: object) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from p2pchat.testing.liars import Liar
+from p2pchat.testing.mending import mend_something
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
 from p2pchat.testing.sticks import Stick, make_stick
@@ -42,6 +43,7 @@ class Accidents:
         for _ in range(self.chance.choice((1, 1, 2, 5, 12))):
             if self.sim.up:
                 self.write(self.chance.choice(self.sim.up), None)
+        mend_something(self.sim, self._said)
 
     def dm(self) -> None:
         writers = [peer for peer in self.sim.up if not peer.liar]

@@ -21,6 +21,7 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.mending import view_faults
 from p2pchat.testing.presences import Presences
 from p2pchat.testing.showing import Showing
 from p2pchat.testing.simpeer import message_id
@@ -288,6 +289,7 @@ class Judge:
         for peer in self._honest:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
+            found += view_faults(peer)
             found += self._presence_faults(peer)
             found += self.presences.faults(peer) if self._at_rest else ()
         if self._at_rest:

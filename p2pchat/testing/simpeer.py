@@ -18,7 +18,7 @@ from p2pchat.core import inputs
 from p2pchat.core.context import Timer
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import Input
-from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.tips import total
@@ -118,6 +118,7 @@ class SimPeer:
         self._place = 0  # handed on to the program so far
         self._next_ticket = 1
         self._asked: dict[int, list[Written]] = {}
+        self._mends: set[int] = set()  # tickets of edits, deletions and reactions
         self._gathered: list[tuple[ConversationId, list[Written]]] = []
         self._own_commits: set[int] = set()
         self._plugged: dict[int, Plugged] = {}  # by ticket
@@ -221,6 +222,13 @@ class SimPeer:
             self._gathered.append((conversation, [written]))
         self._say_gathered()
         return written
+
+    def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
+        """Edit, delete or react to what `re` names there."""
+        self.sim.counts[kind] += 1
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._mends.add(ticket)
+        self.put(inputs.Said(ticket, self.user, conversation, kind, [body], re))
 
     def rename(self, name: str) -> None:
         self.name_told = name
@@ -490,6 +498,9 @@ class SimPeer:
         self.put(inputs.Said(ticket, self.user, conversation, "text", [one.text for one in written]))
 
     def _kept(self, answer: out.Kept) -> None:
+        if answer.ticket in self._mends:
+            self.sim.judge.accepted(self, answer.log, answer.first, answer.count, 1)
+            return
         written = self._asked.pop(answer.ticket)
         self.sim.judge.accepted(self, answer.log, answer.first, answer.count, len(written))
         for n, one in enumerate(written):
@@ -498,7 +509,7 @@ class SimPeer:
         self._soon(0, 0, self._say_gathered)
 
     def _refused(self, answer: out.Refused) -> None:
-        for one in self._asked.pop(answer.ticket):
+        for one in self._asked.pop(answer.ticket, ()):  # of edits and the like nothing was noted
             del self.sim.written[one.text]
         self._log("error", code=answer.code, text=answer.text)
         self._soon(0, 0, self._say_gathered)
