@@ -91,8 +91,8 @@ class Order:
             self._hurry(conversation, user, mark.run)
         seq, refs, *_ = log.queue[0]
         self._tell_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
-        self._mended(waits.mending for waits in log.queue)
-        log.queue.clear()
+        while log.queue and log.queue[0].seq <= log.limit:
+            self._mended([log.queue.popleft().mending])
         conversation.blocked.pop(log.id, None)
         if log.limit > log.released:
             self._release(conversation, log, log.limit - log.released, gap=True)
