@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from p2pchat.peer.reader import Events as Events
     from p2pchat.peer.receipt import Receipt as Receipt
     from p2pchat.peer.receipt import Receipts as Receipts
+    from p2pchat.peer.whois import HostPeer as HostPeer
+    from p2pchat.peer.whois import Whois as Whois
     from p2pchat.storage.search.query import where_found as where_found
 
 _HOMES = {
@@ -105,6 +107,7 @@ _HOMES = {
     "peer.probe": ("Probed", "probe"),
     "peer.reader": ("Events",),
     "peer.receipt": ("Receipt", "Receipts"),
+    "peer.whois": ("HostPeer", "Whois"),
     "storage.search.query": ("where_found",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

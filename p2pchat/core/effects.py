@@ -261,10 +261,11 @@ class TypingChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserNamed:
-    """A user has a (new) name."""
+    """A user has a (new) name, or tells something else of itself: `about` (not shown in a repr)."""
 
     user: UserId
     name: str
+    about: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

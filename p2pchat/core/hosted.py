@@ -16,6 +16,7 @@ class HostedUser:
     name: str
     sign: Callable[[bytes], bytes] = field(repr=False)
     cert: Cert | None = None
+    about: str = field(default="", repr=False)  # what the user tells of itself, "" for nothing
 
 
 @dataclass(slots=True)

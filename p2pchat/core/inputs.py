@@ -258,10 +258,11 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """A hosted user takes another name."""
+    """A hosted user takes another name, or tells something else of itself (`about`; None: what it told before)."""
 
     user: UserId
     name: str
+    about: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,7 +378,8 @@ class Node:
             self.sync.carried(input)
 
     def _renamed(self, input: Renamed) -> None:
-        self.hosted[input.user].name = input.name
+        hosted = self.hosted[input.user]
+        hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.renamed(input.user, input.name)
         if self._keeping and not self._disk_low:
             self.sync.writing.profile(input.user)

@@ -75,6 +75,15 @@ class KnownUser:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerName:
+    """A name a user had before, and the clock of the profile entry it is from."""
+
+    user: UserId
+    name: str
+    c: int
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
 
@@ -141,6 +150,7 @@ class Change:
     reads: list[ReadMark] = field(default_factory=list)
     talks: list[Talk] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
+    former: list[FormerName] = field(default_factory=list)  # of one that is kept already the newer counts
     addresses: list[Address] = field(default_factory=list)
     forgotten: list[tuple[PeerId, str]] = field(default_factory=list)  # (peer, endpoint)
     consumers: dict[str, int] = field(default_factory=dict)  # name -> last place handed on
@@ -193,6 +203,7 @@ class Stored:
     next_place: int = 1
     talks: list[Talk] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
+    former: list[FormerName] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)  # of logs of the users named to load(), tips only
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     addresses: list[Address] = field(default_factory=list)
@@ -260,11 +271,13 @@ class Position:
 Start = WantStart | TailStart | ForkStart | Position
 
 META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
+META_ABOUT = "about"  # in Change.meta: what the own user tells of itself
 META_IGNORED = "ignored"  # in Change.meta: whom the own user does not want to hear of, a JSON list of user ids
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
 
 __all__ = [
-    "EVERYTHING", "META_IGNORED", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork", "ForkStart",
-    "Heard", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog", "Position", "ReadMark", "Ref", "ShownKey",
-    "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart", "Waiting",
+    "EVERYTHING", "META_ABOUT", "META_IGNORED", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork",
+    "ForkStart", "FormerName", "Heard", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog", "Position",
+    "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart",
+    "Waiting",
 ]  # fmt: skip

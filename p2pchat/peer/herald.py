@@ -208,6 +208,7 @@ class Herald:
 
     def _named(self, effect: fx.UserNamed) -> None:
         self._people.learn([(effect.user, effect.name)])
+        self._people.tell_about(effect.user, effect.about)
         self._wake_all()
 
     def _gap(self, effect: fx.Gap) -> None:

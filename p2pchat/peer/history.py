@@ -30,7 +30,7 @@ from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.core.records import Address
+    from p2pchat.core.records import Address, FormerName
     from p2pchat.storage.sql import SqlStorage
 
 INTERRUPTED_EVERY = 0.05  # seconds
@@ -63,6 +63,7 @@ class History:
         self._storage: SqlStorage | None = None
         self._indexing: Indexing | None = None
         self._addresses: list[Address] = []
+        self._former: dict[str, list[FormerName]] = {}  # by user
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
         self.people = People("", lambda user: ("unknown", "", 0))
@@ -95,11 +96,15 @@ class History:
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
+        for user in stored.users:
+            self.people.tell_about(user.id, user.about)
         load_ignored(self.people, stored.meta)
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
         self._talks = {talk.id: talk.naming for talk in stored.talks}
         self._addresses = stored.addresses
+        for one in stored.former:
+            self._former.setdefault(one.user, []).append(one)
 
     @property
     def me(self) -> User:
@@ -120,6 +125,11 @@ class History:
     def users(self) -> list[User]:
         """Return everybody with a name, by label."""
         return self.people.all()
+
+    def names_before(self, user: User) -> tuple[str, ...]:
+        """Return other names a user had, the newest first; as TCPPeer.names_before."""
+        former = sorted(self._former.get(user.key, ()), key=lambda one: -one.c)
+        return tuple(one.name for one in former if one.name != user.name)
 
     def addresses(self) -> list[KnownAddress]:
         """Return where other peers are known to be, those reached last first."""

@@ -16,9 +16,9 @@ from p2pchat.core.context import Now
 from p2pchat.core.effects import Warned
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.hosted import Network as CoreNetwork
-from p2pchat.core.inputs import Connect, Input, Listening, Sighted
+from p2pchat.core.inputs import Connect, Input, Listening, Renamed, Sighted
 from p2pchat.core.mesh.endpoints import join_endpoint
-from p2pchat.core.records import META_NAME, Change, Stored
+from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
@@ -33,6 +33,7 @@ from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.times import EPOCH, aware, now_micros
+from p2pchat.protocol import UserId
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.wiring import Sockets, Wires, Wiring
@@ -161,6 +162,7 @@ class Life:
         for endpoint, pin in home.pins:
             owner.put(Connect(endpoint, pin))
         await self._keep_name(stored)
+        self._tell_name(owner, home.identity.peer_id, stored)
         self._discover()
 
     def _discover(self) -> None:
@@ -191,6 +193,9 @@ class Life:
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
         self.people.learn([(me, self._name)])
+        for user in stored.users:
+            self.people.tell_about(user.id, user.about)
+        self.people.tell_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
         self._feed.load(stored, self._herald.read_by_anybody)
 
     def _make_owner(self, home: Home, stored: Stored) -> Owner:
@@ -201,7 +206,7 @@ class Life:
             settings=self._options.settings,
             peer=me,
             sign=home.identity.sign,
-            users=[HostedUser(me, self._name, home.identity.sign)],
+            users=[HostedUser(me, self._name, home.identity.sign, about=self.people.user(me).about)],
             network=CoreNetwork(home.network.id, home.network.key),
             draw=secrets.token_bytes,
             stored=stored,
@@ -219,6 +224,11 @@ class Life:
         """Remember a name that was chosen, so that later starts need not repeat it."""
         if self._options.name and stored.meta.get(META_NAME) != self._name:
             await self._running.disk.write(Change(meta={META_NAME: self._name}))
+
+    def _tell_name(self, owner: Owner, me: UserId, stored: Stored) -> None:
+        """Write another name than the last into the room: there it outweighs whatever is told otherwise."""
+        if any(user.id == me and user.named_c and user.name != self._name for user in stored.users):
+            owner.put(Renamed(me, self._name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
         """Wait until each has failed once, or is linked and has told who is there."""

@@ -45,6 +45,11 @@ class User:
         return self._people.name(self.key)
 
     @property
+    def about(self) -> str:
+        """What this user tells of itself by the newest profile; "" for nothing."""
+        return self._people.abouts.get(self.key, "")
+
+    @property
     def label(self) -> str:
         """The name to show: with the beginning of the id where the name alone could be taken for another's."""
         return self._people.label(self.key)
@@ -95,12 +100,14 @@ class People:
         status: Tells presence; the peer's core does, for a history that is only read nobody does.
     Attributes:
         ignored: Whom the own user does not want to hear of.
+        abouts: What users tell of themselves.
     """
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
         self.status = status
         self.ignored: set[UserId] = set()
+        self.abouts: dict[UserId, str] = {}
         self._names: dict[UserId, str] = {}
         self._alike: dict[str, set[UserId]] = {}  # by skeleton
         self._users: dict[UserId, User] = {}
@@ -113,6 +120,13 @@ class People:
                 self._unlearn(id, skeleton(former))
             self._names[id] = name
             self._alike.setdefault(skeleton(name), set()).add(id)
+
+    def tell_about(self, id: UserId, about: str) -> None:
+        """Take what a user tells of itself now."""
+        if about:
+            self.abouts[id] = about
+        else:
+            self.abouts.pop(id, None)
 
     def _unlearn(self, id: UserId, looks: str) -> None:
         self._alike[looks].discard(id)

@@ -10,7 +10,8 @@ from pathlib import Path
 from p2pchat import __version__
 from p2pchat.core.inputs import Allowed, Connect, PresenceSet, ReceiptsChosen, Renamed
 from p2pchat.core.mesh.endpoints import join_endpoint
-from p2pchat.core.records import META_NAME, Change
+from p2pchat.core.records import META_ABOUT, META_NAME, Change
+from p2pchat.core.sync.people import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import InviteError
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
@@ -21,6 +22,7 @@ from p2pchat.peer.ignoring import ignored_meta
 from p2pchat.peer.life import LOOPBACK, Life, normal
 from p2pchat.peer.people import User, id_of
 from p2pchat.peer.texts import check_text
+from p2pchat.peer.whois import Whois, known_of, names_before
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
 
 STATUSES = ("online", "idle", "offline")
@@ -211,13 +213,45 @@ class Standing(Life):
         self._started()
         return who if isinstance(who, User) else self.people.someone(who)
 
-    async def rename(self, name: str) -> None:
-        """Take another name; ValueError when it is none."""
+    async def rename(self, name: str, about: str | None = None) -> None:
+        """Take another name, and tell something of oneself with it; all are told, also who comes later.
+
+        Args:
+            name: At most 32 characters; may be the present one.
+            about: At most 512 characters, "" for nothing; None leaves it as it is.
+        Raises:
+            ValueError: That is no name, or others could not be told the text. StorageError: It could not be kept.
+        """
         owner, name = self._running, validate_name(name)
+        kept = {META_NAME: name}
+        if about is not None:
+            if len(about) > MAX_ABOUT_CHARACTERS:
+                raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
+            if about:
+                check_text(about, self._options.settings)
+            self.people.tell_about(self.people.me, about)
+            kept[META_ABOUT] = about
         self._name = name
         self.people.learn([(self.people.me, name)])
-        owner.put(Renamed(self.people.me, name))
-        await owner.disk.write(Change(meta={META_NAME: name}))
+        owner.put(Renamed(self.people.me, name, about))
+        await owner.disk.write(Change(meta=kept))
+
+    def names_before(self, user: User) -> tuple[str, ...]:
+        """Return other names a user had, by the profiles in the room, the newest first."""
+        return names_before(self._begun.node, user)
+
+    async def whois(self, who: User | str) -> Whois:
+        """Return what is known of a user.
+
+        Args:
+            who: A user, or a name as typed (see find), or a full id, known or not.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError, PeerClosed.
+        """
+        owner, user = self._running, self._somebody(who)
+        storage = owner.disk.storage
+        first = await owner.disk.read(lambda: storage.first_heard(user.key))
+        return known_of(owner.node, user, first)
 
     async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
         """Tell others what is read here, and hear what they have read, or neither: with one user, or with everybody.

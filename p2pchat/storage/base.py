@@ -121,6 +121,9 @@ class Storage(Protocol):
     def entry(self, log: LogId, seq: int) -> Shown | None:
         """Return one released entry, None when it is not here."""
 
+    def first_heard(self, user: UserId) -> int:
+        """Return when something a user wrote was received here first, UTC microseconds; 0 when nothing ever was."""
+
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         """Return every member said to hold this entry of a hosted user's log, with the highest seq that follows.
 

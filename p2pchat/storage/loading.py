@@ -9,7 +9,18 @@ from sqlalchemy import Connection, bindparam, select, text
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import EVERYTHING, Address, Heard, KnownUser, ReadMark, Spoken, Stored, Talk, Waiting
+from p2pchat.core.records import (
+    EVERYTHING,
+    Address,
+    FormerName,
+    Heard,
+    KnownUser,
+    ReadMark,
+    Spoken,
+    Stored,
+    Talk,
+    Waiting,
+)
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
@@ -25,6 +36,7 @@ from p2pchat.storage.tables import (
     addresses,
     consumers,
     conversations,
+    former_names,
     meta,
     users,
 )
@@ -106,6 +118,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         next_place=newest[0][0] if newest else 1,
         talks=_talks(connection),
         users=_users(connection),
+        former=_former(connection),
         heard=_heard(connection, hosted),
         reads=_reads(connection, hosted),
         addresses=_addresses(connection),
@@ -125,7 +138,7 @@ def _check(stored: Stored) -> None:
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
     numbers += [told.seq for told in stored.heard] + [mark.seq for mark in stored.reads]
-    numbers += [user.named_c for user in stored.users]
+    numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.meta, *stored.meta.values(), *stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
@@ -173,6 +186,15 @@ def _spoken(connection: Connection, rows: Callable[..., Sequence[Any]]) -> list[
 def _users(connection: Connection) -> list[KnownUser]:
     named = select(users).where(users.c.name.is_not(None)).order_by(users.c.number)
     return [KnownUser(row.id.hex(), row.name, row.named_c, row.about) for row in connection.execute(named)]
+
+
+def _former(connection: Connection) -> list[FormerName]:
+    rows = connection.execute(
+        select(users.c.id, former_names.c.name, former_names.c.c)
+        .join(users, users.c.number == former_names.c.owner)
+        .order_by(former_names.c.owner, former_names.c.c)
+    )
+    return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
 
 
 def _heard(connection: Connection, hosted: Sequence[UserId]) -> list[Heard]:

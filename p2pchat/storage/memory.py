@@ -26,6 +26,7 @@ from p2pchat.core.records import (
     Cite,
     Fork,
     ForkStart,
+    FormerName,
     Heard,
     KnownUser,
     LogFacts,
@@ -183,6 +184,7 @@ class Tables:
     reads: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
     talks: dict[ConversationId, Naming] = field(default_factory=dict)
     users: dict[UserId, KnownUser] = field(default_factory=dict)
+    former: dict[tuple[UserId, str], FormerName] = field(default_factory=dict)
     addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
     consumers: dict[str, int] = field(default_factory=dict)
     forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
@@ -207,7 +209,7 @@ class Tables:
         other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
         other.mendings = {named: list(some) for named, some in self.mendings.items()}
         other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
-        for name in ("talks", "users", "addresses", "consumers", "forks", "meta"):
+        for name in ("talks", "users", "former", "addresses", "consumers", "forks", "meta"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -325,6 +327,10 @@ class MemoryStorage:
                     del seqs[mark.reader]
         tables.talks.update((talk.id, talk.naming) for talk in change.talks)
         tables.users.update((user.id, user) for user in change.users)
+        for one in change.former:
+            known = tables.former.get((one.user, one.name))
+            if known is None or known.c < one.c:
+                tables.former[one.user, one.name] = one
         tables.addresses.update(((address.peer, address.endpoint), address) for address in change.addresses)
         for forgotten in change.forgotten:
             tables.addresses.pop(forgotten, None)
@@ -347,6 +353,7 @@ class MemoryStorage:
                 next_place=newest.first_place + newest.count if newest else 1,
                 talks=[Talk(conversation, naming) for conversation, naming in tables.talks.items()],
                 users=list(tables.users.values()),
+                former=list(tables.former.values()),
                 heard=[
                     Heard(log.id, member, seq)
                     for log in tips
@@ -524,6 +531,11 @@ class MemoryStorage:
         seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
         newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
         return mended_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
+
+    def first_heard(self, user: UserId) -> int:
+        with self._lock:
+            first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
+            return first.shown(1).received_at if first is not None and first.released else 0
 
     def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         return self._levels(self._tables.heard, log, seq)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Mending
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Mended, Shown, SortKey
 from p2pchat.storage.mended import Candidate, mended_of
 from p2pchat.storage.reading import Reader
@@ -32,6 +32,11 @@ join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
+FIRST_HEARD = f"""
+select p.received_at from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
+where e.id = (select min(number) from logs where writer = ?) * {SEQS} + 1
+and p.start = (select max(start) from places where start <= e.id)
+"""
 ALL = 1 << 62  # rows
 ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
 MENDED = """
@@ -62,6 +67,11 @@ class Showing:
     def places(self, after: int, limit: int) -> list[Shown]:
         statement = f"{BY_PLACE} and {SEEN} {IN_PLACE}" if self._hides else f"{BY_PLACE} {IN_PLACE}"
         return self._all_shown(self._reader.all(statement, after + 1, after, limit))
+
+    def first_heard(self, user: UserId) -> int:
+        """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""
+        row = self._reader.first(FIRST_HEARD, self._reader.number("users", user))
+        return int(row[0]) if row else 0
 
     def last_place(self) -> int:
         """Return the newest place, 0 when nothing was released."""

@@ -167,6 +167,10 @@ class SqlStorage:
         with self._reading():
             return self._showing.entry(log, seq)
 
+    def first_heard(self, user: UserId) -> int:
+        with self._reading():
+            return self._showing.first_heard(user)
+
     def last_place(self) -> int:
         """Return the newest place, 0 when nothing was released."""
         with self._reading():

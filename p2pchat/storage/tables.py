@@ -132,6 +132,13 @@ addresses = Table(
     _number("failing_since"),
     Column("teller", _bytes(32), nullable=False),
 )
+former_names = Table(
+    "former_names",
+    metadata,
+    _key("owner"),  # a user's number
+    Column("name", _bytes(128), primary_key=True),  # UTF-8: 32 characters, told apart by every bit
+    _number("c"),
+)
 consumers = Table(
     "consumers",
     metadata,

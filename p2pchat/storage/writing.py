@@ -57,6 +57,7 @@ from p2pchat.storage.tables import (
     conversations,
     entries,
     forks,
+    former_names,
     heads,
     heard,
     logs,
@@ -78,6 +79,7 @@ UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
+NEWER_ONLY = "on conflict (owner, name) do update set c = excluded.c where excluded.c > former_names.c"
 HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
 
 HIGHER_READ_ONLY = "on conflict (log, reader) do update set seq = excluded.seq where excluded.seq > read_marks.seq"
@@ -371,6 +373,9 @@ class Rows:
             self._name_talk(talk)
         for user in change.users:
             self._name_user(user)
+        for one in change.former:
+            owner = self._writer.number_of(users, one.user)
+            insert_rows(self._db, former_names, (owner, one.name.encode(), one.c), NEWER_ONLY)
         for address in change.addresses:
             insert_rows(self._db, addresses, _address_row(address), replacing(addresses))
         for peer, endpoint in change.forgotten:

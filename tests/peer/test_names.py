@@ -11,6 +11,7 @@ from p2pchat import (
     Left,
     TCPPeer,
     UnknownName,
+    Warned,
 )
 from p2pchat.testing import Mesh
 from tests.peer.said import texts
@@ -109,3 +110,60 @@ async def test_wait_user_waits_until_somebody_is_here(net: Mesh) -> None:
     assert await waiting == dan.me
     with pytest.raises(TimeoutError):
         await ada.wait_user("eve", timeout=0.02)
+
+
+async def test_who_takes_another_name_is_called_so_by_all_and_what_one_was_called_is_known(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await bob.broadcast("hello")
+    await bob.rename("robert", about="on call")
+    await net.settle()
+    bob = await restarted(net, bob)  # who starts as bob again
+    await bob.rename("rob")  # before anything is said in this run
+    await net.settle()
+    await bob.aclose()
+    dan = await net.add("dan")  # comes when the writer is gone
+    await net.settle()
+    for peer in (ada, cyd, dan):
+        assert [post.sender.label for post in await peer.history("room")] == ["rob"]
+        user = peer.user("rob")
+        known = await peer.whois("rob")
+        assert (user.about, known.names_before) == ("on call", ("bob", "robert"))
+        assert known.known_since is not None
+    assert [(host.linked, bool(host.endpoints)) for host in (await ada.whois("rob")).hosts] == [(False, True)]
+    cyd = await restarted(net, cyd)
+    assert (await cyd.whois("rob")).names_before == ("bob", "robert")
+    assert cyd.user("rob").about == "on call"
+
+
+async def test_a_name_that_somebody_had_is_warned_of_when_another_takes_it(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await bob.broadcast("hello")
+    await bob.rename("robert")
+    await net.settle()
+    ada = await restarted(net, ada)
+    async with ada.events(Warned, consumer=None) as warnings:
+        await cyd.rename("bob")
+        async with asyncio.timeout(20):
+            told = await anext(warnings)
+    assert (told.code, told.about) == ("name", cyd.me.id)
+
+
+async def test_what_is_known_of_oneself_and_of_somebody_never_met(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    me = await ada.whois(ada.me)
+    assert (me.names_before, me.known_since, me.hosts[0].id) == ((), None, ada.me.id)
+    there = (await ada.whois("bob")).hosts
+    assert [(host.id, host.linked) for host in there] == [(bob.me.id, True)]
+    nobody = await ada.whois("A" * 51 + "Q")
+    assert (nobody.user.name, nobody.hosts, nobody.known_since) == ("", (), None)
+    with pytest.raises(UnknownName):
+        await ada.whois("nobody")
+    with pytest.raises(ValueError, match="512"):
+        await ada.rename("ada", about="x" * 513)
+
+
+async def restarted(net: Mesh, peer: TCPPeer) -> TCPPeer:
+    await peer.aclose()
+    peer = await net.restart(peer)
+    await net.settle()
+    return peer

@@ -11,6 +11,7 @@ from p2pchat.core.records import (
     Change,
     Fork,
     ForkStart,
+    FormerName,
     Heard,
     KnownUser,
     LogKey,
@@ -345,6 +346,25 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
         Address("", "example.org:80"),
     ]
     assert (stored.consumers, stored.meta) == ({"bot": 7, "web": 2}, {"network": "ab", "start": "beginning"})
+
+
+def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -> None:
+    ada = user("ada")
+    storage.commit([Change(former=[FormerName(ada, "Ada", 5), FormerName(ada, "ada", 7), FormerName(ada, "Ada", 3)])])
+    storage.commit([Change(former=[FormerName(ada, "Ada", 9)])])
+    kept = sorted(storage.load([]).former, key=lambda one: one.c)
+    assert kept == [FormerName(ada, "ada", 7), FormerName(ada, "Ada", 9)]
+
+
+def test_somebody_is_first_heard_when_something_of_theirs_is_shown_first(storage: Storage) -> None:
+    ada, later = Author("ada", 1, DM), Author("ada", 2)
+    storage.commit([ada.begins("1")])
+    assert [storage.first_heard(user(name)) for name in ("ada", "bob")] == [0, 0]  # it waits
+    storage.commit([Change(stretches=[Stretch(1, ada.log, 1, 1, MORNING, False, False)])])
+    change = later.begins("1")
+    change.stretches.append(Stretch(2, later.log, 1, 1, MORNING + 5, False, False))
+    storage.commit([change])
+    assert [storage.first_heard(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
 def test_the_newest_clock_of_each_conversation(storage: Storage) -> None:

@@ -217,8 +217,21 @@ def plain_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
 def plain_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
     """Return the lines of /whois."""
     called = f"   called {shown_name(row['name'])}" if row["name"] else "   has told no name"
-    linked = "" if row["me"] else "; a link is up" if row["linked"] else "; no link"
-    return [plain_user(row, now), f"{called}{linked}", f"   id {row['user_id']}"]
+    before = f"; before {shown_names(row['names_before'])}" if row["names_before"] else ""
+    about = [f"   says {quoted(row['about'], len(row['about']))}"] if row["about"] else []
+    since = row["known_since"]
+    known = f"   known since {shown_time(since, now)}" if since else "   has written nothing here"
+    hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer is known to speak for it now"]
+    return [plain_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
+
+
+def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MOST_NAMED]))}" if host["endpoints"] else ""
+    if row["me"] and host["peer_id"] == row["user_id"]:
+        return f"   this peer{at}"
+    whose = "its own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
+    state = f"a link is up, from {safe_line(host['address'])}" if host["linked"] else "no link"
+    return f"   {whose}: {state}{at}"
 
 
 def plain_conversation(row: Mapping[str, Any]) -> str:

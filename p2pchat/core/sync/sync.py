@@ -75,7 +75,7 @@ class Sync:
         self._in_flight: dict[int, InFlight] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.people = People(ctx, stored.users)
+        self.people = People(ctx, stored.users, stored.former)
         strangers = Strangers(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
         self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
         self.quota.is_under_way, self.quota.on_full = self._is_under_way, self._is_full

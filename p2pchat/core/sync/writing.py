@@ -92,13 +92,15 @@ class Writing:
         return None
 
     def profile(self, user: UserId) -> None:
-        """Write a hosted user's name into the room, where it has written in this run; a new log begins with it."""
+        """Write what a hosted user is called, and tells of itself, into the room: what it wrote of that in earlier
+        runs outweighs everything that `here` tells."""
         room = self._shelf.conversations.by_id.get(self._shelf.conversations.room)
-        if room is not None and (room.id, user) in self._runs:
+        if room is not None:
             self._write(room, self._log(room, user), [self._profile(user)])
 
     def _profile(self, user: UserId) -> Word:
-        return "profile", {"name": self._shelf.hosted[user].name}, None
+        hosted = self._shelf.hosted[user]
+        return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None
 
     def _introduced(self, conversation: Conversation, log: Log, words: list[Word]) -> list[Word]:
         """In the room a log begins with who writes it."""

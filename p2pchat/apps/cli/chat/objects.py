@@ -6,7 +6,8 @@
     {"do":"history","to":"bob","limit":20}     {"do":"search","words":"backup failed","to":"bob","limit":50}
     {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
     {"do":"read","id":"ID"}     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}
-    {"do":"nick","name":"Ada"}     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
+    {"do":"nick","name":"Ada"}     {"do":"about","text":"on call"}
+    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
     {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
     {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
     {"do":"quit"}
@@ -38,6 +39,7 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "whois": {"user": (str, True)},
     "list": {},
     "nick": {"name": (str, True)},
+    "about": {"text": (str, False)},
     "away": {"text": (str, False)},
     "back": {},
     "invite": {},

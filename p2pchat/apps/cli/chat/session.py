@@ -27,7 +27,8 @@ TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are t
     "msg": talking.message, "me": talking.action, "reply": mending.reply,
 }  # fmt: skip
 _EITHER: dict[str, Function] = {
-    "who": people.who, "whois": people.whois, "nick": people.nick, "away": people.away, "back": people.back,
+    "who": people.who, "whois": people.whois, "nick": people.nick, "about": people.about,
+    "away": people.away, "back": people.back,
     "list": places.list_, "allow": people.allow, "connect": meshing.connect, "forget": meshing.forget,
     "invite": meshing.invite, "ignore": people.ignore, "unignore": people.unignore,
 }  # fmt: skip

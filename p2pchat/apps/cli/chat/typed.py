@@ -67,6 +67,11 @@ COMMANDS = (
     Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
     Command("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),
     Command(
+        "about", "[TEXT]", "tell others something about yourself; alone: what you tell", "/about on call this week",
+        most=1, kinds=("",),
+        details=("/whois shows it, also when you are away; /about - tells nothing any more",),
+    ),
+    Command(
         "reply", "[N] TEXT", "answer the newest message of another here, or line N", "/reply yes, at ten",
         least=1, most=1, kinds=("",),
         details=("others see which message you answer", _NUMBERS),

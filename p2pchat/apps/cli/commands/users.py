@@ -85,7 +85,9 @@ async def _stored(directory: Path, db: str) -> list[Line]:
                 "text": user.status_text,
                 "since": None,
                 "me": user.is_me,
-                "ignored": False,
+                "ignored": user.ignored,
+                "about": user.about,
+                "names_before": list(history.names_before(user)),
             }
             for user in history.users()
         ]

@@ -9,9 +9,10 @@ from p2pchat import User
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.exits import Failure, Usage
 from p2pchat.apps.cli.output import Line, iso
-from p2pchat.apps.cli.plain import plain_user, plain_whois, shown_name
+from p2pchat.apps.cli.plain import plain_user, plain_whois, quoted, shown_name
 
 MAX_STATUS_CHARACTERS = 512  # as many as one peer tells another
+NOTHING = "-"  # typed, to tell nothing any more
 ID_CHARACTERS = 52  # a whole id, as people see it
 _ORDER = ("online", "idle", "offline", "unknown")
 
@@ -25,9 +26,18 @@ async def who(here: Here) -> Answer:
 
 
 async def whois(here: Here, user: str) -> Answer:
-    """All that is known of one."""
-    found = await here.user(user)
-    row = {**_row(here, found), "linked": found.id in here.peer.links()}
+    """All that is known of one, who may be known by a full id only."""
+    known = await here.peer.whois(user if _is_id(user) else await here.user(user))
+    hosts = [
+        {"peer_id": host.id, "linked": host.linked, "address": host.address, "endpoints": list(host.endpoints)}
+        for host in known.hosts
+    ]
+    row = {
+        **_row(here, known.user),
+        "known_since": None if known.known_since is None else iso(known.known_since),
+        "hosts": hosts,
+        "linked": any(host.linked for host in known.hosts),
+    }
     return Answer([row], plain_whois(row, datetime.now().astimezone()))
 
 
@@ -41,6 +51,8 @@ def _row(here: Here, user: User) -> Line:
         "since": None if user.since is None else iso(user.since),
         "me": user.is_me,
         "ignored": user.ignored,
+        "about": user.about,
+        "names_before": list(here.peer.names_before(user)),
     }
 
 
@@ -52,6 +64,16 @@ async def nick(here: Here, name: str) -> Answer:
     here.unread.name = me.name
     row = {"user": me.label, "user_id": me.id, "name": me.name}
     return Answer([row], [f"-- you are {shown_name(me.label)} now"])
+
+
+async def about(here: Here, text: str | None = None) -> Answer:
+    """Tell others something about oneself, or ("" or -) nothing any more; alone: what one tells."""
+    if text is not None:
+        await here.peer.rename(here.peer.me.name, about="" if text == NOTHING else text)
+    me = here.peer.me
+    row = {"user": me.label, "user_id": me.id, "about": me.about}
+    told = f"others see of you: {quoted(me.about, len(me.about))}" if me.about else "you tell nothing about yourself"
+    return Answer([row], [f"-- {told}"])
 
 
 async def away(here: Here, text: str = "") -> Answer:

@@ -85,9 +85,33 @@ async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
         await session(ada, shown, as_json=False).take([b"/whois Anna Maria"])
         assert [TIMELESS.sub("", line) for line in shown.new] == [
             '-- "Anna Maria": online',
-            '   called "Anna Maria"; a link is up',
+            '   called "Anna Maria"',
+            "   has written nothing here",
+            f"   its own peer: a link is up, from 127.0.0.1; listens at {anna.endpoint}",
             f"   id {anna.me.id}",
         ]
+
+
+async def test_what_one_tells_about_oneself_is_seen_by_others_until_it_is_taken_back(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(bob, shown, as_json=False)
+        await took.take([b"/about", b"/about on call", b"/nick robert"])
+        await net.settle()
+        shown.new  # noqa: B018
+        await session(ada, shown).take([b'{"do":"whois","user":"robert"}'])
+        row = json.loads(shown.new[0])["rows"][0]
+        assert (row["about"], row["names_before"]) == ("on call", ["bob"])
+        assert [(host["peer_id"], host["linked"]) for host in row["hosts"]] == [(bob.me.id, True)]
+        await session(ada, shown, as_json=False).take([b"/whois robert"])
+        _first, called, about, known, host, id = shown.new
+        assert called == "   called robert; before bob" and about == '   says "on call"'
+        assert known.startswith("   known since ") and host.startswith("   its own peer: a link is up, from ")
+        assert id == f"   id {bob.me.id}"
+        await took.take([b"/about -"])
+        assert shown.new == ["-- you tell nothing about yourself"]
+        await net.settle()
+        assert ada.user("robert").about == ""
 
 
 async def test_a_name_that_several_have_lists_them(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
