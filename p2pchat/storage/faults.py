@@ -82,7 +82,7 @@ def told_clearly(
         raise StorageError(f"{where} was closed") from None
     except sqlite3.Error as error:
         raise StorageError(sentence(error, where)) from None
-    except (Misfit, LogError) as error:
+    except (Misfit, LogError, UnicodeDecodeError) as error:  # the last is the driver's, of what is no text
         raise StorageError(DAMAGED.format(where=where)) from error
     except suspect as error:
         if not is_damaged():
