@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps that are played; the first two always are
 NEVER_HEALS = 0.3  # of the histories
 WITH_QUOTAS = 0.25
-WITH_A_GAP = 0.4
+WITH_A_GAP = 0.7  # of those with three peers or more
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most, and how often
 
 

@@ -76,8 +76,6 @@ MUST_HAPPEN = (
     "stick_damaged",
     "stick_no_file",
     "stick_refused_head",
-    "stick_refused_gap",
-    "stick_refused_fork",
     "stick_refused_full",
     "gap",
     "digest_unanswered",
@@ -92,6 +90,8 @@ MUST_HAPPEN = (
 # What a simulation reaches too, but not every tenth history: how often at least, and who looks closely.
 LESS_OFTEN = {
     "fault_limit": 50,  # tests/core/test_serve.py, test_intake.py
+    "stick_refused_gap": 50,
+    "stick_refused_fork": 50,
     "stick_failed": 50,  # tests/core/test_carrying.py
     "conversation_refused": 5,  # a user's conversations are few in a history; tests/core/test_node.py
     "warned_two_processes": 10,  # the very same process twice; tests/core/test_links.py, test_intake.py
