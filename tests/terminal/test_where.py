@@ -162,6 +162,24 @@ async def test_the_bell_rings_for_what_is_meant_for_one_and_not_for_the_rest(
     assert ada.screen.bells == 1
 
 
+async def test_one_conversation_may_tell_all_and_another_nothing(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/set notify none bob")
+    await ada.shows("notify in bob none")
+    await bob.send("ada", "psst, ada")
+    await ada.prompts("[bob 1 @1] room>")  # counted, and neither shown nor rung for
+    await ada.line("/go bob")
+    await ada.shows("psst, ada")
+    await ada.line("/set notify all room")
+    await ada.shows("notify in room all")
+    assert ada.screen.bells == 0
+    await bob.broadcast("tea is ready")
+    await ada.shows("[room] bob: tea is ready")
+    assert ada.screen.bells == 1
+
+
 async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)

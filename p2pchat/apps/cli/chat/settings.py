@@ -42,7 +42,13 @@ class Setting:
 
 SETTINGS = (
     Setting("joins", ("auto", "on", "off"), f"say who comes and goes; auto: not when more than {QUIET_ABOVE} are here"),
-    Setting("bell", ("on", "off"), "ring for direct messages, and where your name is said"),
+    Setting(
+        "notify",
+        ("mentions", "all", "none"),
+        "show from elsewhere, and ring for: direct messages and where your name is said, all, or nothing",
+        by_conversation=True,
+    ),
+    Setting("bell", ("on", "off"), "ring for what `notify` says"),
     Setting("desktop", ("off", "on"), "show a notice on the desktop for the same"),
     Setting(
         "receipts",
@@ -66,7 +72,8 @@ class ChatSettings:
 
     Attributes:
         joins: `auto`, `on` or `off`: whether people are told who comes and goes.
-        bell: Ring for direct messages and mentions.
+        notify: What is shown from elsewhere and rung for: `mentions` (and direct messages), `all`, `none`.
+        bell: Ring for it.
         desktop: Show a notice of the desktop for them.
         typing: Others are told that one types, and one is told that they do.
         by_conversation: The exceptions: values as typed, by the id (base32) of a conversation and the setting's name.
@@ -76,6 +83,7 @@ class ChatSettings:
     """
 
     joins: str = "auto"
+    notify: str = "mentions"
     bell: bool = True
     desktop: bool = False
     typing: bool = True
@@ -135,6 +143,11 @@ class ChatSettings:
             return exception
         value = getattr(self, name)
         return value if isinstance(value, str) else "on" if value else "off"
+
+    def notifies(self, conversation_id: str, *, meant: bool) -> bool:
+        """Whether a message there is to reach somebody who looks elsewhere; `meant`: it is for them in particular."""
+        how = self.value("notify", conversation_id)
+        return how == "all" or (how == "mentions" and meant)
 
     def is_on(self, name: str, conversation_id: str = "") -> bool:
         """Whether a setting that is `on` or `off` is on, in general or in one conversation."""

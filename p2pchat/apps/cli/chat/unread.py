@@ -11,12 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_SUFFIX = r"(?:#([a-z2-7]{8,52})(?!\w))?"  # of a label: the beginning of an id, in small letters as all is compared
 
-def mentions(text: str, name: str) -> bool:
-    """Whether `name` stands in `text` as a word of its own, whatever the case."""
+
+def mentions(text: str, name: str, id: str = "") -> bool:
+    """Whether `name` stands in `text` as a word of its own, whatever the case: alone, or as a label of this id
+    (`ada#K7QF2M3P`) and not of another one of that name."""
     if not name:
         return False
-    return re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", text.casefold()) is not None
+    found = re.finditer(rf"(?<!\w){re.escape(name.casefold())}(?!\w){_SUFFIX}", text.casefold())
+    return any(match[1] is None or id.casefold().startswith(match[1]) for match in found)
+
+
+def is_meant(line: Mapping[str, Any], name: str, id: str) -> bool:
+    """Whether a message is for this user in particular: it goes to nobody else, or says the name."""
+    return line["kind"] == "dm" or mentions(line["text"], name, id)
 
 
 @dataclass(slots=True)
@@ -37,11 +46,12 @@ class Unread:
     """What is unread, by conversation id.
 
     Attributes:
-        name: The own name, to know who is meant; "" knows nobody.
+        name, id: The own name and id, to know who is meant; "" knows nobody.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", id: str = "") -> None:
         self.name = name
+        self.id = id
         self._waiting: dict[str, _Waiting] = {}  # in the order they became unread
 
     def noticed(self, line: Mapping[str, Any], here: str | None) -> bool:
@@ -54,7 +64,7 @@ class Unread:
             return False
         waiting = self._waiting.setdefault(line["conversation_id"], _Waiting(line["kind"] == "dm"))
         waiting.by[line["sender_id"]] += 1
-        if mentions(line["text"], self.name):
+        if mentions(line["text"], self.name, self.id):
             waiting.meant_by[line["sender_id"]] += 1
         return True
 

@@ -14,7 +14,7 @@ from p2pchat.apps.cli.chat.doing.reading import HISTORY_LINES
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.settings import QUIET_ABOVE
 from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.chat.unread import is_here, mentions
+from p2pchat.apps.cli.chat.unread import is_here, is_meant
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.marking import marked_message
@@ -186,11 +186,12 @@ class TerminalShow(Show):
         here = self._is_here(event)
         self.speakers.heard(event["sender"])
         assert self._session is not None
-        meant = event["kind"] == "dm" or mentions(event["text"], self._session.unread.name)
-        if here or meant:
+        settings, unread = self._session.settings, self._session.unread
+        meant = is_meant(event, unread.name, unread.id)
+        notified = settings.notifies(event["conversation_id"], meant=meant)
+        if here or notified:
             await self._message(event, elsewhere=not here)
-        if meant and not event["old"]:
-            settings = self._session.settings
+        if notified and not event["old"]:
             told = f"{shown_speaker(event['sender'])}: {event['text']}"
             self._notices.ring(told, bell=settings.bell, desktop=settings.desktop)
 

@@ -82,6 +82,16 @@ def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "chat.json").read_text("utf-8"))["theme"] == "dark"
 
 
+@pytest.mark.parametrize(
+    ("how", "meant", "others"), [("mentions", True, False), ("all", True, True), ("none", False, False)]
+)
+def test_what_reaches_who_looks_elsewhere_may_differ_by_conversation(how: str, meant: bool, others: bool) -> None:
+    settings = ChatSettings()
+    settings.change("notify", how, "OPS")
+    assert [settings.notifies("OPS", meant=yes) for yes in (True, False)] == [meant, others]
+    assert [settings.notifies("ROOM", meant=yes) for yes in (True, False)] == [True, False]
+
+
 @pytest.mark.parametrize(("name", "value"), [("colour", "on"), ("bell", "loud"), ("joins", "yes"), ("ignored", "on")])
 def test_what_cannot_be_set_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError):

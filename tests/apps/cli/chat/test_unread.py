@@ -52,9 +52,13 @@ def test_next_is_where_one_is_meant_and_first_is_what_came_first() -> None:
         ("adapter", False),
         ("Ramada", False),
         ("ada_2", False),
+        ("Ada#K7QF2M3P: look", True),
+        ("ada#2YALQJU2: look", False),
+        ("ada#2YALQJU2 and ada", True),
+        ("ada#1 is best", True),
         ("", False),
     ],
 )
 def test_a_name_is_meant_as_a_word_of_its_own(text: str, meant: bool) -> None:
-    assert mentions(text, "ada") is meant
+    assert mentions(text, "ada", "K7QF2M3PAAAA") is meant
     assert mentions(text, "") is False

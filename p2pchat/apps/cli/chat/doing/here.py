@@ -51,7 +51,7 @@ class Here:
         self.calls: Callable[[str], None] = lambda endpoint: None
         self.kept: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
         self.elsewhere: Conversation | None = None
-        self.unread = Unread(peer.me.name)
+        self.unread = Unread(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
         self.attention = Attention(peer.set_presence, self._current_id, idle_after=idle_after)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id

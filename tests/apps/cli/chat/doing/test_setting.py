@@ -27,7 +27,7 @@ async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/set colour", "there is no setting 'colour'; there are joins, bell, desktop"),
+        ("/set colour", "there is no setting 'colour'; there are joins, notify, bell"),
         ("/set bell loud", "bell is on or off, not 'loud'"),
         ("/set bell off room", "bell is the same everywhere"),
         ("/set typing loud room", "typing is on or off or usual, not 'loud'"),
