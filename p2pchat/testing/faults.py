@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from p2pchat.testing.groupacts import GroupAccidents
 from p2pchat.testing.liars import Liar
 from p2pchat.testing.mending import mend_something
 from p2pchat.testing.simpeer import SimPeer
@@ -25,7 +26,7 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-class Accidents:
+class Accidents(GroupAccidents):
     """What can happen to the peers of one simulation.
 
     Attributes:

@@ -16,6 +16,7 @@ from random import Random
 
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.faults import WEIGHTS, Accidents
+from p2pchat.testing.groupacts import draw_steps
 from p2pchat.testing.presences import Chatter
 from p2pchat.testing.signatures import remembered
 from p2pchat.testing.simpeer import SimPeer
@@ -60,6 +61,9 @@ class History:
             self.program.append("leave_a_gap")
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
+        groups = Random(f"{seed} groups")
+        for name in draw_steps(groups):
+            self.program.insert(groups.randint(self._begun, len(self.program)), name)
         self._accidents = Accidents(self.sim, most_peers)
         self._chatter = Chatter(self.sim)
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Delivered, Imported
-from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
+from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.grouping import GroupJudge
 from p2pchat.testing.mending import view_faults
 from p2pchat.testing.presences import Presences
 from p2pchat.testing.showing import Showing
@@ -58,6 +59,7 @@ class Judge:
         self.telling = Telling(self)
         self.showing = Showing(self)
         self.presences = Presences(self)
+        self.grouping = GroupJudge(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -221,6 +223,7 @@ class Judge:
                 yield Fault("old", "takes itself for new in the room, though all is compared", peer.name)
         for written in self._sim.written.values():
             yield from self._unreceipted(written, newest)
+        yield from self.grouping.missing(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):
@@ -254,7 +257,7 @@ class Judge:
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
-        stored = sum(map(len, peer.disk.logs.values()))
+        stored = sum(map(len, peer.disk.logs.values())) - self.grouping.unseen(peer)
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are shown to nobody", peer.name)
 
@@ -269,6 +272,10 @@ class Judge:
             if (log, written.seq, member.user) not in self._delivered:
                 text = f"no receipt of {member.name} for {self._name(log)} {written.seq}"
                 yield Fault("receipt", text, writer.name)
+
+    def is_told(self, log: LogId, seq: int, member: SimPeer) -> bool:
+        """Say whether a writer was told that this member has an entry."""
+        return (log, seq, member.user) in self._delivered
 
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Judge the traffic of a minute in which nobody did anything."""
@@ -292,6 +299,7 @@ class Judge:
             found += view_faults(peer)
             found += self._presence_faults(peer)
             found += self.presences.faults(peer) if self._at_rest else ()
+            found += self.grouping.faults(peer, at_rest=self._at_rest)
         if self._at_rest:
             found += self._history_faults()
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
@@ -355,10 +363,12 @@ class Judge:
                 yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
             seen.add((log.conversation, key, one.seq))
             for ref, seq in self._strictly_before(one):
-                if not self._lies(ref) and (log.conversation, ref, seq) not in seen:
+                cut = self.grouping.is_cut(peer, log.conversation, Ref(ref, seq))
+                if not self._lies(ref) and not cut and (log.conversation, ref, seq) not in seen:
                     yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
             entry = decode_entry(one.raw)
             named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
+            named = [ref for ref in named if not self.grouping.is_cut(peer, log.conversation, ref)]
             if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
 
@@ -399,7 +409,10 @@ class Judge:
         liars = {peer.user for peer in self._sim.all_peers if peer.liar}
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
         for peer in self._honest:
-            for conversation in sorted({log.conversation for log in peer.disk.logs}):
+            everywhere = {
+                log.conversation for log in peer.disk.logs if not self.grouping.is_group(peer, log.conversation)
+            }
+            for conversation in sorted(everywhere):
                 shown = [
                     (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
                     if one.log.user not in liars and not self.may_fork(one.log)

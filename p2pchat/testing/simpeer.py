@@ -501,6 +501,9 @@ class SimPeer:
         if answer.ticket in self._mends:
             self.sim.judge.accepted(self, answer.log, answer.first, answer.count, 1)
             return
+        if answer.ticket < 0:
+            self.sim.judge.grouping.kept(self, answer)
+            return
         written = self._asked.pop(answer.ticket)
         self.sim.judge.accepted(self, answer.log, answer.first, answer.count, len(written))
         for n, one in enumerate(written):
@@ -509,6 +512,9 @@ class SimPeer:
         self._soon(0, 0, self._say_gathered)
 
     def _refused(self, answer: out.Refused) -> None:
+        if answer.ticket < 0:
+            self.sim.counts[f"group_refused_{answer.code}"] += 1
+            return
         for one in self._asked.pop(answer.ticket, ()):  # of edits and the like nothing was noted
             del self.sim.written[one.text]
         self._log("error", code=answer.code, text=answer.text)
@@ -532,6 +538,8 @@ class SimPeer:
 
     def _hand_on_one(self, one: Shown) -> None:
         entry = decode_entry(one.raw)
+        if self.sim.judge.grouping.is_group(self, one.log.conversation):
+            return
         self.sim.judge.showing.handed_on(self, one, entry)
         if entry.k == "text" and one.log.user != self.user:
             self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
@@ -551,6 +559,8 @@ class SimPeer:
         self.sim.judge.delivered(self, news)
         member = self.sim.by_user[news.member]
         raws = self.disk.logs.get(news.log, [])
+        if self.sim.judge.grouping.is_group(self, news.log.conversation):
+            return
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if decode_entry(raws[seq - 1]).k != "text":
                 continue
@@ -596,10 +606,10 @@ class SimPeer:
         self.sim.counts[news.what] += news.n
 
     def _group_changed(self, news: out.GroupChanged) -> None:
-        self.sim.counts[f"group_{news.change}"] += 1
+        self.sim.judge.grouping.changed(self, news)
 
     def _undelivered(self, news: out.Undelivered) -> None:
-        self.sim.counts["undelivered"] += 1
+        self.sim.judge.grouping.undelivered(self, news)
 
     def _stopped(self, _: out.Stopped) -> None:
         """All byes are said."""

@@ -122,7 +122,7 @@ class Order:
             return ref.seq < seq  # entries of one log are released in order anyway
         found = conversation.by_ref.get(ref.log)
         if found is not None:
-            return found.released >= ref.seq or found.forked or (conversation.is_talk and found.limit < ref.seq)
+            return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_gone(ref))
         if conversation.is_talk and conversation.is_gone(ref):
             return True  # what was cut off makes nobody wait
         key = (conversation.id, ref.log)

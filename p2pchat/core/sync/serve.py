@@ -144,7 +144,7 @@ class Serve:
     def push(self, conversation: Conversation, log: Log, batch: Batch) -> None:
         """Hand a new durable batch of a hosted user to everyone in the conversation."""
         ready: list[Side] = []
-        for side in self._shelf.sharing(conversation) if batch.first <= log.told_seq else ():
+        for side in self._shelf.sharing(conversation) if batch.first <= log.limit else ():
             if log.id.key in side.refused or side.serves(log.id.key):
                 continue  # or it comes with what is being served
             tail = side.tails.get(log.id)

@@ -284,7 +284,10 @@ class Conversation:
         return batch.first <= log.limit if log is not None else self.writer(batch.log.user).plain
 
     def is_gone(self, ref: Ref) -> bool:
-        """Say whether an entry of a talk, of a log that is not in memory, can be had no more: it was cut off."""
+        """Say whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
+        found = self.by_ref.get(ref.log)
+        if found is not None and found.seq >= ref.seq:
+            return found.limit < ref.seq
         users = [user for user in self.may or () if user.startswith(ref.log[:16])]
         return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
 
