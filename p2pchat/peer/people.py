@@ -28,16 +28,18 @@ class User:
         key: The id as it is inside and on the wire, hex.
     """
 
-    __slots__ = ("_people", "key")
+    __slots__ = ("_id", "_people", "key")
 
     def __init__(self, people: People, key: UserId) -> None:
         self._people = people
         self.key = key
+        self._id = ""
 
     @property
     def id(self) -> str:
         """The id as people see it: 52 characters of base32."""
-        return base32(self.key)
+        self._id = self._id or base32(self.key)
+        return self._id
 
     @property
     def name(self) -> str:
@@ -109,17 +111,18 @@ class People:
         self.ignored: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
         self._names: dict[UserId, str] = {}
+        self._looks: dict[UserId, str] = {}  # the skeleton of each name: a label is asked for with every line
         self._alike: dict[str, set[UserId]] = {}  # by skeleton
         self._users: dict[UserId, User] = {}
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Take (new) names."""
         for id, name in names:
-            former = self._names.get(id)
-            if former is not None:
-                self._unlearn(id, skeleton(former))
+            if id in self._names:
+                self._unlearn(id, self._looks[id])
             self._names[id] = name
-            self._alike.setdefault(skeleton(name), set()).add(id)
+            self._looks[id] = skeleton(name)
+            self._alike.setdefault(self._looks[id], set()).add(id)
 
     def tell_about(self, id: UserId, about: str) -> None:
         """Take what a user tells of itself now."""
@@ -149,7 +152,7 @@ class People:
 
     def label(self, id: UserId) -> str:
         name = self._names.get(id)
-        if not name or (looks := skeleton(name)) == ROOM_SKELETON or len(self._alike[looks]) > 1:
+        if not name or (looks := self._looks[id]) == ROOM_SKELETON or len(self._alike[looks]) > 1:
             return full_label(name, id)
         return name
 

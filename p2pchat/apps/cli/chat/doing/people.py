@@ -19,8 +19,7 @@ _ORDER = ("online", "idle", "offline", "unknown")
 
 async def who(here: Here) -> Answer:
     """Everybody with a name, who is here first."""
-    users = sorted(here.peer.users(), key=lambda user: _ORDER.index(user.status))
-    rows = [_row(here, user) for user in users]
+    rows = sorted((_row(here, user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
     now = datetime.now().astimezone()
     return Answer(rows, [plain_user(row, now) for row in rows])
 
