@@ -17,6 +17,7 @@ from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import is_here, is_meant
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.ignoring import without_ignored
 from p2pchat.apps.cli.marking import marked_message
 from p2pchat.apps.cli.output import Line, Log, json_line
 from p2pchat.apps.cli.plain import MENDINGS, plain_gap, shown_name, shown_speaker
@@ -105,7 +106,11 @@ class TerminalShow(Show):
     async def _history(self, conversation: Conversation) -> list[Line]:
         assert self._peer is not None
         posts = await self._peer.history(conversation, limit=HISTORY_LINES)
-        return [line for post in posts if not self.hides(line := await with_gap(self._peer, post))]
+        return [
+            without_ignored(self._peer, line)
+            for post in posts
+            if not self.hides(line := await with_gap(self._peer, post))
+        ]
 
     async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "", *, numbered: bool = False) -> None:
         """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
@@ -263,14 +268,19 @@ class TerminalShow(Show):
         """Show what a command says: help in two columns, and what was said before between two rules."""
         if command == "history":
             async with self._turn:
-                await self._past([row for row in rows if not self.hides(row)], "history", "now", numbered=True)
+                await self._past(self._shown_rows(rows), "history", "now", numbered=True)
             return
         if command == "search":
-            await self._search_found([row for row in rows if not self.hides(row)])
+            await self._search_found(self._shown_rows(rows))
             lines = lines[-1:]  # how much it was
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
         await super().answer(command, rows, lines, ref)
+
+    def _shown_rows(self, rows: Sequence[Line]) -> list[Line]:
+        """Return what people want to see of these messages."""
+        assert self._peer is not None
+        return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
 
     async def _search_found(self, rows: Sequence[Line]) -> None:
         """Show what was found, with its words marked; always with the date, for it may be of any day."""

@@ -13,7 +13,7 @@ from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.gaps import with_gap
-from p2pchat.apps.cli.ignoring import hides
+from p2pchat.apps.cli.ignoring import hides, without_ignored
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import MENDINGS, plain_gap, plain_message
 
@@ -129,7 +129,7 @@ class Here:
             return []
         now = datetime.now().astimezone()
         lines: list[str] = []
-        shown = [row for row in rows if not self.hides(row)]
+        shown = [without_ignored(self.peer, row) for row in rows if not self.hides(row)]
         self.number(shown)
         width = len(str(len(shown)))
         for row in shown:

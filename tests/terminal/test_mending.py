@@ -1,0 +1,37 @@
+"""Messages answered, edited, deleted and reacted to at a terminal of 40 columns: a line follows, what stands stays."""
+
+from __future__ import annotations
+
+import asyncio
+
+from p2pchat import Message, Reaction
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+
+
+async def test_what_became_of_a_line_is_told_by_a_line_that_follows(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", columns=40)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    events = bob.events(Message, Reaction, consumer=None)
+    plan = await bob.send("room", "lunch at ten?")
+    await ada.shows_line(r"^\d\d:\d\d bob: lunch at ten\?$")
+    await bob.edit(plan.id, "lunch at noon?")
+    await ada.shows_line(r"^\d\d:\d\d bob \(edited \d\d:\d\d\): lunch at noon\?$")
+    await ada.line("/react +1")
+    async with asyncio.timeout(30):
+        reaction = await anext(events)
+    assert isinstance(reaction, Reaction) and (reaction.id, reaction.reaction) == (plan.id, "+1")
+    await ada.line("yse")
+    await ada.line("/edit yes")
+    await ada.shows_line(r"^\d\d:\d\d ada \(edited \d\d:\d\d\): yes")
+    await ada.line("/history")
+    await ada.shows_line(r"^2 \d\d:\d\d bob: lunch at noon\? \(edited\)$")
+    await ada.shows_line(r"^1 \d\d:\d\d ada: yes \(edited\)$")
+    await ada.line("/reply 2 with soup")
+    async with asyncio.timeout(30):
+        answers = [await anext(events) for _ in range(2)]
+    assert [(each.text, each.reply_to) for each in answers if isinstance(each, Message)][-1] == ("with soup", plan.id)
+    await bob.react((await bob.history("room"))[-1], "soup!")
+    await ada.shows("bob reacts")
+    await bob.delete(plan.id)
+    await ada.shows_line(r"^\d\d:\d\d -- bob deleted a message of")
