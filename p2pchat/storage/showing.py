@@ -163,6 +163,7 @@ class Showing:
             row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, reaction)
             if row is None:
                 continue  # what there is may not be read
+            decode_entry(row[2])  # as in _shown
             by = self._reader.log_id(row[0] >> SEQ_BITS)
             mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((mending, row[2]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat import Message, Sent
+from p2pchat import Edited, Message, Sent
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.peer import events
 from p2pchat.testing import mesh
@@ -45,6 +45,14 @@ async def test_the_lines_of_messages_have_the_fields_that_are_shown() -> None:
         assert list(example("message")) == list(message.to_json())
 
 
+async def test_the_line_of_an_edit_has_the_fields_that_are_shown() -> None:
+    async with mesh("ada", "bob") as peers:
+        ada, bob = peers.peers
+        heard = bob.events(Edited)
+        await ada.edit((await ada.broadcast("helo")).id, "hello")
+        assert list(example("edited")) == list((await anext(heard)).to_json())
+
+
 @pytest.mark.parametrize("kind", LIVE, ids=lambda kind: kind.event)
 async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Event]) -> None:
     async with mesh("ada") as peers:
@@ -67,7 +75,7 @@ async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Even
 
 
 def test_no_other_event_is_shown_and_an_answer_is() -> None:
-    there = {kind.event for kind in LIVE} | {"sent", "message", "answer"}
+    there = {kind.event for kind in LIVE} | {"sent", "message", "edited", "answer"}
     assert sorted(line["event"] for line in EXAMPLES) == sorted(there)
 
 
