@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Message as Message
     from p2pchat.peer.events import Presence as Presence
     from p2pchat.peer.events import Read as Read
+    from p2pchat.peer.events import Renamed as Renamed
     from p2pchat.peer.events import Sent as Sent
     from p2pchat.peer.events import Stopped as Stopped
     from p2pchat.peer.events import Typing as Typing
@@ -90,7 +91,7 @@ _HOMES = {
     ),
     "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
-        *("Read", "Sent", "Stopped", "Typing", "Warned"),
+        *("Read", "Renamed", "Sent", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
     "peer.group": ("Group", "GroupChanged", "Undelivered"),

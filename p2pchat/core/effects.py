@@ -261,11 +261,15 @@ class TypingChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserNamed:
-    """A user has a (new) name, or tells something else of itself: `about` (not shown in a repr)."""
+    """A user has a (new) name, or tells something else of itself: `about` (not shown in a repr).
+
+    `old`: it is from before, found while catching up, and nobody's news.
+    """
 
     user: UserId
     name: str
     about: str = field(default="", repr=False)
+    old: bool = False
 
 
 @dataclass(frozen=True, slots=True)

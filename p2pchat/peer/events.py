@@ -432,6 +432,19 @@ class Left(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renamed(Event):
+    """Somebody is called otherwise now: `name` instead of `before`. `user.label` is how to tell them from others."""
+
+    event: ClassVar[str] = "renamed"
+    user: User
+    name: str
+    before: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {"user": self.user.label, "user_id": self.user.id, "name": self.name, "before": self.before}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Presence(Event):
     """What a user tells of itself: online, idle, offline or unknown, a text, and since when (None: not told)."""
 

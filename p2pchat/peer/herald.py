@@ -207,8 +207,12 @@ class Herald:
         self._event(("typing", effect.conversation, effect.user), told)
 
     def _named(self, effect: fx.UserNamed) -> None:
+        user = self._people.user(effect.user)
+        before = user.name
         self._people.learn([(effect.user, effect.name)])
         self._people.tell_about(effect.user, effect.about)
+        if before and before != effect.name and not effect.old:
+            self._event(("renamed", effect.user), ev.Renamed(user=user, name=effect.name, before=before))
         self._wake_all()
 
     def _gap(self, effect: fx.Gap) -> None:

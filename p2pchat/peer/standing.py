@@ -163,12 +163,11 @@ class Standing(Life):
         before it is reached, one with code "full" when something was refused.
 
         Args:
-            who: A user, or a name as typed (see find). Returned is that user.
+            who: A user, or a name as typed (see find), or a full id, known or not. Returned is that user.
         Raises:
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
         """
-        owner = self._running
-        user = who if isinstance(who, User) else self.user(who)
+        owner, user = self._running, self._somebody(who)
         owner.put(Allowed(user.key))
         await owner.settle()
         return user

@@ -36,19 +36,22 @@ class Whois:
     Attributes:
         names_before: Other names it had, by the profiles in the room, the newest first.
         known_since: When something it wrote came here first; None when nothing ever did.
+        allowed: All it writes is stored here, without a limit (TCPPeer.allow).
         hosts: The peers that speak for it now, and its own peer where an address of that is known.
     """
 
     user: User
     names_before: tuple[str, ...]
     known_since: datetime | None
+    allowed: bool
     hosts: tuple[HostPeer, ...]
 
 
 def known_of(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows; `first_heard` is UTC microseconds, 0 for never."""
     hosts = tuple(_host(node, peer) for peer in _hosts(node, user.key))
-    return Whois(user, names_before(node, user), aware(first_heard) if first_heard else None, hosts)
+    since = aware(first_heard) if first_heard else None
+    return Whois(user, names_before(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
 
 
 def names_before(node: Node, user: User) -> tuple[str, ...]:

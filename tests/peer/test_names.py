@@ -9,6 +9,7 @@ import pytest
 from p2pchat import (
     AmbiguousName,
     Left,
+    Renamed,
     TCPPeer,
     UnknownName,
     Warned,
@@ -71,9 +72,12 @@ async def test_nobody_is_taken_for_the_room(net: Mesh) -> None:
 async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await bob.broadcast("hello")
-    await bob.rename("robert")
-    robert = await ada.wait_user("robert", timeout=5)
-    assert robert == bob.me
+    async with ada.events(Renamed, consumer=None) as events:
+        await bob.rename("robert")
+        robert = await ada.wait_user("robert", timeout=5)
+        told = await anext(events)
+    assert robert == bob.me == told.user
+    assert (told.name, told.before) == ("robert", "bob")
     await net.settle()
     assert [m.sender.label for m in await ada.history("room")] == ["robert"]
     with pytest.raises(ValueError):

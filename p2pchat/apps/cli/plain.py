@@ -182,6 +182,8 @@ def plain_line(
     time = shown_time(event["at"], now)
     if kind == "joined":
         return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"
+    if kind == "renamed":
+        return f"{time} -- {shown_name(event['before'])} is called {shown_name(event['user'])} now"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {shown_name(event['user'])} {reason}"
@@ -221,6 +223,7 @@ def plain_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
     about = [f"   says {quoted(row['about'], len(row['about']))}"] if row["about"] else []
     since = row["known_since"]
     known = f"   known since {shown_time(since, now)}" if since else "   has written nothing here"
+    known += "; all of it is stored, without a limit" if row["allowed"] else ""
     hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer is known to speak for it now"]
     return [plain_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
 

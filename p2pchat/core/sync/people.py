@@ -17,6 +17,7 @@ from p2pchat.protocol import UserId
 
 MAX_NAMES = 100_000  # of users who never wrote: whoever hosts can make up as many as it likes; a guess: 30 MiB
 MAX_FORMER = 64  # names before, of one user: who takes another every day has told enough
+OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may be apart (Settings.clock_ahead)
 MAX_ABOUT_CHARACTERS = 512  # as many as the text of a status; what somebody tells beyond is cut off
 
 
@@ -63,7 +64,7 @@ class People:
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
-        self._name(user, name, about)
+        self._name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
 
     def told(self, user: UserId, name: str) -> None:
         """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none.
@@ -74,7 +75,7 @@ class People:
             return
         if self.names.get(user) != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
-        self._name(user, name, "")
+        self._name(user, name, "", old=False)
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
@@ -88,12 +89,12 @@ class People:
         else:
             self.abouts.pop(user, None)
 
-    def _name(self, user: UserId, name: str, about: str) -> None:
+    def _name(self, user: UserId, name: str, about: str, *, old: bool) -> None:
         if self.names.get(user) == name and self.abouts.get(user, "") == about:
             return
         self.names[user] = name
         self._tell_about(user, about)
-        self._ctx.emit(UserNamed(user, name, about))
+        self._ctx.emit(UserNamed(user, name, about, old))
         if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
             self._warned.add((user, name))
             text = f"another key uses the name {name!a}: the two are shown with the beginnings of their ids"

@@ -50,6 +50,7 @@ def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None
     [
         ({"event": "joined", "user": "bob"}, "12:00 -- bob is here"),
         ({"event": "left", "user": "bob", "reason": "left"}, "12:00 -- bob left"),
+        ({"event": "renamed", "user": "rob", "before": "bob is"}, '12:00 -- "bob is" is called rob now'),
         ({"event": "left", "user": "bob", "reason": "lost"}, "12:00 -- bob left: the connection was lost"),
         ({"event": "left", "user": "bob", "reason": "timeout"}, "12:00 -- bob left: no sign of life for too long"),
         ({"event": "left", "user": "bob", "reason": "later\n"}, "12:00 -- bob left: later\\u{a}"),

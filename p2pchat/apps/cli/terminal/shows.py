@@ -174,7 +174,7 @@ class TerminalShow(Show):
                 self.typists.noticed(event)
         elif kind == "read":
             self._screen.was_read(event["id"], event["count"], event["of"])
-        elif kind in ("joined", "left"):
+        elif kind in ("joined", "left", "renamed"):
             if kind == "joined":
                 self.asides.joined(event["user_id"])
                 event = {**event, "first": event["first"] and not self.arriving}

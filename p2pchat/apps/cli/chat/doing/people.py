@@ -34,6 +34,7 @@ async def whois(here: Here, user: str) -> Answer:
     row = {
         **_row(here, known.user),
         "known_since": None if known.known_since is None else iso(known.known_since),
+        "allowed": known.allowed,
         "hosts": hosts,
         "linked": any(host.linked for host in known.hosts),
     }
@@ -100,10 +101,10 @@ async def _taken() -> None:
 
 async def allow(here: Here, user: str) -> Answer:
     """Store whatever one writes, however much, for good."""
-    found = await here.user(user)
-    if found.is_me:
+    who = user if _is_id(user) else await here.user(user)
+    if who == here.peer.me:
         raise Usage("that is you: what you write has no limit here")
-    await here.peer.allow(found)
+    found = await here.peer.allow(who)
     row = {"user": found.label, "user_id": found.id, "allowed": True}
     return Answer([row], [f"-- all that {shown_name(found.label)} writes is stored, without a limit"])
 

@@ -101,7 +101,7 @@ async def test_what_one_tells_about_oneself_is_seen_by_others_until_it_is_taken_
         shown.new  # noqa: B018
         await session(ada, shown).take([b'{"do":"whois","user":"robert"}'])
         row = json.loads(shown.new[0])["rows"][0]
-        assert (row["about"], row["names_before"]) == ("on call", ["bob"])
+        assert (row["about"], row["names_before"], row["allowed"]) == ("on call", ["bob"], False)
         assert [(host["peer_id"], host["linked"]) for host in row["hosts"]] == [(bob.me.id, True)]
         await session(ada, shown, as_json=False).take([b"/whois robert"])
         _first, called, about, known, host, id = shown.new
