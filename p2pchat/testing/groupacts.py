@@ -109,11 +109,13 @@ class GroupAccidents:
     def group_old(self) -> None:
         """An owner's disk goes back, and it changes the group before it hears what it had done: two of one gen."""
         for owner, view in self._some(_owns):
-            if owner.liar or len(owner.disk) < 4:
-                continue
+            length = len(owner.disk)
+            for _ in range(self.chance.choice((1, 1, 2))):
+                self.ask(owner, inputs.GroupChanging, view.group, name=f"o{self._groups_asked}")
+                self.sim.run(self.chance.choice((0.5, 2.0)))
             self.sim.note(f"{owner.name}, who owns a group, is restored and changes it at once")
             owner.crash()
-            owner.restore(self.chance.randrange(len(owner.disk) // 2, len(owner.disk)))
+            owner.restore(length)
             owner.start()
             others = [each.user for each in self.sim.all_peers if not each.liar]
             what = self.chance.choice(("add", "remove", "name"))

@@ -1,0 +1,345 @@
+"""Groups in whole cores: the talk reaches its members and nobody else, through everything that may happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from p2pchat.core import effects as out
+from p2pchat.core import inputs
+from p2pchat.core.groups.operations import group_body, operation_hash, talk_id
+from p2pchat.core.groups.view import GroupView
+from p2pchat.core.log import Entry, decode_entry, encode_entry
+from p2pchat.protocol import Entries, Have, Naming
+from p2pchat.testing import Simulation
+from p2pchat.testing.simpeer import SimPeer
+from tests.core.world import IDS, NAMINGS, Author, Far, World
+
+APART = 40.0  # seconds after which two who are apart know it
+
+
+class Club:
+    """A simulated mesh and one group in it, which ada made; what everybody was told of it."""
+
+    def __init__(self, sim: Simulation, *members: SimPeer) -> None:
+        self.sim = sim
+        self.owner = sim.up[0]
+        self.told: dict[str, list[str]] = {}
+        self.lost: dict[str, list[int]] = {}
+        self.delivered: dict[tuple[int, str], int] = {}
+        self.refused: list[str] = []
+        self._tickets = 0
+        for peer in sim.up:
+            self.listen(peer)
+        self.ask(self.owner, inputs.GroupMade, "ops", tuple(peer.user for peer in members))
+        sim.run(3)
+        assert self.owner.node is not None
+        (self.id,) = self.owner.node.groups
+        self.talk = talk_id(self.id)
+
+    def listen(self, peer: SimPeer) -> None:
+        """Note what a peer's program is told of groups."""
+        listens: dict[type, Callable[[Any], None]] = {
+            out.GroupChanged: lambda news: self._changed(peer, news),
+            out.Undelivered: lambda news: self.lost.setdefault(peer.name, []).extend(range(news.first, news.last + 1)),
+            out.Delivered: self._delivered,
+            out.Refused: lambda answer: self.refused.append(answer.code),
+        }
+        for kind, hears in listens.items():
+            peer._carry[kind] = partial(_both, hears, peer._carry[kind])
+
+    def _changed(self, peer: SimPeer, news: out.GroupChanged) -> None:
+        whom = self.sim.by_user[news.target].name if news.target else news.name
+        self.told.setdefault(peer.name, []).append(f"{news.change} {whom}")
+
+    def _delivered(self, news: out.Delivered) -> None:
+        for seq in range(news.first, news.last + 1) if news.log.conversation == self.talk else ():
+            self.delivered[seq, self.sim.by_user[news.member].name] = seq
+
+    def ask(self, peer: SimPeer, kind: type, *what: object, **fields: object) -> None:
+        self._tickets -= 1
+        peer.put(kind(self._tickets, peer.user, *what, **fields))
+
+    def change(self, **what: object) -> None:
+        self.ask(self.owner, inputs.GroupChanging, self.id, **what)
+        self.sim.run(3)
+
+    def say(self, peer: SimPeer, *texts: str) -> None:
+        self.ask(peer, inputs.Said, self.talk, "text", list(texts))
+        self.sim.run(3)
+
+    def view(self, peer: SimPeer) -> GroupView:
+        assert peer.node is not None
+        return peer.node.groups[self.id]
+
+    def members(self, peer: SimPeer) -> list[str]:
+        return sorted(self.sim.by_user[user].name for user in self.view(peer).members)
+
+    def texts(self, peer: SimPeer) -> list[str]:
+        """What a peer shows of the talk."""
+        return [decode_entry(one.raw).b for one in peer.disk.storage.history(self.talk, limit=0)]
+
+    def ends_well(self) -> None:
+        assert self.sim.settle()
+        assert self.sim.check() == []
+
+
+def _both(one: Callable[[Any], None], other: Callable[[Any], None], effect: Any) -> None:
+    one(effect)
+    other(effect)
+
+
+@pytest.fixture
+def sim() -> Simulation:
+    return Simulation(seed=5)
+
+
+def test_a_group_is_its_members_and_nobody_elses(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob)
+    club.say(ada, "one")
+    club.say(bob, "two", "three")
+    assert club.texts(ada) == club.texts(bob) == ["one", "two", "three"]
+    assert club.texts(cyd) == [] and cyd.node and club.id not in cyd.node.groups
+    assert club.told == {"ada": ["created ops"], "bob": ["created ops"]}
+    club.ends_well()
+
+
+def test_the_third_gets_everything_from_the_second_when_the_writer_is_gone(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    cyd.crash()
+    club.say(ada, "one", "two")
+    ada.stop()
+    sim.run(3)
+    cyd.start(bob.endpoint)
+    sim.run(10)
+    assert club.texts(cyd) == ["one", "two"] and (1, "cyd") not in club.delivered
+    ada.start()
+    sim.run(10)
+    assert [(2, name) in club.delivered for name in ("bob", "cyd")] == [True, True]  # 2 of 2
+    club.ends_well()
+
+
+def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob)
+    club.say(bob, "before")
+    club.change(add=(cyd.user,))
+    assert club.texts(cyd) == ["before"] and club.told["cyd"] == ["created ops", "added cyd"]
+    club.say(cyd, "thanks")
+    assert club.texts(ada) == club.texts(bob) == ["before", "thanks"]
+    club.ends_well()
+
+
+def test_who_is_removed_while_apart_and_writing_is_told_what_nobody_got(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "before")
+    sim.partition([bob], [ada, cyd])
+    sim.run(APART)
+    club.say(bob, "lost", "lost too")
+    club.change(remove=(bob.user,))
+    sim.heal()
+    sim.run(30)
+    assert club.told["bob"][-1] == "removed bob" and club.lost == {"bob": [2, 3]}
+    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before"]
+    club.say(bob, "and now?")
+    assert club.refused == ["member"]
+    club.change(add=(bob.user,))
+    club.say(bob, "back")
+    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before", "back"]
+    club.ends_well()
+
+
+def test_what_was_shown_before_its_cut_was_known_is_shown_no_more(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "before")
+    sim.partition([ada], [bob, cyd])
+    sim.run(APART)
+    club.say(bob, "beyond")
+    assert club.texts(cyd) == ["before", "beyond"]
+    club.change(remove=(bob.user,))
+    sim.heal()
+    sim.run(30)
+    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before"]
+    cyd.crash()
+    cyd.start()
+    sim.run(10)
+    assert club.texts(cyd) == ["before"]
+    club.ends_well()
+
+
+def test_who_was_removed_and_added_again_unnoticed_writes_in_a_new_run(sim: Simulation) -> None:
+    ada, bob, _ = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob)
+    club.say(bob, "before")
+    sim.partition([bob], [peer for peer in sim.up if peer is not bob])
+    sim.run(APART)
+    club.say(bob, "lost")
+    club.change(remove=(bob.user,))
+    club.change(add=(bob.user,))
+    sim.heal()
+    sim.run(30)
+    club.say(bob, "after")
+    assert club.texts(ada) == club.texts(bob) == ["before", "after"] and club.lost == {"bob": [2]}
+    runs = {one.log.run for one in bob.disk.storage.history(club.talk, limit=0)}
+    assert len(runs) == 2
+    club.ends_well()
+
+
+def test_who_leaves_needs_nobody_and_what_it_wrote_stays(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "bye")
+    ada.crash()
+    club.ask(bob, inputs.GroupLeaving, club.id)
+    sim.run(3)
+    assert club.members(cyd) == ["ada", "cyd"] and club.told["cyd"][-1] == "left bob"
+    club.say(cyd, "and then there were two")
+    ada.start(cyd.endpoint)
+    sim.run(20)
+    assert club.texts(ada) == club.texts(cyd) == ["bye", "and then there were two"] and club.texts(bob) == ["bye"]
+    club.change(name="dev")  # the owner's next operation says where bob ended
+    assert club.view(cyd).left == frozenset() and club.texts(cyd)[0] == "bye"
+    club.ends_well()
+
+
+def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
+    ada, bob, _ = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob)
+    club.ask(ada, inputs.GroupLeaving, club.id)
+    club.ask(bob, inputs.GroupChanging, club.id, name="mine")
+    assert club.refused == ["owner", "owner"]
+    club.change(owner=bob.user)
+    club.ask(ada, inputs.GroupLeaving, club.id)
+    club.ask(bob, inputs.GroupChanging, club.id, name="mine")
+    sim.run(5)
+    assert (club.members(bob), club.view(bob).name) == (["bob"], "mine")
+    club.ends_well()
+
+
+def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
+    ada, bob, cyd, dan = sim.peers(4)
+    sim.run(3)
+    club = Club(sim, bob)
+    length = len(ada.disk)
+    club.change(add=(cyd.user,))
+    club.change(name="dev")
+    ada.crash()
+    ada.restore(length)
+    ada.start()
+    club.ask(ada, inputs.GroupChanging, club.id, add=(dan.user,))  # of the gen that added cyd
+    sim.run(30)
+    assert club.members(ada) == club.members(bob) == ["ada", "bob", "cyd", "dan"]
+    assert club.view(dan).name == "dev" and sim.counts["operation_redone"] == 1
+    club.ends_well()
+
+
+def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "one")
+    club.change(remove=(cyd.user,))
+    views = [club.view(peer) for peer in (ada, bob, cyd)]
+    for peer in (ada, bob, cyd):
+        peer.crash()
+    for peer in (ada, bob, cyd):
+        peer.start()
+    sim.run(10)
+    assert [club.view(peer) for peer in (ada, bob, cyd)] == views
+    club.say(ada, "two")
+    assert club.texts(bob) == ["one", "two"] and club.texts(cyd) == ["one"]
+    assert club.lost == {}
+    club.ends_well()
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "code"),
+    [
+        ("", (), "name"),
+        ("#x", (), "name"),
+        ("ops", ("nobody",), "members"),
+        ("ops", tuple(f"{n:064x}" for n in range(256)), "members"),
+    ],
+)
+def test_what_is_no_group_is_refused(sim: Simulation, name: str, members: tuple[str, ...], code: str) -> None:
+    (ada,) = sim.peers(1)
+    club = Club(sim)
+    club.ask(ada, inputs.GroupMade, name, members)
+    assert club.refused == [code]
+    club.ask(ada, inputs.GroupChanging, club.id, name="ops")
+    club.ask(ada, inputs.GroupChanging, "00" * 32, name="ops")
+    assert club.refused[1:] == ["nothing", "group"]
+
+
+# ---- far ends that do what they should not
+
+
+class Away:
+    """A node of ada's, and bob far away, who made a group of both as his peer would; the node knows it."""
+
+    def __init__(self) -> None:
+        self.ada = World().peer("ada")
+        body = group_body(1, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
+        self.first = encode_entry(Entry("group", 1, 1, b=body))
+        self.id = operation_hash(self.first)
+        NAMINGS[self.id] = Naming(group=(self.id, IDS["bob"], "b0" * 8))
+        NAMINGS[talk_id(self.id)] = Naming(talk=self.id)
+        self.operations = Author("bob", "b0", self.id)
+        self.bob = self.ada.far("bob")
+
+    def talk(self, run: str, *texts: str, cite: tuple[int, str] | None, name: str = "bob") -> Entries:
+        author = Author(name, run, talk_id(self.id))
+        return author.write(*(encode_entry(Entry("text", n, n, g=cite, b=text)) for n, text in enumerate(texts, 1)))
+
+    def shown(self) -> list[str]:
+        return [decode_entry(one.raw).b for one in self.ada.storage.history(talk_id(self.id), limit=0)]
+
+
+def test_nothing_of_a_group_is_stored_before_its_first_operation() -> None:
+    away = Away()
+    other = away.operations.write(encode_entry(Entry("group", 1, 1, b={"gen": 1})))
+    assert away.bob.say(other) == [] and away.ada.counted["group_not_known"] == 1
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+
+
+def test_what_cites_an_operation_that_is_not_here_is_neither_kept_nor_acknowledged() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    heard = len(away.bob.heard)
+    away.bob.say(away.talk("b2", "early", cite=(2, "ab" * 8)), away.talk("b3", "uncited", cite=None))
+    assert away.shown() == [] and not [frame for frame in away.bob.heard[heard:] if isinstance(frame, Have)]
+    assert away.ada.counted["cites_unknown"] == 2
+    away.bob.say(away.talk("b1", "now", cite=(1, away.id[:16])))
+    assert away.shown() == ["now"]
+
+
+def test_a_group_and_what_is_said_there_may_come_in_one_read() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    assert away.shown() == ["now"]
+
+
+def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    cyd: Far = away.ada.far("cyd")
+    away.ada.world.pass_time(5)
+    away.ada.take()
+    told = [frame for frame in cyd.heard if isinstance(frame, Have)]
+    assert not any(id in frame.marks for frame in told for id in (away.id, talk_id(away.id)))
+    assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
