@@ -179,6 +179,28 @@ def test_what_was_shown_before_its_cut_was_known_is_shown_no_more(sim: Simulatio
     club.ends_well()
 
 
+def test_what_was_cut_off_is_given_to_nobody(sim: Simulation) -> None:
+    ada, bob, cyd, dan = sim.peers(4)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "before")
+    sim.partition([ada, dan], [bob, cyd])
+    sim.run(APART)
+    for number in range(2 * sim.settings.max_batch_entries):
+        club.say(bob, f"beyond {number}")
+    club.change(remove=(bob.user,))
+    sim.heal()
+    sim.run(30)
+    ada.crash()  # so that dan can have it from cyd only, who holds all of it
+    ada.start()
+    club.change(add=(dan.user,))
+    sim.run(10)
+    held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == club.talk]
+    assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut runs on to the next head
+    assert club.texts(dan) == ["before"]
+    club.ends_well()
+
+
 def test_who_was_removed_and_added_again_unnoticed_writes_in_a_new_run(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
     sim.run(3)

@@ -9,8 +9,21 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.records import Change, Heard, LogKey, Mending, Ref, Start, Stretch, TailStart, WantStart
-from p2pchat.protocol import Mark
+from p2pchat.core.records import (
+    EVERYTHING,
+    Change,
+    Cite,
+    Heard,
+    LogKey,
+    Mending,
+    Ref,
+    Start,
+    Stretch,
+    TailStart,
+    Talk,
+    WantStart,
+)
+from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.base import Storage
 from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
@@ -20,9 +33,13 @@ from tests.storage.writers import DM, MORNING, ROOM, Author, user
 
 NAMES = ("ada", "bob")
 TALKS = (ROOM, DM)
+GROUP = Talk(DM, Naming(group=(DM, user("ada"), f"{1:016x}")))  # as if it were a group: what was said there is loaded
 
 # One step: what happens, to which of the logs there are, and how much of it.
-kinds = st.sampled_from(["begin", "write", "write", "release", "heard", "swap", "mend", "mend"])
+KINDS = "begin write write release release heard swap mend mend cite see"
+kinds = st.sampled_from(KINDS.split())
+    ["begin", "write", "write", "release", "release", "heard", "swap", "mend", "mend", "cite", "see"]
+)
 steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
 
 
@@ -32,6 +49,7 @@ class Story:
     def __init__(self) -> None:
         self.authors: list[Author] = []
         self.released: dict[int, int] = {}
+        self.cited: dict[int, int] = {}
         self.place = 1
 
     def change(self, what: str, which: int, amount: int) -> Change:
@@ -42,6 +60,12 @@ class Story:
             return self.authors[at].goes_on(*(f"{what} {number}" for number in range(amount)))
         if what == "release":
             return self._release(at, amount)
+        if what == "cite":
+            author = self.authors[at]
+            self.cited[at] = self.cited.get(at, 0) + amount
+            return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:016x}"))])
+        if what == "see":
+            return Change(seen={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
         if what == "mend":
             return self._mend(self.authors[at], amount)
         if what == "heard":
@@ -92,6 +116,7 @@ def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any
     return [
         stored,
         storage.lookup(keys, [(talk, user(name)) for talk in TALKS for name in NAMES]),
+        [storage.logs_of(talk, user(name)) for talk in TALKS for name in NAMES],
         storage.places(0, 1000),
         storage.places(3, 2),
         shown,
@@ -121,7 +146,7 @@ def test_the_database_answers_as_the_plain_dicts_do(
     script: list[tuple[str, int, int]], seqs: list[int], together: int
 ) -> None:
     story, memory = Story(), MemoryStorage(SMALL)
-    changes = [story.change(*step) for step in script]
+    changes = [*(story.change(*step) for step in script), Change(talks=[GROUP])]
     with TemporaryDirectory() as directory:
         database = SqlStorage(sqlite_url(Path(directory) / "chat.db"), SMALL)
         for at in range(0, len(changes), together):
