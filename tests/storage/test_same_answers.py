@@ -38,8 +38,6 @@ GROUP = Talk(DM, Naming(group=(DM, user("ada"), f"{1:016x}")))  # as if it were 
 # One step: what happens, to which of the logs there are, and how much of it.
 KINDS = "begin write write release release heard swap mend mend cite see"
 kinds = st.sampled_from(KINDS.split())
-    ["begin", "write", "write", "release", "release", "heard", "swap", "mend", "mend", "cite", "see"]
-)
 steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
 
 
