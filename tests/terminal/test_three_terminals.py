@@ -49,7 +49,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal) -> None:
     await ada.line("hello, all")
     await bob.shows("ada: hello, all")
     await cyd.shows("ada: hello, all")
-    await ada.shows("hello, all  ✓ delivered 2/2")
+    await ada.shows("hello, all  ✓✓ read 2/2")
     await cyd.line("/msg bob see you at noon")
     await bob.shows("cyd -> bob: see you at noon")
     await cyd.shows("see you at noon  ✓ delivered")
