@@ -17,12 +17,13 @@ missing is a fault. Times of two logs are compared: the clocks of their machines
 | lost | a message that never came though the peers saw each other long enough; with `complete`, one a history lacks |
 | delivered | a receipt for what the other side does not have |
 | receipt | a receipt for somebody else's message, a count that falls, with `complete` one that never came |
+| read | a message of this life read by somebody before it was delivered to them |
 | dm | a direct message on a third peer, or a receipt of one for it |
 | edit | a message edited or deleted by another than its writer; with `complete`, histories that show one differently |
 | history | two histories that put the same messages in different orders |
 | departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time |
 
-*Read* after *delivered* is not judged: read receipts are not built. A text never stands in a fault: logs are private.
+A text never stands in a fault: logs are private.
 """
 
 from __future__ import annotations
@@ -124,19 +125,23 @@ def _answers(log: Log) -> Iterator[Fault]:
 
 def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
     for session in log.sessions:
-        told: set[tuple[str, str]] = set()
-        counts: dict[str, int] = {}  # in one life: marks heard just before its end need not have been saved
-        for number, line in session.of("delivered"):
-            message = line["id"]
+        told: set[tuple[str, str, str]] = set()
+        counts: dict[tuple[str, str], int] = {}  # in one life: marks heard just before its end need not have been saved
+        sent = {line["id"] for _, line in session.of("sent")}
+        for number, line in session.of("delivered", "read"):
+            event, message, user = line["event"], line["id"], line["user_id"]
             for rule, text in _wrong_receipt(line, log, writer):
                 yield Fault(rule, text, log.where(number))
-            if (message, line["user_id"]) in told:
-                yield Fault("receipt", f"{message} delivered to one user twice", log.where(number))
-            told.add((message, line["user_id"]))
+            if (event, message, user) in told:
+                text = f"{message} {event} {'by' if event == 'read' else 'to'} one user twice"
+                yield Fault("receipt", text, log.where(number))
+            told.add((event, message, user))
+            if event == "read" and message in sent and ("delivered", message, user) not in told:
+                yield Fault("read", f"{message} read by one to whom it was not delivered", log.where(number))
             count = line.get("count", 0)
-            if count < counts.get(message, 0):
+            if count < counts.get((event, message), 0):
                 yield Fault("receipt", f"the count of {message} fell", log.where(number))
-            counts[message] = count
+            counts[event, message] = count
 
 
 def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tuple[str, str]]:
@@ -145,7 +150,7 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
     if message in log.received:
         yield "receipt", f"{message} is somebody else's"
     elif message not in log.sent and writer is not None and writer.had_to_log(message):
-        yield "invented", f"{message} was never sent here, and is said to be delivered"
+        yield "invented", f"{message} was never sent here, and is said to be {line['event']}"
     sent = log.sent.get(message, line)
     of_two = _dm(log.user_id, line["user_id"])
     to = sent.get("to_id")

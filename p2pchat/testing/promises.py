@@ -24,6 +24,7 @@ from p2pchat.testing.checker import Fault, Log, check
 from p2pchat.testing.grouping import GroupJudge
 from p2pchat.testing.mending import view_faults
 from p2pchat.testing.presences import Presences
+from p2pchat.testing.reading import Reading
 from p2pchat.testing.showing import Showing
 from p2pchat.testing.simpeer import message_id
 from p2pchat.testing.telling import Telling, log_name
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from p2pchat.testing.wire import End
 
 # In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
-# (each peer one in 5 to 15 s to one of its links: at most 12). Nothing else is needed.
-QUIET_KINDS = {"Ping", "Pong", "Digest"}
+# (each peer one in 5 to 15 s to one of its links: at most 12), and with a digest the sum of read marks. Nothing else.
+QUIET_KINDS = {"Ping", "Pong", "Digest", "Read"}
 QUIET_FRAMES_A_LINK = 40
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
 
@@ -57,6 +58,7 @@ class Judge:
         self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
         self.telling = Telling(self)
+        self.reading = Reading(self)
         self.showing = Showing(self)
         self.presences = Presences(self)
         self.grouping = GroupJudge(self)
@@ -133,6 +135,7 @@ class Judge:
     def began(self, peer: SimPeer, stored: Stored) -> None:
         """A process began with what its disk holds."""
         self.showing.began(peer, stored.next_place)
+        self.reading.began(peer, stored)
         self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.heard}
 
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
@@ -170,6 +173,10 @@ class Judge:
                 self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
             self._told.add(told)
             self._delivered.add((news.log, seq, news.member))
+
+    def is_delivered(self, log: LogId, seq: int, member: UserId) -> bool:
+        """Say whether its writer was ever told that a member has this."""
+        return (log, seq, member) in self._delivered
 
     def _has_the_same(self, peer: SimPeer, member: SimPeer, news: Delivered) -> None:
         """Of a log that may fork: a mark of as many entries counts only when they are the same."""
@@ -224,6 +231,7 @@ class Judge:
         for written in self._sim.written.values():
             yield from self._unreceipted(written, newest)
         yield from self.grouping.missing(honest)
+        yield from self.reading.missing(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):

@@ -206,6 +206,7 @@ class SimPeer:
         if not self.up:
             return
         self.put(inputs.Listening(self.port, (self.endpoint,)))
+        self.sim.judge.reading.started(self)
         for endpoint in endpoints:
             self.put(inputs.Connect(endpoint))
         self._hand_on()
@@ -541,6 +542,7 @@ class SimPeer:
         if self.sim.judge.grouping.is_group(self, one.log.conversation):
             return
         self.sim.judge.showing.handed_on(self, one, entry)
+        self.sim.judge.reading.handed_on(self, one)
         if entry.k == "text" and one.log.user != self.user:
             self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
 
@@ -557,6 +559,13 @@ class SimPeer:
 
     def _delivered(self, news: out.Delivered) -> None:
         self.sim.judge.delivered(self, news)
+        self._log_receipt("delivered", news)
+
+    def _was_read(self, news: out.WasRead) -> None:
+        self.sim.judge.reading.was_read(self, news)
+        self._log_receipt("read", news)
+
+    def _log_receipt(self, event: str, news: out.Delivered | out.WasRead) -> None:
         member = self.sim.by_user[news.member]
         raws = self.disk.logs.get(news.log, [])
         if self.sim.judge.grouping.is_group(self, news.log.conversation):
@@ -564,7 +573,7 @@ class SimPeer:
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if decode_entry(raws[seq - 1]).k != "text":
                 continue
-            self._log("delivered", id=message_id(news.log, seq), conversation_id=_shown(news.log.conversation),
+            self._log(event, id=message_id(news.log, seq), conversation_id=_shown(news.log.conversation),
                       user=member.name, user_id=_shown(member.user))  # fmt: skip
 
     def _link_changed(self, news: out.LinkChanged) -> None:
@@ -641,4 +650,5 @@ _EFFECTS: dict[type, str] = {
     out.UserNamed: "named", out.Gap: "gap", out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped",
     out.GroupChanged: "group_changed",
     out.Undelivered: "undelivered",
+    out.WasRead: "was_read",
 }  # fmt: skip

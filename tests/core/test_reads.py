@@ -166,6 +166,24 @@ def test_a_mark_of_what_a_copy_wrote_is_none_of_ours() -> None:
     assert of_reading(far.say(marked("bob", "a1", 2))) == []
 
 
+@pytest.mark.parametrize(("kept", "lost"), [((), "1..2"), (("one",), "3..3")])
+def test_a_mark_of_what_a_disk_has_lost_counts_when_that_comes_back(kept: tuple[str, ...], lost: str) -> None:
+    """An older copy of ada's disk lacks a part of her log, or all of it: bob has it, and has read it."""
+    ada, bob = pair("ada", "bob")
+    for text in kept:
+        ada.say(text)
+    older = ada.storage.snapshot()
+    ada.say("two")
+    bob.read()
+    ada.crash()
+    ada.storage.restore(older)
+    ada.start()
+    ada.take()
+    ada.world.link(ada, bob)
+    ada.world.pass_time(30.0)
+    assert f"read a1:{lost} by bob" in of_reading(ada.take())
+
+
 def test_a_mark_of_somebody_not_hosted_there_ends_the_link() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")

@@ -63,9 +63,21 @@ class Readers(Levels):
         if log.forked:
             return 0
         had = self._receipts.level(log.id, member)
-        if mark.seq > had and len(self._early) < MAX_REMEMBERED:
-            self._early[log.id, member] = side, mark.seq
+        if mark.seq > had:
+            self._keep_early(side, log.id, member, mark.seq)
         return min(mark.seq, had)
+
+    def _keep_early(self, side: Side, log: LogId, member: UserId, seq: int) -> None:
+        if len(self._early) < MAX_REMEMBERED:
+            self._early[log, member] = side, seq
+
+    def _look_up(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        log = LogId(conversation.id, user, mark.run)
+        if self.level(log, member) < mark.seq:
+            self._keep_early(side, log, member, mark.seq)  # a disk from an older copy: the log may come back
+        super()._look_up(side, conversation, user, member, mark, then)
 
     def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
         return False  # a read mark tells no chain
@@ -84,6 +96,9 @@ class Readers(Levels):
         self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
     ) -> None:
         """Storage has the log: it is an earlier one, of which it may not be known in this run who has it."""
+        early = self._early.get((facts.log, member))
+        if early is not None and early[1] <= seq:  # else more of it may come back
+            del self._early[facts.log, member]
         go_on = partial(self.raise_to, side, conversation, facts.log, member, seq, facts.before, then)
         self._receipts.raise_to(side, conversation, facts.log, member, seq, facts.before, go_on)
 

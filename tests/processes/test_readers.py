@@ -1,0 +1,144 @@
+"""The three states of a reader, over real processes: what receipts each gives is what the event logs show."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from p2pchat.apps.cli.commands.children import Child, Line
+from tests.processes.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def two(stage: Stage) -> tuple[Child, Child]:
+    """Ada and bob, linked; what is piped into bob goes to the room, and is in use."""
+    ada = stage.child("ada")
+    await ada.start()
+    bob = stage.child("bob", ada.endpoint)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    await bob.event("joined", user="ada")
+    return ada, bob
+
+
+async def write(writer: Child, text: str, to: str = "room") -> Line:
+    """Have somebody send a text; return its `sent` line."""
+    await writer.do(do="send", to=to, text=text)
+    return await writer.event("sent", text=text)
+
+
+async def still_unread(ada: Child, bob: Child, *messages: Line) -> None:
+    """Ada knows that bob has these, and nothing of his reading them: what he says now comes behind all he has told."""
+    for message in messages:
+        await ada.event("delivered", id=message["id"], user="bob")
+    word = f"after {messages[-1]['text']}"
+    await write(bob, word)
+    await ada.event("message", text=word)
+    assert [ada.count("read", id=message["id"]) for message in messages] == [0] * len(messages)
+
+
+async def test_online_with_the_conversation_in_front_it_is_read_at_once(quick: Stage) -> None:
+    ada, bob = await two(quick)
+    sent = await write(ada, "look")
+    read = await ada.event("read", id=sent["id"])
+    assert (read["user"], read["user_id"], read["count"], read["of"]) == ("bob", bob.listening["user_id"], 1, 1)
+    came = await bob.event("message", id=sent["id"])
+    assert _seconds(came, read) < 1.0
+    events = [line["event"] for line in ada.lines if line.get("id") == sent["id"]]
+    assert events == ["sent", "delivered", "read"]
+    assert await bob.leave() == await ada.leave() == 0
+    assert quick.faults("ada", "bob", complete=False) == []
+
+
+async def test_away_or_elsewhere_it_is_delivered_and_read_on_coming_back(quick: Stage) -> None:
+    ada, bob = await two(quick)
+    # Away: online, and nobody looks.
+    await bob.do(do="away", text="lunch")
+    await ada.event("presence", user="bob", status="idle", text="lunch")
+    one, two_ = await write(ada, "one"), await write(ada, "two")
+    await still_unread(ada, bob, one, two_)
+    await bob.do(do="back")
+    for message in (one, two_):
+        await ada.event("read", id=message["id"], user="bob")
+    # Another conversation in front: a direct one is unread in the room, and the room in it.
+    psst = await write(ada, "psst", to="bob")
+    await still_unread(ada, bob, psst)
+    await bob.type("/go ada")
+    await ada.event("read", id=psst["id"], user="bob")
+    three = await write(ada, "three")
+    await ada.event("delivered", id=three["id"], user="bob")
+    await bob.do(do="send", to="room", text="busy")
+    await ada.event("message", text="busy")
+    assert ada.count("read", id=three["id"]) == 0
+    await bob.type("/go room")
+    await ada.event("read", id=three["id"], user="bob")
+    assert [ada.count("read", id=message["id"]) for message in (one, two_, psst, three)] == [1] * 4
+    assert await bob.leave() == await ada.leave() == 0
+    assert quick.faults("ada", "bob", complete=False) == []
+
+
+async def test_offline_it_is_delivered_later_with_the_time_it_was_written(quick: Stage) -> None:
+    ada, bob = await two(quick)
+    port = bob.listening["port"]
+    assert await bob.leave() == 0
+    await ada.event("left", user="bob", reason="left")
+    psst = await write(ada, "psst", to="bob")
+    hello = await write(ada, "hello")
+    ada.kill()  # the receipts of the next life are of letters of this one
+    await ada.ended()
+    ada = quick.child("ada", port=ada.listening["port"])
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, port=port)
+    await bob.start()
+    for message in (psst, hello):
+        came = await bob.event("message", id=message["id"])
+        assert came["sent_at"] == message["sent_at"] < came["at"]
+        await ada.event("delivered", id=message["id"], user="bob")
+    await ada.event("read", id=hello["id"], user="bob")
+    assert ada.count("read", id=psst["id"]) == 0
+    await ada.do(do="receipts", id=psst["id"], ref="1")
+    [row] = (await ada.event("answer", ref="1"))["rows"]
+    assert (row["status"], row["delivered_to"], row["read_by"], row["of"]) == ("delivered", ["bob"], [], 1)
+    await bob.do(do="read", id=psst["id"])
+    await ada.event("read", id=psst["id"], user="bob")
+    await ada.do(do="receipts", id=psst["id"], ref="2")
+    [row] = (await ada.event("answer", ref="2"))["rows"]
+    assert (row["status"], row["read_by"]) == ("read", ["bob"])
+    assert await bob.leave() == await ada.leave() == 0
+    assert quick.faults("ada", "bob", complete=False) == []
+
+
+async def test_receipts_switched_off_say_nothing_of_reading(quick: Stage) -> None:
+    ada, bob = await two(quick)
+    await bob.type("/set receipts off")
+    [row] = (await bob.event("answer", command="set"))["rows"]
+    assert (row["setting"], row["value"]) == ("receipts", "off")
+    await still_unread(ada, bob, await write(ada, "one"))
+    bob.kill()
+    await bob.ended()
+    bob = quick.child("bob", ada.endpoint, port=bob.listening["port"])
+    await bob.start()
+    await still_unread(ada, bob, await write(ada, "two"))
+    await bob.type("/set receipts on ada")
+    three = await write(ada, "three")
+    await ada.event("read", id=three["id"], user="bob")
+    assert await bob.leave() == await ada.leave() == 0
+    assert quick.faults("ada", "bob", complete=False) == []
+
+
+async def test_send_waits_until_it_is_read(quick: Stage) -> None:
+    ada, bob = await two(quick)
+    here = ("--data", str(quick.home / "ada"))
+    code, _, complaint = await quick.talk("send", "bob", "psst", "--wait", "read", "--timeout", "0.5", *here)
+    assert (code, b"not read yet by bob; it is delivered" in complaint) == (3, True)
+    await bob.type("/go ada")
+    code, _, complaint = await quick.talk("send", "bob", "again", "--wait", "read", *here)
+    assert (code, complaint) == (0, b"")
+    assert await bob.leave() == await ada.leave() == 0
+
+
+def _seconds(one: Line, other: Line) -> float:
+    first, last = (datetime.fromisoformat(line["at"]) for line in (one, other))
+    return (last - first).total_seconds()
