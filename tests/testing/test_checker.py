@@ -39,6 +39,9 @@ class Writer:
     def delivered(self, id: str, user: str, **more: Any) -> Writer:
         return self.line("delivered", id=id, user=user, user_id=_id(user), **more)
 
+    def read(self, id: str, user: str, **more: Any) -> Writer:
+        return self.line("read", id=id, user=user, user_id=_id(user), **more)
+
     def joined(self, user: str, **more: Any) -> Writer:
         return self.line("joined", user=user, user_id=_id(user), **more)
 
@@ -193,6 +196,25 @@ def test_a_receipt_count_may_begin_anew_in_a_new_life() -> None:
 
 def test_one_member_told_of_twice_is_a_fault() -> None:
     assert rules(ada().sent("A.1").delivered("A.1", "bob").delivered("A.1", "bob")) == ["receipt"]
+
+
+def test_read_before_delivered_is_a_fault() -> None:
+    assert rules(ada().sent("A.1").delivered("A.1", "bob").read("A.1", "bob")) == []
+    assert rules(ada().sent("A.1").read("A.1", "bob").delivered("A.1", "bob")) == ["read"]
+    assert rules(ada().sent("A.1").delivered("A.1", "cyd").read("A.1", "bob")) == ["read"]
+
+
+def test_what_an_earlier_life_sent_may_have_been_delivered_when_nobody_logged() -> None:
+    assert rules(ada().sent("A.1").listening().read("A.1", "bob")) == []
+
+
+def test_what_is_told_of_reading_is_a_receipt_like_others() -> None:
+    one = ada().sent("A.1").delivered("A.1", "bob")
+    assert rules(one.read("A.1", "bob").read("A.1", "bob")) == ["receipt"]
+    assert rules(bob().message("A.1", "ada").read("A.1", "cyd")) == ["receipt"]
+    two = ada().sent("A.1").delivered("A.1", "bob", count=1).delivered("A.1", "cyd", count=2)
+    assert rules(two.read("A.1", "bob", count=2).read("A.1", "cyd", count=1)) == ["receipt"]
+    assert rules(ada().sent("A.1").read("A.2", "bob").stopped()) == ["invented"]
 
 
 def test_a_receipt_that_never_came_is_a_fault_once_all_has_come_to_rest() -> None:
