@@ -18,7 +18,7 @@ from benchmarks.results import Row, Setting
 from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
-WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle")
+WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded")
 NEEDED_GIB = 0.002  # for each thousand entries: two databases of 300 bytes an entry, their logs, and air
 
 
@@ -33,12 +33,17 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--singles", type=int, default=1_000, help="messages sent one at a time")
     parser.add_argument("--peers", type=int, default=32, help="in the mesh")
     parser.add_argument("--links", type=int, default=200, help="idle ones whose memory is measured")
+    parser.add_argument("--crowd", type=int, default=5_000, help="users that a crowded peer knows, 10 or more")
     chosen = parser.parse_args(given)
     unknown = [work for work in chosen.work if work not in WORKS]
     if unknown:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS)}")
-    if min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links) < 1 or chosen.peers < 2:
-        parser.error("sizes begin at 1, a mesh at 2 peers")
+    if (
+        min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links) < 1
+        or chosen.peers < 2
+        or chosen.crowd < 10
+    ):
+        parser.error("sizes begin at 1, a mesh at 2 peers, a crowd at 10")
     return chosen
 
 
@@ -77,7 +82,7 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], lis
     """Run the works in order; return their rows, and a sentence for each that failed."""
     setting = Setting(
         directory, messages=chosen.messages, rounds=chosen.rounds, singles=chosen.singles, entries=chosen.entries,
-        peers=chosen.peers, links=chosen.links,
+        peers=chosen.peers, links=chosen.links, crowd=chosen.crowd,
     )  # fmt: skip
     works = [work for work in WORKS if not chosen.work or work in chosen.work]
     rows: list[Row] = []

@@ -42,6 +42,7 @@ class Setting:
         entries: Of the history a newcomer fetches, and that stands stored at a restart.
         peers: In the mesh.
         links: Idle ones whose memory is measured.
+        crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
     """
 
     directory: Path
@@ -52,6 +53,7 @@ class Setting:
     entries: int = 1_000_000
     peers: int = 32
     links: int = 200
+    crowd: int = 5_000
     floor: dict[str, float] = field(default_factory=dict)  # filled by floor.py, read by the works after it
 
 

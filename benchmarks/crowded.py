@@ -1,0 +1,245 @@
+"""One peer that knows many: a group of 256, thousands of users, addresses and conversations.
+
+Two peers are made, in step: half of their conversations are groups of both, the other half direct ones of each with
+users who are no longer there. Everybody known has written to the room. Then one of them is started beside the other,
+through a relay that counts bytes, and does what people do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import Row, Setting, middle
+from benchmarks.workers import Channel, Worker
+
+USERS, ADDRESSES, CONVERSATIONS, MEMBERS = 5_000, 4_000, 10_000, 256
+AT_ONCE = 200  # groups asked for at the same time
+TIMES = 9  # a command is given so often; the median counts
+IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared: the link is quiet
+
+
+class _People:
+    """Users who are no longer there, with their keys."""
+
+    def __init__(self, count: int) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        self.keys = [Ed25519PrivateKey.generate() for _ in range(count)]
+        self.ids = [key.public_key().public_bytes_raw().hex() for key in self.keys]
+        self.at = time.time_ns() // 1000  # when they wrote: the same in both profiles, else it would be a fork
+
+
+async def make(
+    channel: Channel, ada: str, bob: str, users: int, addresses: int, conversations: int, members: int
+) -> None:
+    """Worker: make both profiles, each with all of it."""
+    from p2pchat import TCPPeer
+
+    people = _People(users)
+    async with TCPPeer(data=ada, name="ada") as one, TCPPeer(0, one.endpoint, data=bob, name="bob") as other:
+        await other.broadcast("here I am")
+        await one.broadcast("so am I")
+        for start in range(0, conversations // 2 - 1, AT_ONCE):
+            numbers = range(start, min(start + AT_ONCE, conversations // 2 - 1))
+            await asyncio.gather(*(one.create_group(f"group {number}", [other.me]) for number in numbers))
+        await one.create_group("crowd", [other.me, *map(_user_id, people.ids[: members - 3])])
+        while len(other.groups()) < conversations // 2:
+            await asyncio.sleep(0.05)
+    for data in (ada, bob):
+        _fill(data, people, addresses, conversations // 2)
+    channel.tell(made=True)
+
+
+def _user_id(hex_id: str) -> str:
+    from p2pchat.identity.names import base32
+
+    return base32(hex_id)
+
+
+def _fill(data: str, people: _People, addresses: int, letters: int) -> None:
+    """Put into a profile what all these people wrote: their names to the room, and a letter to its user."""
+    from p2pchat.core.records import Address, Change
+    from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
+    from p2pchat.identity.profile import Profile
+    from p2pchat.protocol import Naming
+    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.sql import SqlStorage
+
+    with Profile.open(data=data) as profile:
+        me, room = profile.identity.peer_id, room_id(profile.network.id)
+        storage = SqlStorage(sqlite_url(profile.database))
+        place = storage.load([me]).next_place
+        changes = []
+        for number, (key, user) in enumerate(zip(people.keys, people.ids, strict=True)):
+            changes.append(_entry(key, user, room, Naming(room=True), place, people.at, {"name": f"user {number}"}))
+            place += 1
+        for key, user in list(zip(people.keys, people.ids, strict=True))[:letters]:
+            changes.append(_entry(key, user, dm_id(me, user), dm_naming(me, user), place, people.at, "good morning"))
+            place += 1
+        known = [
+            Address(user, f"127.{1 + number // 65_000}.{number // 250 % 250}.{number % 250 + 1}:9", verified_at=1)
+            for number, user in enumerate(people.ids[:addresses])
+        ]
+        storage.commit([*changes, Change(addresses=known)])
+        storage.close()
+
+
+def _entry(key: Any, user: str, conversation: str, naming: Any, place: int, at: int, body: Any) -> Any:
+    """Return the change that keeps one entry, a log of its own."""
+    from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+    from p2pchat.core.records import Change, KnownUser, NewLog, Stretch, Talk
+
+    log = LogId(conversation, user, "0123456789abcdef")
+    entry = Entry("text" if isinstance(body, str) else "profile", at, at, b=body)
+    raws, prev = [encode_entry(entry)], first_chain(log)
+    chain = extend_chain(prev, raws)
+    batch = Batch(log, 1, raws, [entry], prev, chain, key.sign(head_message(log, 1, chain)))
+    change = Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[Talk(conversation, naming)])
+    change.stretches.append(Stretch(place, log, 1, 1, at, False, False))
+    if not isinstance(body, str):
+        change.users.append(KnownUser(user, body["name"], at))
+    return change
+
+
+async def hold(channel: Channel, data: str) -> None:
+    """Worker: the other peer, which is there already."""
+    from p2pchat import TCPPeer
+
+    async with TCPPeer(data=data) as peer:
+        channel.tell(endpoint=peer.endpoint)
+        await channel.closed()
+
+
+class _Relay:
+    """Passes everything on, and counts it."""
+
+    def __init__(self, to: str) -> None:
+        host, _, port = to.rpartition(":")
+        self._to = host, int(port)
+        self.bytes = 0
+        self.last = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def listen(self) -> str:
+        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(*self._to)
+        self._tasks += [
+            asyncio.create_task(self._pass(reader, there[1])),
+            asyncio.create_task(self._pass(there[0], writer)),
+        ]
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                self.bytes += len(data)
+                self.last = time.perf_counter()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass  # an end of it is an end
+        writer.close()
+
+
+async def use(channel: Channel, data: str, endpoint: str) -> None:
+    """Worker: start the peer, link with the other one, and give the commands."""
+    from p2pchat import TCPPeer
+
+    relay = _Relay(endpoint)
+    through = await relay.listen()
+    begun = time.perf_counter()
+    async with TCPPeer(data=data) as peer:
+        started = time.perf_counter() - begun
+        crowd = peer.group("crowd")
+        users, conversations = len(peer.users()), len(peer.conversations())
+        begun = time.perf_counter()
+        await peer.connect(through)
+        await _quiet(peer, relay)
+        found = {"linked": relay.last - begun, "bytes": relay.bytes}
+        found["adding"] = await _middle_of(lambda: _add_and_remove(crowd))
+        for name in ("who", "list"):
+            found[name] = await _middle_of(_command(peer, f"/{name}"))
+        channel.tell(started=started, users=users, conversations=conversations, members=len(crowd.members) + 1, **found)
+
+
+async def _quiet(peer: Any, relay: _Relay) -> None:
+    """Wait until all is compared and nothing more passes."""
+    while True:
+        sides = peer._owner.node.sync.shelf.sides.values()
+        compared = any(side.all_compared for side in sides)
+        if compared and relay.last and time.perf_counter() - relay.last > IN_STEP_FOR:
+            return
+        await asyncio.sleep(0.005)
+
+
+async def _middle_of(measure: Callable[[], Awaitable[float]]) -> float:
+    return middle([await measure() for _ in range(TIMES)])
+
+
+async def _add_and_remove(group: Any) -> float:
+    """Return how long it took to add somebody; then they are removed again."""
+    user = _user_id("ab" * 32)
+    begun = time.perf_counter()
+    await group.add(user)
+    took = time.perf_counter() - begun
+    await group.remove(user)
+    return took
+
+
+def _command(peer: Any, line: str) -> Callable[[], Awaitable[float]]:
+    """Return what gives a typed command and measures until its answer is written."""
+    from p2pchat.apps.cli.chat.session import Session
+    from p2pchat.apps.cli.chat.show import Show
+
+    show = Show(_Nowhere(), None, as_json=False, echo=False)
+    session = Session(peer, show, interactive=False, as_json=False)
+
+    async def give() -> float:
+        begun = time.perf_counter()
+        await session.take([line.encode()])
+        return time.perf_counter() - begun
+
+    return give
+
+
+class _Nowhere:
+    """Takes lines and keeps none."""
+
+    async def write(self, text: str) -> None:
+        pass
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure one crowded peer."""
+    home = setting.directory / "crowded"
+    home.mkdir()
+    ada, bob = str(Path(home, "ada")), str(Path(home, "bob"))
+    share = setting.crowd / USERS
+    sizes = {
+        "users": setting.crowd, "addresses": int(ADDRESSES * share), "conversations": int(CONVERSATIONS * share),
+        "members": min(MEMBERS, setting.crowd),
+    }  # fmt: skip
+    with Worker("crowded.make", home=home, ada=ada, bob=bob, **sizes) as making:
+        making.get()
+    with Worker("crowded.hold", home=home, data=bob) as other:
+        endpoint = other.get()["endpoint"]
+        with Worker("crowded.use", home=home, data=ada, endpoint=endpoint) as using:
+            found = using.get()
+    known = f"{found['users']:,} users, {sizes['addresses']:,} addresses, {found['conversations']:,} conversations"
+    ms = {name: found[name] * 1000 for name in ("adding", "who", "list")}
+    return [
+        Row("start of a peer that knows many, until ready", found["started"], "s", "under 1 s", "", known),
+        Row(
+            "two such peers in step link up and compare", found["linked"], "s", "under 1 s", "", "until no byte passes"
+        ),
+        Row("bytes of that, both ways, TLS included", found["bytes"] / 1024, "KiB", "under 64 KiB"),
+        Row(f"a member is added to a group of {found['members']}", ms["adding"], "ms", "under 50 ms"),
+        Row("/who there", ms["who"], "ms", "under 50 ms"),
+        Row("/list there", ms["list"], "ms", "under 50 ms"),
+    ]
