@@ -14,7 +14,7 @@ async def main(port: int, *endpoints: str) -> None:
     async with TCPPeer(port, *endpoints, name="echo") as peer:
         print(f"echo listens on {peer.endpoint}", flush=True)
         async for message in peer.events(Message):  # asking for the next one acknowledges the one before
-            if message.conversation.kind == "dm" and not message.old:
+            if message.conversation.kind == "dm" and not message.old and not message.deleted:
                 await message.reply(message.text)
 
 

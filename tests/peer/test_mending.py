@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Deleted, Delivered, Edited, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
-from p2pchat.testing import Mesh
+from p2pchat.testing import Log, Mesh, check
 
 Told = tuple[str, str, str]  # what, by whom, what it says
 
@@ -200,6 +200,32 @@ async def test_a_search_finds_what_is_shown(net: Mesh) -> None:
     await ada.delete(gone.id)
     assert [post.text for post in await ada.search("world")] == ["hello world"]
     assert await ada.search("helo") == []
+
+
+async def test_the_logs_of_all_of_it_keep_every_promise(net: Mesh) -> None:
+    """Edits while somebody is down, two at once, and one that overtakes: judged by what each peer tells."""
+    logs = [(peer.events(consumer="log", start="beginning"), [peer.listening.to_json()]) for peer in net.peers]
+    ada, bob, cyd = net.peers
+    ids = [(await peer.broadcast(f"by {peer.me.name}")).id for peer in net.peers]
+    await net.settle()
+    net.partition([ada, bob], [cyd])
+    for peer, id in zip(net.peers, ids, strict=True):
+        await asyncio.gather(*(peer.edit(id, f"edit {number}") for number in range(3)))
+        await peer.react(ids[0], "+1")
+    await bob.delete(ids[1])
+    net.heal()
+    await net.settle()
+    await ada.broadcast("end")
+    for events, lines in logs:
+        async with asyncio.timeout(10):
+            while lines[-1].get("text") != "end":
+                lines.append((await anext(events)).to_json())
+    histories = [[post.to_json() for post in await peer.history("room", limit=0)] for peer in net.peers]
+    told = [Log(f"log {number}", lines) for number, (_, lines) in enumerate(logs)]
+    kept = [Log(f"history {number}", lines) for number, lines in enumerate(histories)]
+    assert check([*told, *kept]) == [] and check(kept, complete=True) == []
+    assert [line["text"] for line in histories[2]] == ["edit 2", "", "edit 2", "end"]
+    assert any(line["event"] == "edited" for line in logs[2][1])
 
 
 async def test_history_says_what_became_of_a_message(net: Mesh) -> None:

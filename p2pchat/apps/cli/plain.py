@@ -259,7 +259,8 @@ def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
     who += [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"{shown_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
     told = ", ".join(who) or "nobody else has it yet"
-    return f"-- {shown_time(row['sent_at'], now)} {quoted(row['text'])}: {state}; {told}"
+    said = DELETED if row.get("deleted") else quoted(row["text"])
+    return f"-- {shown_time(row['sent_at'], now)} {said}: {state}; {told}"
 
 
 def _marks(**given: bool) -> str:

@@ -150,6 +150,7 @@ def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
     has, lacks = receipt.delivered_to, receipt.missing
     return {
         **{name: sent[name] for name in kept},
+        **{name: True for name in ("edited", "deleted") if name in sent},
         "status": receipt.status,
         "of": len(receipt.of),
         "delivered_to": [user.label for user in has],
