@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
 
 
+class Placed(Protocol):
+    """Something that was shown: a message, or what became of one."""
+
+    @property
+    def log(self) -> LogId: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def place(self) -> int: ...
+
+
 class Desk(Protocol):
     """What users, conversations and messages ask of whoever made them."""
 
@@ -55,7 +66,7 @@ class Desk(Protocol):
     async def leave_group(self, group: Conversation) -> None:
         """Leave a group."""
 
-    def mark_read(self, post: Post) -> None:
+    def mark_read(self, post: Placed) -> None:
         """Say that everything in the conversation up to this message is read."""
 
     async def send(

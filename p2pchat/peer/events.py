@@ -122,6 +122,11 @@ class Post:
         return message_id(self.log, self.seq)
 
     @property
+    def desk(self) -> Desk:
+        """Whoever made it: a peer, or a history."""
+        return self._desk
+
+    @property
     def conversation(self) -> Conversation:
         return self._desk.conversation(self.log.conversation)
 

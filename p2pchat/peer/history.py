@@ -17,7 +17,7 @@ from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.peer.carrying import Exported, Place, write_file
-from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.conversation import Conversation, Placed
 from p2pchat.peer.events import Gap, Message, Post, Sent
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.ignoring import load_ignored
@@ -272,7 +272,7 @@ class History:
     async def leave_group(self, group: Conversation) -> None:
         raise PeerClosed("this history is only read: start a peer to write")
 
-    def mark_read(self, post: Post) -> None:
+    def mark_read(self, post: Placed) -> None:
         raise PeerClosed("this history is only read: start a peer to mark messages read")
 
     async def send(

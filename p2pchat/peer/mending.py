@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
+from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Event, Message, Post, Sent, message_id
 from p2pchat.peer.people import User
 from p2pchat.peer.texts import check_text
@@ -29,7 +30,7 @@ class _Mending(Event):
         by: Who did it; for edits and deletions always who wrote the message.
         sent_at: When, by the clock of whoever did it.
         old: It was there before this peer came to the conversation.
-        log, seq: Which entry of which log did it.
+        log, seq, place: Which entry of which log did it, and its place among what was shown here.
         ref: What the program gave as `ref` in this run, if it was done here.
     """
 
@@ -39,7 +40,16 @@ class _Mending(Event):
     old: bool
     log: LogId
     seq: int
+    place: int
     ref: str | None = None
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.message.conversation
+
+    def mark_read(self) -> None:
+        """Say that it was seen, as Message.mark_read: everything in the conversation up to it."""
+        self.message.desk.mark_read(self)
 
     @property
     def id(self) -> str:
@@ -100,13 +110,13 @@ MENDINGS: tuple[type[AnyMending], ...] = (Edited, Deleted, Reaction)
 
 
 def mending_event(
-    message: Message | Sent, by: User, log: LogId, seq: int, entry: Entry, *,
+    message: Message | Sent, by: User, log: LogId, seq: int, place: int, entry: Entry, *,
     received_at: datetime, sent_at: datetime, old: bool, ref: str | None,
 ) -> AnyMending | None:  # fmt: skip
     """Return what an entry does to this message, which it names; None when it does nothing, or not any more."""
     common: dict[str, Any] = {
         "at": received_at, "message": message, "by": by, "sent_at": sent_at, "old": old, "log": log, "seq": seq,
-        "ref": ref,
+        "place": place, "ref": ref,
     }  # fmt: skip
     if message.unsupported is not None:
         return None

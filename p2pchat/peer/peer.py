@@ -28,7 +28,7 @@ from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.identity.names import base32
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
-from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.conversation import Conversation, Placed
 from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.group import Group, Who, whom
@@ -330,7 +330,7 @@ class TCPPeer(Standing):
         owner = self._running
         owner.put(TypingSet(self.people.me, self.find(to).key, on))
 
-    def mark_read(self, post: Post) -> None:
+    def mark_read(self, post: Placed) -> None:
         """Say that everything in the conversation of this message, up to it, is read; as Message.mark_read."""
         people = self.people
         self._running.put(MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored)))

@@ -384,7 +384,7 @@ class Reader:
         return told
 
     def _told(self, step: Step, shown: Shown) -> AnyMending | None:
-        _, log, seq, entry, received_at, old, _ = step
+        place, log, seq, entry, received_at, old, _ = step
         desk = self._desk
         kind = Sent if shown.log.user == desk.people.me else Message
         message = kind(
@@ -393,7 +393,7 @@ class Reader:
         )  # fmt: skip
         by = desk.people.user(log.user)
         return mending_event(
-            message, by, log, seq, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
+            message, by, log, seq, place, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
             ref=desk.ref(log, seq),
         )  # fmt: skip
 

@@ -192,6 +192,19 @@ async def test_an_edit_has_a_receipt_of_its_own_and_no_event(net: Mesh) -> None:
     assert (await bob.history("ada"))[0].text == "hello"
 
 
+async def test_an_edit_is_read_when_its_reader_says_so(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    messages, edits = bob.events(Message, consumer="m"), bob.events(Edited, consumer="e")
+    receipt = await ada.send("bob", "helo")
+    (await anext(messages)).mark_read()
+    await receipt.read(timeout=5)
+    edit = await ada.edit(receipt.id, "hello")
+    edited = await anext(edits)
+    assert edit.status != "read"
+    edited.mark_read()
+    await edit.read(by="bob", timeout=5)
+
+
 async def test_a_search_finds_what_is_shown(net: Mesh) -> None:
     ada = net.peers[0]
     receipt = await ada.broadcast("helo world")

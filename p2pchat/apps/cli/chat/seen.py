@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from p2pchat import Conversation, Message, P2PChatError, TCPPeer
+from p2pchat import Conversation, Deleted, Edited, Message, P2PChatError, Reaction, TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
 
 LOOKED_BACK = 20  # messages that are shown of the past; the one that came last of them is what was seen
@@ -30,14 +30,14 @@ class Seen:
         self._attention = attention
         self._current = current
         self._shows_past = shows_past
-        self._unread: dict[str, Message] = {}  # the one shown last, by conversation id
+        self._unread: dict[str, Message | Edited | Deleted | Reaction] = {}  # the one shown last, by conversation id
         self._looked_back: set[str] = set()  # conversations whose past was shown in this run
         self._looking: set[asyncio.Task[None]] = set()
         attention.looking.append(self.look)
 
     def shown(self, event: object) -> None:
         """Take an event that was shown just now, or counted."""
-        if not isinstance(event, Message):
+        if not isinstance(event, Message) and (not isinstance(event, (Edited, Deleted, Reaction)) or event.by.is_me):
             return
         self._unread[event.conversation.id] = event
         if self._attention.sees(event.conversation.id):
