@@ -6,7 +6,8 @@ Nothing is ever taken out: who was named once stays named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from p2pchat.core.groups.operations import (
@@ -51,6 +52,7 @@ class Group:
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
         self._leaves: dict[tuple[LogId, int], Leave] = {}
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
+        self._ids: dict[UserId, UserId] = {}  # each user's id once: a big group is named in each of its operations
 
     def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
         """Say whether this entry is the group's first operation."""
@@ -59,6 +61,16 @@ class Group:
 
     def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[Difference]:
         """Take an entry of the group's conversation; return what is other than before, [] for nothing."""
+        return self._changed(log.user) if self._note(log, seq, raw, entry) else []
+
+    def load(self, entries: Iterable[tuple[LogId, int, str, Entry]]) -> None:
+        """Take what is stored of the group."""
+        for log, seq, raw, entry in entries:
+            self._note(log, seq, raw, entry)
+        self._changed("")
+
+    def _note(self, log: LogId, seq: int, raw: str, entry: Entry) -> bool:
+        """Take an entry; False when it is neither an operation nor a leave."""
         if seq == 1:
             self._before[log.user, log.run] = entry.before
         leave = read_leave(log, seq, entry)
@@ -68,12 +80,14 @@ class Group:
         elif operation is None or (
             operation.gen == 1 and not (operation.hash == self.id and is_first(operation, entry))
         ):
-            return []
+            return False
         else:
             self._take(operation)
-        return self._changed(log.user)
+        return True
 
     def _take(self, operation: Operation) -> None:
+        members = {self._ids.setdefault(user, user): gen for user, gen in operation.members.items()}
+        operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
         known = self._operations.get(key)
         if known is None or (operation.log, operation.seq) < (
@@ -82,7 +96,7 @@ class Group:
         ):  # written twice: one of them counts
             self._operations[key] = operation
         self._cited.add((operation.gen, operation.hash[:16]))
-        self.named = self.named | operation.members.keys()
+        self.named = self.named | members.keys() if not members.keys() <= self.named else self.named
 
     def _changed(self, by: UserId) -> list[Difference]:
         former = self.state

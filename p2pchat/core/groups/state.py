@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pchat.core.groups.operations import Leave, Operation
-from p2pchat.protocol import Mark, UserId
+from p2pchat.protocol import MAX_INT, Mark, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,22 @@ def states_of(operations: Iterable[Operation], leaves: Iterable[Leave]) -> list[
 
 def _meet(gen: int, tied: Sequence[Operation], leaves: Mapping[UserId, tuple[Leave, ...]]) -> State:
     first = tied[0]
+    members = first.members if len(tied) == 1 else _met(first, tied)
+    left = frozenset(
+        user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT) for leave in said)
+    )
+    return State(gen, first.hash, first.name, first.owner, members, left, tuple(tied), leaves)
+
+
+def _met(first: Operation, tied: Sequence[Operation]) -> dict[UserId, int]:
+    """Return who is a member in all of these; the owner named always is one."""
     members = {
         user: max(operation.members[user] for operation in tied)
         for user in first.members
         if all(user in operation.members for operation in tied)
     }
-    members.setdefault(first.owner, first.members[first.owner])  # the owner named is always a member
-    left = frozenset(
-        user for user, added in members.items() if any(leave.gen >= added for leave in leaves.get(user, ()))
-    )
-    return State(gen, first.hash, first.name, first.owner, members, left, tuple(tied), leaves)
+    members.setdefault(first.owner, first.members[first.owner])
+    return members
 
 
 # ---- what an operation meant, and which of them were lost

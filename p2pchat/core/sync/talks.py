@@ -47,11 +47,11 @@ class Talks:
 
     def load(self, spoken: Iterable[Spoken]) -> None:
         """Begin with what is stored of groups, before their logs are known."""
-        for log, seq, raw in spoken:
-            conversation = self._shelf.conversations.by_id.get(log.conversation)
-            if conversation is not None and conversation.group is not None:
-                conversation.group.add(log, seq, raw, decode_entry(raw))
+        of_group: dict[ConversationId, list[Spoken]] = {}
+        for each in spoken:
+            of_group.setdefault(each.log.conversation, []).append(each)
         for group in list(self._shelf.conversations.groups.values()):
+            group.load((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
             self._open(group)
 
     def start(self) -> None:
