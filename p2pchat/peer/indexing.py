@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -64,6 +63,7 @@ class Indexing:
         self._unusable = False
         self._upkeep: asyncio.Task[None] | None = None
         self._quiet: Callable[[], bool] | None = None
+        self._used = False  # its thread has run
         self._closed = False
 
     # ---- in the loop
@@ -102,10 +102,9 @@ class Indexing:
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
-        if self._index is not None or self._reader is not None:
-            with suppress(RuntimeError):
-                self._threads.submit(self._close)
-        await asyncio.to_thread(self._threads.shutdown)
+        if self._used:
+            self._threads.submit(self._close)
+            await asyncio.to_thread(self._threads.shutdown)
 
     def _begin_upkeep(self) -> None:
         if self._upkeep is None and self._quiet is not None and not self._closed:
@@ -121,11 +120,12 @@ class Indexing:
         """Return what `work` returns in the index's thread; `otherwise` when the index cannot be used."""
         if self._closed or self._unusable:
             return otherwise
+        self._used = True
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, work)
         except (sqlite3.Error, OSError, P2PChatError) as error:
             _log.info("the search index cannot be used: %s", ascii(str(error))[:200])
-            self._unusable = not isinstance(error, sqlite3.OperationalError)  # which is: busy, or no room now
+            self._unusable = "no such module" in str(error)  # all else may be over the next time
             return otherwise
 
     # ---- in its thread
@@ -142,6 +142,9 @@ class Indexing:
 
             delete(self._path)
             return work()
+        except P2PChatError:
+            self._close()
+            raise
 
     def _opened(self) -> tuple[SearchIndex, SqlStorage]:
         if self._index is None or self._reader is None:
@@ -159,12 +162,12 @@ class Indexing:
 
     def _feed(self) -> int:
         """Take a chunk; return how many entries that were, 0 when it is up to date."""
-        from p2pchat.storage.search.texts import doc_of
+        from p2pchat.storage.search.texts import docs_of
 
         if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
             raise sqlite3.OperationalError("there is no room for it")
         index, reader = self._opened()
-        return index.feed(reader, doc_of)
+        return index.feed(reader, docs_of)
 
     def _close(self) -> None:
         index, self._index = self._index, None

@@ -64,8 +64,10 @@ class Showing:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def places(self, after: int, limit: int) -> list[Shown]:
-        statement = f"{BY_PLACE} and {SEEN} {IN_PLACE}" if self._hides else f"{BY_PLACE} {IN_PLACE}"
+    def places(self, after: int, limit: int, *, hidden: bool = False) -> list[Shown]:
+        """Return released entries with place > after; with `hidden` also those that may not be read any more."""
+        only_seen = not hidden and self._hides
+        statement = f"{BY_PLACE} and {SEEN} {IN_PLACE}" if only_seen else f"{BY_PLACE} {IN_PLACE}"
         return self._all_shown(self._reader.all(statement, after + 1, after, limit))
 
     def first_heard(self, user: UserId) -> int:
@@ -78,9 +80,10 @@ class Showing:
         row = self._reader.first(LAST_PLACE)
         return int(row[0]) if row else 0
 
-    def entry(self, log: LogId, seq: int) -> Shown | None:
+    def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> Shown | None:
         number = self._reader.log_number(log)
-        row = self._reader.first(f"{BY_NAME} and {SEEN}", number * SEQS + seq) if 0 < seq < SEQS else None
+        statement = BY_NAME if hidden else f"{BY_NAME} and {SEEN}"
+        row = self._reader.first(statement, number * SEQS + seq) if 0 < seq < SEQS else None
         return self._all_shown([row])[0] if row else None
 
     def history(

@@ -171,6 +171,18 @@ class SqlStorage:
         with self._reading():
             return self._showing.first_heard(user)
 
+    # ---- what an index of all words is fed with: also what may not be read now, for that may change
+
+    def placed(self, after: int, limit: int) -> list[Shown]:
+        """Return all entries with place > after, in order of place."""
+        with self._reading():
+            return self._showing.places(after, limit, hidden=True)
+
+    def placed_entry(self, log: LogId, seq: int) -> Shown | None:
+        """Return one entry that has a place, None when it has none."""
+        with self._reading():
+            return self._showing.entry(log, seq, hidden=True)
+
     def last_place(self) -> int:
         """Return the newest place, 0 when nothing was released."""
         with self._reading():

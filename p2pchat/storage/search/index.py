@@ -24,11 +24,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Shown, Storage
+from p2pchat.storage.base import Shown
 from p2pchat.storage.connect import make_private
 from p2pchat.storage.search.query import Query, Term
 from p2pchat.storage.search.words import words
@@ -84,7 +84,17 @@ class Doc(NamedTuple):
     text: str
 
 
-DocOf = Callable[[Storage, Shown, Entry], Doc | None]
+class Source(Protocol):
+    """Where an index takes entries from: a storage in a database (sql.py)."""
+
+    def placed(self, after: int, limit: int) -> list[Shown]:
+        """Return all entries with place > after, in order of place."""
+
+    def placed_entry(self, log: LogId, seq: int) -> Shown | None:
+        """Return one entry that has a place, None when it has none."""
+
+
+DocsOf = Callable[[Source, Shown, Entry], list[Doc]]
 
 
 class SearchIndex:
@@ -153,10 +163,10 @@ class SearchIndex:
         place, log, seq, received_at = json.loads(row[0])
         return Place(place, LogId(*log), seq, received_at)
 
-    def belongs_to(self, storage: Storage) -> bool:
+    def belongs_to(self, source: Source) -> bool:
         """Whether what it took is still at its place there: entries before it are then those it took before."""
         taken = self.taken()
-        return taken == NOWHERE or next(map(place_of, storage.places(taken.place - 1, 1)), NOWHERE) == taken
+        return taken == NOWHERE or next(map(place_of, source.placed(taken.place - 1, 1)), NOWHERE) == taken
 
     def forget(self) -> None:
         """Begin anew."""
@@ -167,16 +177,16 @@ class SearchIndex:
         self._logs.clear()
         self._make(self._db)
 
-    def feed(self, storage: Storage, doc_of: DocOf, most: int = CHUNK) -> int:
+    def feed(self, source: Source, docs_of: DocsOf, most: int = CHUNK) -> int:
         """Take the next entries, at most so many, in one transaction; return how many there were, 0 at the end.
 
         Args:
-            doc_of: Returns what is to be found of an entry, None for nothing.
+            docs_of: Returns what is to be found of an entry.
         """
         self._db.execute("begin immediate")
         try:
-            shown = storage.places(self.taken().place, most)
-            docs = [doc for one in shown if (doc := doc_of(storage, one, decode_entry(one.raw)))]
+            shown = source.placed(self.taken().place, most)
+            docs = [doc for one in shown for doc in docs_of(source, one, decode_entry(one.raw))]
             if shown:
                 self._add(docs)
                 self._db.execute("insert or replace into state values ('taken', ?)", (json.dumps(place_of(shown[-1])),))
