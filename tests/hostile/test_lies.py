@@ -121,6 +121,17 @@ def hosts_bob(liar: Liar, honest: Honest) -> None:
     liar.say(Here([Hosted(key(honest.bob), "bob", "idle", "gone fishing")]))
 
 
+def reads_for_bob(liar: Liar, honest: Honest) -> None:
+    """A receipt in the name of a user it does not host."""
+    ref = (key(honest.ada)[:16] + "ab" * 8, 1)
+    liar.say(Read({liar.room: {key(honest.bob): [ref]}}, names=[ROOM]))
+
+
+def many_read_marks(liar: Liar, honest: Honest) -> None:
+    marks = [(f"{n:032x}", 1) for n in range(257)]
+    liar.say(Read({liar.room: {liar.id: marks}}, names=[ROOM]))
+
+
 def addresses(liar: Liar, honest: Honest) -> None:
     liar.say(Peers(0, [f"10.0.{n // 250}.{n % 250 + 1}:80" for n in range(257)]))
 
@@ -165,7 +176,8 @@ ENDS: list[tuple[str, Lie]] = [
     ("head", forged), ("head", changed), ("head", wrong_chain), ("head", clock_back), ("head", evidence_of_nothing),
     ("malformed", no_text), ("limit", long_text), ("limit", long_entry), ("limit", many_entries),
     ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame), ("malformed", empty_frame),
-    ("malformed", no_json), ("host", hosts_bob), ("limit", addresses), ("limit", long_address),
+    ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob), ("limit", many_read_marks),
+    ("limit", addresses), ("limit", long_address),
     ("limit", many_users), ("limit", many_marks), ("limit", many_tips), ("limit", wants_without_end),
     ("order", second_hello), ("order", second_go), ("order", second_welcome),
 ]  # fmt: skip
@@ -260,8 +272,8 @@ async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
         Want(1, dm, key(honest.bob), [], names=[secret]),
         Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
         Digest(sums={dm: HEX}, span=ALL, names=[secret]),
-        Typing(dm, key(honest.bob), True, names=[secret]),
-        Read({dm: {key(honest.bob): []}}, names=[secret]),
+        Typing(dm, liar.id, True, names=[secret]),
+        Read({dm: {liar.id: []}}, names=[secret]),
         Want(2, HEX, HEX, []),
         msgspec.structs.replace(Pen(liar.identity, dm).say("let me in"), names=[secret]),
     )
