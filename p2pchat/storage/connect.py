@@ -69,6 +69,22 @@ def open_connection(url: URL, begin: str, busy_timeout: float) -> Connection:
     return engine.connect()
 
 
+def temporary_copy(connection: Connection) -> Connection:
+    """Return a connection to a copy of a whole database, which is nobody else's and ends with the connection.
+
+    It lies in a file without a name, where SQLite puts what does not fit into memory.
+    """
+
+    def connect_to_nothing() -> sqlite3.Connection:
+        return sqlite3.connect("", isolation_level=None, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect_to_nothing, poolclass=NullPool, hide_parameters=True)
+    _set_up(engine, "begin")
+    copy = engine.connect()
+    driver_of(connection).backup(driver_of(copy))
+    return copy
+
+
 def _set_up(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(driver: sqlite3.Connection, _record: Any) -> None:

@@ -39,6 +39,19 @@ def prepare(connection: Connection, path: Path, migrations: Sequence[Migration] 
         _migrate(connection, migrations, found)
 
 
+def is_older(connection: Connection, path: Path) -> bool:
+    """Say whether a database is of an earlier version of ours; StorageError when it is none of ours."""
+    found = version(connection, path)
+    return found is not None and found < SCHEMA_VERSION
+
+
+def bring_up_to_date(connection: Connection, path: Path) -> None:
+    """Migrate a database that is only a copy; `path` is what it is a copy of."""
+    with connection.begin():
+        found = version(connection, path) or 1
+    _migrate(connection, MIGRATIONS, found)
+
+
 def check(connection: Connection, path: Path) -> None:
     """Raise StorageError unless the database has exactly this version: for those that only read."""
     found = version(connection, path)

@@ -70,10 +70,21 @@ class SqlStorage:
         if not self._path.exists():
             raise StorageError(f"nothing is stored at {self._path}: name another file, or start a peer there first")
         self._read = self._open("begin", busy_timeout)
+        if self._writer is None:
+            self._read_older()
         with self._read.begin():
             schema.check(self._read, self._path)
         self._reader = Reader(self._read, self._settings)
         self._showing = Showing(self._reader)
+
+    def _read_older(self) -> None:
+        """Who may not write reads a database of an earlier version as it will be: from a copy that is up to date."""
+        with self._read.begin():
+            older = schema.is_older(self._read, self._path)
+        if older:
+            self._read = connect.temporary_copy(self._read)
+            self._connections.append(self._read)
+            schema.bring_up_to_date(self._read, self._path)
 
     def _open(self, begin: str, busy_timeout: float) -> Connection:
         self._connections.append(connect.open_connection(self._url, begin, busy_timeout))

@@ -81,6 +81,16 @@ def test_the_former_file_is_kept_beside_it_as_it_was(path: Path) -> None:
         assert "\n".join(former.iterdump()) == FIRST_VERSION.read_text("utf-8").rstrip("\n")
 
 
-def test_who_only_reads_is_told_to_start_a_peer_once(path: Path) -> None:
-    with pytest.raises(StorageError, match=f"has schema 1, not {SCHEMA_VERSION}: start a peer with it once"):
-        SqlStorage(sqlite_url(path), SMALL, read_only=True)
+def test_who_only_reads_sees_it_as_it_will_be_and_leaves_it_as_it_is(path: Path) -> None:
+    """So a profile of the former version is found again by its name, and its history read, before its peer starts."""
+    before = path.read_bytes()
+    with closing(SqlStorage(sqlite_url(path), SMALL, read_only=True)) as storage:
+        assert [user.name for user in storage.load([]).users] == ["ada", "bob"]
+        assert shown(storage.history(ROOM, limit=0))[2] == ("hi ada", "", [])
+        assert shown(storage.history(ROOM, limit=0))[1] == ("helo again", "hello again", [])
+        assert storage.faults(9) == []
+        with pytest.raises(StorageError, match="reading only"):
+            storage.commit([])
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("select value from meta where name = 'schema'").fetchone() == ("1",)
+    assert path.read_bytes()[100:] == before[100:]  # the head counts what opened it
