@@ -134,7 +134,10 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     club.change(add=(cyd.user,))
     assert club.texts(cyd) == ["before"] and club.told["cyd"] == ["created ops", "added cyd"]
     club.say(cyd, "thanks")
-    assert club.texts(ada) == club.texts(bob) == ["before", "thanks"]
+    club.say(bob, "welcome")
+    shown = [one for one in cyd.disk.storage.places(0, 100) if one.log.conversation == club.talk]
+    assert [one.old for one in shown] == [True, False, False]
+    assert club.texts(ada) == club.texts(bob) == ["before", "thanks", "welcome"]
     club.ends_well()
 
 

@@ -17,7 +17,6 @@ from p2pchat.core.effects import Counted, Send
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.past import OLD_MARKS
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.sides import MAX_REMEMBERED, Key, Shelf, Side
@@ -97,6 +96,7 @@ class Compare:
         side.ahead.clear()
         side.ahead_count = 0
         self._no_longer_new(self._shelf.conversations.room)
+        self._talks_no_longer_new(side, (FIRST_ID, LAST_ID))
 
     def _send_sums(self, side: Side, shared: list[Conversation]) -> None:
         size = self._shelf.page
@@ -132,6 +132,7 @@ class Compare:
         room = self._shelf.conversations.room
         if span[0] <= room <= span[1] and room not in side.differing:
             self._no_longer_new(room)  # also where nobody has written yet: it is in no sum then
+        self._talks_no_longer_new(side, span)
         if in_order:
             side.sums_to = max(side.sums_to, span[1])
         if side.sums_to == LAST_ID and not side.differing:
@@ -236,9 +237,20 @@ class Compare:
         found = self._shelf.conversations.by_id.get(conversation)
         if found is not None and found.newcomer:
             found.newcomer = False
-            self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
+            self._shelf.conversations.new_talks.discard(found.id)
+            if not found.is_talk:
+                self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
             if found.past.marks:
-                self._ctx.change.meta[OLD_MARKS] = str(found.past)
+                self._ctx.change.meta[found.past_key] = str(found.past)
+
+    def _talks_no_longer_new(self, side: Side, span: tuple[str, str]) -> None:
+        """Of the talks new here within a span these are compared now: as it is in the room."""
+        for id in sorted(self._shelf.conversations.new_talks):
+            talk = self._shelf.conversations.by_id[id]
+            group = talk.group.id if talk.group is not None else ""
+            same = id not in side.differing and not any(key[0] == group for key in side.ahead)
+            if span[0] <= id <= span[1] and same and self._shelf.shares(side, talk):
+                self._no_longer_new(id)
 
     def _heard(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark], *, urgent: bool) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):

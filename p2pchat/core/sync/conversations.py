@@ -52,6 +52,7 @@ class Conversations:
         self._network = network
         self.by_id: dict[ConversationId, Conversation] = {}
         self.groups: dict[ConversationId, Group] = {}
+        self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
         self._count: Counter[UserId] = Counter()  # of direct conversations
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self.room = room_id(network) if network else ""

@@ -18,7 +18,6 @@ from p2pchat.core.effects import Counted, Gap
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.core.mending import MENDING, mending_of
 from p2pchat.core.records import LogFacts, LogKey, Mending, Stretch
-from p2pchat.core.sync.past import OLD_MARKS
 from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
@@ -261,7 +260,7 @@ class Order:
         past.shown(log, seq)
         if not conversation.newcomer and (past.grew or not past.marks):
             past.grew = False
-            self._ctx.change.meta[OLD_MARKS] = str(past)
+            self._ctx.change.meta[conversation.past_key] = str(past)
 
     def _place(self, log: Log, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches

@@ -131,17 +131,21 @@ class Sync:
 
     def _load_past(self, stored: Stored) -> None:
         """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
-        room = self.conversations.by_id.get(stored.meta.get(COMPARED_ROOM, ""))
-        if room is None or not stored.meta.get(OLD_MARKS):
-            return
-        room.past = Past(stored.meta[OLD_MARKS])
-        for id in list(room.past.unshown(room.id)):
-            log = room.log(id.user, id.run)
+        for name, text in stored.meta.items():
+            word, _, id = name.partition(":")
+            there = self.conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
+            if word == OLD_MARKS and there is not None and text:
+                self._go_on_with(there, Past(text))
+
+    def _go_on_with(self, conversation: Conversation, past: Past) -> None:
+        conversation.past = past
+        for id in list(past.unshown(conversation.id)):
+            log = conversation.log(id.user, id.run)
             if log is not None:
-                self.order.no_longer_old(room, id, log.released)
+                self.order.no_longer_old(conversation, id, log.released)
             else:
-                key = LogKey(room.id, ref_key(id.user, id.run))
-                self.lookups.log(key, partial(self._found_shown, room, id))
+                key = LogKey(conversation.id, ref_key(id.user, id.run))
+                self.lookups.log(key, partial(self._found_shown, conversation, id))
 
     def _found_shown(self, room: Conversation, id: LogId, facts: LogFacts | None) -> None:
         self.order.no_longer_old(room, id, facts.released if facts else 0)

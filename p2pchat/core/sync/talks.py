@@ -130,12 +130,17 @@ class Talks:
         assert batch.entries is not None
         step = self._shelf.step
         step.groups.add(group.id)
+        was_known = group.state is not None
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
             step.news += [self._news(group, difference, batch.log, seq) for difference in differences]
         if group.state is not None:
             self._open(group)
             self._see_all(group)
+            talk = self._talk(group)
+            if talk is not None and not was_known and batch.log.user not in self._shelf.hosted:
+                talk.newcomer = True
+                self._shelf.conversations.new_talks.add(talk.id)
 
     def _news(self, group: Group, difference: Difference, log: LogId, seq: int) -> Effect:
         assert group.state is not None

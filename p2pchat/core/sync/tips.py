@@ -17,7 +17,7 @@ from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.visibility import Strip, is_wanted
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, extend_chain, first_chain, mark_hash, ref_key
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Mending
-from p2pchat.core.sync.past import Past
+from p2pchat.core.sync.past import OLD_MARKS, Past
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 
@@ -322,6 +322,11 @@ class Conversation:
         now = mark_hash(log.id, log.told_seq, log.told_chain) if log.is_tip else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
+
+    @property
+    def past_key(self) -> str:
+        """Under which name `past` is kept."""
+        return f"{OLD_MARKS}:{self.id}" if self.is_talk else OLD_MARKS
 
     @property
     def is_open(self) -> bool:
