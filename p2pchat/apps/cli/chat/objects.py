@@ -7,7 +7,7 @@
     {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
     {"do":"read","id":"ID"}     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}
     {"do":"nick","name":"Ada"}     {"do":"about","text":"on call"}
-    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"invite"}
+    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"typing","to":"bob"}     {"do":"invite"}
     {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
     {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
     {"do":"quit"}
@@ -42,6 +42,7 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "about": {"text": (str, False)},
     "away": {"text": (str, False)},
     "back": {},
+    "typing": {"to": (str, False), "on": (bool, False)},
     "invite": {},
     "connect": {"endpoint": (str, True)},
     "forget": {"peer": (str, True)},

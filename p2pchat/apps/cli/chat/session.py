@@ -43,7 +43,7 @@ MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in th
 }  # fmt: skip
 ORDERS: dict[str, Function] = {
     **_EITHER, "history": reading.history, "search": reading.search, "receipts": reading.receipts,
-    "read": reading.read,
+    "read": reading.read, "typing": people.typing,
 }  # fmt: skip
 
 

@@ -94,6 +94,15 @@ async def back(here: Here) -> Answer:
     return Answer([{"status": "online", "text": ""}], ["-- others see that you are here"])
 
 
+async def typing(here: Here, to: str = "room", on: bool = True) -> Answer:
+    """Tell those who can read a conversation that one writes there, or has stopped; not where that is switched off."""
+    there = await here.resolve(to)
+    is_told = here.settings.is_on("typing", there.id)
+    if is_told:
+        there.typing(on)
+    return Answer([{"conversation": there.name, "conversation_id": there.id, "typing": on and is_told}])
+
+
 async def _taken() -> None:
     """Let the peer take what was told, in its next turn: what is asked then, such as /who, knows it."""
     await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Presence, Settings, TCPPeer, Warned
+from p2pchat import Presence, Settings, TCPPeer, Typing, Warned
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.ignoring import hides, take_over
@@ -262,3 +262,16 @@ async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
             assert error["event"] == "error"
             await receipt.delivered()
         assert len([post for post in await ada.history("bob", limit=0) if post.text.startswith("x")]) == 20
+
+
+async def test_a_program_tells_that_it_types_but_where_that_is_switched_off(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        async with bob.events(Typing, consumer=None) as events:
+            await took.take([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
+            async with asyncio.timeout(20):
+                event = await anext(events)  # the first that is told
+        assert (event.user.name, event.conversation.name, event.typing) == ("ada", "ada", True)
+        rows = [line["rows"][0] for line in shown.lines]
+        assert [(row["conversation"], row["typing"]) for row in rows[1:]] == [("room", False), ("bob", True)]
