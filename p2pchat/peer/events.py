@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 SHOWN_KINDS = ("text", "action")
-NOT_SHOWN = MENDING | {"profile", "group"}  # entries that are no messages
+NOT_SHOWN = MENDING | {"profile", "group", "leave"}  # entries that are no messages
 
 
 # ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq

@@ -6,17 +6,14 @@ group's own conversation, so it is as durable as a message and reaches members w
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.groups.view import GroupView
 from p2pchat.errors import UnknownName
-from p2pchat.identity.names import base32
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Event, message_id
-from p2pchat.peer.people import FULL_ID_CHARACTERS, People, User
+from p2pchat.peer.people import People, User, by_label, id_of
 from p2pchat.protocol import ConversationId
 
 if TYPE_CHECKING:
@@ -54,8 +51,7 @@ class Group(Conversation):
     def members(self) -> list[User]:
         """Those who belong to it and have not left, by label; [] while nothing is known of it here."""
         view, people = self.view, self._desk.people
-        users = [] if view is None else [people.user(user) for user in view.members]
-        return sorted(users, key=lambda user: (user.label.casefold(), user.key))
+        return [] if view is None else list(by_label(map(people.user, view.members)))
 
     @property
     def is_member(self) -> bool:
@@ -102,22 +98,10 @@ def whom(people: People, who: Who) -> str:
     try:
         return people.find(who).key
     except UnknownName:
-        id = full_id(who)
-        if id is None:
+        id = id_of(who.strip().removeprefix("@"))
+        if not id:
             raise
         return id
-
-
-def full_id(text: str) -> str | None:
-    """Return the inner id that 52 characters of base32 stand for; None when they are no id."""
-    code = text.strip().removeprefix("@").upper()
-    if len(code) != FULL_ID_CHARACTERS:
-        return None
-    try:
-        raw = base64.b32decode(code + "====")
-    except binascii.Error:
-        return None
-    return raw.hex() if base32(raw.hex()) == code else None
 
 
 # ---- events
@@ -132,6 +116,7 @@ class GroupChanged(Event):
         change: created, added, removed, left, renamed, owner. A group one is taken into begins with created.
         by: Who did it.
         target: The user added, removed, leaving, or owner now; None for created and renamed.
+        former: What the group was called before it was renamed; "" for other changes.
         log, seq: Which entry of the group's conversation did it.
     """
 
@@ -142,6 +127,7 @@ class GroupChanged(Event):
     target: User | None
     members: tuple[User, ...]
     name: str = field(repr=False)
+    former: str = field(default="", repr=False)
     log: LogId
     seq: int
 
@@ -151,12 +137,13 @@ class GroupChanged(Event):
         return message_id(self.log, self.seq)
 
     def _fields(self) -> dict[str, Any]:
+        renamed = {"former": self.former} if self.former else {}
         return {
             "conversation_id": self.group.id, "group": self.name, "change": self.change,
             "by": self.by.label, "by_id": self.by.id, "members": [user.label for user in self.members],
             "member_ids": [user.id for user in self.members],
             "target": None if self.target is None else self.target.label,
-            "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id,
+            "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **renamed,
         }  # fmt: skip
 
 

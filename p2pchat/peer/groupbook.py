@@ -9,9 +9,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
+from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.view import GroupView
+from p2pchat.core.log import decode_entry
+from p2pchat.core.records import Spoken
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import full_label, skeleton, split_label, suffix
+from p2pchat.identity.names import ROOM_SKELETON, full_label, skeleton, split_label, suffix
 from p2pchat.protocol import ConversationId
 
 
@@ -26,6 +29,17 @@ class GroupBook:
         self._views = views
         self._names: dict[ConversationId, str] = {}  # by talk
         self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
+
+    @classmethod
+    def of_stored(cls, spoken: Iterable[Spoken]) -> GroupBook:
+        """Return the groups that storage knows, each log in order, where no peer runs."""
+        groups: dict[ConversationId, Group] = {}
+        for log, seq, raw in spoken:
+            groups.setdefault(log.conversation, Group(log.conversation)).add(log, seq, raw, decode_entry(raw))
+        views = {id: group.view for id, group in groups.items() if group.view is not None}
+        book = cls(lambda: views)
+        book.load()
+        return book
 
     def load(self) -> None:
         """Take the names of all groups known."""
@@ -45,14 +59,28 @@ class GroupBook:
         self._names[talk] = name
         self._alike.setdefault(skeleton(name), set()).add(talk)
 
+    def name(self, talk: ConversationId) -> str:
+        """Return what a group was called when it was learned last; "" for one that never was."""
+        return self._names.get(talk, "")
+
     def view(self, group: ConversationId) -> GroupView | None:
         """Return a group as it is now, by the id of its operations."""
         return self._views().get(group)
 
     def same_name(self, talk: ConversationId) -> bool:
-        """Say whether another group could be taken for this one."""
+        """Say whether another group, or the room, could be taken for this one."""
         name = self._names.get(talk)
-        return name is not None and len(self._alike[skeleton(name)]) > 1
+        return name is not None and ((looks := skeleton(name)) == ROOM_SKELETON or len(self._alike[looks]) > 1)
+
+    def hint(self, text: str) -> str:
+        """Return what to add where nobody has this name, and a group has; "" when none has."""
+        try:
+            self.find(text)
+        except UnknownName:
+            return ""
+        except AmbiguousName as error:
+            return f"groups are: {', '.join(error.candidates)}"
+        return f"the group is #{text.strip()}"
 
     def find(self, text: str) -> ConversationId:
         """Return the talk of the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.

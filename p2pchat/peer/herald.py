@@ -23,7 +23,7 @@ from p2pchat.peer.gaps import who_had
 from p2pchat.peer.group import Group, GroupChanged, Undelivered
 from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.ledger import Ledger
-from p2pchat.peer.people import People
+from p2pchat.peer.people import People, by_label
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, PeerId
@@ -223,6 +223,7 @@ class Herald:
         self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
 
     def _group(self, effect: fx.GroupChanged) -> None:
+        former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
         people = self._people
         changed = GroupChanged(
@@ -230,8 +231,9 @@ class Herald:
             change=effect.change,
             by=people.user(effect.by),
             target=people.user(effect.target) if effect.target else None,
-            members=tuple(people.user(member) for member in effect.members),
+            members=by_label(map(people.user, effect.members)),
             name=effect.name,
+            former=former if effect.change == "renamed" else "",
             log=effect.log,
             seq=effect.seq,
         )

@@ -20,6 +20,8 @@ from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation, Placed
 from p2pchat.peer.events import Gap, Message, Post, Sent
 from p2pchat.peer.gaps import find_gap
+from p2pchat.peer.group import Group
+from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, Progress, indexing_of
 from p2pchat.peer.people import People, User, id_of
@@ -66,6 +68,7 @@ class History:
         self._former: dict[str, list[FormerName]] = {}  # by user
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
+        self._groups = GroupBook(dict)
         self.people = People("", lambda user: ("unknown", "", 0))
 
     async def __aenter__(self) -> Self:
@@ -102,6 +105,7 @@ class History:
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
         self._talks = {talk.id: talk.naming for talk in stored.talks}
+        self._groups = GroupBook.of_stored(stored.groups)
         self._addresses = stored.addresses
         for one in stored.former:
             self._former.setdefault(one.user, []).append(one)
@@ -160,22 +164,38 @@ class History:
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first."""
-        known = [self.conversation(key) for key in self._talks]
+        known = [self.conversation(key) for key, naming in self._talks.items() if not naming.group]
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the handle of a conversation."""
         found = self._conversations.get(key)
         if found is None:
-            found = self._conversations[key] = Conversation(self, key, self._talks.get(key))
+            naming = self._talks.get(key)
+            kind = Group if naming is not None and naming.talk else Conversation
+            found = self._conversations[key] = kind(self, key, naming)
         return found
 
+    def groups(self) -> list[Group]:
+        """Return the groups known here, by name; as TCPPeer.groups."""
+        known = [one for one in self.conversations() if isinstance(one, Group)]
+        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
+
     def find(self, text: str) -> Conversation:
-        """Return the conversation an address names: `room`, or a user. Raises UnknownName, AmbiguousName."""
+        """Return the conversation an address names: `room`, a user, `#ops`. Raises UnknownName, AmbiguousName."""
         if text in ("room", "#room"):
             return self.room
-        key = dm_id(self.people.me, self.people.find(text).key)
-        return self.conversation(key)
+        if text.strip().startswith("#"):
+            return self.conversation(self._groups.find(text))
+        key = id_of(text.strip())
+        if key in self._talks:
+            return self.conversation(key)
+        try:
+            return self.conversation(dm_id(self.people.me, self.people.find(text).key))
+        except UnknownName:
+            if not (hint := self._groups.hint(text)):
+                raise
+        raise UnknownName(text, hint)
 
     async def history(
         self,
@@ -253,10 +273,10 @@ class History:
         return None
 
     def group_view(self, group: ConversationId) -> GroupView | None:
-        return None
+        return self._groups.view(group)
 
     def same_name(self, conversation: Conversation) -> bool:
-        return False
+        return self._groups.same_name(conversation.key)
 
     async def change_group(
         self,

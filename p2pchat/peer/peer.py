@@ -25,7 +25,6 @@ from p2pchat.core.inputs import MarkedRead, Opened, TypingSet
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.identity.names import base32
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.conversation import Conversation, Placed
@@ -37,7 +36,7 @@ from p2pchat.peer.ignoring import is_of_ignored
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.mending import body_of, named
-from p2pchat.peer.people import FULL_ID_CHARACTERS, User
+from p2pchat.peer.people import User, id_of
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
@@ -145,11 +144,15 @@ class TCPPeer(Standing):
             return self.room
         if text.startswith("#"):
             return self.group(text)
-        if len(text) == FULL_ID_CHARACTERS:
-            for key in [*self._begun.node.talks, *self._conversations]:
-                if base32(key) == text.upper():
-                    return self.conversation(key)
-        return self._dm(self.people.find(text))
+        key = id_of(text)
+        if key and (key in self._begun.node.talks or key in self._conversations):
+            return self.conversation(key)
+        try:
+            return self._dm(self.people.find(text))
+        except UnknownName:
+            if not (hint := self._groups.hint(text)):
+                raise
+        raise UnknownName(text, hint)
 
     def _dm(self, user: User) -> Conversation:
         owner = self._begun

@@ -7,7 +7,6 @@ both shown with the beginning of their id, and an address that fits both is refu
 from __future__ import annotations
 
 import base64
-import binascii
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -207,10 +206,18 @@ class People:
 
 def id_of(text: str) -> UserId:
     """Return the id (hex) that people see as `text`, 52 characters of base32; "" when that is none."""
-    try:
-        return base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex() if len(text) == FULL_ID_CHARACTERS else ""
-    except binascii.Error:
+    if len(text) != FULL_ID_CHARACTERS:
         return ""
+    try:
+        id = base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex()
+    except ValueError:  # another letter than of base32, or of ASCII
+        return ""
+    return id if base32(id) == text.upper() else ""  # bits beyond its 32 bytes
 
 
-__all__ = ["People", "User", "base32", "id_of", "suffix"]
+def by_label(users: Iterable[User]) -> tuple[User, ...]:
+    """Return users in the order of their labels, the same at every call."""
+    return tuple(sorted(users, key=lambda user: (user.label.casefold(), user.key)))
+
+
+__all__ = ["People", "User", "base32", "by_label", "id_of", "suffix"]

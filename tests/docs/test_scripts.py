@@ -13,6 +13,7 @@ import pytest
 from p2pchat import Edited, Message, Sent
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.peer import events
+from p2pchat.peer.group import GroupChanged, Undelivered
 from p2pchat.testing import mesh
 from tests.docs.pages import ROOT, blocks
 
@@ -20,7 +21,7 @@ PAGE = (ROOT / "docs" / "scripts.md").read_text("utf-8")
 EXAMPLES = [line for block in blocks(PAGE) if block.language == "json" if "event" in (line := json.loads(block.text))]
 LIVE = [
     kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event) and kind.event
-]
+] + [GroupChanged]
 
 
 def example(event: str) -> dict[str, Any]:
@@ -62,6 +63,9 @@ async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Even
         log = (await anext(heard)).log
         some: dict[str, Any] = {
             "User": ada.me,
+            "User | None": ada.me,
+            "tuple[User, ...]": (ada.me,),
+            "Group": ada.room,
             "Conversation": ada.room,
             "LogId": log,
             "int": 1,
@@ -88,4 +92,4 @@ def test_every_code_of_a_warning_is_explained() -> None:
     made = re.compile(r"(?:Warned\(|_warn\()\s*(?:code=)?\"(\w+)\"")
     used = {code for path in Path(ROOT / "p2pchat").rglob("*.py") for code in made.findall(path.read_text("utf-8"))}
     listed = {code for cell in first_cells("code of a warning | meaning") for code in re.findall(r"`(\w+)`", cell)}
-    assert listed == used
+    assert listed == used | {Undelivered.code}

@@ -10,7 +10,7 @@ from functools import cache
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.apps.cli.chat.objects import SHAPES, BadOrder, parse_object
-from p2pchat.apps.cli.chat.typed import BY_NAME, LATER, Do, Say, help_lines, parse_line, split_name, typed_name
+from p2pchat.apps.cli.chat.typed import BY_NAME, Do, Say, help_lines, parse_line, split_name, typed_name
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import parse_own_order
 from p2pchat.apps.cli.exits import Usage
@@ -321,7 +321,7 @@ def targets() -> tuple[Target, ...]:
         "ｐ".encode(),
         "\u0130".encode(),
     ]
-    slashed = [f"/{name} ".encode() for name in (*BY_NAME, *sorted(LATER))] + [
+    slashed = [f"/{name} ".encode() for name in BY_NAME] + [
         b"//",
         b'"',
         b"#",

@@ -5,6 +5,7 @@ than a name, by what stands in it or by what that looks like, stands in quotes. 
 speaker's.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
+    12:04 [#ops] bob: text     12:05 -- ada took carol into #ops
     12:05 bob (edited 12:04): text     12:06 -- bob deleted a message of 12:04     12:07 -- bob reacts 👍 to ada: "are…"
 """
 
@@ -20,8 +21,9 @@ from typing import Any
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.safetext import safe_line, safe_text
 
-_MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d')  # marks of our own lines, and what begins like one
+_MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
 _MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+_MORE_THAN_A_PLACE = re.compile(rf"{_MORE_THAN_A_NAME.pattern}|[\[\]]")  # stands in these before a line
 # Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, of Lisu, visargas of India and Burma.
 _LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
 _END_OF_GREEK_AND_CYRILLIC = "\u0530"
@@ -46,6 +48,11 @@ def shown_name(label: str) -> str:
 def shown_speaker(label: str) -> str:
     """Return a name fit to stand where a line begins and before a colon, where blanks are part of it."""
     return _fenced(label, _MORE_THAN_A_SPEAKER)
+
+
+def shown_place(name: str, kind: str) -> str:
+    """Return the name of a conversation fit to stand in a sentence of ours: `room`, `bob`, `#ops`."""
+    return f"#{_fenced(name, _MORE_THAN_A_PLACE)}" if kind == "group" else shown_name(name)
 
 
 def shown_names(names: Sequence[str]) -> str:
@@ -106,9 +113,13 @@ def plain_message(
         who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
     if answered is not None:
         who = f"{who} (to {quoted_message(answered)})"
-    time = shown_time(event["sent_at"], now)
+    time = shown_time(event["sent_at"], now) + _in_group(event)
     text = message_text(event) + mended_marks(event)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
+
+
+def _in_group(event: Mapping[str, Any]) -> str:
+    return f" [{shown_place(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
 
 
 def message_text(event: Mapping[str, Any]) -> str:
@@ -147,6 +158,7 @@ def plain_mending(
         if event["kind"] == "dm":
             who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
         edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
+        time += _in_group(event)
         return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
     by = shown_name(event["by"])
     if kind == "deleted":
@@ -180,6 +192,9 @@ def plain_line(
     if kind in MENDINGS:
         return plain_mending(event, me, now, answered)
     time = shown_time(event["at"], now)
+    if kind == "group":
+        told = group_change(event, me)
+        return f"{time} -- {told}" if told else None
     if kind == "joined":
         return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"
     if kind == "renamed":
@@ -188,6 +203,34 @@ def plain_line(
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {shown_name(event['user'])} {reason}"
     return None
+
+
+def group_change(event: Mapping[str, Any], me: str) -> str | None:
+    """Return what a `group` line says, as a sentence; None for what happens in a group that one is not in."""
+    change, place = event["change"], shown_place(event["group"], "group")
+    by, target = _you_or(event["by"], me), _you_or(event["target"] or "", me)
+    if me not in (*event["members"], event["by"], event["target"]):
+        return None
+    if change == "created":
+        others = [name for name in event["members"] if name not in (event["by"], me)]
+        with_ = f" with {shown_names(others)}" if others else ""
+        return f"{by} made {place}{with_}" if by == "you" else f"{by} took you into {place}{with_}"
+    if change == "added":
+        return f"{by} took {target} into {place}"
+    if change == "removed":
+        return f"{by} removed {target} from {place}"
+    if change == "left":
+        return f"{target} left {place}"
+    if change == "renamed":
+        former = shown_place(event["former"], "group") if event.get("former") else "this group"
+        return f"{by} renamed {former}: it is {place} now"
+    return f"{by} handed {place} over to {target}" if change == "owner" else None
+
+
+def _you_or(label: str, me: str) -> str:
+    if label == me:
+        return "you"
+    return f'"{shown}"' if (shown := shown_name(label)).casefold() == "you" else shown
 
 
 def _first_time(event: Mapping[str, Any]) -> str:
@@ -212,7 +255,7 @@ def plain_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
     state = "not seen yet" if row["status"] == "unknown" else row["status"]
     since = f" since {shown_time(row['since'], now)}" if row.get("since") else ""
     text = f" {quoted(row['text'], len(row['text']))}" if row.get("text") else ""
-    marks = _marks(you=row["me"], ignored=row.get("ignored", False))
+    marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=row.get("ignored", False))
     return f"-- {shown_name(row['user'])}: {state}{since}{text}{marks}"
 
 
@@ -241,7 +284,7 @@ def plain_conversation(row: Mapping[str, Any]) -> str:
     """Return one row of /list."""
     unread = f": {row['unread']} unread" if row["unread"] else ""
     mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
-    return f"-- {shown_name(row['conversation'])}{unread}{mentions}{_marks(here=row['current'])}"
+    return f"-- {shown_place(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
 
 
 def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:

@@ -13,7 +13,7 @@ from p2pchat.apps.cli.chat.typed import COMMANDS, Command
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.registry import COMMANDS as WORDS
-from p2pchat.peer import events, mending
+from p2pchat.peer import events, group, mending
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 
@@ -69,7 +69,9 @@ def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
 
 def test_every_event_stands_there() -> None:
     listed = {name for cell in first_cells("Event lines") for name in re.findall(r"`(\w+)`", cell)}
-    classes = [thing for module in (events, mending) for thing in vars(module).values() if isinstance(thing, type)]
+    classes = [
+        thing for module in (events, group, mending) for thing in vars(module).values() if isinstance(thing, type)
+    ]
     assert listed == {name for kind in classes if (name := getattr(kind, "event", ""))} | {"answer"}
 
 

@@ -39,14 +39,16 @@ TRICKS = (
 )
 chosen = st.lists(st.sampled_from(TRICKS) | st.text(max_size=6), max_size=6).map("".join)
 names = chosen.filter(bool)
+KINDS = ("room", "dm", "group")
 
 TIME = r"(?:\d\d:\d\d)"
 QUOTED = r'"[^"]*"'
-SPEAKER = rf'(?:{QUOTED}|[^:<>*"()\d-][^:<>*"()]*)'
+SPEAKER = rf'(?:{QUOTED}|[^:<>*"()\d\[-][^:<>*"()]*)'
 NAME = rf'(?:{QUOTED}|[^:<>*"()\s\d-][^:<>*"()\s]*)'
+PLACE = rf'(?: \[#(?P<place>{QUOTED}|[^:<>*"()\s\[\]]+)\])?'
 ANSWER = rf"(?: \(to (?P<asked>{NAME}): {QUOTED}\))?"
-SAID = re.compile(rf"{TIME} (?P<sender>{SPEAKER})(?: -> (?P<to>{SPEAKER}))?{ANSWER}: .*")
-DONE = re.compile(rf"{TIME} \* (?P<sender>{NAME})(?: -> (?P<to>{NAME}))?{ANSWER} .*")
+SAID = re.compile(rf"{TIME}{PLACE} (?P<sender>{SPEAKER})(?: -> (?P<to>{SPEAKER}))?{ANSWER}: .*")
+DONE = re.compile(rf"{TIME}{PLACE} \* (?P<sender>{NAME})(?: -> (?P<to>{NAME}))?{ANSWER} .*")
 CAME = re.compile(rf"{TIME} -- (?P<sender>{NAME}) (?:is here|left)(?: for the first time, from .*|: .*)?")
 _BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -69,20 +71,26 @@ def lines_of(text: str) -> list[str]:
 
 
 @settings(deadline=None)
-@given(names, chosen, st.booleans(), st.sampled_from(["room", "dm"]), st.none() | st.tuples(names, chosen), names)
+@given(
+    names, chosen, st.booleans(), st.sampled_from(["room", "dm", "group"]), st.none() | st.tuples(names, chosen), names
+)
 @example("bob (to ada", "x", False, "room", None, "me")
 @example("bob is", "away", True, "room", None, "me")
+@example("[#ops] bob", "x", False, "room", None, "me")
+@example("bob", "x", False, "group", None, "ops] eve: y [")
 @example("ada", "\n12:00 bob: yes", False, "room", ("bob", '"): '), "me")
 def test_a_message_is_its_writers_alone(
     sender: str, text: str, action: bool, kind: str, answered: tuple[str, str] | None, me: str
 ) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
+    event["conversation"] = me  # of a group: a name somebody chose, as any other
     asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
     first, *others = lines_of(plain.plain_message(event, me, NOW, asked))
     show = plain.shown_name if action else plain.shown_speaker
     found = (DONE if action else SAID).fullmatch(first)
     assert found is not None
     assert found["sender"] == show(sender)
+    assert found["place"] == (plain.shown_place(me, "group")[1:] if kind == "group" else None)
     assert found["to"] == (show(me) if kind == "dm" else None)
     if answered is not None:
         assert found["asked"] == plain.shown_name(answered[0])
@@ -102,6 +110,29 @@ def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address:
         assert found is not None and found["sender"] == plain.shown_name(user)
 
 
+def other(name: str) -> str:
+    """Return how another is called where "you" is oneself."""
+    return '"you"' if plain.shown_name(name).lower() == "you" else plain.shown_name(name)
+
+
+@settings(deadline=None)
+@given(names, names, names, st.sampled_from(["created", "added", "removed", "left", "renamed", "owner"]))
+@example("me", "bob", "ops with carol", "created")
+@example("you", "me", "ops", "removed")
+def test_what_becomes_of_a_group_is_told_in_one_line(by: str, target: str, name: str, change: str) -> None:
+    event = {"event": "group", "at": AT, "group": name, "change": change, "by": by, "target": target}
+    [line] = lines_of(plain.plain_line({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
+    place = plain.shown_place(name, "group")
+    who, whom = ("you" if one == "me" else other(one) for one in (by, target))
+    assert line in {
+        f"11:30 -- {who} {told}"
+        for told in (
+            f"took you into {place}", f"made {place}", f"made {place} with {whom}", f"took {whom} into {place}",
+            f"removed {whom} from {place}", f"renamed {place}: it is {place} now", f"handed {place} over to {whom}",
+        )
+    } | {f"11:30 -- {whom} left {place}"}  # fmt: skip
+
+
 @settings(deadline=None)
 @given(names, names, chosen, st.sampled_from(["online", "idle", "unknown"]), st.none() | st.just(AT), chosen)
 def test_an_answer_is_the_programs_alone(
@@ -109,7 +140,7 @@ def test_an_answer_is_the_programs_alone(
 ) -> None:
     someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
     row = {**someone, "me": False, "ignored": False, "linked": True}
-    talk = {"conversation": user, "unread": 2, "mentions": 1, "current": False}
+    talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     first, *more = plain.plain_whois(row, NOW)
     answers = [first, plain.plain_conversation(talk), plain.plain_receipt(receipt, NOW)]

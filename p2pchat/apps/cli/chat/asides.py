@@ -11,7 +11,7 @@ from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts, User
 from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.plain import quoted, shown_name
+from p2pchat.apps.cli.plain import quoted, shown_name, shown_place
 
 MOMENT = 0.3  # seconds: receipts that come together are one line, and who has it by then is not away
 _ROOM = ""  # stands for everybody where a user's id is meant
@@ -55,14 +55,14 @@ class Asides:
             self._open[event["conversation_id"]] += 1
 
     def delivered(self, event: dict[str, Any], *, room: bool = False) -> None:
-        """A `delivered` line came; `room`: it is told also when it is of the room."""
-        if room or event["conversation_id"] not in self.rooms:
+        """A `delivered` line came; `room`: it is told also when it is of the room, or of a group of several."""
+        if room or (event["conversation_id"] not in self.rooms and event.get("of", 1) < 2):
             self._delivered[event["user"], event["conversation_id"]] += 1
             self._soon()
 
     def kept(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Something was accepted; whether somebody is there for it is seen a moment later."""
-        self._kept[to.user.id if to.user else _ROOM] = (to, receipt)
+        self._kept[_whose(to)] = (to, receipt)
         self._soon()
 
     def joined(self, user_id: str) -> None:
@@ -108,7 +108,9 @@ class Asides:
             self._tell_word(to.user)
             if user_id not in self._told and _waits_for_nobody_here(to, receipt):
                 self._told.add(user_id)
-                if to.user is None:
+                if to.kind == "group":
+                    self._say(f"-- nobody of {shown_place(to.name, to.kind)} is here: kept, sent on return")
+                elif to.user is None:
                     self._say("-- nobody is here: kept, sent to whoever comes")
                 else:
                     self._say(f"-- {shown_name(to.name)} is away: kept, sent on return")
@@ -138,9 +140,16 @@ def _how_many(count: int, open_: int) -> str:
     return "your message" if count == 1 else f"all {count} of your messages"
 
 
+def _whose(to: Conversation) -> str:
+    return to.user.id if to.user else to.id if to.kind == "group" else _ROOM
+
+
 def _waits_for_nobody_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
     if is_delivered(receipt):
         return False
+    if to.kind == "group":
+        members = _last(receipt).of
+        return bool(members) and not any(user.status in ("online", "idle") for user in members)
     if to.user is not None:
         return to.user.status not in ("online", "idle")
     return not _last(receipt).of

@@ -10,6 +10,10 @@
     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"typing","to":"bob"}     {"do":"invite"}
     {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
     {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
+    {"do":"group","name":"ops","members":["bob","carol"]}     {"do":"members","to":"#ops"}
+    {"do":"add","to":"#ops","users":["dave"]}     {"do":"kick","to":"#ops","users":["mallory"]}
+    {"do":"rename","to":"#ops","name":"night"}     {"do":"owner","to":"#ops","user":"bob"}
+    {"do":"leave","to":"#ops"}
     {"do":"quit"}
 
 `to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
@@ -49,9 +53,16 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "allow": {"user": (str, True)},
     "ignore": {"user": (str, False)},
     "unignore": {"user": (str, True)},
+    "group": {"name": (str, True), "members": (list, False)},
+    "add": {"to": (str, True), "users": (list, True)},
+    "kick": {"to": (str, True), "users": (list, True)},
+    "leave": {"to": (str, True)},
+    "rename": {"to": (str, True), "name": (str, True)},
+    "owner": {"to": (str, True), "user": (str, True)},
+    "members": {"to": (str, True)},
     "quit": {},
 }
-_CALLED = {str: "a string", int: "a whole number", bool: "true or false"}
+_CALLED = {str: "a string", int: "a whole number", bool: "true or false", list: "a list of strings"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +104,13 @@ def parse_object(line: str) -> Order:
     for name, value in found.items():
         if name not in shape:
             raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
-        if type(value) is not shape[name][0]:
+        if type(value) is not shape[name][0] or (isinstance(value, list) and not _are_strings(value)):
             raise BadOrder(f"`{name}` is {_CALLED[shape[name][0]]}", ref)
     missing = [name for name, (_, needed) in shape.items() if needed and name not in found]
     if missing:
         raise BadOrder(f"{do!r} needs `{missing[0]}`", ref)
     return Order(do, found, ref)
+
+
+def _are_strings(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat import Conversation, Failed, P2PChatError, StorageError, TCPPeer, Warned
 from p2pchat.apps.cli.chat.attention import Attention
-from p2pchat.apps.cli.chat.doing import mending, meshing, people, places, reading, setting, talking
+from p2pchat.apps.cli.chat.doing import grouping, mending, meshing, people, places, reading, setting, talking
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
 from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
 from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
@@ -36,6 +36,8 @@ TYPED: dict[str, Function] = {
     **_EITHER,
     "go": places.go, "history": reading.history_here, "search": reading.search_here, "receipts": reading.receipts_here,
     "set": setting.set_, "help": setting.help_,
+    "group": grouping.group_here, "add": grouping.add_here, "kick": grouping.kick_here, "leave": grouping.leave_here,
+    "rename": grouping.rename_here, "owner": grouping.owner_here, "members": grouping.members_here,
     "clear": setting.clear, "edit": mending.edit_here, "delete": mending.delete_here, "react": mending.react_here,
 }  # fmt: skip
 MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in the event too
@@ -44,6 +46,8 @@ MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in th
 ORDERS: dict[str, Function] = {
     **_EITHER, "history": reading.history, "search": reading.search, "receipts": reading.receipts,
     "read": reading.read, "typing": people.typing,
+    "group": grouping.group, "add": grouping.add, "kick": grouping.kick, "leave": grouping.leave,
+    "rename": grouping.rename, "owner": grouping.owner, "members": grouping.members,
 }  # fmt: skip
 
 

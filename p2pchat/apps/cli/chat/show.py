@@ -15,7 +15,7 @@ from p2pchat.apps.cli.chat.asides import Asides
 from p2pchat.apps.cli.chat.mended import Mended
 from p2pchat.apps.cli.exits import tell
 from p2pchat.apps.cli.output import Line, Log, iso, json_line
-from p2pchat.apps.cli.plain import MENDINGS, plain_line, plain_notice, shown_name
+from p2pchat.apps.cli.plain import MENDINGS, plain_line, plain_notice, shown_place
 
 
 class Writes(Protocol):
@@ -107,7 +107,8 @@ class Show:
     async def went(self, conversation: Conversation) -> None:
         """What is typed goes there from now on; programs have the answer to their command."""
         if not self._as_json:
-            where = "the room" if conversation.kind == "room" else shown_name(conversation.name)
+            is_room = conversation.kind == "room"
+            where = "the room" if is_room else shown_place(conversation.name, conversation.kind)
             await self._output.write(f"-- what you type goes to {where}")
 
     async def clear(self) -> bool:

@@ -26,6 +26,7 @@ class Command:
         example: One whole line as somebody types it.
         others: Its other names.
         least, most: How many arguments it takes.
+        many: The last may stand several times: every further word is a name.
         kinds: What each argument is, for completion: user, conversation, command, setting, endpoint, or "".
         details: Further lines of /help COMMAND.
     """
@@ -37,6 +38,7 @@ class Command:
     others: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
+    many: bool = False
     kinds: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
 
@@ -59,8 +61,34 @@ COMMANDS = (
     Command(
         "go", "[CONVERSATION]", "send what follows there; alone: the room", "/go bob",
         others=("join", "query"), most=1, kinds=("conversation",),
-        details=("a conversation is `room`, a name, or a name with its id: bob#K7QF2M3P",),
+        details=(
+            "a conversation is `room`, a name, or a name with its id: bob#K7QF2M3P",
+            "@bob is a user, #ops a group; bob is whichever of them there is",
+        ),
     ),
+    Command(
+        "group", "NAME [MEMBER...]", "make a group of these people and you, and go there", "/group ops bob carol",
+        least=1, most=2, many=True, kinds=("", "user"),
+        details=("members who are away get everything later", "one never met is named by the full id"),
+    ),
+    Command(
+        "add", "NAME...", "take people into the group you are in", "/add dave",
+        least=1, most=1, many=True, kinds=("user",), details=("they get all that was said in it before",),
+    ),
+    Command(
+        "kick", "NAME...", "remove people from the group you are in", "/kick mallory",
+        least=1, most=1, many=True, kinds=("member",),
+        details=("what they write there from then on nobody is shown; what they wrote stays",),
+    ),
+    Command(
+        "leave", "", "leave the group you are in", "/leave", others=("part",),
+        details=("whose it is hands it over first: /owner NAME",),
+    ),
+    Command("rename", "NAME", "give the group you are in another name", "/rename night-shift",
+        least=1, most=1, kinds=("",)),
+    Command("owner", "NAME", "hand the group you are in over to another member", "/owner bob",
+        least=1, most=1, kinds=("member",)),
+    Command("members", "", "who belongs to the group you are in", "/members"),
     Command("list", "", "your conversations, with what is unread", "/list"),
     Command("who", "", "who is known, who is here, and since when", "/who", others=("names",)),
     Command("whois", "NAME", "what is known of one user, with the id", "/whois bob", least=1, most=1, kinds=("user",)),
@@ -150,9 +178,6 @@ BY_NAME = {name: command for command in COMMANDS for name in (command.name, *com
 MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
 HELP_COLUMNS = 78  # so wide are the lines of /help
 
-# Commands of later versions: named, so that nobody takes them for a typing error.
-LATER = frozenset(("group", "add", "kick", "leave", "part"))
-
 _UNSEEN = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, and what some programs put before the first line
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and what is drawn like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
@@ -208,7 +233,7 @@ def _refuse_almost_a_command(line: str) -> None:
     start = _UNSEEN.sub("", line)
     if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
         plain = unicodedata.normalize("NFKC", word)
-        if plain in BY_NAME or plain in LATER:
+        if plain in BY_NAME:
             raise Usage(
                 f"did you mean /{plain}? A command is a plain slash and a word, where the line begins. Nothing was "
                 "sent; // begins a text with a slash"
@@ -217,12 +242,13 @@ def _refuse_almost_a_command(line: str) -> None:
 
 def _arguments(command: Command, rest: str) -> tuple[str, ...]:
     parts: list[str] = []
-    while rest and len(parts) < command.most - 1:
+    while rest and (command.many or len(parts) < command.most - 1):
         name, rest = split_name(rest)
         parts.append(name)
     if rest:
         parts.append(_unquoted(rest) if _is_name(command, len(parts)) else rest)
-    if not (command.least <= len(parts) <= command.most and all(parts)):  # "" is nobody's name
+    is_enough = command.least <= len(parts) and (command.many or len(parts) <= command.most)
+    if not (is_enough and all(parts)):  # "" is nobody's name
         example = f", for example {command.example}" if command.arguments else ""
         raise Usage(f"usage: {command.usage}{example}")
     return tuple(parts)
@@ -257,19 +283,14 @@ def typed_name(name: str) -> str:
 
 
 def _not_a_command(word: str) -> str:
-    plain = unicodedata.normalize("NFKC", word[:40]).lower()
-    if plain in LATER:
-        return f"this version does not have /{plain} yet; nothing was sent"
-    near = _nearest(plain)
+    near = _nearest(unicodedata.normalize("NFKC", word[:40]).lower())
     hint = "/help lists them." if not near else f"did you mean /{near}?"
-    if near in LATER:
-        hint = f"/{near} is near, and this version does not have it yet."
     return f"there is no command {'/' + word[:40]!a}: {hint} Nothing was sent; // begins a text with a slash"
 
 
 def _nearest(word: str) -> str:
     """Return the command that begins so, or else the one that is spelled most like it; "" for none."""
-    known = [*(command.name for command in COMMANDS), *BY_NAME, *sorted(LATER)]
+    known = [*(command.name for command in COMMANDS), *BY_NAME]
     begins = [name for name in known if word and name.startswith(word)]
     return next(iter(begins or get_close_matches(word, known, n=1, cutoff=0.5)), "")
 

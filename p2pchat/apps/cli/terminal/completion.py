@@ -16,6 +16,7 @@ from p2pchat.apps.cli.chat.typed import BY_NAME, COMMANDS, Command, split_name, 
 from p2pchat.apps.safetext import safe_line
 
 MOST_SPEAKERS = 200  # remembered; who spoke before comes in the order of the alphabet
+MOST_WORDS = 256  # of a command that takes many names: as many as a group has members
 _WORD = re.compile(r"\S*\Z")
 
 
@@ -43,15 +44,21 @@ class LineCompleter(Completer):
 
     Args:
         users: Returns the labels of everybody else.
-        conversations: Returns the names of all conversations.
+        conversations: Returns the names of all conversations, as they are typed.
+        members: Returns the labels of the others in the group one is in.
         speakers: Knows who spoke last.
     """
 
     def __init__(
-        self, users: Callable[[], Iterable[str]], conversations: Callable[[], Iterable[str]], speakers: Speakers
+        self,
+        users: Callable[[], Iterable[str]],
+        conversations: Callable[[], Iterable[str]],
+        members: Callable[[], Iterable[str]],
+        speakers: Speakers,
     ) -> None:
         self._users = users
         self._conversations = conversations
+        self._members = members
         self._speakers = speakers
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
@@ -72,13 +79,13 @@ class LineCompleter(Completer):
         return self._of_argument(command, rest.lstrip(" "))
 
     def _of_argument(self, command: Command, rest: str) -> Iterable[Completion]:
-        position = 0
-        while position < command.most - 1 and (split := split_name(rest))[1]:
+        position, final = 0, MOST_WORDS if command.many else command.most - 1
+        while position < final and (split := split_name(rest))[1]:
             rest, position = split[1], position + 1
-        if position < command.most - 1 and rest.endswith(" ") and not _is_open(rest):
+        if position < final and rest.endswith(" ") and not _is_open(rest):
             rest, position = "", position + 1
-        kind = command.kinds[position] if position < len(command.kinds) else ""
-        last = position == command.most - 1
+        kind = command.kinds[min(position, command.most - 1)] if command.kinds else ""
+        last = position == final
         if kind == "":
             return self._of_text(rest, rest) if last else []
         end = "" if last else " "
@@ -91,6 +98,8 @@ class LineCompleter(Completer):
             return [
                 typed_name(name) for name in self._speakers.sorted({"room", *self._conversations(), *self._users()})
             ]
+        if kind == "member":
+            return [typed_name(name) for name in self._speakers.sorted(self._members())]
         if kind == "command":
             return [command.name for command in COMMANDS]
         if kind == "setting":
@@ -117,7 +126,8 @@ def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]
     """Yield the candidates that begin as typed, whatever the case, and whether or not the quote is typed."""
     wanted = typed.removeprefix('"').casefold()
     for candidate in candidates:
-        if candidate.removeprefix('"').casefold().startswith(wanted):
+        bare = candidate.removeprefix('"').casefold()
+        if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # of #ops what is typed may be o
             yield Completion(candidate + after(candidate), start_position=-len(typed), display=safe_line(candidate))
 
 

@@ -15,7 +15,7 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.apps.cli.chat.calling import Endpoints
 from p2pchat.apps.cli.chat.diagnostics import Telling
 from p2pchat.apps.cli.chat.leaving import Leaving
@@ -122,7 +122,8 @@ class TerminalFront:
             label=self._label,
             completer=LineCompleter(
                 lambda: [user.label for user in peer.users() if not user.is_me],
-                lambda: [conversation.name for conversation in peer.conversations()],
+                lambda: [_called(conversation) for conversation in peer.conversations()],
+                self._members,
                 self._shows.speakers,
             ),
             history=ProfileHistory(Path(directory) if directory else None),
@@ -212,7 +213,7 @@ class TerminalFront:
         if session is None or peer is None:
             return label("room", [], columns)
         unread = session.unread
-        names = {one.id: one.name for one in peer.conversations()} if unread.ids else {}
+        names = {one.id: _called(one) for one in peer.conversations()} if unread.ids else {}
         waiting = [Waiting(names.get(id, "?"), unread.count(id), unread.mentions(id)) for id in unread.ids]
         return label(self._here(session), waiting, columns)
 
@@ -227,9 +228,17 @@ class TerminalFront:
         direct = {one.id for one in peer.conversations() if one.kind == "dm"}
         return self._shows.typists.row(here, direct, session.settings, peer.ignores)
 
+    def _members(self) -> list[str]:
+        """Return who can be removed from the group one is in."""
+        try:
+            there = None if self._session is None else self._session.current
+        except P2PChatError:
+            return []
+        return [user.label for user in there.members if not user.is_me] if isinstance(there, Group) else []
+
     def _here(self, session: Session) -> str:
         try:
-            return session.current.name
+            return _called(session.current)
         except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
             return "room"
 
@@ -253,6 +262,11 @@ class TerminalFront:
     def _continued(self) -> None:
         self._focus.ask()
         self._screen.release()
+
+
+def _called(conversation: Conversation) -> str:
+    """Return a conversation's name as it is typed, and shown in the prompt."""
+    return f"#{conversation.name}" if conversation.kind == "group" else conversation.name
 
 
 def _output(stream: Stream | None) -> Output:

@@ -16,6 +16,7 @@ from p2pchat.apps.cli.plain import (
     plain_mending,
     quoted_message,
     shown_name,
+    shown_place,
     shown_speaker,
 )
 from p2pchat.apps.cli.rows import Fragment
@@ -35,8 +36,7 @@ def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | No
         answered: The line of the message this one answers, where that is known.
     """
     line: list[Fragment] = [(DIM, f"{local(event['sent_at']):%H:%M} ")]
-    if elsewhere and event["kind"] != "dm":
-        line.append((DIM, f"[{shown_name(event['conversation'])}] "))
+    line += _where(event) if elsewhere else []
     action = bool(event["action"])
     if action:
         line.append(("", "* "))
@@ -57,8 +57,7 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
     """
     when = "" if edited is None else f" {_time(edited)}"
     line: list[Fragment] = [(DIM, f"{_time(event)} ")]
-    if elsewhere and event["kind"] != "dm":
-        line.append((DIM, f"[{shown_name(event['conversation'])}] "))
+    line += _where(event) if elsewhere else []
     action = edited is not None and bool(edited["action"])
     said = "sent" if edited is not None and edited["event"] == "sent" else "message"
     by = {**event, "event": said, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
@@ -72,6 +71,13 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
 def told_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
     """Return a `deleted` or `reaction` line."""
     return [(DIM, plain_mending(event, me, local(event["sent_at"]), mended))]
+
+
+def _where(event: Event) -> list[Fragment]:
+    """Return where a line belongs that is shown elsewhere: of a direct one its names say it."""
+    if event["kind"] == "dm":
+        return []
+    return [(DIM, f"[{shown_place(event['conversation'], event['kind'])}] ")]
 
 
 def _time(event: Event) -> str:
@@ -91,7 +97,7 @@ def _bare(name: str) -> str:
     return f'"{name}"' if name[:1] == "[" else name
 
 
-def coming_or_going(event: Event, me: str) -> list[Fragment]:
-    """Return a `joined` or `left` line."""
+def change_line(event: Event, me: str) -> list[Fragment]:
+    """Return a `joined`, `left` or `group` line."""
     text = plain_line(event, me, local(event["at"]))
     return [(DIM, text or "")]

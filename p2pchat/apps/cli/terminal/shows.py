@@ -20,12 +20,12 @@ from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.ignoring import without_ignored
 from p2pchat.apps.cli.marking import marked_message
 from p2pchat.apps.cli.output import Line, Log, json_line
-from p2pchat.apps.cli.plain import MENDINGS, plain_gap, shown_name, shown_speaker
+from p2pchat.apps.cli.plain import MENDINGS, plain_gap, shown_place, shown_speaker
 from p2pchat.apps.cli.rows import Fragment
 from p2pchat.apps.cli.terminal.colours import DIM
 from p2pchat.apps.cli.terminal.completion import Speakers
 from p2pchat.apps.cli.terminal.day import Days, local, rule
-from p2pchat.apps.cli.terminal.lines import coming_or_going, edited_line, message_line, told_line
+from p2pchat.apps.cli.terminal.lines import change_line, edited_line, message_line, told_line
 from p2pchat.apps.cli.terminal.marks import OwnLine
 from p2pchat.apps.cli.terminal.notices import Notices
 from p2pchat.apps.cli.terminal.screen import Screen
@@ -83,7 +83,7 @@ class TerminalShow(Show):
     async def went(self, conversation: Conversation) -> None:
         """Show where one is now, and what was said there last."""
         async with self._turn:
-            self._rule(shown_name(conversation.name))
+            self._rule(shown_place(conversation.name, conversation.kind))
             await self._past(await self._history(conversation))
         self._changed()
 
@@ -174,18 +174,27 @@ class TerminalShow(Show):
                 self.typists.noticed(event)
         elif kind == "read":
             self._screen.was_read(event["id"], event["count"], event["of"])
+        elif kind == "group":
+            self._changed_group(event)
         elif kind in ("joined", "left", "renamed"):
             if kind == "joined":
                 self.asides.joined(event["user_id"])
                 event = {**event, "first": event["first"] and not self.arriving}
             if self._tells_who_comes:
                 self._day(event["at"])
-                self._screen.line(coming_or_going(event, self.me))
+                self._screen.line(change_line(event, self.me))
             elif self._session is not None and self._session.settings.joins == "auto" and not self._told_of_many:
                 self._told_of_many = True
                 self._screen.tell(
                     f"-- more than {QUIET_ABOVE} are here: who comes and goes is not told (/set joins on)"
                 )
+
+    def _changed_group(self, event: Line) -> None:
+        """Show what becomes of the group one is in, and of any what becomes of oneself there."""
+        ours = self._own_id in (event["target_id"], event["by_id"]) or event["change"] == "created"
+        if (line := change_line(event, self.me))[0][1] and (ours or self._is_here({**event, "kind": "group"})):
+            self._day(event["at"])
+            self._screen.line(line)
 
     async def _came(self, event: Line) -> None:
         here = self._is_here(event)

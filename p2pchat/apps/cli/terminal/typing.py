@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.settings import QUIET_ABOVE, ChatSettings
 from p2pchat.apps.cli.plain import shown_name, shown_names
@@ -67,7 +67,8 @@ class Typist:
             return False
         if where.kind == "dm":
             return True
-        return sum(user.is_me or user.status in _HERE for user in self._peer.users()) <= QUIET_ABOVE
+        readers = where.members if isinstance(where, Group) else self._peer.users()
+        return sum(user.is_me or user.status in _HERE for user in readers) <= QUIET_ABOVE
 
 
 def is_text(line: str) -> bool:

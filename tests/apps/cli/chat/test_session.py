@@ -157,10 +157,11 @@ async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
         ("/msg nobody hi", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/mgs bob hi", USAGE, "did you mean /msg?"),
-        ("/group ops bob", USAGE, "this version does not have /group yet"),
+        ("/group ops nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
+        ("/kick bob", USAGE, "/kick is for a group, and the room is none: /go #NAME first"),
         ("x" * 40_000, USAGE, "the limit is 32768"),
     ],
-    ids=["msg", "go", "typo", "later", "long"],
+    ids=["msg", "go", "typo", "member", "no-group", "long"],
 )
 async def test_a_mistake_in_a_pipe_has_its_code(shown: Shown, line: str, code: int, told: str) -> None:
     async with mesh("ada") as net:

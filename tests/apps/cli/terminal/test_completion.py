@@ -16,7 +16,7 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     speakers = Speakers()
     for label in spoke:
         speakers.heard(label)
-    completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob"], speakers)
+    completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob", "#ops"], lambda: ["bob"], speakers)
     document = Document(line)
     found = completer.get_completions(document, CompleteEvent())
     return [line[: len(line) + one.start_position] + one.text for one in found]
@@ -33,6 +33,13 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
         ("/msg bob hello c", ["/msg bob hello Cyd "]),
         ("/go r", ["/go room"]),
         ("/go anna m", ['/go "Anna Maria"']),
+        ("/go o", ["/go #ops"]),
+        ("/go #o", ["/go #ops"]),
+        ("/group a", []),
+        ("/group ops anna", ['/group ops "Anna Maria" ', "/group ops annabel "]),
+        ('/group ops "Anna Maria" bob c', ['/group ops "Anna Maria" bob Cyd ']),
+        ("/kick ", ["/kick bob "]),
+        ("/owner b", ["/owner bob"]),
         ("/set j", ["/set joins "]),
         ("/help ms", ["/help msg"]),
         ("/connect l", []),

@@ -7,7 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from p2pchat import Conversation, Message, P2PChatError, Receipt, Sent, Settings, TCPPeer, UnknownName, User
+from p2pchat import (
+    Conversation,
+    GroupChanged,
+    Message,
+    P2PChatError,
+    Receipt,
+    Sent,
+    Settings,
+    TCPPeer,
+    UnknownName,
+    User,
+)
 from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
@@ -147,13 +158,14 @@ class Here:
 
     async def resolve(self, address: str) -> Conversation:
         """Return the conversation an address names; piped input waits a moment for a name nobody told yet."""
-        return await self._waiting_for(address, lambda: self.peer.find(address))
+        return await self.waiting_for(address, lambda: self.peer.find(address))
 
     async def user(self, address: str) -> User:
         """Return the user an address names; waits as resolve."""
-        return await self._waiting_for(address, lambda: self.peer.user(address))
+        return await self.waiting_for(address, lambda: self.peer.user(address))
 
-    async def _waiting_for(self, address: str, find: Callable[[], T]) -> T:
+    async def waiting_for(self, address: str, find: Callable[[], T]) -> T:
+        """Return what `find` finds for this address; raises what it raises, waits as resolve."""
         while True:
             try:
                 return find()
@@ -161,10 +173,19 @@ class Here:
                 left = self._names_by - asyncio.get_running_loop().time()
                 if self.interactive or left <= 0:
                     raise
-                try:
-                    await self.peer.wait_user(address.removeprefix("@"), timeout=left)
-                except (TimeoutError, UnknownName):
+                if not await self._news_of(address.removeprefix("@"), left):
                     self.names_are_known()
+
+    async def _news_of(self, name: str, timeout: float) -> bool:
+        """Wait until this user comes, or any group does; False when neither did in time."""
+        group = asyncio.ensure_future(self.peer.wait_for(GroupChanged))
+        user = asyncio.ensure_future(self.peer.wait_user(name))
+        try:
+            done, _ = await asyncio.wait([group, user], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            group.cancel()
+            user.cancel()
+        return any(not one.cancelled() and one.exception() is None for one in done)
 
 
 Function = Callable[..., Awaitable[Answer]]

@@ -19,20 +19,20 @@ _ORDER = ("online", "idle", "offline", "unknown")
 
 async def who(here: Here) -> Answer:
     """Everybody with a name, who is here first."""
-    rows = sorted((_row(here, user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
+    rows = sorted((user_row(user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
     now = datetime.now().astimezone()
     return Answer(rows, [plain_user(row, now) for row in rows])
 
 
 async def whois(here: Here, user: str) -> Answer:
     """All that is known of one, who may be known by a full id only."""
-    known = await here.peer.whois(user if _is_id(user) else await here.user(user))
+    known = await here.peer.whois(user if is_id(user) else await here.user(user))
     hosts = [
         {"peer_id": host.id, "linked": host.linked, "address": host.address, "endpoints": list(host.endpoints)}
         for host in known.hosts
     ]
     row = {
-        **_row(here, known.user),
+        **user_row(known.user),
         "known_since": None if known.known_since is None else iso(known.known_since),
         "allowed": known.allowed,
         "hosts": hosts,
@@ -41,7 +41,8 @@ async def whois(here: Here, user: str) -> Answer:
     return Answer([row], plain_whois(row, datetime.now().astimezone()))
 
 
-def _row(here: Here, user: User) -> Line:
+def user_row(user: User) -> Line:
+    """Return one row of /who."""
     return {
         "user": user.label,
         "user_id": user.id,
@@ -124,21 +125,21 @@ async def ignore(here: Here, user: str = "") -> Answer:
         rows = [_ignored_row(one) for one in here.peer.ignored()]
         lines = [f"-- {shown_name(row['user'])} is ignored: /unignore shows them again" for row in rows]
         return Answer(rows, lines or ["-- nobody is ignored"])
-    found = await here.peer.ignore(user if _is_id(user) else await here.user(user))
+    found = await here.peer.ignore(user if is_id(user) else await here.user(user))
     here.unread.forget(found.id)
     return Answer([_ignored_row(found)], [f"-- nothing more is shown of {shown_name(found.label)}"])
 
 
 async def unignore(here: Here, user: str) -> Answer:
     """Show one again."""
-    who = user if _is_id(user) else await here.user(user)
+    who = user if is_id(user) else await here.user(user)
     if not here.peer.ignores(who if isinstance(who, str) else who.id):
         raise Usage(f"{shown_name(user)} is not ignored")
     found = await here.peer.unignore(who)
     return Answer([_ignored_row(found)], [f"-- what follows is shown of {shown_name(found.label)}"])
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     return len(text.removeprefix("@")) == ID_CHARACTERS
 
 

@@ -12,7 +12,7 @@ from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.exits import Usage, tell
 from p2pchat.apps.cli.marking import found_line
 from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_receipt, shown_name
+from p2pchat.apps.cli.plain import plain_receipt, shown_place
 from p2pchat.apps.safetext import safe_line
 
 HISTORY_LINES = 20  # what fits into 24 rows beside the prompt
@@ -109,7 +109,7 @@ def _telling(here: Here) -> Callable[[int, int], None] | None:
 def _widen(here: Here, shown: int, full: bool, words: str) -> str:
     """Say how much was found, and where more may be."""
     found = f"the newest {shown}" if full else str(shown)
-    where = "the room" if here.current.kind == "room" else shown_name(here.current.name)
+    where = "the room" if here.current.kind == "room" else shown_place(here.current.name, here.current.kind)
     everywhere = here.show.asides.history
     if everywhere.startswith("/"):  # what is kept in memory no other command can read
         return f"-- {found} found in {where}: /go and /search look elsewhere"
