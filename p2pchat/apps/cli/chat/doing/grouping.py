@@ -147,7 +147,7 @@ async def _owner(here: Here, there: Group, user: str) -> Answer:
 
 
 def _members(here: Here, there: Group) -> Answer:
-    rows = [{**user_row(user), "owner": user == there.owner} for user in there.members]
+    rows = [{**user_row(here, user), "owner": user == there.owner} for user in there.members]
     now = datetime.now().astimezone()
     return Answer(rows, [plain_user(row, now) for row in rows] or [f"-- nobody is in {_shown(there)}"])
 

@@ -19,7 +19,7 @@ _ORDER = ("online", "idle", "offline", "unknown")
 
 async def who(here: Here) -> Answer:
     """Everybody with a name, who is here first."""
-    rows = sorted((user_row(user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
+    rows = sorted((user_row(here, user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
     now = datetime.now().astimezone()
     return Answer(rows, [plain_user(row, now) for row in rows])
 
@@ -32,7 +32,7 @@ async def whois(here: Here, user: str) -> Answer:
         for host in known.hosts
     ]
     row = {
-        **user_row(known.user),
+        **user_row(here, known.user),
         "known_since": None if known.known_since is None else iso(known.known_since),
         "allowed": known.allowed,
         "hosts": hosts,
@@ -41,7 +41,7 @@ async def whois(here: Here, user: str) -> Answer:
     return Answer([row], plain_whois(row, datetime.now().astimezone()))
 
 
-def user_row(user: User) -> Line:
+def user_row(here: Here, user: User) -> Line:
     """Return one row of /who."""
     return {
         "user": user.label,
@@ -111,7 +111,7 @@ async def _taken() -> None:
 
 async def allow(here: Here, user: str) -> Answer:
     """Store whatever one writes, however much, for good."""
-    who = user if _is_id(user) else await here.user(user)
+    who = user if is_id(user) else await here.user(user)
     if who == here.peer.me:
         raise Usage("that is you: what you write has no limit here")
     found = await here.peer.allow(who)
