@@ -18,7 +18,9 @@ ORDERS = [
     *("\x1b[5A", "\x1b[?7h", "\x1b[21t", "\x9b2J", "\x9d0;owned\x9c", "\r", "\b", "\x85", "\u2028", "\u202e"),
     *("\u200b", "\x07", "\x1bc"),
 ]
-A_LINE = re.compile(r'^(\d\d:\d\d ((\[room\] )?"?(mallory|ada)|-- )|-- |    \|( |$)|  \S|────|[\[\w].*>|p2pchat: )')
+A_LINE = re.compile(
+    r'^(( ?\d+ )?\d\d:\d\d ((\[room\] )?"?(mallory|ada)|-- )|-- |    \|( |$)|  \S|────|[\[\w].*>|p2pchat: )'
+)
 
 
 async def say_all(speaker: TCPPeer, shown: Terminal, texts: list[str]) -> None:
