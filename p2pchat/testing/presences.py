@@ -71,7 +71,7 @@ class Presences:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._sim = judge.sim
-        self._sent_at: dict[tuple[str, int, Spot], float] = {}  # the last frame, by (peer, life, what it is about)
+        self._sent_at: dict[tuple[str, int, Spot], float] = {}  # the last frame, by (peer, loads, what it is about)
         self._typed: set[Spot] = set()  # where somebody said so once
 
     def handled(self, peer: SimPeer, input: Input, effects: list[Effect]) -> None:
@@ -87,7 +87,7 @@ class Presences:
         """A frame leaves."""
         if not isinstance(frame, Typing) or peer.liar:
             return
-        key = peer.name, peer.lives, (frame.c, frame.u)
+        key = peer.name, peer.loads, (frame.c, frame.u)
         since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate
         if 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
             self._judge.blame("typing", peer, f"told it again after {since:.3f} s")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import UserLeft
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
-from p2pchat.protocol import ConversationId, Have, UserId
+from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.telling import log_name
 
@@ -60,6 +60,8 @@ class Showing:
         if peer.node is None or end.link not in peer.node.links.up:
             return
         for frame in frames:
+            if isinstance(frame, Digest) and frame.sum and frame.sum == peer.digest_for(end.other.owner):
+                return  # it holds all that there is, and what follows is news
             if isinstance(frame, Have) and self._judge.room in frame.marks:
                 users = frame.marks[self._judge.room]
                 known = self._first.setdefault(peer.name, {})

@@ -102,8 +102,10 @@ class SimPeer:
         self.fails = False  # storage failed and has not been loaded anew
         self.allows = False  # whatever anybody writes, however much
         self.low = False  # told that there is little room on its disk
+        self.kept_from = 0.0  # when it last began to keep what comes, after its storage failed or had no room
         self.lines: list[Line] = []
         self.lives = 0
+        self.loads = 0  # how often its node began with what its disk holds
         self.word = ("online", "")
         self._fuse: tuple[int, bool] | None = None  # effects until it is killed, and whether silently
         self._begun_with = 0  # changes on its disk when its process began
@@ -186,6 +188,7 @@ class SimPeer:
 
     def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
+        self.loads += 1
         self.word = ("online", "")
         self.fails = self.low = False
         self._fuse = None
@@ -273,6 +276,8 @@ class SimPeer:
 
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
+        if self.low:
+            self.kept_from = self.sim.now
         self.low = on
         if on:
             self.sim.judge.telling.rests(self)
@@ -332,7 +337,8 @@ class SimPeer:
         elif isinstance(input, inputs.Carried):
             self.sim.judge.came(self, input.frames)
         if isinstance(input, inputs.Loaded):
-            self.fails = False
+            self.fails, self.kept_from = False, self.sim.now
+            self.loads += 1
         presence = self.node.presence
         self.handling = type(input)
         self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))

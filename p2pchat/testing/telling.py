@@ -8,7 +8,7 @@ keeps nothing, because its disk does not work or has no room, asks for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Wanted:
     end: End
     n: int
     progress_at: float
+    came: dict[LogId, dict[int, float]] = field(default_factory=dict)  # the last entry of each answer, and when it came
 
 
 class Telling:
@@ -122,8 +123,9 @@ class Telling:
         for frame in frames:
             if isinstance(frame, Entries) and frame.n is not None:
                 wanted = self._wants.get((peer.name, peer.lives, frame.c, frame.u))
-                if wanted is not None and wanted.end is end:
-                    wanted.progress_at = self._sim.now
+                if wanted is not None and (wanted.end, wanted.n) == (end, frame.n):
+                    came = wanted.came.setdefault(LogId(frame.c, frame.u, frame.r), {})
+                    came.setdefault(frame.first + len(frame.e) - 1, self._sim.now)
             elif isinstance(frame, Have) and frame.end is not None:
                 for key in [key for key, each in self._wants.items() if (each.end, each.n) == (end, frame.end)]:
                     del self._wants[key]
@@ -145,6 +147,16 @@ class Telling:
         if order.change.batches and (peer.fails or peer.low) and not (peer.liar or late):
             why = "its disk has no room" if peer.low else "its storage does not work"
             self._judge.blame("storage", peer, f"takes entries in while {why}")
+        for batch in order.change.batches:
+            self._progress(peer, batch)
+
+    def _progress(self, peer: SimPeer, batch: Batch) -> None:
+        """An answer is one when something of it is kept: not what is here, forked, behind a gap or beyond a quota."""
+        wanted = self._wants.get((peer.name, peer.lives, batch.log.conversation, batch.log.user))
+        came = wanted.came.get(batch.log) if wanted else None
+        if wanted and came:
+            kept = [last for last in came if batch.first <= last <= batch.last]
+            wanted.progress_at = max([wanted.progress_at, *(came.pop(last) for last in kept)])
 
     # ---- links
 
@@ -152,11 +164,11 @@ class Telling:
         """A link is up: soon both sides have told what they hold."""
         if end is not None:
             self._met.add(frozenset((peer.user, end.other.owner.user)))
-            self._sim.schedule.after(COMPARED_WITHIN, partial(self._is_compared, peer, peer.lives, end))
+            self._sim.schedule.after(COMPARED_WITHIN, partial(self._is_compared, peer, peer.lives, end, self._sim.now))
 
-    def _is_compared(self, peer: SimPeer, life: int, end: End) -> None:
+    def _is_compared(self, peer: SimPeer, life: int, end: End, since: float) -> None:
         quick = peer.disk.slow <= QUICK_DISK  # evidence of forks, read from the disk, comes first
-        if quick and self._is_calm(peer, life, end) and end not in self._compared:
+        if quick and self._is_calm(peer, life, end, since) and end not in self._compared:
             self._judge.blame("compare", peer, f"has told {end.other.owner.name} no digest since their link is up")
 
     def link_replaced(self, peer: SimPeer, end: End) -> None:
@@ -170,12 +182,12 @@ class Telling:
         if current is not None and current.id == end.other.link:
             self._judge.blame("replaced", peer, f"closed the link that {other.name} decided for")
 
-    def _is_calm(self, peer: SimPeer, life: int, end: End) -> bool:
-        """Say whether this link works, always did, and both its ends are honest and keep what they get."""
+    def _is_calm(self, peer: SimPeer, life: int, end: End, since: float) -> bool:
+        """Say whether this link works, always did, and both its ends are honest and kept since then what they got."""
         other = end.other.owner
         if peer.lives != life or not peer.up or not other.up or peer.liar or other.liar or not end.wire.calm:
             return False
-        troubled = any(each.disk.failed or each.low for each in (peer, other))
+        troubled = any(each.disk.failed or each.low or each.kept_from > since for each in (peer, other))
         return end.open and end.other.open and not end.closing and not end.other.closing and not troubled
 
     # ---- news
@@ -203,7 +215,7 @@ class Telling:
     def _is_told(self, peer: SimPeer, life: int, ends: list[End], log: LogId, seq: int, since: float) -> None:
         for end in ends:
             other = end.other.owner
-            if not self._is_calm(peer, life, end) or not self._judge.concerns(other, log):
+            if not self._is_calm(peer, life, end, since) or not self._judge.concerns(other, log):
                 continue
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since

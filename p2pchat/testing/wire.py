@@ -91,7 +91,7 @@ class End:
         """Read nothing for so long."""
         if self._unread is None and self.open:
             self._unread, self.wire.calm = [], False
-            self.wire.schedule.after(seconds, self._read_on)
+            self.wire.schedule.after(seconds, self.read_on)
             self.tell(Paused(self.link, True))
 
     def take(self, item: Item) -> None:
@@ -110,8 +110,11 @@ class End:
             self.owner.dropped(self.link)
             self.tell(LinkDown(self.link, what))
 
-    def _read_on(self) -> None:
-        unread, self._unread = self._unread or [], None
+    def read_on(self) -> None:
+        """Read again, what came meanwhile first; nothing when it does already."""
+        if self._unread is None:
+            return
+        unread, self._unread = self._unread, None
         if self.open:
             self.tell(Paused(self.link, False))
         for item in unread:
