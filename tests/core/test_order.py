@@ -221,6 +221,33 @@ def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(run
     assert ada.texts() == ["*why?", "*because", "*still because", "now"]
 
 
+@pytest.mark.parametrize("max_tips", [1, 64])
+def test_the_rest_of_a_log_that_a_file_brought_in_part_is_old_and_so_is_what_builds_on_it(max_tips: int) -> None:
+    """What the file brought waits for an answer, so its mark is remembered when the first marks are heard."""
+    ada, first, cyd = World().peer("ada", max_tips=max_tips), Author("bob", "b1"), Author("cyd", "c1")
+    question = cyd.say("why?")
+    ada.carry(first.say("because", re=cyd.ref(1)))
+    rest = first.say("still because")
+    then = Author("bob", "b2", before=[first.mark])
+    after = then.say("at last")
+    ada.far("cyd", then, cyd).say(question, rest, after, then.say("now"))
+    assert ada.texts() == ["*why?", "*because", "*still because", "*at last", "now"]
+
+
+def test_what_builds_on_what_was_told_of_is_news_though_its_writer_sends_only_the_end_of_it() -> None:
+    """The beginning came from another; and what it builds on waits, so it does as well."""
+    ada, first, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    question = cyd.say("why?")
+    because = first.say("because", re=cyd.ref(1))
+    eve = ada.far("eve", first)
+    eve.say(because)
+    then = Author("bob", "b2", before=[first.mark])
+    eve.say(then.say("now"))
+    ada.far("bob").say(then.say("later"))
+    eve.say(question)
+    assert ada.texts() == ["why?", "*because", "now", "later"]
+
+
 def test_what_its_writer_begins_now_is_news_though_a_log_was_told_of_that_never_was() -> None:
     ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
     lie.say("never was")

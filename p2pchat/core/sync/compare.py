@@ -263,10 +263,18 @@ class Compare:
             side.heard[key] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
-        elif conversation.newcomer and (unshown := [mark for mark in marks if not _is_shown(conversation, user, mark)]):
-            conversation.past.told(user, unshown, self._ctx.settings.max_tips)
+        elif conversation.newcomer:
+            self._was_there(conversation, user, marks, urgent)
         if self._shelf.trusts(side, user):
             self._find_ahead(side, conversation, key, marks, urgent)
+
+    def _was_there(self, conversation: Conversation, user: UserId, marks: list[Mark], all_of_them: bool) -> None:
+        """First marks of a writer; what a file brought up to them was shown before."""
+        if all_of_them:
+            conversation.past.listed(user, {mark.run for mark in marks})
+        unshown = [mark for mark in marks if not _is_shown(conversation, user, mark)]
+        if unshown:
+            conversation.past.told(user, unshown, self._ctx.settings.max_tips)
 
     def _of_a_copy(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
         """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""

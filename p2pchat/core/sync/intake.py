@@ -303,7 +303,7 @@ class Intake:
         if span.source.tells_the_past and span.conversation.newcomer and log.id.user not in self._shelf.hosted:
             span.conversation.past.brought(log.id, batch.last, log.before, self._ctx.settings.max_tips)
         if span.conversation.past.marks and frame.n is None and span.source.hosts(log.id.user):
-            span.conversation.past.pushed(log.id, batch.first)
+            span.conversation.past.pushed(log.id, log.before, batch.first)
         self._order.arrived(span.conversation, log, batch.first, entries)
         return True
 

@@ -6,7 +6,7 @@ over restarts too: who was killed in the middle of its first fetch is no less ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from p2pchat.core.log import LogId
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
@@ -22,6 +22,7 @@ class Past:
         """Begin with what `str` of another said."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew = False  # news of such a writer began: what builds on that is news as well
+        self._brought: set[tuple[UserId, RunId]] = set()  # whose marks files made, and no member yet
         for line in text.split():
             user, *logs = line.split(",")
             self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
@@ -39,22 +40,39 @@ class Past:
             has_room = len(old) < most
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
 
+    def listed(self, user: UserId, runs: Collection[RunId]) -> None:
+        """A member listed all of this writer's logs that nothing builds on.
+
+        What a file made a mark of and is not among them is built on, however much of it the file lacked: all of it is
+        old, as it is of any log that was not told of.
+        """
+        for log in [log for log in self._brought if log[0] == user and log[1] not in runs]:
+            self._brought.discard(log)
+            logs = self.marks.get(user, {})
+            logs.pop(log[1], None)
+            if not logs:
+                self.marks.pop(user, None)
+
     def brought(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
         """A file brought a log up to here: a mark that takes the place of those of the logs it builds on."""
         old = self.marks.get(log.user, {})
         for mark in before:
             if old.get(mark.run) == mark.seq:
                 del old[mark.run]
+        heard = log.run in old and (log.user, log.run) not in self._brought
         self.told(log.user, [Mark(log.run, seq, "")], most)
+        if not heard and log.run in self.marks.get(log.user, ()):
+            self._brought.add((log.user, log.run))
 
-    def pushed(self, log: LogId, first: int) -> None:
+    def pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
         """A writer sent this unasked, so it wrote it just now: news from there on, of a log that was not told of.
 
-        The writer's disk may be lost; or a member told of a log that never was.
+        All of it is, when it builds on one that was. If not: the writer's disk may be lost; or a member told of a log
+        that never was.
         """
         logs = self.marks.get(log.user)
         if logs is not None and log.run not in logs:
-            logs[log.run] = first - 1
+            logs[log.run] = 0 if any(mark.run in logs for mark in before) else first - 1
             self.grew = True
 
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
