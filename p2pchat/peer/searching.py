@@ -25,7 +25,7 @@ from p2pchat.storage.search.texts import said
 
 LOOKED_THROUGH = 1000  # entries looked through at once: some 10 ms, then others who read get their turn
 WITHOUT_INDEX = 10  # times so many before an index is asked for: a tenth of a second, as long as nobody minds
-FOUND_AT_ONCE = 200  # in the index
+FOUND_AT_ONCE = (20, 200)  # in the index, at least and at most: each is looked up one by one
 _LAST_ID = (1 << 63) - 1
 
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -138,13 +138,14 @@ async def _indexed(
     """Return the newest entries below `high` that fit, newest first; None when the index cannot be used."""
     from p2pchat.storage.search.index import Hit, SearchIndex, clock_of, first_id
 
+    at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
     above = 0 if wanted.since is None else first_id(wanted.since)
     below = _LAST_ID if high is None else first_id(high[0] + 1)
     found: dict[tuple[SortKey, ConversationId], Shown] = {}  # a text that was mended is in the index more than once
     while True:
 
         def look(index: SearchIndex, below: int = below) -> list[Hit]:
-            return index.find(wanted.query, wanted.conversation, wanted.writer, below, above, FOUND_AT_ONCE)
+            return index.find(wanted.query, wanted.conversation, wanted.writer, below, above, at_once)
 
         hits = await indexing.find(look)
         if hits is None:
@@ -154,7 +155,7 @@ async def _indexed(
             if (high is None or key < high) and wanted.fits(one):
                 found[key, one.log.conversation] = one
         newest = sorted(found, reverse=True)[:limit]
-        if len(hits) < FOUND_AT_ONCE or (len(newest) == limit and clock_of(hits[-1].id) < newest[-1][0][0]):
+        if len(hits) < at_once or (len(newest) == limit and clock_of(hits[-1].id) < newest[-1][0][0]):
             return [found[key] for key in newest]
         below = hits[-1].id
 

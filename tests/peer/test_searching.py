@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from p2pchat.storage.sql import SqlStorage
 from p2pchat.testing import Mesh
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 
+RECORDED = Path(__file__).resolve().parents[3] / "shared/data/irc/ubuntu-2004-11-15.jsonl"
 WRITERS = ("ada", "bob", "cyd", "dan")
 SAID = (
     "the backup failed again", "Backup FAILED, at the café", "did it fail? no: failing", "东京 is 東京",
@@ -30,15 +34,28 @@ SAID = (
 ASKED = (
     "fail", "backup failed", '"backup failed"', '"failed backup"', "cafe", "京タ", "東京", "สวัส", "everybody",
     "example.com", "naive 👍", "t", '"t panic"', "strasse", "a", "the", '"the the"', "zqzq", "हिन्दी", "nothing at all",
-    "from:bob fail", 'from:"dan" the', "from:ada", '"backup f"*', "12 04 bob",
+    "ubuntu", "how do i", '"do you"', "kern", "from:bob fail", 'from:"dan" the', "from:ada", '"backup f"*', "12 04 bob",
 )  # fmt: skip
 
 
 def texts() -> Iterator[str]:
-    """Yield what people write, and other things between: from fixed seeds."""
+    """Yield what people write, real where it is recorded, and other things between: from fixed seeds."""
     chance = random.Random(7)
+    real = recorded()
     while True:
         yield " ".join(chance.sample(SAID, chance.randrange(1, 4)))
+        if real:
+            yield chance.choice(real)
+
+
+@cache
+def recorded() -> list[str]:
+    """Return recorded texts from P2PCHAT_TEST_IRC, or from ../shared/data beside the repository; [] without."""
+    path = Path(os.environ.get("P2PCHAT_TEST_IRC", RECORDED))
+    if not path.exists():
+        return []
+    said = map(json.loads, path.read_text("utf-8").splitlines())
+    return [line["text"] for line in said if line["kind"] in ("message", "action")]
 
 
 def write(data: Path, count: int) -> None:
@@ -61,6 +78,7 @@ def write(data: Path, count: int) -> None:
 def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
     chance, said = random.Random(run), texts()
     authors = [Author(name, run, where) for name in WRITERS for where in (ROOM, DM)]
+    changes: list[Change] = []
     clock = [MORNING + 100 * n for n in range(len(authors))]
     for _ in range(count // 10):
         n = chance.randrange(len(authors))
@@ -69,8 +87,9 @@ def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
         clock[n] += chance.choice((100, 100, 1_000_000))
         change = author.goes_on(*batch, c=clock[n]) if author.seq else author.begins(*batch, c=clock[n])
         clock[n] += 10
-        storage.commit([released(change, place)])
+        changes.append(released(change, place))
         place += 10
+    storage.commit(changes)
 
 
 @asynccontextmanager
