@@ -15,6 +15,7 @@ from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.peer.events import NOT_SHOWN, Read, Risen
 from p2pchat.peer.ledger import Ledger
+from p2pchat.peer.membership import waited_for
 from p2pchat.peer.reader import Reader
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.owner import Owner
@@ -114,10 +115,11 @@ class Feed:
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
-        if not isinstance(event, Read):
-            return replace(event, count=len(holders), of=len(holders))
         readers = {member for member, mark in read if mark >= seq} | set(self._ledger.holders(log, seq, "read"))
-        return replace(event, count=len(readers), of=len(holders | readers))
+        counted = readers if isinstance(event, Read) else holders
+        assert self._owner is not None
+        of = set(waited_for(self._owner.node, log, decode_entry(shown.raw), holders)) or holders | readers
+        return replace(event, count=len(counted & of), of=len(of))
 
     def hand_on(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""

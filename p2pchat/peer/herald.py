@@ -225,6 +225,8 @@ class Herald:
     def _group(self, effect: fx.GroupChanged) -> None:
         former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
+        if effect.change in ("removed", "left"):
+            self._ledger.gone(effect.talk, effect.target)
         people = self._people
         changed = GroupChanged(
             group=self._handle(effect.talk),

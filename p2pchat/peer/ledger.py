@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed
 from p2pchat.peer.events import message_id
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
     from p2pchat.peer.people import People
@@ -46,6 +46,7 @@ class _Wait:
     missing: set[UserId]
     needed: int  # 0: all of `missing`
     done: asyncio.Future[None]
+    one: bool = False  # for one member, whether it belongs there or not
 
 
 @dataclass(slots=True)
@@ -88,6 +89,12 @@ class _Level:
         for member in wait.missing:
             heapq.heappush(self.heaps.setdefault(member, []), (wait.seq, number, wait))
 
+    def without(self, member: UserId, had: int) -> None:
+        """A member is gone: who waits for all, waits for this one no more where they do not have the message."""
+        for seq, _, wait in self.heaps.get(member, ()):
+            if seq > had and not wait.one:
+                _came(wait, member)
+
     def give_up(self, wait: _Wait) -> None:
         """Whoever asks again and again for what does not come costs no memory: half of what is kept is waited for."""
         self.given_up += len(wait.missing) or 1
@@ -125,14 +132,33 @@ class _Own:
     told: list[bool] = field(default_factory=list)
     delivered: _Level = field(default_factory=_Level)
     read: _Level = field(default_factory=_Level)
-    others: tuple[UserId, ...] = ()  # whom a log of an earlier run waits for, where that is known
+    earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # whom messages of an earlier run wait for
 
     def level(self, kind: Kind) -> _Level:
         return self.read if kind == "read" else self.delivered
 
     def of(self, seq: int) -> tuple[UserId, ...]:
         i = bisect_right(self.starts, seq) - 1
-        return self.members[i] if i >= 0 else self.others
+        return self.members[i] if i >= 0 else self.earlier.get(seq, ())
+
+    def without(self, member: UserId) -> None:
+        """A member is gone: what they do not have waits for them no more."""
+        had = self.delivered.marks.get(member, 0)
+        parts = list(zip(self.starts, self.ends, self.members, self.told, strict=True))
+        for i in range(len(parts) - 1, -1, -1):
+            start, end, of, told = parts[i]
+            if member not in of or end <= had:
+                continue
+            rest = tuple(user for user in of if user != member)
+            cut = [(start, had, of, told), (had + 1, end, rest, told)] if start <= had else [(start, end, rest, told)]
+            parts[i : i + 1] = cut
+        self.starts, self.ends = [part[0] for part in parts], [part[1] for part in parts]
+        self.members, self.told = [part[2] for part in parts], [part[3] for part in parts]
+        for seq, of in self.earlier.items():
+            if seq > had:
+                self.earlier[seq] = tuple(user for user in of if user != member)
+        self.delivered.without(member, had)
+        self.read.without(member, had)
 
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield the messages among first..last."""
@@ -171,13 +197,15 @@ class Ledger:
         marks: Iterable[tuple[UserId, int]],
         of: tuple[UserId, ...],
         read: Iterable[tuple[UserId, int]] = (),
+        *,
+        seq: int,
     ) -> None:
-        """Take what storage knows of a log of an earlier run."""
+        """Take what storage knows of message `seq` of a log of an earlier run."""
         own = self._logs.setdefault(log, _Own())
-        own.others = of
+        own.earlier[seq] = of
         for level, told in ((own.delivered, marks), (own.read, read)):
-            for member, seq in told:
-                level.marks[member] = max(seq, level.marks.get(member, 0))
+            for member, highest in told:
+                level.marks[member] = max(highest, level.marks.get(member, 0))
 
     def wrote(self, log: LogId) -> bool:
         """Whether this is a log of this run, so that all its messages are known."""
@@ -210,6 +238,12 @@ class Ledger:
             count = level.having(start, of)
             yield Rise(log, start, end - 1, member, count, len(of) or max(count, own.delivered.holding(start)), kind)
 
+    def gone(self, conversation: ConversationId, member: UserId) -> None:
+        """Somebody is no member any more: what they do not have waits for them no more."""
+        for log, own in self._logs.items():
+            if log.conversation == conversation:
+                own.without(member)
+
     def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
         """Return whom the receipt of this message waits for; () when nobody is known."""
         own = self._logs.get(log)
@@ -235,7 +269,8 @@ class Ledger:
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
-        wait = _Wait(seq, missing, count or 0, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wait = _Wait(seq, missing, count or 0, future, one=by is not None)
         self._count += 1
         level.register(wait, self._count)
         try:

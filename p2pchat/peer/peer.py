@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar, overload
 from p2pchat.config import Settings
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.inputs import MarkedRead, Opened, TypingSet
-from p2pchat.core.log import LogId, Ref
+from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.peer.assembly import Options, PathLike
@@ -35,6 +35,7 @@ from p2pchat.peer.grouping import change_group, leave_group, make_group
 from p2pchat.peer.ignoring import is_of_ignored
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
+from p2pchat.peer.membership import waited_for
 from p2pchat.peer.mending import body_of, named
 from p2pchat.peer.people import User, id_of
 from p2pchat.peer.posts import find_post, read_posts
@@ -352,11 +353,13 @@ class TCPPeer(Standing):
         log = LogId(talk, me, ref.log[16:])
         storage = owner.disk.storage
         if not self._ledger.wrote(log):
-            if await owner.disk.read(lambda: storage.entry(log, ref.seq)) is None:
+            shown = await owner.disk.read(lambda: storage.entry(log, ref.seq))
+            if shown is None:
                 raise UnknownName(message_id, "it is no message of ours")
-            other = self.conversation(talk).user  # in the room only who has it is known after a restart
             marks, read = await owner.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
-            self._ledger.heard(log, marks, () if other is None else (other.key,), read)
+            holders = {member for member, _ in marks} | set(self._ledger.holders(log, ref.seq))
+            of = waited_for(owner.node, log, decode_entry(shown.raw), holders)
+            self._ledger.heard(log, marks, of, read, seq=ref.seq)
         return Receipt(self._ledger, log, ref.seq)
 
     # ------------------------------------------------------------------ reading

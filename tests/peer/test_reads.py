@@ -142,3 +142,43 @@ async def test_it_is_for_members_only_and_counts_begin_at_one(net: Mesh) -> None
     await net.peers[0].aclose()
     with pytest.raises(PeerClosed):
         await waiting
+
+
+# ---- groups
+
+
+async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart_too(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    ops = await ada.create_group("ops", ["bob", "cyd"])
+    receipt = await ops.send("deploying")
+    await receipt.delivered(timeout=5)
+    await net.settle()
+    await read_all(bob, "#ops")
+    await receipt.read(by="bob", timeout=5)
+    assert {user.name: status for user, status in receipt.by_member.items()} == {"bob": "read", "cyd": "delivered"}
+    await ops.send("the next commit saves it")
+    await net.settle()
+    await net.crash(ada)
+    ada = await net.restart(ada)
+    await net.settle()
+    again = await ada.receipt(receipt.id)
+    assert {user.name: status for user, status in again.by_member.items()} == {"bob": "read", "cyd": "delivered"}
+    assert (len(again.of), again.status) == (2, "delivered")
+    await read_all(cyd, "#ops")
+    await again.read(timeout=5)
+
+
+async def test_who_is_removed_without_having_a_message_is_waited_for_no_more(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    ops = await ada.create_group("ops", ["bob", "cyd"])
+    await net.settle()
+    net.partition([ada, bob], [cyd])
+    receipt = await ops.send("deploying")
+    with pytest.raises(DeliveryTimeout):
+        await receipt.delivered(timeout=0.2)
+    waiting = asyncio.create_task(receipt.delivered(timeout=5))
+    await ops.remove("cyd")
+    await waiting
+    assert ([user.name for user in receipt.of], receipt.status) == (["bob"], "delivered")
+    await read_all(bob, "#ops")
+    await receipt.read(timeout=5)

@@ -52,9 +52,27 @@ def test_of_an_earlier_run_only_who_has_it_is_known() -> None:
     book = ledger()
     assert book.delivered(ROOM, 1, 3, BOB) == [Rise(ROOM, 1, 3, BOB, 1, 1)]
     assert not book.wrote(ROOM)
-    book.heard(ROOM, [(CYD, 2), (BOB, 1)], (BOB,))
+    book.heard(ROOM, [(CYD, 2), (BOB, 1)], (BOB,), seq=2)
     assert sorted(book.holders(ROOM, 2)) == [BOB, CYD]
     assert book.members(ROOM, 2) == (BOB,)
+
+
+async def test_who_is_gone_is_waited_for_no_more_but_for_what_they_have() -> None:
+    book = ledger()
+    book.kept(ROOM, 1, 3, (BOB, CYD))
+    book.delivered(ROOM, 1, 1, BOB)
+    book.delivered(ROOM, 1, 3, CYD)
+    waiting = asyncio.create_task(Receipt(book, ROOM, 3).delivered())
+    for_bob = asyncio.create_task(Receipt(book, ROOM, 3).delivered(by="bob"))
+    await asyncio.sleep(0)
+    book.gone(ROOM.conversation, BOB)
+    await waiting
+    assert [book.members(ROOM, seq) for seq in (1, 2, 3)] == [(BOB, CYD), (CYD,), (CYD,)]
+    assert [Receipt(book, ROOM, seq).status for seq in (1, 2, 3)] == ["delivered"] * 3
+    assert book.read(ROOM, 1, 3, CYD) == [Rise(ROOM, 1, 1, CYD, 1, 2, "read"), Rise(ROOM, 2, 3, CYD, 1, 1, "read")]
+    assert not for_bob.done()
+    book.delivered(ROOM, 2, 3, BOB)
+    await for_bob
 
 
 async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for() -> None:

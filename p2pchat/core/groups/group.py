@@ -120,6 +120,10 @@ class Group:
         """Say whether this is a member who has not left."""
         return self.state is not None and user in self.state.members and user not in self.state.left
 
+    def members_at(self, gen: int) -> frozenset[UserId]:
+        """Return the members at a gen, those included who left since; nobody for a gen that is not known."""
+        return frozenset(self._states[gen - 1].members) if 0 < gen <= len(self._states) else frozenset()
+
     def added(self, user: UserId) -> int:
         """Return the gen that added a member."""
         assert self.state is not None

@@ -53,7 +53,7 @@ class Reads:
         self._told: dict[PeerId, Told] = {}
         self._due: dict[int, Due] = {}  # by link
         self._owed = False  # some link is to be told something
-        self._asking: dict[Pair, MarkedRead | None] = {}  # storage is asked; the mark set meanwhile, the highest
+        self._later: dict[Pair, MarkedRead | None] = {}  # marked just now, or storage is asked; the highest mark since
         self._saving = False
 
     # ---- what is kept
@@ -75,6 +75,9 @@ class Reads:
         self._books.keep(former._books)
         self.consent.keep(former.consent)
         self._save_soon()
+        for later in former._later.values():
+            if later is not None:
+                self.marked(later)
 
     def _save_soon(self) -> None:
         if self._books.unsaved and not self._saving:
@@ -89,15 +92,26 @@ class Reads:
         if conversation is None or mark.user not in self._shelf.hosted:
             return
         pair = (conversation.id, mark.user)
-        if pair in self._asking:
-            former = self._asking[pair]
-            self._asking[pair] = mark if former is None or former.place < mark.place else former
-        elif conversation.recent and mark.place >= conversation.recent[-1][0]:
+        if pair in self._later:
+            former = self._later[pair]
+            self._later[pair] = mark if former is None or former.place < mark.place else former
+            return
+        self._later[pair] = None
+        if _is_newest(conversation, mark):
             self._all_shown(conversation, mark)
+            self._rest(pair)
         else:
-            self._asking[pair] = None
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
             self._shelf.lookups.shown(key, partial(self._shown_by, conversation, mark))
+
+    def _rest(self, pair: Pair) -> None:
+        """Whoever marks each of a thousand messages costs no look at all writers for each: the next after a while."""
+        self._shelf.after(self._ctx.settings.read_told_every, partial(self._rested, pair))
+
+    def _rested(self, pair: Pair) -> None:
+        later = self._later.pop(pair)
+        if later is not None:
+            self.marked(later)
 
     def chosen(self, choice: ReceiptsChosen) -> None:
         """A hosted user wants receipts of reading, or none; what was told of it meanwhile comes with the next mark."""
@@ -129,9 +143,7 @@ class Reads:
         for log, seq in [*shown, (mark.log, mark.seq)]:
             if self._may_hear(mark, log.user):
                 self._rise(log, mark.user, seq)
-        later = self._asking.pop((conversation.id, mark.user), None)
-        if later is not None:
-            self.marked(later)
+        self._rest((conversation.id, mark.user))
 
     def _rise(self, log: LogId, reader: UserId, seq: int) -> None:
         if not self._books.rise(log, reader, seq):
@@ -155,10 +167,15 @@ class Reads:
     @property
     def untold(self) -> bool:
         """Whether some link that takes it has to be told something yet."""
-        return any(due.marks and link in self._shelf.sides for link, due in self._due.items())
+        owed = any(due.marks and link in self._shelf.sides for link, due in self._due.items())
+        return owed or any(mark is not None for mark in self._later.values())
 
     def leave(self) -> None:
         """This peer stops: tell and save what it still can."""
+        for later in self._later.values():
+            conversation = self._of(later.log.conversation) if later is not None else None
+            if later is not None and conversation is not None and _is_newest(conversation, later):
+                self._all_shown(conversation, later)
         self.save()
         for link, due in self._due.items():
             side = self._shelf.sides.get(link)
@@ -297,3 +314,8 @@ class Reads:
         side.unsure -= 1
         if facts is not None:
             self._rise(facts.log, reader, seq)
+
+
+def _is_newest(conversation: Conversation, mark: MarkedRead) -> bool:
+    """Say whether nothing was shown there since what is marked."""
+    return bool(conversation.recent) and mark.place >= conversation.recent[-1][0]

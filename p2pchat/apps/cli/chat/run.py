@@ -135,6 +135,7 @@ class Chat:
             alone.cancel()
             session.attention.close()
             self._arrival.close()
+            session.look()  # what was shown last is read as well
             await control.leave(_STOPPED[await self._leaving.wait()])
             await pump
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from p2pchat import Conversation, Deleted, Edited, Message, P2PChatError, Reaction, TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
 
+TOGETHER = 0.02  # seconds: what comes within so long is one mark
 LOOKED_BACK = 20  # messages that are shown of the past; the one that came last of them is what was seen
 
 
@@ -31,6 +32,7 @@ class Seen:
         self._current = current
         self._shows_past = shows_past
         self._unread: dict[str, Message | Edited | Deleted | Reaction] = {}  # the one shown last, by conversation id
+        self._soon: asyncio.TimerHandle | None = None
         self._looked_back: set[str] = set()  # conversations whose past was shown in this run
         self._looking: set[asyncio.Task[None]] = set()
         attention.looking.append(self.look)
@@ -40,11 +42,14 @@ class Seen:
         if not isinstance(event, Message) and (not isinstance(event, (Edited, Deleted, Reaction)) or event.by.is_me):
             return
         self._unread[event.conversation.id] = event
-        if self._attention.sees(event.conversation.id):
-            self.look()
+        if self._soon is None and self._attention.sees(event.conversation.id):
+            self._soon = asyncio.get_running_loop().call_later(TOGETHER, self.look)
 
     def look(self) -> None:
         """Somebody looks at the conversation of the moment: what was shown there is read."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if not self._attention.in_use:
             return
         try:
