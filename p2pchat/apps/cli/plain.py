@@ -149,7 +149,7 @@ def plain_mending(
     event: Mapping[str, Any], me: str, now: datetime | None, mended: Mapping[str, Any] | None = None
 ) -> str:
     """Return an `edited`, `deleted` or `reaction` line as text; `mended` is the line of the message, where known."""
-    time, kind = shown_time(event["sent_at"], now), event["event"]
+    time, kind = shown_time(event["sent_at"], now) + _in_group(event), event["event"]
     when = "" if mended is None else shown_time(mended["sent_at"], now)
     if kind == "edited":
         action = mended is not None and mended["action"]
@@ -158,7 +158,6 @@ def plain_mending(
         if event["kind"] == "dm":
             who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
         edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
-        time += _in_group(event)
         return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
     by = shown_name(event["by"])
     if kind == "deleted":

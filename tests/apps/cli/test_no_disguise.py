@@ -98,6 +98,48 @@ def test_a_message_is_its_writers_alone(
 
 
 @settings(deadline=None)
+@given(names, chosen, st.sampled_from(KINDS), st.booleans(), st.none() | st.tuples(names, chosen), names, chosen)
+@example("bob (edited 12:00", "x", "room", False, None, "me", "")
+@example("bob", "x", "group", False, ("eve", "x"), "ops] eve: y [", "to: eve")
+def test_what_becomes_of_a_message_is_told_of_who_did_it(
+    by: str, text: str, kind: str, action: bool, mended: tuple[str, str] | None, me: str, reaction: str
+) -> None:
+    event = {"by": by, "text": text, "reaction": reaction[:8], "kind": kind, "conversation": me, "sent_at": AT}
+    of = None
+    if mended is not None:
+        of = {"event": "message", "sender": mended[0], "text": mended[1], "action": action, "sent_at": AT}
+    action = action and of is not None
+    at = "11:30" + (f" [{plain.shown_place(me, 'group')}]" if kind == "group" else "")
+    who = (plain.shown_name if action else plain.shown_speaker)(by)
+    to = f" -> {(plain.shown_name if action else plain.shown_speaker)(me)}" if kind == "dm" else ""
+    edited = "(edited)" if of is None else "(edited 11:30)"
+    first, *others = lines_of(plain.plain_mending({**event, "event": "edited"}, me, NOW, of))
+    assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
+    assert all(line.startswith(CONTINUED) for line in others)
+    when = "" if of is None else " of 11:30"
+    told = plain.plain_mending({**event, "event": "deleted"}, me, NOW, of)
+    assert lines_of(told) == [f"{at} -- {plain.shown_name(by)} deleted a message{when}"]
+    [line] = lines_of(plain.plain_mending({**event, "event": "reaction"}, me, NOW, of))
+    what = f"reacts {plain.shown_name(reaction[:8])}" if reaction[:8] else "takes back a reaction"
+    whose = "" if mended is None else f" to {plain.shown_name(mended[0])}: "
+    assert line.startswith(f"{at} -- {plain.shown_name(by)} {what}{whose}")
+    if mended is not None:
+        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {plain.shown_name(by)} {what}{whose}"))
+
+
+@settings(deadline=None)
+@given(names, chosen, st.lists(chosen.map(lambda text: text[:8]), max_size=3))
+def test_what_stands_behind_a_text_is_one_line(sender: str, text: str, reactions: list[str]) -> None:
+    event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
+    marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
+    [line] = lines_of(plain.mended_marks(marks))
+    assert line.startswith(" (edited)")
+    whole = plain.plain_message({**event, **marks}, "me", NOW)
+    assert whole == plain.plain_message(event, "me", NOW) + line
+    assert plain.plain_message({**event, "deleted": True, "text": ""}, "me", NOW).endswith(": [deleted]")
+
+
+@settings(deadline=None)
 @given(names, chosen, chosen)
 def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address: str) -> None:
     events: list[dict[str, Any]] = [

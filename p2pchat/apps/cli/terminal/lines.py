@@ -69,8 +69,8 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
 
 
 def told_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
-    """Return a `deleted` or `reaction` line."""
-    return [(DIM, plain_mending(event, me, local(event["sent_at"]), mended))]
+    """Return a `deleted` or `reaction` line; it is shown where it belongs, so it need not say where."""
+    return [(DIM, plain_mending({**event, "kind": "room"}, me, local(event["sent_at"]), mended))]
 
 
 def _where(event: Event) -> list[Fragment]:
