@@ -152,6 +152,13 @@ def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address:
         assert found is not None and found["sender"] == plain.shown_name(user)
 
 
+@settings(deadline=None)
+@given(names, names)
+def test_who_is_called_otherwise_is_told_in_one_line(user: str, before: str) -> None:
+    [line] = lines_of(plain.plain_line({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or "")
+    assert line == f"11:30 -- {plain.shown_name(before)} is called {plain.shown_name(user)} now"
+
+
 def other(name: str) -> str:
     """Return how another is called where "you" is oneself."""
     return '"you"' if plain.shown_name(name).lower() == "you" else plain.shown_name(name)
@@ -181,7 +188,9 @@ def test_an_answer_is_the_programs_alone(
     user: str, other: str, text: str, status: str, since: str | None, said: str
 ) -> None:
     someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
-    row = {**someone, "me": False, "ignored": False, "linked": True}
+    host = {"peer_id": "K7QF2M3P", "linked": True, "address": said, "endpoints": [said]}
+    row: dict[str, Any] = {**someone, "me": False, "ignored": False, "linked": True, "allowed": False}
+    row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     first, *more = plain.plain_whois(row, NOW)
