@@ -59,6 +59,23 @@ async def test_who_types_is_told_to_those_who_can_read_it_and_ends_with_the_mess
     assert await typing(to_cyd) == ("ada", "room", True)  # and nothing before: a direct one is nobody else's
 
 
+async def test_in_a_group_its_members_hear_who_types_and_who_was_removed_does_not(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    ops = await ada.create_group("ops", ["bob", "cyd"])
+    await (await ops.send("welcome")).delivered(timeout=20)
+    to_bob, to_cyd = bob.events(Typing, consumer=None), cyd.events(Typing, consumer=None)
+    ops.typing()
+    assert await typing(to_bob) == await typing(to_cyd) == ("ada", "ops", True)
+    await ops.remove(cyd.me)
+    await (await ops.send("between us")).delivered(by="bob", timeout=20)
+    assert await typing(to_bob) == ("ada", "ops", False)
+    bob.find("#ops").typing()
+    bob.typing("cyd")
+    while (heard := await typing(to_cyd)) == ("ada", "ops", False):
+        pass  # the end of what it heard as a member
+    assert heard == ("bob", "bob", True)  # and nothing before
+
+
 async def test_who_stops_is_told_to_have_stopped() -> None:
     async with mesh("ada", "bob", settings=Settings(typing_every=0.1)) as net:
         ada, bob = net.peers

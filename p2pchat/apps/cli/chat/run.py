@@ -119,6 +119,7 @@ class Chat:
         self._session = session = Session(
             peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
         )
+        control.attention = session.attention
         session.tells_of_calls(self._endpoints.call)
         await take_over(peer, session.settings)
         if session.settings.trouble:

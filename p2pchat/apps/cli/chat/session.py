@@ -58,18 +58,22 @@ class Session:
         interactive: Somebody sees the errors; they do not change the exit code then.
         as_json: Lines that begin with `{` are command objects.
         settings: Those of the profile, where somebody has loaded them already.
+        attention: That of the chat this input comes in beside; None: it has its own.
     Attributes:
         settings: The settings of the profile.
         code: The exit code so far.
     """
 
     def __init__(
-        self, peer: TCPPeer, show: Show, *, interactive: bool, as_json: bool, settings: ChatSettings | None = None
-    ) -> None:
+        self, peer: TCPPeer, show: Show, *, interactive: bool, as_json: bool, settings: ChatSettings | None = None,
+        attention: Attention | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings if settings is not None else ChatSettings.load(peer.data)
         self._show = show
         self._as_json = as_json
-        self._here = Here(peer, show, self.settings, interactive=interactive, for_people=not as_json)
+        self._here = Here(
+            peer, show, self.settings, interactive=interactive, for_people=not as_json, attention=attention
+        )
         self._outbox = Outbox(self._here, self.fail)
         self._here.kept = self._outbox.keep
         self._seen: Seen | None = None
@@ -129,7 +133,8 @@ class Session:
     async def take(self, lines: Sequence[bytes | None]) -> bool:
         """Do what these lines say; False when one of them said to leave."""
         stay = True
-        self._here.attention.used()
+        if self._here.interactive:
+            self._here.attention.used()
         for line in lines:
             stay = await self._line(line)
             if not stay:

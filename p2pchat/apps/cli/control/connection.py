@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
+from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.objects import Order
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
@@ -53,20 +54,22 @@ class Connection:
 
     Args:
         fresh: The peer has only just started: names it does not know are waited for a moment.
+        attention: Whether somebody looks at the chat it comes in beside; None where there is none.
     Attributes:
         follows: It has a tail, which ends with the peer.
     """
 
     def __init__(
-        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool
-    ) -> None:
+        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
+        attention: Attention | None = None,
+    ) -> None:  # fmt: skip
         self._peer = peer
         self._reader = reader
         self._writer = writer
         self._output = ConnectionOutput(writer)
         self._show = Show(self._output, None, as_json=True, echo=True)
         self._show.me = peer.me.label
-        self._session = Session(peer, self._show, interactive=False, as_json=True)
+        self._session = Session(peer, self._show, interactive=False, as_json=True, attention=attention)
         if not fresh:
             self._session.names_are_known()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(WAITING_READS)

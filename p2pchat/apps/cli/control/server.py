@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from p2pchat import TCPPeer
+from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
 from p2pchat.apps.cli.control.address import BUSY, LOOPBACK, Door, make_socket, remove, takes_socket, write_door
 from p2pchat.apps.cli.control.client import Control
@@ -31,10 +32,16 @@ REST_WITHIN = 10.0  # seconds a peer that a command runs stays for other command
 
 
 class ControlServer:
-    """What answers commands for a peer that runs; nothing where that has no directory."""
+    """What answers commands for a peer that runs; nothing where that has no directory.
+
+    Attributes:
+        attention: Whether somebody looks at the chat of this peer, so that an /away from outside is one of it too; None
+            where there is no chat.
+    """
 
     def __init__(self, peer: TCPPeer) -> None:
         self._peer = peer
+        self.attention: Attention | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
         self._door: Door | None = None
@@ -126,7 +133,7 @@ class ControlServer:
             writer.close()
         else:
             fresh = asyncio.get_running_loop().time() < self._since + NAME_GRACE
-            connection = Connection(self._peer, reader, writer, fresh=fresh)
+            connection = Connection(self._peer, reader, writer, fresh=fresh, attention=self.attention)
             task = asyncio.create_task(connection.serve())
             self._connections[task] = connection
             task.add_done_callback(self._ended)

@@ -1,7 +1,7 @@
 """Who types: others are told that somebody does here, and those who do elsewhere stand above the prompt.
 
-Told is only a text, never a command, and only where few read it: to one other, or to as many as are told who comes and
-goes. In a room of many everybody would hear of somebody all the time.
+Told is only a text, never a command, and only where few read it: to one other, to a small group, or while so few are
+here that they are told who comes and goes. In a room of many everybody would hear of somebody all the time.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Typist:
             return False
         if where.kind == "dm":
             return True
+        if isinstance(where, Group):
+            return len(where.members) <= QUIET_ABOVE
         readers = where.members if isinstance(where, Group) else self._peer.users()
         return sum(user.is_me or user.status in _HERE for user in readers) <= QUIET_ABOVE
 

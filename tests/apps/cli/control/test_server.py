@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, TCPPeer
+from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
 from p2pchat.apps.cli.control import address
 from p2pchat.apps.cli.control.client import Control, PeerGone, Refused, connect
@@ -153,6 +154,16 @@ async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: 
 
 
 # ---- mistakes
+
+
+async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    server.attention = attention = Attention(ada.set_presence, lambda: ada.room.id, idle_after=None)
+    async with talking(home / "ada") as control:
+        await control.ask("away", text="lunch")
+        assert (attention.sees(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
+        await control.ask("back")
+        assert (attention.sees(ada.room.id), ada.me.status) == (True, "online")
 
 
 async def test_mistakes_are_error_lines_and_cost_nothing_else(serve: Serve, home: Path) -> None:

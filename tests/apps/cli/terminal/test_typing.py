@@ -71,6 +71,9 @@ async def test_a_room_of_many_hears_nothing_and_a_direct_one_does(monkeypatch: p
         await keys.session.go(ada.find("bob"))
         keys.typist.line("hello")
         assert keys.take() == [("bob", True)]
+        await keys.session.go(await ada.create_group("ops", ["bob"]))
+        keys.typist.line("hello")
+        assert keys.take() == [("bob", False), ("ops", True)]
 
 
 def line(where: str, user: str, on: bool = True) -> dict[str, object]:

@@ -52,8 +52,9 @@ class Here:
     """
 
     def __init__(
-        self, peer: TCPPeer, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool
-    ) -> None:
+        self, peer: TCPPeer, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool,
+        attention: Attention | None = None,
+    ) -> None:  # fmt: skip
         self.peer = peer
         self.show = show
         self.settings = settings
@@ -64,7 +65,7 @@ class Here:
         self.elsewhere: Conversation | None = None
         self.unread = Unread(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.attention = Attention(peer.set_presence, self._current_id, idle_after=idle_after)
+        self.attention = attention or Attention(peer.set_presence, self._current_id, idle_after=idle_after)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
         self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
 
