@@ -215,10 +215,22 @@ class GroupJudge:
                 there = groups.get(peer.name, Group())
                 if peer.user in newest.named and (there.shown, there.known) != (newest.shown, newest.known):
                     yield Fault("group", f"knows {id[:6]} as {_short(there)}, and not as {_short(newest)}", peer.name)
+                yield from self._believed(peer, id, there)
                 yield from self._held_for_lost(peer, id)
             present = [peer for peer in together if peer.user in newest.present]
             for members in self._reached(present):
                 yield from self._talks_unlike(_talk(id), newest, members)
+
+    def _believed(self, peer: SimPeer, id: ConversationId, there: Group) -> Iterator[Fault]:
+        """What a peer says of a group is what it holds of it."""
+        view = peer.node.groups.get(id) if peer.node else None
+        if view is None:
+            return
+        believed = (view.gen, view.name, view.owner, {*view.members}, {*view.left})
+        if believed != (there.gen, there.name, there.owner, there.present, there.left):
+            members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(view.members.items()))
+            text = f"says that {id[:6]} is gen {view.gen} ({members}), and holds {_short(there)}"
+            yield Fault("group", text, peer.name)
 
     def _held_for_lost(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
         group = peer.node.sync.conversations.groups.get(id) if peer.node else None

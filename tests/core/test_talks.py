@@ -200,7 +200,7 @@ def test_what_was_cut_off_is_given_to_nobody(sim: Simulation) -> None:
     sim.run(10)
     held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == club.talk]
     assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut runs on to the next head
-    assert club.texts(dan) == ["before"]
+    assert club.texts(dan) == ["before"] and not sim.counts["cut_off"]
     club.ends_well()
 
 
@@ -368,3 +368,19 @@ def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
     told = [frame for frame in cyd.heard if isinstance(frame, Have)]
     assert not any(id in frame.marks for frame in told for id in (away.id, talk_id(away.id)))
     assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
+
+
+def test_a_group_and_its_talk_come_in_a_file() -> None:
+    away = Away()
+    away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))
+    assert away.shown() == ["carried"] and [*away.ada.node.groups] == [away.id]
+
+
+def test_a_group_of_others_in_a_file_is_foreign() -> None:
+    away = Away()
+    body = group_body(1, "ops", IDS["bob"], {IDS["cyd"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
+    away.ada.carry(Author("bob", "b0", group).write(first))
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []

@@ -58,8 +58,10 @@ class Carrying:
     # ---- what a parcel asks
 
     def learn(self, namings: Iterable[Naming]) -> None:
-        """Know the direct conversations named, as far as they are those of users hosted here."""
+        """Know the direct conversations and groups named, as far as they are those of users hosted here."""
         for naming in namings:
+            if naming.group:
+                self._shelf.conversations.name_group(naming, self._shelf.hosted)
             if naming.dm and set(naming.dm) & self._shelf.hosted.keys():
                 most = self._ctx.settings.max_conversations_a_user
                 self._shelf.conversations.open_passing(naming, most)

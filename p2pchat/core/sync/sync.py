@@ -247,7 +247,7 @@ class Sync:
         self.quota.keep(former.quota)
         self.shelf.banned = former.shelf.banned
         for id, conversation in former.conversations.by_id.items():
-            if id not in former.conversations.passing:
+            if id not in former.conversations.passing and conversation.group is None:
                 self.conversations.open(conversation.naming)
 
     # ---- frames

@@ -17,6 +17,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
 from p2pchat.core.groups.group import Difference, Group
+from p2pchat.core.groups.operations import read_operation
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.groups.visibility import End, ends_of, may_be_seen
 from p2pchat.core.log import Batch, LogId, decode_entry
@@ -87,11 +88,21 @@ class Talks:
             return True
         try:
             known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
+            known = known and self._may_concern_us(conversation, id, frame)
         except LogError:
             known = False
         if not known:
             self._ctx.emit(Counted("group_not_known"))
         return known
+
+    def _may_concern_us(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
+        hosted = self._shelf.hosted.keys()
+        if not (conversation.members or frozenset()) <= hosted:
+            return True
+        entries = ((seq, raw, decode_entry(raw)) for seq, raw in enumerate(frame.e, frame.first))
+        operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
+        return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
     def takes(self, span: Span, pieces: Sequence[Piece]) -> bool:
         """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
