@@ -79,6 +79,8 @@ MUST_HAPPEN = (
     "stick_refused_full",
     "gap",
     "digest_unanswered",
+    "read",
+    "read_sum_differs",
     "too_many_tips",
     "forks_ignored",
     "user_full",

@@ -269,6 +269,7 @@ class Reads:
         if frame.ask and side.hears_marks:  # if not: the sum will be told again
             self._send_all(side)
         if frame.sum is not None and frame.sum != told.sum and side.hears_marks:
+            self._ctx.emit(Counted("read_sum_differs"))
             self._ctx.emit(Send(Read({}, ask=True), [side.link.id]))
         self._take(side, told, frame)
         return None
