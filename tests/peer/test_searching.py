@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -16,9 +17,10 @@ import pytest
 from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
 from p2pchat.core.records import Change, KnownUser, Talk
 from p2pchat.identity.profile import Profile
-from p2pchat.peer import searching
+from p2pchat.peer import indexing, searching
 from p2pchat.protocol import Naming
 from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.search.index import SearchIndex
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.testing import Mesh
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
@@ -204,6 +206,22 @@ async def test_what_is_shown_is_what_is_found(
         assert [post.id for post in await ada.search("coffee")] == [tea.id]
         assert await ada.search("tea") == await ada.search("milk") == []
         assert [post.text for post in await ada.search("number", limit=1)] == ["number 4"]
+
+
+async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 1)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", 1)
+    monkeypatch.setattr(indexing, "LOOKED_EVERY", 0.01)
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        await ada.send_many("room", ["tea", "milk"])
+        assert len(await ada.search("tea")) == 1
+        await ada.broadcast("more tea")
+        index = SearchIndex(tmp_path / "ada" / "search.db")
+        newest = (await ada.history(limit=1))[0].place
+        async with asyncio.timeout(20):
+            while index.taken().place < newest:
+                await asyncio.sleep(0.01)
+        index.close()
 
 
 async def test_whom_it_is_from_is_somebody(net: Mesh) -> None:

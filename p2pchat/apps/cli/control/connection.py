@@ -222,12 +222,14 @@ class Connection:
     async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
         """Return the newest messages, oldest first; with `ignored` also of those who are."""
         found: list[Message | Sent] = []
+        before: Message | Sent | None = None
         while len(found) < most:
             asked = most - len(found)
-            page = await self._peer.history(to, before=found[0] if found else None, limit=asked)
+            page = await self._peer.history(to, before=before, limit=asked)
             found = [*(post for post in page if ignored or not post.sender.ignored), *found]
             if len(page) < asked:
                 break
+            before = page[0]
         return found
 
 

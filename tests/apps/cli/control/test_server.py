@@ -130,6 +130,26 @@ async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: 
         assert [(one["event"], one.get("text", "")) for one in told if one] == [("sent", "for bob"), ("delivered", "")]
 
 
+async def test_a_tail_leaves_out_who_is_ignored_when_it_is_asked_to(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    await ada.broadcast("one")
+    await (await bob.broadcast("look at me")).delivered(timeout=20)
+    await ada.broadcast("two")
+    await ada.ignore("bob")
+    async with talking(home / "ada") as control:
+        await control.say(do="tail", last=2, ignored=False)
+        shown = [(await line(control, "sent"))["text"] for _ in range(2)]
+        await line(control, "answer")
+        await (await bob.broadcast("look at me!")).delivered(timeout=20)
+        await ada.broadcast("three")
+        while (found := await control.next_line()) is not None and found["event"] != "sent":
+            assert found["event"] != "message"
+        assert found is not None and [*shown, found["text"]] == ["one", "two", "three"]
+        with pytest.raises(Refused, match="true or false"):
+            await control.ask("tail", ignored="no")
+
+
 async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> None:
     await serve("ada")
     async with talking(home / "ada") as control:
