@@ -6,12 +6,12 @@ nothing where it cannot happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
 from p2pchat.testing.groupacts import GroupAccidents
 from p2pchat.testing.liars import Liar
 from p2pchat.testing.mending import mend_something
+from p2pchat.testing.openings import OpeningAccidents
 from p2pchat.testing.simpeer import SimPeer
 from p2pchat.testing.simulation import Simulation
 from p2pchat.testing.sticks import Stick, make_stick
@@ -26,7 +26,7 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-class Accidents(GroupAccidents):
+class Accidents(GroupAccidents, OpeningAccidents):
     """What can happen to the peers of one simulation.
 
     Attributes:
@@ -206,30 +206,6 @@ class Accidents(GroupAccidents):
     def keep_all_apart(self) -> None:
         self.sim.note("all are apart: only files pass between them")
         self.sim.partition(*([peer] for peer in self.sim.all_peers))
-
-    def leave_a_gap(self) -> None:
-        """Somebody is cut off with an entry and without the one that it follows, and nobody comes for a while."""
-        if len(self.honest) < 3:
-            return
-        writer, follower, reader = self.chance.sample(self.honest, 3)
-        self.sim.note(f"{reader.name} is kept from what {writer.name} writes, not from what {follower.name} says to it")
-        for other in self.sim.all_peers:
-            if other not in (follower, reader):
-                self.sim.separate(reader, other)
-        if self._await(lambda: writer in follower.linked and reader in follower.linked):
-            self.write(writer, None)
-            self._await(lambda: any(line.get("sender") == writer.name for line in follower.lines))
-            self.write(follower, None)
-            self._await(lambda: any(log.user == follower.user for log in reader.disk.logs))
-        self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
-        self.sim.run(self.sim.settings.order_wait + 1.0)
-
-    def _await(self, happened: Callable[[], bool]) -> bool:
-        """Let time pass in short steps, three seconds at most, until something has happened; say whether it has."""
-        until = self.sim.now + 3.0
-        while not happened() and self.sim.now < until:
-            self.sim.run(0.005)
-        return happened()
 
     def dial_oneself(self) -> None:
         """Somebody is given its own address."""

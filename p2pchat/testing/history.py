@@ -17,6 +17,7 @@ from random import Random
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.faults import WEIGHTS, Accidents
 from p2pchat.testing.groupacts import draw_steps
+from p2pchat.testing.openings import draw_openings
 from p2pchat.testing.presences import Chatter
 from p2pchat.testing.signatures import remembered
 from p2pchat.testing.simpeer import SimPeer
@@ -27,7 +28,6 @@ Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps that are played; the first two always are
 NEVER_HEALS = 0.3  # of the histories
 WITH_QUOTAS = 0.25
-WITH_A_GAP = 0.7  # of those with three peers or more
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most, and how often
 
 
@@ -57,8 +57,7 @@ class History:
         self.sim = Simulation(seed, settings=settings, tell=tell)
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
         self.program = _draw_beginning(plan, most_peers)
-        if len(self.program) > 2 and rare.random() < WITH_A_GAP:
-            self.program.append("leave_a_gap")
+        self.program += draw_openings(rare, settings, self.program)
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
