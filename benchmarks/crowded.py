@@ -8,31 +8,59 @@ through a relay that counts bytes, and does what people do.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.results import Row, Setting, middle, shown
 from benchmarks.workers import Channel, Worker
 
 USERS, ADDRESSES, CONVERSATIONS, MEMBERS = 5_000, 4_000, 10_000, 256
-AT_ONCE = 200  # groups asked for at the same time
+RUN = "0123456789abcdef"  # in which all of them wrote
 TIMES = 9  # a command is given so often; the median counts
 IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared: the link is quiet
 
 Took = tuple[float, float]  # seconds by the clock on the wall, and of a processor in this process
 
 
-class _People:
-    """Users who are no longer there, with their keys."""
+class _Writer(NamedTuple):
+    """Somebody who writes into both profiles."""
 
-    def __init__(self, count: int) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    id: str
+    sign: Callable[[bytes], bytes]
 
-        self.keys = [Ed25519PrivateKey.generate() for _ in range(count)]
-        self.ids = [key.public_key().public_bytes_raw().hex() for key in self.keys]
-        self.at = time.time_ns() // 1000  # when they wrote: the same in both profiles, else it would be a fork
+
+class _Crowd:
+    """What both profiles hold alike: users who are no longer there, and groups of the two peers.
+
+    What they wrote has the same time in both, else it would be a fork.
+    """
+
+    def __init__(self, ada: _Writer, bob: str, users: int, groups: int, members: int) -> None:
+        self.at = time.time_ns() // 1000
+        self.users = [_somebody() for _ in range(users)]
+        self.groups = [self._group(ada, f"group {number}", [bob]) for number in range(groups - 1)]
+        self.groups.append(self._group(ada, "crowd", [bob, *(user.id for user in self.users[: members - 3])]))
+
+    def _group(self, owner: _Writer, name: str, others: list[str]) -> Any:
+        from p2pchat.core.groups.operations import SALT_BYTES, group_body, operation_hash
+        from p2pchat.core.log import Entry, encode_entry
+        from p2pchat.protocol import Naming
+
+        members = dict.fromkeys((owner.id, *others), 1)
+        body = group_body(1, name, owner.id, members, {}, salt=secrets.token_hex(SALT_BYTES))
+        entry = Entry("group", self.at, self.at, b=body)
+        id = operation_hash(encode_entry(entry))
+        return _written(owner, id, Naming(group=(id, owner.id, RUN)), entry)
+
+
+def _somebody() -> _Writer:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    return _Writer(key.public_key().public_bytes_raw().hex(), key.sign)
 
 
 async def make(
@@ -40,70 +68,66 @@ async def make(
 ) -> None:
     """Worker: make both profiles, each with all of it."""
     from p2pchat import TCPPeer
+    from p2pchat.identity.profile import Profile
 
-    people = _People(users)
     async with TCPPeer(data=ada, name="ada") as one, TCPPeer(0, one.endpoint, data=bob, name="bob") as other:
-        await other.broadcast("here I am")
-        await one.broadcast("so am I")
-        for start in range(0, conversations // 2 - 1, AT_ONCE):
-            numbers = range(start, min(start + AT_ONCE, conversations // 2 - 1))
-            await asyncio.gather(*(one.create_group(f"group {number}", [other.me]) for number in numbers))
-        await one.create_group("crowd", [other.me, *map(_user_id, people.ids[: members - 3])])
-        while len(other.groups()) < conversations // 2:
-            await asyncio.sleep(0.05)
-    for data in (ada, bob):
-        _fill(data, people, addresses, conversations // 2)
+        for peer in (other, one):
+            await (await peer.broadcast("here I am")).delivered()
+    with Profile.open(data=ada) as own, Profile.open(data=bob) as others:
+        owner = _Writer(own.identity.peer_id, own.identity.sign)
+        crowd = _Crowd(owner, others.identity.peer_id, users, conversations // 2, members)
+        for profile in (own, others):
+            _fill(profile, crowd, addresses, conversations // 2)
     channel.tell(made=True)
 
 
-def _user_id(hex_id: str) -> str:
-    from p2pchat.identity.names import base32
-
-    return base32(hex_id)
-
-
-def _fill(data: str, people: _People, addresses: int, letters: int) -> None:
-    """Put into a profile what all these people wrote: their names to the room, and a letter to its user."""
-    from p2pchat.core.records import Address, Change
+def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
+    """Put all of it into a profile: what these people wrote to the room, letters to its user, groups, addresses."""
+    from p2pchat.core.log import Entry
+    from p2pchat.core.records import Address, Change, KnownUser
     from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
-    from p2pchat.identity.profile import Profile
     from p2pchat.protocol import Naming
     from p2pchat.storage.connect import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
-    with Profile.open(data=data) as profile:
-        me, room = profile.identity.peer_id, room_id(profile.network.id)
-        storage = SqlStorage(sqlite_url(profile.database))
-        place = storage.load([me]).next_place
-        changes = []
-        for number, (key, user) in enumerate(zip(people.keys, people.ids, strict=True)):
-            changes.append(_entry(key, user, room, Naming(room=True), place, people.at, {"name": f"user {number}"}))
-            place += 1
-        for key, user in list(zip(people.keys, people.ids, strict=True))[:letters]:
-            changes.append(_entry(key, user, dm_id(me, user), dm_naming(me, user), place, people.at, "good morning"))
-            place += 1
-        known = [
-            Address(user, f"127.{1 + number // 65_000}.{number // 250 % 250}.{number % 250 + 1}:9", verified_at=1)
-            for number, user in enumerate(people.ids[:addresses])
-        ]
-        storage.commit([*changes, Change(addresses=known)])
-        storage.close()
+    me, room, at = profile.identity.peer_id, room_id(profile.network.id), crowd.at
+    changes: list[Change] = []
+    for number, user in enumerate(crowd.users):
+        name = f"user {number}"
+        changes.append(_written(user, room, Naming(room=True), Entry("profile", at, at, b={"name": name})))
+        changes[-1].users.append(KnownUser(user.id, name, at))
+    for user in crowd.users[:letters]:
+        letter = Entry("text", at, at, b="good morning")
+        changes.append(_written(user, dm_id(me, user.id), dm_naming(me, user.id), letter))
+    changes += crowd.groups
+    known = [
+        Address(user.id, f"127.{1 + number // 65_000}.{number // 250 % 250}.{number % 250 + 1}:9", verified_at=1)
+        for number, user in enumerate(crowd.users[:addresses])
+    ]
+    storage = SqlStorage(sqlite_url(profile.database))
+    place = storage.load([me]).next_place
+    storage.commit([*(_shown(change, place + i) for i, change in enumerate(changes)), Change(addresses=known)])
+    storage.close()
 
 
-def _entry(key: Any, user: str, conversation: str, naming: Any, place: int, at: int, body: Any) -> Any:
+def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
     """Return the change that keeps one entry, a log of its own."""
-    from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain, head_message
-    from p2pchat.core.records import Change, KnownUser, NewLog, Stretch, Talk
+    from p2pchat.core.log import Batch, LogId, encode_entry, extend_chain, first_chain, head_message
+    from p2pchat.core.records import Change, NewLog, Talk
 
-    log = LogId(conversation, user, "0123456789abcdef")
-    entry = Entry("text" if isinstance(body, str) else "profile", at, at, b=body)
+    log = LogId(conversation, writer.id, RUN)
     raws, prev = [encode_entry(entry)], first_chain(log)
     chain = extend_chain(prev, raws)
-    batch = Batch(log, 1, raws, [entry], prev, chain, key.sign(head_message(log, 1, chain)))
-    change = Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[Talk(conversation, naming)])
-    change.stretches.append(Stretch(place, log, 1, 1, at, False, False))
-    if not isinstance(body, str):
-        change.users.append(KnownUser(user, body["name"], at))
+    batch = Batch(log, 1, raws, [entry], prev, chain, writer.sign(head_message(log, 1, chain)))
+    return Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[Talk(conversation, naming)])
+
+
+def _shown(change: Any, place: int) -> Any:
+    """Return that change with a place for its entry in what a profile shows."""
+    from p2pchat.core.records import Stretch
+
+    batch = change.batches[0]
+    change.stretches[:] = [Stretch(place, batch.log, 1, 1, batch.entries[0].at, False, False)]
     return change
 
 
@@ -195,7 +219,9 @@ async def _middle_of(measure: Callable[[], Awaitable[Took]]) -> Took:
 
 async def _add_and_remove(group: Any) -> Took:
     """Return how long it took to add somebody; then they are removed again."""
-    user = _user_id("ab" * 32)
+    from p2pchat.identity.names import base32
+
+    user = base32("ab" * 32)
     begun = _now()
     await group.add(user)
     took = _since(begun)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.groups.view import GroupView
-from p2pchat.errors import UnknownName
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Event, message_id
 from p2pchat.peer.people import People, User, by_label, id_of
@@ -95,13 +94,7 @@ def whom(people: People, who: Who) -> str:
         return who.key
     if not isinstance(who, str):
         raise TypeError(f"a member is a User or a name, not {type(who).__name__}")
-    try:
-        return people.find(who).key
-    except UnknownName:
-        id = id_of(who.strip().removeprefix("@"))
-        if not id:
-            raise
-        return id
+    return id_of(who.strip().removeprefix("@")) or people.find(who).key
 
 
 # ---- events

@@ -34,6 +34,7 @@ from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People, Status
 from p2pchat.peer.times import EPOCH, aware, now_micros
 from p2pchat.protocol import UserId
+from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.owner import Owner
 from p2pchat.runtime.wiring import Sockets, Wires, Wiring
@@ -135,11 +136,12 @@ class Life:
             self._host, self._port = await wiring.listen(self._options.host, self._options.port)
         self._listening_at = aware(now_micros())
         try:
-            stored = await asyncio.to_thread(home.storage.load, [home.identity.peer_id])
+            stored = await asyncio.to_thread(_load, home)
             if self._alone:
                 stored.addresses.clear()
-            self._remember(home, stored)
-            owner = self._make_owner(home, stored)
+            with nothing_is_garbage():
+                self._remember(home, stored)
+                owner = self._make_owner(home, stored)
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
             self._groups.load()
@@ -382,6 +384,11 @@ class Life:
         except P2PChatError as error:
             text = f"the network joined could not be written down, the next start has to be told again: {error}"
             self._herald.told(Warned("network", text))
+
+
+def _load(home: Home) -> Stored:
+    with nothing_is_garbage():
+        return home.storage.load([home.identity.peer_id])
 
 
 def normal(endpoint: str | int) -> str:

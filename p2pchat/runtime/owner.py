@@ -38,6 +38,7 @@ from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId, encode
 from p2pchat.runtime.asking import Asked, Asking, Make
+from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
@@ -126,7 +127,8 @@ class Owner:
         """Begin; from now on inputs are handled."""
         self.disk = disk
         self.wiring = wiring
-        self._carry_out(self.node.start(self._now()))
+        with nothing_is_garbage():
+            self._carry_out(self.node.start(self._now()))
         self._flush_links()
         self._schedule()
 

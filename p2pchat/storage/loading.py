@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
@@ -82,11 +82,14 @@ where l.state in {FORKED_STATES} order by l.number
 CITES_OF_TIPS = f"""
 {CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
 """
+# What was written to groups, operations and leaves, never what anybody said. `cross`: SQLite keeps this order.
 SPOKEN = f"""
-select c.id, u.id, l.run, e.id, e.body from entries e
+select c.id, u.id, l.run, e.id, e.body
+from (select number, id from conversations where naming like '%"group"%') c
+cross join entries e on e.conversation = c.number
 join logs l on l.number = e.id >> {SEQ_BITS}
-join conversations c on c.number = l.conversation join users u on u.number = l.writer
-where e.conversation = ? and l.state < {FORKED} order by e.id
+join users u on u.number = l.writer
+where l.state < {FORKED} order by c.number, e.id
 """
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
@@ -125,7 +128,7 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         consumers={row.name: row.place for row in connection.execute(select(consumers))},
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
-        groups=_spoken(connection, rows),
+        groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
         most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
         meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
     )
@@ -174,13 +177,6 @@ def holdings(connection: Connection) -> list[Holding]:
 def _talks(connection: Connection) -> list[Talk]:
     named = select(conversations).where(conversations.c.naming.is_not(None)).order_by(conversations.c.number)
     return [Talk(row.id.hex(), naming_of_text(row.naming)) for row in connection.execute(named)]
-
-
-def _spoken(connection: Connection, rows: Callable[..., Sequence[Any]]) -> list[Spoken]:
-    """Return what was written to groups: operations and leaves, never what anybody said."""
-    named = select(conversations.c.number).where(conversations.c.naming.like('%"group"%'))
-    numbers = [row.number for row in connection.execute(named.order_by(conversations.c.number))]
-    return [Spoken(_log(row), row[3] % SEQS, row[4]) for number in numbers for row in rows(SPOKEN, number)]
 
 
 def _users(connection: Connection) -> list[KnownUser]:

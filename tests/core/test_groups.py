@@ -119,6 +119,19 @@ def test_the_next_operation_says_again_where_those_ended_who_are_gone() -> None:
     assert group.state.cuts(lambda user: ()) == {IDS["bob"]: (mark("b1", 4),), IDS["cyd"]: (mark("c1", 7),)}
 
 
+def test_a_group_loaded_at_a_start_is_what_it_was() -> None:
+    pen = Pen("bob", "cyd")
+    pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
+    pen.leave("cyd", 2, mark("c1", 7))
+    loaded, former = Group(pen.id), pen.group()
+    loaded.load(pen.written)
+    assert (loaded.state, loaded.named, loaded.cite) == (former.state, former.named, former.cite)
+    assert loaded.view == former.view is not None
+    empty = Group(pen.id)
+    empty.load([])
+    assert empty.state is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -14,7 +14,6 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from p2pchat.core.groups.group import Group
-from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.sync.tips import Conversation
 from p2pchat.protocol import ConversationId, Naming, UserId
 
@@ -135,5 +134,5 @@ class Conversations:
         if naming.group:
             return naming.group[0], frozenset()
         if naming.talk is not None and naming.talk in self.groups:
-            return talk_id(naming.talk), frozenset()
+            return self.groups[naming.talk].talk, frozenset()
         return None

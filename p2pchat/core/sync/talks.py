@@ -65,8 +65,9 @@ class Talks:
         conversations = self._shelf.conversations
         if group.state is None:
             return
-        if group.view is not None:
-            self.views[group.id] = group.view
+        view = group.view
+        if view is not None:
+            self.views[group.id] = view
         present, hosted = group.state.present, self._shelf.hosted.keys()
         operations = conversations.by_id[group.id]
         operations.members = operations.may = group.named

@@ -38,13 +38,14 @@ class Log:
         "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
-    def __init__(self, log: LogId, *, own: bool = False) -> None:
+    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+        """`chain` is that at its end; None: nothing is in it yet."""
         self.id = log
         self.ref = ref_key(log.user, log.run)
         self.own = own  # written by this process
         self.before: tuple[Mark, ...] = ()
         self.seq = self.kept_seq = 0
-        self.chain = self.kept_chain = first_chain(log)
+        self.chain = self.kept_chain = first_chain(log) if chain is None else chain
         self.last_c = 0
         self.covered = self.kept_covered = False
         self.forked = False
@@ -56,10 +57,9 @@ class Log:
     @classmethod
     def from_facts(cls, facts: LogFacts) -> Log:
         """Return a log as storage knows it."""
-        log = cls(facts.log)
+        log = cls(facts.log, chain=facts.chain)
         log.before = facts.before
         log.seq = log.kept_seq = facts.seq
-        log.chain = log.kept_chain = facts.chain
         log.last_c = facts.last_c
         log.covered = log.kept_covered = facts.covered
         log.forked = facts.forked
@@ -130,8 +130,8 @@ class TalkLog(Log):
 
     __slots__ = ("chain8", "cites", "hidden", "noted", "plain", "visible")
 
-    def __init__(self, log: LogId, *, own: bool = False) -> None:
-        super().__init__(log, own=own)
+    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+        super().__init__(log, own=own, chain=chain)
         self.cites: list[Cite] = []
         self.visible = 0
         self.chain8 = ""

@@ -1,0 +1,40 @@
+"""No garbage is collected while everything stored is taken in, and it is afterwards as it was."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from p2pchat.runtime.collecting import nothing_is_garbage
+
+
+def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
+    seen: list[bool] = []
+
+    def load() -> None:
+        with nothing_is_garbage():
+            seen.append(gc.isenabled())
+            raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"):
+        load()
+    assert [*seen, gc.isenabled()] == [False, True]
+
+
+def test_one_within_another_ends_with_the_outer_one() -> None:
+    with nothing_is_garbage():
+        with nothing_is_garbage():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_who_collects_none_collects_none_afterwards() -> None:
+    gc.disable()
+    try:
+        with nothing_is_garbage():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
