@@ -124,8 +124,9 @@ class Sync:
             if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_past(stored)
+        self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
         self.talks.start()
-        self._load_waiting(stored)
+        self._resume_waiting(stored)
         self.grouping.start()
         self.quota.start()
 
@@ -170,6 +171,8 @@ class Sync:
             if log is not None and (refs := followed_by(log, item.seq, item.entry)):
                 mending = mending_of(log.id, item.seq, item.entry)
                 log.queue.append(Waits(item.seq, refs, self._ctx.now.mono, mending))
+
+    def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:
             if id in self.conversations.by_id:
                 self.order.resume(self.conversations.by_id[id])
