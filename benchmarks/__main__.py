@@ -18,7 +18,7 @@ from benchmarks.results import Row, Setting
 from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
-WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded")
+WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
 NEEDED_GIB = 0.002  # for each thousand entries: two databases of 300 bytes an entry, their logs, and air
 
 
