@@ -22,6 +22,7 @@ from typing import Self
 
 from p2pchat.config import Settings
 from p2pchat.core.node import Node
+from p2pchat.core.sync.tips import TalkLog
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
@@ -194,7 +195,8 @@ def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                if writer._ledger.wrote(log.id) and reader.peer not in writer._ledger.holders(log.id, log.kept_seq):
+                last = log.visible if isinstance(log, TalkLog) else log.kept_seq  # behind a cut nobody has anything
+                if last and writer._ledger.wrote(log.id) and reader.peer not in writer._ledger.holders(log.id, last):
                     yield "a receipt is missing"
 
 

@@ -148,17 +148,18 @@ def _waits_for_nobody_here(to: Conversation, receipt: Receipt | Receipts) -> boo
     if is_delivered(receipt):
         return False
     if to.kind == "group":
-        members = _last(receipt).of
+        members = last_of(receipt).of
         return bool(members) and not any(user.status in ("online", "idle") for user in members)
     if to.user is not None:
         return to.user.status not in ("online", "idle")
-    return not _last(receipt).of
+    return not last_of(receipt).of
 
 
 def is_delivered(receipt: Receipt | Receipts) -> bool:
     """Whether everything a call sent is delivered; of many the last says it for all before."""
-    return _last(receipt).status in ("delivered", "read")
+    return last_of(receipt).status in ("delivered", "read")
 
 
-def _last(receipt: Receipt | Receipts) -> Receipt:
+def last_of(receipt: Receipt | Receipts) -> Receipt:
+    """Return the receipt that says it for all before."""
     return receipt if isinstance(receipt, Receipt) else receipt[-1]

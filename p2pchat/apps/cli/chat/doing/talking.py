@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from p2pchat import Conversation, P2PChatError, Receipt, Receipts
-from p2pchat.apps.cli.chat.asides import is_delivered
+from p2pchat import Conversation, P2PChatError, Receipt, Receipts, User
+from p2pchat.apps.cli.chat.asides import is_delivered, last_of
 from p2pchat.apps.cli.chat.doing.here import Here
 
 _MOST_KEPT = 1000  # receipts of calls; then those that are done are let go
@@ -54,7 +54,7 @@ class Outbox:
         self._here = here
         self._fail = fail
         self._texts: list[Text] = []
-        self._receipts: list[Receipt | Receipts] = []
+        self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
 
     def add(self, text: Text) -> None:
         self._texts.append(text)
@@ -89,9 +89,9 @@ class Outbox:
     def keep(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Something was accepted: at the end it is waited for."""
         self._here.show.kept(to, receipt)
-        self._receipts.append(receipt)
+        self._receipts.append((to, receipt))
         if len(self._receipts) >= _MOST_KEPT:
-            self._receipts = [kept for kept in self._receipts if not is_delivered(kept)]
+            self._receipts = [kept for kept in self._receipts if not is_delivered(kept[1])]
 
     async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
         """Wait until everything sent is delivered, or `read`, at most so long; return the labels of those who lack
@@ -100,12 +100,10 @@ class Outbox:
         [""] stands for "nobody was there".
         """
         missing: set[str] = set()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        for receipt in self._receipts:
+        deadline = asyncio.get_running_loop().time() + seconds
+        for to, receipt in self._receipts:
             try:
-                wait = receipt.read if read else receipt.delivered
-                await wait(timeout=max(0.0, deadline - loop.time()))
+                await _arrives(to, receipt, deadline, read=read)
             except TimeoutError as error:
                 missing |= set(getattr(error, "missing", ())) or {""}
             except P2PChatError:
@@ -113,5 +111,38 @@ class Outbox:
         return sorted(missing)
 
     def undelivered(self) -> bool:
-        """Whether something sent here is not delivered to all it is for."""
-        return any(not is_delivered(receipt) for receipt in self._receipts)
+        """Whether something sent here is not delivered to all it is for; of a group to all who are here."""
+        return not all(_has_arrived(to, receipt) for to, receipt in self._receipts)
+
+
+async def _arrives(to: Conversation, receipt: Receipt | Receipts, deadline: float, *, read: bool) -> None:
+    """Wait until something is delivered, or `read`; of a group's by those who are here, and by one at least.
+
+    Raises:
+        DeliveryTimeout: Not before `deadline`, on the loop's clock.
+    """
+
+    def left() -> float:
+        return max(0.0, deadline - asyncio.get_running_loop().time())
+
+    if to.kind != "group":
+        await (receipt.read if read else receipt.delivered)(timeout=left())
+        return
+    last = last_of(receipt)
+    wait = last.read if read else last.delivered
+    for user in (here := _here(last)):
+        await wait(by=user, timeout=left())
+    if not here:
+        await wait(count=1, timeout=left())
+
+
+def _has_arrived(to: Conversation, receipt: Receipt | Receipts) -> bool:
+    if is_delivered(receipt) or to.kind != "group":
+        return is_delivered(receipt)
+    has = last_of(receipt).delivered_to
+    return bool(has) and set(_here(last_of(receipt))) <= set(has)
+
+
+def _here(receipt: Receipt) -> list[User]:
+    """Return who of those it is for is here."""
+    return [user for user in receipt.of if user.status in ("online", "idle")]

@@ -1,0 +1,136 @@
+"""Groups as programs hold them: who belongs to them, who gets what, whoever is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from p2pchat import AmbiguousName, GroupChanged, Message, P2PChatError, Sent, TCPPeer, Undelivered
+from p2pchat.testing import mesh
+
+
+def said(posts: Sequence[Message | Sent]) -> list[str]:
+    return [f"{post.sender.name}: {post.text}" for post in posts]
+
+
+async def talk(*peers: TCPPeer) -> list[str]:
+    """Return what was said in #ops, which all of these have alike."""
+    told = [said(await peer.history("#ops")) for peer in peers]
+    assert all(one == told[0] for one in told)
+    return told[0]
+
+
+async def test_who_was_away_gets_everything_from_any_member_and_its_writer_hears_so() -> None:
+    async with mesh("ada", "bob", "carol") as net:
+        ada, bob, carol = net.peers
+        await net.crash(carol)
+        ops = await ada.create_group("ops", ["bob", "carol"])
+        receipt = await ops.send("the deploy begins")
+        await receipt.delivered(by="bob", timeout=10)
+        assert receipt.status == "accepted"
+        await ada.aclose()  # its owner, and the only writer
+
+        carol = await net.restart(carol)
+        await net.settle()
+        assert await talk(bob, carol) == ["ada: the deploy begins"]
+        assert [user.name for user in carol.group("ops").members] == ["ada", "bob", "carol"]
+        await carol.group("ops").send("on it")
+
+        ada = await net.restart(ada)
+        await net.settle()
+        assert await talk(ada, bob, carol) == ["ada: the deploy begins", "carol: on it"]
+        again = await ada.receipt(receipt.id)
+        await again.delivered(timeout=10)
+        assert {user.name for user in again.delivered_to} == {"bob", "carol"} and len(again.of) == 2
+        read = await anext(carol.events(Message, consumer="reads", start="beginning"))
+        read.mark_read()
+        await again.read(by="carol", timeout=10)
+
+
+async def test_what_is_written_behind_a_cut_is_seen_by_nobody_and_its_writer_is_told() -> None:
+    async with mesh("ada", "bob", "carol") as net:
+        ada, bob, carol = net.peers
+        ops = await ada.create_group("ops", ["bob", "carol"])
+        await net.settle()
+        first = await carol.send("#ops", "before")
+        await first.delivered(timeout=10)
+        undelivered = carol.events(Undelivered, consumer=None)
+        net.partition([ada, bob], [carol])
+        lost = await carol.send("#ops", "behind the cut")
+        await ops.remove("carol")
+        await ops.send("without carol")
+        net.heal()
+        await net.settle()
+        assert (await anext(undelivered)).ids == (lost.id,)
+        assert await talk(ada, bob) == ["carol: before", "ada: without carol"]
+        with pytest.raises(P2PChatError, match="only members write"):
+            await carol.send("#ops", "still there?")
+
+        await ops.add("carol")
+        await net.settle()
+        await (await carol.send("#ops", "back")).delivered(timeout=10)
+        await net.settle()
+        assert await talk(ada, bob, carol) == ["carol: before", "ada: without carol", "carol: back"]
+        assert {user.name for user in carol.group("ops").members} == {"ada", "bob", "carol"}
+
+
+async def test_who_goes_without_having_a_message_is_not_waited_for() -> None:
+    async with mesh("ada", "bob", "carol") as net:
+        ada, _, carol = net.peers
+        ops = await ada.create_group("ops", ["bob", "carol"])
+        await net.settle()
+        await net.crash(carol)
+        one, two = await ops.send("one"), await ops.send("two")
+        await one.delivered(by="bob", timeout=10)
+        assert one.status == "accepted"
+        await ops.remove("carol")
+        await one.delivered(timeout=10)
+        assert (one.status, [user.name for user in two.of]) == ("delivered", ["bob"])
+
+
+async def test_a_message_says_to_which_group_it_belongs() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        ops = await ada.create_group("ops", ["bob"])
+        came = bob.events(Message, consumer="came")
+        changed = bob.events(GroupChanged, consumer=None)
+        await ops.send("hello")
+        message = await anext(came)
+        line = message.to_json()
+        assert (line["kind"], line["group"], line["conversation"]) == ("group", "ops", "ops")
+        assert message.conversation == bob.group("#ops") == bob.find(line["conversation_id"])
+        await (await message.reply("hello yourself")).delivered(timeout=10)
+        await ops.rename("deploys")
+        change = await anext(changed)
+        while change.change == "created":
+            change = await anext(changed)
+        assert (change.change, change.to_json()["former"], change.group.name) == ("renamed", "ops", "deploys")
+        assert said(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
+
+
+async def test_groups_of_one_name_are_told_apart_by_their_ids() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        mine, other = await ada.create_group("ops"), await bob.create_group("ops", ["ada"])
+        await net.settle()
+        with pytest.raises(AmbiguousName) as error:
+            ada.find("#ops")
+        labels = {f"#{group.full_label}" for group in (mine, other)}
+        assert set(error.value.candidates) == labels == {group.address for group in ada.groups()}
+        assert ada.find(mine.address) == mine
+        assert [group.name for group in bob.groups()] == ["ops"]
+
+
+async def test_nothing_of_a_group_but_what_was_said_is_a_message() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        ops = await ada.create_group("ops", ["bob"])
+        await ops.send("hello")
+        await net.settle()
+        await bob.group("ops").leave()
+        await net.settle()
+        assert said(await ada.history()) == said(await bob.history()) == ["ada: hello"]
+        assert [talk.name for talk in ada.conversations()] == ["room", "ops"]
+        with pytest.raises(P2PChatError, match="only members write"):
+            await bob.send("#ops", "one more")
