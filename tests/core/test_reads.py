@@ -149,6 +149,24 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
     assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
 
 
+def test_what_is_read_of_an_earlier_log_waits_for_its_receipt() -> None:
+    """The receipt itself waits for what that log builds on, which is looked up."""
+    ada = World().peer("ada")
+    for text in ("one", "two", "three"):
+        ada.say(text)
+        ada.crash()
+        ada.start()
+    far = ada.far("bob")
+    second = Author("ada", "a2")
+    second.write(*(one.raw for one in ada.storage.places(2, 2)))
+    ada.hold_lookups = True
+    told(far, second.mark)
+    far.say(marked("bob", "a2", 2))
+    assert of_reading(ada.answer_lookups()) == [
+        "delivered a1:1..2 to bob", "delivered a2:1..2 to bob",
+        "read a1:1..2 by bob", "read a2:1..2 by bob"]  # fmt: skip
+
+
 def test_nothing_is_read_that_is_not_delivered() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")

@@ -99,8 +99,17 @@ class Readers(Levels):
         early = self._early.get((facts.log, member))
         if early is not None and early[1] <= seq:  # else more of it may come back
             del self._early[facts.log, member]
-        go_on = partial(self.raise_to, side, conversation, facts.log, member, seq, facts.before, then)
+        go_on = partial(self._as_far_as_delivered, side, conversation, member, seq, facts, then)
         self._receipts.raise_to(side, conversation, facts.log, member, seq, facts.before, go_on)
+
+    def _as_far_as_delivered(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+    ) -> None:
+        """The receipt may wait for what its log builds on: then this waits as well."""
+        had = self._receipts.level(facts.log, member)
+        if had < seq:
+            self._keep_early(side, facts.log, member, seq)
+        self.raise_to(side, conversation, facts.log, member, min(seq, had), facts.before, then)
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._shelf.ctx.emit(WasRead(log, first, last, member))
