@@ -12,7 +12,7 @@ from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.groups.operations import group_body, operation_hash, talk_id
 from p2pchat.core.groups.view import GroupView
-from p2pchat.core.log import Entry, decode_entry, encode_entry
+from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry, ref_key
 from p2pchat.protocol import Entries, Have, Naming
 from p2pchat.testing import Simulation
 from p2pchat.testing.simpeer import SimPeer
@@ -384,3 +384,59 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
     away.ada.carry(Author("bob", "b0", group).write(first))
     assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+
+
+# ---- edits in a talk, and what waits there
+
+
+def test_an_edit_beyond_a_cut_is_undone_where_it_was_seen(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob, cyd)
+    club.say(bob, "before")
+    (first,) = bob.disk.storage.history(club.talk)
+    named = Ref(ref_key(bob.user, first.log.run), first.seq)
+    bob.mend("edit", "before, mended", club.talk, named)
+    sim.run(3)
+    sim.partition([ada], [bob, cyd])
+    sim.run(APART)
+    bob.mend("edit", "beyond", club.talk, named)
+    bob.mend("reaction", "+1", club.talk, named)
+    sim.run(3)
+    assert mended_to(cyd, club.talk) == ["beyond", "+1"]
+    club.change(remove=(bob.user,))
+    sim.heal()
+    sim.run(30)
+    assert [mended_to(peer, club.talk) for peer in (ada, bob, cyd)] == [["before, mended"]] * 3
+    cyd.crash()
+    cyd.start()
+    sim.run(10)
+    assert mended_to(cyd, club.talk) == ["before, mended"]
+    club.ends_well()
+
+
+def mended_to(peer: SimPeer, talk: str) -> list[str]:
+    """What a peer shows of the first message: what it says now, and the reactions."""
+    mended = peer.disk.storage.history(talk, limit=0)[0].mended
+    assert mended is not None and mended.newest is not None
+    return [decode_entry(each.raw).b for each in (mended.newest, *mended.reactions)]
+
+
+def test_what_waits_in_a_talk_waits_on_after_a_restart() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    cite = (1, away.id[:16])
+    question, answer = Author("bob", "b1", talk_id(away.id)), Author("bob", "b2", talk_id(away.id))
+    asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
+    away.bob.say(answer.write(encode_entry(Entry("text", 2, 2, re=question.ref(1), g=cite, b="because"))))
+    away.bob.say(answer.write(encode_entry(Entry("edit", 3, 3, re=answer.ref(1), g=cite, b="because!"))))
+    assert away.shown() == []
+    away.ada.start()
+    assert away.shown() == []
+    away.ada.far("bob").say(asked)
+    history = away.ada.storage.history(talk_id(away.id), limit=0)
+    assert [decode_entry(one.raw).b for one in history] == ["why?", "because", "because!"]
+    assert history[1].mended is not None and history[1].mended.newest is not None
+    away.ada.start()
+    away.ada.world.pass_time(60)
+    assert len(away.ada.storage.places(0, 99)) == len({one.place for one in away.ada.storage.places(0, 99)})
