@@ -87,6 +87,10 @@ MUST_HAPPEN = (
     "warned_quota",
     "warned_full",
     "warned_refused",
+    "group_created",
+    "group_added",
+    "group_removed",
+    "group_renamed",
 )
 
 # What a simulation reaches too, but not every tenth history: how often at least, and who looks closely.
@@ -96,6 +100,12 @@ LESS_OFTEN = {
     "stick_refused_fork": 50,
     "stick_failed": 50,  # tests/core/test_carrying.py
     "conversation_refused": 5,  # a user's conversations are few in a history; tests/core/test_node.py
+    "group_left": 30,
+    "group_owner": 30,
+    "undelivered": 20,  # this and the next three: tests/core/test_talks.py
+    "operation_redone": 10,
+    "cites_unknown": 5,
+    "cut_off": 5,
     "warned_two_processes": 10,  # the very same process twice; tests/core/test_links.py, test_intake.py
 }
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look

@@ -370,6 +370,19 @@ def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
     assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
 
 
+def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    cite, unknown = (1, away.id[:16]), Author("ada", "a7", talk_id(away.id)).ref(3)
+    entries = [Entry("text", 1, 1, unknown, g=cite, b="answer"), Entry("text", 2, 2, g=cite, b="more")]
+    away.bob.say(Author("bob", "b1", talk_id(away.id)).write(*map(encode_entry, entries)))
+    away.ada.crash()
+    away.ada.start()
+    assert away.shown() == []
+    away.ada.world.pass_time(away.ada.settings.order_wait + 1)
+    assert away.shown() == ["answer", "more"]
+
+
 def test_a_group_and_its_talk_come_in_a_file() -> None:
     away = Away()
     away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))
