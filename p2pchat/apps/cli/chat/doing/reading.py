@@ -111,7 +111,7 @@ def _widen(here: Here, shown: int, full: bool, words: str) -> str:
     found = f"the newest {shown}" if full else str(shown)
     where = "the room" if here.current.kind == "room" else shown_place(here.current.name, here.current.kind)
     everywhere = here.show.asides.history
-    if everywhere.startswith("/"):  # what is kept in memory no other command can read
+    if everywhere == "/history":  # what is kept in memory no other command can read
         return f"-- {found} found in {where}: /go and /search look elsewhere"
     return f"-- {found} found in {where}; everywhere: {everywhere} --search {safe_line(shlex.quote(words))}"
 
