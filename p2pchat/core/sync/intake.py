@@ -231,7 +231,8 @@ class Intake:
             brought = list(group)
             source = brought[0][0]
             if source.is_here:
-                log = self._take_held(source, conversation, id, log, [frame for _, frame in brought]) or log
+                if self._shelf.conversations.by_id.get(conversation.id) is conversation:  # it was not forgotten
+                    log = self._take_held(source, conversation, id, log, [frame for _, frame in brought]) or log
                 source.done()
         self._beginning.forget(id)
 

@@ -113,7 +113,8 @@ class Writing:
         if log is not None and log.limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
-            return self._begin(conversation, user, self._shelf.run)
+            began = conversation.log(user, self._shelf.run) is not None
+            return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._shelf.run)
         return log
 
     def _begin(self, conversation: Conversation, user: UserId, run: RunId) -> Log:
