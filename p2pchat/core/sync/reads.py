@@ -31,6 +31,9 @@ from p2pchat.protocol import ConversationId, PeerId, Read, UserId
 
 Item = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
 
+MOST_ABSENT = 1024  # peers whose word is remembered though they are gone, and marks of each: 20 MiB
+MOST_TOLD_BY_ABSENT = 100
+
 
 @dataclass(slots=True)
 class Due:
@@ -230,8 +233,12 @@ class Reads:
 
     # ---- comparing
 
-    def link_down(self, link: int) -> None:
+    def link_down(self, link: int, peer: PeerId) -> None:
+        """A link ends. What its peer told is remembered where that is little: what storage knows is most of it."""
         self._due.pop(link, None)
+        told = self._told.get(peer)
+        if told is not None and (told.count > MOST_TOLD_BY_ABSENT or len(self._told) > MOST_ABSENT):
+            del self._told[peer]
 
     def send_sum(self, side: Side) -> None:
         """Tell the sum of what this link is to know; called with each digest."""
@@ -281,8 +288,9 @@ class Reads:
         return self._told[peer]
 
     def _take(self, side: Side, told: Told, frame: Read) -> None:
+        hosted, writers = self._shelf.hosted, {user[:16] for user in self._shelf.hosted}
         pairs = {
-            (id, reader): refs
+            (id, reader): [ref for ref in refs if reader in hosted or ref[0][:16] in writers]
             for id, readers in frame.marks.items()
             if self._shelf.named(side, id) is not None
             for reader, refs in readers.items()

@@ -209,7 +209,7 @@ class Sync:
             self.pull.link_gone(side)
             self.order.link_gone(side)
             self.typing.link_down(side)
-            self.reads.link_down(link.id)
+            self.reads.link_down(link.id, link.peer)
             self.shelf.sweep()
 
     def hosts_told(self, link: Link) -> None:

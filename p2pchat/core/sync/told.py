@@ -14,7 +14,7 @@ from p2pchat.core.sync.bookmarks import Pair, read_sum
 from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, following
 from p2pchat.protocol import ConversationId
 
-MOST_TOLD = 20_000  # marks of one peer: twice as many as conversations of a user; a guess: 5 MiB
+MOST_TOLD = 10_000  # marks of one peer: as many as users it may host; a few MiB
 
 
 class Told:
@@ -28,6 +28,11 @@ class Told:
         self._pages_to: ConversationId = ""
         for item in known:
             self.news((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
+
+    @property
+    def count(self) -> int:
+        """How many marks, at most."""
+        return self._count
 
     @property
     def sum(self) -> str:
