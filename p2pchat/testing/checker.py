@@ -20,6 +20,8 @@ missing is a fault. Times of two logs are compared: the clocks of their machines
 | read | a message of this life read by somebody before it was delivered to them |
 | dm | a direct message on a third peer, or a receipt of one for it |
 | edit | a message edited or deleted by another than its writer; with `complete`, histories that show one differently |
+| group | somebody who never belonged wrote in it, what was written behind a removal is shown by who knew of it; with
+| | `complete`, a name or members that differ, or what was written behind a removal in a history |
 | history | two histories that put the same messages in different orders |
 | departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time |
 
@@ -41,6 +43,7 @@ from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log as Log
 from p2pchat.testing.eventlog import moment, run_of, seconds
+from p2pchat.testing.memberships import Memberships
 
 IN_SIGHT = 60.0  # seconds two peers see each other after which a message must have come: order_wait and a redial fit in
 _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
@@ -73,7 +76,10 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
                 found += _between(writers[log.user_id], log, other, complete, timely)
                 if timely and writers[log.user_id].is_one:
                     found += departures.between(log, other)
-    found += stores.judge([log for log in logs if log.is_history], events, complete=complete)
+    histories = [log for log in logs if log.is_history]
+    groups = Memberships(events)
+    found += groups.judge(histories, complete=complete)
+    found += stores.judge(histories, events, groups, complete=complete)
     return found
 
 

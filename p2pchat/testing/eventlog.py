@@ -25,10 +25,19 @@ _MENDING = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
     "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_MENDING, "text"), "deleted": _MENDING,
-    "reaction": (*_MENDING, "reaction"),
+    "reaction": (*_MENDING, "reaction"), "group": ("conversation_id", "change", "group"),
 }  # fmt: skip
-_STRINGS = ("kind", "to_id", "reply_to", "about", "code", "peer_id", "mended_id")  # when they are there at all
-_LISTS = ("after", "missing")
+_STRINGS = (
+    "kind",
+    "target_id",
+    "to_id",
+    "reply_to",
+    "about",
+    "code",
+    "peer_id",
+    "mended_id",
+)  # when they are there at all
+_LISTS = ("after", "missing", "member_ids", "undelivered")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's `>` writes
 
 
@@ -205,6 +214,7 @@ def wrong_with(line: object) -> str:
         return 'no object with "event"'
     event = line["event"]
     missing = [name for name in ("at", *_NEEDED.get(event, ())) if not isinstance(line.get(name), str)]
+    missing += ["member_ids"] if event == "group" and not isinstance(line.get("member_ids"), list) else []
     if missing:
         return f"{event!a} without {', '.join(missing)}"
     if event not in {*_NEEDED, "gap", "warning"}:
