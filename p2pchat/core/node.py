@@ -189,6 +189,10 @@ class Node:
         """All conversations known here and what their ids stand for."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
 
+    def newest_talks(self) -> list[ConversationId]:
+        """Return the conversations that people see, the one first in which something was written last."""
+        return self.sync.conversations.newest_first()
+
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here, those that hosted users were removed from included; by the group's id."""

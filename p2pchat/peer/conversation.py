@@ -109,9 +109,10 @@ class Conversation:
         naming: What the id stands for.
     """
 
-    __slots__ = ("_desk", "key", "naming")
+    __slots__ = ("_desk", "_id", "key", "naming")
 
     def __init__(self, desk: Desk, key: ConversationId, naming: Naming | None) -> None:
+        self._id = ""
         self._desk = desk
         self.key = key
         self.naming = naming
@@ -119,7 +120,8 @@ class Conversation:
     @property
     def id(self) -> str:
         """The id as people see it: 52 characters of base32."""
-        return base32(self.key)
+        self._id = self._id or base32(self.key)
+        return self._id
 
     @property
     def kind(self) -> str:

@@ -41,6 +41,5 @@ async def find_gap(desk: Desk, storage: Storage, read: Read, post: Post) -> Gap 
 
 def who_had(people: People, follower: UserId, missing: Sequence[Ref], others: Sequence[UserId] = ()) -> tuple[str, ...]:
     """Return the labels of those who had these: `others`, who wrote them, and who wrote something that follows them."""
-    known = [user.key for user in people.all()]
-    had = {follower, *others, *(user for user in known for ref in missing if user.startswith(ref.log[:16]))}
+    had = {follower, *others, *(user for user in people.known for ref in missing if user.startswith(ref.log[:16]))}
     return tuple(sorted(people.label(user) for user in had - {people.me}))

@@ -28,6 +28,7 @@ class GroupBook:
     def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
         self._views = views
         self._names: dict[ConversationId, str] = {}  # by talk
+        self._looks: dict[ConversationId, str] = {}  # the skeleton of each name
         self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
 
     @classmethod
@@ -52,12 +53,13 @@ class GroupBook:
         if former == name:
             return
         if former is not None:
-            looks = skeleton(former)
+            looks = self._looks[talk]
             self._alike[looks].discard(talk)
             if not self._alike[looks]:
                 del self._alike[looks]
         self._names[talk] = name
-        self._alike.setdefault(skeleton(name), set()).add(talk)
+        self._looks[talk] = skeleton(name)
+        self._alike.setdefault(self._looks[talk], set()).add(talk)
 
     def name(self, talk: ConversationId) -> str:
         """Return what a group was called when it was learned last; "" for one that never was."""
@@ -70,7 +72,7 @@ class GroupBook:
     def same_name(self, talk: ConversationId) -> bool:
         """Say whether another group, or the room, could be taken for this one."""
         name = self._names.get(talk)
-        return name is not None and ((looks := skeleton(name)) == ROOM_SKELETON or len(self._alike[looks]) > 1)
+        return name is not None and ((looks := self._looks[talk]) == ROOM_SKELETON or len(self._alike[looks]) > 1)
 
     def hint(self, text: str) -> str:
         """Return what to add where nobody has this name, and a group has; "" when none has."""

@@ -114,6 +114,10 @@ class TCPPeer(Standing):
         known = [self.conversation(key) for key, naming in talks.items() if not naming.group]
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
+    def recent_conversations(self) -> list[Conversation]:
+        """Return all conversations known here, the one first in which something was written last."""
+        return [self.conversation(key) for key in self._begun.node.newest_talks()]
+
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
         found = self._conversations.get(key)
@@ -146,7 +150,8 @@ class TCPPeer(Standing):
         if text.startswith("#"):
             return self.group(text)
         key = id_of(text)
-        if key and (key in self._begun.node.talks or key in self._conversations):
+        self._started()
+        if key and (self._naming(key) is not None or key in self._conversations):
             return self.conversation(key)
         try:
             return self._dm(self.people.find(text))
@@ -161,7 +166,7 @@ class TCPPeer(Standing):
         found = self._conversations.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
-            if key not in owner.node.talks and not self._closed:
+            if self._naming(key) is None and not self._closed:
                 owner.put(Opened(naming))
             found = self._conversations[key] = Conversation(self, key, naming)
         return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import unicodedata
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime
+from heapq import nsmallest
 
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
@@ -146,6 +148,11 @@ class People:
         """Return every user with a name, by label."""
         return sorted((self.user(id) for id in self._names), key=lambda user: user.label.casefold())
 
+    @property
+    def known(self) -> AbstractSet[UserId]:
+        """The ids of all users with a name; a live view."""
+        return self._names.keys()
+
     def name(self, id: UserId) -> str:
         return self._names.get(id, "")
 
@@ -200,7 +207,8 @@ class People:
         return alike
 
     def _hint(self) -> str:
-        labels = [user.label for user in self.all() if user.key != self.me][:8]
+        others = ((name.casefold(), id) for id, name in self._names.items() if id != self.me)
+        labels = [self.label(id) for _, id in nsmallest(8, others)]  # as quick as may be: names are waited for
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
 
 

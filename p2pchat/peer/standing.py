@@ -102,6 +102,11 @@ class Standing(Life):
         self._started()
         return self.people.all()
 
+    def here(self) -> list[User]:
+        """Return those who are online or idle now, in no order; oneself too, unless one says to be offline."""
+        known = map(self.people.user, {*self._begun.node.presence.online(), self.people.me})
+        return [user for user in known if user.status in ("online", "idle")]
+
     def links(self) -> list[str]:
         """Return the peer ids (base32) of the peers linked with now."""
         return [] if self._closed else [base32(peer) for peer in self._begun.node.links.by_peer]

@@ -40,6 +40,17 @@ async def test_everybody_is_online_since_they_started(net: Mesh) -> None:
     assert abs((bob.me.since - bob.listening.at).total_seconds()) < 10
 
 
+async def test_who_is_away_is_here_and_who_says_to_be_offline_is_not(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    assert {user.key for user in cyd.here()} == {peer.me.key for peer in net.peers}
+    events = cyd.events(Presence, consumer=None)
+    ada.set_presence("idle", "lunch")
+    assert (await anext(events)).user == ada.me
+    bob.set_presence("offline")
+    assert (await anext(events)).user == bob.me
+    assert set(cyd.here()) == {ada.me, cyd.me} and bob.me not in bob.here()
+
+
 async def typing(events: object) -> tuple[str, str, bool]:
     async with asyncio.timeout(10):
         event = await anext(events)  # type: ignore[call-overload]

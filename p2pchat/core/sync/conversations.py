@@ -102,6 +102,18 @@ class Conversations:
             found.members = (found.members or frozenset()) | {*users}
             found.may = (found.may or frozenset()) | {owner}
 
+    def newest_first(self) -> list[ConversationId]:
+        """Return all but those of operations, the one first in which something was written last.
+
+        Of a group counts as well when it was made or changed; where nothing was written comes last.
+        """
+        shown = [conversation for conversation in self.by_id.values() if not conversation.naming.group]
+        return [each.id for each in sorted(shown, key=self._newest_c, reverse=True)]
+
+    def _newest_c(self, conversation: Conversation) -> int:
+        operations = self.by_id.get(conversation.naming.talk) if conversation.naming.talk else None
+        return max(conversation.newest_c, operations.newest_c if operations else 0)
+
     def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> Conversation:
         conversation = Conversation(id, naming, members)
         group = naming.group[0] if naming.group else naming.talk

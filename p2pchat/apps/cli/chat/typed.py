@@ -89,7 +89,13 @@ COMMANDS = (
     Command("owner", "NAME", "hand the group you are in over to another member", "/owner bob",
         least=1, most=1, kinds=("member",)),
     Command("members", "", "who belongs to the group you are in", "/members"),
-    Command("list", "", "your conversations, with what is unread", "/list"),
+    Command(
+        "list", "[all]", "your conversations, with what is unread", "/list", most=1, kinds=("",),
+        details=(
+            "of very many those with something unread, and those written to last",
+            "/list all shows every one, by name",
+        ),
+    ),
     Command("who", "", "who is known, who is here, and since when", "/who", others=("names",)),
     Command("whois", "NAME", "what is known of one user, with the id", "/whois bob", least=1, most=1, kinds=("user",)),
     Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),

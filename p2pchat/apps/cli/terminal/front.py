@@ -18,6 +18,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.apps.cli.chat.calling import Endpoints
 from p2pchat.apps.cli.chat.diagnostics import Telling
+from p2pchat.apps.cli.chat.doing.places import listed
 from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.chat.session import Session
@@ -193,12 +194,11 @@ class TerminalFront:
                 await session.fail(error)
 
     def _where(self, peer: TCPPeer, session: Session, where: str) -> Conversation | None:
-        conversations = peer.conversations()
         if where.isdecimal():
-            number = int(where) - 1
-            return conversations[number] if number < len(conversations) else None
+            number, (shown, _) = int(where) - 1, listed(peer, session.unread)
+            return shown[number] if number < len(shown) else None
         wanted = session.unread.next() if where == "next" else session.unread.first()
-        return next((one for one in conversations if one.id == wanted), None)
+        return None if wanted is None else peer.find(wanted)
 
     # What stands before the input, and in the title
 
@@ -213,8 +213,7 @@ class TerminalFront:
         if session is None or peer is None:
             return label("room", [], columns)
         unread = session.unread
-        names = {one.id: _called(one) for one in peer.conversations()} if unread.ids else {}
-        waiting = [Waiting(names.get(id, "?"), unread.count(id), unread.mentions(id)) for id in unread.ids]
+        waiting = [Waiting(_called(peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids]
         return label(self._here(session), waiting, columns)
 
     def _who_types(self) -> Row | None:
@@ -225,8 +224,7 @@ class TerminalFront:
             here = session.current.id
         except P2PChatError:
             here = ""
-        direct = {one.id for one in peer.conversations() if one.kind == "dm"}
-        return self._shows.typists.row(here, direct, session.settings, peer.ignores)
+        return self._shows.typists.row(here, lambda id: peer.find(id).kind == "dm", session.settings, peer.ignores)
 
     def _members(self) -> list[str]:
         """Return who can be removed from the group one is in."""

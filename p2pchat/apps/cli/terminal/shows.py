@@ -34,7 +34,6 @@ from p2pchat.apps.cli.terminal.typing import Typists
 NARROW_HELP = 60  # columns
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 REMEMBERED = 1000  # ids of messages that came: many more than may be read back before they come
-_HERE = ("online", "idle")
 
 
 class TerminalShow(Show):
@@ -250,7 +249,7 @@ class TerminalShow(Show):
             return False
         if self._session.settings.joins == "on":
             return True
-        return sum(user.is_me or user.status in _HERE for user in self._peer.users()) <= QUIET_ABOVE
+        return len(self._peer.here()) <= QUIET_ABOVE
 
     # Own lines
 

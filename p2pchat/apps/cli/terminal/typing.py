@@ -7,7 +7,6 @@ here that they are told who comes and goes. In a room of many everybody would he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
@@ -18,7 +17,6 @@ from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import DIM
 
 SAID_EVERY = 1.0  # seconds between two words to the peer, which tells others more seldom
-_HERE = ("online", "idle")
 
 
 class Typist:
@@ -69,8 +67,7 @@ class Typist:
             return True
         if isinstance(where, Group):
             return len(where.members) <= QUIET_ABOVE
-        readers = where.members if isinstance(where, Group) else self._peer.users()
-        return sum(user.is_me or user.status in _HERE for user in readers) <= QUIET_ABOVE
+        return len(self._peer.here()) <= QUIET_ABOVE
 
 
 def is_text(line: str) -> bool:
@@ -96,19 +93,19 @@ class Typists:
             self._typing.pop(key, None)
 
     def row(
-        self, here: str, direct: AbstractSet[str], settings: ChatSettings, ignores: Callable[[str], bool]
+        self, here: str, is_direct: Callable[[str], bool], settings: ChatSettings, ignores: Callable[[str], bool]
     ) -> Row | None:
         """Return what stands above the prompt; None while nobody types. Who is not to be shown is forgotten.
 
         Args:
             here: The id of the conversation of the moment.
-            direct: The ids of direct conversations: who types there is told elsewhere too.
+            is_direct: Whether this id is of a direct conversation: who types there is told elsewhere too.
         """
         for where, user in list(self._typing):
             if ignores(user) or not settings.is_on("typing", where):
                 del self._typing[where, user]
         in_front = [label for (where, _), label in self._typing.items() if where == here]
-        aside = [label for (where, _), label in self._typing.items() if where != here and where in direct]
+        aside = [label for (where, _), label in self._typing.items() if where != here and is_direct(where)]
         said = [f"{shown_names(in_front)} {'are' if len(in_front) > 1 else 'is'} typing …"] if in_front else []
         said += [f"{shown_name(label)} is typing to you …" for label in aside]
         return [(DIM, "   ".join(said))] if said else None

@@ -84,7 +84,7 @@ def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> No
     typists, settings, ignored = Typists(), ChatSettings.load(tmp_path), set[str]()
 
     def row() -> str | None:
-        found = typists.row("ROOM", {"DM"}, settings, ignored.__contains__)
+        found = typists.row("ROOM", {"DM"}.__contains__, settings, ignored.__contains__)
         return None if found is None else plain_text(found)
 
     assert (row(), bool(typists)) == (None, False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from p2pchat import AmbiguousName, Conversation, UnknownName
+from p2pchat import AmbiguousName, Conversation, TCPPeer, UnknownName
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
+from p2pchat.apps.cli.chat.unread import Unread
+from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_conversation
+
+MOST_LISTED = 40  # conversations at once; a guess: more is no list to look at
 
 
 async def go(here: Here, to: str = "room") -> Answer:
@@ -43,10 +47,31 @@ def _whichever(here: Here, to: str) -> Conversation:
     return found[0]
 
 
-async def list_(here: Here) -> Answer:
-    """All conversations, the room first."""
-    rows = [_row(here, conversation) for conversation in here.peer.conversations()]
-    return Answer(rows, [plain_conversation(row) for row in rows])
+async def list_(here: Here, which: str = "") -> Answer:
+    """Conversations: for people as many as they can look at, with `all` every one, as always for programs."""
+    if which not in ("", "all"):
+        raise Usage("/list, or /list all")
+    if here.for_people and not which:
+        shown, more = listed(here.peer, here.unread)
+    else:
+        shown, more = here.peer.conversations(), 0
+    rows = [_row(here, conversation) for conversation in shown]
+    others = [f"-- and {more} more: /list all shows them too"] if more else []
+    return Answer(rows, [*(plain_conversation(row) for row in rows), *others])
+
+
+def listed(peer: TCPPeer, unread: Unread) -> tuple[list[Conversation], int]:
+    """Return the conversations people are shown, and how many more there are.
+
+    All, the room first and then by name; where there are very many the room, those with something unread, and those in
+    which something was written last.
+    """
+    known = peer.recent_conversations()
+    if len(known) <= MOST_LISTED:
+        return peer.conversations(), 0
+    room = [one for one in known if one.kind == "room"]
+    chosen = dict.fromkeys([*room, *(peer.find(id) for id in unread.ids), *known[:MOST_LISTED]])
+    return list(chosen)[:MOST_LISTED], len(known) - MOST_LISTED
 
 
 def _row(here: Here, conversation: Conversation) -> Line:

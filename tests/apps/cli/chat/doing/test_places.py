@@ -1,0 +1,47 @@
+"""/list where there are more conversations than anybody looks at."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from p2pchat import Message
+from p2pchat.apps.cli.chat.doing.places import MOST_LISTED, listed
+from p2pchat.testing import mesh
+from tests.apps.cli.chat.shown import Shown, session
+
+MANY = MOST_LISTED + 5
+
+
+async def test_people_are_shown_what_is_unread_and_what_was_written_last(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown, as_json=False)
+        await asyncio.gather(*(ada.create_group(f"group {number}") for number in range(MANY)))
+        await ada.send("#group 3", "the newest")
+        await bob.send("ada", "psst")
+        async for event in ada.events(Message, consumer="test", start="beginning"):
+            took.noticed(event.to_json())
+            break
+        await ada.send("#group 7", "newer still")
+        await took.take([b"/list", b"/list all"])
+        lines = shown.text.splitlines()
+        some, more, every = lines[:MOST_LISTED], lines[MOST_LISTED], lines[MOST_LISTED + 1 :]
+        assert some[:4] == ["-- room (here)", "-- bob: 1 unread", '-- #"group 7"', '-- #"group 3"']
+        assert more == "-- and 7 more: /list all shows them too"
+        assert len(every) == MANY + 2 and every[0] == some[0] and set(some) < set(every)
+        assert [one.address for one in listed(ada, took.unread)[0][:3]] == ["room", "@bob", "#group 7"]  # as Alt-1 goes
+
+
+async def test_programs_get_every_row(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        await asyncio.gather(*(net.peers[0].create_group(f"group {number}") for number in range(MANY)))
+        await session(net.peers[0], shown).take([b'{"do":"list"}'])
+        assert len(shown.lines[-1]["rows"]) == MANY + 1
+
+
+async def test_it_knows_no_other_word(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    async with mesh("ada") as net:
+        await session(net.peers[0], shown, as_json=False).take([b"/list everything"])
+        assert "/list all" in capsys.readouterr().err
