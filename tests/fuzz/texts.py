@@ -142,7 +142,8 @@ def typed(data: bytes) -> None:
     elif isinstance(meant, Do):
         command = BY_NAME[meant.name]
         hold(line.startswith("/") and meant.name == command.name, "text was taken for a command")
-        hold(command.least <= len(meant.arguments) <= command.most, "too few arguments, or too many")
+        enough = command.many or len(meant.arguments) <= command.most
+        hold(command.least <= len(meant.arguments) and enough, "too few arguments, or too many")
         hold(all(argument for argument in meant.arguments), "an argument of nothing")
         hold(all(argument in line for argument in meant.arguments) or '"' in line, "an argument nobody typed")
     else:
