@@ -82,14 +82,15 @@ where l.state in {FORKED_STATES} order by l.number
 CITES_OF_TIPS = f"""
 {CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
 """
-# What was written to groups, operations and leaves, never what anybody said. `cross`: SQLite keeps this order.
+# What was written to groups, operations and leaves, never what anybody said; what is here of forked logs stays.
+# `cross`: SQLite keeps this order.
 SPOKEN = f"""
 select c.id, u.id, l.run, e.id, e.body
 from (select number, id from conversations where naming like '%"group"%') c
 cross join entries e on e.conversation = c.number
 join logs l on l.number = e.id >> {SEQ_BITS}
 join users u on u.number = l.writer
-where l.state < {FORKED} order by c.number, e.id
+order by c.number, e.id
 """
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 

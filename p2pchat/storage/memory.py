@@ -374,7 +374,7 @@ class MemoryStorage:
                 groups=[
                     Spoken(log.id, seq, raw)
                     for log in tables.logs.values()
-                    if (naming := tables.talks.get(log.id.conversation)) is not None and naming.group and not log.forked
+                    if (naming := tables.talks.get(log.id.conversation)) is not None and naming.group
                     for seq, raw in enumerate(log.raws, 1)
                 ],
                 most_bytes=sum(log.size for log in tables.logs.values()),
