@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
 # (each peer one in 5 to 15 s to one of its links: at most 12), and with a digest the sum of read marks. Nothing else.
 QUIET_KINDS = {"Ping", "Pong", "Digest", "Read"}
-QUIET_FRAMES_A_LINK = 40
+QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
 
 
