@@ -253,3 +253,19 @@ async def test_history_says_what_became_of_a_message(net: Mesh) -> None:
     await ada.delete(receipt.id)
     line = (await ada.message(receipt.id)).to_json()
     assert (line["text"], line["deleted"], "edited" in line, "reactions" in line) == ("", True, False, False)
+
+
+async def test_what_is_said_in_a_group_is_mended_there(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    ops = await ada.create_group("ops", ["bob"])
+    events = bob.events(Edited, Reaction, consumer="e")
+    receipt = await ops.send("helo")
+    await receipt.delivered(by="bob", timeout=5)
+    await ada.edit(receipt.id, "hello")
+    edited = await anext(events)
+    assert (edited.to_json()["kind"], edited.to_json()["conversation"], told(edited)[2]) == ("group", "ops", "hello")
+    await edited.message.react("+1")
+    await net.settle()
+    [post] = await ada.history(ops)
+    assert (post.text, post.reactions) == ("hello", {"+1": [ada.user("bob")]})
+    assert await cyd.history() == []
