@@ -65,7 +65,7 @@ async def test_a_room_of_many_hears_nothing_and_a_direct_one_does(monkeypatch: p
         ada = net.peers[0]
         keys = Keys(ada, monkeypatch)
         crowd: list[User] = [ada.user("bob")] * 9
-        monkeypatch.setattr(ada, "users", lambda: crowd)
+        monkeypatch.setattr(ada, "here", lambda: crowd)
         keys.typist.line("hello")
         assert keys.take() == []
         await keys.session.go(ada.find("bob"))
