@@ -60,6 +60,14 @@ def test_its_lines_are_there(mutant: Mutant) -> None:
         assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8")
 
 
+def test_the_page_says_of_each_what_it_does_and_what_notices_it() -> None:
+    """Whoever makes one adds its row to docs/guarantees.md; `poe mutants NAME` says after how many histories."""
+    page = (ROOT / "docs" / "guarantees.md").read_text("utf-8").partition("### Deliberate faults\n")[2]
+    rows = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    said = {name: (why, by.strip("`").removeprefix("tests/")) for name, why, by, *_ in rows[1:]}
+    assert said == {mutant.name: (mutant.why, mutant.caught_by) for mutant in MUTANTS.values()}
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_a_mutant_is_caught(name: str, hunts: dict[str, Future[Catch]]) -> None:
     catch = hunts[name].result()
