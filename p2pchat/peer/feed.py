@@ -75,6 +75,18 @@ class Feed:
             raise PeerClosed("the peer has not been started")
         return await self._owner.places(after, limit)
 
+    @property
+    def start(self) -> int:
+        """The newest place of earlier runs."""
+        return self._start
+
+    async def written(self, group: ConversationId) -> list[Shown]:
+        """Read everything released of one conversation; PeerClosed when that is over."""
+        if self._owner is None:
+            raise PeerClosed("the peer has not been started")
+        storage = self._owner.disk.storage
+        return await self._owner.disk.read(lambda: storage.history(group, limit=0))
+
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         """Return these released entries with what became of them; PeerClosed when that is over."""
         if self._owner is None:

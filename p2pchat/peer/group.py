@@ -6,13 +6,17 @@ group's own conversation, so it is as durable as a message and reaches members w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from p2pchat.core.effects import GroupChanged as Told
 from p2pchat.core.groups.view import GroupView
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import Event, message_id
 from p2pchat.peer.people import People, User, by_label, id_of
+from p2pchat.peer.times import aware, now_micros
 from p2pchat.protocol import ConversationId
 
 if TYPE_CHECKING:
@@ -138,6 +142,30 @@ class GroupChanged(Event):
             "target": None if self.target is None else self.target.label,
             "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **renamed,
         }  # fmt: skip
+
+
+def changed(
+    people: People,
+    conversation: Callable[[ConversationId], Conversation],
+    told: Told,
+    former: str,
+    at: datetime | None = None,
+) -> GroupChanged:
+    """Return the event of a change that the core told; `former` is what the group was called before."""
+    group = conversation(told.talk)
+    assert isinstance(group, Group)
+    return GroupChanged(
+        at=at or aware(now_micros()),
+        group=group,
+        change=told.change,
+        by=people.user(told.by),
+        target=people.user(told.target) if told.target else None,
+        members=by_label(map(people.user, told.members)),
+        name=told.name,
+        former=former if told.change == "renamed" else "",
+        log=told.log,
+        seq=told.seq,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

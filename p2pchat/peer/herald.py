@@ -20,10 +20,10 @@ from p2pchat.peer import events as ev
 from p2pchat.peer.conversation import Conversation
 from p2pchat.peer.events import NOT_SHOWN
 from p2pchat.peer.gaps import who_had
-from p2pchat.peer.group import Group, GroupChanged, Undelivered
+from p2pchat.peer.group import Group, Undelivered, changed
 from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.ledger import Ledger
-from p2pchat.peer.people import People, by_label
+from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, PeerId
@@ -227,19 +227,7 @@ class Herald:
         self._groups.learn(effect.talk, effect.name)
         if effect.change in ("removed", "left"):
             self._ledger.gone(effect.talk, effect.target)
-        people = self._people
-        changed = GroupChanged(
-            group=self._handle(effect.talk),
-            change=effect.change,
-            by=people.user(effect.by),
-            target=people.user(effect.target) if effect.target else None,
-            members=by_label(map(people.user, effect.members)),
-            name=effect.name,
-            former=former if effect.change == "renamed" else "",
-            log=effect.log,
-            seq=effect.seq,
-        )
-        self._event(None, changed)
+        self._event(None, changed(self._people, self.conversation, effect, former))
         self._wake_all()
 
     def _handle(self, talk: ConversationId) -> Group:

@@ -15,8 +15,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.mending import MENDING
 from p2pchat.errors import PeerClosed
+from p2pchat.peer.changes import KINDS, earlier_changes
 from p2pchat.peer.conversation import Desk
 from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Read, Risen, Sent
+from p2pchat.peer.group import GroupChanged
 from p2pchat.peer.ledger import Kind, Rise
 from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
 from p2pchat.peer.times import aware
@@ -45,6 +47,13 @@ class Source(Protocol):
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
+
+    @property
+    def start(self) -> int:
+        """The newest place of earlier runs."""
+
+    async def written(self, group: ConversationId) -> list[Shown]:
+        """Read everything released of one conversation; PeerClosed when that is over."""
 
     async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
         """Return what to tell of receipts; None for those of no message."""
@@ -348,11 +357,25 @@ class Reader:
                 steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
                 special = {s.place: s.mended for s in shown if s.mended is not None}
                 special |= await self._mendings(steps)
+                await self._take_changes(steps)
         except PeerClosed:
             self._cut_off = True  # what is left comes at the next start; the last events of this one still come
             return
         if steps:
             self._keep(steps, steps[-1][0], special)
+
+    async def _take_changes(self, steps: Sequence[Step]) -> None:
+        """Take what became of groups in earlier runs: events behind the places of these entries."""
+        if not self._wants(GroupChanged):
+            return
+        named = [(step[0], step[1]) for step in steps if step[3].k in KINDS and step[0] <= self._source.start]
+        found = await earlier_changes(self._desk, self._source.written, named) if named else {}
+        told: dict[Hashable, tuple[int, Event | Rise]] = {
+            (event.log, event.seq, event.change, event.target): (place, event)
+            for place, events in found.items()
+            for event in events
+        }
+        self._live = {**told, **self._live}
 
     async def _became(self, log: LogId, steps: Sequence[Step]) -> dict[int, AnyMending | Mended]:
         """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
@@ -409,7 +432,9 @@ class Reader:
             or (step[0] in special and step[3].k in MENDING)
         ]
         if not self._steps:
-            self._out = read  # nothing for this reader: acknowledged with the next
+            self._out = read  # nothing for this reader: acknowledged at once, or with what waits
+            if not self._live:
+                self._acknowledge()
 
     async def _wait(self) -> None:
         self._woken = asyncio.get_running_loop().create_future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -134,3 +135,55 @@ async def test_nothing_of_a_group_but_what_was_said_is_a_message() -> None:
         assert [talk.name for talk in ada.conversations()] == ["room", "ops"]
         with pytest.raises(P2PChatError, match="only members write"):
             await bob.send("#ops", "one more")
+
+
+async def test_a_program_that_was_not_there_is_told_later_what_became_of_its_groups() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        bob.events(consumer="bot").close()  # known from now on, and not there
+        ops = await ada.create_group("ops", ["bob"])
+        await ops.send("hello")
+        await ops.rename("deploys")
+        await net.settle()
+        await bob.group("deploys").leave()
+        await net.settle()
+        await net.crash(bob)
+        bob = await net.restart(bob)
+        told = []
+        async with bob.events(GroupChanged, Message, Sent, consumer="bot") as events:
+            async for event in events:
+                told.append(
+                    event.text if isinstance(event, Message) else (event.change, str(event.by), event.to_json())
+                )
+                if isinstance(event, GroupChanged) and event.change == "left":
+                    break
+        said, changes = [one for one in told if isinstance(one, str)], [one for one in told if isinstance(one, tuple)]
+        assert said == ["hello"] and told[0] == changes[0]
+        assert [(change, by) for change, by, _ in changes] == [("created", "ada"), ("renamed", "ada"), ("left", "bob")]
+        assert [line.get("former") for _, _, line in changes] == [None, "ops", None]
+        async with bob.events(GroupChanged, Message, consumer="bot") as again:
+            await ada.broadcast("what follows")
+            event = await anext(again)
+            assert isinstance(event, Message) and event.text == "what follows"
+
+
+async def test_a_change_that_was_told_is_not_told_again_after_a_restart() -> None:
+    async with mesh("ada") as net:
+        [ada] = net.peers
+        events = ada.events(GroupChanged, Message, Sent, consumer="chat")
+
+        async def shown() -> None:
+            async for event in events:
+                told.append(event)
+
+        told: list[object] = []
+        showing = asyncio.create_task(shown())
+        await ada.create_group("ops")
+        await net.settle()
+        await ada.aclose()
+        await showing
+        assert len(told) == 1
+        ada = await net.restart(ada)
+        again = ada.events(GroupChanged, Message, Sent, consumer="chat")
+        await ada.send("#ops", "hello")
+        assert isinstance(await anext(again), Sent)

@@ -36,6 +36,13 @@ class Source(Desk):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
         raise AssertionError("nothing was edited")
 
+    @property
+    def start(self) -> int:
+        return 0
+
+    async def written(self, group: ConversationId) -> list[Shown]:
+        raise AssertionError("there are no groups")
+
     async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
         await asyncio.sleep(0)
         return [None if event.seq == 1 else event for event in events]
