@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.group import MAX_EARLY, Group
 from p2pchat.core.groups.operations import Cuts, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.groups.state import Sight
 from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
@@ -99,6 +99,22 @@ def test_nobody_but_the_owner_of_the_gen_below_makes_one() -> None:
     assert members(pen.group()) == {"bob": 1, "dan": 3}
 
 
+def test_who_owns_nothing_fills_nobodys_memory_with_operations() -> None:
+    pen = Pen("bob")
+    for gen in range(2, MAX_EARLY + 3):
+        pen.operation(gen, {"ada": 1, "bob": 1}, by="bob", run="b1")
+    group = pen.group()
+    assert group.view and group.view.gen == 1
+    assert group.knows((MAX_EARLY + 1, _hash(pen, -2))) and not group.knows((MAX_EARLY + 2, _hash(pen, -1)))
+    pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
+    view = pen.group().view
+    assert view is not None and view.gen > 2  # those he made before that was known count all the same
+
+
+def _hash(pen: Pen, at: int) -> str:
+    return operation_hash(pen.written[at][2])[:16]
+
+
 def test_who_leaves_is_no_member_until_added_again() -> None:
     pen = Pen("bob")
     pen.leave("bob", 1, mark("b1", 3))
@@ -141,6 +157,7 @@ def test_a_group_loaded_at_a_start_is_what_it_was() -> None:
         {"gen": 0, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
         {"gen": 2, "name": " x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
         {"gen": 2, "name": "x", "owner": IDS["bob"], "members": {IDS["ada"]: 1}, "cuts": []},
+        {"gen": 2, "name": "x", "owner": [IDS["ada"]], "members": {IDS["ada"]: 1}, "cuts": []},
         {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 3}, "cuts": []},
         {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": [["x", 1]]},
         {"gen": True, "name": "x", "owner": IDS["ada"], "members": {IDS["ada"]: 1}, "cuts": []},
@@ -152,6 +169,24 @@ def test_what_has_not_the_shape_of_an_operation_changes_nothing(body: object) ->
     pen.put("ada", "a1", Entry("group", 2, 2, b=body))
     group = pen.group()
     assert group.view is not None and group.view.gen == 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from([IDS["ada"], "ab" * 8, "x", ""]),
+    lambda some: st.lists(some, max_size=4) | st.dictionaries(st.sampled_from([IDS["ada"], "x"]), some, max_size=2),
+    max_leaves=6,
+)
+KEYS = ("gen", "name", "owner", "members", "cuts", "salt", "redo")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, anything)), st.sampled_from(["group", "leave"]))
+def test_whatever_stands_in_a_body_nothing_breaks(body: dict[str, object], kind: str) -> None:
+    pen = Pen("bob")
+    pen.put("ada", "a1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
+    pen.put("bob", "b1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
+    view = pen.group().view
+    assert view is not None and view.gen <= 2 and {*view.members} <= {*IDS.values()}
 
 
 # ---- two operations of one gen

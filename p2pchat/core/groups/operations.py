@@ -100,7 +100,9 @@ def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> Operation | 
     redo = body.get("redo", "")
     if not _is_gen(gen) or type(name) is not str or name_fault(name) or cuts is None:
         return None
-    if not isinstance(members, dict) or not 0 < len(members) <= MAX_MEMBERS or owner not in members:
+    if not isinstance(members, dict) or not 0 < len(members) <= MAX_MEMBERS:
+        return None
+    if type(owner) is not str or owner not in members:
         return None
     if not all(_is_hex(user, 64) and _is_gen(added) and added <= gen for user, added in members.items()):
         return None
