@@ -54,7 +54,7 @@ class Judge:
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable where it was written
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # of a running log, by a link: a copy wrote it
         self._of_a_copy: set[tuple[str, int, LogId]] = set()  # of these something that came is stored
-        self._at_rest = False
+        self.at_rest = False
         self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
         self.telling = Telling(self)
@@ -207,7 +207,7 @@ class Judge:
         """Note what is missing for good; return whether nothing is."""
         missing = list(self._missing())
         self._faults += missing
-        self._at_rest = True
+        self.at_rest = True
         return not missing
 
     def _missing(self) -> Iterator[Fault]:
@@ -295,8 +295,12 @@ class Judge:
         if loud:
             self.blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
-        if sum(frames.values()) > QUIET_FRAMES_A_LINK * links:
-            self.blame("quiet", "all", f"{sum(frames.values())} frames over {links} links in a quiet minute")
+        others = sum(frames.values()) - frames["Read"]
+        if others > QUIET_FRAMES_A_LINK * links:
+            self.blame("quiet", "all", f"{others} frames over {links} links in a quiet minute")
+        if frames["Read"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
+            text = f"{frames['Read']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
+            self.blame("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
         """Return what was found so far and what the disks and the logs show now."""
@@ -306,9 +310,9 @@ class Judge:
             found += self._order_faults(peer)
             found += view_faults(peer)
             found += self._presence_faults(peer)
-            found += self.presences.faults(peer) if self._at_rest else ()
-            found += self.grouping.faults(peer, at_rest=self._at_rest)
-        if self._at_rest:
+            found += self.presences.faults(peer) if self.at_rest else ()
+            found += self.grouping.faults(peer, at_rest=self.at_rest)
+        if self.at_rest:
             found += self._history_faults()
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
         return found
@@ -405,7 +409,7 @@ class Judge:
                 last[line["user"]] = line["event"]
                 if line.get("reason") == "left" and line["user"] not in left_in_order:
                     yield Fault("presence", f"{line['user']} never said goodbye", peer.name)
-        for other in self._sim.all_peers if self._at_rest else ():
+        for other in self._sim.all_peers if self.at_rest else ():
             if other is peer or other.liar or not self._sim.can_link(peer, other):
                 continue
             if (last.get(other.name, "left") == "joined") != other.up:

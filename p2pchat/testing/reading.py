@@ -67,6 +67,8 @@ class Reading:
             peer.soon(seconds, seconds, lambda: self._read(peer, one))
 
     def _read(self, peer: SimPeer, one: Shown) -> None:
+        if self._judge.at_rest:
+            return  # nobody does anything any more
         for each in peer.disk.storage.places(0, EVERYTHING):
             if each.place <= one.place and each.log.conversation == one.log.conversation:
                 key = (peer.user, each.log)
@@ -100,6 +102,7 @@ class Reading:
         """Yield what somebody has read and the writer does not know, when all has settled."""
         if not self._reads:
             return
+        yield from self._unequal(honest)
         marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
             for mark in marks[reader.user]:
@@ -108,6 +111,17 @@ class Reading:
                 if writer is not None and mark.reader == reader.user and not is_known:
                     text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
                     yield Fault("unread", text, writer.name)
+
+    def _unequal(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """What differs for ever is asked for for ever."""
+        for reader in honest:
+            for writer in honest:
+                if reader.node is None or writer.node is None or writer.user not in reader.node.links.by_peer:
+                    continue
+                side = reader.node.sync.shelf.sides.get(reader.node.links.by_peer[writer.user].id)
+                total = reader.node.sync.reads.sum_toward(side) if side is not None else ""
+                if total and reader is not writer and writer.node.sync.reads.told_sum(reader.user) != total:
+                    yield Fault("unread", f"has read what {writer.name} has not been told", reader.name)
 
     def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
         reader = self._sim.by_user[mark.reader]

@@ -66,12 +66,14 @@ class Bookmarks:
         self.unsaved[log, reader] = seq
         return True
 
-    def only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> None:
-        """Of this writer's logs there only these are needed: they stand for the others."""
+    def only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
+        """Of this writer's logs there only these are needed: they stand for the others; True if there were others."""
         marks = self._marks.get((conversation, reader), {})
-        for log in [log for log in marks if log.user == writer and log.run not in runs]:
+        others = [log for log in marks if log.user == writer and log.run not in runs]
+        for log in others:
             del marks[log]
             self.unsaved[log, reader] = 0
+        return bool(others)
 
     def _put(self, log: LogId, reader: UserId, seq: int) -> None:
         pair = (log.conversation, reader)

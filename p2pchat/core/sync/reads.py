@@ -40,6 +40,7 @@ class Due:
     """What one link is to be told."""
 
     marks: set[tuple[LogId, UserId]] = field(default_factory=set)
+    all: bool = False  # that is, everything
     told_at: float = float("-inf")  # monotonic
     waiting: bool = False  # a timer runs
 
@@ -138,8 +139,9 @@ class Reads:
             tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
             for log in tips:
                 self._rise(log.id, reader, log.released)
-            if tips and all(log.released for log in tips):
-                self._books.only(conversation.id, reader, user, {log.id.run for log in tips})
+            runs = {log.id.run for log in tips if log.released}
+            if tips and len(runs) == len(tips) and self._books.only(conversation.id, reader, user, runs):
+                self._tell_all_soon(user, reader)
 
     def _shown_by(self, conversation: Conversation, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
         """Storage says how far logs had been shown when that message was."""
@@ -185,6 +187,12 @@ class Reads:
             if due.marks and side is not None and side.hears_marks:
                 self._tell(side, due)
 
+    def _tell_all_soon(self, writer: UserId, reader: UserId) -> None:
+        """Marks went: who is to be told anything of it now is told all there is, or would find out and ask."""
+        for link in self._shelf.presence.hosts(writer) | self._shelf.presence.hosts(reader):
+            if link in self._due:
+                self._due[link].all = True
+
     def tell(self) -> None:
         """Tell what is due to links that take it, not too often."""
         if not self._owed:
@@ -210,6 +218,10 @@ class Reads:
     def _tell(self, side: Side, due: Due) -> None:
         due.told_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
+        tells_all, due.all = due.all, False
+        if tells_all and sum(map(len, self._toward(side).values())) <= self._ctx.settings.page_items:
+            self._send_all(side)
+            return
         items: list[Item] = []
         for log, reader in marks:
             seq = self._books.seq(log, reader)
@@ -245,9 +257,18 @@ class Reads:
         due = self._due.get(side.link.id)
         if due is not None and due.marks:
             self._tell(side, due)  # else the far end would hear of them by a sum that is another, and ask for all
+        total = self.sum_toward(side)
+        if total:
+            self._ctx.emit(Send(Read({}, sum=total), [side.link.id]))
+
+    def sum_toward(self, side: Side) -> str:
+        """Return the sum of what this link is to know; "" where there is nothing."""
         marks = self._toward(side)
-        if marks:
-            self._ctx.emit(Send(Read({}, sum=read_sum(marks)), [side.link.id]))
+        return read_sum(marks) if marks else ""
+
+    def told_sum(self, peer: PeerId) -> str:
+        """Return the sum of what a peer has told; "" when nothing is known of it."""
+        return self._told[peer].sum if peer in self._told else ""
 
     def _toward(self, side: Side) -> Mapping[Pair, Mapping[str, int]]:
         every = self._shelf.conversations.by_id
