@@ -104,7 +104,7 @@ LESS_OFTEN = {
     "group_owner": 30,
     "undelivered": 20,  # this and the next three: tests/core/test_talks.py
     "operation_redone": 10,
-    "cites_unknown": 5,
+    "cites_unknown": 2,
     "cut_off": 5,
     "warned_two_processes": 10,  # the very same process twice; tests/core/test_links.py, test_intake.py
 }
