@@ -293,6 +293,40 @@ def test_a_restarted_peer_dials_every_peer_it_knew_one_dial_each() -> None:
     assert "[fd00::1]:1" in dialled
 
 
+def crowd(count: int) -> list[Address]:
+    """Peers that answered once and are there no more."""
+    return [Address(an_id(i), f"10.0.{i // 250}.{i % 250}:1", START - i) for i in range(1, count + 1)]
+
+
+def fail_until(post: Post, second: int, effects: list[Effect]) -> list[str]:
+    """Let every dial fail that is made until then; return where."""
+    tried: list[str] = []
+    while effects or post.ctx.now.mono < second:
+        for dial in [effect for effect in effects if isinstance(effect, Dial)]:
+            tried.append(dial.endpoint)
+            post.handle(DialFailed(dial.dial, "no"))
+        effects = post.wake(post.ctx.now.mono + 1.0) if post.ctx.now.mono < second else []
+    return tried
+
+
+def test_of_a_crowd_who_answered_last_is_dialled_first_and_all_are_not_dialled_all_the_time() -> None:
+    ada = Post(ADA, addresses=[*crowd(999), Address(BOB.id, "10.9.9.9:1", START + 1)])
+    tried = fail_until(ada, 60, ada.start())
+    assert "10.9.9.9:1" in tried[:16]
+    assert len(set(tried)) == 1000
+    assert len(tried) <= 2000  # each alone would be tried nine times
+
+
+def test_who_was_linked_is_dialled_again_soon_also_in_a_crowd() -> None:
+    ada = Post(ADA, addresses=[*crowd(999), Address(BOB.id, "10.9.9.9:1", START + 1)])
+    fail_until(ada, 20, ada.start())
+    met = Meeting(ada, Post(BOB))
+    met.b.at(20.0)
+    link = met.connect(met.b)
+    met.carry(ada, ada.handle(LinkDown(link, "lost")))
+    assert fail_until(ada, 30, []).count("10.9.9.9:1") >= 4
+
+
 def test_a_dial_that_fails_is_followed_by_the_peer_s_other_address() -> None:
     stored = [Address(BOB.id, "10.0.0.1:1", START), Address(BOB.id, "10.0.0.2:1", START)]
     ada = Post(ADA, addresses=stored)

@@ -43,6 +43,10 @@ class AddressBook:
     def get(self, peer: PeerId, endpoint: str) -> Address | None:
         return self._book.get(peer, {}).get(endpoint)
 
+    def worth(self, peer: PeerId) -> tuple[bool, bool, int]:
+        """Return what sorts peers of the book: one that answered last, and still did then, is worth most."""
+        return max(map(_worth, self._book[peer].values()))
+
     def owner(self, endpoint: str) -> PeerId:
         """Return the peer whose key last answered at this endpoint, "" when none did."""
         verified = [
@@ -151,7 +155,7 @@ class AddressBook:
             worst = min(self.addresses(peer), key=_worth)
             self.forget(peer, worst.endpoint)
             return
-        least = min(self._book, key=lambda known: max(_worth(address) for address in self.addresses(known)))
+        least = min(self._book, key=self.worth)
         for address in self.addresses(least):
             self.forget(least, address.endpoint)
 

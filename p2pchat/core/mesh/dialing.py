@@ -4,7 +4,8 @@ A Target is one endpoint to try, a Course all targets of one peer (of a typed en
 that one alone). A course dials the target that is due first, and only while no link to its peer is up and no dial of
 its own is under way; a dial is under way until its link is up or has failed, and is never cancelled because another
 link came in (election.py needs that). Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, to 300 s for an
-address that never answered ("full jitter"); contact from the peer itself begins them anew. One dial more is made when
+address that never answered ("full jitter"); contact from the peer itself begins them anew. In a crowd of stale
+addresses they are longer, or thousands of them would be dialled all the time. One dial more is made when
 a peer is seen on the local network while the only one under way hangs, mostly at the address it had yesterday.
 
 Addresses told by others are dialled few at once, and slowly once many of one teller's came to nothing: a peer that
@@ -28,6 +29,7 @@ from p2pchat.protocol import PeerId
 
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin anew; a guess, after LESSONS of others
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
+CROWD = 256  # peers to dial, as many as links there may be; of more each waits longer
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
 UP = ("up", "")  # what people were told of a target, when its peer is linked
@@ -69,6 +71,7 @@ class Course:
     dials: set[int] = field(default_factory=set)  # under way
     timer: Timer | None = None
     not_before: float = 0.0
+    was_up: bool = False  # a link to this peer was up in this run
     queued: bool = False  # waits for one of the few dials to told addresses
 
 
@@ -100,10 +103,13 @@ class Dialing:
     # ---- what is to be reached
 
     def start(self) -> None:
-        """Dial every peer of the address book, not all in the same moment."""
-        spread = self._ctx.settings.redial_first * max(1.0, len(self._book) / SPREAD_OVER)
-        for peer in list(self._book):
-            due_at = self._ctx.now.mono + self._ctx.random() * spread
+        """Dial every peer of the address book, not all in the same moment; of a crowd first who answered last."""
+        first, known = self._ctx.settings.redial_first, list(self._book)
+        spread = first * max(1.0, len(known) / SPREAD_OVER)
+        crowded = len(known) > CROWD
+        for place, peer in enumerate(sorted(known, key=self._book.worth, reverse=True) if crowded else known):
+            after = (place / SPREAD_OVER + self._ctx.random()) * first if crowded else self._ctx.random() * spread
+            due_at = self._ctx.now.mono + after
             for address in self._book.addresses(peer):
                 self._target(self._course(peer), address).due_at = due_at
             self._arm(self._course(peer))
@@ -277,7 +283,7 @@ class Dialing:
         if target.teller:
             self._failures[target.teller] += 1
         self._tell(course, target, state, reason, code)
-        target.due_at = self._ctx.now.mono + self._pause(target.tries, self._most(target))
+        target.due_at = self._ctx.now.mono + self._pause_after(course, target)
         target.tries += 1
         if course.peer:
             self._book.failed(course.peer, target.endpoint)
@@ -328,7 +334,7 @@ class Dialing:
         if course is None:
             return
         self._disarm(course)
-        course.not_before = 0.0
+        course.not_before, course.was_up = 0.0, True
         for target in course.targets.values():
             if target.typed and target.endpoint != told and target.told != UP:
                 self._ctx.emit(LinkChanged(peer, target.endpoint, "up"))
@@ -359,6 +365,13 @@ class Dialing:
     def _pause(self, tries: int, most: float) -> float:
         longest = self._ctx.settings.redial_first * float(1 << min(tries, _MOST_DOUBLINGS))
         return self._ctx.random() * min(longest, most)
+
+    def _pause_after(self, course: Course, target: Target) -> float:
+        """Return the pause after a failure: in a crowd the longest at once, but for who was linked in this run."""
+        most, crowd = self._most(target), len(self._courses) / CROWD
+        if target.typed or crowd <= 1:
+            return self._pause(target.tries, most)
+        return self._pause(target.tries if course.was_up else _MOST_DOUBLINGS, most * crowd)
 
     def _most(self, target: Target) -> float:
         settings = self._ctx.settings
