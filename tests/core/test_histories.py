@@ -91,22 +91,22 @@ MUST_HAPPEN = (
     "group_added",
     "group_removed",
     "group_renamed",
+    "fault_limit",
+    "stick_refused_gap",
+    "stick_refused_fork",
+    "stick_failed",
+    "conversation_refused",
+    "warned_two_processes",
 )
 
 # What a simulation reaches too, but not every tenth history: how often at least, and who looks closely.
 LESS_OFTEN = {
-    "fault_limit": 50,  # tests/core/test_serve.py, test_intake.py
-    "stick_refused_gap": 50,
-    "stick_refused_fork": 50,
-    "stick_failed": 50,  # tests/core/test_carrying.py
-    "conversation_refused": 5,  # a user's conversations are few in a history; tests/core/test_node.py
     "group_left": 30,
     "group_owner": 30,
     "undelivered": 20,  # this and the next three: tests/core/test_talks.py
     "operation_redone": 10,
     "cites_unknown": 2,
     "cut_off": 5,
-    "warned_two_processes": 10,  # the very same process twice; tests/core/test_links.py, test_intake.py
 }
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
 # alike: tests/peer/test_people.py), strangers' quotas (tests/core/test_quota.py), what file systems do (tests/storage).
