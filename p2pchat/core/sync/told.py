@@ -25,13 +25,14 @@ class Told:
         self._marks: dict[Pair, dict[str, int]] = {}
         self._count = 0
         self._pages: dict[Pair, dict[str, int]] | None = None  # told so far of all
+        self._pages_count = 0
         self._pages_to: ConversationId = ""
         for item in known:
             self.news((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
 
     @property
     def count(self) -> int:
-        """How many marks, at most."""
+        """How many marks."""
         return self._count
 
     @property
@@ -40,26 +41,30 @@ class Told:
 
     def news(self, pair: Pair, refs: Sequence[tuple[str, int]]) -> bool:
         """Take what is told of a reader in a conversation; False when that would be too much."""
-        if self._count + len(refs) > MOST_TOLD:
-            self._count = sum(map(len, self._marks.values()))  # what is told again counts once
-        if self._count + len(refs) > MOST_TOLD:
+        known = self._marks.get(pair, {})
+        more = len({ref for ref, _ in refs} - known.keys())
+        if self._count + more > MOST_TOLD:
             return False
-        self._marks.setdefault(pair, {}).update(refs)
-        self._count += len(refs)
+        if not refs:
+            return True
+        self._marks.setdefault(pair, known).update(refs)
+        self._count += more
         return True
 
     def page(self, span: tuple[ConversationId, ConversationId], told: dict[Pair, list[tuple[str, int]]]) -> None:
         """Take a page of all it has to tell; one that does not follow the page before is nothing."""
         if span[0] == FIRST_ID:
-            self._pages = {}
+            self._pages, self._pages_count = {}, 0
         elif self._pages is None or not self._pages_to <= span[0] <= following(self._pages_to):
             self._pages = None
             return
         self._pages_to = span[1]
         for pair, refs in told.items():
-            self._pages.setdefault(pair, {}).update(refs)
-        count = sum(map(len, self._pages.values())) if span[1] == LAST_ID or len(self._pages) > MOST_TOLD else 0
-        if count > MOST_TOLD:
+            if refs:
+                page = self._pages.setdefault(pair, {})
+                self._pages_count += len({ref for ref, _ in refs} - page.keys())
+                page.update(refs)
+        if self._pages_count > MOST_TOLD:
             self._pages = None
         elif span[1] == LAST_ID:
-            self._marks, self._count, self._pages = self._pages, count, None
+            self._marks, self._count, self._pages = self._pages, self._pages_count, None
