@@ -432,9 +432,7 @@ class Reader:
             or (step[0] in special and step[3].k in MENDING)
         ]
         if not self._steps:
-            self._out = read  # nothing for this reader: acknowledged at once, or with what waits
-            if not self._live:
-                self._acknowledge()
+            self._out = read  # nothing for this reader: acknowledged with the next
 
     async def _wait(self) -> None:
         self._woken = asyncio.get_running_loop().create_future()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat import AmbiguousName, GroupChanged, Message, P2PChatError, Sent, TCPPeer, Undelivered
+from p2pchat import AmbiguousName, Events, GroupChanged, Message, P2PChatError, Sent, TCPPeer, Undelivered
 from p2pchat.testing import mesh
 
 
@@ -168,22 +168,23 @@ async def test_a_program_that_was_not_there_is_told_later_what_became_of_its_gro
 
 
 async def test_a_change_that_was_told_is_not_told_again_after_a_restart() -> None:
-    async with mesh("ada") as net:
-        [ada] = net.peers
-        events = ada.events(GroupChanged, Message, Sent, consumer="chat")
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        told: list[object] = []
 
-        async def shown() -> None:
+        async def show(events: Events[object]) -> None:
             async for event in events:
                 told.append(event)
 
-        told: list[object] = []
-        showing = asyncio.create_task(shown())
-        await ada.create_group("ops")
+        chats = [peer.events(GroupChanged, Message, Sent, consumer="chat") for peer in (ada, bob)]
+        showing = [asyncio.create_task(show(events)) for events in chats]
+        await ada.create_group("ops", ["bob"])
         await net.settle()
-        await ada.aclose()
-        await showing
-        assert len(told) == 1
-        ada = await net.restart(ada)
-        again = ada.events(GroupChanged, Message, Sent, consumer="chat")
+        for peer in (ada, bob):
+            await peer.aclose()
+        await asyncio.gather(*showing)
+        assert len(told) == 2
+        ada, bob = await net.restart(ada), await net.restart(bob)
+        again = [peer.events(GroupChanged, Message, Sent, consumer="chat") for peer in (ada, bob)]
         await ada.send("#ops", "hello")
-        assert isinstance(await anext(again), Sent)
+        assert [type(await anext(events)) for events in again] == [Sent, Message]
