@@ -55,9 +55,11 @@ def test_an_answer_is_shown_with_what_it_is_to_while_that_is_recent() -> None:
     for number in range(MOST_RECENT + 1):
         recent.keep({"event": "message", "id": f"{number}"})
     recent.keep({"event": "joined"})
-    assert recent.answered({"reply_to": "1"}) == {"event": "message", "id": "1"}
-    assert recent.answered({"reply_to": "0"}) is None  # too long ago
-    assert recent.answered({"reply_to": None}) is None and recent.answered({}) is None
+    assert recent.answered({"event": "message", "reply_to": "1"}) == {"event": "message", "id": "1"}
+    assert recent.answered({"event": "edited", "id": "2"}) == {"event": "message", "id": "2"}
+    assert recent.answered({"event": "message", "reply_to": "0"}) is None  # too long ago
+    assert recent.answered({"event": "message", "reply_to": None}) is None
+    assert recent.answered({"event": "joined"}) is None
 
 
 def test_a_port_on_the_command_line_counts_more_than_a_directory_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
