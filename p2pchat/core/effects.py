@@ -202,7 +202,7 @@ class GroupChanged:
 class Undelivered:
     """Entries first..last of this log of a hosted user, in a talk, lie beyond a cut: the user was removed from the
     group before they were known to its owner, and nobody who knows of the removal shows them. Told when that becomes
-    known here."""
+    known here, and once more by a process that follows one killed in that moment."""
 
     log: LogId
     first: int

@@ -284,11 +284,10 @@ class GroupJudge:
             hidden = n - len([1 for each, _ in shown if each == log])
             if hidden > 0 and not self._judge.may_fork(log):
                 yield Fault("unshown", f"{hidden} visible entries of {log_name(log)} are not shown", peer.name)
-        if peer.lives == 1:  # who is killed may be told of what was on its way only by what is not shown
-            for log, n in upto.items():
-                for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.user else ():
-                    if (peer.user, log, seq) not in self._undelivered and not peer.disk.failed:
-                        yield Fault("undelivered", f"never told that {log_name(log)} {seq} was cut off", peer.name)
+        for log, n in upto.items() if peer.up else ():
+            for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.user else ():
+                if (peer.user, log, seq) not in self._undelivered and not (peer.disk.busy or self._judge.may_fork(log)):
+                    yield Fault("undelivered", f"never told that {log_name(log)} {seq} was cut off", peer.name)
 
     def is_cut(self, peer: SimPeer, conversation: ConversationId, ref: Ref) -> bool:
         """Say whether an entry of a talk is not to be seen on this peer: cut off, or not here."""

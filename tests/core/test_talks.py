@@ -383,6 +383,28 @@ def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
     assert away.shown() == ["answer", "more"]
 
 
+def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = Away()
+    ada, told = away.ada, list[out.Effect]()
+    away.bob.say(away.operations.write(away.first))
+    ada.say("one", "two", to=talk_id(away.id))
+    ada.holding = True
+    body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
+    away.bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
+    ada.storage.commit([order.change for order in ada.held])  # it is on disk, and the node never hears so
+    ada.crash()
+    ada.holding = False
+    monkeypatch.setattr(ada, "_carry_out", partial(_both, told.extend, ada._carry_out))
+    ada.start()
+    ada.take()
+    ada.crash()
+    ada.start()
+    lost = [each for each in told if isinstance(each, out.Undelivered)]
+    assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
+
+
 def test_a_group_and_its_talk_come_in_a_file() -> None:
     away = Away()
     away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))

@@ -125,7 +125,7 @@ class Sync:
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_past(stored)
         self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
-        self.talks.start()
+        self.talks.start(stored.meta)
         self._resume_waiting(stored)
         self.grouping.start()
         self.quota.start()
@@ -369,8 +369,8 @@ class Sync:
                 self._count_early(conversation, batch)
             if self.typing.heard:
                 self.typing.wrote(batch.log.conversation, batch.log.user)
-        for news in done.step.news:
-            self._ctx.emit(news)
+        if done.step.news:
+            self.talks.tell(done.step.news)
         if done.step.groups:
             self.talks.durable(done.step.groups)
         for fork in change.forks:

@@ -12,7 +12,7 @@ Source: docs/protocol.md, "Groups".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
@@ -29,6 +29,8 @@ from p2pchat.core.sync.spans import Piece, Span
 from p2pchat.core.sync.tips import Conversation, Log, TalkLog, Writer
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
+
+UNTOLD = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
 
 
 class Talks:
@@ -55,8 +57,9 @@ class Talks:
             group.load((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
             self._open(group)
 
-    def start(self) -> None:
+    def start(self, meta: Mapping[str, str]) -> None:
         """All logs are known: see how far those of talks are visible."""
+        self._tell_again(meta)
         for group in self._shelf.conversations.groups.values():
             self._see_all(group)
 
@@ -207,6 +210,7 @@ class Talks:
         self._ctx.change.seen[log.id] = log.noted
         is_less = log.noted != EVERYTHING and (noted == EVERYTHING or log.noted < noted)
         if is_less and log.id.user in self._shelf.hosted and not log.forked:
+            self._ctx.change.meta[_untold(log.id)] = f"{log.visible + 1} {log.seq}"
             self._shelf.step.news.append(Undelivered(log.id, log.visible + 1, log.seq))
 
     def settle(self, talk: Conversation, writer: Writer) -> None:
@@ -230,6 +234,19 @@ class Talks:
         self._order.retry(talk)
 
     # ---- what follows a commit
+
+    def tell(self, news: Iterable[Effect]) -> None:
+        """These are durable: tell the programs. What was not delivered is told again by whoever is killed now."""
+        for each in news:
+            self._ctx.emit(each)
+            if isinstance(each, Undelivered):
+                self._ctx.change.meta[_untold(each.log)] = ""
+
+    def _tell_again(self, meta: Mapping[str, str]) -> None:
+        for name, text in meta.items():
+            if name.startswith(UNTOLD) and text:
+                log, span = LogId(*name.removeprefix(UNTOLD).split(",")), text.split()
+                self.tell([Undelivered(log, int(span[0]), int(span[1]))])
 
     def durable(self, groups: set[ConversationId]) -> None:
         """What was written to these groups is on disk: everybody who may know of them is compared with."""
@@ -256,3 +273,7 @@ class Talks:
         waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
         for key in waiting:
             self._pull.consider(key, urgent=True)
+
+
+def _untold(log: LogId) -> str:
+    return UNTOLD + ",".join(log)
