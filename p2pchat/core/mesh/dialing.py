@@ -15,7 +15,7 @@ tells nonsense, or wants someone flooded, gets little for it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
@@ -103,16 +103,22 @@ class Dialing:
     # ---- what is to be reached
 
     def start(self) -> None:
-        """Dial every peer of the address book, not all in the same moment; of a crowd first who answered last."""
-        first, known = self._ctx.settings.redial_first, list(self._book)
-        spread = first * max(1.0, len(known) / SPREAD_OVER)
-        crowded = len(known) > CROWD
-        for place, peer in enumerate(sorted(known, key=self._book.worth, reverse=True) if crowded else known):
-            after = (place / SPREAD_OVER + self._ctx.random()) * first if crowded else self._ctx.random() * spread
-            due_at = self._ctx.now.mono + after
+        """Dial every peer of the address book, not all in the same moment."""
+        for peer, wait in self._first_waits():
+            due_at = self._ctx.now.mono + wait
             for address in self._book.addresses(peer):
                 self._target(self._course(peer), address).due_at = due_at
             self._arm(self._course(peer))
+
+    def _first_waits(self) -> Iterator[tuple[PeerId, float]]:
+        """Yield when each peer is dialled first: by chance, but of a crowd those before who answered last."""
+        first, known = self._ctx.settings.redial_first, list(self._book)
+        if len(known) <= CROWD:
+            spread = first * max(1.0, len(known) / SPREAD_OVER)
+            yield from ((peer, self._ctx.random() * spread) for peer in known)
+            return
+        for place, peer in enumerate(sorted(known, key=self._book.worth, reverse=True)):
+            yield peer, (place / SPREAD_OVER + self._ctx.random()) * first
 
     def connect(self, endpoint: str, pin: PeerId) -> None:
         """A user named an endpoint: dial it now, and for ever."""
