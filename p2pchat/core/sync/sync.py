@@ -8,6 +8,7 @@ frames of links that are up, what hosted users say, and the answers of storage; 
     receipts.py who has what             forks.py    authors who said two things under one number
     typing.py   who writes just now
     reads.py    who has read what, with bookmarks.py, readers.py, told.py and consent.py
+    talks.py    groups and their talk    grouping.py what is done to groups      loading.py   what a start takes in
     carrying.py entries that came in a file                                     quota.py     how much is stored of whom
 
 This file knows the order in which they are asked, and what follows a commit.
@@ -18,27 +19,24 @@ Source: docs/protocol.md, "Synchronisation".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
 from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import Carried, Fetched, Found, Said
-from p2pchat.core.log import Batch, LogId, ref_key
-from p2pchat.core.mending import mending_of
+from p2pchat.core.log import Batch
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Change, LogFacts, LogKey, Stored
+from p2pchat.core.records import Change, Stored
 from p2pchat.core.sync.carrying import Carrying
-from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.grouping import Grouping
 from p2pchat.core.sync.intake import Intake
+from p2pchat.core.sync.loading import Loading
 from p2pchat.core.sync.lookups import Lookups
-from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
-from p2pchat.core.sync.past import OLD_MARKS, Past
+from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.people import People
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.quota import Quota
@@ -48,7 +46,7 @@ from p2pchat.core.sync.serve import Serve
 from p2pchat.core.sync.sides import Key, Shelf, Side, Step
 from p2pchat.core.sync.strangers import Strangers
 from p2pchat.core.sync.talks import Talks
-from p2pchat.core.sync.tips import Conversation, Log, Waits
+from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.core.sync.typing import Typing
 from p2pchat.core.sync.writing import Writing
 from p2pchat.errors import LogError
@@ -98,95 +96,18 @@ class Sync:
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
-        self._load(stored)
+        self._loading = Loading(self.shelf, self.order, self.writing, self.talks)
+        self._loading.load(stored)
+        self._new_here()
 
     # ---- starting
-
-    def _load(self, stored: Stored) -> None:
-        for talk in stored.talks:
-            conversation = self.conversations.open(talk.naming)
-            if conversation is not None:
-                conversation.stored = True
-        self.talks.load(stored.groups)
-        for facts in [*stored.tips, *stored.unreleased]:
-            self._load_log(facts)
-        for id in stored.forked:
-            self._load_forked(id)
-        for back, (log, seq) in enumerate(reversed(stored.recent)):
-            self._load_recent(log, seq, stored.next_place - 1 - back)
-        self._new_here()
 
     def start(self) -> None:
         """Begin with what depends on the present moment."""
         stored, self._stored = self._stored, Stored()
-        for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
-            conversation = self.conversations.by_id.get(facts.log.conversation)
-            if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
-                conversation.newest_c = max(conversation.newest_c, facts.last_c)
-        self._load_past(stored)
-        self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
-        self.talks.start(stored.meta)
-        self._resume_waiting(stored)
+        self._loading.start(stored)
         self.grouping.start()
         self.quota.start()
-
-    def _load_past(self, stored: Stored) -> None:
-        """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
-        for name, text in stored.meta.items():
-            word, _, id = name.partition(":")
-            there = self.conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
-            if word == OLD_MARKS and there is not None and text:
-                self._go_on_with(there, Past(text))
-
-    def _go_on_with(self, conversation: Conversation, past: Past) -> None:
-        conversation.past = past
-        for id in list(past.unshown(conversation.id)):
-            log = conversation.log(id.user, id.run)
-            if log is not None:
-                self.order.no_longer_old(conversation, id, log.released)
-            else:
-                key = LogKey(conversation.id, ref_key(id.user, id.run))
-                self.lookups.log(key, partial(self._found_shown, conversation, id))
-
-    def _found_shown(self, room: Conversation, id: LogId, facts: LogFacts | None) -> None:
-        self.order.no_longer_old(room, id, facts.released if facts else 0)
-
-    def _load_log(self, facts: LogFacts) -> None:
-        conversation = self.conversations.by_id.get(facts.log.conversation)
-        if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
-            conversation.refresh(conversation.add(conversation.log_of(facts)))
-
-    def _load_forked(self, id: LogId) -> None:
-        """Nothing more of a forked log is fetched or taken: that must be known after a restart too."""
-        conversation = self.conversations.by_id.get(id.conversation)
-        if conversation is not None:
-            log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
-            log.forked = True
-            conversation.writer(id.user).builds = True  # it may have: storage is asked
-
-    def _load_waiting(self, stored: Stored) -> None:
-        for item in stored.waiting:
-            conversation = self.conversations.by_id.get(item.log.conversation)
-            log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if log is not None and (refs := followed_by(log, item.seq, item.entry)):
-                mending = mending_of(log.id, item.seq, item.entry)
-                log.queue.append(Waits(item.seq, refs, self._ctx.now.mono, mending))
-
-    def _resume_waiting(self, stored: Stored) -> None:
-        for id in {facts.log.conversation for facts in stored.unreleased}:
-            if id in self.conversations.by_id:
-                self.order.resume(self.conversations.by_id[id])
-
-    def _load_recent(self, log: LogId, seq: int, place: int) -> None:
-        """Take one of the newest stretches; they come newest first."""
-        conversation = self.conversations.by_id.get(log.conversation)
-        if conversation is None:
-            return
-        if log.user in self.shelf.hosted:
-            self.writing.resume(conversation, log.user, place)
-        ref = ref_key(log.user, log.run)
-        if len(conversation.recent) < KEPT_RECENT and all(item[2] != ref for item in conversation.recent):
-            conversation.recent.insert(0, (place, log.user, ref, seq))
 
     def _new_here(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
