@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from p2pchat.config import Settings
+from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (
@@ -113,6 +114,10 @@ class Unpacking:
         for naming in frame.names:
             if naming.dm:
                 self._namings[dm_id(*naming.dm)] = naming
+            if naming.group:
+                self._namings[naming.group[0]] = naming
+            if naming.talk:
+                self._namings[talk_id(naming.talk)] = naming
         while len(self._namings) > MAX_NAMINGS:
             del self._namings[next(iter(self._namings))]
         if not frame.fork:

@@ -39,12 +39,13 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
 
     Args:
         room: The id of the network's room.
-        only: One conversation; None for all.
+        only: One conversation, the talk of a group with the group it belongs to; None for all.
     """
-    entries = 0
+    entries, holdings = 0, storage.holdings()
+    groups = {holding.talk.naming.talk for holding in holdings if holding.talk.id == only}
     yield [File(FILE_VERSION, room)]
-    for holding in storage.holdings():
-        if only in (None, holding.talk.id):
+    for holding in holdings:
+        if only in (None, holding.talk.id) or holding.talk.id in groups:
             named = False
             for page in filter(None, _entries(storage, holding)):
                 if not named:

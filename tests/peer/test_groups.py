@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Sequence
 
 import pytest
@@ -188,3 +189,18 @@ async def test_a_change_that_was_told_is_not_told_again_after_a_restart() -> Non
         again = [peer.events(GroupChanged, Message, Sent, consumer="chat") for peer in (ada, bob)]
         await ada.send("#ops", "hello")
         assert [type(await anext(events)) for events in again] == [Sent, Message]
+
+
+async def test_a_group_is_carried_by_a_file_with_all_that_makes_it_one() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        net.partition([ada], [bob])
+        ops = await ada.create_group("ops", ["bob"])
+        await ops.send("by stick")
+        await ada.broadcast("not of the group")
+        stick = io.BytesIO()
+        assert (await ada.export(stick, "#ops")).conversations == 2  # what it is, and what is said in it
+        stick.seek(0)
+        assert (await bob.import_from(stick)).new == 2
+        assert said(await bob.history()) == ["ada: by stick"]
+        assert [user.name for user in bob.group("ops").members] == ["ada", "bob"]

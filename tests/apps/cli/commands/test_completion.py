@@ -45,7 +45,7 @@ FISH = "source ./script; complete -C (string escape -- $argv | string join ' ')"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ada, at port 18080, knows everybody of NAMES; and the three scripts."""
+    """Where ada, at port 18080, knows everybody of NAMES, and has a group; and the three scripts."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("P2PCHAT_HOME", str(home))
@@ -58,6 +58,7 @@ async def meet(home: Path) -> None:
         for name in NAMES:
             async with TCPPeer(0, ada.endpoint, name=name, temporary=True) as other:
                 await (await other.broadcast("hi")).delivered(timeout=20)
+        await ada.create_group("night shift")
 
 
 @pytest.fixture(params=SHELLS)
@@ -123,7 +124,7 @@ def test_names_of_others_are_names(complete: Complete, request: pytest.FixtureRe
         offered = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, check=True
         ).stdout.splitlines()
-    assert sorted(offered) == sorted(["room", *NAMES])
+    assert sorted(offered) == sorted(["room", *NAMES, "#night shift"])
     assert complete("history", "bo") == ["bob"]
     assert complete("send", "bob", "") == []
 

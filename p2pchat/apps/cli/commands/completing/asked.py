@@ -18,7 +18,7 @@ NAMES = Command("completion names", "", "", "", (*WHICH_PEER, DB))
 
 
 def names(argv: Sequence[str]) -> list[str]:
-    """Return whom one can write to: the room, then everybody but oneself.
+    """Return whom one can write to: the room, then everybody but oneself, then the groups one is in.
 
     Raises:
         Usage: Which peer is meant is not clear. P2PChatError: Its files cannot be read.
@@ -31,6 +31,7 @@ def names(argv: Sequence[str]) -> list[str]:
 async def _names(directory: str, db: str) -> list[str]:
     async with open_history(directory, db=db or None) as history:
         labels = [user.label for user in history.users() if not user.is_me]
+        labels += [group.address for group in history.groups() if group.is_member]
     return ["room", *(label for label in labels if label == safe_line(label))]
 
 
