@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from p2pchat.core.effects import WasRead
-from p2pchat.core.log import LogId
-from p2pchat.core.records import LogFacts, ReadMark
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.records import LogFacts, LogKey, ReadMark
 from p2pchat.core.sync.levels import Level, Levels, Then, nothing
 from p2pchat.core.sync.receipts import Receipts
 from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
@@ -87,28 +87,37 @@ class Readers(Levels):
     ) -> None:
         """Whoever has a log has all that it builds on: that was told before."""
         log = conversation.log(user, mark.run)
-        if log is None or log.forked:
-            self.rise(side, conversation, user, member, mark, then)
-        else:
+        if log is not None and not log.forked:
             self.raise_to(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
+        elif log is not None or side.unsure >= MAX_REMEMBERED:
+            self._go_on(then)
+        else:
+            side.unsure += 1
+            key = LogKey(conversation.id, ref_key(user, mark.run))
+            self._shelf.lookups.log(key, partial(self._found_below, side, conversation, member, mark, then))
+
+    def _found_below(
+        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+    ) -> None:
+        side.unsure -= 1
+        if facts is None or facts.forked or self._is_forked(facts.log):
+            self._go_on(then)
+        else:
+            seq = min(mark.seq, facts.seq)
+            self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
 
     def _found(
         self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
     ) -> None:
-        """Storage has the log: it is an earlier one, of which it may not be known in this run who has it."""
-        early = self._early.get((facts.log, member))
-        if early is not None and early[1] <= seq:  # else more of it may come back
-            del self._early[facts.log, member]
-        go_on = partial(self._as_far_as_delivered, side, conversation, member, seq, facts, then)
-        self._receipts.raise_to(side, conversation, facts.log, member, seq, facts.before, go_on)
-
-    def _as_far_as_delivered(
-        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
-    ) -> None:
-        """The receipt may wait for what its log builds on: then this waits as well."""
+        """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
         had = self._receipts.level(facts.log, member)
-        if had < seq:
-            self._keep_early(side, facts.log, member, seq)
+        writer = conversation.writers.get(facts.log.user)
+        tips = writer.tips() if writer is not None and facts.covered else ()
+        if had < seq and any(self._receipts.level(tip.id, member) for tip in tips):
+            had = facts.seq
+        early = self._early.get((facts.log, member))
+        if early is not None and early[1] <= min(seq, had):  # else more of it counts later
+            del self._early[facts.log, member]
         self.raise_to(side, conversation, facts.log, member, min(seq, had), facts.before, then)
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
