@@ -65,6 +65,10 @@ class GroupBook:
         """Return what a group was called when it was learned last; "" for one that never was."""
         return self._names.get(talk, "")
 
+    def all(self) -> list[GroupView]:
+        """Return every group as it is now."""
+        return list(self._views().values())
+
     def view(self, group: ConversationId) -> GroupView | None:
         """Return a group as it is now, by the id of its operations."""
         return self._views().get(group)

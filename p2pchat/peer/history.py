@@ -106,6 +106,7 @@ class History:
             self.people.learn([(me, stored.meta[META_NAME])])
         self._talks = {talk.id: talk.naming for talk in stored.talks}
         self._groups = GroupBook.of_stored(stored.groups)
+        self._talks |= {view.talk: Naming(talk=view.group) for view in self._groups.all()}
         self._addresses = stored.addresses
         for one in stored.former:
             self._former.setdefault(one.user, []).append(one)

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from itertools import count, takewhile
 from typing import NamedTuple
 
+from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.log import Batch, decode_entry, frame_of
 from p2pchat.core.records import ForkStart, Start, WantStart
 from p2pchat.protocol import FILE_VERSION, MAX_INT, ConversationId, Entries, File, FileEnd, Frame, UserId
@@ -42,7 +43,7 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
         only: One conversation, the talk of a group with the group it belongs to; None for all.
     """
     entries, holdings = 0, storage.holdings()
-    groups = {holding.talk.naming.talk for holding in holdings if holding.talk.id == only}
+    groups = {holding.talk.id for holding in holdings if holding.talk.naming.group and talk_id(holding.talk.id) == only}
     yield [File(FILE_VERSION, room)]
     for holding in holdings:
         if only in (None, holding.talk.id) or holding.talk.id in groups:

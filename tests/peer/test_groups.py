@@ -5,10 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from p2pchat import AmbiguousName, Events, GroupChanged, Message, P2PChatError, Sent, TCPPeer, Undelivered
+from p2pchat import (
+    AmbiguousName,
+    Events,
+    GroupChanged,
+    Message,
+    P2PChatError,
+    Sent,
+    TCPPeer,
+    Undelivered,
+    UnknownName,
+    open_history,
+)
 from p2pchat.testing import mesh
 
 
@@ -204,3 +216,20 @@ async def test_a_group_is_carried_by_a_file_with_all_that_makes_it_one() -> None
         assert (await bob.import_from(stick)).new == 2
         assert said(await bob.history()) == ["ada: by stick"]
         assert [user.name for user in bob.group("ops").members] == ["ada", "bob"]
+
+
+async def test_a_history_knows_groups_by_name_without_a_running_peer(tmp_path: Path) -> None:
+    async with TCPPeer(0, name="ada", data=tmp_path) as ada:
+        ops, _ = await ada.create_group("ops"), await ada.create_group("silent")
+        await ops.send("hello")
+        await ops.rename("deploys")
+    async with open_history(tmp_path) as history:
+        assert said(await history.history("#deploys")) == ["ada: hello"]
+        assert said(await history.history("#silent")) == []
+        assert [(group.name, group.is_member, group.owner) for group in history.groups()] == [
+            ("deploys", True, history.me), ("silent", True, history.me),
+        ]  # fmt: skip
+        [post] = await history.history()
+        assert (post.to_json()["group"], post.conversation.address) == ("deploys", "#deploys")
+        with pytest.raises(UnknownName, match="the group is #deploys"):
+            history.find("deploys")
