@@ -142,8 +142,8 @@ class Change:
 
     batches: list[Batch] = field(default_factory=list)
     logs: list[NewLog] = field(default_factory=list)
+    uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again; this is before the next
     covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
-    uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again
     stretches: list[Stretch] = field(default_factory=list)
     mendings: list[Mending] = field(default_factory=list)  # of what these stretches release
     heard: list[Heard] = field(default_factory=list)

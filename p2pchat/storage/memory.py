@@ -277,10 +277,10 @@ class MemoryStorage:
             tables.begin(new)
         for batch in change.batches:
             tables.logs[batch.log].extend(batch, self._settings)
-        for covered in change.covered:
-            tables.logs[covered].covered = True
         for uncovered in change.uncovered:
             self._uncover(tables.logs[uncovered])
+        for covered in change.covered:
+            tables.logs[covered].covered = True
         for fork in change.forks:
             self._add_fork(fork)
         for stretch in change.stretches:

@@ -221,10 +221,10 @@ class Rows:
             self._writer.begin(new)
         for batch in change.batches:
             self._add_batch(batch)
-        for covered in change.covered:
-            self._run(COVER, self._writer.log(covered).number)
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
+        for covered in change.covered:
+            self._run(COVER, self._writer.log(covered).number)
         self._forks += change.forks
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))

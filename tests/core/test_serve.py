@@ -35,6 +35,24 @@ def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks() -
     ]
 
 
+def test_who_holds_the_later_log_is_given_the_end_of_the_earlier_though_a_third_covered_it_at_once() -> None:
+    """A writer's disk came back old: the log begun then builds on less of its earlier one than others hold."""
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("begun without two"))
+    two = first.say("two")
+    third = Author("bob", "b3", before=[first.mark])
+    far.say(two, third.say("three"))
+    assert ada.far("cyd").say(want(7, "bob", [second.mark])) == [
+        "fetch bob for cyd",
+        "to cyd: entries room b1:2..2, for want 7",
+        "to cyd: entries room b3:1..1, for want 7",
+        "to cyd: have room bob b2:1 b3:1 end 7",
+    ]
+
+
 def test_log_after_log_comes_in_the_order_it_was_stored() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")

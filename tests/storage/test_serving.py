@@ -144,6 +144,16 @@ def test_a_covered_log_that_grew_is_served_to_who_holds_only_the_later_one(stora
     assert [tip.log for tip in storage.load([]).tips] == [first.log, third.log]
 
 
+def test_a_log_that_grew_and_was_covered_again_at_once_is_no_tip_and_is_served_like_one(storage: Storage) -> None:
+    first, second, third = three_runs(storage)
+    grown = first.goes_on("from the other device")
+    grown.uncovered = grown.covered = [first.log]
+    storage.commit([grown])
+    assert served(storage, WantStart(tips=(third.mark,))) == [(1, 3, 3)]
+    assert served(storage, WantStart(tips=(second.mark,))) == [(1, 3, 3), (3, 1, 2)]
+    assert [tip.log for tip in storage.load([]).tips] == [third.log]
+
+
 def test_a_tail_is_one_log_and_then_nothing(storage: Storage) -> None:
     first, _, _ = three_runs(storage)
     storage.commit([first.goes_on(*many(4)), first.goes_on(*many(4))])

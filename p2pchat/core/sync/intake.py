@@ -22,7 +22,7 @@ from p2pchat.core.log import (
     ref_key,
     size_bytes,
 )
-from p2pchat.core.records import LogFacts, LogKey, NewLog
+from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
 from p2pchat.core.sync.beginning import Beginning, tips_with
 from p2pchat.core.sync.clock import counts
 from p2pchat.core.sync.forks import Forks, is_signed
@@ -317,7 +317,7 @@ class Intake:
             self._build_on(conversation, log)
         elif log.covered:
             log.covered = False
-            _turn(log.id, change.covered, change.uncovered)
+            _uncover(log.id, change)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)
         change.batches.append(batch)
@@ -340,14 +340,14 @@ class Intake:
             named = writer.logs.get(mark.run)
             if named is not None and named.seq == mark.seq and not named.covered:
                 named.covered = True
-                _turn(named.id, change.uncovered, change.covered)
+                change.covered.append(named.id)
         # forked logs are never served: they do not matter for `whole`
         change.logs.append(NewLog(log.id, log.before, whole=not writer.tail_tips()))
 
 
-def _turn(log: LogId, off: list[LogId], on: list[LogId]) -> None:
-    """Note the newer of two opposite facts; within one change the later takes the earlier back, they have no order."""
-    if log in off:
-        off.remove(log)
-    else:
-        on.append(log)
+def _uncover(log: LogId, change: Change) -> None:
+    """Note that a log goes on beyond what covers it: that stays true when another covers it in the same change."""
+    if log in change.covered:
+        change.covered.remove(log)
+    if log not in change.uncovered:
+        change.uncovered.append(log)

@@ -316,12 +316,12 @@ class Sync:
         for batch in change.batches:
             if (log := find(batch.log)) is not None:
                 log.kept_seq, log.kept_chain = batch.last, batch.chain
-        for id in change.covered:
-            if (log := find(id)) is not None:
-                log.kept_covered = True
         for id in change.uncovered:
             if (log := find(id)) is not None:
                 log.kept_covered = False
+        for id in change.covered:
+            if (log := find(id)) is not None:
+                log.kept_covered = True
         for stretch in change.stretches:
             find(stretch.log)
         for conversation, log in touched.values():
