@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.history import play
 from p2pchat.testing.many import judge
@@ -159,3 +160,69 @@ def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
     schedule.after(0.5, lambda: seen.append("cancelled")).cancel()
     schedule.run_until(2.0)
     assert (seen, schedule.now) == (["first", "second", "third"], 2.0)
+
+
+def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
+    """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
+    sim = Simulation(seed=13)
+    ada, bob = sim.peers(2)
+    while ada not in bob.linked:
+        sim.run(0.001)
+    end = bob.end_to(ada)
+    assert ada.node is not None
+    assert end is not None
+    room, newest = sim.judge.room, Mark(ada.node.run, 2, "0" * 16)
+    sim.judge.frames_got(bob, end, [Digest(sum=bob.digest_for(ada)), Have({room: {ada.user: [newest]}})])
+    sim.run(2)
+    ada.say("hello")
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
+    """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
+    sim = Simulation(seed=14)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    ada.say("hello")
+    sim.run(2)
+    (log,) = [log for log in bob.disk.logs if log.user == ada.user]
+    end, raws = bob.end_to(ada), bob.disk.logs[log]
+    assert end is not None
+    telling = sim.judge.telling
+    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.run(sim.settings.want_progress_timeout - 1.0)
+    telling.frames_got(
+        bob, end, [Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)]
+    )
+    sim.run(1.0)
+    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    assert sim.check() == []
+
+
+def test_who_forgot_with_its_storage_that_it_types_may_say_so_again() -> None:
+    sim = Simulation(seed=15)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    bob.types()
+    bob.disk.broken = True
+    bob.say("lost")
+    while not bob.fails:
+        sim.run(0.01)
+    bob.disk.broken = False
+    while bob.fails or ada not in bob.linked:
+        sim.run(0.01)
+    sim.run(0.1)
+    bob.types()
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
+    sim = Simulation(seed=16)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    bob.read_nothing(1000.0)
+    ada.say("hello")
+    assert sim.settle(within=5)
+    assert texts(bob) == ["hello"]
