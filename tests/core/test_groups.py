@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from p2pchat.core.groups.group import MAX_EARLY, Group
 from p2pchat.core.groups.operations import Cuts, group_body, leave_body, operation_hash, talk_id
-from p2pchat.core.groups.state import Sight
+from p2pchat.core.groups.state import MAX_LEAVES, MAX_TIED, Sight
 from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
 from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry
 from p2pchat.core.records import Cite
-from p2pchat.protocol import Mark
+from p2pchat.protocol import MAX_INT, Mark
 
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}
 NAMES = {id: name for name, id in IDS.items()}
@@ -281,6 +282,50 @@ def test_the_order_in_which_they_come_changes_nothing(
     for user in IDS.values():
         assert one.sights(user) == other.sights(user)
         assert one.lost(user) == other.lost(user)
+
+
+# ---- members who lie
+
+
+def test_an_operation_costs_the_same_however_many_there_are() -> None:
+    pen = Pen()
+    for gen in range(2, 3_001):
+        pen.operation(gen, {"ada": 1}, name=f"ops{gen}")
+    began = time.process_time()
+    group = pen.group()
+    assert group.view and group.view.gen == 3_000
+    assert time.process_time() - began < 3.0  # 0.1 s; with a look at all for each it would be 15
+
+
+def test_of_a_tie_without_end_a_fixed_number_counts_whatever_the_order() -> None:
+    pen = Pen("bob")
+    for n in range(200):
+        pen.operation(2, {"ada": 1, "bob": 1}, name=f"tie {n}")
+        pen.leave("bob", MAX_INT - n, mark("b1", n + 1))
+    shuffled = random.Random(1).sample(pen.written, len(pen.written))
+    one, other = pen.group(), pen.group(shuffled)
+    assert one.state and other.state and len(one.state.tied) == MAX_TIED
+    assert one.state == other.state
+    assert len(one.state.leaves[IDS["bob"]]) == MAX_LEAVES
+    assert all(leave.gen > MAX_INT - MAX_LEAVES for leave in one.state.leaves[IDS["bob"]])
+
+
+def test_who_is_no_member_leaves_nothing_whatever_gen_is_cited() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1})
+    pen.leave("bob", MAX_INT, mark("b1", 3))
+    group = pen.group()
+    assert group.state and group.state.left == frozenset()
+    assert group.state.cuts(lambda user: []) == {}  # what the owner says next
+
+
+def test_nobody_but_the_owner_says_that_something_lost_was_made_again() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1, "bob": 1}, name="dev")
+    pen.operation(2, {"ada": 1, "bob": 1}, name="prod")
+    [lost] = pen.group().lost(IDS["ada"])
+    pen.operation(3, {"bob": 1}, by="bob", run="b1", redo=lost.hash)
+    assert pen.group().lost(IDS["ada"]) == [lost]
 
 
 # ---- what is seen of a talk

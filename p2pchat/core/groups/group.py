@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from p2pchat.core.groups.operations import (
-    Leave,
     Operation,
     is_first,
     operation_hash,
@@ -19,7 +18,7 @@ from p2pchat.core.groups.operations import (
     read_operation,
     talk_id,
 )
-from p2pchat.core.groups.state import Ancestry, Sight, State, lost, states_of
+from p2pchat.core.groups.state import Ancestry, Chain, Sight, State, lost
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import Entry, LogId
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
@@ -43,22 +42,29 @@ class Group:
     Attributes:
         id, talk: Of its two conversations.
         state: As it is now; None before its first operation is known.
-        named: Everyone whom any operation ever named.
     """
 
     def __init__(self, group: ConversationId) -> None:
         self.id = group
         self.talk = talk_id(group)
         self.state: State | None = None
-        self.named: frozenset[UserId] = frozenset()
-        self._states: list[State] = []
+        self._named: set[UserId] = set()
+        self._named_now: frozenset[UserId] = frozenset()  # the same as it is read, made anew when it was read and grew
+        self._states = Chain()
         self._operations: dict[tuple[str, UserId], Operation] = {}  # by hash and writer: anybody can copy the bytes
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
-        self._leaves: dict[tuple[LogId, int], Leave] = {}
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
         self._owners: set[UserId] = set()  # whoever owned the group, or may have
         self._early: dict[UserId, int] = {}  # operations of others
+        self._members: Mapping[UserId, int] = {}  # of the operation that came last
         self._ids: dict[UserId, UserId] = {}  # each user's id once: a big group is named in each of its operations
+
+    @property
+    def named(self) -> frozenset[UserId]:
+        """Everyone whom any operation ever named."""
+        if len(self._named_now) != len(self._named):
+            self._named_now = frozenset(self._named)
+        return self._named_now
 
     def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
         """Say whether this entry is the group's first operation."""
@@ -82,7 +88,7 @@ class Group:
         leave = read_leave(log, seq, entry)
         operation = read_operation(log, seq, raw, entry)
         if leave is not None:
-            self._leaves[log, seq] = leave
+            self._states.add_leave(leave)
         elif operation is None or (
             operation.gen == 1 and not (operation.hash == self.id and is_first(operation, entry))
         ):
@@ -98,23 +104,28 @@ class Group:
             self._early[operation.by] = self._early.get(operation.by, 0) + 1
             if self._early[operation.by] > MAX_EARLY:
                 return
-        members = {self._ids.setdefault(user, user): gen for user, gen in operation.members.items()}
+        members = self._shared(operation.members)
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
         known = self._operations.get(key)
-        if known is None or (operation.log, operation.seq) < (
-            known.log,
-            known.seq,
-        ):  # written twice: one of them counts
+        if known is None or (operation.log, operation.seq) < (known.log, known.seq):  # written twice: one counts
             self._operations[key] = operation
+            self._states.add(operation)
         self._cited.add((operation.gen, operation.hash[:16]))
-        self.named = self.named | members.keys() if not members.keys() <= self.named else self.named
+        self._named.update(members)
+
+    def _shared(self, members: Mapping[UserId, int]) -> Mapping[UserId, int]:
+        """Return the same in as little memory: mostly a list of members is that of the operation before."""
+        if members != self._members:
+            self._members = {self._ids.setdefault(user, user): gen for user, gen in members.items()}
+        return self._members
 
     def _changed(self, by: UserId) -> list[Difference]:
         former = self.state
-        self._states = states_of(self._operations.values(), self._leaves.values())
         self.state = self._states[-1] if self._states else None
-        return list(_differences(former, self.state, by)) if self.state else []
+        if self.state is None or self.state is former:
+            return []
+        return list(_differences(former, self.state, by))
 
     # ---- asking
 
@@ -134,7 +145,7 @@ class Group:
 
     def members_at(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, those included who left since; nobody for a gen that is not known."""
-        return frozenset(self._states[gen - 1].members) if 0 < gen <= len(self._states) else frozenset()
+        return self._states.members(gen)
 
     def added(self, user: UserId) -> int:
         """Return the gen that added a member."""

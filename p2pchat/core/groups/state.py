@@ -10,11 +10,15 @@ Source: docs/protocol.md, "Groups".
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pchat.core.groups.operations import Leave, Operation
 from p2pchat.protocol import MAX_INT, Mark, UserId
+
+MAX_TIED = 64  # of one writer and gen: one for each tip it may have
+MAX_LEAVES = 64  # of one user: one for each time it was a member
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +90,92 @@ class State:
         return {user: marks for user, marks in cuts.items() if marks}
 
 
-def states_of(operations: Iterable[Operation], leaves: Iterable[Leave]) -> list[State]:
-    """Return the states gen 1, 2, 3 ... up to the one that holds; [] without a first operation."""
-    of_gen: dict[int, list[Operation]] = {}
-    for operation in operations:
-        of_gen.setdefault(operation.gen, []).append(operation)
-    of_user: dict[UserId, list[Leave]] = {}
-    for leave in sorted(leaves, key=lambda leave: (leave.log, leave.seq)):
-        of_user.setdefault(leave.by, []).append(leave)
-    left = {user: tuple(said) for user, said in of_user.items()}
-    states: list[State] = []
-    while True:
-        gen = len(states) + 1
-        valid = [one for one in of_gen.get(gen, ()) if not states or one.by == states[-1].owner]
-        if not valid:
-            return states
-        states.append(_meet(gen, sorted(valid, key=lambda one: one.hash), left))
+class Chain(Sequence[State]):
+    """The states gen 1, 2, 3 ... up to the one that holds, as operations and leaves come; empty without a first one.
+
+    An operation costs what it changes: the states above stand on nothing of it but its owner. Of what somebody writes
+    without end a fixed number counts, chosen from all of it, so that what comes of it depends on no order:
+    of a writer's operations of one gen those with the smallest hashes, of a user's leaves those of the highest gens.
+    """
+
+    def __init__(self) -> None:
+        self._of_gen: dict[tuple[int, UserId], list[Operation]] = {}  # of each writer, by hash
+        self._tied: list[tuple[Operation, ...]] = []  # those that made gen 1, 2, 3 ...
+        self._leaves: dict[UserId, tuple[Leave, ...]] = {}
+        self._last: State | None = None
+        self._creator: UserId = ""  # who made gen 1: that is one operation, for its hash is the group
+
+    def add(self, operation: Operation) -> None:
+        """Take an operation; of two of one writer with one hash the later given counts."""
+        if operation.gen == 1:
+            self._creator = operation.by
+        there = self._of_gen.setdefault((operation.gen, operation.by), [])
+        at = bisect_left(there, operation.hash, key=_hash)
+        if at < len(there) and there[at].hash == operation.hash:
+            there[at] = operation
+        else:
+            there.insert(at, operation)
+        if at < MAX_TIED:
+            del there[MAX_TIED:]
+            self._remake(operation.gen)
+
+    def add_leave(self, leave: Leave) -> None:
+        said = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
+        self._leaves[leave.by] = tuple(sorted(said[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
+        self._last = None
+
+    def _remake(self, gen: int) -> None:
+        while 0 < gen <= len(self._tied) + 1:
+            valid = tuple(self._valid(gen))
+            if not valid:
+                del self._tied[gen - 1 :]
+                break
+            is_new = gen > len(self._tied)
+            same = not is_new and self._tied[gen - 1][0].owner == valid[0].owner
+            if is_new:
+                self._tied.append(valid)
+            else:
+                self._tied[gen - 1] = valid
+            if same:
+                break
+            gen += 1
+        self._last = None
+
+    def _valid(self, gen: int) -> list[Operation]:
+        return self._of_gen.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self._creator), [])
+
+    def __len__(self) -> int:
+        return len(self._tied)
+
+    def __getitem__(self, at: int) -> State:  # type: ignore[override]  # nobody slices it
+        if at not in (-1, len(self._tied) - 1):
+            return _meet(at + 1, self._tied[at], self._leaves)
+        if self._last is None:
+            self._last = _meet(len(self._tied), self._tied[-1], self._leaves)
+        return self._last
+
+    def members(self, gen: int) -> frozenset[UserId]:
+        """Return the members at a gen, those included who left since; nobody for a gen that is not known."""
+        return frozenset(_met(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()
 
 
-def _meet(gen: int, tied: Sequence[Operation], leaves: Mapping[UserId, tuple[Leave, ...]]) -> State:
-    first = tied[0]
-    members = first.members if len(tied) == 1 else _met(first, tied)
+def _hash(operation: Operation) -> str:
+    return operation.hash
+
+
+def _meet(gen: int, tied: tuple[Operation, ...], leaves: Mapping[UserId, tuple[Leave, ...]]) -> State:
+    first, members = tied[0], _met(tied)
     left = frozenset(
-        user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT) for leave in said)
+        user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT + 1) for leave in said)
     )
-    return State(gen, first.hash, first.name, first.owner, members, left, tuple(tied), leaves)
+    return State(gen, first.hash, first.name, first.owner, members, left, tied, dict(leaves))
 
 
-def _met(first: Operation, tied: Sequence[Operation]) -> dict[UserId, int]:
+def _met(tied: tuple[Operation, ...]) -> Mapping[UserId, int]:
     """Return who is a member in all of these; the owner named always is one."""
+    first = tied[0]
+    if len(tied) == 1:
+        return first.members
     members = {
         user: max(operation.members[user] for operation in tied)
         for user in first.members
@@ -184,11 +245,11 @@ def lost(
     One counts as lost when nothing was built on it, what it changed is in no state above it, and none redid it.
     Handing over comes last: who did that can make nothing any more.
     """
-    known = list(operations)
-    redone = {operation.redo for operation in known}
+    known = [operation for operation in operations if operation.by == owner]
+    redone = {operation.redo for operation in known}  # another's word that it did so is nobody's
     found = []
     for operation in known:
-        if operation.by != owner or operation.hash in redone or not 1 < operation.gen <= len(states):
+        if operation.hash in redone or not 1 < operation.gen <= len(states):
             continue
         above = states[operation.gen] if operation.gen < len(states) else states[-1]
         built_on = operation.gen < len(states) and any(ancestry.knows(later, operation) for later in above.tied)

@@ -148,7 +148,7 @@ class Talks:
         was_known = group.state is not None
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
-            step.news += [self._news(group, difference, batch.log, seq) for difference in differences]
+            step.news += self._news(group, differences, batch.log, seq)
         if group.state is not None:
             self._open(group)
             self._see_all(group)
@@ -157,13 +157,14 @@ class Talks:
                 talk.newcomer = True
                 self._shelf.conversations.new_talks.add(talk.id)
 
-    def _news(self, group: Group, difference: Difference, log: LogId, seq: int) -> Effect:
-        assert group.state is not None
-        members = tuple(sorted(group.state.present))
-        return GroupChanged(
-            group.id, group.talk, difference.change, difference.by, difference.target, members, group.state.name,
-            group.state.owner, log, seq,
-        )  # fmt: skip
+    def _news(self, group: Group, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
+        state = group.state
+        members = tuple(sorted(state.present)) if state is not None and differences else ()
+        return [
+            GroupChanged(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
+            for change, by, target in differences
+            if state is not None
+        ]
 
     # ---- how far logs are visible
 
