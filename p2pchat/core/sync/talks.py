@@ -19,7 +19,7 @@ from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
 from p2pchat.core.groups.group import Difference, Group
 from p2pchat.core.groups.operations import read_operation
 from p2pchat.core.groups.view import GroupView
-from p2pchat.core.groups.visibility import End, ends_of, may_be_seen
+from p2pchat.core.groups.visibility import ends_of, may_be_seen
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
 from p2pchat.core.sync.order import Order
@@ -42,6 +42,7 @@ class Talks:
         self._order = order
         self._pull = pull
         self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
+        self._gathering: set[Key] = set()  # writers of whom storage was asked for all logs
         self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
         self.compare: Callable[[Side], None] = lambda side: None
         self.on_change: Callable[[Group], None] = lambda group: None
@@ -197,14 +198,16 @@ class Talks:
             self._gather(talk, group, writer)
         for log in logs:
             log.plain = writer.plain
-            self._turn(talk, log, ends[log.id.run])
+            log.visible, log.chain8 = ends[log.id.run]
+            if writer.plain or writer.whole:
+                self._note(log)
         self.settle(talk, writer)
         for log in logs:
             if log is not but:
                 self._order.turned(talk, log)
 
-    def _turn(self, talk: Conversation, log: TalkLog, end: End) -> None:
-        log.visible, log.chain8 = end
+    def _note(self, log: TalkLog) -> None:
+        """Have storage hide what is not visible any more, and tell a writer hosted here of it."""
         noted, log.noted = log.noted, EVERYTHING if log.visible == log.seq else log.visible
         if log.noted == noted or not log.seq:
             return
@@ -223,11 +226,15 @@ class Talks:
             talk.refresh(log)
 
     def _gather(self, talk: Conversation, group: Group, writer: Writer) -> None:
-        """Something of a writer was cut off: have all its logs in memory."""
-        writer.whole = True
+        """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
+        if (talk.id, writer.user) in self._gathering:
+            return
+        self._gathering.add((talk.id, writer.user))
         self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
 
     def _gathered(self, talk: Conversation, group: Group, writer: Writer, facts: list[LogFacts]) -> None:
+        self._gathering.discard((talk.id, writer.user))
+        writer.whole = True
         for each in facts:
             if each.log.run not in writer.logs:
                 talk.add(talk.log_of(each))
@@ -245,9 +252,9 @@ class Talks:
 
     def _tell_again(self, meta: Mapping[str, str]) -> None:
         for name, text in meta.items():
-            if name.startswith(UNTOLD) and text:
-                log, span = LogId(*name.removeprefix(UNTOLD).split(",")), text.split()
-                self.tell([Undelivered(log, int(span[0]), int(span[1]))])
+            log, span = name.removeprefix(UNTOLD).split(","), text.split()
+            if name.startswith(UNTOLD) and len(log) == 3 and len(span) == 2 and all(map(str.isdecimal, span)):
+                self.tell([Undelivered(LogId(*log), int(span[0]), int(span[1]))])
 
     def durable(self, groups: set[ConversationId]) -> None:
         """What was written to these groups is on disk: everybody who may know of them is compared with."""

@@ -196,7 +196,7 @@ class Writer:
         self.logs: dict[RunId, Log] = {}
         self.builds = False  # some log builds on another: there may be logs that are not in memory
         self.plain = True  # of a talk: nothing of it was ever cut off
-        self.whole = False  # of a talk: storage was asked for all its logs, and they stay in memory
+        self.whole = False  # of a talk: all its logs are in memory, and stay there
 
     @property
     def strips(self) -> Mapping[RunId, Strip]:
@@ -314,6 +314,7 @@ class Conversation:
             return False
         if self.is_talk and not self.writers[log.id.user].plain:
             return False
+        self.writers[log.id.user].whole = False
         del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
