@@ -123,6 +123,9 @@ class Session:
     def noticed(self, event: Line) -> None:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
         self._here.noticed(event)
+        if event["event"] == "warning" and event["code"] == "undelivered":
+            self._outbox.lose(event["undelivered"])
+            self.code = worse(self.code, FAILED)
 
     def is_unwanted(self, event: Line) -> bool:
         """Whether this event line is one that was switched off for everybody, programs too: /set typing off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from p2pchat import Conversation, P2PChatError, Receipt, Receipts, User
@@ -92,6 +92,10 @@ class Outbox:
         self._receipts.append((to, receipt))
         if len(self._receipts) >= _MOST_KEPT:
             self._receipts = [kept for kept in self._receipts if not is_delivered(kept[1])]
+
+    def lose(self, ids: Collection[str]) -> None:
+        """Nobody gets these: they are not waited for."""
+        self._receipts = [kept for kept in self._receipts if last_of(kept[1]).id not in ids]
 
     async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
         """Wait until everything sent is delivered, or `read`, at most so long; return the labels of those who lack

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from p2pchat import GroupChanged, Message, TCPPeer
+from p2pchat import GroupChanged, Message, TCPPeer, Undelivered
 from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
+from p2pchat.apps.cli.exits import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 
@@ -147,3 +147,36 @@ async def test_programs_have_the_same_by_objects(shown: Shown) -> None:
             "'carol' is no group: a group is #NAME",
             "`users` is a list of strings",
         ]
+
+
+async def test_what_nobody_gets_is_no_message_that_waits(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        ops = await ada.create_group("ops", ["bob"])
+        await net.settle()
+        took = session(bob, shown)
+        told = bob.events(Undelivered, consumer=None)
+        net.partition([ada], [bob])
+        await took.take([b'{"do":"send","to":"#ops","text":"still there?"}'])
+        assert took.undelivered() and took.code == DONE
+        await ops.remove("bob")
+        net.heal()
+        took.noticed((await anext(told)).to_json())
+        assert not took.undelivered() and await took.drain(0) == []
+        assert took.code == FAILED
+
+
+async def test_a_group_has_a_message_when_all_who_are_here_have_it(shown: Shown) -> None:
+    async with mesh("ada", "bob", "carol") as net:
+        ada, bob, carol = net.peers
+        await ada.create_group("ops", ["bob", "carol"])
+        await net.settle()
+        await carol.aclose()
+        await net.settle()
+        took = session(ada, shown)
+        await took.take([b"/go ops", b"hello"])
+        assert await took.drain(10) == [] and not took.undelivered()
+        await bob.aclose()
+        await net.settle()
+        await took.take([b"anybody?"])
+        assert await took.drain(0) == ["bob", "carol"] and took.undelivered()
