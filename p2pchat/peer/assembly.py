@@ -127,7 +127,7 @@ def _network(
     """
     settled = profile.joined or bool(storage.places(0, 1))
     if settled and not profile.joined:
-        learnt = storage.load([]).meta.get(META_NETWORK)
+        learnt = storage.meta().get(META_NETWORK)
         if learnt:  # killed, or out of disk, before the open network it had met was written down
             profile.join(Network(learnt, None))
     if invite is not None:

@@ -13,11 +13,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def nothing_is_garbage() -> Iterator[None]:
-    """Collect no garbage within; for what is made in one go. It is again as it was before when this ends."""
+    """Collect no garbage within; for what is made in one go. It is again as it was before when this ends.
+
+    What was made counts as old then, or the next search, for what is young, would pass over all of it.
+    """
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if collects:
+            if not gc.get_freeze_count():  # else a program has frozen something, which would thaw
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

@@ -70,6 +70,9 @@ class Storage(Protocol):
     def load(self, hosted: Sequence[UserId]) -> Stored:
         """Return what a starting node needs; `heard` only of logs of the hosted users."""
 
+    def meta(self) -> dict[str, str]:
+        """Return what load has as `meta`, alone."""
+
     def commit(self, changes: Sequence[Change]) -> None:
         """Apply these in order in one transaction; durable when this returns. All or nothing."""
 

@@ -131,10 +131,18 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         recent=_recent(rows(RECENT, settings.recent_places), settings),
         groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
         most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
-        meta={name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY},
+        meta=load_meta(connection),
     )
     _check(stored)
     return stored
+
+
+def load_meta(connection: Connection) -> dict[str, str]:
+    """Return what the core, and what it is part of, remember by name."""
+    found: dict[str, str] = {name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY}
+    if not all(type(text) is str for item in found.items() for text in item):
+        raise Misfit("values of another kind")
+    return found
 
 
 def _check(stored: Stored) -> None:
@@ -144,7 +152,7 @@ def _check(stored: Stored) -> None:
     numbers += [told.seq for told in stored.heard] + [mark.seq for mark in stored.reads]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
-    texts = [*stored.meta, *stored.meta.values(), *stored.consumers, *(one.endpoint for one in stored.addresses)]
+    texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts

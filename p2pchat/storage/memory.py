@@ -339,6 +339,10 @@ class MemoryStorage:
 
     # ---- starting
 
+    def meta(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._tables.meta)
+
     def load(self, hosted: Sequence[UserId]) -> Stored:
         with self._lock:
             tables = self._tables

@@ -22,7 +22,7 @@ from p2pchat.storage import connect, schema
 from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
-from p2pchat.storage.loading import holdings, load
+from p2pchat.storage.loading import holdings, load, load_meta
 from p2pchat.storage.proving import is_damaged, unproven
 from p2pchat.storage.reading import READ, Reader
 from p2pchat.storage.showing import Showing
@@ -95,6 +95,10 @@ class SqlStorage:
     def load(self, hosted: Sequence[UserId]) -> Stored:
         with self._reading():
             return load(self._read, hosted, self._settings)
+
+    def meta(self) -> dict[str, str]:
+        with self._reading():
+            return load_meta(self._read)
 
     def commit(self, changes: Sequence[Change]) -> None:
         if self._writer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 
@@ -20,6 +21,30 @@ def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
     with pytest.raises(ValueError, match="torn"):
         load()
     assert [*seen, gc.isenabled()] == [False, True]
+
+
+def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is_garbage() -> None:
+    gc.unfreeze()  # what the test run has frozen
+
+    class Made:
+        def __init__(self) -> None:
+            self.itself = self
+
+    with nothing_is_garbage():
+        one = Made()
+    assert any(each is one for each in gc.get_objects(generation=2))
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    gc.freeze()  # as it was
+    assert gone() is None
+
+
+def test_what_a_program_has_frozen_stays_frozen() -> None:
+    gc.freeze()
+    with nothing_is_garbage():
+        pass
+    assert gc.get_freeze_count()
 
 
 def test_one_within_another_ends_with_the_outer_one() -> None:

@@ -346,6 +346,7 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
         Address("", "example.org:80"),
     ]
     assert (stored.consumers, stored.meta) == ({"bot": 7, "web": 2}, {"network": "ab", "start": "beginning"})
+    assert storage.meta() == stored.meta
 
 
 def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -> None:
