@@ -233,6 +233,23 @@ def test_who_takes_no_more_still_gets_what_it_wants_and_is_told_when_it_asks() -
     assert "to bob: entries room a1:1..2, for want 1" in far.say(want(1, "ada"))
 
 
+def test_who_takes_no_more_in_the_middle_of_an_answer_is_not_sent_what_builds_on_the_rest_of_it() -> None:
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    former = own(ada, 1)
+    ada.crash()
+    ada.start()
+    ada.say("begun anew")
+    far = ada.far("bob")
+    ada.put(Filled(far.link))
+    far.say(want(1, "ada"))
+    takes_no_more(far)
+    ada.put(Drained(far.link))
+    told(far)
+    told(far, former)
+    assert [line for line in ada.say("news") if line.startswith("to bob")] == ["to bob: have room ada a2:3"]
+
+
 def test_others_of_the_same_conversation_are_told_on_and_a_new_link_takes_all_again() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("cyd")

@@ -64,10 +64,16 @@ class Serve:
         """The far end takes no more of these: give no more."""
         keys = {(conversation, user) for conversation, users in full.items() for user in users} & side.refused.keys()
         for serving in [each for each in side.serving.values() if each.key in keys]:
-            del side.serving[serving.n]
-            self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
+            self._give_up(side, serving)
         for key in sorted(keys):
             self._warn(side, key)
+
+    def _give_up(self, side: Side, serving: Serving) -> None:
+        """Give no more for this want. What lies before the running logs was perhaps not given: cursors are gone too."""
+        del side.serving[serving.n]
+        for log in [log for log in side.tails if log.key == serving.key]:
+            del side.tails[log]
+        self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
 
     def _warn(self, side: Side, key: Key) -> None:
         """A hosted user's words are not stored there: that is worth knowing, once for each peer."""
@@ -103,8 +109,7 @@ class Serve:
         serving.reading = False
         conversation = self._shelf.conversations.by_id[serving.key[0]]
         if not self._shelf.shares(side, conversation):  # its users changed meanwhile
-            del side.serving[serving.n]
-            self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
+            self._give_up(side, serving)
             return
         for batch in answer.batches:
             if conversation.is_talk and not conversation.shows(batch):
