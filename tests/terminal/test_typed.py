@@ -35,9 +35,9 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
         ("／msg bob the secret", "did you mean /msg?"),
         ("/мsg bob the secret", "did you mean /msg?"),
         ("/123 the secret", "/help lists them"),
-        ("/kick the secret", "does not have /kick yet"),
+        ("/kick the secret", "/kick is for a group"),
     ],
-    ids=["typo", "blank before", "blank behind", "full width", "cyrillic", "digits", "later"],
+    ids=["typo", "blank before", "blank behind", "full width", "cyrillic", "digits", "no group"],
 )
 async def test_what_is_no_command_is_never_sent(terminal: OpenTerminal, peer: StartPeer, line: str, hint: str) -> None:
     ada = await terminal("0", "--name", "ada")
