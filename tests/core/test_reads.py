@@ -11,6 +11,7 @@ from p2pchat.core.hosted import HostedUser
 from p2pchat.core.inputs import CommitFailed, Drained, Filled, Loaded, ReceiptsChosen, Stop
 from p2pchat.core.log import ref_key
 from p2pchat.core.sync.bookmarks import read_sum
+from p2pchat.core.sync.sides import MAX_REMEMBERED
 from p2pchat.protocol import Naming, Read
 from tests.core.test_serve import own, told
 from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World
@@ -174,6 +175,22 @@ def test_nothing_is_read_that_is_not_delivered() -> None:
     assert of_reading(far.say(marked("bob", "a1", 3))) == []
     assert of_reading(told(far, own(ada, 2))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
+
+
+def test_marks_told_without_end_crowd_out_nobody_else_s() -> None:
+    ada = World().peer("ada")
+    far, liar = ada.far("bob"), ada.far("eve")
+    ada.say("one", "two")
+    for start in range(0, MAX_REMEMBERED + 512, 256):
+        refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 256)]
+        liar.say(Read({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
+    far.say(marked("bob", "a1", 3))  # before it is known to be delivered
+    early = ada.node.sync.reads.readers._early
+    assert len(early) <= MAX_REMEMBERED
+    [known] = {side for side, _ in early.values()} - {ada.node.sync.shelf.sides[far.link]}
+    ada.drop(liar)
+    assert known not in {side for side, _ in ada.node.sync.reads.readers._early.values()}  # nor all it has told
+    assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
 def test_a_mark_of_what_a_copy_wrote_is_none_of_ours() -> None:

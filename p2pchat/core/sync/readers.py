@@ -6,6 +6,7 @@ and a mark of what a copy of this machine wrote is none of ours. The rest of it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -68,8 +69,22 @@ class Readers(Levels):
         return min(mark.seq, had)
 
     def _keep_early(self, side: Side, log: LogId, member: UserId, seq: int) -> None:
-        if len(self._early) < MAX_REMEMBERED:
-            self._early[log, member] = side, seq
+        if len(self._early) >= MAX_REMEMBERED:
+            self._make_room()
+        self._early[log, member] = side, seq
+
+    def _make_room(self) -> None:
+        """Whoever told most loses half of it: one who tells without end crowds out nobody else."""
+        most, count = Counter(side.link.peer for side, _ in self._early.values()).most_common(1)[0]
+        its = [level for level, (side, _) in self._early.items() if side.link.peer == most]
+        for level in its[: (count + 1) // 2]:
+            del self._early[level]
+
+    def link_down(self, side: Side) -> None:
+        """A link ends: what was told on it is kept, and nothing else that is known of its far end."""
+        if any(told is side for told, _ in self._early.values()):
+            bare = Side(side.link)
+            self._early = {level: (bare if told is side else told, seq) for level, (told, seq) in self._early.items()}
 
     def _look_up(
         self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then

@@ -245,9 +245,11 @@ class Reads:
 
     # ---- comparing
 
-    def link_down(self, link: int, peer: PeerId) -> None:
+    def link_down(self, side: Side) -> None:
         """A link ends. What its peer told is remembered where that is little: what storage knows is most of it."""
-        self._due.pop(link, None)
+        self._due.pop(side.link.id, None)
+        self.readers.link_down(side)
+        peer = side.link.peer
         told = self._told.get(peer)
         if told is not None and (told.count > MOST_TOLD_BY_ABSENT or len(self._told) > MOST_ABSENT):
             del self._told[peer]

@@ -130,7 +130,7 @@ class Sync:
             self.pull.link_gone(side)
             self.order.link_gone(side)
             self.typing.link_down(side)
-            self.reads.link_down(link.id, link.peer)
+            self.reads.link_down(side)
             self.shelf.sweep()
 
     def hosts_told(self, link: Link) -> None:
