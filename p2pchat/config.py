@@ -73,7 +73,7 @@ class Settings:
     order_wait_most: float = 300.0  # while it is on its way
     clock_ahead: float = 300.0  # stamps further ahead of local time do not drive the clock
     wrong_head_ban: float = 3600.0
-    max_conversations_a_user: int = 10_000
+    max_conversations_a_user: int = 10_000  # direct ones, and as many groups made by one user
     max_hosted_users: int = 10_000
     max_uncommitted_entries: int = 8192  # then reading pauses; measured, see docs/architecture.md
     fetch_batches: int = 8  # read from storage at once for one link: keeps live traffic quick

@@ -13,6 +13,7 @@ from p2pchat.core import inputs
 from p2pchat.core.groups.operations import group_body, operation_hash, talk_id
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry, ref_key
+from p2pchat.core.sync.conversations import MAX_UNKNOWN
 from p2pchat.protocol import Entries, Have, Naming
 from p2pchat.testing import Simulation
 from p2pchat.testing.simpeer import SimPeer
@@ -475,3 +476,45 @@ def test_what_waits_in_a_talk_waits_on_after_a_restart() -> None:
     away.ada.start()
     away.ada.world.pass_time(60)
     assert len(away.ada.storage.places(0, 99)) == len({one.place for one in away.ada.storage.places(0, 99)})
+
+
+# ---- members who name groups without end
+
+
+def made_group(by: str, number: int) -> Entries:
+    """The first operation of a group made by somebody, with ada in it."""
+    body = group_body(1, "ops", IDS[by], {IDS["ada"]: 1, IDS[by]: 1}, {}, salt=f"{number:032x}")
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS[by], "b0" * 8))
+    return Author(by, "b0", group).write(first)
+
+
+def test_of_one_user_a_peer_takes_so_many_groups_and_no_more() -> None:
+    ada = World().peer("ada", max_conversations_a_user=3)
+    bob, cyd = ada.far("bob"), ada.far("cyd")
+    for number in range(5):
+        lines = bob.say(made_group("bob", number))
+    assert len(ada.node.groups) == 3 and any("full" in line for line in lines)
+    cyd.say(made_group("cyd", 5))
+    assert len(ada.node.groups) == 4
+    ada.crash()
+    ada.start()
+    ada.far("bob").say(made_group("bob", 6))
+    assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
+
+
+def test_who_names_groups_that_never_come_keeps_nobody_else_s_from_coming() -> None:
+    ada = World().peer("ada")
+    bob, eve = ada.far("bob"), ada.far("eve")
+    for start in range(0, 4 * MAX_UNKNOWN, 500):
+        ids = [f"{n:064x}" for n in range(start, start + 500)]
+        eve.say(Have({}, names=[Naming(group=(id, IDS["eve"], "b0" * 8)) for id in ids]))
+    assert len(ada.node.sync.conversations.by_id) <= MAX_UNKNOWN + 10
+    bob.say(made_group("bob", 1))
+    assert len(ada.node.groups) == 1
+    ada.drop(eve)
+    assert len(ada.node.sync.conversations.by_id) <= 10
+    eve = ada.far("eve")
+    eve.say(made_group("eve", 2))
+    assert len(ada.node.groups) == 2

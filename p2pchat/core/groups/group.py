@@ -60,6 +60,11 @@ class Group:
         self._ids: dict[UserId, UserId] = {}  # each user's id once: a big group is named in each of its operations
 
     @property
+    def creator(self) -> UserId:
+        """Who made it; "" before its first operation is known."""
+        return self._states.creator
+
+    @property
     def named(self) -> frozenset[UserId]:
         """Everyone whom any operation ever named."""
         if len(self._named_now) != len(self._named):

@@ -103,12 +103,12 @@ class Chain(Sequence[State]):
         self._tied: list[tuple[Operation, ...]] = []  # those that made gen 1, 2, 3 ...
         self._leaves: dict[UserId, tuple[Leave, ...]] = {}
         self._last: State | None = None
-        self._creator: UserId = ""  # who made gen 1: that is one operation, for its hash is the group
+        self.creator: UserId = ""  # who made gen 1, "" before: that is one operation, for its hash is the group
 
     def add(self, operation: Operation) -> None:
         """Take an operation; of two of one writer with one hash the later given counts."""
         if operation.gen == 1:
-            self._creator = operation.by
+            self.creator = operation.by
         there = self._of_gen.setdefault((operation.gen, operation.by), [])
         at = bisect_left(there, operation.hash, key=_hash)
         if at < len(there) and there[at].hash == operation.hash:
@@ -142,7 +142,7 @@ class Chain(Sequence[State]):
         self._last = None
 
     def _valid(self, gen: int) -> list[Operation]:
-        return self._of_gen.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self._creator), [])
+        return self._of_gen.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])
 
     def __len__(self) -> int:
         return len(self._tied)

@@ -61,7 +61,7 @@ class Carrying:
         """Know the direct conversations and groups named, as far as they are those of users hosted here."""
         for naming in namings:
             if naming.group:
-                self._shelf.conversations.name_group(naming, self._shelf.hosted)
+                self._shelf.conversations.name_group(naming, self._shelf.hosted, "")
             if naming.dm and set(naming.dm) & self._shelf.hosted.keys():
                 most = self._ctx.settings.max_conversations_a_user
                 self._shelf.conversations.open_passing(naming, most)

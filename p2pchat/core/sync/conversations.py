@@ -9,17 +9,19 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 
 from p2pchat.core.groups.group import Group
 from p2pchat.core.sync.tips import Conversation
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
-MAX_UNKNOWN = 1000  # groups that links named and of which nothing has come; a guess
+MAX_UNKNOWN = 1000  # groups that one peer named and of which nothing has come; a guess: 2 MiB
+MAX_ASKED = 16  # users of a peer, by whom it is known again: not thousands for each group that it names
 DMS_CACHED = 1024  # pairs whose id is remembered: a program that writes to a user asks for it with every message
 
 
@@ -54,6 +56,8 @@ class Conversations:
         self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
         self._count: Counter[UserId] = Counter()  # of direct conversations
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
+        self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing has come, and who named each first
+        self._unknown_of: Counter[PeerId] = Counter()
         self.room = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
@@ -70,7 +74,7 @@ class Conversations:
         if named is None:
             return None
         conversation, members = named
-        self.passing.discard(conversation)
+        self.stays(conversation)
         return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
 
     def open_passing(self, naming: Naming, most: int) -> bool:
@@ -87,20 +91,34 @@ class Conversations:
         self.passing.add(named[0])
         return True
 
-    def name_group(self, naming: Naming, users: Iterable[UserId]) -> None:
-        """A link speaks of a group; while nothing of it is known here, all who host these users may be asked."""
+    def name_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
+        """A peer speaks of a group; while nothing of it is known here, those who host these users may be asked.
+
+        `teller`: who it is, "" for a file: each may name so many groups of which nothing comes.
+        """
         assert naming.group is not None
         id, owner, _ = naming.group
         found = self.by_id.get(id)
         if found is None:
-            unknown = sum(self.by_id[each].group is not None for each in self.passing)
-            if unknown >= MAX_UNKNOWN:
+            if self._unknown_of[teller] >= MAX_UNKNOWN:
                 return
             found = self._add(self._new(id, naming, frozenset()))
             self.passing.add(id)
+            self._unknown[id] = teller
+            self._unknown_of[teller] += 1
         if found.group is not None and found.group.state is None:
-            found.members = (found.members or frozenset()) | {*users}
+            asked = [teller] if teller in users else islice(users, MAX_ASKED)
+            found.members = (found.members or frozenset()).union(asked)
             found.may = (found.may or frozenset()) | {owner}
+
+    def stays(self, id: ConversationId) -> None:
+        """Something of a conversation has come, or a program opened it: that it was named is not all there is."""
+        self.passing.discard(id)
+        if id in self._unknown:
+            teller = self._unknown.pop(id)
+            self._unknown_of[teller] -= 1
+            if not self._unknown_of[teller]:
+                del self._unknown_of[teller]
 
     def newest_first(self) -> list[ConversationId]:
         """Return all but those of operations, the one first in which something was written last.
@@ -131,9 +149,9 @@ class Conversations:
         """Forget the conversations in which nothing was stored and of which no link may speak any more."""
         for id in list(self.passing):
             if self.by_id[id].stored:
-                self.passing.discard(id)
+                self.stays(id)
             elif not is_shared(self.by_id[id]):
-                self.passing.discard(id)
+                self.stays(id)
                 self._count -= Counter({*(self.by_id.pop(id).naming.dm or ())})
                 self.groups.pop(id, None)
 

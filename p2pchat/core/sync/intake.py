@@ -117,7 +117,7 @@ class Intake:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(spans)  # it may build on them
-                if conversation.is_open and not self._talks.may_begin(conversation, id, frame):
+                if conversation.is_open and not self._talks.may_begin(source, conversation, id, frame):
                     return
                 log = self._unknown(source, conversation, id, frame)
             if log is None:

@@ -269,7 +269,7 @@ class Shelf:
         users = self.presence.users_of(side.link.id)
         for naming in namings:
             if naming.group:
-                self.conversations.name_group(naming, users)
+                self.conversations.name_group(naming, users, side.link.peer)
                 continue
             if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
                 continue

@@ -12,6 +12,7 @@ Source: docs/protocol.md, "Groups".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -25,10 +26,11 @@ from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
 from p2pchat.core.sync.order import Order
 from p2pchat.core.sync.pull import Pull
 from p2pchat.core.sync.sides import Key, Shelf, Side
+from p2pchat.core.sync.sources import Source
 from p2pchat.core.sync.spans import Piece, Span
 from p2pchat.core.sync.tips import Conversation, Log, TalkLog, Writer
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Naming
+from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
 UNTOLD = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
 
@@ -44,6 +46,7 @@ class Talks:
         self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
         self._gathering: set[Key] = set()  # writers of whom storage was asked for all logs
         self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
+        self._made: Counter[UserId] = Counter()  # how many groups each user made
         self.compare: Callable[[Side], None] = lambda side: None
         self.on_change: Callable[[Group], None] = lambda group: None
 
@@ -56,6 +59,7 @@ class Talks:
             of_group.setdefault(each.log.conversation, []).append(each)
         for group in list(self._shelf.conversations.groups.values()):
             group.load((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
+            self._made.update([group.creator])
             self._open(group)
 
     def start(self, meta: Mapping[str, str]) -> None:
@@ -86,11 +90,18 @@ class Talks:
 
     # ---- what comes
 
-    def may_begin(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
-        """Say whether a log of a group that is not here may begin: of one not known only with its first operation."""
+    def may_begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a log of a group that is not here may begin: of one not known only with its first operation.
+
+        Nobody fills a peer with groups: of one user it takes as many as direct conversations.
+        """
         group = conversation.group
         if group is None or group.state is not None:
             return True
+        if self._made[id.user] >= self._ctx.settings.max_conversations_a_user:
+            self._ctx.emit(Counted("group_refused"))
+            source.is_full(id.key)
+            return False
         try:
             known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
             known = known and self._may_concern_us(conversation, id, frame)
@@ -151,6 +162,9 @@ class Talks:
             differences = group.add(batch.log, seq, raw, entry)
             step.news += self._news(group, differences, batch.log, seq)
         if group.state is not None:
+            if not was_known:
+                self._shelf.conversations.stays(group.id)
+                self._made[batch.log.user] += 1
             self._open(group)
             self._see_all(group)
             talk = self._talk(group)
