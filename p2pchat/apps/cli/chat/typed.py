@@ -96,7 +96,10 @@ COMMANDS = (
             "/list all shows every one, by name",
         ),
     ),
-    Command("who", "", "who is known, who is here, and since when", "/who", others=("names",)),
+    Command(
+        "who", "[all]", "who is known, who is here, and since when", "/who", others=("names",), most=1, kinds=("",),
+        details=("all who are here, and of very many others some; /who all shows every one",),
+    ),
     Command("whois", "NAME", "what is known of one user, with the id", "/whois bob", least=1, most=1, kinds=("user",)),
     Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
     Command("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),

@@ -13,15 +13,24 @@ from p2pchat.apps.cli.plain import plain_user, plain_whois, quoted, shown_name
 
 MAX_STATUS_CHARACTERS = 512  # as many as one peer tells another
 NOTHING = "-"  # typed, to tell nothing any more
+MOST_LISTED = 40  # users at once, but all who are here; a guess: more is no list to look at
 ID_CHARACTERS = 52  # a whole id, as people see it
 _ORDER = ("online", "idle", "offline", "unknown")
 
 
-async def who(here: Here) -> Answer:
-    """Everybody with a name, who is here first."""
-    rows = sorted((user_row(here, user) for user in here.peer.users()), key=lambda row: _ORDER.index(row["status"]))
-    now = datetime.now().astimezone()
-    return Answer(rows, [plain_user(row, now) for row in rows])
+async def who(here: Here, which: str = "") -> Answer:
+    """Everybody with a name, who is here first; for people not all of very many, unless they say `all`."""
+    if which not in ("", "all"):
+        raise Usage("/who, or /who all")
+    users = sorted(here.peer.users(), key=lambda user: _ORDER.index(user.status))
+    known, now = len(users), datetime.now().astimezone()
+    if here.for_people and not which:
+        users = users[: max(MOST_LISTED, len(here.peer.here()))]
+    rows = [user_row(here, user) for user in users]
+    others = (
+        [f"-- and {known - len(users)} more who are not here: /who all shows them too"] if known > len(users) else []
+    )
+    return Answer(rows, [*(plain_user(row, now) for row in rows), *others])
 
 
 async def whois(here: Here, user: str) -> Answer:

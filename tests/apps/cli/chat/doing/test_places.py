@@ -1,4 +1,4 @@
-"""/list where there are more conversations than anybody looks at."""
+"""/list and /who where there is more than anybody looks at."""
 
 from __future__ import annotations
 
@@ -36,12 +36,27 @@ async def test_people_are_shown_what_is_unread_and_what_was_written_last(shown: 
 
 async def test_programs_get_every_row(shown: Shown) -> None:
     async with mesh("ada") as net:
-        await asyncio.gather(*(net.peers[0].create_group(f"group {number}") for number in range(MANY)))
-        await session(net.peers[0], shown).take([b'{"do":"list"}'])
-        assert len(shown.lines[-1]["rows"]) == MANY + 1
+        ada = net.peers[0]
+        await asyncio.gather(*(ada.create_group(f"group {number}") for number in range(MANY)))
+        ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))
+        await session(ada, shown).take([b'{"do":"list"}', b'{"do":"who"}'])
+        assert [len(line["rows"]) for line in shown.lines] == [MANY + 1, MANY + 1]
+
+
+async def test_of_very_many_users_people_are_shown_all_who_are_here(shown: Shown) -> None:
+    async with mesh("ada", "zoe") as net:
+        ada = net.peers[0]
+        ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))  # as if they had written
+        await session(ada, shown, as_json=False).take([b"/who", b"/who all"])
+        lines = shown.text.splitlines()
+        some, more, every = lines[:MOST_LISTED], lines[MOST_LISTED], lines[MOST_LISTED + 1 :]
+        assert [line.split(":")[0] for line in some[:3]] == ["-- ada", "-- zoe", '-- "user 0"']
+        assert more == "-- and 7 more who are not here: /who all shows them too"
+        assert len(every) == MANY + 2
 
 
 async def test_it_knows_no_other_word(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     async with mesh("ada") as net:
-        await session(net.peers[0], shown, as_json=False).take([b"/list everything"])
-        assert "/list all" in capsys.readouterr().err
+        await session(net.peers[0], shown, as_json=False).take([b"/list everything", b"/who else"])
+        said = capsys.readouterr().err
+        assert "/list all" in said and "/who all" in said
