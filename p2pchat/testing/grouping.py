@@ -129,6 +129,7 @@ class GroupJudge:
         self._sim = judge.sim
         self._kept: list[tuple[SimPeer, LogId, int]] = []  # texts that were accepted
         self._undelivered: set[tuple[UserId, LogId, int]] = set()
+        self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # by (peer, life, group): the newest
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
 
     def kept(self, peer: SimPeer, answer: Kept) -> None:
@@ -141,6 +142,7 @@ class GroupJudge:
     def changed(self, peer: SimPeer, news: GroupChanged) -> None:
         """A peer is told that a group is another."""
         self._sim.counts[f"group_{news.change}"] += 1
+        self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
         if news.seq > len(peer.disk.logs.get(news.log, ())):
             self._judge.blame("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
 
@@ -231,6 +233,9 @@ class GroupJudge:
             members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(view.members.items()))
             text = f"says that {id[:6]} is gen {view.gen} ({members}), and holds {_short(there)}"
             yield Fault("group", text, peer.name)
+        told = self._told.get((peer.name, peer.lives, id), ())
+        if told and told != (there.name, there.owner, there.present) and not peer.disk.failed:
+            yield Fault("group", f"was told last that {id[:6]} is another than {_short(there)}", peer.name)
 
     def _held_for_lost(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
         group = peer.node.sync.conversations.groups.get(id) if peer.node else None
