@@ -8,10 +8,13 @@ from itertools import pairwise
 
 from p2pchat.config import Settings
 from p2pchat.core.files import Unpacking
-from p2pchat.core.log import Entry, decode_entry, encode_entry, extend_chain
+from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.operations import group_body, leave_body, read_leave, read_operation
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, encode_entry, extend_chain
+from p2pchat.core.mending import is_own, mending_of
 from p2pchat.core.sync.spans import TEXTS, decode
 from p2pchat.errors import ImportRefused, LogError
-from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Naming, encode
+from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
 from tests.core.world import ALL, IDS, ROOM, START, Author, dm
 from tests.fuzz.frames import GOLDEN, golden_frames, within
 from tests.fuzz.frames import WORDS as FRAME_WORDS
@@ -23,6 +26,8 @@ WORDS = [
     *(f'"{key}":'.encode() for key in ("k", "at", "c", "re", "after", "before", "g", "b")),
     *(f'"{kind}"'.encode() for kind in ("text", "action", "edit", "delete", "reaction", "profile", "group", "later")),
     b'["' + b"00" * 16 + b'",1]', b'["' + b"00" * 8 + b'",1,"' + b"11" * 8 + b'"]', b"null", b"true", b"1.0", b"1e400",
+    b'"k":"leave","g":[1,"' + b"00" * 8 + b'"],', b'"gen":1,', b'"owner":"', b'"members":{"' + b"11" * 32 + b'":1}',
+    b'"cuts":[["' + b"11" * 32 + b'","' + b"00" * 8 + b'",1,"' + b"22" * 8 + b'"]]', b'"redo":"', b'"salt":"',
     b"9007199254740991", b"9007199254740992", b"-1", b"\\u0000", b"\\ud800", b"\\ud83d\\ude00", b"[" * 17, b"{}",
     "\U0001f600".encode(), b"\xed\xa0\x80", b"\n", b'{"name":"ada"}', b"\\", b'"',
 ]  # fmt: skip
@@ -38,8 +43,23 @@ def one_entry(data: bytes) -> None:
             hold(error.code == "malformed" and str(error).isascii(), "a fault that is not for people")
             continue
         says_the_same(raw, entry)
+        means_something(raw, 1, entry)
     for settings in (SMALL, Settings()):
         in_order(raws, settings)
+
+
+def means_something(raw: str, seq: int, entry: Entry) -> None:
+    """Whatever an entry holds, what it would be in a group or do to a message is found out without a fault."""
+    log = LogId("00" * 32, "11" * 32, "22" * 8)
+    operation, leave = read_operation(log, seq, raw, entry), read_leave(log, seq, entry)
+    hold(operation is None or leave is None, "an operation that is a leave")
+    if operation is not None:
+        hold(operation.owner in operation.members and operation.name.isprintable(), "an operation that may not be")
+        group = Group(operation.hash)
+        group.add(log, seq, raw, entry)
+        hold(group.state is None or group.view is not None, "a group that nobody can look at")
+    mending = mending_of(log, seq, entry)
+    hold(mending is None or mending.reaction or is_own(log.user, mending.re), "an edit of what another wrote")
 
 
 def says_the_same(raw: str, entry: Entry) -> None:
@@ -75,7 +95,21 @@ def in_order(raws: list[str], settings: Settings) -> None:
 def entry_seeds() -> list[bytes]:
     logs = [entry["text"] for log in GOLDEN["logs"].values() for entry in log["entries"]]
     lines = [encode_entry(Entry("text", START + n, START + n, b="hi" * n)) for n in range(3)]
-    return [*(raw.encode() for raw in logs), "\n".join(lines).encode(), "\n".join(logs[:3]).encode()]
+    made = group_body(1, "ops", "11" * 32, {"11" * 32: 1}, {}, salt="00" * 16)
+    cut = group_body(2, "ops", "11" * 32, {"11" * 32: 1}, {"33" * 32: (Mark("22" * 8, 1, "44" * 8),)}, redo="55" * 32)
+    named = Ref("11" * 16, 1)
+    lines += [
+        encode_entry(Entry("group", 9, 9, b=made)), encode_entry(Entry("group", 10, 10, b=cut)),
+        encode_entry(Entry("leave", 11, 11, g=(1, "00" * 8), b=leave_body([Mark("22" * 8, 1, "44" * 8)]))),
+        *(encode_entry(Entry(kind, 12, 12, named, b=body)) for kind, body in (("edit", "x"), ("delete", None))),
+        encode_entry(Entry("reaction", 13, 13, named, b="😀")),
+    ]  # fmt: skip
+    return [
+        *(raw.encode() for raw in logs),
+        *(line.encode() for line in lines),
+        "\n".join(lines).encode(),
+        "\n".join(logs[:3]).encode(),
+    ]
 
 
 # ---- files

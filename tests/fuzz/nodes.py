@@ -14,6 +14,7 @@ from time import perf_counter
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
+from p2pchat.core.groups.operations import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.inputs import (
     Carried,
     CommitFailed,
@@ -24,20 +25,25 @@ from p2pchat.core.inputs import (
     Forget,
     Found,
     Got,
+    GroupChanging,
+    GroupLeaving,
+    GroupMade,
     HandedOn,
     Input,
     LinkDown,
     Listening,
     Loaded,
+    MarkedRead,
     Paused,
     PresenceSet,
+    ReceiptsChosen,
     Renamed,
     Said,
     Sighted,
     Stop,
     TypingSet,
 )
-from p2pchat.core.log import Entry, Ref, encode_entry, extend_chain, first_chain, head_message, ref_key, verify
+from p2pchat.core.log import Entry, LogId, Ref, encode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import WantStart
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import (
@@ -68,17 +74,28 @@ from p2pchat.protocol import (
 )
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.world import ALL, IDS, ROOM, START, Author, Far, Peer, World, dm
+from tests.core.world import NAMINGS as NAMED
 from tests.fuzz.frames import WORDS, golden_frames
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
 
 WHO = ("bob", "ada", "cyd", "eve")
 USERS = (*(IDS[name] for name in WHO), "00" * 32, "ff" * 32)
-TALKS = (ROOM, ROOM, dm("ada", "bob"), dm("ada", "cyd"), dm("bob", "cyd"), "00" * 32, "ff" * 32)
+DMS = (dm("ada", "bob"), dm("ada", "cyd"), dm("bob", "cyd"))
 RUNS = ("b1" * 8, "b2" * 8, "c1" * 8, "a1" * 8, "00" * 8)
 PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
+# a group that bob made, with ada, cyd and eve in it
+MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
+FIRST = encode_entry(Entry("group", START, START, b=MADE))
+GROUP = operation_hash(FIRST)
+TALK = talk_id(GROUP)
+OF_GROUP = (Naming(group=(GROUP, IDS["bob"], "b1" * 8)), Naming(talk=GROUP))
+NAMED[GROUP], NAMED[TALK] = OF_GROUP
+TALKS = (ROOM, ROOM, *DMS, GROUP, TALK, TALK, "00" * 32, "ff" * 32)
+GENS = (1, 2, 2, 2, 3, 3, 4, 5, 64, MAX_INT)
 NAMINGS = (
     Naming(room=True),
+    *OF_GROUP,
     *(dm_naming(IDS[one], IDS[other]) for one, other in PAIRS),
     Naming(talk="00" * 32),
     Naming(group=("00" * 32, IDS["bob"], "b1" * 8)),
@@ -103,6 +120,7 @@ class Play:
         self.peer = Watched(self.world, "ada", supply)
         self.fars: list[Far] = []
         self.authors: dict[tuple[str, str, str], Author] = {}
+        self.operations = [(1, GROUP)]  # gen and hash
         self.made: deque[Entries] = deque(maxlen=12)  # batches that were signed, for saying them again
         self.bytes_in = 0
         self.stopped = False
@@ -113,6 +131,8 @@ class Play:
 
     def run(self) -> None:
         self.link()
+        if self.supply.yes(2):
+            self.begin_group()
         for _ in range(STEPS_AT_MOST):
             if not self.supply.left or not self.peer.up:
                 break
@@ -228,10 +248,20 @@ class Play:
         odd: tuple[Frame, ...] = (
             Ping(), Pong(), *([Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
             Typing(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
-            Read({ROOM: {supply.pick(USERS): [(IDS["ada"][:16] + mark.run, mark.seq) for mark in self.marks()]}}),
-            Read({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32),
+            self.read(), self.read(), self.read(),
+            Read({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
         )  # fmt: skip
         return supply.pick(odd)
+
+    def read(self) -> Read:
+        supply = self.supply
+        hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
+        marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        for _ in range(1 + supply.often(4)):
+            reader = supply.pick(USERS if supply.yes(12) else hosted)
+            refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
+            marks.setdefault(supply.pick(TALKS), {})[reader] = refs
+        return Read(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
 
     def evidence(self) -> Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()
@@ -247,14 +277,21 @@ class Play:
     def signed(self) -> Entries:
         """Return a batch whose author signed it, whatever it says."""
         supply = self.supply
-        name, talk, run = supply.pick(WHO), supply.pick(TALKS[:5]), supply.pick(RUNS)
+        name, talk, run = supply.pick(WHO), supply.pick(TALKS[:8]), supply.pick(RUNS)
+        if talk == GROUP and not supply.yes(3):
+            name = next((name for name in WHO if IDS[name] == self.now()[1]), name)
         author = self.authors.get((name, talk, run))
         if author is None or supply.yes(12):  # or a fork: the same log from the beginning
             before = self.marks() if supply.yes(3) else []
             author = self.authors[name, talk, run] = Author(name, run[:2], talk, before)
-        frame = author.write(*(self.entry(author, at) for at in range(1 + supply.often(5))))
+        raws = [self.entry(author, at) for at in range(1 + supply.often(5))]
+        if (name, talk, run) == ("bob", GROUP, RUNS[0]) and not author.seq and not supply.yes(8):
+            raws[0] = FIRST
+        frame = author.write(*raws)
         frame.n = supply.pick(NUMBERS[:4]) if supply.yes(3) else None
         frame.names = [Naming(room=True)] if talk == ROOM else self.names() or NAMINGS[1:4]  # type: ignore[assignment]
+        if talk in (GROUP, TALK) and not supply.yes(8):
+            frame.names = OF_GROUP  # type: ignore[assignment]
         frame.names = list(frame.names)
         self.made.append(frame)
         return frame
@@ -267,10 +304,50 @@ class Play:
         clock = START + seq if not supply.yes(16) else supply.pick((0, MAX_INT, START + 10**12, START))
         before = author.before if seq == 1 or supply.yes(60) else ()
         after = tuple(self.ref() for _ in range(supply.below(3 + supply.yes(20)) if supply.yes(3) else 0))
-        kind = supply.pick(("text", "text", "text", "profile", "action", "delete", "edit", "leave", "x"))
-        body = self.body(kind)
-        entry = Entry(kind, clock, clock, self.ref() if supply.yes(6) else None, after, before, None, body)
-        return encode_entry(entry)
+        in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
+        if in_group and not supply.yes(6):
+            return self.of_group(clock, before)
+        kind = supply.pick(("text", "text", "text", "profile", "action", "delete", "edit", "leave", "reaction", "x"))
+        body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
+        named = self.ref() if supply.yes(6) or (kind in ("edit", "delete", "reaction") and not supply.yes(4)) else None
+        cite = self.cite() if in_talk != supply.yes(20) else None
+        return encode_entry(Entry(kind, clock, clock, named, after, before, cite, body))
+
+    # ---- groups
+
+    def begin_group(self) -> None:
+        author = self.authors["bob", GROUP, RUNS[0]] = Author("bob", "b1", GROUP)
+        frame = author.write(FIRST)
+        frame.names = list(OF_GROUP)
+        self.put(encode(frame))
+
+    def now(self) -> tuple[int, str]:
+        """Return the gen and the owner of the group, as ada sees it."""
+        view = self.peer.node.groups.get(GROUP)
+        return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
+
+    def of_group(self, clock: int, before: tuple[Mark, ...]) -> str:
+        """Return an operation or a leave, mostly one that may count."""
+        supply = self.supply
+        if supply.yes(3):
+            return encode_entry(Entry("leave", clock, clock, None, (), before, self.cite(), leave_body(self.marks())))
+        gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
+        members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
+        owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)
+        if not supply.yes(6):
+            members[owner] = min(gen, supply.pick(GENS))
+        cuts = {supply.pick(USERS): tuple(self.marks()) for _ in range(supply.often(3))}
+        name = supply.text(40) if supply.yes(4) else "ops"
+        redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
+        raw = encode_entry(
+            Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo), before=before)
+        )
+        self.operations = [*self.operations[-8:], (gen, operation_hash(raw))]
+        return raw
+
+    def cite(self) -> tuple[int, str]:
+        gen, hash = self.supply.pick(self.operations)
+        return (self.supply.pick(GENS) if self.supply.yes(6) else gen), hash[:16]
 
     def body(self, kind: str) -> object:
         supply = self.supply
@@ -348,11 +425,29 @@ class Play:
             Renamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)), HandedOn("bot", supply.below(9)),
             Listening(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
             Sighted(IDS["bob"], ("10.0.0.3:9",)), Sighted(IDS["dan"]),
-            TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)),
+            TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)), self.marked(), self.marked(),
+            Said(7, ada, TALK, "text", [supply.text(20)]), self.of_groups(), self.of_groups(),
+            Said(8, ada, supply.pick(TALKS), supply.pick(("edit", "reaction")), [supply.text(8)], self.ref()),
+            ReceiptsChosen(ada, supply.pick((None, True, False)), supply.pick(("", *USERS))),
         )  # fmt: skip
         self.peer.put(supply.pick(inputs))
         if supply.yes(9):
             self.peer.open(supply.pick(WHO))
+
+    def marked(self) -> Input:
+        log = LogId(self.supply.pick(TALKS), self.supply.pick(USERS), self.supply.pick(RUNS))
+        return MarkedRead(IDS["ada"], log, max(1, self.supply.pick(NUMBERS)), self.supply.below(40))
+
+    def of_groups(self) -> Input:
+        supply, ada = self.supply, IDS["ada"]
+        group = supply.pick((GROUP, *self.peer.node.groups))
+        some: tuple[Input, ...] = (
+            GroupMade(9, ada, supply.text(12), (supply.pick(USERS),)), GroupLeaving(10, ada, group),
+            GroupChanging(11, ada, group, add=(supply.pick(USERS),)),
+            GroupChanging(12, ada, group, remove=(supply.pick(USERS),), name=supply.text(12)),
+            GroupChanging(13, ada, group, owner=supply.pick(USERS)),
+        )  # fmt: skip
+        return supply.pick(some)
 
     def time(self) -> None:
         self.world.pass_time(self.supply.pick((0.01, 0.2, 1.5, 12.0, 40.0, 320.0)))
