@@ -1,0 +1,149 @@
+"""Members who lie about groups, edits, reactions and reading, over real TLS: nothing of it counts, and nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from p2pchat.core.groups.operations import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
+from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, Read
+from tests.hostile.conftest import QUICK, Honest, Meet
+from tests.hostile.liar import NOW, ROOM, Liar, Pen
+from tests.hostile.test_lies import key, lives_on
+
+MANY = 2_000  # of what has no end
+
+
+class Writes:
+    """A liar's hand in one conversation: entries that may say anything, in batches."""
+
+    def __init__(self, liar: Liar, conversation: str, *names: Naming) -> None:
+        self.liar = liar
+        self.pen = Pen(liar.identity, conversation)
+        self.names = [*names]
+
+    def put(self, *entries: Entry) -> None:
+        """Say them; the clock is seen to."""
+        raws = [encode_entry(_at(entry, NOW + self.pen.seq + n)) for n, entry in enumerate(entries, 1)]
+        for start in range(0, len(raws), 100):
+            self.liar.say(self.named(self.pen.write(*raws[start : start + 100])))
+
+    def named(self, frame: Entries) -> Entries:
+        return msgspec.structs.replace(frame, names=self.names)
+
+
+def _at(entry: Entry, clock: int) -> Entry:
+    return Entry(entry.k, clock, clock, entry.re, g=entry.g, b=entry.b)
+
+
+def entry(kind: str, body: Any, re: Ref | None = None, g: tuple[int, str] | None = None) -> Entry:
+    return Entry(kind, 0, 0, re, g=g, b=body)
+
+
+def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, redo: str = "") -> Entry:
+    body = group_body(gen, name, owner, dict.fromkeys((owner, *members), 1), cuts or {}, redo=redo)
+    return entry("group", body)
+
+
+def own_group(liar: Liar, honest: Honest) -> tuple[str, Writes]:
+    """A group that the liar made, with ada and bob in it; its id, and the hand to write its operations."""
+    members = {liar.id: 1, key(honest.ada): 1, key(honest.bob): 1}
+    made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", liar.id, members, {}, salt="00" * 16))
+    group = operation_hash(encode_entry(made))
+    writes = Writes(liar, group)
+    writes.names = [Naming(group=(group, liar.id, writes.pen.log.run))]
+    writes.put(made)
+    return group, writes
+
+
+async def test_who_was_removed_can_neither_write_nor_break_the_group(meet: Meet) -> None:
+    honest = await meet()
+    liar = await honest.liar()
+    group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(liar.id)])
+    await group.remove(honest.ada.people.user(liar.id))
+    [id] = honest.ada._begun.node.groups
+    naming = honest.ada._begun.node.talks[id]
+    writes, ada, bob = Writes(liar, id, naming), key(honest.ada), key(honest.bob)
+    crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
+    writes.put(
+        operation(3, "mine", liar.id, ada, bob), operation(3, "mine", ada), operation(MAX_INT, "mine", liar.id),
+        operation(3, "mine", liar.id, *crowd), operation(3, "\x1b[2J", liar.id), operation(3, "mine", liar.id, redo=id),
+        operation(3, "mine", liar.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 8),)}),
+        entry("leave", leave_body([Mark("00" * 8, MAX_INT, "00" * 8)]), g=(MAX_INT, "00" * 8)),
+        entry("leave", {"cuts": 7}, g=(1, "00" * 8)), entry("group", None), entry("later", []),
+    )  # fmt: skip
+    talk = Writes(liar, talk_id(id), naming, Naming(talk=id))
+    cites = [(1, id[:16]), (3, "ab" * 8), (MAX_INT, id[:16])]
+    for cite in cites:
+        Writes(liar, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
+    await honest.while_chatting(lives_on(liar))
+    await group.rename("dev")
+    [view] = honest.ada._begun.node.groups.values()
+    assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
+    assert liar.id in honest.ada._begun.node.sync.conversations.by_id[id].writers  # it is stored, and told on
+    assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
+
+
+async def test_an_owner_who_changes_a_group_without_end_costs_others_nothing(meet: Meet) -> None:
+    honest = await meet()
+    liar = await honest.liar()
+    group, writes = own_group(liar, honest)
+    ada, bob = key(honest.ada), key(honest.bob)
+    writes.put(*(operation(gen, f"ops {gen}", liar.id, ada, bob) for gen in range(2, MANY)))
+    writes.put(*(operation(MANY, f"tie {n}", liar.id, ada, bob, redo=f"{n:064x}") for n in range(MANY)))
+    writes.put(*(entry("leave", leave_body([Mark("00" * 8, n, "00" * 8)]), g=(MAX_INT - n, "00" * 8))
+                 for n in range(1, MANY)))  # fmt: skip
+    await honest.while_chatting(lives_on(liar))
+    async with asyncio.timeout(20):
+        while not _is_so_far(honest, group, liar):
+            await honest.chat()
+
+
+def _is_so_far(honest: Honest, group: str, liar: Liar) -> bool:
+    """Whether bob, who hears of it from ada, has heard all of it."""
+    view = honest.bob._begun.node.groups.get(group)
+    return view is not None and view.gen == MANY and liar.id in view.left
+
+
+async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(meet: Meet) -> None:
+    honest = await meet(settings=replace(QUICK, order_wait=0.2, order_wait_most=0.4))
+    liar = await honest.liar()
+    await honest.ada.send("room", "as ada wrote it")
+    _, _, log, seq = honest.ada._begun.node.sync.conversations.by_id[liar.room].recent[-1]
+    of_ada = Ref(log, seq)
+    writes = Writes(liar, liar.room, ROOM)
+    writes.put(entry("text", "mine"))
+    own = Ref(ref_key(liar.id, writes.pen.log.run), 1)
+    writes.put(entry("edit", "as eve would have it", of_ada), entry("delete", None, of_ada))
+    writes.put(*(entry("reaction", f"{n}", of_ada) for n in range(MANY)))
+    writes.put(*(entry("edit", f"mine {n}", own) for n in range(MANY)))
+    here = Ref(own.log, writes.pen.seq + 1)
+    writes.put(entry("edit", "of itself", here), entry("edit", "of later", Ref(own.log, MAX_INT)), entry("text", "end"))
+    await honest.while_chatting(liar.until(lambda: liar.marks(liar.id) == [writes.pen.mark]))
+    async with asyncio.timeout(10):
+        while "end" not in [post.text for post in await honest.ada.history("room", limit=0)]:
+            await honest.chat()
+    posts = {post.text: post for post in await honest.ada.history("room", limit=0)}
+    assert "as ada wrote it" in posts and "as eve would have it" not in posts
+    assert f"mine {MANY - 1}" in posts and "mine" not in posts
+    assert [*posts["as ada wrote it"].reactions] == [f"{MANY - 1}"]
+
+
+async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
+    honest = await meet()
+    liar = await honest.liar()
+    refs = [ref for ref, log in honest.ada._begun.node.sync.conversations.by_id[liar.room].by_ref.items()
+            if log.id.user == key(honest.ada)]  # fmt: skip
+    for start in range(0, 20_000, 250):
+        made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT) for n in range(start, start + 250)]
+        liar.say(Read({liar.room: {liar.id: made_up}}, names=[ROOM]))
+    liar.say(Read({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
+    liar.say(*(Read({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
+    await honest.while_chatting(lives_on(liar))
+    readers = honest.ada._begun.node.sync.reads.readers
+    assert not [member for _, member in readers._level if member == liar.id]
+    assert len(readers._early) <= 10_000
