@@ -22,7 +22,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -112,6 +113,8 @@ class SearchIndex:
         self._logs: dict[int, LogId] = {}
 
     def _open(self) -> sqlite3.Connection:
+        if self._path.is_symlink():
+            delete(self._path)  # what it leads to is no index of ours
         try:
             return self._opened()
         except sqlite3.DatabaseError as error:
@@ -128,6 +131,8 @@ class SearchIndex:
                 db.execute(f"pragma {pragma}").fetchall()
             if db.execute("pragma user_version").fetchone()[0] != VERSION:
                 self._make(db)
+            if _schema(db) != _own_schema():
+                raise sqlite3.DatabaseError("an index with other tables")
         except BaseException:
             db.close()
             raise
@@ -160,8 +165,11 @@ class SearchIndex:
         row = self._db.execute("select value from state where name = 'taken'").fetchone()
         if row is None:
             return NOWHERE
-        place, log, seq, received_at = json.loads(row[0])
-        return Place(place, LogId(*log), seq, received_at)
+        try:
+            place, log, seq, received_at = json.loads(row[0])
+            return Place(int(place), LogId(*log), int(seq), int(received_at))
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError("an index that says nonsense") from None
 
     def belongs_to(self, source: Source) -> bool:
         """Whether what it took is still at its place there: entries before it are then those it took before."""
@@ -262,9 +270,24 @@ class SearchIndex:
 
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
-            (name,) = self._db.execute("select name from numbers where number = ?", (number,)).fetchone()
-            self._logs[number] = LogId(*json.loads(name))
+            row = self._db.execute("select name from numbers where number = ?", (number,)).fetchone()
+            try:
+                self._logs[number] = LogId(*json.loads(row[0]))
+            except (ValueError, TypeError):
+                raise sqlite3.DatabaseError("an index that names no log") from None
         return self._logs[number]
+
+
+@cache
+def _own_schema() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA)
+        return _schema(db)
+
+
+def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return what tables there are, and how they were made."""
+    return db.execute("select name, sql from sqlite_master where type = 'table' order by name").fetchall()
 
 
 def first_id(c: int) -> int:

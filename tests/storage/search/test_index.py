@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,40 @@ def test_an_edit_is_found_where_its_message_is_if_that_is_its_writers_own(
         shown = storage.places(0, 2)[editor is bob]
         docs = docs_of(storage, type(shown)(shown.log, 7, encode_entry(edit), 7, 0, False, False), edit)
         assert [f"ada1.{doc.seq}" for doc in docs if doc.log == tea.log and doc.c == MORNING] == expected
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_what_lies_in_its_place_is_replaced_and_what_a_link_leads_to_is_left_alone(
+    tmp_path: Path, version: int
+) -> None:
+    path, other = tmp_path / "search.db", tmp_path / "diary.db"
+    for place in (path, other):
+        with closing(sqlite3.connect(place)) as db:
+            db.executescript(
+                f"create table state (day); insert into state values ('monday'); pragma user_version={version}"
+            )
+    index = SearchIndex(path)
+    assert index.taken() == NOWHERE
+    index.close()
+    path.unlink()
+    try:
+        path.symlink_to(other)
+    except OSError:
+        pytest.skip("links need rights here")
+    index = SearchIndex(path)
+    assert index.taken() == NOWHERE
+    index.close()
+    with closing(sqlite3.connect(other)) as db:
+        assert db.execute("select day from state").fetchall() == [("monday",)]
+
+
+@pytest.mark.parametrize("value", ["", "7", "[1]", '["x", ["", "", ""], 0, 0]', '[1, "x", 2, 3]', "{}"])
+def test_an_index_that_says_nonsense_is_a_spoiled_one(tmp_path: Path, index: SearchIndex, value: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "search.db")) as db, db:
+        db.execute("insert into state values ('taken', ?)", (value,))
+        db.execute("insert into docs values (7, 1)")
+        db.execute("insert into numbers values (0, ?)", (value,))
+        db.execute("insert into text (rowid, said, whose) values (7, 'tea', '')")
+    for look in (index.taken, lambda: found(index, "tea")):
+        with pytest.raises(sqlite3.DatabaseError):  # then it is thrown away, and made anew
+            look()
