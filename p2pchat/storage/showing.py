@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -39,9 +39,10 @@ and p.start = (select max(start) from places where start <= e.id)
 """
 ALL = 1 << 62  # rows
 ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
-MENDED = """
-select distinct seq, author, reaction from mendings
-where conversation = ? and run = ? and seq >= ? and seq <= ? and writer = ?
+# one message and one person after the other: not one row for each of a thousand edits
+NEXT_MENDED = "select min(seq) from mendings where conversation = ? and run = ? and seq > ? and seq <= ?"
+NEXT_MENDER = """
+select min(author) from mendings where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
 NEWEST_MENDING = f"""
 select m.id, m.c, e.body from mendings m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
@@ -162,16 +163,31 @@ class Showing:
         number = self._reader.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
-        for seq, author, reaction in self._reader.all(MENDED, number, run, first, last, writer):
+        for seq, author, reaction in self._menders(log, number, first, last):
             row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, reaction)
             if row is None:
-                continue  # what there is may not be read
+                continue  # there is none, or what there is may not be read
             decode_entry(row[2])  # as in _shown
             by = self._reader.log_id(row[0] >> SEQ_BITS)
             mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((mending, row[2]))
         found = {seq: mended_of(log.user, some) for seq, some in candidates.items()}
         return {seq: mended for seq, mended in found.items() if mended is not None}
+
+    def _menders(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield who did something to entries first..last of a log: seq, the person's number, by a reaction or not."""
+        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self._reader.number("users", log.user)
+        seq = first - 1
+        while seq := self._least(NEXT_MENDED, conversation, run, seq, last):
+            author = 0
+            while author := self._least(NEXT_MENDER, conversation, run, seq, writer, author):
+                yield seq, author, True
+                if author == own:  # nobody else edits it
+                    yield seq, author, False
+
+    def _least(self, statement: str, *parameters: object) -> int:
+        """Return the one number a statement asks for, 0 for none."""
+        return int(self._reader.first(statement, *parameters)[0] or 0)
 
     def _shown(self, row: Any) -> Shown:
         place, id, body, received_at, flags = row

@@ -12,13 +12,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
+import msgspec
 import pytest
 
 from p2pchat.config import KIB, MIB
+from p2pchat.core.groups.operations import group_body, operation_hash
+from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.mesh.hosting import make_cert
 from p2pchat.identity.network import load_network
-from p2pchat.protocol import LENGTH, Digest, Frame, Have, Here, Hosted, Mark, Naming, Peers, Want
+from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, Read, Want
 from tests.conftest import Tell
 from tests.hostile.liar import NOW, ROOM, Liar, Pen, somebody
 from tests.processes.stage import Stage
@@ -106,13 +110,56 @@ async def digests(liar: Liar) -> None:
     )
 
 
+async def groups_of_nobody(liar: Liar) -> None:
+    """Groups of which nothing ever comes."""
+    await liar.pour(
+        Have({}, names=[Naming(group=(f"{n:064x}", liar.id, f"{n:016x}")) for n in page]) for page in pages(500)
+    )
+
+
+async def groups_without_end(liar: Liar) -> None:
+    members = {liar.id: 1, liar.server: 1}
+    for n in range(500):
+        writes = hand(liar, group_body(1, f"ops {n}", liar.id, members, {}, salt=f"{n:032x}"))
+        await liar.pour([writes[1]])
+
+
+def hand(liar: Liar, body: dict[str, Any]) -> tuple[Pen, Entries]:
+    """Return the pen of a group and the frame with its first operation."""
+    raw = encode_entry(Entry("group", NOW, NOW, b=body))
+    pen = Pen(liar.identity, operation_hash(raw))
+    return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, liar.id, pen.log.run))])
+
+
+def named(frame: Entries, names: list[Naming]) -> Entries:
+    return msgspec.structs.replace(frame, names=names)
+
+
+async def read_marks(liar: Liar) -> None:
+    """Of logs of ada that there are not."""
+    await liar.pour(
+        Read({liar.room: {liar.id: [(liar.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}}, names=[ROOM])
+        for page in pages(250)
+    )
+
+
+async def reactions_and_edits(liar: Liar) -> None:
+    pen = Pen(liar.identity, liar.room)
+    await liar.pour([pen.say("x")])
+    ref = Ref(ref_key(liar.id, pen.log.run), 1)
+    for start in range(0, 5_000, 200):
+        kinds = [("edit" if n % 2 else "reaction", NOW + n + 2) for n in range(start, start + 200)]
+        await liar.pour([pen.write(*(encode_entry(Entry(kind, at, at, ref, b=f"{at % 10**7}")) for kind, at in kinds))])
+
+
 async def half_a_frame(liar: Liar) -> None:
     liar.say(LENGTH.pack(256 * KIB) + b"{" + b" " * 250_000)
 
 
 FLOODS: list[Callable[[Liar], Awaitable[None]]] = [
     marks_of_nobody, conversations_of_nobody, full_of_everybody, addresses, hosted_users, logs_without_end,
-    one_log_without_end, gaps, entries_that_wait, digests, half_a_frame,
+    one_log_without_end, gaps, entries_that_wait, digests, half_a_frame, groups_of_nobody, groups_without_end,
+    read_marks, reactions_and_edits,
 ]  # fmt: skip
 
 
