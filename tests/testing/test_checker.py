@@ -204,13 +204,27 @@ def test_one_member_told_of_twice_is_a_fault() -> None:
 
 
 def test_read_before_delivered_is_a_fault() -> None:
-    assert rules(ada().sent("A.1").delivered("A.1", "bob").read("A.1", "bob")) == []
-    assert rules(ada().sent("A.1").read("A.1", "bob").delivered("A.1", "bob")) == ["read"]
-    assert rules(ada().sent("A.1").delivered("A.1", "cyd").read("A.1", "bob")) == ["read"]
+    def one() -> Writer:
+        return ada().sent("A.1", sent_at=_iso(2))
+
+    assert rules(one().delivered("A.1", "bob").read("A.1", "bob")) == []
+    assert rules(one().read("A.1", "bob").delivered("A.1", "bob")) == ["read"]
+    assert rules(one().delivered("A.1", "cyd").read("A.1", "bob")) == ["read"]
 
 
 def test_what_an_earlier_life_sent_may_have_been_delivered_when_nobody_logged() -> None:
     assert rules(ada().sent("A.1").listening().read("A.1", "bob")) == []
+
+
+def test_what_an_earlier_life_sent_is_its_own_also_where_it_is_shown_again() -> None:
+    """The life that sent it was killed before it logged it, or before it was acknowledged; the receipt was saved."""
+    again = ada().listening(at=10.0).sent("A.1", sent_at=_iso(5)).sent("B.1", sent_at=_iso(11))
+    assert rules(again.read("A.1", "bob")) == []
+    assert rules(again.read("B.1", "bob")) == ["read"]
+
+
+def test_of_a_log_that_begins_late_nobody_knows_which_life_sent_what() -> None:
+    assert rules(Writer("ada").joined("bob").sent("A.1", sent_at=_iso(2)).read("A.1", "bob")) == []
 
 
 def test_what_is_told_of_reading_is_a_receipt_like_others() -> None:
