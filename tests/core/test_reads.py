@@ -338,6 +338,20 @@ def test_marks_of_earlier_logs_go_when_a_later_one_is_read() -> None:
     assert [mark.log.run[:2] for mark in ada.storage.load([ada.id]).reads] == ["b2"]
 
 
+def test_when_marks_go_and_none_rises_all_are_told_and_nobody_has_to_ask() -> None:
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    ada.read()
+    far.say(Author("bob", "b2", before=[first.mark]).say("two"))
+    ada.say("mine")
+    ada.world.pass_time(1.0)
+    assert of_reading(ada.read(2)) == ["to bob: read room by ada b2:1"]  # more is shown: the mark below stays
+    ada.world.pass_time(1.0)
+    ada.take()
+    assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
+
+
 def test_one_user_on_two_peers_has_read_on_both_what_was_read_on_one() -> None:
     ada = World().peer("ada")
     ada.node.presence.host(HostedUser(IDS["eve"], "eve", IDENTITIES["eve"].sign))

@@ -44,6 +44,11 @@ class Due:
     told_at: float = float("-inf")  # monotonic
     waiting: bool = False  # a timer runs
 
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to tell; marks may have gone where none rose."""
+        return self.all or bool(self.marks)
+
 
 class Reads:
     """Read marks of users hosted here, and of others about them."""
@@ -141,7 +146,7 @@ class Reads:
                 self._rise(log.id, reader, log.released)
             runs = {log.id.run for log in tips if log.released}
             if tips and len(runs) == len(tips) and self._books.only(conversation.id, reader, user, runs):
-                self._tell_all_soon(user, reader)
+                self._tell_all_soon(conversation, user, reader)
 
     def _shown_by(self, conversation: Conversation, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
         """Storage says how far logs had been shown when that message was."""
@@ -161,18 +166,26 @@ class Reads:
     # ---- telling
 
     def _tell_soon(self, log: LogId, reader: UserId) -> None:
-        hosts = self._shelf.presence.hosts(log.user) | self._shelf.presence.hosts(reader)
-        conversation = self._shelf.conversations.by_id[log.conversation]
-        for link in sorted(hosts):
+        for due in self._dues(self._of(log.conversation), log.user, reader):
+            due.marks.add((log, reader))
+
+    def _tell_all_soon(self, conversation: Conversation, writer: UserId, reader: UserId) -> None:
+        """Marks went: who is to be told of them now is told all there is, or would find out and ask."""
+        for due in self._dues(conversation, writer, reader):
+            due.all = True
+
+    def _dues(self, conversation: Conversation, writer: UserId, reader: UserId) -> Iterator[Due]:
+        """Yield what is due to each link that is to know of such marks; something will be."""
+        for link in sorted(self._shelf.presence.hosts(writer) | self._shelf.presence.hosts(reader)):
             side = self._shelf.sides.get(link)
             if side is not None and side.begun and self._shelf.shares(side, conversation):
-                self._due.setdefault(link, Due()).marks.add((log, reader))
                 self._owed = True
+                yield self._due.setdefault(link, Due())
 
     @property
     def untold(self) -> bool:
         """Whether some link that takes it has to be told something yet."""
-        owed = any(due.marks and link in self._shelf.sides for link, due in self._due.items())
+        owed = any(due.anything and link in self._shelf.sides for link, due in self._due.items())
         return owed or any(mark is not None for mark in self._later.values())
 
     def leave(self) -> None:
@@ -184,14 +197,8 @@ class Reads:
         self.save()
         for link, due in self._due.items():
             side = self._shelf.sides.get(link)
-            if due.marks and side is not None and side.hears_marks:
+            if due.anything and side is not None and side.hears_marks:
                 self._tell(side, due)
-
-    def _tell_all_soon(self, writer: UserId, reader: UserId) -> None:
-        """Marks went: who is to be told anything of it now is told all there is, or would find out and ask."""
-        for link in self._shelf.presence.hosts(writer) | self._shelf.presence.hosts(reader):
-            if link in self._due:
-                self._due[link].all = True
 
     def tell(self) -> None:
         """Tell what is due to links that take it, not too often."""
@@ -200,7 +207,7 @@ class Reads:
         self._owed = False
         for link, due in self._due.items():
             side = self._shelf.sides.get(link)
-            if not due.marks or due.waiting or side is None:
+            if not due.anything or due.waiting or side is None:
                 continue
             wait = due.told_at + self._ctx.settings.read_told_every - self._ctx.now.mono
             if wait > 0:
@@ -257,7 +264,7 @@ class Reads:
     def send_sum(self, side: Side) -> None:
         """Tell the sum of what this link is to know; called with each digest."""
         due = self._due.get(side.link.id)
-        if due is not None and due.marks:
+        if due is not None and due.anything:
             self._tell(side, due)  # else the far end would hear of them by a sum that is another, and ask for all
         total = self.sum_toward(side)
         if total:
