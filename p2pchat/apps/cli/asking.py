@@ -36,7 +36,7 @@ def ask_hidden(prompt: str) -> str | None:
         from getpass import getpass  # knows the console there, which gives a paste as one line
 
         return getpass(prompt, stream=sys.stderr)
-    with _without_echo():
+    with nothing_shown():
         _show(prompt)
         lines = [_line()]
         while lines[-1] is not None and _more_comes():
@@ -73,10 +73,11 @@ def _more_comes() -> bool:
 
 
 @contextmanager
-def _without_echo() -> Iterator[None]:
-    """Show nothing of what is typed; what was typed ahead stays (getpass would throw it away)."""
-    if sys.platform == "win32":
-        raise NotImplementedError
+def nothing_shown() -> Iterator[None]:
+    """Show nothing of what is typed, between questions either; what was typed ahead stays (getpass throws it away)."""
+    if sys.platform == "win32":  # getpass does it for each question
+        yield
+        return
     import termios
 
     fd = sys.stdin.fileno()

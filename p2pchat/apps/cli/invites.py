@@ -8,7 +8,7 @@ import shutil
 
 import p2pchat
 from p2pchat import InviteError, parse_invite
-from p2pchat.apps.cli.asking import ask_hidden
+from p2pchat.apps.cli.asking import ask_hidden, nothing_shown
 from p2pchat.apps.cli.endpoints import host_port, is_loopback
 from p2pchat.apps.cli.exits import Usage, complain
 from p2pchat.apps.cli.folding import fold
@@ -124,17 +124,18 @@ def _written_down(given: str, kind: Kind) -> str:
 
 
 def _ask_for_invite() -> str:
-    for attempts_left in reversed(range(MOST_PASTES)):
-        text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
-        if text is None:
-            raise NothingSaid
-        try:
-            parse_invite(text)
-            return text
-        except InviteError as error:
-            if not attempts_left:
-                raise
-            complain("nothing was pasted; Ctrl-D leaves" if not text else str(error))
+    with nothing_shown():  # from the first question to the last answer: who is quick pastes before the next one stands
+        for attempts_left in reversed(range(MOST_PASTES)):
+            text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
+            if text is None:
+                raise NothingSaid
+            try:
+                parse_invite(text)
+                return text
+            except InviteError as error:
+                if not attempts_left:
+                    raise
+                complain("nothing was pasted; Ctrl-D leaves" if not text else str(error))
     raise AssertionError("the last attempt returns or raises")
 
 
