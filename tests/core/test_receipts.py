@@ -48,6 +48,24 @@ def test_who_holds_a_log_holds_all_that_it_builds_on() -> None:
     assert delivered(told(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
 
 
+def test_what_builds_on_a_log_waits_while_that_waits_for_what_is_below_it() -> None:
+    """Else it would count without the two, and who had read it would have read what was never delivered."""
+    ada = World().peer("ada")
+    for text in ("one", "two"):
+        ada.say(text)
+        ada.start()  # at last the first log is found in storage only
+    far = ada.far("bob")
+    second, third = Author("ada", "a2"), Author("ada", "a3")
+    second.write(*(shown.raw for shown in ada.storage.places(2, 9)))
+    ada.hold_lookups = True
+    lines = told(far, second.mark)
+    ada.say("three")
+    third.write(*(shown.raw for shown in ada.storage.places(4, 9)))
+    lines += told(far, third.mark)
+    assert delivered(lines) == []
+    assert delivered(ada.answer_lookups(last_first=True)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3)]
+
+
 def test_a_thousand_logs_below_are_followed_to_the_end() -> None:
     ada = World().peer("ada")
     first = Author("ada", "a0")

@@ -32,6 +32,7 @@ class Levels:
         self._level: dict[Level, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[Level, int] = {}
         self._waiting: dict[Level, int] = {}  # heard, but what the log builds on is being looked up
+        self._behind: dict[Level, list[Then]] = {}  # logs that build on one which waits, and so wait with it
         self._due: deque[Then] = deque()
         self._going_on = False
 
@@ -79,12 +80,14 @@ class Levels:
     ) -> None:  # fmt: skip
         """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
 
-        The one is saved with the other: a log that was noted before needs no look below.
+        The one is saved with the other: a log that was noted before needs no look below. While it waits for a look,
+        what builds on it waits too.
         """
         key = (log, member)
         if key in self._waiting:
             self._waiting[key] = max(seq, self._waiting[key])
-            self._go_on(then)
+            if then is not nothing:
+                self._behind.setdefault(key, []).append(then)
         elif seq <= self._level.get(key, 0):
             self._go_on(then)
         elif key in self._level or not before:
@@ -100,7 +103,8 @@ class Levels:
             self._rise_below(side, conversation, key[0].user, key[1], rest[0], go_on)
         else:
             self._note(key, self._waiting.pop(key))
-            self._go_on(then)
+            for each in (then, *self._behind.pop(key, ())):
+                self._go_on(each)
 
     def _rise_below(
         self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
