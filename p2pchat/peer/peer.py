@@ -7,9 +7,9 @@
         async for event in peer.events():
             ...
 
-Here is what it does with messages: conversations, sending, reading, carrying. What else it is and does is in
-standing.py, how it begins and ends in life.py. It takes no signals, sets up no logging and keeps no global state: many
-live in one process and one loop.
+Here is what it does with messages: sending, reading, carrying. Where they go is in places.py, what else it is and does
+in standing.py, how it begins and ends in life.py. It takes no signals, sets up no logging and keeps no global state:
+many live in one process and one loop.
 """
 
 from __future__ import annotations
@@ -20,40 +20,34 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar, overload
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.view import GroupView
-from p2pchat.core.inputs import MarkedRead, Opened, TypingSet
+from p2pchat.core.inputs import MarkedRead, TypingSet
 from p2pchat.core.log import LogId, Ref, decode_entry
-from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
-from p2pchat.peer.conversation import Conversation, Placed
+from p2pchat.peer.conversation import Conversation, Desk, Placed
 from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
 from p2pchat.peer.gaps import find_gap
-from p2pchat.peer.group import Group, Who, whom
-from p2pchat.peer.grouping import change_group, leave_group, make_group
 from p2pchat.peer.ignoring import is_of_ignored
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.membership import waited_for
 from p2pchat.peer.mending import body_of, named
-from p2pchat.peer.people import User, id_of
+from p2pchat.peer.people import User
+from p2pchat.peer.places import Places, To
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
-from p2pchat.peer.standing import Standing
 from p2pchat.peer.texts import check_text
-from p2pchat.protocol import ConversationId, Naming, UserId
 
-To = User | Conversation | str
 Start = Literal["now", "beginning"]
 A = TypeVar("A")
 B = TypeVar("B")
 MANY = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
 
-class TCPPeer(Standing):
+class TCPPeer(Places):
     """A running peer, with one user of its own.
 
     Args:
@@ -94,141 +88,7 @@ class TCPPeer(Standing):
         limits = settings or Settings()
         options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
         super().__init__(options, [normal(endpoint) for endpoint in endpoints])
-        self._conversations: dict[ConversationId, Conversation] = {}
         self._herald.conversation = self.conversation
-
-    # ------------------------------------------------------------------ conversations
-
-    @property
-    def room(self) -> Conversation:
-        """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
-        key = self._begun.node.room
-        if not key:
-            text = "there is no room yet: this open network is known when the first peer has been met"
-            raise UnknownName("room", text=text)
-        return self.conversation(key)
-
-    def conversations(self) -> list[Conversation]:
-        """Return all conversations known here, the room first, then by name."""
-        talks = self._begun.node.talks
-        known = [self.conversation(key) for key, naming in talks.items() if not naming.group]
-        return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
-
-    def recent_conversations(self) -> list[Conversation]:
-        """Return all conversations known here, the one first in which something was written last."""
-        return [self.conversation(key) for key in self._begun.node.newest_talks()]
-
-    def conversation(self, key: ConversationId) -> Conversation:
-        """Return the one handle of a conversation, by its inner id (hex)."""
-        found = self._conversations.get(key)
-        if found is None or found.naming is None:
-            naming = self._naming(key)
-            kind = Group if naming is not None and naming.talk else Conversation
-            found = self._conversations[key] = kind(self, key, naming)
-        return found
-
-    def _naming(self, key: ConversationId) -> Naming | None:
-        known = None if self._owner is None else self._owner.node.sync.conversations.by_id.get(key)
-        return None if known is None else known.naming
-
-    def find(self, to: To) -> Conversation:
-        """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
-
-        Raises:
-            UnknownName: Nobody and nothing is called so.
-            AmbiguousName: Several are; `.candidates` are labels that tell them apart.
-        """
-        if isinstance(to, Conversation):
-            return to
-        if isinstance(to, User):
-            return self._dm(to)
-        if not isinstance(to, str):
-            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
-        text = to.strip()
-        if text.lower() in ("room", "#room"):
-            return self.room
-        if text.startswith("#"):
-            return self.group(text)
-        key = id_of(text)
-        self._started()
-        if key and (self._naming(key) is not None or key in self._conversations):
-            return self.conversation(key)
-        try:
-            return self._dm(self.people.find(text))
-        except UnknownName:
-            if not (hint := self._groups.hint(text)):
-                raise
-        raise UnknownName(text, hint)
-
-    def _dm(self, user: User) -> Conversation:
-        owner = self._begun
-        key = dm_id(self.people.me, user.key)
-        found = self._conversations.get(key)
-        if found is None or found.naming is None:
-            naming = dm_naming(self.people.me, user.key)
-            if self._naming(key) is None and not self._closed:
-                owner.put(Opened(naming))
-            found = self._conversations[key] = Conversation(self, key, naming)
-        return found
-
-    # ------------------------------------------------------------------ groups
-
-    async def create_group(self, name: str, members: Sequence[Who] = ()) -> Group:
-        """Make a group, whose owner is the own user; returns when it is accepted.
-
-        Args:
-            name: What it is called; other groups may be called so too.
-            members: Users or names as typed, also of who is away; who was never met is named by the full id.
-        Raises:
-            UnknownName, AmbiguousName: A member is nobody, or several. ValueError: That is no name.
-            P2PChatError: Too many members. StorageError, PeerClosed: As send.
-        """
-        owner, me = self._running, self.people.me
-        if isinstance(members, str | User):
-            raise TypeError("members is a list of users or names, not one of them")
-        talk = await make_group(owner, me, name, [whom(self.people, member) for member in members])
-        return self._handle(talk)
-
-    def groups(self) -> list[Group]:
-        """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
-        known = [self._handle(view.talk) for view in self._begun.node.groups.values()]
-        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
-
-    def group(self, address: str) -> Group:
-        """Return the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
-
-        Raises:
-            UnknownName, AmbiguousName: No group here is called so, or several.
-        """
-        self._started()
-        return self._handle(self._groups.find(address))
-
-    def _handle(self, talk: ConversationId) -> Group:
-        group = self.conversation(talk)
-        assert isinstance(group, Group)
-        return group
-
-    def group_view(self, group: ConversationId) -> GroupView | None:
-        return None if self._owner is None else self._groups.view(group)
-
-    def same_name(self, conversation: Conversation) -> bool:
-        return self._groups.same_name(conversation.key)
-
-    async def change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
-        """What Group.add and its neighbours do."""
-        await change_group(self._running, self.people.me, _operations(group), add, remove, name, owner)
-
-    async def leave_group(self, group: Conversation) -> None:
-        """What Group.leave does."""
-        await leave_group(self._running, self.people.me, _operations(group))
 
     # ------------------------------------------------------------------ sending
 
@@ -572,7 +432,11 @@ class TCPPeer(Standing):
         owner, settings = self._running, self._options.settings
         return await read_file(owner, source, room=self.room.key, settings=settings, progress=progress)
 
-    # ------------------------------------------------------------------ what messages ask
+    # ------------------------------------------------------------------ what conversations and messages ask
+
+    @property
+    def _desk(self) -> Desk:
+        return self
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
@@ -581,11 +445,6 @@ class TCPPeer(Standing):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
         return f"<TCPPeer {self._name!a} {state}>"
-
-
-def _operations(group: Conversation) -> ConversationId:
-    assert isinstance(group, Group)
-    return group.group_key
 
 
 def _reference(conversation: Conversation, to: Post | str) -> Ref:
