@@ -28,6 +28,7 @@ from p2pchat.apps.cli.main import main
 from tests.processes.stage import Stage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+one_loop = pytest.mark.asyncio(loop_scope="module")  # of those that share a nursery
 TIMEOUT = 60.0
 
 
@@ -65,6 +66,15 @@ def p2pchat(home: Path, *words: str, stdin: str | int | None = "", **environment
         **given,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+async def born(quick: Stage, home: Path, *words: str, stdin: str = "") -> Ran:
+    """Run a command line to its end as p2pchat() does, quickly born."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
+    environment = {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
+    async with asyncio.timeout(TIMEOUT):
+        code, out, err = await quick.talk(*words, stdin=stdin.encode(), environment=environment)
+    return Ran(code, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -136,12 +146,13 @@ def test_a_port_in_use_is_named(here: Callable[..., Ran]) -> None:
     assert f"port {port} on 127.0.0.1 is in use" in ran.complains()
 
 
-async def test_a_locked_directory_names_who_has_it(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_a_locked_directory_names_who_has_it(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    ran = p2pchat(stage.home, "0", "--data", str(stage.home / "ada"))
+    ran = await born(quick, quick.home, "0", "--data", str(quick.home / "ada"))
     assert ran.code == 1
-    holder = int((stage.home / "ada" / "lock.pid").read_text("utf-8"))
+    holder = int((quick.home / "ada" / "lock.pid").read_text("utf-8"))
     assert f"is in use by process {holder}" in ran.complains()
     if sys.platform != "win32":  # where the python.exe of a venv is not the process that runs, but starts it
         assert holder == ada.process.pid
@@ -209,11 +220,14 @@ def test_listening_beyond_loopback_shows_what_the_other_machine_needs(here: Call
     assert [line for line in lines if line.startswith("p2pchat:") and line.endswith("@chat.example:80")]
 
 
-async def test_an_open_network_takes_whoever_comes(stage: Stage) -> None:
-    ada = stage.child("ada", "--open", log=False)
+@one_loop
+async def test_an_open_network_takes_whoever_comes(quick: Stage) -> None:
+    ada = quick.child("ada", "--open", log=False)
     await ada.start()
     assert ada.listening["network"] == "open"
-    ran = p2pchat(stage.home / "other", "0", ada.endpoint, "--open", "--temp", "--name", "bob", stdin="hello\n")
+    ran = await born(
+        quick, quick.home / "other", "0", ada.endpoint, "--open", "--temp", "--name", "bob", stdin="hello\n"
+    )
     assert ran.code == 0, ran.err
     await ada.event("message", text="hello", sender="bob")
 
@@ -221,10 +235,11 @@ async def test_an_open_network_takes_whoever_comes(stage: Stage) -> None:
 # ---- endpoints
 
 
-async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_another_network_refuses_and_that_is_said(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    ran = p2pchat(stage.home / "stranger", "0", ada.endpoint, stdin="hello\n")
+    ran = await born(quick, quick.home / "stranger", "0", ada.endpoint, stdin="hello\n")
     assert ran.code == 1
     assert f"-- {ada.endpoint} refused: it belongs to another network" in ran.err
     assert "every endpoint refused us" in ran.complains()
@@ -234,13 +249,14 @@ async def test_another_network_refuses_and_that_is_said(stage: Stage) -> None:
 # ---- pipes
 
 
-async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         closed = f"127.0.0.1:{nobody.getsockname()[1]}"
     lines = "one\n//two\n/me waves\n/msg ada three\nfour"
-    ran = p2pchat(stage.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
+    ran = await born(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
     assert ran.code == 0, ran.err
     assert f"-- {ada.endpoint} reached" in ran.err
     assert f"-- {closed} does not answer" in ran.err and "trying on" in ran.err
@@ -250,38 +266,41 @@ async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(stage: Stage) 
     assert [line["text"] for line in got if line["kind"] == "dm"] == ["three"]
 
 
-async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(stage: Stage) -> None:
-    data = ("--data", str(stage.home / "cron"), "--name", "cron")
-    ada = stage.child("ada", log=False)
-    alone = asyncio.to_thread(p2pchat, stage.home, "0", *data, "--drain", "0.2", stdin="hello\n")
+@one_loop
+async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(quick: Stage) -> None:
+    data = ("--data", str(quick.home / "cron"), "--name", "cron")
+    ada = quick.child("ada", log=False)
+    alone = born(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
     _, ran = await asyncio.gather(ada.start(), alone)
     assert ran.code == 3
     assert "it is kept, and sent at the next start" in ran.err
-    p2pchat(stage.home, "0", ada.endpoint, *data, stdin="and again\n")
+    await born(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
     lines = await ada.wait(lambda line: line["event"] == "message", count=2)
     assert [line["text"] for line in lines] == ["hello", "and again"]
 
 
-async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    ran = p2pchat(stage.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
+    ran = await born(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
     assert ran.code == 2, ran.err
     assert "did you mean /msg?" in ran.complains()
     await ada.event("message", text="after it")
     assert ada.count("message") == 1
 
 
-async def test_no_input_is_no_reason_to_leave_and_sigterm_is(stage: Stage) -> None:
-    log = stage.home / "log"
-    stage.home.mkdir(exist_ok=True)
-    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+@one_loop
+async def test_no_input_is_no_reason_to_leave_and_sigterm_is(quick: Stage) -> None:
+    log = quick.home / "log"
+    quick.home.mkdir(exist_ok=True)
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
     command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
     try:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
-        ada = stage.child("ada", f"127.0.0.1:{first['port']}", log=False)
+        ada = quick.child("ada", f"127.0.0.1:{first['port']}", log=False)
         await ada.start()
         await ada.event("joined", user="bob")
         assert process.poll() is None
@@ -300,10 +319,11 @@ async def test_no_input_is_no_reason_to_leave_and_sigterm_is(stage: Stage) -> No
 
 
 @posix
-async def test_ctrl_c_leaves_in_good_order_with_130(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_ctrl_c_leaves_in_good_order_with_130(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    bob = stage.child("bob", ada.endpoint, log=False)
+    bob = quick.child("bob", ada.endpoint, log=False)
     await bob.start()
     await ada.event("joined", user="bob")
     bob.process.send_signal(signal.SIGINT)
@@ -314,10 +334,11 @@ async def test_ctrl_c_leaves_in_good_order_with_130(stage: Stage) -> None:
 
 
 @posix
-async def test_a_reader_that_goes_away_ends_it_quietly(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_a_reader_that_goes_away_ends_it_quietly(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
     command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
@@ -338,12 +359,13 @@ async def test_a_reader_that_goes_away_ends_it_quietly(stage: Stage) -> None:
 
 
 @posix
-async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(stage: Stage) -> None:
+@one_loop
+async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(quick: Stage) -> None:
     """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines go out, and what head never saw comes again."""
-    ada = stage.child("ada", log=False)
+    ada = quick.child("ada", log=False)
     await ada.start()
-    words = ["0", ada.endpoint, "--name", "bob", "--data", str(stage.home / "bob"), "--json"]
-    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
     with subprocess.Popen(
         [sys.executable, "-m", "p2pchat", *words],
         stdin=subprocess.PIPE,
@@ -364,18 +386,19 @@ async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(stag
         assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
     lines = await ada.wait(lambda line: line["event"] == "message", count=40)
     assert [line["text"] for line in lines] == texts
-    again = p2pchat(stage.home, *words)
+    again = await born(quick, quick.home, *words)
     assert [line["text"] for line in again.events if line["event"] == "sent"] == texts
     assert [line["text"] for line in again.events if line["event"] == "message"] == ["anybody?"]
 
 
-async def test_stay_goes_on_after_the_end_of_input(stage: Stage) -> None:
-    ada = stage.child("ada", "--stay", log=False)
+@one_loop
+async def test_stay_goes_on_after_the_end_of_input(quick: Stage) -> None:
+    ada = quick.child("ada", "--stay", log=False)
     await ada.start()
     await ada.do(do="send", text="early")
     await ada.close_input()
     await ada.event("sent", text="early")
-    bob = stage.child("bob", ada.endpoint, log=False)
+    bob = quick.child("bob", ada.endpoint, log=False)
     await bob.start()
     await ada.event("joined", user="bob")
 
@@ -425,16 +448,17 @@ def test_a_stdout_closed_from_the_start_is_nobody_listening(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(stage: Stage) -> None:
+@one_loop
+async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(quick: Stage) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
-    ada = stage.child("ada", log=False)
+    ada = quick.child("ada", log=False)
     await ada.start()
     await ada.do(do="send", text="long ago")
     await ada.event("sent", text="long ago")
     main, side = os.openpty()
     command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--plain"]
-    env = {**os.environ, "P2PCHAT_HOME": str(stage.home)}
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
     with subprocess.Popen(
         command, stdin=side, stdout=side, stderr=subprocess.PIPE, env=env, start_new_session=True
     ) as process:
@@ -482,15 +506,16 @@ def test_on_a_terminal_ctrl_c_on_an_empty_line_leaves(tmp_path: Path) -> None:
 
 
 @posix
-async def test_a_full_disk_is_told_and_nothing_is_accepted(stage: Stage) -> None:
+@one_loop
+async def test_a_full_disk_is_told_and_nothing_is_accepted(quick: Stage) -> None:
     """Really full: a small file system of its own, where mounting is allowed."""
-    small = stage.home / "small"
+    small = quick.home / "small"
     small.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip("this user may not mount a file system")
     try:
-        ran = p2pchat(stage.home, "0", "--data", str(small / "ada"), "--json", stdin="hello\n")
+        ran = await born(quick, quick.home, "0", "--data", str(small / "ada"), "--json", stdin="hello\n")
         assert ran.code == 1, ran.err
         assert "Traceback" not in ran.err
         errors = [line for line in ran.events if line["event"] == "error"]
@@ -503,10 +528,11 @@ async def test_a_full_disk_is_told_and_nothing_is_accepted(stage: Stage) -> None
 # ---- programs
 
 
-async def test_objects_bring_their_ref_back(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_objects_bring_their_ref_back(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
-    bob = stage.child("bob", ada.endpoint, log=False)
+    bob = quick.child("bob", ada.endpoint, log=False)
     await bob.start()
     await ada.event("joined", user="bob")
     await ada.do(do="send", to="bob", text="two\nlines", ref="7")
@@ -523,13 +549,14 @@ async def test_objects_bring_their_ref_back(stage: Stage) -> None:
     assert await ada.leave() == 4
 
 
-async def test_history_reads_beside_the_running_peer(stage: Stage) -> None:
-    ada = stage.child("ada", log=False)
+@one_loop
+async def test_history_reads_beside_the_running_peer(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
     await ada.start()
     await ada.do(do="send", text="in the room")
     await ada.do(do="send", to="ada", text="for myself")
     sent = await ada.wait(lambda line: line["event"] == "sent", count=2)
-    ran = p2pchat(stage.home, "history", "--json", "--data", str(stage.home / "ada"))
+    ran = await born(quick, quick.home, "history", "--json", "--data", str(quick.home / "ada"))
     assert ran.code == 0, ran.err
     assert [(line["event"], line["id"]) for line in ran.events] == [("sent", line["id"]) for line in sent]
 

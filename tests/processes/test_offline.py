@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.apps.cli.commands.children import Child, Line
 from tests.processes.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LETTERS = 50
 LATER = 10  # letters of the run after the kill
@@ -30,10 +34,10 @@ async def write(child: Child, to: str, texts: list[str]) -> list[Line]:
     return await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
 
 
-async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(stage: Stage) -> None:
-    ada = stage.child("ada")
+async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(quick: Stage) -> None:
+    ada = quick.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = quick.child("bob", ada.endpoint)
     await bob.start()
     await meet(ada, bob)
     port = ada.listening["port"], bob.listening["port"]
@@ -43,11 +47,11 @@ async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(stage: Stag
     letters = await write(ada, "bob", [f"letter {number}" for number in range(LETTERS)])
     ada.kill()
     await ada.ended()
-    ada = stage.child("ada", port=port[0])
+    ada = quick.child("ada", port=port[0])
     await ada.start()
     later = await write(ada, "bob", [f"later {number}" for number in range(LATER)])
 
-    bob = stage.child("bob", port=port[1])
+    bob = quick.child("bob", port=port[1])
     await bob.start()
     came = await bob.wait(lambda line: line["event"] == "message", count=LETTERS + LATER)
     assert told(came) == told([*letters, *later])
@@ -55,24 +59,24 @@ async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(stage: Stag
     for letter in [*letters, *later]:
         assert (await ada.event("delivered", id=letter["id"]))["user"] == "bob"
 
-    assert stage.faults("ada", "bob", complete=True) == []  # before they stop: then receipts may be missing
+    assert quick.faults("ada", "bob", complete=True) == []  # before they stop: then receipts may be missing
     assert [await ada.leave(), await bob.leave()] == [0, 0]
-    assert told(await stage.history("bob")) == told([*letters, *later])
+    assert told(await quick.history("bob")) == told([*letters, *later])
     assert bob.count("message") == LETTERS + LATER
     assert ada.count("delivered") == LETTERS + LATER
 
 
-async def test_lines_of_a_writer_who_is_gone_come_from_who_has_them(stage: Stage) -> None:
-    ada = stage.child("ada")
+async def test_lines_of_a_writer_who_is_gone_come_from_who_has_them(quick: Stage) -> None:
+    ada = quick.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = quick.child("bob", ada.endpoint)
     await bob.start()
     await meet(ada, bob)
     lines = await write(ada, "room", [f"line {number}" for number in range(LINES)])
     await bob.wait(lambda line: line["event"] == "message", count=LINES)
     assert await ada.leave() == 0  # for good: nothing of her is left but what bob has
 
-    cyd = stage.child("cyd", bob.endpoint)
+    cyd = quick.child("cyd", bob.endpoint)
     await cyd.start()
     came = await cyd.wait(lambda line: line["event"] == "message", count=LINES)
     assert told(came) == told(lines)
@@ -85,12 +89,12 @@ async def test_lines_of_a_writer_who_is_gone_come_from_who_has_them(stage: Stage
     cyd.kill()
     await cyd.ended()
     assert await bob.leave() == 0
-    bob, cyd = stage.child("bob"), stage.child("cyd", port=cyd.listening["port"])
+    bob, cyd = quick.child("bob"), quick.child("cyd", port=cyd.listening["port"])
     await bob.start()
     await cyd.start()
     await meet(bob, cyd)
     await write(cyd, "bob", ["here again"])
     assert (await bob.event("message", text="here again"))["sender"] == "cyd"
     assert [await bob.leave(), await cyd.leave()] == [0, 0]
-    assert stage.faults("ada", "bob", "cyd", complete=False) == []
-    assert told(await stage.history("cyd"))[:LINES] == told(lines)
+    assert quick.faults("ada", "bob", "cyd", complete=False) == []
+    assert told(await quick.history("cyd"))[:LINES] == told(lines)

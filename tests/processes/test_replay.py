@@ -13,9 +13,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from p2pchat.apps.cli.commands.children import Child
 from p2pchat.testing import Log, check
 from tests.processes.stage import ROOT, Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 RECORDED = ROOT.parent / "shared/data/irc/ubuntu-2004-11-15.jsonl"
@@ -98,8 +102,8 @@ class Replay:
         await child.ended()
 
 
-async def test_a_day_of_real_chat_with_peers_leaving_and_returning(stage: Stage) -> None:
-    replay = Replay(stage)
+async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Stage) -> None:
+    replay = Replay(quick)
     said = traffic()
     await replay.start("ada")
     for name in NAMES[1:]:
@@ -135,7 +139,7 @@ async def test_a_day_of_real_chat_with_peers_leaving_and_returning(stage: Stage)
                 await replay.up[name].event("delivered", id=last["id"], user=other)
     assert [await child.leave() for child in replay.up.values()] == [0] * len(NAMES)
 
-    logs = [Log.read(stage.log(name)) for name in NAMES]
+    logs = [Log.read(quick.log(name)) for name in NAMES]
     assert [str(fault) for fault in check(logs, complete=True)] == []
     sent = {message for log in logs for message in log.sent}
     assert len(sent) > 0.8 * len(said)  # what a killed process had not read yet was never accepted

@@ -13,10 +13,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
 from tests.processes.altered import altered
 from tests.processes.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ARRIVES = 30.0  # seconds
 SHORT_PAUSES = {  # drawn from [0, 2.5 s): long enough for links that last the second that makes a replacement count
@@ -71,20 +75,20 @@ def put_back(stage: Stage, name: str, copy: Path) -> None:
     shutil.copytree(copy, stage.home / name)
 
 
-async def test_an_old_copy_put_back_catches_up_and_goes_on(stage: Stage, tmp_path: Path) -> None:
-    ada = stage.child("ada")
+async def test_an_old_copy_put_back_catches_up_and_goes_on(quick: Stage, tmp_path: Path) -> None:
+    ada = quick.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
-    cyd = stage.child("cyd", ada.endpoint)
+    bob = quick.child("bob", ada.endpoint)
+    cyd = quick.child("cyd", ada.endpoint)
     await asyncio.gather(bob.start(), cyd.start())
     await meet(ada, bob, cyd)
     port = bob.listening["port"]
     await says(bob, "room", "early")
     await asyncio.gather(hears(ada, "early"), hears(cyd, "early"))
     assert await bob.leave() == 0
-    shutil.copytree(stage.home / "bob", tmp_path / "copy")
+    shutil.copytree(quick.home / "bob", tmp_path / "copy")
 
-    bob = stage.child("bob", port=port)
+    bob = quick.child("bob", port=port)
     await bob.start()
     await meet(bob, cyd)
     await says(bob, "room", "later 1", "later 2")
@@ -99,11 +103,11 @@ async def test_an_old_copy_put_back_catches_up_and_goes_on(stage: Stage, tmp_pat
     bob.kill()
     await bob.ended()
 
-    put_back(stage, "bob", tmp_path / "copy")
-    bob = stage.child("bob", port=port)
+    put_back(quick, "bob", tmp_path / "copy")
+    bob = quick.child("bob", port=port)
     await bob.start()
     await says(bob, "room", "written at once, knowing nothing of later")
-    ada, cyd = stage.child("ada", port=ada.listening["port"]), stage.child("cyd", bob.endpoint)
+    ada, cyd = quick.child("ada", port=ada.listening["port"]), quick.child("cyd", bob.endpoint)
     await asyncio.gather(ada.start(), cyd.start())
     await meet(ada, bob, cyd)
     back = await bob.wait(lambda line: line["event"] in ("sent", "message"), count=5)
@@ -116,19 +120,19 @@ async def test_an_old_copy_put_back_catches_up_and_goes_on(stage: Stage, tmp_pat
         assert [line["text"] for line in new] == ["written at once, knowing nothing of later", "and now I know"]
     await bob.wait(lambda line: line["event"] == "delivered" and line["user"] == "ada", count=2)
 
-    shown = await alike(stage, "ada", "bob", "cyd")
+    shown = await alike(quick, "ada", "bob", "cyd")
     assert [text for _, text, sender, _ in shown if sender == "bob"] == [
         "early", "later 1", "later 2", "written at once, knowing nothing of later", "and now I know",
     ]  # fmt: skip
-    assert await history(stage, "bob", "ada") == await history(stage, "ada", "bob") != []
+    assert await history(quick, "bob", "ada") == await history(quick, "ada", "bob") != []
     assert not any(line["event"] == "warning" for child in (ada, bob, cyd) for line in child.lines)
-    judge(stage, "ada", "bob", "cyd", restored="bob")
+    judge(quick, "ada", "bob", "cyd", restored="bob")
 
 
-async def test_a_database_that_is_lost_comes_back_from_others(stage: Stage) -> None:
-    ada = stage.child("ada")
+async def test_a_database_that_is_lost_comes_back_from_others(quick: Stage) -> None:
+    ada = quick.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = quick.child("bob", ada.endpoint)
     await bob.start()
     await meet(ada, bob)
     await says(bob, "room", *(f"bob {number}" for number in range(30)))
@@ -136,35 +140,35 @@ async def test_a_database_that_is_lost_comes_back_from_others(stage: Stage) -> N
     await says(bob, "ada", "only you")
     await asyncio.gather(hears(ada, "bob 29", "only you"), hears(bob, "ada 29"))
     await bob.event("delivered", user="ada")
-    before = [await history(stage, "bob"), await history(stage, "bob", "ada")]
+    before = [await history(quick, "bob"), await history(quick, "bob", "ada")]
     bob.kill()
     await bob.ended()
-    for file in (stage.home / "bob").glob("history.db*"):
+    for file in (quick.home / "bob").glob("history.db*"):
         file.unlink()
 
-    bob = stage.child("bob", ada.endpoint)  # the address book is gone with it
+    bob = quick.child("bob", ada.endpoint)  # the address book is gone with it
     await bob.start()
     await bob.wait(lambda line: line["event"] in ("sent", "message"), count=61)
-    assert [await history(stage, "bob"), await history(stage, "bob", "ada")] == before
+    assert [await history(quick, "bob"), await history(quick, "bob", "ada")] == before
     await says(bob, "room", "as if nothing had been")
     await hears(ada, "as if nothing had been")
-    await alike(stage, "ada", "bob")
+    await alike(quick, "ada", "bob")
     assert not any(line["event"] == "warning" for child in (ada, bob) for line in child.lines)
-    judge(stage, "ada", "bob", restored="bob")
+    judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_a_backup_runs_in_place_of_what_burned(stage: Stage, tmp_path: Path) -> None:
-    ada = stage.child("ada")
+async def test_a_backup_runs_in_place_of_what_burned(quick: Stage, tmp_path: Path) -> None:
+    ada = quick.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = quick.child("bob", ada.endpoint)
     await bob.start()
     await meet(ada, bob)
     await says(bob, "room", "before the backup")
     await hears(ada, "before the backup")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "p2pchat", "backup", str(tmp_path / "safe"), "--data", str(stage.home / "bob")),
+        *(sys.executable, "-m", "p2pchat", "backup", str(tmp_path / "safe"), "--data", str(quick.home / "bob")),
         stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "P2PCHAT_HOME": str(stage.home)},
+        env={**os.environ, "P2PCHAT_HOME": str(quick.home)},
     )
     assert await process.wait() == 0
     await says(bob, "room", "after the backup")
@@ -172,43 +176,43 @@ async def test_a_backup_runs_in_place_of_what_burned(stage: Stage, tmp_path: Pat
     await asyncio.gather(hears(ada, "after the backup"), hears(bob, "burning?"))
     bob.kill()
     await bob.ended()
-    shutil.rmtree(stage.home / "bob")
+    shutil.rmtree(quick.home / "bob")
     await says(ada, "bob", "are you all right?")
 
-    shutil.copytree(tmp_path / "safe", stage.home / "bob")
-    again = stage.child("bob")  # elsewhere, and with no address: it remembers
+    shutil.copytree(tmp_path / "safe", quick.home / "bob")
+    again = quick.child("bob")  # elsewhere, and with no address: it remembers
     await again.start()
     assert again.listening["user_id"] == bob.listening["user_id"]
     await hears(again, "burning?", "are you all right?")
     await again.event("sent", text="after the backup")
     await says(again, "room", "all is here")
     await hears(ada, "all is here")
-    assert [text for _, text, _, _ in await alike(stage, "ada", "bob")] == [
+    assert [text for _, text, _, _ in await alike(quick, "ada", "bob")] == [
         "before the backup", "after the backup", "all is here",
     ]  # fmt: skip
     assert not any(line["event"] == "warning" for child in (ada, again) for line in child.lines)
-    judge(stage, "ada", "bob", restored="bob")
+    judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(stage: Stage) -> None:
+async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(quick: Stage) -> None:
     """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
 
     All are told: both others, and both processes, also the one whose links stay.
     """
     under = altered(SHORT_PAUSES)
-    first = stage.child("ada", under=under)
+    first = quick.child("ada", under=under)
     await first.start()
-    others = [stage.child(name, first.endpoint, under=under) for name in ("bob", "cyd")]
+    others = [quick.child(name, first.endpoint, under=under) for name in ("bob", "cyd")]
     await asyncio.gather(*(other.start() for other in others))
     await meet(first, *others)
     ada, bob, cyd = sorted((first, *others), key=lambda child: str(child.listening["user_id"]))
     await says(bob, "room", "one of me")
     await asyncio.gather(hears(ada, "one of me"), hears(cyd, "one of me"))
     await bob.leave()
-    shutil.copytree(stage.home / bob.name, stage.home / "copy")
+    shutil.copytree(quick.home / bob.name, quick.home / "copy")
 
     words = {bob.name: (), "copy": ("--name", bob.name)}
-    both = [stage.child(home, *words[home], under=under) for home in words]
+    both = [quick.child(home, *words[home], under=under) for home in words]
     await asyncio.gather(*(one.start() for one in both))
     talk = asyncio.create_task(keep_talking(ada, cyd))
     all_of_them = (ada, cyd, *both)
@@ -227,13 +231,13 @@ async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_el
         await one.leave()
     # Each of them alone again: what it wrote goes out, if it had not, and it gets what the other one wrote.
     for home, mine in zip(words, ("I am the first", "I am the second"), strict=True):
-        one = stage.child(home, *words[home], under=under)
+        one = quick.child(home, *words[home], under=under)
         await one.start()
         await asyncio.gather(hears(ada, mine), hears(cyd, mine))
-        shown = [text for _, text, _, _ in await alike(stage, ada.name, cyd.name, home)]
+        shown = [text for _, text, _, _ in await alike(quick, ada.name, cyd.name, home)]
         await one.leave()
     assert {"I am the first", "I am the second"} <= {*shown}
-    judge(stage, ada.name, cyd.name)
+    judge(quick, ada.name, cyd.name)
 
 
 async def keep_talking(ada: Child, cyd: Child) -> None:
