@@ -10,12 +10,14 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MUCH = 10_000  # objects; a search through fewer takes less than a millisecond
+
 
 @contextmanager
 def nothing_is_garbage() -> Iterator[None]:
     """Collect no garbage within; for what is made in one go. It is again as it was before when this ends.
 
-    What was made counts as old then, or the next search, for what is young, would pass over all of it.
+    When much was made it counts as old then, or the next search, for what is young, would pass over all of it.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -23,7 +25,8 @@ def nothing_is_garbage() -> Iterator[None]:
         yield
     finally:
         if collects:
-            if not gc.get_freeze_count():  # else a program has frozen something, which would thaw
+            # What a program has frozen would thaw, and to count that passes over all of it: for much alone.
+            if gc.get_count()[0] > MUCH and not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

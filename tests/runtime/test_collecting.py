@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from p2pchat.runtime.collecting import nothing_is_garbage
+from p2pchat.runtime.collecting import MUCH, nothing_is_garbage
 
 
 def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
@@ -31,10 +31,10 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
             self.itself = self
 
     with nothing_is_garbage():
-        one = Made()
+        one, *others = [Made() for _ in range(2 * MUCH)]
     assert any(each is one for each in gc.get_objects(generation=2))
     gone = weakref.ref(one)
-    del one
+    del one, others
     gc.collect()
     gc.freeze()  # as it was
     assert gone() is None
@@ -43,8 +43,8 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
 def test_what_a_program_has_frozen_stays_frozen() -> None:
     gc.freeze()
     with nothing_is_garbage():
-        pass
-    assert gc.get_freeze_count()
+        made: list[list[int]] = [[] for _ in range(2 * MUCH)]
+    assert made and gc.get_freeze_count()
 
 
 def test_one_within_another_ends_with_the_outer_one() -> None:
