@@ -17,11 +17,13 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 
 import pytest
+import pytest_asyncio
 
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
+from tests.processes.nursery import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -55,6 +57,16 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
 def killed(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
     """Return what takes how many processes SIGKILL ended in a test; the end of the run tells how many in all."""
     return lambda count: record_property(_KILLED, count)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def nursery() -> AsyncIterator[Nursery | None]:
+    """Where all peers of a file are born, or None where there is none: then they start as usual, and slowly."""
+    if not AVAILABLE:
+        yield None
+        return
+    async with Nursery() as nursery:
+        yield nursery
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.nursery import Nursery
 from tests.processes.stage import ROOT, Stage
 
 
@@ -30,16 +30,6 @@ async def stage(stage_directories: tuple[Path, Path]) -> AsyncIterator[Stage]:
     finally:
         for child in stage.children:
             await child.destroy()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def nursery() -> AsyncIterator[Nursery | None]:
-    """Where all peers of a file are born, or None where there is none: then they start as usual, and slowly."""
-    if not AVAILABLE:
-        yield None
-        return
-    async with Nursery() as nursery:
-        yield nursery
 
 
 @pytest_asyncio.fixture(loop_scope="module")

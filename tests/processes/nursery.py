@@ -2,11 +2,12 @@
 
 A test that kills hundreds of peers would wait for Python's imports most of the time. What is forked is a real process
 with real files, and SIGKILL is SIGKILL; it differs from `python -m p2pchat` in nothing but where its modules come from.
-Linux only (packets with descriptors between the test and the parent); elsewhere Child starts them in the usual way.
+Linux only (packets with descriptors between the test and the parent); elsewhere they start in the usual way.
 
 The test side is Nursery, the other one `python -m tests.processes.nursery FD`. Between them go JSON objects, one a
-packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing;
-and {"ended": pid, "code": n} when a process has ended.
+packet: {"words", "environment", "points", "terminal"} with three descriptors -> {"born": pid}; {"signal", "pid"} ->
+nothing; and {"ended": pid, "code": n} when a process has ended. With "terminal" the first descriptor is to be the
+terminal the process belongs to, in a session of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -117,18 +119,27 @@ class Nursery:
         """Start `p2pchat WORDS`, with these failpoints (failing.py)."""
         if sys.platform == "win32":
             raise NotImplementedError  # said for type checkers: AVAILABLE is False there
-        async with self._one:
-            ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
-            theirs = [ends[0][0], ends[1][1], ends[2][1]]
-            request = {"words": [*words], "environment": {**environment}, "points": [*points]}
-            socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
-            for end in theirs:
-                os.close(end)
-            pid = await self._births.get()
-        born = Born(self, pid, self._alive[pid])
+        ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
+        theirs = [ends[0][0], ends[1][1], ends[2][1]]
+        born = await self._ask({"words": [*words], "environment": {**environment}, "points": [*points]}, theirs)
+        for end in theirs:
+            os.close(end)
         born.stdin = await _writer(ends[0][1])
         born.stdout, born.stderr = await _reader(ends[1][0]), await _reader(ends[2][0])
         return born
+
+    async def bear_in_terminal(self, words: Sequence[str], environment: Mapping[str, str], terminal: int) -> Born:
+        """Start `p2pchat WORDS` in this terminal (the program's side of it); it has no pipes then."""
+        request = {"words": [*words], "environment": {**environment}, "points": [], "terminal": True}
+        return await self._ask(request, [terminal] * 3)
+
+    async def _ask(self, request: dict[str, Any], descriptors: list[int]) -> Born:
+        if sys.platform == "win32":
+            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+        async with self._one:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
+            pid = await self._births.get()
+        return Born(self, pid, self._alive[pid])
 
 
 async def _reader(end: int) -> asyncio.StreamReader:
@@ -227,6 +238,9 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
     """Be `p2pchat`, as if this process had been started for it."""
     if sys.platform == "win32":
         raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+    import fcntl
+    import termios
+
     code = 70
     try:
         signal.set_wakeup_fd(-1)
@@ -234,8 +248,12 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         for number, end in enumerate(fds):
             os.dup2(end, number)
             os.close(end)
+        if request.get("terminal"):
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.environ.clear()
         os.environ.update(request["environment"])
+        time.tzset()
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.apps.cli.main import main

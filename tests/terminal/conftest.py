@@ -1,4 +1,7 @@
-"""Terminals of a test, with a home of their own and nothing left running; and peers for them to talk with."""
+"""Terminals of a test, with a home of their own and nothing left running; and peers for them to talk with.
+
+All tests of a file share one loop. Where a file asks for the `nursery` (usefixtures) its p2pchats are born quickly.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,17 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
 from p2pchat import Joined, Settings, TCPPeer
+from tests.processes.nursery import Nursery
 from tests.terminal.pty import TIMEOUT, Terminal
 
 if sys.platform == "win32":  # which has no pseudo-terminals of this kind
     collect_ignore_glob = ["test_*.py"]
+
+
+P2PCHAT = (sys.executable, "-m", "p2pchat")
 
 
 class OpenTerminal(Protocol):
@@ -44,8 +52,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture
-async def terminal(home: Path) -> AsyncIterator[OpenTerminal]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenTerminal]:
+    nursery: Nursery | None = request.getfixturevalue("nursery") if "nursery" in request.fixturenames else None
     opened: list[Terminal] = []
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT") if key in os.environ}
     path = [os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]  # where `p2pchat` is a command
@@ -53,13 +62,14 @@ async def terminal(home: Path) -> AsyncIterator[OpenTerminal]:
 
     async def open_terminal(
         *words: str,
-        command: tuple[str, ...] = (sys.executable, "-m", "p2pchat"),
+        command: tuple[str, ...] = P2PCHAT,
         columns: int = 80,
         rows: int = 24,
         env: dict[str, str] | None = None,
     ) -> Terminal:
         usual = {**kept, "P2PCHAT_HOME": str(home), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
-        found = Terminal([*command, *words], {**usual, **(env or {})}, columns, rows)
+        quick = nursery if command == P2PCHAT else None
+        found = Terminal([*(command if quick is None else ()), *words], {**usual, **(env or {})}, columns, rows, quick)
         opened.append(found)
         return await found.start()
 
@@ -68,7 +78,7 @@ async def terminal(home: Path) -> AsyncIterator[OpenTerminal]:
         await each.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def peer(home: Path) -> AsyncIterator[StartPeer]:
     started: list[TCPPeer] = []
 

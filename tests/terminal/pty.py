@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
+from tests.processes.nursery import Born, Nursery
+
 TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536
 
@@ -97,20 +99,29 @@ class Terminal:
     Args:
         command: The program and its words.
         env: All of its environment.
+        nursery: Where it is born quickly; `command` is then `p2pchat`'s words alone.
     Attributes:
         raw: Every byte the program wrote.
         screen: What a person sees.
         process: The program; None before start().
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        columns: int = 80,
+        rows: int = 24,
+        nursery: Nursery | None = None,
+    ) -> None:
         self._command = list(command)
+        self._nursery = nursery
         self._env = {"TERM": "xterm-256color", **env}
         self._size = (columns, rows)
         self.raw = bytearray()
         self.screen = Screen(columns, rows, self._send)
         self._stream = pyte.ByteStream(self.screen)
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Born | None = None
         self._master = -1
         self._news = asyncio.Event()
         self._hung_up = False
@@ -236,18 +247,23 @@ class Terminal:
         """Run the program."""
         self._master, slave = _open_pty(*self._size)
         try:
-            self.process = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-ESc", _CONTROLLED, *self._command],
-                stdin=slave,
-                stdout=slave,
-                stderr=slave,
-                env=self._env,
-                start_new_session=True,
-            )
+            self.process = await self._run(slave)
         finally:
             os.close(slave)
         asyncio.get_running_loop().add_reader(self._master, self._read)
         return self
+
+    async def _run(self, slave: int) -> asyncio.subprocess.Process | Born:
+        if self._nursery is not None:
+            return await self._nursery.bear_in_terminal(self._command, self._env, slave)
+        return await asyncio.create_subprocess_exec(
+            *[sys.executable, "-ESc", _CONTROLLED, *self._command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=self._env,
+            start_new_session=True,
+        )
 
     async def taken_away(self, timeout: float = TIMEOUT) -> int:
         """Take the terminal away, as a window that is closed, and wait for the program's end."""

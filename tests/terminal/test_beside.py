@@ -10,7 +10,10 @@ import pytest
 
 from tests.terminal.conftest import OpenTerminal
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX"),
+]
 
 
 async def test_what_is_sent_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: Path) -> None:

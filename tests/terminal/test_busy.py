@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from p2pchat import Left
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.test_line import said
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
 
 
 async def test_a_thousand_lines_at_once_all_come_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:

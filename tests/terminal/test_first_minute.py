@@ -11,6 +11,8 @@ from p2pchat import TCPPeer, profile_invite
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+
 
 async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Terminal, int]:
     """Start a peer as a newcomer does, with nothing but a name typed."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from p2pchat import Message, Reaction
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_what_became_of_a_line_is_told_by_a_line_that_follows(terminal: OpenTerminal, peer: StartPeer) -> None:

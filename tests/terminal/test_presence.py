@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from p2pchat import Events, Presence, Typing
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import TIMEOUT, Terminal
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CAME, WENT = "\x1b[I", "\x1b[O"  # what a terminal sends when its window gets and loses the keyboard
 ASKED, STOPPED = b"\x1b[?1004h", b"\x1b[?1004l"

@@ -8,6 +8,8 @@ import pytest
 
 from tests.terminal.conftest import OpenTerminal
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ASKS_WHERE = r"""
 import sys, termios, tty
 old = termios.tcgetattr(0)

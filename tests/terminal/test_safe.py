@@ -11,6 +11,8 @@ from p2pchat import TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+
 # What a terminal would act upon: the screen emptied, the cursor home, a title, a notice, a link, a device asked, the
 # other character set, lines up, wrapping on, printing of a title into the input, and C1's one-byte forms.
 ORDERS = [

@@ -7,8 +7,12 @@ import shlex
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text("utf-8")
 

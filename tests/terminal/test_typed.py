@@ -8,6 +8,8 @@ from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 from tests.terminal.test_line import texts_of
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+
 
 async def told(shown: Terminal, line: str, *texts: str) -> None:
     """Type a line; these come on the screen."""
