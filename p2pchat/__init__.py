@@ -48,11 +48,9 @@ if TYPE_CHECKING:
     from p2pchat.peer.events import Left as Left
     from p2pchat.peer.events import Link as Link
     from p2pchat.peer.events import Listening as Listening
-    from p2pchat.peer.events import Message as Message
     from p2pchat.peer.events import Presence as Presence
     from p2pchat.peer.events import Read as Read
     from p2pchat.peer.events import Renamed as Renamed
-    from p2pchat.peer.events import Sent as Sent
     from p2pchat.peer.events import Stopped as Stopped
     from p2pchat.peer.events import Typing as Typing
     from p2pchat.peer.events import Warned as Warned
@@ -68,6 +66,8 @@ if TYPE_CHECKING:
     from p2pchat.peer.mending import Deleted as Deleted
     from p2pchat.peer.mending import Edited as Edited
     from p2pchat.peer.mending import Reaction as Reaction
+    from p2pchat.peer.message import Message as Message
+    from p2pchat.peer.message import Sent as Sent
     from p2pchat.peer.peer import TCPPeer as TCPPeer
     from p2pchat.peer.people import User as User
     from p2pchat.peer.probe import Probed as Probed
@@ -90,8 +90,8 @@ _HOMES = {
         *("ImportRefused", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "peer.events": (
-        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Message", "Presence"),
-        *("Read", "Renamed", "Sent", "Stopped", "Typing", "Warned"),
+        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence"),
+        *("Read", "Renamed", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
     "peer.group": ("Group", "GroupChanged", "Undelivered"),
@@ -102,6 +102,7 @@ _HOMES = {
     "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
     "peer.importing": ("import_into",),
+    "peer.message": ("Message", "Sent"),
     "peer.mending": ("Deleted", "Edited", "Reaction"),
     "peer.peer": ("TCPPeer",),
     "peer.people": ("User",),

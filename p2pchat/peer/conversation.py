@@ -18,7 +18,7 @@ from p2pchat.peer.times import EPOCH
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.peer.events import Message, Post, Sent
+    from p2pchat.peer.message import Message, Post, Sent
     from p2pchat.peer.receipt import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB

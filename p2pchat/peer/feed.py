@@ -13,9 +13,10 @@ from dataclasses import replace
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
-from p2pchat.peer.events import NOT_SHOWN, Read, Risen
+from p2pchat.peer.events import Read, Risen
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.membership import waited_for
+from p2pchat.peer.message import NOT_SHOWN
 from p2pchat.peer.reader import Reader
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.owner import Owner

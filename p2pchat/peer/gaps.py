@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from p2pchat.core.log import Ref
 from p2pchat.core.records import LogKey
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import Gap, Post, referred_id
+from p2pchat.peer.events import Gap
+from p2pchat.peer.message import Post, referred_id
 from p2pchat.peer.people import People
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage

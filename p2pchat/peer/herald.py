@@ -18,11 +18,11 @@ from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
 from p2pchat.peer.conversation import Conversation
-from p2pchat.peer.events import NOT_SHOWN
 from p2pchat.peer.gaps import who_had
 from p2pchat.peer.group import Group, Undelivered, changed
 from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.ledger import Ledger
+from p2pchat.peer.message import NOT_SHOWN, message_id, referred_id
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
 from p2pchat.peer.times import aware
@@ -216,9 +216,9 @@ class Herald:
         self._wake_all()
 
     def _gap(self, effect: fx.Gap) -> None:
-        about = ev.message_id(effect.log, effect.seq)
+        about = message_id(effect.log, effect.seq)
         refs = [_ref(text) for text in effect.missing]
-        missing = tuple(ev.referred_id(effect.log.conversation, ref) for ref in refs)
+        missing = tuple(referred_id(effect.log.conversation, ref) for ref in refs)
         seen = who_had(self._people, effect.log.user, refs, effect.last_seen_with)
         self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
 
@@ -236,7 +236,7 @@ class Herald:
         return group
 
     def _undelivered(self, effect: fx.Undelivered) -> None:
-        ids = tuple(ev.message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
+        ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
         self._event(None, Undelivered(group=self._handle(effect.log.conversation), ids=ids))
 
     def _warned(self, effect: fx.Warned) -> None:

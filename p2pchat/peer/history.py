@@ -18,12 +18,13 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.peer.carrying import Exported, Place, write_file
 from p2pchat.peer.conversation import Conversation, Placed
-from p2pchat.peer.events import Gap, Message, Post, Sent
+from p2pchat.peer.events import Gap
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.group import Group
 from p2pchat.peer.groupbook import GroupBook
 from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, Progress, indexing_of
+from p2pchat.peer.message import Message, Post, Sent
 from p2pchat.peer.people import People, User, id_of
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.receipt import Receipt, Receipts

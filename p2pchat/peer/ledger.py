@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed
-from p2pchat.peer.events import message_id
+from p2pchat.peer.message import message_id
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:

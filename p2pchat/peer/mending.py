@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.peer.conversation import Conversation
-from p2pchat.peer.events import Event, Message, Post, Sent, message_id
+from p2pchat.peer.events import Event
+from p2pchat.peer.message import Message, Post, Sent, message_id
 from p2pchat.peer.people import User
 from p2pchat.peer.texts import check_text
 from p2pchat.peer.times import iso, micros_of

@@ -26,13 +26,14 @@ from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.conversation import Conversation, Desk, Placed
-from p2pchat.peer.events import Gap, Message, Post, Sent, parse_message_id
+from p2pchat.peer.events import Gap
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.ignoring import is_of_ignored
 from p2pchat.peer.indexing import Progress
 from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.membership import waited_for
 from p2pchat.peer.mending import body_of, named
+from p2pchat.peer.message import Message, Post, Sent, parse_message_id
 from p2pchat.peer.people import User
 from p2pchat.peer.places import Places, To
 from p2pchat.peer.posts import find_post, read_posts

@@ -12,7 +12,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import NOT_SHOWN, Message, Post, Sent, parse_message_id
+from p2pchat.peer.message import NOT_SHOWN, Message, Post, Sent, parse_message_id
 from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, SortKey, Storage

@@ -17,10 +17,11 @@ from p2pchat.core.mending import MENDING
 from p2pchat.errors import PeerClosed
 from p2pchat.peer.changes import KINDS, earlier_changes
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import NOT_SHOWN, Delivered, Event, Message, Post, Read, Risen, Sent
+from p2pchat.peer.events import Delivered, Event, Read, Risen
 from p2pchat.peer.group import GroupChanged
 from p2pchat.peer.ledger import Kind, Rise
 from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
+from p2pchat.peer.message import NOT_SHOWN, Message, Post, Sent
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import Recent

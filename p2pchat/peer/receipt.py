@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import UnknownName
-from p2pchat.peer.events import message_id
 from p2pchat.peer.ledger import Kind, Ledger
+from p2pchat.peer.message import message_id
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:

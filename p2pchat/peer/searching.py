@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.log import decode_entry
 from p2pchat.peer.conversation import Desk
-from p2pchat.peer.events import Message, Post, Sent
 from p2pchat.peer.indexing import Indexing, Progress
+from p2pchat.peer.message import Message, Post, Sent
 from p2pchat.peer.people import User
 from p2pchat.peer.posts import post_of, sort_key
 from p2pchat.peer.times import micros_of

@@ -20,17 +20,13 @@ from p2pchat.peer.events import (
     Left,
     Link,
     Listening,
-    Message,
     Presence,
-    Sent,
     Stopped,
     Typing,
     Warned,
-    message_id,
-    parse_message_id,
-    referred_id,
 )
 from p2pchat.peer.history import History
+from p2pchat.peer.message import Message, Sent, message_id, parse_message_id, referred_id
 from p2pchat.peer.people import People, User
 from p2pchat.peer.times import aware, iso, micros_of
 from p2pchat.protocol import Naming

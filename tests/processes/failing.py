@@ -223,7 +223,7 @@ def _at_frames(count: Count, kind: type) -> None:
 
 def _before_hand_over(count: Count) -> None:
     """A message is released and read, and the program has not got it."""
-    from p2pchat.peer.events import Message
+    from p2pchat.peer.message import Message
     from p2pchat.peer.reader import Reader
 
     following = Reader.next
