@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from p2pchat import Message, Sent, where_found
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.plain import plain_message
+from p2pchat.apps.cli.rows import FOUND, Fragment
 from p2pchat.apps.safetext import safe_text
-
-Fragment = tuple[str, str]
-FOUND = "bold underline"  # no colour: it can be read everywhere, and NO_COLOR leaves it
 
 
 def found_line(post: Message | Sent, words: str) -> Line:
@@ -37,8 +35,3 @@ def marked_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
     if not event.get("found") or event.get("unsupported") or not line.endswith(text):
         return [("", line)]
     return [("", line[: len(line) - len(text)]), *marked_text(event)]
-
-
-def as_escapes(row: Sequence[Fragment]) -> str:
-    """Return fragments as a terminal takes them."""
-    return "".join(f"\x1b[1;4m{text}\x1b[22;24m" if style == FOUND else text for style, text in row)

@@ -89,8 +89,7 @@ class Output:
         if not self._folds:
             await self.write("".join(text for _, text in line))
             return
-        from p2pchat.apps.cli.marking import as_escapes
-        from p2pchat.apps.cli.rows import fold_row
+        from p2pchat.apps.cli.rows import as_escapes, fold_row
 
         await self._put("\n".join(as_escapes(row) for row in fold_row(line, terminal_width(self._raw) or USUAL_WIDTH)))
 

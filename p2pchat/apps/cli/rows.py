@@ -17,6 +17,7 @@ from p2pchat.apps.safetext import CONTINUED
 
 Fragment = tuple[str, str]  # a style, and a text in it
 Row = list[Fragment]
+FOUND = "bold underline"  # style of what was searched for. No colour: it can be read everywhere, NO_COLOR leaves it
 
 NARROW = 24  # columns; below, the mark would take too much of a row
 CONTINUED_NARROW = " | "
@@ -129,3 +130,8 @@ def _joined(row: list[tuple[str, str]]) -> Row:
         else:
             found.append((style, character))
     return found
+
+
+def as_escapes(row: Sequence[Fragment]) -> str:
+    """Return fragments as a terminal takes them; of styles there is only FOUND."""
+    return "".join(f"\x1b[1;4m{text}\x1b[22;24m" if style == FOUND else text for style, text in row)
