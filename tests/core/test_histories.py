@@ -33,7 +33,6 @@ MUST_HAPPEN = (
     "crash_between_commit_and_have",
     "crash_between_effects",
     "link_replaced",
-    "handshake_identity",
     "handshake_network",
     "handshake_self",
     "handshake_version",
@@ -42,14 +41,12 @@ MUST_HAPPEN = (
     "bye_error",
     "bye_head",
     "bye_host",
-    "bye_identity",
     "bye_left",
     "bye_limit",
     "bye_malformed",
     "bye_network",
     "bye_order",
     "bye_replaced",
-    "bye_self",
     "bye_version",
     "fault_head",
     "fault_host",
@@ -61,20 +58,17 @@ MUST_HAPPEN = (
     "gap_batch_dropped",
     "repeated_batch",
     "want_source_changed",
-    "cursor_from_storage",
     "conversation_ignored",
     "warned_fork",
     "warned_storage",
     "warned_storage_works",
     "warned_disk_low",
-    "warned_disk_enough",
     "stick_carried",
     "stick_brought",
     "stick_known",
     "stick_foreign",
     "stick_again",
     "stick_damaged",
-    "stick_no_file",
     "stick_refused_head",
     "stick_refused_full",
     "gap",
@@ -91,23 +85,31 @@ MUST_HAPPEN = (
     "group_added",
     "group_removed",
     "group_renamed",
-    "fault_limit",
     "stick_refused_gap",
-    "stick_refused_fork",
     "stick_failed",
-    "conversation_refused",
     "warned_two_processes",
 )
 
-# What a simulation reaches too, but not every tenth history: how often at least, and who looks closely.
+# What a simulation reaches too, but not every tenth history: how often at least, and who looks closely. A change of the
+# core plays every history otherwise from there on: each number is less than half of what there is, and where a few
+# histories give most of it, a third or less, so that none falls short by chance.
 LESS_OFTEN = {
-    "group_left": 30,
-    "group_owner": 30,
-    "undelivered": 20,  # this and the next three: tests/core/test_talks.py
-    "operation_redone": 10,
-    "cites_unknown": 2,
-    "cut_off": 5,
+    "handshake_identity": 50,  # these three: tests/core/test_handshake.py, test_links.py
+    "bye_identity": 50,
+    "bye_self": 50,
+    "cursor_from_storage": 50,  # tests/core/test_serve.py
+    "warned_disk_enough": 50,  # tests/core/test_node.py
+    "stick_no_file": 50,  # this and the next: tests/core/test_carrying.py
+    "stick_refused_fork": 25,
+    "fault_limit": 25,  # tests/core/test_serve.py, test_intake.py
+    "conversation_refused": 25,  # a user's conversations are few in a history; tests/core/test_node.py
+    "group_left": 20,
+    "group_owner": 15,
+    "undelivered": 13,  # this and the next two: tests/core/test_talks.py
+    "operation_redone": 8,
+    "cut_off": 2,
 }
+# Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/test_talks.py).
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
 # alike: tests/peer/test_people.py), strangers' quotas (tests/core/test_quota.py), what file systems do (tests/storage).
 
