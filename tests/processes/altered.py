@@ -4,7 +4,8 @@
     clock=FILE          the wall clock is wrong by the seconds that stand in this file, read whenever the time is
     stall=FILE          while this file exists no commit comes back
 
-altered(...) makes the words to put before a command. Everything else is as it is for people: process, files, sockets.
+changes(...) makes these words, altered(...) all those to put before a command. Everything else is as it is for people:
+process, files, sockets.
 """
 
 from __future__ import annotations
@@ -26,10 +27,15 @@ from p2pchat.apps.cli.main import main
 LOOKED_AT_EVERY = 0.02  # seconds between looks at the file that stalls
 
 
-def altered(settings: Mapping[str, float], *, clock: Path | None = None, stall: Path | None = None) -> list[str]:
-    """Return the words that run a peer with these settings, on a clock and a disk that files command."""
+def changes(settings: Mapping[str, float], *, clock: Path | None = None, stall: Path | None = None) -> list[str]:
+    """Return the words for these settings, and for a clock and a disk that files command."""
     words = [f"{name}={value}" for name, value in settings.items()]
     words += [f"{name}={path}" for name, path in (("clock", clock), ("stall", stall)) if path is not None]
+    return words
+
+
+def altered(words: Sequence[str]) -> list[str]:
+    """Return the words that run a peer with these changes."""
     return [sys.executable, "-m", "tests.processes.altered", *words, "--"]
 
 
@@ -60,7 +66,8 @@ def _stall_commits(file: Path) -> None:
     SqlStorage.commit = when_it_may  # type: ignore[method-assign]
 
 
-def _alter(words: Sequence[str]) -> None:
+def alter(words: Sequence[str]) -> None:
+    """Make these changes in this process."""
     types = {field.name: {"int": int, "float": float}[str(field.type)] for field in fields(Settings)}
     settings: dict[str, Any] = {}
     for word in words:
@@ -74,7 +81,7 @@ def _alter(words: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     end = sys.argv.index("--")
-    _alter(sys.argv[1:end])
+    alter(sys.argv[1:end])
     sys.argv[1:] = sys.argv[end + 4 :]  # "--", and python -m p2pchat
     sys.path.insert(0, os.getcwd())
     sys.exit(main())

@@ -53,6 +53,11 @@ class Held:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def namespace(self) -> str:
+        """Its file below /proc."""
+        return f"/proc/{self.pid}/ns/net"
+
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command in this namespace."""
         user = [] if IS_ROOT else ["--user", "--preserve-credentials"]
@@ -87,6 +92,11 @@ class Machine:
     def address(self) -> str:
         """Its first address, without the prefix."""
         return self.addresses[0]
+
+    @property
+    def namespace(self) -> str:
+        """The file of its network below /proc."""
+        return self._held.namespace
 
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command on this machine."""

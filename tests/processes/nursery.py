@@ -5,14 +5,15 @@ with real files, and SIGKILL is SIGKILL; it differs from `python -m p2pchat` in 
 Linux only (packets with descriptors between the test and the parent); elsewhere they start in the usual way.
 
 The test side is Nursery, the other one `python -m tests.processes.nursery FD`. Between them go JSON objects, one a
-packet: {"words", "environment", "points", "terminal"} with three descriptors -> {"born": pid}; {"signal", "pid"} ->
-nothing; and {"ended": pid, "code": n} when a process has ended. With "terminal" the first descriptor is to be the
-terminal the process belongs to, in a session of its own.
+packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing; and
+{"ended": pid, "code": n} when a process has ended. A birth may have "changes" (altered.py), "namespace" (a file below
+/proc), and "terminal": the first descriptor is to be the terminal it belongs to, in a session of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import importlib
 import json
@@ -115,13 +116,17 @@ class Nursery:
         if pid in self._alive:
             self._socket.send(json.dumps({"signal": number, "pid": pid}).encode())
 
-    async def bear(self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str]) -> Born:
-        """Start `p2pchat WORDS`, with these failpoints (failing.py)."""
+    async def bear(
+        self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str],
+        changes: Sequence[str] = (), namespace: str = "",
+    ) -> Born:  # fmt: skip
+        """Start `p2pchat WORDS`, with these failpoints (failing.py), in a changed world (altered.py), and there."""
         if sys.platform == "win32":
             raise NotImplementedError  # said for type checkers: AVAILABLE is False there
         ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
-        born = await self._ask({"words": [*words], "environment": {**environment}, "points": [*points]}, theirs)
+        request = {"words": [*words], "environment": {**environment}, "points": [*points]}
+        born = await self._ask({**request, "changes": [*changes], "namespace": namespace}, theirs)
         for end in theirs:
             os.close(end)
         born.stdin = await _writer(ends[0][1])
@@ -170,7 +175,13 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(p2pchat.__path__, "p2pchat."):
         if "testing" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in ("sqlalchemy.dialects.sqlite.pysqlite", "filelock", "asyncio.runners", "tests.processes.failing"):
+    for name in (
+        "sqlalchemy.dialects.sqlite.pysqlite",
+        "filelock",
+        "asyncio.runners",
+        "tests.processes.failing",
+        "tests.processes.altered",
+    ):
         importlib.import_module(name)
 
 
@@ -251,15 +262,20 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         if request.get("terminal"):
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if request.get("namespace"):
+            _enter(request["namespace"])
         os.environ.clear()
         os.environ.update(request["environment"])
         time.tzset()
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.apps.cli.main import main
+        from tests.processes.altered import alter
         from tests.processes.failing import arm
 
         arm(request["points"])
+        if request.get("changes"):
+            alter(request["changes"])
         code = main()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -267,6 +283,14 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+def _enter(namespace: str) -> None:
+    """Go there, as nsenter does (os.setns is there from Python 3.12 on)."""
+    with open(namespace, "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
+            raise OSError(ctypes.get_errno(), "setns", namespace)
+    os.chdir(ROOT)
 
 
 if __name__ == "__main__":

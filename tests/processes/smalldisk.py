@@ -47,6 +47,11 @@ class SmallDisk:
             self.let_go()
             raise NoMounts(reason or "unshare failed")
 
+    @property
+    def namespace(self) -> str:
+        """The file below /proc of what it is mounted in."""
+        return f"/proc/{self._process.pid}/ns/mnt"
+
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command where this disk is mounted."""
         user = [] if IS_ROOT else ["--user", "--preserve-credentials"]

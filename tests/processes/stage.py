@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
@@ -21,17 +21,44 @@ KILLED = -9  # the exit code of a process that SIGKILL ended
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+class Place(Protocol):
+    """Where a process may run other than here: a Machine, a SmallDisk."""
+
+    @property
+    def namespace(self) -> str:
+        """Its file below /proc, for who is root and goes there by itself."""
+
+    def under(self, *command: str) -> list[str]:
+        """Return the words that run a command there."""
+
+
 class Mortal(Child):
-    """A peer that may kill itself at points of failing.py; quickly born when there is a nursery."""
+    """A peer that may kill itself at points of failing.py; quickly born when there is a nursery.
+
+    Attributes:
+        changes: Words of altered.py: the world it runs in.
+        place: Where it runs; None: here.
+    """
 
     points: Sequence[str] = ()
+    changes: Sequence[str] = ()
+    place: Place | None = None
     nursery: Nursery | None = None
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-        if self.nursery is not None:
-            return cast(asyncio.subprocess.Process, await self.nursery.bear(words, environment, self.points))
+        from tests.processes.altered import altered  # here: a nursery needs neither
+        from tests.processes.machines import IS_ROOT
+
+        if self.nursery is not None and (self.place is None or IS_ROOT):
+            namespace = self.place.namespace if self.place is not None else ""
+            born = await self.nursery.bear(words, environment, self.points, self.changes, namespace)
+            return cast(asyncio.subprocess.Process, born)
         if self.points:
             self._under = [*launcher(self.points)]
+        elif self.changes:
+            self._under = altered(self.changes)
+        if self.place is not None:
+            self._under = self.place.under(*self._under)
         return await super()._spawn(words, environment)
 
 
@@ -54,15 +81,12 @@ class Stage:
 
     def child(
         self, name: str, *words: str, port: int = 0, log: bool = True,
-        points: Sequence[str] = (), under: Sequence[str] = (),
+        points: Sequence[str] = (), changes: Sequence[str] = (), place: Place | None = None,
     ) -> Child:  # fmt: skip
-        """Return a peer that is not started yet; the same name again is the next life of the same peer.
-
-        Run behind the words of `under` it is born in the usual way.
-        """
+        """Return a peer that is not started yet; the same name again is the next life of the same peer."""
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
-        child = Mortal(name, self.home, *words, *options, port=port, under=under)
-        child.points, child.nursery = points, None if under else self.nursery
+        child = Mortal(name, self.home, *words, *options, port=port)
+        child.points, child.changes, child.place, child.nursery = points, changes, place, self.nursery
         self.children.append(child)
         return child
 

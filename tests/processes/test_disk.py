@@ -15,14 +15,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
-from tests.processes.altered import altered
+from tests.processes.altered import changes
 from tests.processes.smalldisk import NoMounts, SmallDisk
 from tests.processes.stage import Stage
 
 if sys.platform == "win32":
     pytest.skip("Windows neither renames nor overwrites what is open", allow_module_level=True)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1 << 20
 LONG = "x" * 30_000
@@ -39,7 +42,7 @@ class House:
         self._disks: list[SmallDisk] = []
 
     async def ada(self, settings: Mapping[str, float] = SOON) -> Child:
-        ada = self.stage.child("ada", under=altered(settings))
+        ada = self.stage.child("ada", changes=changes(settings))
         await ada.start()
         return ada
 
@@ -51,9 +54,9 @@ class House:
             pytest.skip(f"nothing can be mounted here: {error}")
         return self._disks[-1]
 
-    def bob(self, *endpoints: str, under: list[str]) -> Child:
-        disk = self._disks[-1].under() if self._disks else []
-        return self.stage.child("bob", *endpoints, under=[*disk, *under])
+    def bob(self, *endpoints: str, changes: list[str]) -> Child:
+        disk = self._disks[-1] if self._disks else None
+        return self.stage.child("bob", *endpoints, changes=changes, place=disk)
 
     async def end(self) -> None:
         for child in self.stage.children:
@@ -62,9 +65,9 @@ class House:
             disk.let_go()
 
 
-@pytest.fixture
-async def house(stage: Stage) -> AsyncIterator[House]:
-    house = House(stage)
+@pytest_asyncio.fixture(loop_scope="module")
+async def house(quick: Stage) -> AsyncIterator[House]:
+    house = House(quick)
     try:
         yield house
     finally:
@@ -105,7 +108,7 @@ def acknowledged(child: Child) -> set[str]:
 async def test_a_full_disk_is_told_once_and_everything_comes_when_there_is_room(house: House) -> None:
     ada = await house.ada()
     disk = house.small_disk(6)
-    bob = house.bob(ada.endpoint, under=altered({**SOON, "min_free_disk_bytes": 0}))
+    bob = house.bob(ada.endpoint, changes=changes({**SOON, "min_free_disk_bytes": 0}))
     await bob.start()
     await meet(ada, bob)
     await write(ada, *(f"{number} {LONG}" for number in range(200)))
@@ -129,7 +132,7 @@ async def test_a_full_disk_is_told_once_and_everything_comes_when_there_is_room(
 async def test_too_little_room_is_told_before_it_is_none(house: House) -> None:
     ada = await house.ada()
     disk = house.small_disk(24)
-    bob = house.bob(ada.endpoint, under=altered({**SOON, "min_free_disk_bytes": 10 * MIB}))
+    bob = house.bob(ada.endpoint, changes=changes({**SOON, "min_free_disk_bytes": 10 * MIB}))
     await bob.start()
     await meet(ada, bob)
     await write(ada, "before")
@@ -152,12 +155,12 @@ async def test_too_little_room_is_told_before_it_is_none(house: House) -> None:
 
 async def test_a_disk_that_may_only_be_read_is_told_at_the_start(house: House) -> None:
     disk = house.small_disk(24)
-    settings = altered({"min_free_disk_bytes": 0})
-    bob = house.bob(under=settings)
+    settings = changes({"min_free_disk_bytes": 0})
+    bob = house.bob(changes=settings)
     await bob.start()
     assert await bob.leave() == 0
     disk.close_to_writers()
-    bob = house.bob(under=settings)
+    bob = house.bob(changes=settings)
     with pytest.raises(ChildFailed, match="ended"):
         await bob.start()
     assert await bob.ended() == 1
@@ -167,7 +170,7 @@ async def test_a_disk_that_may_only_be_read_is_told_at_the_start(house: House) -
 
 async def test_a_database_somebody_else_writes_in_is_waited_for(house: House) -> None:
     ada = await house.ada()
-    bob = house.bob(ada.endpoint, under=altered(SOON))
+    bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
     await meet(ada, bob)
     with closing(sqlite3.connect(house.data / "history.db", isolation_level=None)) as other:
@@ -187,7 +190,7 @@ async def test_a_database_somebody_else_writes_in_is_waited_for(house: House) ->
 
 async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_start(house: House) -> None:
     ada = await house.ada()
-    bob = house.bob(ada.endpoint, under=altered(SOON))
+    bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
     await meet(ada, bob)
     await write(ada, *(f"{number} {LONG}" for number in range(20)))
@@ -208,14 +211,14 @@ async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_star
     assert acknowledged(ada) == came(bob) and len(came(bob)) == 20
     bob.kill()
     await bob.ended()
-    bob = house.bob(under=altered(SOON))
+    bob = house.bob(changes=changes(SOON))
     with pytest.raises(ChildFailed, match="is damaged: move it away and start again"):
         await bob.start()
     assert await bob.ended() == 1
 
     for damaged in house.data.glob("history.db*"):  # and what it says to do is right
         damaged.rename(damaged.with_name(f"damaged-{damaged.name}"))
-    bob = house.bob(under=altered(SOON))
+    bob = house.bob(changes=changes(SOON))
     await bob.start()
     await ada.event("left", user="bob")
     await bob.do(do="connect", endpoint=ada.endpoint)
@@ -226,7 +229,7 @@ async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_star
 async def test_a_disk_that_stands_still_is_told_once_and_nobody_is_lost(house: House, tmp_path: Path) -> None:
     stall = tmp_path / "stall"
     ada = await house.ada()
-    bob = house.bob(ada.endpoint, under=altered({**SOON, "slow_storage_after": 1.0}, stall=stall))
+    bob = house.bob(ada.endpoint, changes=changes({**SOON, "slow_storage_after": 1.0}, stall=stall))
     await bob.start()
     await meet(ada, bob)
     await write(ada, "before")
@@ -259,7 +262,7 @@ async def test_clocks_that_are_wrong_put_nothing_into_disorder(house: House, tmp
     clock = tmp_path / "clock"
     clock.write_text("7200")
     ada = await house.ada()
-    bob = house.bob(ada.endpoint, under=altered(SOON, clock=clock))
+    bob = house.bob(ada.endpoint, changes=changes(SOON, clock=clock))
     await bob.start()
     await meet(ada, bob)
     said: list[str] = []

@@ -13,15 +13,17 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.altered import altered
+from tests.processes.altered import changes
 from tests.processes.machines import Lan, Machine, NoNamespaces
-from tests.processes.stage import ROOT
+from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.stage import ROOT, Mortal
 
 AT_ONCE = 3  # scenarios that start processes at the same time; those that wait out real times begin first
 Settled = Mapping[str, float]  # fields of Settings
@@ -41,10 +43,11 @@ SLOW_KBITS = 64
 class Town:
     """The machines of one scenario, numbered from 1 (10.77.0.1), and the peers on them. One login: no invite needed."""
 
-    def __init__(self, home: Path, logs: Path, lan: Lan) -> None:
+    def __init__(self, home: Path, logs: Path, lan: Lan, nursery: Nursery | None) -> None:
         self._home = home
         self._logs = logs
         self._lan = lan
+        self._nursery = nursery
         self._machines: dict[int, Machine] = {}
         self._children: list[Child] = []
 
@@ -59,8 +62,8 @@ class Town:
         """Start a peer of that name on a machine; the same name again is its next life."""
         log = self._logs / f"{name}.jsonl"
         words = [*endpoints, "--host", host, "--data", str(self._home / name), "--log", str(log)]
-        under = self.machine(at).under(*altered(settings))
-        child = Child(name, self._home, *words, port=port, under=under)
+        child = Mortal(name, self._home, *words, port=port)
+        child.changes, child.place, child.nursery = changes(settings), self.machine(at), self._nursery
         self._children.append(child)
         await child.start(START)
         return child
@@ -376,7 +379,9 @@ SHORT: Sequence[Scenario] = (
 Ends = dict[str, BaseException | None]  # of each scenario by name: what it failed with
 
 
-async def _play(scenario: Scenario, home: Path, at_once: asyncio.Semaphore) -> BaseException | None:
+async def _play(
+    scenario: Scenario, home: Path, at_once: asyncio.Semaphore, nursery: Nursery | None
+) -> BaseException | None:
     name = scenario.__name__
     logs = ROOT / "logs" / name
     logs.mkdir(parents=True, exist_ok=True)
@@ -384,7 +389,7 @@ async def _play(scenario: Scenario, home: Path, at_once: asyncio.Semaphore) -> B
         former.unlink()
     async with at_once:
         try:
-            town = Town(home / name, logs, Lan())
+            town = Town(home / name, logs, Lan(), nursery)
         except NoNamespaces as error:
             return error
         try:
@@ -398,7 +403,9 @@ async def _play(scenario: Scenario, home: Path, at_once: asyncio.Semaphore) -> B
 
 async def _play_all(home: Path, chosen: Sequence[Scenario]) -> Ends:
     unbounded, bounded = asyncio.Semaphore(len(LONG)), asyncio.Semaphore(AT_ONCE)
-    ends = await asyncio.gather(*(_play(one, home, unbounded if one in LONG else bounded) for one in chosen))
+    async with Nursery() if AVAILABLE else nullcontext() as nursery:
+        playing = (_play(one, home, unbounded if one in LONG else bounded, nursery) for one in chosen)
+        ends = await asyncio.gather(*playing)
     return {one.__name__: end for one, end in zip(chosen, ends, strict=True)}
 
 

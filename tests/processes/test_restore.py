@@ -17,7 +17,7 @@ import pytest
 
 from p2pchat.apps.cli.commands.children import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.altered import altered
+from tests.processes.altered import changes
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -199,10 +199,10 @@ async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_el
 
     All are told: both others, and both processes, also the one whose links stay.
     """
-    under = altered(SHORT_PAUSES)
-    first = quick.child("ada", under=under)
+    paused = changes(SHORT_PAUSES)
+    first = quick.child("ada", changes=paused)
     await first.start()
-    others = [quick.child(name, first.endpoint, under=under) for name in ("bob", "cyd")]
+    others = [quick.child(name, first.endpoint, changes=paused) for name in ("bob", "cyd")]
     await asyncio.gather(*(other.start() for other in others))
     await meet(first, *others)
     ada, bob, cyd = sorted((first, *others), key=lambda child: str(child.listening["user_id"]))
@@ -212,7 +212,7 @@ async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_el
     shutil.copytree(quick.home / bob.name, quick.home / "copy")
 
     words = {bob.name: (), "copy": ("--name", bob.name)}
-    both = [quick.child(home, *words[home], under=under) for home in words]
+    both = [quick.child(home, *words[home], changes=paused) for home in words]
     await asyncio.gather(*(one.start() for one in both))
     talk = asyncio.create_task(keep_talking(ada, cyd))
     all_of_them = (ada, cyd, *both)
@@ -231,7 +231,7 @@ async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_el
         await one.leave()
     # Each of them alone again: what it wrote goes out, if it had not, and it gets what the other one wrote.
     for home, mine in zip(words, ("I am the first", "I am the second"), strict=True):
-        one = quick.child(home, *words[home], under=under)
+        one = quick.child(home, *words[home], changes=paused)
         await one.start()
         await asyncio.gather(hears(ada, mine), hears(cyd, mine))
         shown = [text for _, text, _, _ in await alike(quick, ada.name, cyd.name, home)]
