@@ -101,14 +101,14 @@ async def two_members(stage: Stage) -> tuple[Child, Child]:
     return ada, bob
 
 
-async def chat(ada: Child, bob: Child, what: str) -> None:
+async def chat(ada: Child, bob: Child, what: str, within: float = CHAT_WITHIN) -> None:
     """A line each way, and both delivered, in no time to speak of, on a busy machine too."""
     for one, other in ((ada, bob), (bob, ada)):
         text = f"{what}, says {one.name}"
         await one.do(do="send", text=text)
-        await other.event("message", CHAT_WITHIN, text=text)
-        sent = await one.event("sent", CHAT_WITHIN, text=text)
-        await one.event("delivered", CHAT_WITHIN, id=sent["id"])
+        await other.event("message", within, text=text)
+        sent = await one.event("sent", within, text=text)
+        await one.event("delivered", within, id=sent["id"])
 
 
 def memory(child: Child, what: str) -> int:
