@@ -48,11 +48,6 @@ class Attention:
         """Whether somebody looks here."""
         return self._focused and not self._idle and self._away is None
 
-    @property
-    def is_away(self) -> bool:
-        """Whether an /away holds."""
-        return self._away is not None
-
     def sees(self, conversation_id: str) -> bool:
         """Whether somebody looks at this conversation (its id as in event lines)."""
         return self.in_use and self._current() == conversation_id
