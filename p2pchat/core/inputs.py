@@ -6,6 +6,7 @@ twice in a process; tickets are numbers the core gave in an effect and gets back
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from p2pchat.core.log import Batch, LogId, Ref
@@ -196,7 +197,8 @@ class Opened:
 class Said:
     """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused.
 
-    `re` names what they answer, edit, delete or react to; the body of a `delete` is "".
+    `re` names what they answer, edit, delete or react to; the body of a `delete` is "". `claims` has, by the index of
+    a body, when the writer's program says that it was written (UTC microseconds); {} when it says nothing of it.
     """
 
     ticket: int
@@ -205,6 +207,7 @@ class Said:
     kind: str
     bodies: list[str] = field(repr=False)
     re: Ref | None = None
+    claims: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,10 @@ class Ref(NamedTuple):
 
 
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One immutable thing a user did. Times are UTC microseconds; `b` is a string, an object or absent by kind."""
+    """One immutable thing a user did. Times are UTC microseconds; `b` is a string, an object or absent by kind.
+
+    `t` is when the writer's program claims it was written: shown, and used for nothing else.
+    """
 
     k: str
     at: Micros
@@ -61,6 +64,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     before: tuple[Mark, ...] = ()
     g: tuple[Micros, Hex8] | None = None
     b: Any = None
+    t: Micros | None = None
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # never what someone wrote

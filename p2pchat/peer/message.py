@@ -185,6 +185,11 @@ class Post:
         return aware(self._entry.at)
 
     @property
+    def claimed_at(self) -> datetime | None:
+        """When the writer's program says it was written; None when it says nothing of it. Nothing is sorted by it."""
+        return None if self._entry.t is None else aware(self._entry.t)
+
+    @property
     def received_at(self) -> datetime:
         """When this peer got it."""
         return aware(self._received_at)
@@ -267,6 +272,8 @@ class Post:
         }
         if conversation.kind == "group":
             line["group"] = conversation.name
+        if self._entry.t is not None:
+            line["claimed_at"] = iso(self._entry.t)
         if self.gap:
             line["gap"] = True
         if self.unsupported is not None:

@@ -41,6 +41,7 @@ from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.texts import check_text
+from p2pchat.peer.times import claim_of
 
 Start = Literal["now", "beginning"]
 A = TypeVar("A")
@@ -101,6 +102,7 @@ class TCPPeer(Places):
         *,
         action: bool = False,
         ref: str | None = None,
+        claimed_at: datetime | None = None,
     ) -> Receipt:
         """Write one message; returns when it is accepted: on this disk, safe from a crash.
 
@@ -110,9 +112,12 @@ class TCPPeer(Places):
             reply_to: The message this answers, of the same conversation, or its id.
             action: It says what the writer does (/me).
             ref: A word of the program's own, given back in the event Sent; kept for this run only.
+            claimed_at: When the program says it was written, for those who read it (`Message.claimed_at`). `sent_at`
+                and every order are this peer's own all the same.
         Raises:
             UnknownName, AmbiguousName: `to` is nobody, or several.
-            TooLong: `.limit_bytes` says what fits. TypeError, ValueError: No text at all.
+            TooLong: `.limit_bytes` says what fits. TypeError, ValueError: No text at all, or
+                no time between 1970 and 2255 that has a zone.
             StorageError: It could not be stored; nothing was sent. PeerClosed: Not running.
         """
         owner = self._running
@@ -120,7 +125,8 @@ class TCPPeer(Places):
         check_text(text, self._options.settings)
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
-        log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref)
+        claimed = None if claimed_at is None else claim_of(claimed_at)
+        log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         return Receipt(self._ledger, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+from p2pchat.protocol import MAX_INT
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -27,6 +29,18 @@ def micros_of(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError("a time needs a zone: use datetime.now(UTC) or .replace(tzinfo=...)")
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def claim_of(moment: datetime) -> int:
+    """Return as microseconds when something is said to be written.
+
+    Raises:
+        ValueError: It is naive, or before 1970, or beyond what the wire knows.
+    """
+    micros = micros_of(moment)
+    if not 0 <= micros <= MAX_INT:
+        raise ValueError("a message can be claimed to be from 1970 to 2255")
+    return micros
 
 
 def iso(micros: int) -> str:

@@ -327,16 +327,18 @@ class Owner:
         bodies: Sequence[str],
         re: Ref | None = None,
         ref: str | None = None,
+        claimed: int | None = None,
     ) -> Saying:
         """Write entries; the future has the log and the number of the first when they are durable.
 
-        All bodies of one call are consecutive. The future fails with StorageError, PeerClosed or P2PChatError.
+        All bodies of one call are consecutive; `claimed`: when the first is said to be written. The future fails with
+        StorageError, PeerClosed or P2PChatError.
         """
         future: Saying = self._loop.create_future()
         if self._stopped or self.broken is not None:
             future.set_exception(PeerClosed("the peer was closed"))
             return future
-        self.saying.add(future, user, conversation, kind, bodies, re, ref)
+        self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
         self._schedule()
         return future
 

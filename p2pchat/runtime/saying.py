@@ -28,7 +28,7 @@ Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of 
 class Group:
     """Texts that go in as one Said."""
 
-    __slots__ = ("bodies", "characters", "conversation", "kind", "re", "user", "waiting")
+    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "re", "user", "waiting")
 
     def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
         self.user = user
@@ -37,6 +37,7 @@ class Group:
         self.re = re
         self.bodies: list[str] = []
         self.characters = 0
+        self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
         self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
@@ -72,13 +73,16 @@ class Gathering:
         bodies: Sequence[str],
         re: Ref | None,
         ref: str | None,
+        claimed: int | None = None,
     ) -> None:
-        """Gather what one call says; all bodies of it become consecutive entries."""
+        """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first."""
         group = self._last.get(conversation)
         if group is None or not group.takes(user, kind, re):
             group = self._last[conversation] = Group(user, conversation, kind, re)
             self._groups.append(group)
         group.waiting.append((future, len(group.bodies), ref))
+        if claimed is not None:
+            group.claims[len(group.bodies)] = claimed
         group.bodies.extend(bodies)
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
@@ -93,7 +97,7 @@ class Gathering:
             characters += group.characters
             self._tickets += 1
             self._said[self._tickets] = group
-            yield Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re)
+            yield Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
 
     def kept(self, effect: Kept) -> None:
         """These are durable: tell who waits."""

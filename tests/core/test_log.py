@@ -135,6 +135,8 @@ def test_entries_of_later_versions_are_read(fields: str) -> None:
         ',"re":["' + 32 * "0" + '",0]',
         ',"before":[["' + 16 * "0" + '",1]]',
         ',"g":[1,"xyz"]',
+        ',"t":-1',
+        ',"t":"yesterday"',
         "]",
     ],
 )

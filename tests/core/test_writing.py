@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import Renamed, Said
-from p2pchat.core.log import Entry, decode_entry
+from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.clock import counts, next_c
 from p2pchat.core.sync.writing import text_fault
 from p2pchat.protocol import Entries
@@ -130,12 +130,25 @@ def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
         (Said(1, IDS["ada"], ROOM, "text", ["\ud800"]), "text"),
         (Said(1, IDS["ada"], ROOM, "text", ["ä" * 16385]), "too_long"),
         (Said(1, IDS["ada"], ROOM, "text", ["\x01" * 12_000]), "too_long"),
+        (Said(1, IDS["ada"], ROOM, "text", ["hello"], None, {0: -1}), "claim"),
+        (Said(1, IDS["ada"], ROOM, "text", ["hello", "again"], None, {1: 2**53}), "claim"),
     ],
 )
 def test_what_may_not_be_said_is_refused_as_a_whole(said: Said, code: str) -> None:
     ada = World().peer("ada")
     ada.put(said)
     assert ada.take() == [f"refused {code}"]
+
+
+def test_what_a_program_claims_of_the_time_is_kept_beside_the_time_and_sorts_nothing() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.put(Said(1, IDS["ada"], ROOM, "text", ["then", "now", "at last"], None, {0: 5, 2: 2**53 - 1}))
+    ada.take()
+    profile, *words = written(far)
+    assert [entry.t for entry in words] == [5, None, 2**53 - 1] and profile.t is None
+    assert [(entry.at - START, entry.c - START) for entry in words] == [(0, 1), (0, 2), (0, 3)]
+    assert ['"t":' in encode_entry(entry) for entry in (profile, *words)] == [False, True, False, True]
 
 
 def test_a_text_at_the_limits_is_taken() -> None:

@@ -28,7 +28,7 @@ from p2pchat.peer.events import (
 from p2pchat.peer.history import History
 from p2pchat.peer.message import Message, Sent, message_id, parse_message_id, referred_id
 from p2pchat.peer.people import People, User
-from p2pchat.peer.times import aware, iso, micros_of
+from p2pchat.peer.times import EPOCH, aware, iso, micros_of
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import Shown
 
@@ -105,6 +105,14 @@ def test_the_line_of_what_was_sent_says_where_it_went() -> None:
         "sent", "bob", "bob", "dm", None,
     )  # fmt: skip
     assert (sent["action"], sent["text"], sent["sender"]) == (True, "waves", "ada")
+
+
+def test_when_something_is_claimed_to_be_written_is_told_beside_when_it_was() -> None:
+    claimed = post(Message, ROOM, Entry("text", micros_of(AT), 1, b="hi", t=0))
+    assert (claimed.claimed_at, claimed.sent_at) == (EPOCH, AT)
+    line = claimed.to_json()
+    assert (line["claimed_at"], line["sent_at"]) == ("1970-01-01T00:00:00.000000Z", AT_JSON)
+    assert post(Message, ROOM, Entry("text", 1, 1, b="hi")).claimed_at is None
 
 
 def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -171,6 +172,23 @@ async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) 
     await net.settle()
     told = {(event.id, event.user.name): (event.count, event.of) for event in [await anext(events) for _ in range(2)]}
     assert told[old.id, "bob"] == (2, 2)
+
+
+async def test_a_program_may_claim_when_a_message_was_written_and_changes_no_order_by_it(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    long_ago, far_off = (
+        datetime(1999, 12, 31, 23, 59, tzinfo=UTC),
+        datetime(2200, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+    )
+    sent = [await ada.send("bob", f"{claim}", claimed_at=claim) for claim in (far_off, None, long_ago)]
+    await sent[-1].delivered(timeout=5)
+    read = await bob.history("ada")
+    assert [message.id for message in read] == [receipt.id for receipt in sent]
+    assert [message.claimed_at for message in read] == [far_off, None, long_ago]
+    assert read == sorted(read, key=lambda message: message.sent_at) and read[0].sent_at < far_off
+    for claim in (datetime(2020, 1, 1), datetime(1969, 12, 31, tzinfo=UTC), datetime(2256, 1, 1, tzinfo=UTC)):
+        with pytest.raises(ValueError):
+            await ada.send("bob", "never", claimed_at=claim)
 
 
 async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net: Mesh) -> None:

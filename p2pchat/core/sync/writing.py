@@ -19,11 +19,11 @@ from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.order import Order, followed
 from p2pchat.core.sync.sides import Shelf
 from p2pchat.core.sync.tips import Conversation, Log
-from p2pchat.protocol import Mark, RunId, UserId
+from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
 
 ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
-Word = tuple[str, Any, Ref | None]  # kind, body, what it answers
+Word = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it is claimed to be written
 
 
 class Writing:
@@ -49,7 +49,7 @@ class Writing:
             self._ctx.emit(Refused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         log = self._log(conversation, said.user)
-        words: list[Word] = [(said.kind, _body(said.kind, body), said.re) for body in said.bodies]
+        words = _words(said)
         self._write(conversation, log, self._introduced(conversation, log, words))
         self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
@@ -59,7 +59,7 @@ class Writing:
     ) -> None:  # fmt: skip
         """Write one entry to a group; `ticket`: who asked for it, None when nobody did."""
         log = self._log(conversation, user)
-        self._write(conversation, log, [(kind, body, None)], cite)
+        self._write(conversation, log, [(kind, body, None, None)], cite)
         self._answer(log, kind, ticket)
 
     def put(self, conversation: Conversation, user: UserId, entries: list[Entry], ticket: int | None) -> None:
@@ -85,6 +85,8 @@ class Writing:
             return "member", "only members write in this conversation"
         if said.kind in MENDING and (refused := _mending_fault(said)):
             return refused
+        if any(not 0 <= claimed <= MAX_INT for claimed in said.claims.values()):
+            return "claim", "a time before 1970, or after 2255, can be claimed for no message"
         for body in said.bodies:
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
@@ -100,7 +102,7 @@ class Writing:
 
     def _profile(self, user: UserId) -> Word:
         hosted = self._shelf.hosted[user]
-        return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None
+        return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
     def _introduced(self, conversation: Conversation, log: Log, words: list[Word]) -> list[Word]:
         """In the room a log begins with who writes it."""
@@ -143,11 +145,11 @@ class Writing:
         entries = []
         c = log.last_c
         newest = conversation.newest_c
-        for seq, (kind, body, re) in enumerate(words, log.seq + 1):
+        for seq, (kind, body, re, claimed) in enumerate(words, log.seq + 1):
             c = next_c(self._ctx.now.utc, c, newest)
             before: tuple[Mark, ...] = log.before if seq == 1 else ()
             follows = () if kind == "profile" else after
-            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, cite, body))
+            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, cite, body, claimed))
             after = () if follows else after
         self._append(conversation, log, entries)
 
@@ -187,6 +189,13 @@ class Writing:
         sign = self._shelf.hosted[log.id.user].sign
         head = sign(head_message(log.id, log.seq + len(raws), chain))
         self._intake.keep(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+
+
+def _words(said: Said) -> list[Word]:
+    kind, re, claims = said.kind, said.re, said.claims
+    if not claims:
+        return [(kind, _body(kind, body), re, None) for body in said.bodies]
+    return [(kind, _body(kind, body), re, claims.get(index)) for index, body in enumerate(said.bodies)]
 
 
 def _body(kind: str, text: str) -> str | None:
