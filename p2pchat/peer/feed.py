@@ -63,6 +63,10 @@ class Feed:
                 self.hand_on(consumer, place)
         reader.begin(place)
 
+    def place_of(self, consumer: str) -> int:
+        """Return the last place a consumer has taken; for one never asked for, the newest when the peer started."""
+        return self._places.get(consumer, self._start)
+
     def hand_on_again(self, consumers: set[str]) -> None:
         """Have the places of these saved, whatever became of them before: storage may have failed meanwhile."""
         for consumer in consumers & self._places.keys():

@@ -15,7 +15,7 @@ many live in one process and one loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar, overload
 
@@ -39,6 +39,7 @@ from p2pchat.peer.places import Places, To
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
+from p2pchat.peer.released import read_released
 from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.texts import check_text
 from p2pchat.peer.times import claim_of
@@ -348,6 +349,39 @@ class TCPPeer(Places):
         return await read_posts(
             self, disk.storage, disk.read, key, before=before, after=after, since=since, limit=limit
         )
+
+    async def released(
+        self,
+        after: Post | None = None,
+        *,
+        consumer: str = "main",
+        kinds: Collection[str] | None = None,
+        limit: int = 500,
+    ) -> list[Message | Sent]:
+        """Return what was shown here behind a message, in the order it was shown: a page of messages, [] at the end.
+
+        For who asks now and then and waits for nothing, as a server does for each client that comes back; `events`
+        is for who reads on. What belongs elsewhere costs nothing.
+
+        Args:
+            after: The last message taken; None: where `consumer` stands, as hand_on said, or an iterator of events.
+                One never asked for stands where this peer started.
+            kinds: Only conversations of these kinds, e.g. ("dm", "group").
+            limit: Most messages, 1 or more.
+        Raises StorageError, PeerClosed.
+        """
+        disk, talks = self._running.disk, self.recent_conversations()
+        these = [talk.key for talk in talks if kinds is None or talk.kind in kinds]
+        place = self._feed.place_of(consumer) if after is None else after.place
+        return await read_released(self, disk.storage, disk.read, these, place, limit)
+
+    def hand_on(self, post: Placed, consumer: str) -> None:
+        """Say that a consumer has taken everything up to this message; saved soon. It never goes back.
+
+        Raises PeerClosed.
+        """
+        if self._running and post.place > self._feed.place_of(consumer):
+            self._feed.hand_on(consumer, post.place)
 
     async def search(
         self,

@@ -103,8 +103,11 @@ class Storage(Protocol):
     def holdings(self) -> list[Holding]:
         """Return what `fetch` can be asked for: conversations in the order they came."""
 
-    def places(self, after: int, limit: int) -> list[Shown]:
-        """Return released entries with place > after, in order of place; none that Change.seen took away since."""
+    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
+        """Return released entries with place > after, in order of place; none that Change.seen took away since.
+
+        conversations None means all; others are passed over without being read.
+        """
 
     def history(
         self,

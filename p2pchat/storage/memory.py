@@ -482,11 +482,15 @@ class MemoryStorage:
 
     # ---- what programs read
 
-    def places(self, after: int, limit: int) -> list[Shown]:
+    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
         with self._lock:
             stretches = self._tables.stretches
             begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
-            return self._with_mended(islice(self._shown_from(stretches[begin:], after), limit))
+            later = stretches[begin:]
+            if conversations is not None:
+                these = frozenset(conversations)
+                later = [each for each in later if each.log.conversation in these]
+            return self._with_mended(islice(self._shown_from(later, after), limit))
 
     def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[Shown]:
         for stretch in stretches:

@@ -23,6 +23,7 @@ select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.st
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
 and p.first_place + (e.id - p.start) > ?
 """
+IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # asked once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
 PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
 BY_NAME = f"select {COLUMNS} from entries e join {PLACED} where e.id = ?"
@@ -65,11 +66,18 @@ class Showing:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def places(self, after: int, limit: int, *, hidden: bool = False) -> list[Shown]:
+    def places(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
+    ) -> list[Shown]:
         """Return released entries with place > after; with `hidden` also those that may not be read any more."""
-        only_seen = not hidden and self._hides
-        statement = f"{BY_PLACE} and {SEEN} {IN_PLACE}" if only_seen else f"{BY_PLACE} {IN_PLACE}"
-        return self._all_shown(self._reader.all(statement, after + 1, after, limit))
+        only_seen = f"and {SEEN}" if not hidden and self._hides else ""
+        these = "" if conversations is None else IN_THESE + self._numbers(conversations)
+        return self._all_shown(self._reader.all(f"{BY_PLACE} {these} {only_seen} {IN_PLACE}", after + 1, after, limit))
+
+    def _numbers(self, conversations: Sequence[ConversationId]) -> str:
+        """Return the numbers of these as a list of SQL; 0, which none has, for what nobody wrote in yet."""
+        numbers = {self._reader.number("conversations", each) for each in conversations}
+        return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
     def first_heard(self, user: UserId) -> int:
         """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""

@@ -162,9 +162,9 @@ class SqlStorage:
         with self._reading():
             return holdings(self._read)
 
-    def places(self, after: int, limit: int) -> list[Shown]:
+    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
         with self._reading():
-            return self._showing.places(after, limit)
+            return self._showing.places(after, limit, conversations)
 
     def history(
         self,

@@ -210,6 +210,16 @@ def test_places_are_read_in_order_from_any_of_them_on(storage: Storage) -> None:
         assert storage.places(after, 2) == shown[after : after + 2]
 
 
+def test_places_of_some_conversations_pass_over_the_others(storage: Storage) -> None:
+    ada, bob, cyd = Author("ada", 1), Author("bob", 1, DM), Author("cyd", 1)
+    storage.commit([released(ada.begins("1", "2"), 1), released(bob.begins("3", "4"), 3), released(cyd.begins("5"), 5)])
+    storage.commit([released(bob.goes_on("6"), 6)])
+    assert [each.place for each in storage.places(0, 100, [DM])] == [3, 4, 6]
+    assert [each.place for each in storage.places(3, 1, [DM])] == [4]
+    assert [each.place for each in storage.places(2, 100, [DM, ROOM])] == [3, 4, 5, 6]
+    assert storage.places(0, 100, []) == [] and storage.places(0, 100, ["ee" * 32]) == []
+
+
 def test_a_start_learns_the_newest_stretches_oldest_first(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1"), 1), released(bob.begins("2", "3", "4"), 2)])

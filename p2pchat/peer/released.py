@@ -1,0 +1,37 @@
+"""What came since: messages in the order they were shown here, behind one that somebody has already.
+
+A reader with a cursor (reader.py) goes through all of a peer; this asks for pages of chosen conversations only. So a
+thousand users of one gateway, each with a few direct messages, cost no walk through the room for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from p2pchat.core.log import decode_entry
+from p2pchat.peer.conversation import Desk
+from p2pchat.peer.message import NOT_SHOWN, Message, Sent
+from p2pchat.peer.posts import post_of
+from p2pchat.protocol import ConversationId
+from p2pchat.storage.base import Shown, Storage
+
+Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
+
+
+async def read_released(
+    desk: Desk, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int
+) -> list[Message | Sent]:
+    """Return messages of these conversations with place > after, in order of place; [] when there are none.
+
+    Args:
+        limit: Most entries, 1 or more. There may be fewer messages among them, but at least one when there is any.
+    """
+    if limit < 1:
+        raise ValueError("a page has 1 message or more")
+    while True:
+        page = await read(partial(storage.places, after, limit, conversations))
+        found = [post_of(desk, one) for one in page if decode_entry(one.raw).k not in NOT_SHOWN]
+        if found or len(page) < limit:
+            return found
+        after = page[-1].place
