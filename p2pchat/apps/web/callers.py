@@ -1,0 +1,89 @@
+"""Who calls: the account of a token, or on this machine, where that is trusted, whoever the caller says.
+
+HTTP carries the token as `Authorization: Bearer`; a browser's WebSocket cannot, and sends `{"token"}` as its first
+frame. Who carries a token is that account and no other, trusted or not.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.errors import Unauthorized
+from p2pchat.apps.web.gateway import Gateway, gateway_of
+from p2pchat.apps.web.rates import site_of
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return the address of a caller; "" when it is not known."""
+    return connection.client.host if connection.client else ""
+
+
+def is_on_loopback(connection: HTTPConnection) -> bool:
+    """Whether a caller is a program on this machine. What came through a proxy that is not named as trusted is not."""
+    if any(name in connection.headers for name in _FORWARDED):
+        return False
+    try:
+        return ip_address(address_of(connection)).is_loopback
+    except ValueError:
+        return False
+
+
+def may_name_itself(connection: HTTPConnection) -> bool:
+    """Whether a caller without a token may say who it is: `trust_loopback`, on this machine."""
+    return gateway_of(connection).settings.trust_loopback and is_on_loopback(connection)
+
+
+def token_of(connection: HTTPConnection) -> str | None:
+    """Return the token in the header, None when there is no such header. Raises Unauthorized for another scheme."""
+    header = connection.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized()
+    return token.strip()
+
+
+async def account_of_token(gateway: Gateway, token: str, address: str) -> Account:
+    """Return whose token this is. Raises Unauthorized, and TooMany when that address guesses too often."""
+    account = await gateway.accounts.by_token(token)
+    if account is None:
+        gateway.rates.strangers.take(site_of(address))
+        raise Unauthorized("nobody here has this token")
+    return account
+
+
+async def named_account(connection: HTTPConnection, name: str | None) -> Account:
+    """Return the account of a caller who may carry a token or, where that is trusted, a name of its own choice.
+
+    Args:
+        name: Who a caller without a token says to be; None: it does not say.
+    Raises:
+        Unauthorized: Neither. TooMany: More often than that account or address may.
+    """
+    gateway, token = gateway_of(connection), token_of(connection)
+    if token is not None:
+        account = await account_of_token(gateway, token, address_of(connection))
+    elif name and may_name_itself(connection):
+        account = await gateway.accounts.trusted(name)
+    else:
+        gateway.rates.strangers.take(site_of(address_of(connection)))
+        raise Unauthorized()
+    gateway.rates.calls.take(account.key)
+    return account
+
+
+async def current_account(connection: HTTPConnection) -> Account:
+    """The dependency of every call that is somebody's; a trusted caller says `?as=NAME`. Raises as named_account."""
+    return await named_account(connection, connection.query_params.get("as"))
+
+
+CurrentAccount = Annotated[Account, Depends(current_account)]
+CurrentGateway = Annotated[Gateway, Depends(gateway_of)]

@@ -1,0 +1,35 @@
+"""Gateway: what all parts of one web application share: the peer, its accounts, the hub, limits and rates."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+
+from p2pchat import TCPPeer
+from p2pchat.apps.web.accounts import Accounts
+from p2pchat.apps.web.hosting import Hosting
+from p2pchat.apps.web.hub import Hub
+from p2pchat.apps.web.rates import Rates
+from p2pchat.apps.web.settings import WebSettings
+
+
+class Gateway:
+    """One gateway; `app.state.gateway` of what create_app returns."""
+
+    def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
+        self.peer = peer
+        self.settings = settings
+        self.hosting = Hosting(peer)
+        self.accounts = Accounts(peer, settings, self.hosting)
+        self.hub = Hub(settings, self.hosting.everybody)
+        self.rates = Rates(settings)
+
+    async def aclose(self) -> None:
+        """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""
+        await self.hub.aclose()
+        await self.hosting.aclose()
+
+
+def gateway_of(connection: HTTPConnection) -> Gateway:
+    """Return the gateway that a request or WebSocket came to; also as a dependency."""
+    gateway: Gateway = connection.app.state.gateway
+    return gateway

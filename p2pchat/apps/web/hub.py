@@ -1,0 +1,182 @@
+"""The hub: one reader of everything that happens, which gives each event to the sessions it concerns.
+
+A session is one open connection of one account: a WebSocket, a Socket.IO client, a page. Its `sink` is called on the
+loop and must not wait; what it cannot pass on at once it keeps in a bounded queue of its own, and says Slow when that
+is full. Then that session ends, alone, and whoever is behind it comes back and asks for what it missed.
+
+Who is online follows from the sessions: nobody has to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from typing import Any, Literal, TypeVar
+
+from p2pchat import PeerClosed
+from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.errors import WebError
+from p2pchat.apps.web.hosting import HostedUser, key_of, post_of
+from p2pchat.apps.web.settings import WebSettings
+
+T = TypeVar("T")
+Kind = Literal["chat", "socketio", "lines"]
+Ending = Literal["slow", "stopping", "revoked"]  # why the hub ended a session
+CLOSE_CODES: dict[Ending, int] = {"slow": 1013, "stopping": 1012, "revoked": 1008}  # RFC 6455 and its registry
+Sink = Callable[["Told"], None]
+
+
+class Slow(Exception):
+    """A sink has no room for more: its session is ended."""
+
+
+class Told:
+    """One event on its way to the sessions it concerns. `users` are keys (hex) of hosted users, None for all."""
+
+    __slots__ = ("_encoded", "event", "users")
+
+    def __init__(self, event: Any, users: tuple[str, ...] | None) -> None:
+        self.event = event
+        self.users = users
+        self._encoded: dict[Hashable, Any] = {}
+
+    def for_user(self, user: HostedUser) -> Any:
+        """Return the event as this user sees it: a message of its own as Sent."""
+        return post_of(user, self.event)
+
+    def encoded(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` makes, made once for each key: the same bytes for all who read the same."""
+        try:
+            made: T = self._encoded[key]
+        except KeyError:
+            made = self._encoded[key] = make()
+        return made
+
+
+class Session:
+    """One open connection of an account."""
+
+    __slots__ = ("account", "active", "ended", "hub", "kind", "sink")
+
+    def __init__(self, hub: Hub, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None]) -> None:
+        self.hub = hub
+        self.account = account
+        self.sink = sink
+        self.kind = kind
+        self.ended = ended
+        self.active = True
+
+    def set_active(self, active: bool) -> None:
+        """Say whether somebody looks: what the account's presence follows."""
+        if self.active != active:
+            self.active = active
+            self.hub.look_at(self.account)
+
+
+class Hub:
+    """All sessions of a gateway."""
+
+    def __init__(
+        self, settings: WebSettings, everybody: Callable[[], AsyncIterator[tuple[Any, tuple[str, ...] | None]]]
+    ) -> None:
+        self._settings = settings
+        self._everybody = everybody
+        self._sessions: dict[str, list[Session]] = {}  # by user key
+        self._statuses: dict[str, str] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.count = 0  # open sessions
+
+    def begin(self) -> None:
+        """Start reading; needs a running loop. Nothing happens when it has begun."""
+        if self._reader is None and not self._stopping:
+            self._reader = asyncio.create_task(self._read(), name="p2pchat web hub")
+
+    def open(
+        self, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None] = lambda why: None
+    ) -> Session:
+        """Add a session; from now on its sink is called with whatever concerns its account.
+
+        Args:
+            ended: Called once when the hub ends the session by itself; it is closed already.
+        Raises:
+            WebError: There are too many, of this account or in all; or the gateway stops.
+        """
+        self.begin()
+        if self._stopping:
+            raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
+        sessions = self._sessions.setdefault(account.key, [])
+        if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
+            raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
+        session = Session(self, account, sink, kind, ended)
+        sessions.append(session)
+        self.count += 1
+        self.look_at(account)
+        return session
+
+    def close(self, session: Session) -> None:
+        """Take a session away; nothing happens when it is gone."""
+        sessions = self._sessions.get(session.account.key, [])
+        if session in sessions:
+            sessions.remove(session)
+            self.count -= 1
+            if not sessions:
+                del self._sessions[session.account.key]
+            self.look_at(session.account)
+
+    def end(self, session: Session, why: Ending) -> None:
+        """Close a session by ourselves, and tell it why."""
+        self.close(session)
+        session.ended(why)
+
+    def end_all_of(self, account: Account, why: Ending) -> None:
+        """End every session of an account."""
+        for session in list(self._sessions.get(account.key, ())):
+            self.end(session, why)
+
+    def sessions_of(self, account: Account) -> list[Session]:
+        """Return the open sessions of an account."""
+        return list(self._sessions.get(account.key, ()))
+
+    def look_at(self, account: Account) -> None:
+        """Tell others how an account is, when that has changed."""
+        sessions = self._sessions.get(account.key, ())
+        status = "online" if any(session.active for session in sessions) else "idle" if sessions else "offline"
+        if self._statuses.get(account.key, "offline") == status:
+            return
+        self._statuses[account.key] = status
+        try:
+            account.user.set_presence(status)
+        except PeerClosed:
+            pass  # it has said goodbye for all of its users
+
+    async def _read(self) -> None:
+        async for event, users in self._everybody():
+            self.tell(Told(event, users))
+
+    def tell(self, told: Told) -> None:
+        """Give an event to every session it concerns."""
+        by_user = self._sessions
+        keys = tuple(by_user) if told.users is None else told.users
+        slow: list[Session] = []
+        for key in keys:
+            for session in by_user.get(key, ()):
+                try:
+                    session.sink(told)
+                except Slow:
+                    slow.append(session)
+        for session in slow:
+            self.end(session, "slow")
+
+    async def aclose(self) -> None:
+        """End all sessions and read no more."""
+        self._stopping = True
+        for sessions in list(self._sessions.values()):
+            for session in list(sessions):
+                self.end(session, "stopping")
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+
+__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told", "key_of"]

@@ -1,0 +1,7 @@
+"""The page at `/`: static files, served as they are."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

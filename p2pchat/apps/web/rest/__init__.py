@@ -1,0 +1,7 @@
+"""REST: messages, conversations, people, as resources."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

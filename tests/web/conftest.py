@@ -1,0 +1,109 @@
+"""A running gateway: a real peer, its application, a real server on a free port of loopback, all in the test's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from p2pchat import TCPPeer
+from p2pchat.apps.web import Gateway, WebSettings, create_app
+
+
+@dataclass
+class Served:
+    """A gateway that answers. `url` is "http://127.0.0.1:PORT", without a slash at its end."""
+
+    peer: TCPPeer
+    app: FastAPI
+    port: int
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def gateway(self) -> Gateway:
+        gateway: Gateway = self.app.state.gateway
+        return gateway
+
+    async def register(self, name: str) -> str:
+        """Register a name and return its token, by the way everybody has."""
+        async with self.client() as http:
+            answer = await http.post("/accounts", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        token: str = answer.json()["token"]
+        self.tokens[name] = token
+        return token
+
+    def client(self, name: str | None = None, **words: Any) -> httpx.AsyncClient:
+        """Return an HTTP client, with the token of an account that `register` made."""
+        headers = {} if name is None else {"Authorization": f"Bearer {self.tokens[name]}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10, trust_env=False, **words)
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[int]:
+    """Serve an application on a free port of loopback; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_level="error", lifespan="off", proxy_headers=False, ws="websockets-sansio")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:
+                assert not task.done()
+                await asyncio.sleep(0)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+@asynccontextmanager
+async def serving(settings: WebSettings | None = None, *endpoints: int, name: str = "gate") -> AsyncIterator[Served]:
+    """Run a gateway whose peer keeps everything in memory."""
+    async with TCPPeer(0, *endpoints, name=name, db="memory://") as peer:
+        app = create_app(peer, settings)
+        try:
+            async with listening(app) as port:
+                yield Served(peer, app, port)
+                await app.state.gateway.aclose()  # before the server stops, as the command does it
+        finally:
+            await app.state.gateway.aclose()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as served:
+        yield served
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Any]]:
+    """Return what runs a gateway with other settings: `await serve(WebSettings(trust_loopback=True))`."""
+    async with AsyncExitStack() as stack:
+
+        async def run(settings: WebSettings | None = None, *endpoints: int, name: str = "gate") -> Served:
+            return await stack.enter_async_context(serving(settings, *endpoints, name=name))
+
+        yield run
