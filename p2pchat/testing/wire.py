@@ -210,12 +210,19 @@ class Wire:
         return bool(self._deaf)
 
     def block(self, *deaf: End) -> None:
-        """Hold back everything on its way to these ends, or to both: packets are lost, and TCP waits."""
+        """Hold back everything on its way to these ends, or to both: packets are lost, and TCP waits.
+
+        An end that is deaf no more gets what was held back for it, before anything newer.
+        """
         self._deaf, self.calm = [*deaf] or self.ends, False
+        self._let_through()
 
     def unblock(self) -> None:
         """Let through what was held back."""
         self._deaf = []
+        self._let_through()
+
+    def _let_through(self) -> None:
         held, self._arrived = self._arrived, []
         for receiver, item in held:
             self._arrive(receiver, item)

@@ -162,6 +162,20 @@ def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
     assert (seen, schedule.now) == (["first", "second", "third"], 2.0)
 
 
+def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -> None:
+    sim = Simulation(seed=17)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    (end,) = ada.wires_to(bob)
+    end.wire.block()
+    ada.say("one")
+    sim.run(1)
+    end.wire.block(end)  # only bob hears
+    ada.say("two")
+    sim.run(1)
+    assert texts(bob) == ["one", "two"]
+
+
 def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
     """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
     sim = Simulation(seed=13)
