@@ -168,6 +168,21 @@ def test_what_is_read_of_an_earlier_log_waits_for_its_receipt() -> None:
         "read a1:1..2 by bob", "read a2:1..2 by bob"]  # fmt: skip
 
 
+def test_who_has_another_log_of_the_same_user_has_read_nothing_of_an_earlier_one_before_it_has_that() -> None:
+    """Ada wrote on two devices; bob has what she wrote on the other one, and that builds on nothing."""
+    ada = World().peer("ada")
+    ada.say("one")
+    mark = own(ada, 2)
+    ada.start()
+    ada.say("two")
+    ada.start()  # the first log is found in storage only
+    elsewhere, far = Author("ada", "d1"), ada.far("bob")
+    far.say(elsewhere.say("on the other device"))
+    assert of_reading(told(far, elsewhere.mark)) == ["delivered d1:1..1 to bob"]
+    assert of_reading(far.say(marked("bob", "a1", 2))) == []
+    assert of_reading(told(far, mark)) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+
+
 def test_nothing_is_read_that_is_not_delivered() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")

@@ -127,9 +127,10 @@ class Readers(Levels):
         """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
         had = self._receipts.level(facts.log, member)
         writer = conversation.writers.get(facts.log.user)
-        tips = writer.tips() if writer is not None and facts.covered else ()
-        if had < seq and any(self._receipts.level(tip.id, member) for tip in tips):
-            had = facts.seq
+        if had < seq and writer is not None and facts.covered:
+            tips = [tip for tip in writer.tips() if self._receipts.level(tip.id, member)]
+            if any(writer.may_build_on(tip, facts.log.run) for tip in tips):
+                had = facts.seq
         early = self._early.get((facts.log, member))
         if early is not None and early[1] <= min(seq, had):  # else more of it counts later
             del self._early[facts.log, member]

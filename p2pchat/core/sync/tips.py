@@ -214,6 +214,19 @@ class Writer:
     def tips(self) -> Iterator[Log]:
         return (log for log in self.logs.values() if log.is_tip)
 
+    def may_build_on(self, log: Log, run: RunId) -> bool:
+        """Say whether a log builds on another, or perhaps does: through logs that are not in memory."""
+        todo, seen = [log], {log.id.run}
+        while todo:
+            for mark in todo.pop().before:
+                below = self.logs.get(mark.run)
+                if below is None or mark.run == run:
+                    return True
+                if mark.run not in seen:
+                    seen.add(mark.run)
+                    todo.append(below)
+        return False
+
     def marks(self) -> list[Mark]:
         return [log.mark for log in self.tips()]
 
