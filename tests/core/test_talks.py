@@ -318,9 +318,10 @@ def test_what_is_no_group_is_refused(sim: Simulation, name: str, members: tuple[
 class Away:
     """A node of ada's, and bob far away, who made a group of both as his peer would; the node knows it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: str) -> None:
         self.ada = World().peer("ada")
-        body = group_body(1, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
+        members = dict.fromkeys((IDS["ada"], IDS["bob"], *others), 1)
+        body = group_body(1, "ops", IDS["bob"], members, {}, salt="00" * 16)
         self.first = encode_entry(Entry("group", 1, 1, b=body))
         self.id = operation_hash(self.first)
         NAMINGS[self.id] = Naming(group=(self.id, IDS["bob"], "b0" * 8))
@@ -382,6 +383,26 @@ def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
     assert away.shown() == []
     away.ada.world.pass_time(away.ada.settings.order_wait + 1)
     assert away.shown() == ["answer", "more"]
+
+
+def test_what_may_lie_below_a_cut_that_has_not_come_is_waited_for() -> None:
+    """Bob removed cyd up to its second log: that the first lies below it is known when the second is here."""
+    away = Away(IDS["cyd"])
+    body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    question = Author("cyd", "c1", talk)
+    asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
+    later = Author("cyd", "c2", talk)
+    more = later.write(encode_entry(Entry("text", 2, 2, before=(question.mark,), g=cite, b="please")))
+    body["cuts"] = [[IDS["cyd"], *later.mark]]
+    removal = away.operations.write(away.first, encode_entry(Entry("group", 3, 3, b=body)))
+    answer = encode_entry(Entry("text", 4, 4, re=question.ref(1), g=cite, b="because"))
+    away.bob.say(removal, Author("bob", "b1", talk).write(answer))
+    away.bob.say(asked)
+    assert away.shown() == []
+    away.bob.say(more)
+    assert away.shown() == ["why?", "please", "because"]
+    assert not any(one.gap for one in away.ada.storage.places(0, 99))
 
 
 def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(

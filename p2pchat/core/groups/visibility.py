@@ -106,6 +106,16 @@ def may_be_seen(sights: Sequence[Sight], strips: Mapping[RunId, Strip], run: Run
     return bool(sights)
 
 
+def may_turn_out(sights: Sequence[Sight], strips: Mapping[RunId, Strip], run: RunId, seq: int) -> bool:
+    """Say whether an entry that is here is visible, or may turn out to be once all that the cuts name has come."""
+    for sight in sights:
+        reach = Reach(sight.cuts, strips)
+        is_seen = seq <= _end(sight, reach, run, strips[run]).seq
+        if not is_seen and (run in reach.upto or reach.is_known):
+            return False
+    return bool(sights)
+
+
 def _is_whole(sight: Sight, strips: Mapping[RunId, Strip], run: RunId) -> bool:
     """Say whether all that is here of a log is visible: what comes behind an entry that is not never is."""
     strip = strips.get(run)

@@ -59,7 +59,8 @@ class Order:
     def turned(self, conversation: Conversation, log: Log) -> None:
         """More of a log of a talk is visible than before, or less: release what may be shown now."""
         self._block(conversation, log)
-        self._advance(conversation, log)
+        if self._advance(conversation, log) and conversation.blocked:
+            self.retry(conversation)
 
     def _mending(self, log: Log, seq: int, entry: Entry) -> Mending | None:
         mending = mending_of(log.id, seq, entry)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
 from p2pchat.core.groups.group import Group
-from p2pchat.core.groups.visibility import Strip, is_wanted
+from p2pchat.core.groups.visibility import Strip, is_wanted, may_turn_out
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, extend_chain, first_chain, mark_hash, ref_key
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Mending
 from p2pchat.core.sync.past import OLD_MARKS, Past
@@ -300,9 +300,15 @@ class Conversation:
         """Say whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
         found = self.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.limit < ref.seq
+            return found.limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
         users = [user for user in self.may or () if user.startswith(ref.log[:16])]
         return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
+
+    def _may_turn_out(self, log: LogId, seq: int) -> bool:
+        """Say whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
+        return self.group is not None and may_turn_out(
+            self.group.sights(log.user), self.writer(log.user).strips, log.run, seq
+        )
 
     def new_log(self, id: LogId, *, own: bool = False) -> Log:
         """Return a log that begins here, not taken into memory yet."""
