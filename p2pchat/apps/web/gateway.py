@@ -8,6 +8,7 @@ from p2pchat import TCPPeer
 from p2pchat.apps.web.accounts import Accounts
 from p2pchat.apps.web.hosting import Hosting
 from p2pchat.apps.web.hub import Hub
+from p2pchat.apps.web.once import Once
 from p2pchat.apps.web.rates import Rates
 from p2pchat.apps.web.settings import WebSettings
 
@@ -22,6 +23,7 @@ class Gateway:
         self.accounts = Accounts(peer, settings, self.hosting)
         self.hub = Hub(settings, self.hosting.everybody)
         self.rates = Rates(settings)
+        self.once = Once()
 
     async def aclose(self) -> None:
         """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""

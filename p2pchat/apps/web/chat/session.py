@@ -1,0 +1,271 @@
+"""One client of `/chat`: what it says is done, what concerns its account it is told.
+
+Frames are dealt with in order, and several messages may be on their way to the disk at once; the answer to each comes
+when it is accepted. A client that says more than it may is read more slowly, and costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any
+
+from fastapi import WebSocket
+
+from p2pchat import (
+    Conversation,
+    Deleted,
+    Delivered,
+    Edited,
+    GroupChanged,
+    Message,
+    Presence,
+    Reaction,
+    Read,
+    Receipt,
+    Sent,
+    Typing,
+    UnknownName,
+)
+from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.addressing import conversation_with, group_of, known_conversation
+from p2pchat.apps.web.chat import orders
+from p2pchat.apps.web.chat.orders import NotUnderstood, Order, Ref, Say, Seen, read_order
+from p2pchat.apps.web.errors import WebError, problem_of
+from p2pchat.apps.web.frames import Frame, as_frame
+from p2pchat.apps.web.gateway import Gateway
+from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
+from p2pchat.apps.web.outbox import Outbox
+from p2pchat.apps.web.rates import Buckets
+from p2pchat.apps.web.unseen import CatchingUp, Post, Taken
+from p2pchat.apps.web.wording import iso, wording
+
+MOST_UNDERWAY = 256  # messages of one socket that are not accepted yet; then it is read on when some are
+EVENTS = {
+    "presence": (Presence,),
+    "receipts": (Delivered, Read),
+    "typing": (Typing,),
+    "changes": (Edited, Deleted, Reaction, GroupChanged),
+}
+_COUNTER = count(1)
+IN_GOOD_ORDER = (1000, 1001, 1005)  # RFC 6455: done; going away; closed without saying why
+
+
+class ChatSession:
+    """One open socket of an account.
+
+    Args:
+        events: What it wants to hear of beside messages, words of EVENTS.
+    """
+
+    def __init__(self, websocket: WebSocket, gateway: Gateway, account: Account, events: frozenset[str]) -> None:
+        self._websocket = websocket
+        self._gateway = gateway
+        self._account = account
+        self._user = account.user
+        self._wanted = tuple(kind for word in events for kind in EVENTS[word])
+        self._taken = Taken(account.user)
+        self._outbox = Outbox(websocket, gateway.settings, self._taken.gave)
+        self._catching_up = CatchingUp(account.user, self._give, self._outbox.drained)
+        self._underway: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Event()  # fewer than MOST_UNDERWAY are
+        self._said = 0
+        self._mark = f"chat-{next(_COUNTER)}."  # what the library gives back of messages said here
+
+    async def run(self, since: str | None) -> None:
+        """Serve it until it is gone.
+
+        Args:
+            since: The id of the last message it has; None: it wants what waits for the account.
+        """
+        hub = self._gateway.hub
+        try:
+            session = hub.open(self._account, self._hear, "chat", self._ended)
+        except WebError as error:
+            self._tell(problem_of(error).to_json())
+            self._outbox.close(CLOSE_CODES["slow"], error.code)
+            await self._outbox.run()
+            return
+        writing = asyncio.create_task(self._outbox.run(), name="p2pchat /chat")
+        code = 1006
+        try:
+            await self._begin(since)
+            code = await self._read()
+        except Slow:
+            self._ended("slow")
+        finally:
+            hub.close(session)
+            self._taken.close(in_good_order=code in IN_GOOD_ORDER)
+            await self._end(writing)
+
+    async def _end(self, writing: asyncio.Task[None]) -> None:
+        """What was said is kept although nobody waits for the answers any more."""
+        if not self._outbox.gone:
+            self._outbox.close(1000, "")
+        await asyncio.gather(writing, *self._underway, return_exceptions=True)
+
+    # ---- out
+
+    async def _begin(self, since: str | None) -> None:
+        if Presence in self._wanted:
+            for user in self._user.here():
+                self._tell({"type": "presence", "user": user.label, "status": user.status})
+        last = None if since is None else await self._last(since)
+        if last is None:
+            await self._catching_up.waiting()
+        else:
+            self._tell({"type": "resumed", "count": await self._catching_up.since(last)})
+
+    async def _last(self, since: str) -> Post | None:
+        try:
+            return await self._user.message(since)
+        except (UnknownName, ValueError) as error:
+            self._tell(problem_of(error).to_json())
+            return None
+
+    def _give(self, post: Post) -> None:
+        self._outbox.put(_message(post), post)
+
+    def _hear(self, told: Told) -> None:
+        """What the hub calls with everything that concerns the account."""
+        event = told.event
+        if isinstance(event, Message | Sent):
+            post: Post = told.for_user(self._user)
+            if self._catching_up.takes(post) and not self._is_own(post):
+                self._outbox.put(told.encoded("chat", lambda: _message(post)), post)
+        elif isinstance(event, self._wanted):
+            frame = told.encoded(("chat", type(event)), lambda: _event(told.for_user(self._user)))
+            if frame is not None:
+                self._outbox.put(frame)
+
+    def _is_own(self, post: Post) -> bool:
+        """Whether it was said on this very socket, which is answered and told nothing else."""
+        return isinstance(post, Sent) and (post.ref or "").startswith(self._mark)
+
+    def _tell(self, said: dict[str, Any]) -> None:
+        self._outbox.put(as_frame(said))
+
+    def _ended(self, why: Ending) -> None:
+        self._outbox.close(CLOSE_CODES[why], why, at_once=why == "slow")
+
+    # ---- in
+
+    async def _read(self) -> int:
+        """Take frames until the client is gone; returns the code with which it closed."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return int(message.get("code") or 1005)
+            await self._pause(self._gateway.rates.calls)
+            await self._take(message.get("text"))
+            if len(self._underway) >= MOST_UNDERWAY:
+                self._free.clear()
+                await self._free.wait()
+
+    async def _pause(self, buckets: Buckets) -> None:
+        """Wait until this account may go on: what it sends meanwhile waits in its own connection."""
+        while wait := buckets.wait(self._account.key):
+            await asyncio.sleep(wait)
+
+    async def _take(self, text: str | None) -> None:
+        ref: Ref | None = None
+        try:
+            order = read_order(text) if text is not None else None
+            if order is None:
+                raise NotUnderstood("frames are text, not bytes")
+            ref = order.ref
+            await self._do(order)
+        except Slow:
+            raise
+        except Exception as error:
+            self._refuse(error, error.ref if isinstance(error, NotUnderstood) else ref)
+
+    def _refuse(self, error: Exception, ref: Ref | None) -> None:
+        self._tell(problem_of(error).to_json(ref))
+
+    async def _do(self, order: Order) -> None:
+        if isinstance(order, Say):
+            await self._pause(self._gateway.rates.messages)
+            to = await self._place(order.to, order.group)
+            self._start(self._say(order, to))
+        elif isinstance(order, Seen):
+            self._gateway.rates.small.take(self._account.key)
+            (await self._user.message(order.id)).mark_read()
+        else:
+            self._gateway.rates.small.take(self._account.key)
+            self._type(order)
+
+    def _type(self, order: orders.Typing) -> None:
+        to = known_conversation(self._gateway, self._account, order.to)
+        self._user.typing(group_of(self._account, order.group) if order.group else to or self._user.room, order.on)
+
+    async def _place(self, to: str, group: str) -> Conversation:
+        if group:
+            return group_of(self._account, group)
+        return await conversation_with(self._gateway, self._account, to)
+
+    def _start(self, saying: Coroutine[Any, Any, None]) -> None:
+        """Let it go on by itself: it takes its place among what the account writes before this returns to the loop."""
+        task = asyncio.create_task(saying)
+        self._underway.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._underway.discard(task)
+        self._free.set()
+
+    async def _say(self, order: Say, to: Conversation) -> None:
+        self._said += 1
+        mark = f"{self._mark}{self._said}"
+
+        def send() -> Coroutine[Any, Any, Receipt]:
+            return self._user.send(to, order.text, order.reply_to, action=order.action, ref=mark)
+
+        try:
+            what = (order.text, to.key, order.reply_to, order.action)
+            receipt = await self._gateway.once.do(self._account.key, order.key, what, send)
+        except Exception as error:
+            answer = problem_of(error).to_json(order.ref)
+        else:
+            answer = {"status": "ok", "id": receipt.id}
+            if order.ref is not None:
+                answer["ref"] = order.ref
+        try:
+            self._tell(answer)
+        except Slow:
+            self._ended("slow")
+
+
+def _message(post: Post) -> Frame:
+    return as_frame({"type": "message", **wording(post)})
+
+
+def _event(event: Any) -> Frame | None:
+    """Return what is told of something that is no message; the same for all whom it concerns."""
+    said: dict[str, Any]
+    match event:
+        case Presence(user=user, status=status):
+            said = {"type": "presence", "user": user.label, "status": status}
+        case Delivered() | Read():
+            said = {"type": "status", "id": event.id, "status": event.event, "by": event.user.label}
+        case Typing(user=user, conversation=talk, typing=on):
+            said = {"type": "typing", "user": user.label, "conversation": talk.kind, "typing": on}
+            said |= {"group": talk.name} if talk.kind == "group" else {}
+        case GroupChanged(group=group):
+            members = [user.label for user in event.members]
+            said = {"type": "group", "group": event.name, "id": group.id, "change": event.change, "members": members}
+        case Edited() | Deleted() | Reaction():
+            said = _mending(event)
+        case _:
+            return None
+    return as_frame(said)
+
+
+def _mending(event: Any) -> dict[str, Any]:
+    said = {"type": event.event, "id": event.message.id, "by": event.by.label, "timestamp": iso(event.at)}
+    if isinstance(event, Edited):
+        said["content"] = event.text
+    elif isinstance(event, Reaction):
+        said["reaction"] = event.reaction
+    return said
