@@ -1,7 +1,263 @@
-"""`ws /lines`: event lines out and command objects in, the same words as `p2pchat --json`; what the page speaks."""
+"""`ws /lines`: event lines out and command objects in, the same words as `p2pchat --json`; what the page speaks.
+
+A caller is a guest like a script on a pipe: the first line is `listening`, orders are carried out one after the other
+by the Session of the terminal, with the account's user as its peer. Beside those command objects there are
+
+    {"do":"find","to":"bob"}       an `answer` with the conversation an address means
+    {"do":"active","on":false}     nobody looks at this connection now, which others see as idle
+
+and those that concern the peer (connect, forget, allow, quit) are not there: it is nobody's alone. With `?since=ID`
+what was shown behind that message comes first. Nothing is lost in between: the hub is asked before storage is, and
+what both know is told once.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+import logging
+import secrets
+from collections import deque
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from p2pchat import Failed, Link, Listening, Message, P2PChatError, Sent, Stopped
+from p2pchat.apps.cli.chat.attention import Attention
+from p2pchat.apps.cli.chat.doing.meshing import invite_row
+from p2pchat.apps.cli.chat.doing.places import place_row
+from p2pchat.apps.cli.chat.objects import SHAPES, BadOrder, Order, parse_object
+from p2pchat.apps.cli.chat.session import Session
+from p2pchat.apps.cli.chat.settings import ChatSettings
+from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.exits import Failure, Usage
+from p2pchat.apps.cli.output import Line, Output, json_line
+from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.errors import Problem, WebError, problem_of
+from p2pchat.apps.web.gateway import Gateway, gateway_of
+from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
+from p2pchat.apps.web.sockets import Outgoing, who_comes
 
 router = APIRouter()
+
+NOT_HERE = frozenset({"connect", "forget", "allow", "quit"})
+SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
+    **{do: shape for do, shape in SHAPES.items() if do not in NOT_HERE},
+    "find": {"to": (str, True)},
+    "active": {"on": (bool, True)},
+}
+SMALL = frozenset({"typing", "read", "active", "away", "back"})
+WRITING = frozenset({"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"})
+PAGE = 200  # messages read at once for who comes back
+NOT_TOLD = (Link, Listening, Stopped)  # of the peer itself, which is nobody's alone
+
+_log = logging.getLogger("p2pchat.web")
+_turns: WeakKeyDictionary[Gateway, dict[str, asyncio.Lock]] = WeakKeyDictionary()
+
+
+@router.websocket("/lines")
+async def lines(socket: WebSocket, since: str | None = None) -> None:
+    """Serve one caller until it goes."""
+    await socket.accept()
+    try:
+        account = await who_comes(socket, socket.query_params.get("as"))
+        await Connection(socket, account).serve(since)
+    except WebSocketDisconnect:
+        pass
+    except WebError as error:
+        await refuse(socket, problem_of(error))
+
+
+async def refuse(socket: WebSocket, problem: Problem) -> None:
+    """Say why not, as a line, and close."""
+    code = 1008 if problem.status in (401, 403) else 1013
+    with suppress(RuntimeError, WebSocketDisconnect):
+        await socket.send_text(json_line(error_line(problem)))
+        await socket.close(code, problem.code)
+
+
+def error_line(problem: Problem, ref: str | None = None) -> Line:
+    """Return a problem as an event line."""
+    return Failed(code=problem.code, text=problem.text, ref=ref).to_json()
+
+
+class Connection:
+    """One caller of a gateway: a session of the hub, and a Session that carries out its orders."""
+
+    def __init__(self, socket: WebSocket, account: Account) -> None:
+        self._socket = socket
+        self._account = account
+        self._gateway = gateway = gateway_of(socket)
+        settings = gateway.settings
+        self._out = Outgoing(socket, frames=settings.outbox_frames, size_bytes=settings.outbox_bytes)
+        self._mark = f"{secrets.token_hex(4)}:"  # before the refs of this caller: another may use the same words
+        self._show = LinesShow(self._out, self._mark)
+        self._show.me = account.user.me.label
+        attention = Attention(self._tell_presence, lambda: "", idle_after=None)
+        self._session = Session(
+            account.user, self._show, interactive=False, as_json=True, settings=ChatSettings(), attention=attention
+        )
+        self._session.names_are_known()
+        self._away = False
+        self._kept: deque[Told] | None = deque()  # what happens while storage is asked; None: told at once
+        self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    async def serve(self, since: str | None) -> None:
+        """Tell what happens and do what the caller says, until it goes or the hub ends it."""
+        self._seat = self._gateway.hub.open(self._account, self._hear, "lines", self._end)
+        sending = asyncio.create_task(self._out.run())
+        working = asyncio.create_task(self._work(since))
+        try:
+            waited: list[asyncio.Future[Any]] = [working, self._ended]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                await self._out.close(CLOSE_CODES[self._ended.result()], self._ended.result())
+        finally:
+            self._gateway.hub.close(self._seat)
+            self._show.close()
+            for task in (working, sending):
+                task.cancel()
+            await asyncio.gather(working, sending, return_exceptions=True)
+
+    def _end(self, why: Ending) -> None:
+        if not self._ended.done():
+            self._ended.set_result(why)
+
+    async def _work(self, since: str | None) -> None:
+        try:
+            user = self._account.user
+            first = {**self._gateway.peer.listening.to_json(), "user": user.me.label, "user_id": user.me.id, "data": ""}
+            await self._show.event(first)
+            await self._catch_up(since)
+            while True:
+                await self._take(await self._socket.receive_text())
+        except (WebSocketDisconnect, KeyError):  # KeyError: a frame of bytes
+            pass
+        except Slow:
+            self._end("slow")
+        except Exception:
+            _log.exception("a connection of the page ended with an error that is not its own")
+            self._end("stopping")
+
+    # ---- what happens
+
+    def _hear(self, told: Told) -> None:
+        if isinstance(told.event, NOT_TOLD):
+            return
+        if self._kept is not None:
+            if len(self._kept) >= self._gateway.settings.outbox_frames:
+                raise Slow
+            self._kept.append(told)
+            return
+        self._tell(told)
+
+    def _tell(self, told: Told) -> None:
+        event = told.event
+        if isinstance(event, Message | Sent):
+            own = event.sender.key == self._account.key
+            if own or event.conversation.kind == "dm":
+                self._out.put(json_line(self._show.own(told.for_user(self._account.user).to_json())))
+                return
+        elif getattr(event, "ref", None) is not None:
+            self._out.put(json_line(self._show.own(event.to_json())))
+            return
+        self._out.put(told.encoded("lines", lambda: json_line(event.to_json())))
+
+    async def _catch_up(self, since: str | None) -> None:
+        """Tell what was shown behind a message, then what happened meanwhile, then everything at once."""
+        place = 0
+        if since:
+            user = self._account.user
+            try:
+                last = await user.message(since)
+                while page := await user.released(last, limit=PAGE):
+                    for post in page:
+                        await self._show.event(post.to_json())
+                    last = page[-1]
+                place = last.place
+            except (P2PChatError, ValueError) as error:
+                await self._show.event(error_line(Problem(404, "since", str(error))))
+        kept, self._kept = self._kept or deque(), None
+        for told in kept:
+            if not (isinstance(told.event, Message | Sent) and told.event.place <= place):
+                self._tell(told)
+
+    # ---- what the caller says
+
+    async def _take(self, text: str) -> None:
+        ref = None
+        try:
+            self._gateway.rates.calls.take(self._account.key)
+            order = parse_object(text, SHAPES_HERE)
+            ref = order.ref
+            self._take_from(order.do)
+            await self._do(Order(order.do, order.fields, None if ref is None else self._mark + ref))
+        except BadOrder as error:
+            await self._show.event(error_line(Problem(400, "usage", str(error)), error.ref))
+        except WebError as error:
+            await self._show.event(error_line(problem_of(error), ref))
+
+    def _take_from(self, do: str) -> None:
+        rates, key = self._gateway.rates, self._account.key
+        if do in WRITING:
+            rates.messages.take(key)
+        elif do in SMALL:
+            rates.small.take(key)
+
+    async def _do(self, order: Order) -> None:
+        if order.do == "active":
+            if not self._away:
+                self._seat.set_active(order.fields["on"])
+            await self._show.answer("active", [{"on": order.fields["on"]}], [], order.ref)
+        elif order.do == "find":
+            await self._find(order)
+        elif order.do == "invite":
+            await self._show.answer("invite", [invite_row(self._gateway.peer)], [], order.ref)
+        elif order.do in WRITING:  # to its end, also when the caller goes: another connection may ask for it again
+            await asyncio.shield(self._write(order))
+        else:
+            await self._session.obey(order)
+
+    async def _find(self, order: Order) -> None:
+        try:
+            row = place_row(await self._session.resolve(order.fields["to"]))
+            await self._show.answer("find", [row], [], order.ref)
+        except (P2PChatError, Usage, Failure, ValueError) as error:
+            await self._session.fail(error, order.ref)
+
+    async def _write(self, order: Order) -> None:
+        """One account writes one thing at a time, so that what is sent again finds what was sent before."""
+        turns = _turns.setdefault(self._gateway, {})
+        async with turns.setdefault(self._account.key, asyncio.Lock()):
+            await self._session.obey(order)
+
+    def _tell_presence(self, status: str, text: str) -> None:
+        self._away = status == "idle"
+        self._seat.set_active(not self._away)
+        if self._away:
+            self._account.user.set_presence(status, text)
+
+
+class LinesShow(Show):
+    """What a Session says, as lines of one connection."""
+
+    def __init__(self, out: Outgoing, mark: str) -> None:
+        super().__init__(Output(None), None, as_json=True, echo=True)
+        self._out = out
+        self._mark = mark
+
+    async def event(self, event: Line, *, older: bool = False) -> None:
+        await self._out.put_when_taken(json_line(self.own(event)))
+
+    def own(self, line: dict[str, Any]) -> Line:
+        """Return a line with the `ref` of this caller as it was given; another connection's is nothing to this one."""
+        ref = line.get("ref")
+        if ref is None:
+            return line
+        return {**line, "ref": ref.removeprefix(self._mark) if ref.startswith(self._mark) else _foreign(line, ref)}
+
+
+def _foreign(line: Line, ref: str) -> str | None:
+    return ref if line["event"] in ("answer", "error") else None

@@ -1,10 +1,12 @@
 """Command objects: an input line under --json that begins with `{`.
 
-    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true, "reply_to":"ID"
+    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true, "reply_to":"ID", "claimed_at":TIME,
+                                                              "again":true
     {"do":"edit","id":"ID","text":"at eleven"}     {"do":"delete","id":"ID"}
     {"do":"react","id":"ID","reaction":"+1"}
-    {"do":"history","to":"bob","limit":20}     {"do":"search","words":"backup failed","to":"bob","limit":50}
-    {"do":"receipts","to":"bob","limit":5}     {"do":"receipts","id":"ID"}
+    {"do":"history","to":"bob","limit":20}     also "before":"ID", "after":"ID"
+    {"do":"search","words":"backup failed","to":"bob","limit":50}
+    {"do":"receipts","to":"bob","limit":5}     also "before":"ID"     {"do":"receipts","id":"ID"}
     {"do":"read","id":"ID"}     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}
     {"do":"nick","name":"Ada"}     {"do":"about","text":"on call"}
     {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"typing","to":"bob"}     {"do":"invite"}
@@ -13,7 +15,7 @@
     {"do":"group","name":"ops","members":["bob","carol"]}     {"do":"members","to":"#ops"}
     {"do":"add","to":"#ops","users":["dave"]}     {"do":"kick","to":"#ops","users":["mallory"]}
     {"do":"rename","to":"#ops","name":"night"}     {"do":"owner","to":"#ops","user":"bob"}
-    {"do":"leave","to":"#ops"}
+    {"do":"leave","to":"#ops"}     {"do":"set","name":"receipts","value":"off","to":"bob"}     {"do":"set"}
     {"do":"quit"}
 
 `to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
@@ -24,20 +26,28 @@ to the wrong place.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat.apps.cli.exits import Usage
 
-# do -> field -> (type, needed)
+Shapes = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, needed)
 SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
-    "send": {"to": (str, False), "text": (str, True), "action": (bool, False), "reply_to": (str, False)},
+    "send": {
+        "to": (str, False),
+        "text": (str, True),
+        "action": (bool, False),
+        "reply_to": (str, False),
+        "claimed_at": (str, False),
+        "again": (bool, False),
+    },
     "edit": {"id": (str, True), "text": (str, True)},
     "delete": {"id": (str, True)},
     "react": {"id": (str, True), "reaction": (str, True)},
-    "history": {"to": (str, False), "limit": (int, False)},
+    "history": {"to": (str, False), "limit": (int, False), "before": (str, False), "after": (str, False)},
     "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
-    "receipts": {"to": (str, False), "limit": (int, False), "id": (str, False)},
+    "receipts": {"to": (str, False), "limit": (int, False), "before": (str, False), "id": (str, False)},
     "read": {"id": (str, True)},
     "who": {},
     "whois": {"user": (str, True)},
@@ -60,6 +70,7 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "rename": {"to": (str, True), "name": (str, True)},
     "owner": {"to": (str, True), "user": (str, True)},
     "members": {"to": (str, True)},
+    "set": {"name": (str, False), "value": (str, False), "to": (str, False)},
     "quit": {},
 }
 _CALLED = {str: "a string", int: "a whole number", bool: "true or false", list: "a list of strings"}
@@ -82,11 +93,13 @@ class BadOrder(Usage):
         self.ref = ref
 
 
-def parse_object(line: str) -> Order:
+def parse_object(line: str, shapes: Shapes = SHAPES) -> Order:
     """Read one command object.
 
+    Args:
+        shapes: Which there are.
     Raises:
-        BadOrder: It is no JSON object, or none of those above.
+        BadOrder: It is no JSON object, or none of those.
     """
     try:
         found = json.loads(line)
@@ -98,9 +111,9 @@ def parse_object(line: str) -> Order:
     if ref is not None and not isinstance(ref, str):
         raise BadOrder("`ref` is a string")
     do = found.pop("do", None)
-    shape = SHAPES.get(do) if isinstance(do, str) else None
+    shape = shapes.get(do) if isinstance(do, str) else None
     if shape is None or not isinstance(do, str):
-        raise BadOrder(f"`do` is one of {', '.join(SHAPES)}", ref)
+        raise BadOrder(f"`do` is one of {', '.join(shapes)}", ref)
     for name, value in found.items():
         if name not in shape:
             raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)

@@ -47,7 +47,7 @@ ORDERS: dict[str, Function] = {
     **_EITHER, "history": reading.history, "search": reading.search, "receipts": reading.receipts,
     "read": reading.read, "typing": people.typing,
     "group": grouping.group, "add": grouping.add, "kick": grouping.kick, "leave": grouping.leave,
-    "rename": grouping.rename, "owner": grouping.owner, "members": grouping.members,
+    "rename": grouping.rename, "owner": grouping.owner, "members": grouping.members, "set": setting.set_,
 }  # fmt: skip
 
 
@@ -145,8 +145,20 @@ class Session:
         await self._outbox.flush()
         return stay
 
+    async def obey(self, order: Order) -> bool:
+        """Do what one command object says, and return when it is done; False when it says to leave."""
+        stay = await self._obey(order)
+        await self._outbox.flush()
+        return stay
+
+    async def _obey(self, order: Order) -> bool:
+        try:
+            return await self._order(order)
+        except (P2PChatError, Usage, Failure, ValueError) as error:
+            await self.fail(error, order.ref)
+        return True
+
     async def _line(self, raw: bytes | None) -> bool:
-        ref = None
         try:
             if raw is None:
                 raise Usage(f"a line above {MAX_LINE_BYTES} bytes was not sent")
@@ -154,14 +166,12 @@ class Session:
             if not is_utf8:
                 await self._warn("encoding", "a line was not UTF-8: what could not be read was replaced")
             if self._as_json and line.startswith("{"):
-                order = parse_object(line)
-                ref = order.ref
-                return await self._order(order)
+                return await self._obey(parse_object(line))
             return await self._typed(parse_line(line))
         except BadOrder as error:
             await self.fail(error, error.ref)
         except (P2PChatError, Usage, Failure, ValueError) as error:
-            await self.fail(error, ref)
+            await self.fail(error)
         return True
 
     async def _typed(self, meant: Say | Do | None) -> bool:
@@ -184,7 +194,7 @@ class Session:
 
     async def _order(self, order: Order) -> bool:
         if order.do == "send":
-            self._outbox.add(await talking.send(self._here, **order.fields, ref=order.ref))
+            await self._send(order)
             return True
         await self._outbox.flush()
         if order.do == "quit":
@@ -195,6 +205,18 @@ class Session:
             rows, lines = await ORDERS[order.do](self._here, **order.fields)
         await self._show.answer(order.do, rows, lines, order.ref)
         return True
+
+    async def _send(self, order: Order) -> None:
+        fields = dict(order.fields)
+        again = fields.pop("again", False)
+        text = await talking.send(self._here, **fields, ref=order.ref)
+        if again:
+            await self._outbox.flush()  # it may be among these
+            there = await talking.sent_before(self._here, text)
+            if there is not None:
+                await self._show.event({**there.to_json(), "ref": order.ref})
+                return
+        self._outbox.add(text)
 
     def names_are_known(self) -> None:
         """Wait for no name any more."""

@@ -44,7 +44,7 @@ def test_an_object_means(line: str, order: Order) -> None:
         ('{"do":"send","text":5}', "`text` is a string", None),
         (
             '{"do":"send","text":"x","To":"bob"}',
-            "'send' has no field 'To'; it has to, text, action, reply_to, ref",
+            "'send' has no field 'To'; it has to, text, action, reply_to, claimed_at, again, ref",
             None,
         ),
         ('{"do":"history","limit":true}', "`limit` is a whole number", None),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from p2pchat import TCPPeer
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
 from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen
+from p2pchat.apps.cli.output import Line
 from p2pchat.apps.safetext import safe_line
 
 _AT_ONCE = 0.01  # seconds: how it goes on, the endpoint's own line says
@@ -29,12 +31,16 @@ async def forget(here: Here, peer: str) -> Answer:
 
 async def invite(here: Here) -> Answer:
     """Show what another machine needs to join."""
-    peer = here.peer
-    text = beyond_loopback(peer.invite, peer.port)
+    row = invite_row(here.peer)
+    lines = invite_screen(row["invite"], qr=here.interactive).splitlines()
+    if row["only_this_machine"]:
+        lines += ["-- now only this machine reaches this peer: start it with --host 0.0.0.0 for others"]
+    return Answer([row], lines)
+
+
+def invite_row(peer: TCPPeer) -> Line:
+    """Return the invite to a peer, and whether others can follow it."""
     told = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
     only_here = is_loopback(peer.host) and all(map(is_loopback, told))  # --advertise may lead here all the same
-    lines = invite_screen(text, qr=here.interactive).splitlines()
-    if only_here:
-        lines += ["-- now only this machine reaches this peer: start it with --host 0.0.0.0 for others"]
-    row = {"invite": text, "host": peer.host, "port": peer.port, "only_this_machine": only_here}
-    return Answer([row], lines)
+    invite = beyond_loopback(peer.invite, peer.port)
+    return {"invite": invite, "host": peer.host, "port": peer.port, "only_this_machine": only_here}

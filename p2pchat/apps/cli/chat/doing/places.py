@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat import AmbiguousName, Conversation, TCPPeer, UnknownName
+from p2pchat import AmbiguousName, Conversation, Group, TCPPeer, UnknownName
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.exits import Usage
@@ -74,11 +74,21 @@ def listed(peer: TCPPeer, unread: Unread) -> tuple[list[Conversation], int]:
     return list(chosen)[:MOST_LISTED], len(known) - MOST_LISTED
 
 
+def place_row(conversation: Conversation) -> Line:
+    """Return which conversation it is, of whom when it is a direct one, and of how many when it is a group's."""
+    row: Line = {
+        "conversation": conversation.name, "conversation_id": conversation.id, "kind": conversation.kind,
+    }  # fmt: skip
+    if conversation.user is not None:
+        row |= {"user": conversation.user.label, "user_id": conversation.user.id}
+    if isinstance(conversation, Group):
+        row |= {"members": len(conversation.members), "member": conversation.is_member}
+    return row
+
+
 def _row(here: Here, conversation: Conversation) -> Line:
     return {
-        "conversation": conversation.name,
-        "conversation_id": conversation.id,
-        "kind": conversation.kind,
+        **place_row(conversation),
         "unread": here.unread.count(conversation.id),
         "mentions": here.unread.mentions(conversation.id),
         "current": here.is_current(conversation),

@@ -48,17 +48,22 @@ def _count(text: str, usage: str) -> int:
 # As command objects: of everything, unless they say where
 
 
-async def history(here: Here, to: str | None = None, limit: int = HISTORY_LINES) -> Answer:
-    return await _history(here, await _where(here, to), limit)
+async def history(
+    here: Here, to: str | None = None, limit: int = HISTORY_LINES, before: str | None = None, after: str | None = None
+) -> Answer:
+    where = await _where(here, to)
+    return await _history(here, where, limit, await _post(here, before), await _post(here, after))
 
 
 async def search(here: Here, words: str, to: str | None = None, limit: int = SEARCH_LINES) -> Answer:
     return await _search(here, await _where(here, to), words, limit)
 
 
-async def receipts(here: Here, to: str | None = None, limit: int = RECEIPTS, id: str | None = None) -> Answer:
+async def receipts(
+    here: Here, to: str | None = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
+) -> Answer:
     if id is None:
-        return await _receipts(here, await _where(here, to), limit)
+        return await _receipts(here, await _where(here, to), limit, await _post(here, before))
     await here.peer.receipt(id)  # says whether it is one of ours
     return await _about(here, [await here.peer.message(id)])
 
@@ -74,11 +79,18 @@ async def _where(here: Here, to: str | None) -> Conversation | None:
     return None if to is None else await here.resolve(to)
 
 
+async def _post(here: Here, id: str | None) -> Message | Sent | None:
+    return None if id is None else await here.peer.message(id)
+
+
 # What both do
 
 
-async def _history(here: Here, where: Conversation | None, limit: int) -> Answer:
-    posts = await here.peer.history(where, limit=_limit(limit))
+async def _history(
+    here: Here, where: Conversation | None, limit: int, before: Message | Sent | None = None,
+    after: Message | Sent | None = None,
+) -> Answer:  # fmt: skip
+    posts = await here.peer.history(where, before=before, after=after, limit=_limit(limit))
     rows = await here.rows_of(posts)
     return Answer(rows, await here.lines_of(rows))
 
@@ -116,14 +128,15 @@ def _widen(here: Here, shown: int, full: bool, words: str) -> str:
     return f"-- {found} found in {where}; everywhere: {everywhere} --search {safe_line(shlex.quote(words))}"
 
 
-async def _receipts(here: Here, where: Conversation | None, limit: int) -> Answer:
-    return await _about(here, await _own(here, where, _limit(limit)))
+async def _receipts(here: Here, where: Conversation | None, limit: int, before: Message | Sent | None = None) -> Answer:
+    return await _about(here, await _own(here, where, _limit(limit), before))
 
 
-async def _own(here: Here, where: Conversation | None, limit: int) -> list[Message | Sent]:
-    """Return one's own newest messages, oldest first."""
+async def _own(
+    here: Here, where: Conversation | None, limit: int, before: Message | Sent | None
+) -> list[Message | Sent]:
+    """Return one's own newest messages, oldest first; with `before` only older ones."""
     found: list[Message | Sent] = []
-    before: Message | Sent | None = None
     for _ in range(MOST_PAGES):
         page = await here.peer.history(where, before=before, limit=PAGE)
         found = [*(post for post in page if isinstance(post, Sent)), *found]

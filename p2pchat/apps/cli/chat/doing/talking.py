@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from p2pchat import Conversation, P2PChatError, Receipt, Receipts, User
+from p2pchat import Conversation, P2PChatError, Receipt, Receipts, Sent, User
 from p2pchat.apps.cli.chat.asides import is_delivered, last_of
 from p2pchat.apps.cli.chat.doing.here import Here
+from p2pchat.apps.cli.exits import Usage
 
+LOOKED_BACK = 200  # messages in which one is looked for that may have been sent before; who repeats does so soon
 _MOST_KEPT = 1000  # receipts of calls; then those that are done are let go
 
 Fail = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the asker's own word for what it is about
@@ -24,6 +27,7 @@ class Text:
     action: bool = False
     reply_to: str | None = None
     ref: str | None = None
+    claimed_at: datetime | None = None
 
 
 async def message(here: Here, to: str, text: str) -> Text:
@@ -37,10 +41,36 @@ async def action(here: Here, text: str) -> Text:
 
 
 async def send(
-    here: Here, text: str, to: str = "room", action: bool = False, reply_to: str | None = None, ref: str | None = None
-) -> Text:
+    here: Here, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
+    claimed_at: str | None = None, ref: str | None = None,
+) -> Text:  # fmt: skip
     """A text as programs send it."""
-    return Text(await here.resolve(to), text, action, reply_to, ref)
+    claimed = None if claimed_at is None else _moment(claimed_at)
+    return Text(await here.resolve(to), text, action, reply_to, ref, claimed)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise Usage("`claimed_at` is a time such as 2026-11-20T11:42:31.689337Z")
+    return moment
+
+
+async def sent_before(here: Here, text: Text) -> Sent | None:
+    """Return the message that is this text already, known by when it is claimed to be written; None when there is none.
+
+    Who does not know whether a text was taken, for the connection broke or a process was killed, sends it again with
+    the same claim.
+    """
+    if text.claimed_at is None:
+        raise Usage("what may have been sent before has `claimed_at`, to be known by")
+    for post in reversed(await here.peer.history(text.to, limit=LOOKED_BACK)):
+        if isinstance(post, Sent) and post.claimed_at == text.claimed_at:
+            return post
+    return None
 
 
 class Outbox:
@@ -74,7 +104,9 @@ class Outbox:
                 self.keep(text.to, result)
 
     async def _send(self, text: Text) -> Receipt:
-        return await self._here.peer.send(text.to, text.text, text.reply_to, action=text.action, ref=text.ref)
+        return await self._here.peer.send(
+            text.to, text.text, text.reply_to, action=text.action, ref=text.ref, claimed_at=text.claimed_at
+        )
 
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all in one call; False when one of them is refused, so that each has to be tried for itself."""
