@@ -427,6 +427,28 @@ def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
     assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
 
 
+@pytest.mark.parametrize("starts", [0, 2])
+def test_what_is_cut_off_is_hidden_in_the_commit_of_what_cuts_it_off(starts: int) -> None:
+    """Whoever is killed behind it shows nothing of it; of logs that are found in storage only as of others."""
+    away = Away()
+    ada = away.ada
+    away.bob.say(away.operations.write(away.first))
+    ada.say("one", to=talk_id(away.id))
+    for n in range(starts):
+        ada.start()
+        ada.say(f"{n}", to=talk_id(away.id))
+    bob = ada.far("bob")
+    assert len(away.shown()) == 1 + starts
+    ada.holding = True
+    body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
+    bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
+    for order in ada.held:
+        ada.storage.commit([order.change])
+        known = any(batch.log.conversation == away.id for batch in order.change.batches)
+        assert not known or away.shown() == []
+    assert away.shown() == []
+
+
 def test_a_group_and_its_talk_come_in_a_file() -> None:
     away = Away()
     away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))

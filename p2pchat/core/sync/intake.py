@@ -112,6 +112,11 @@ class Intake:
             return
         if self._shelf.quota.is_alert and not self._has_room(source, conversation, id, frame):
             return
+        if conversation.is_open and self._talks.unsure(conversation, [frame]):
+            self._prove_all(spans)
+            if self._hold(source, id, frame):
+                self._go_on(conversation, id, None)
+            return
         span = spans.get(id)
         if span is None:
             log = conversation.log(frame.u, frame.r)
@@ -223,7 +228,11 @@ class Intake:
         self._beginning.look_below(conversation, id, held[0][1], partial(self._go_on, conversation, id, None))
 
     def _go_on(self, conversation: Conversation, id: LogId, log: Log | None) -> None:
-        """Take the frames that waited for this log."""
+        """Take the frames that waited for this log; those of a group once all is in memory that they may cut off."""
+        frames = [frame for _, frame in self._held[id]]
+        if conversation.group and conversation.is_open and (unsure := self._talks.unsure(conversation, frames)):
+            self._talks.gather(conversation.group, unsure, partial(self._go_on, conversation, id, log))
+            return
         held = self._held.pop(id)
         self._held_count -= len(held)
         log = log or conversation.log(id.user, id.run)  # evidence may have come meanwhile

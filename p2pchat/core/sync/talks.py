@@ -13,12 +13,12 @@ Source: docs/protocol.md, "Groups".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
 from p2pchat.core.groups.group import Difference, Group
-from p2pchat.core.groups.operations import read_operation
+from p2pchat.core.groups.operations import LEAVE, read_operation
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.groups.visibility import ends_of, may_be_seen
 from p2pchat.core.log import Batch, LogId, decode_entry
@@ -120,6 +120,30 @@ class Talks:
         operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
+    def unsure(self, conversation: Conversation, frames: Iterable[Entries]) -> list[UserId]:
+        """Return whose logs have to be in memory before these frames of a group are taken: they may cut some off.
+
+        What is cut off is hidden in the commit of what cuts it off. (What is done here cuts off nothing of what is
+        seen here.)
+        """
+        group = conversation.group
+        talk = self._talk(group) if group is not None and group.state is not None else None
+        if group is None or talk is None or not any(map(_is_unsure, talk.writers.values())):
+            return []
+        try:
+            users = {user for frame in frames for user in _cut_by(group, frame)} & talk.writers.keys()
+        except LogError:
+            return []  # it is refused when it is taken
+        return [user for user in sorted(users) if _is_unsure(talk.writers[user])]
+
+    def gather(self, group: Group, users: list[UserId], then: Callable[[], None]) -> None:
+        """Have all logs of these users in the talk in memory, then go on."""
+        talk = self._talk(group)
+        assert talk is not None and users
+        for user in users:
+            self._shelf.lookups.all_logs(talk.id, user, partial(self._gathered, talk, group, talk.writers[user]))
+        self._shelf.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
+
     def takes(self, span: Span, pieces: Sequence[Piece]) -> bool:
         """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
         conversation, log, frame = span.conversation, span.log, pieces[-1].frame
@@ -208,6 +232,7 @@ class Talks:
         ends = ends_of(group.sights(writer.user), writer.strips)
         is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
         writer.plain = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
+        writer.whole = writer.whole or not writer.builds
         if not writer.plain and not writer.whole:
             self._gather(talk, group, writer)
         for log in logs:
@@ -295,6 +320,25 @@ class Talks:
         waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
         for key in waiting:
             self._pull.consider(key, urgent=True)
+
+
+def _is_unsure(writer: Writer) -> bool:
+    """Say whether there may be logs of a writer that are not in memory."""
+    return writer.builds and not writer.whole
+
+
+def _cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
+    """Yield whose entries operations and leaves in a frame may cut off; raises LogError for what is no entry."""
+    assert group.state is not None
+    log, now = LogId(frame.c, frame.u, frame.r), group.state.members
+    for seq, raw in enumerate(frame.e, frame.first):
+        entry = decode_entry(raw)
+        operation = read_operation(log, seq, raw, entry)
+        if operation is not None:
+            yield from operation.cuts
+            yield from (user for user in group.named if operation.members.get(user) != now.get(user))
+        elif entry.k == LEAVE:
+            yield frame.u
 
 
 def _untold(log: LogId) -> str:
