@@ -275,6 +275,11 @@ class Node:
         """Whether storage takes what it is given; while it does not, people have been told."""
         return self._keeping
 
+    @property
+    def accepting(self) -> bool:
+        """Whether what is said now is kept: storage works, and there is enough disk."""
+        return self._keeping and not self._disk_low
+
     def name_of(self, peer: PeerId) -> str:
         """Called by Links: whom people would say this peer is."""
         return self.names.get(peer, "")
@@ -296,7 +301,7 @@ class Node:
         return self.settings.digest_every * (0.5 + self._ctx.random())
 
     def _digest_due(self) -> None:
-        if self._keeping and not self._disk_low:
+        if self.accepting:
             self.sync.random_digest()
         self._ctx.after(self._digest_wait(), self._digest_due)
 
@@ -371,7 +376,7 @@ class Node:
             self._ctx.emit(Refused(ticket, "storage", "storage does not work: nothing is accepted"))
         elif self._disk_low:
             self._ctx.emit(Refused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        return self._keeping and not self._disk_low
+        return self.accepting
 
     def _carried(self, input: Carried) -> None:
         if not self._keeping:
@@ -385,7 +390,7 @@ class Node:
         hosted = self.hosted[input.user]
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.renamed(input.user, input.name)
-        if self._keeping and not self._disk_low:
+        if self.accepting:
             self.sync.writing.profile(input.user)
         self.sync.people.told(input.user, input.name)
 

@@ -273,10 +273,12 @@ Start = WantStart | TailStart | ForkStart | Position
 META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
 META_ABOUT = "about"  # in Change.meta: what the own user tells of itself
 META_IGNORED = "ignored"  # in Change.meta: whom the own user does not want to hear of, a JSON list of user ids
+META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last asked for, UTC microseconds
 META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
 
 __all__ = [
-    "EVERYTHING", "META_ABOUT", "META_IGNORED", "META_NAME", "META_NETWORK", "Address", "Change", "Cite", "Fork",
+    "EVERYTHING", "META_ABOUT", "META_IGNORED", "META_NAME", "META_NETWORK",
+    "META_TRIED", "Address", "Change", "Cite", "Fork",
     "ForkStart", "FormerName", "Heard", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog", "Position",
     "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart",
     "Waiting",

@@ -10,9 +10,9 @@ from pathlib import Path
 from p2pchat import __version__
 from p2pchat.core.inputs import Allowed, Connect, PresenceSet, ReceiptsChosen, Renamed
 from p2pchat.core.mesh.endpoints import join_endpoint
-from p2pchat.core.records import META_ABOUT, META_NAME, Change
+from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.sync.people import MAX_ABOUT_CHARACTERS
-from p2pchat.errors import InviteError
+from p2pchat.errors import InviteError, P2PChatError, StorageError
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32, validate_name
@@ -22,6 +22,7 @@ from p2pchat.peer.ignoring import ignored_meta
 from p2pchat.peer.life import LOOPBACK, Life, normal
 from p2pchat.peer.people import User, id_of
 from p2pchat.peer.texts import check_text
+from p2pchat.peer.times import now_micros
 from p2pchat.peer.whois import Whois, known_of, names_before
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
 
@@ -119,6 +120,21 @@ class Standing(Life):
         """
         self._started()
         return self.people.find(address)
+
+    async def round_trip(self) -> None:
+        """Go once through the core and onto the disk and back: returns when both have done their part.
+
+        Raises:
+            StorageError: Nothing would be accepted now, and why. PeerClosed: Not running.
+            P2PChatError: The core has failed.
+        """
+        owner = self._running
+        if owner.broken is not None:
+            raise P2PChatError("p2pchat has failed inside: restart it")
+        if not owner.node.accepting:
+            raise StorageError("the disk is nearly full" if owner.node.keeping else "storage does not work")
+        await owner.settle()
+        await owner.disk.write(Change(meta={META_TRIED: str(now_micros())}))
 
     # ------------------------------------------------------------------ doing
 

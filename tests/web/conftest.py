@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,9 @@ class Served:
 async def listening(app: FastAPI) -> AsyncIterator[int]:
     """Serve an application on a free port of loopback; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="error", lifespan="off", proxy_headers=False, ws="websockets-sansio")
+        config = uvicorn.Config(
+            app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws="websockets-sansio"
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -74,10 +76,16 @@ async def listening(app: FastAPI) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def serving(settings: WebSettings | None = None, *endpoints: int, name: str = "gate") -> AsyncIterator[Served]:
-    """Run a gateway whose peer keeps everything in memory."""
+async def serving(
+    settings: WebSettings | None = None,
+    *endpoints: int,
+    name: str = "gate",
+    prepare: Callable[[FastAPI], object] = bool,
+) -> AsyncIterator[Served]:
+    """Run a gateway whose peer keeps everything in memory; `prepare` may add to the application."""
     async with TCPPeer(0, *endpoints, name=name, db="memory://") as peer:
         app = create_app(peer, settings)
+        prepare(app)
         try:
             async with listening(app) as port:
                 yield Served(peer, app, port)
@@ -86,10 +94,13 @@ async def serving(settings: WebSettings | None = None, *endpoints: int, name: st
             await app.state.gateway.aclose()
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path
+@pytest.fixture(autouse=True, scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home that is nobody's; one for all tests of a file, so that they may share a server."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("P2PCHAT_HOME", str(home))
+        yield home
 
 
 @pytest.fixture

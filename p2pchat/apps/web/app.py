@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import TCPPeer, __version__
-from p2pchat.apps.web import chat, errors, health, lines, page, rest, signup, socketio
+from p2pchat.apps.web import answers, chat, lines, operations, page, rest, signup, socketio
 from p2pchat.apps.web.doors import Doors
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.settings import WebSettings
@@ -24,13 +25,19 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     """
     settings = settings or WebSettings()
     app = FastAPI(
-        title="p2pchat", version=__version__, summary="A peer of p2pchat, for browsers and scripts", redoc_url=None
+        title="p2pchat",
+        version=__version__,
+        summary="A peer of p2pchat, for browsers and scripts",
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.gateway = gateway = Gateway(peer, settings)
-    errors.install(app)
-    for part in (signup, health, rest, chat, lines):
+    answers.install(app)
+    for part in (signup, operations, rest, chat, lines):
         app.include_router(part.router)
     socketio.mount(app, gateway)
     app.include_router(page.router)  # last: it answers at "/"
-    app.add_middleware(Doors, settings=settings)
+    app.add_middleware(Doors, gateway=gateway)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app

@@ -17,6 +17,7 @@ from p2pchat.apps.web.errors import Unauthorized
 from p2pchat.apps.web.gateway import Gateway, gateway_of
 from p2pchat.apps.web.rates import site_of
 
+NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller may say who it is; clients differ
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -36,8 +37,16 @@ def is_on_loopback(connection: HTTPConnection) -> bool:
 
 
 def may_name_itself(connection: HTTPConnection) -> bool:
-    """Whether a caller without a token may say who it is: `trust_loopback`, on this machine."""
+    """Whether a caller without a token may say who it is: `trust_loopback`, on this machine, no other site's page."""
+    if connection.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return False
     return gateway_of(connection).settings.trust_loopback and is_on_loopback(connection)
+
+
+def claimed_name(connection: HTTPConnection) -> str | None:
+    """Return who a caller says in its query to be, None when it does not. To be believed only if may_name_itself."""
+    query = connection.query_params
+    return next((query[name] for name in NAME_PARAMETERS if query.get(name)), None)
 
 
 def token_of(connection: HTTPConnection) -> str | None:
@@ -82,7 +91,7 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
 
 async def current_account(connection: HTTPConnection) -> Account:
     """The dependency of every call that is somebody's; a trusted caller says `?as=NAME`. Raises as named_account."""
-    return await named_account(connection, connection.query_params.get("as"))
+    return await named_account(connection, claimed_name(connection))
 
 
 CurrentAccount = Annotated[Account, Depends(current_account)]

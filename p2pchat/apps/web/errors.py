@@ -9,11 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
 from p2pchat import AmbiguousName, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 
@@ -84,38 +79,3 @@ def problem_of(error: Exception) -> Problem:
         case P2PChatError() | ValueError() | TypeError():
             return Problem(400, "malformed", text)
     raise error
-
-
-_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
-
-
-def answer(problem: Problem) -> JSONResponse:
-    """Return a problem as an HTTP answer."""
-    return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
-
-
-def install(app: FastAPI) -> None:
-    """Have every error of an application told in this shape."""
-
-    async def ours(request: Request, error: Exception) -> JSONResponse:
-        return answer(problem_of(error))
-
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        code = _WORDS.get(error.status_code, "failed")
-        return answer(Problem(error.status_code, code, str(error.detail), error.headers or {}))
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        return answer(Problem(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5])))
-
-    for kind in (WebError, P2PChatError, ValueError):
-        app.add_exception_handler(kind, ours)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """Which field, and what is wrong with it; never what was sent there, which may be a text or a token."""
-    where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
-    return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))

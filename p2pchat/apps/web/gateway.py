@@ -6,8 +6,10 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import TCPPeer
 from p2pchat.apps.web.accounts import Accounts
+from p2pchat.apps.web.health import Health
 from p2pchat.apps.web.hosting import Hosting
 from p2pchat.apps.web.hub import Hub
+from p2pchat.apps.web.metrics import Metrics
 from p2pchat.apps.web.once import Once
 from p2pchat.apps.web.rates import Rates
 from p2pchat.apps.web.settings import WebSettings
@@ -24,10 +26,14 @@ class Gateway:
         self.hub = Hub(settings, self.hosting.everybody)
         self.rates = Rates(settings)
         self.once = Once()
+        self.health = Health(peer, settings)
+        self.metrics = Metrics(self)
 
     async def aclose(self) -> None:
         """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""
+        self.health.stopping = True
         await self.hub.aclose()
+        await self.health.aclose()
         await self.hosting.aclose()
 
 

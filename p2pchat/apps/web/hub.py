@@ -10,6 +10,8 @@ Who is online follows from the sessions: nobody has to tell.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any, Literal, TypeVar
 
@@ -21,8 +23,15 @@ from p2pchat.apps.web.settings import WebSettings
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
-Ending = Literal["slow", "stopping", "revoked"]  # why the hub ended a session
-CLOSE_CODES: dict[Ending, int] = {"slow": 1013, "stopping": 1012, "revoked": 1008}  # RFC 6455 and its registry
+Ending = Literal["slow", "stopping", "revoked", "failed"]  # why the hub ended a session
+CLOSE_CODES: dict[Ending, int] = {
+    "slow": 1013,
+    "stopping": 1012,
+    "revoked": 1008,
+    "failed": 1011,
+}  # RFC 6455 and its registry
+_log = logging.getLogger("p2pchat.web")
+_OFFLINE = ("offline", "")
 Sink = Callable[["Told"], None]
 
 
@@ -82,10 +91,13 @@ class Hub:
         self._settings = settings
         self._everybody = everybody
         self._sessions: dict[str, list[Session]] = {}  # by user key
-        self._statuses: dict[str, str] = {}
+        self._statuses: dict[str, tuple[str, str]] = {}  # what was told last
+        self._away: dict[str, str] = {}  # whoever said to be away, with the text
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
         self.count = 0  # open sessions
+        self._told: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
 
     def begin(self) -> None:
         """Start reading; needs a running loop. Nothing happens when it has begun."""
@@ -127,6 +139,7 @@ class Hub:
     def end(self, session: Session, why: Ending) -> None:
         """Close a session by ourselves, and tell it why."""
         self.close(session)
+        self._ended[why] = self._ended.get(why, 0) + 1
         session.ended(why)
 
     def end_all_of(self, account: Account, why: Ending) -> None:
@@ -138,15 +151,31 @@ class Hub:
         """Return the open sessions of an account."""
         return list(self._sessions.get(account.key, ()))
 
+    def set_away(self, account: Account, text: str | None) -> None:
+        """Have an account be idle, with a text of its own, whatever its sessions do; None: it is back.
+
+        Raises:
+            ValueError: Others could not be told the text.
+        """
+        if text is None:
+            self._away.pop(account.key, None)
+        else:
+            if account.key in self._sessions:
+                account.user.set_presence("idle", text)
+                self._statuses[account.key] = ("idle", text)
+            self._away[account.key] = text
+        self.look_at(account)
+
     def look_at(self, account: Account) -> None:
         """Tell others how an account is, when that has changed."""
-        sessions = self._sessions.get(account.key, ())
-        status = "online" if any(session.active for session in sessions) else "idle" if sessions else "offline"
-        if self._statuses.get(account.key, "offline") == status:
+        sessions, away = self._sessions.get(account.key, ()), self._away.get(account.key)
+        active = away is None and any(session.active for session in sessions)
+        status = ("online" if active else "idle" if sessions else "offline", away or "")
+        if self._statuses.get(account.key, _OFFLINE) == status:
             return
         self._statuses[account.key] = status
         try:
-            account.user.set_presence(status)
+            account.user.set_presence(*status)
         except PeerClosed:
             pass  # it has said goodbye for all of its users
 
@@ -156,17 +185,35 @@ class Hub:
 
     def tell(self, told: Told) -> None:
         """Give an event to every session it concerns."""
-        by_user = self._sessions
+        by_user, count = self._sessions, self._told
         keys = tuple(by_user) if told.users is None else told.users
-        slow: list[Session] = []
+        failed: list[tuple[Session, Ending]] = []
         for key in keys:
             for session in by_user.get(key, ()):
                 try:
                     session.sink(told)
+                    count[session.kind] = count.get(session.kind, 0) + 1
                 except Slow:
-                    slow.append(session)
-        for session in slow:
-            self.end(session, "slow")
+                    failed.append((session, "slow"))
+                except Exception:  # a defect of one way of talking is its session's end, and nobody else's
+                    _log.exception("a %s session ended with an error that is not its own", session.kind)
+                    failed.append((session, "failed"))
+        for session, why in failed:
+            self.end(session, why)
+
+    # Numbers
+
+    def open_by_kind(self) -> dict[str, int]:
+        """Return how many sessions are open."""
+        return Counter(session.kind for sessions in self._sessions.values() for session in sessions)
+
+    def told_by_kind(self) -> dict[str, int]:
+        """Return how many events were handed to sessions."""
+        return dict(self._told)
+
+    def ended_by_reason(self) -> dict[str, int]:
+        """Return how many sessions the hub has ended, by why."""
+        return dict(self._ended)
 
     async def aclose(self) -> None:
         """End all sessions and read no more."""

@@ -51,6 +51,7 @@ class Rates:
         self.small = Buckets(settings.small, clock)
         self.sign_ups = Buckets(settings.sign_ups, clock)
         self.strangers = Buckets(settings.strangers, clock)
+        self.addresses = Buckets(settings.addresses, clock)
 
 
 def site_of(address: str) -> str:

@@ -37,10 +37,14 @@ class WebSettings:
         outbox_frames, outbox_bytes: What may wait for one session that is slower than what it gets; beyond either it
             is closed, and comes back by itself.
         max_reserved_by_account: Names that one account may reserve by writing to them.
-        accounts: Most accounts here, reserved names included; DESIGN's 10,000 hosted users of a peer.
-        calls, messages, small, sign_ups, strangers: How often: requests and frames of one account; messages it
-            writes; typing, reads and presence it tells; registrations from one address; wrong tokens and calls
-            without any from one address.
+        max_accounts: Accounts here, reserved names included: as many as a peer may host users.
+        calls: How often one account may call: requests, and frames of its WebSockets.
+        messages: How often one account may write.
+        small: How often one account may tell that it types, has read, or is away.
+        sign_ups: How often one address may register a name.
+        strangers: How often one address may call with a wrong token, or without one where one is needed.
+        addresses: How often one address may call at all. Callers on this machine are held only to what is counted by
+            account, and to `strangers`.
         health_every: Seconds between round trips through core and storage; health_within: how old the last may be.
     """
 
@@ -63,5 +67,6 @@ class WebSettings:
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))
     strangers: Pace = field(default=Pace(5.0, 50))
+    addresses: Pace = field(default=Pace(100.0, 1000))
     health_every: float = 2.0
     health_within: float = 5.0

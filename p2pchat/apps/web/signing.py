@@ -15,13 +15,21 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.callers import account_of_token, address_of, may_name_itself, named_account, token_of
-from p2pchat.apps.web.errors import Unauthorized, WebError, answer, problem_of
+from p2pchat.apps.web.answers import answer
+from p2pchat.apps.web.callers import (
+    NAME_PARAMETERS,
+    account_of_token,
+    address_of,
+    claimed_name,
+    may_name_itself,
+    named_account,
+    token_of,
+)
+from p2pchat.apps.web.errors import Unauthorized, WebError, problem_of
 from p2pchat.apps.web.frames import as_frame, read_object
 from p2pchat.apps.web.gateway import gateway_of
 from p2pchat.apps.web.rates import site_of
 
-NAME_WORDS = ("user", "username", "name", "as")  # in the address or the first frame; clients differ
 NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
 
 
@@ -36,7 +44,7 @@ class SignedIn:
 async def sign_in(websocket: WebSocket) -> SignedIn | None:
     """Accept a WebSocket and return whose it is; None: it was told why not, and is closed."""
     try:
-        name = _name_in_address(websocket)
+        name = claimed_name(websocket)
         if token_of(websocket) is not None or (name and may_name_itself(websocket)):
             account = await named_account(websocket, name)
             await websocket.accept()
@@ -48,10 +56,6 @@ async def sign_in(websocket: WebSocket) -> SignedIn | None:
     except Exception as error:
         await _refuse(websocket, error)
         return None
-
-
-def _name_in_address(websocket: WebSocket) -> str | None:
-    return next((name for word in NAME_WORDS if (name := websocket.query_params.get(word))), None)
 
 
 async def _by_first_frame(websocket: WebSocket) -> SignedIn:
@@ -67,7 +71,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignedIn:
         account = await account_of_token(gateway, token, address_of(websocket))
         gateway.rates.calls.take(account.key)
         return SignedIn(account, first)
-    name = text if said is None else next((first[word] for word in NAME_WORDS if word in first), None)
+    name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
     if not (isinstance(name, str) and may_name_itself(websocket)):
         gateway.rates.strangers.take(site_of(address_of(websocket)))
         raise Unauthorized('who is it? Send {"token": TOKEN} first')
@@ -87,6 +91,7 @@ async def _first_text(websocket: WebSocket) -> str:
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
     """Say why not: as an HTTP answer while it is one, otherwise as a frame and a close."""
     problem = problem_of(error)
+    gateway_of(websocket).metrics.refuse(problem.code)
     try:
         if websocket.application_state is WebSocketState.CONNECTING:
             await websocket.send_denial_response(answer(problem))

@@ -1,0 +1,111 @@
+"""The numbers of one gateway, for Prometheus: a registry of its own, so that several live in one process.
+
+What happens often is counted in plain integers where it happens and read when somebody asks. Labels are words of
+ours, never names, addresses or texts, so that there are only so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from p2pchat import PeerClosed
+
+if TYPE_CHECKING:
+    from p2pchat.apps.web.gateway import Gateway
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class Metrics:
+    """What is counted; `kind` is how somebody came: rest, chat, socketio, lines."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._came = Counter("p2pchat_web_messages_in", "Messages accepted from users", ["kind"], registry=registry)
+        self._accepted = Histogram(
+            "p2pchat_web_accept_seconds", "From a message's coming in to its being on disk", ["kind"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._refused = Counter("p2pchat_web_refused", "What was refused, by its code", ["code"], registry=registry)
+        self._requests = Histogram(
+            "p2pchat_web_request_seconds", "HTTP requests", ["method", "route", "status"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        registry.register(_Present(gateway))
+
+    def came(self, kind: str, seconds: float, count: int = 1) -> None:
+        """Messages of a user were accepted, so long after they had come in."""
+        self._came.labels(kind).inc(count)
+        self._accepted.labels(kind).observe(seconds)
+
+    def refuse(self, code: str) -> None:
+        """Something was refused; `code` as the caller is told it."""
+        self._refused.labels(code).inc()
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered; `route` is the pattern of its path, not the path."""
+        method = method if method in _METHODS else "other"  # anybody may make up one
+        self._requests.labels(method, route, f"{status // 100}xx").observe(seconds)
+
+    def text(self) -> tuple[bytes, str]:
+        """Return everything in the text format, and the media type of that."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _Present(Collector):
+    """What is so at this moment."""
+
+    def __init__(self, gateway: Gateway, clock: Callable[[], float] = monotonic) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._since = clock()
+
+    def collect(self) -> Iterator[Metric]:
+        gateway = self._gateway
+        yield _gauge("p2pchat_web_up_seconds", "Since this gateway began", self._clock() - self._since)
+        accounts = gateway.accounts.list()
+        users = GaugeMetricFamily("p2pchat_web_users", "Accounts", labels=["state"])
+        reserved = sum(account.reserved for account in accounts)
+        users.add_metric(["registered"], len(accounts) - reserved)
+        users.add_metric(["reserved"], reserved)
+        yield users
+        sessions = GaugeMetricFamily("p2pchat_web_sessions", "Open sessions", labels=["kind"])
+        for kind, count in sorted(gateway.hub.open_by_kind().items()):
+            sessions.add_metric([kind], count)
+        yield sessions
+        told = CounterMetricFamily("p2pchat_web_told", "Events handed to sessions", labels=["kind"])
+        for kind, count in sorted(gateway.hub.told_by_kind().items()):
+            told.add_metric([kind], count)
+        yield told
+        ended = CounterMetricFamily("p2pchat_web_sessions_ended", "Sessions ended by the gateway", labels=["why"])
+        for why, count in sorted(gateway.hub.ended_by_reason().items()):
+            ended.add_metric([why], count)
+        yield ended
+        yield _gauge("p2pchat_storage_works", "Whether the last round trip came back", float(gateway.health.ok))
+        yield _gauge("p2pchat_storage_seconds", "How long the last round trip took", gateway.health.seconds)
+        yield from self._of_peer()
+
+    def _of_peer(self) -> Iterator[Metric]:
+        try:
+            peer = self._gateway.peer
+            here, links, counted = len(peer.here()), len(peer.links()), peer.counted
+        except PeerClosed:
+            return
+        yield _gauge("p2pchat_peer_links", "Peers linked with", links)
+        yield _gauge("p2pchat_peer_users_here", "Users online or idle in the mesh", here)
+        family = CounterMetricFamily("p2pchat_peer_counted", "What the core counted", labels=["what"])
+        for what, count in sorted(counted.items()):
+            family.add_metric([what], count)
+        yield family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

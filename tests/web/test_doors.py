@@ -1,0 +1,298 @@
+"""Whoever comes to the door with something no honest client sends does not get in, and gets told so in one shape."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI, Request
+
+from p2pchat import TCPPeer
+from p2pchat.apps.web import WebSettings, create_app
+from p2pchat.apps.web.callers import CurrentAccount, address_of
+from p2pchat.apps.web.doors import SECURITY_HEADERS
+from p2pchat.apps.web.settings import Pace
+from tests.web.conftest import Served, listening, serving
+from tests.web.raw import UPGRADE, Answer, ask, read_answer, request
+
+QUICK = WebSettings(
+    body_timeout=0.2, max_body_bytes=2000, max_header_bytes=2000, trust_loopback=True, strangers=Pace(0.001, 5)
+)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def door() -> AsyncIterator[Served]:
+    async with serving(QUICK) as served:
+        yield served
+
+
+def asks_who(app: FastAPI) -> None:
+    """Give an application calls that are somebody's, whatever else it has."""
+
+    async def whoami(account: CurrentAccount) -> str:
+        return account.name
+
+    async def address(request: Request) -> str:
+        return address_of(request)
+
+    async def broken() -> None:
+        raise KeyError("swordfish")
+
+    for call in (whoami, address, broken):
+        app.get(f"/{call.__name__}")(call)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def asked() -> AsyncIterator[Served]:
+    async with serving(WebSettings(trust_loopback=True), prepare=asks_who) as served:
+        yield served
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def sent(served: Served, target: str, *headers: str, **words: Any) -> Answer:
+    words.setdefault("host", f"127.0.0.1:{served.port}")
+    return await ask(served.port, request(target, *headers, **words))
+
+
+async def signs_up(served: Served, name: str, *headers: str, **words: Any) -> Answer:
+    return await sent(served, "/accounts", *headers, method="POST", body={"name": name}, **words)
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//healthz", "/a//healthz", "/../healthz", "/a/../healthz", "/./healthz", "/a/..", "/%2e%2e/healthz",
+        "/a/%2E./healthz", "/a%2fhealthz", "/a%5chealthz", "/a\\healthz", "/healthz%00", "/healthz%0d%0a", "/healthz;x",
+        "/%zz", "*", "healthz", "http://evil.example/healthz", "https://127.0.0.1/healthz",
+    ],
+)  # fmt: skip
+async def test_a_path_that_could_mean_two_things_means_nothing(door: Served, target: str) -> None:
+    answer = await sent(door, target)
+    assert answer.status == 400
+    if answer.headers.get("content-type") == "application/json":  # else the server itself refused it
+        assert answer.code == "path"
+
+
+async def test_a_path_with_a_percent_sign_of_its_own_is_one(door: Served) -> None:
+    assert (await sent(door, "/nothing/100%25")).status == 404
+
+
+# ---- hosts
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:PORT", "127.0.0.1", "127.0.0.1:1", "127.0.0.2:PORT", "127.1:PORT",
+        "2130706433:PORT", "0x7f.1:PORT", "[::1]:PORT", "localhost.:PORT", "localhost", "localhost.evil.example:PORT",
+        "a@127.0.0.1:PORT",
+        "127.0.0.1:PORT@evil.example", "127.0.0.1:PORT/", "127.0.0.1:0PORT1", "", "[::ffff:127.0.0.1]:PORT",
+        "0.0.0.0:PORT",
+    ],
+)  # fmt: skip
+async def test_a_name_that_resolves_to_us_is_not_ours(door: Served, host: str) -> None:
+    """DNS rebinding: the browser comes with the other site's name, whatever address it stands for by now."""
+    answer = await sent(door, "/healthz", host=host.replace("PORT", str(door.port)))
+    assert answer.status in (400, 421)
+    if answer.headers.get("content-type") == "application/json":
+        assert answer.code == "host"
+
+
+async def test_two_hosts_or_none_are_refused(door: Served) -> None:
+    mine = f"127.0.0.1:{door.port}"
+    assert (await sent(door, "/healthz", f"Host: {mine}")).status == 400
+    assert (await sent(door, "/healthz", host=None)).status == 400
+    old = await ask(door.port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert (old.status, old.code) == (400, "host")
+
+
+async def test_the_address_itself_and_localhost_are_ours(door: Served) -> None:
+    for host in (f"127.0.0.1:{door.port}", f"localhost:{door.port}", f"LocalHost:{door.port}"):
+        assert (await sent(door, "/healthz", host=host)).status == 200
+
+
+# ---- origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example", "null", "http://localhost:PORT", "https://127.0.0.1:PORT", "http://127.0.0.1",
+        "http://127.0.0.1:PORT.evil.example", "http://127.0.0.1:PORT/", "http://a@127.0.0.1:PORT", "file://", "",
+        "http://127.0.0.1:PORT http://evil.example",
+    ],
+)  # fmt: skip
+async def test_a_page_of_another_site_changes_nothing_and_opens_no_socket(door: Served, origin: str) -> None:
+    header = f"Origin: {origin}".replace("PORT", str(door.port))
+    assert (await signs_up(door, "eve", header)).code == "origin"
+    assert (await sent(door, "/messages", header)).code == "origin"
+    refused = await sent(door, "/chat", header, *UPGRADE)
+    assert (refused.status, refused.code) == (403, "origin")
+    assert door.gateway.accounts.find("eve") is None
+
+
+async def test_two_origins_are_refused(door: Served) -> None:
+    mine = f"Origin: http://127.0.0.1:{door.port}"
+    assert (await signs_up(door, "eve", mine, "Origin: http://evil.example")).code == "headers"
+
+
+async def test_a_browser_that_says_another_site_asks_is_believed_without_an_origin(door: Served) -> None:
+    for site in ("cross-site", "same-site", "anything"):
+        for mode in ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Mode: navigate"):
+            image = await sent(door, "/readyz?as=eve", f"Sec-Fetch-Site: {site}", mode, "Sec-Fetch-Dest: image")
+            assert image.code == "origin"
+        assert (await signs_up(door, "eve", f"Sec-Fetch-Site: {site}", "Sec-Fetch-Mode: navigate")).code == "origin"
+    link = await sent(
+        door, "/readyz", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"
+    )
+    assert link.status == 200  # somebody followed a link
+
+
+async def test_the_own_page_may_sign_up(door: Served) -> None:
+    answer = await signs_up(door, "page", f"Origin: http://127.0.0.1:{door.port}", "Sec-Fetch-Site: same-origin")
+    assert answer.status == 201
+
+
+# ---- headers and bodies
+
+
+async def test_two_of_a_header_there_is_one_of_are_refused(door: Served) -> None:
+    for header in ("Authorization: Bearer a", "Content-Type: text/plain"):
+        assert (await sent(door, "/healthz", header, header)).code == "headers"
+    smuggled = await sent(door, "/accounts", "Content-Length: 3", "Content-Length: 30", method="POST")
+    assert smuggled.status == 400
+
+
+async def test_headers_and_bodies_above_the_limit_are_refused_before_they_are_read(door: Served) -> None:
+    assert (await sent(door, "/healthz", "X-Long: " + "a" * 2000)).status == 431
+    announced = await sent(door, "/accounts", "Content-Length: 2001", method="POST")
+    assert (announced.status, announced.code) == (413, "too_large")
+    chunk = b"7d0\r\n" + b"a" * 2000 + b"\r\n"
+    head = request("/accounts", "Transfer-Encoding: chunked", method="POST", host=f"127.0.0.1:{door.port}")
+    assert (await ask(door.port, head + chunk * 2)).status == 413
+    fits = await ask(door.port, head + chunk + b"0\r\n\r\n")
+    assert fits.status == 422
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(door: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request("/accounts", "Content-Length: 100", method="POST", host=f"127.0.0.1:{door.port}") + b"{")
+    answer = await read_answer(reader)
+    assert (answer.status, answer.code) == (408, "slow")
+    assert await reader.read() == b""  # and the connection is over
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"name": 1}', b'{"name": "a", "token": "b"}', b"\xff", b"[" * 1500]
+)
+async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, body: bytes) -> None:
+    head = request(
+        "/accounts", "Content-Type: application/json", f"Content-Length: {len(body)}",
+        method="POST", host=f"127.0.0.1:{door.port}",
+    )  # fmt: skip
+    answer = await ask(door.port, head + body)
+    assert answer.status in (400, 422) and answer.code == "malformed"
+
+
+async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
+    answer = await sent(door, "/accounts", method="POST", body={"name": {"secret": "swordfish"}})
+    assert answer.status == 422 and b"swordfish" not in answer.body
+
+
+# ---- who it is
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic YTpi", "bearer\tx", "Token x", "Bearer " + "x" * 500])
+async def test_what_is_no_token_here_is_nobody_also_where_names_are_believed(asked: Served, header: str) -> None:
+    answer = await sent(asked, "/whoami?as=zoe", f"Authorization: {header}")
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    assert asked.gateway.accounts.find("zoe") is None
+
+
+async def test_a_token_is_its_own_account_and_no_other(asked: Served) -> None:
+    token = await asked.register("ada")
+    answer = await sent(asked, "/whoami?as=bob", f"Authorization: Bearer {token}")
+    assert (answer.status, answer.body) == (200, b'"ada"')
+    assert asked.gateway.accounts.find("bob") is None
+
+
+async def test_a_name_is_believed_on_this_machine_only_and_from_no_other_sites_page(asked: Served) -> None:
+    assert (await sent(asked, "/whoami?as=cyd")).body == b'"cyd"'
+    for header in ("X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: ::1", "Sec-Fetch-Site: bad"):
+        assert (await sent(asked, "/whoami?as=dan", header)).status in (401, 403)
+    assert asked.gateway.accounts.find("dan") is None
+
+
+async def test_a_proxy_that_is_not_named_is_not_believed() -> None:
+    for settings, believed in (
+        (WebSettings(trust_loopback=True), False),
+        (WebSettings(trust_loopback=True, trusted_proxies=("10.0.0.1",)), False),
+        (WebSettings(trust_loopback=True, trusted_proxies=("127.0.0.1",)), True),
+    ):
+        async with serving(settings, prepare=asks_who) as served:
+            answer = await sent(served, "/address", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http")
+            assert answer.body == (b'"203.0.113.9"' if believed else b'"127.0.0.1"')
+            assert (await sent(served, "/whoami?as=zoe", "X-Forwarded-For: 203.0.113.9")).status == 401
+
+
+async def test_who_guesses_tokens_is_told_to_wait() -> None:
+    async with serving(QUICK, prepare=asks_who) as served:
+        answers = [await sent(served, "/whoami", f"Authorization: Bearer {n}") for n in range(7)]
+        assert [answer.status for answer in answers] == [401] * 5 + [429] * 2
+        assert int(answers[-1].headers["retry-after"]) > 100
+        token = await served.register("ada")  # whoever has one is let in all the same
+        assert (await sent(served, "/whoami", f"Authorization: Bearer {token}")).status == 200
+
+
+async def test_a_flood_by_one_account_is_refused_and_the_others_are_not() -> None:
+    async with serving(WebSettings(calls=Pace(0.001, 10)), prepare=asks_who) as served:
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        statuses = [(await sent(served, "/whoami", f"Authorization: Bearer {loud}")).status for _ in range(15)]
+        assert statuses == [200] * 10 + [429] * 5
+        assert (await sent(served, "/whoami", f"Authorization: Bearer {quiet}")).status == 200
+
+
+# ---- what goes out
+
+
+async def test_every_answer_has_the_security_headers(asked: Served) -> None:
+    for target, status in (("/healthz", 200), ("/nothing", 404), ("//", 400), ("/whoami", 401), ("/broken", 500)):
+        answer = await sent(asked, target)
+        assert answer.status == status
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers[name.lower()] == value
+        assert answer.headers["cache-control"] == "no-store" and "server" not in answer.headers
+    upgrade = await sent(asked, "/chat", "Origin: http://evil.example", *UPGRADE)
+    assert upgrade.headers["content-security-policy"]
+
+
+async def test_an_error_of_our_own_is_told_without_what_it_says(asked: Served) -> None:
+    answer = await sent(asked, "/broken")
+    assert answer.code == "failed" and b"swordfish" not in answer.body
+
+
+# ---- elsewhere than at the root of a loopback port
+
+
+async def test_an_application_mounted_below_a_path_has_the_same_door() -> None:
+    outer = FastAPI()
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        inner = create_app(peer)
+        outer.mount("/talk", inner)
+        async with listening(outer) as port:
+            mine = f"127.0.0.1:{port}"
+            assert (await ask(port, request("/talk/healthz", host=mine))).status == 200
+            assert (await ask(port, request("/talk/healthz", host="evil.example"))).code == "host"
+            assert (await ask(port, request("/talk/../talk/healthz", host=mine))).code == "path"
+            sign_up = request("/talk/accounts", method="POST", body={"name": "zoe"}, host=mine)
+            assert (await ask(port, sign_up)).status == 201
+            await inner.state.gateway.aclose()
