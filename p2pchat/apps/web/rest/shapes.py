@@ -1,0 +1,241 @@
+"""What REST takes and answers, as OpenAPI describes it: field by field, with examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from p2pchat import Conversation, Group, Message, Receipt, Sent, User
+from p2pchat.apps.web.wording import iso, wording
+
+_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
+_CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
+_USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
+_TIME = "2026-11-20T11:42:10.241117Z"
+MOST_CHARACTERS = 32 * 1024  # of a text: each is a byte of UTF-8 or more, and 32 KiB is what a text may have
+MOST_REACTION = 8
+
+Content = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS, description="At most 32 KiB of UTF-8.")]
+Address = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id. A name that nobody has is reserved: what is "
+        "written to it waits for whoever registers it.",
+        examples=["bob"],
+    ),
+]
+GroupName = Annotated[
+    str,
+    Field(min_length=1, max_length=64, description="Its name, or its name with its id: `ops#K7QF2M3P`."),
+]
+Status = Literal["online", "idle", "offline", "unknown"]
+
+
+class Problem(BaseModel):
+    """Why something was not done: `code` is a stable word, `text` for people."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"status": "error", "code": "unknown_name", "text": "nobody here is called 'bob'"}]
+        }
+    )
+    status: Literal["error"]
+    code: str
+    text: str
+
+
+class Said(BaseModel):
+    """One message. In the room it has neither `to` nor `group`."""
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        json_schema_extra={
+            "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": _ID}]
+        },
+    )
+    from_: str = Field(alias="from", description="Who wrote it, as shown.")
+    to: str | None = Field(None, description="To whom alone.")
+    group: str | None = Field(None, description="To which group.")
+    content: str = Field(description='What it says now; "" once deleted.')
+    timestamp: str = Field(description="When it was written, UTC, set once and never changed.")
+    id: str = Field(description="The same on every peer, for ever.")
+    reply_to: str | None = Field(None, description="The id of the message this answers.")
+    action: bool | None = Field(None, description="It says what the writer does.")
+    edited: bool | None = None
+    deleted: bool | None = None
+    reactions: dict[str, list[str]] | None = Field(None, description="Who reacted how.", examples=[{"👍": ["bob"]}])
+
+    @classmethod
+    def of(cls, post: Message | Sent) -> Said:
+        reactions = {what: [user.label for user in users] for what, users in post.reactions.items()}
+        return cls(**wording(post), reactions=reactions or None)
+
+
+class NewMessage(BaseModel):
+    """A message to be written: to a user or `room` (`to`), or to a `group`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]})
+    to: Address | None = None
+    group: GroupName | None = None
+    content: Content
+    ref: str | int | None = Field(None, description="A word of yours, given back with the answer.")
+    reply_to: str | None = Field(None, max_length=64, description="The id of a message there that this answers.")
+
+
+class Accepted(BaseModel):
+    """It is kept: on this gateway's disk, safe from a crash."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]})
+    status: Literal["ok"] = "ok"
+    id: str
+    timestamp: str
+    ref: str | int | None = None
+
+
+class Done(BaseModel):
+    """It is done."""
+
+    status: Literal["ok"] = "ok"
+
+
+class NewContent(BaseModel):
+    """What a message is to say from now on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"content": "lunch at one?"}]})
+    content: Content
+
+
+class NewReaction(BaseModel):
+    """A reaction, in place of one's former one; "" takes it back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reaction": "👍"}]})
+    reaction: str = Field(max_length=MOST_REACTION)
+
+
+class Fate(BaseModel):
+    """What became of a message of one's own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": _ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
+        }
+    )
+    id: str
+    status: Literal["accepted", "delivered", "read"] = Field(description="What is true of all it is for.")
+    delivered_to: list[str] = Field(description="Whose peers have it on disk.")
+    read_by: list[str]
+    missing: list[str] = Field(description="Who is not known to have it yet.")
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Fate:
+        return cls(
+            id=receipt.id,
+            status=receipt.status,  # type: ignore[arg-type]
+            delivered_to=labels(receipt.delivered_to),
+            read_by=labels(receipt.read_by),
+            missing=labels(receipt.missing),
+        )
+
+
+class Person(BaseModel):
+    """Somebody of the mesh, on this gateway or elsewhere."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user": "bob", "name": "bob", "id": _USER_ID, "status": "online"}]}
+    )
+    user: str = Field(description="As shown: the name, with the beginning of the id where others are called so too.")
+    name: str
+    id: str
+    status: Status
+    me: bool | None = None
+
+    @classmethod
+    def of(cls, user: User) -> Person:
+        return cls(user=user.label, name=user.name, id=user.id, status=status_of(user), me=user.is_me or None)
+
+
+class Presence(BaseModel):
+    """How somebody is now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]})
+    user: str
+    status: Status
+    text: str | None = None
+    since: str | None = None
+
+    @classmethod
+    def of(cls, user: User) -> Presence:
+        since = None if user.since is None else iso(user.since)
+        return cls(user=user.label, status=status_of(user), text=user.status_text or None, since=since)
+
+
+class Place(BaseModel):
+    """A conversation one takes part in."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": _CONVERSATION_ID, "kind": "room", "name": "room"}]}
+    )
+    id: str
+    kind: Literal["room", "dm", "group"]
+    name: str = Field(description="`room`, the other user, or what the group is called.")
+
+    @classmethod
+    def of(cls, talk: Conversation) -> Place:
+        return cls(id=talk.id, kind=talk.kind, name=talk.name)  # type: ignore[arg-type]
+
+
+class NewGroup(BaseModel):
+    """A group to be made; whoever makes it is its owner and a member."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}
+    )
+    name: str = Field(min_length=1, max_length=32)
+    members: list[Address] = Field([], max_length=255)
+
+
+class NewMembers(BaseModel):
+    """Who is to belong to a group as well; they get everything that was said in it before."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"members": ["dave"]}]})
+    members: list[Address] = Field(min_length=1, max_length=255)
+
+
+class GroupChange(BaseModel):
+    """What a group is called from now on, or who is its owner."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "operations"}]})
+    name: str | None = Field(None, min_length=1, max_length=32)
+    owner: Address | None = None
+
+
+class GroupShape(BaseModel):
+    """A group as it is now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": _CONVERSATION_ID, "name": "ops", "owner": "ada", "members": ["ada", "bob"]}]
+        }
+    )
+    id: str
+    name: str
+    owner: str | None
+    members: list[str]
+
+    @classmethod
+    def of(cls, group: Group) -> GroupShape:
+        owner = group.owner
+        return cls(
+            id=group.id, name=group.name, owner=None if owner is None else owner.label, members=labels(group.members)
+        )
+
+
+def labels(users: list[User]) -> list[str]:
+    return [user.label for user in users]
+
+
+def status_of(user: User) -> Any:
+    return user.status
