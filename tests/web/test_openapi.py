@@ -3,55 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from p2pchat.apps.web import WebSettings
 from p2pchat.apps.web.settings import Pace
 from tests.web.conftest import Served
 
 EXAMPLES = 12  # requests for each call and way of making them
+# What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, that two
+# parameters belong together, that a search needs a letter.
+NOT_ALL_SAID = {
+    *("POST /accounts", "GET /messages", "GET /search"),
+    *("POST /groups", "PATCH /groups/{name}", "POST /groups/{name}/members", "POST /messages", "PATCH /messages/{id}"),
+}
 PLENTY = Pace(1e6, 10**6)
 
 
 @pytest.fixture
-async def described(serve: Callable[..., Any]) -> AsyncIterator[Served]:
-    served = await serve(WebSettings(calls=PLENTY, messages=PLENTY, small=PLENTY, strangers=PLENTY))
+async def described(serve: Callable[..., Any]) -> Served:
+    served: Served = await serve(WebSettings(calls=PLENTY, messages=PLENTY, small=PLENTY, strangers=PLENTY))
     for name in ("ada", "bob"):
         await served.register(name)
-    yield served
+    return served
 
 
 async def test_every_call_answers_as_described(described: Served) -> None:
-    await asyncio.to_thread(compare, described.url, described.tokens["ada"])
+    tried = await asyncio.to_thread(compare_all, described.url, described.tokens["ada"])
+    assert {"GET /messages", "POST /messages", "GET /presence", "GET /conversations", "GET /users"} <= tried
 
 
-def compare(url: str, token: str) -> None:
-    """Try every call that the description has."""
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    headers = {"Authorization": f"Bearer {token}"}
-    tried = []
-    for result in schema.get_all_operations():
+def compare_all(url: str, token: str) -> set[str]:
+    """Try every call that the description has; returns them."""
+    tried = set()
+    for result in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
         assert isinstance(result, Ok), result
-        operation = result.ok()
-        tried.append(operation.label)
+        compare(result.ok(), {"Authorization": f"Bearer {token}"})
+        tried.add(result.ok().label)
+    return tried
 
-        @settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy())
-        def answers_as_described(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers=headers)
 
-        answers_as_described()
-    assert {"GET /messages", "POST /messages", "GET /presence", "GET /conversations", "GET /users"} <= set(tried)
+def compare(operation: APIOperation, headers: dict[str, str]) -> None:  # type: ignore[type-arg]
+    """Try one call with what it allows and what it does not."""
+    unsaid: list[Any] = [positive_data_acceptance] if operation.label in NOT_ALL_SAID else []
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy())
+    def answers_as_described(case: Any) -> None:
+        case.call_and_validate(headers=headers, excluded_checks=unsaid)
+
+    answers_as_described()

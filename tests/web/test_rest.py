@@ -98,7 +98,7 @@ async def test_a_message_for_nobody_yet_waits_for_whoever_registers(people: Serv
             heard = await dora.message()
             assert (heard["from"], heard["to"], heard["content"]) == ("ada", "dora", "welcome")
         assert refused(await ada.post("/messages", json={"to": "a/b", "content": "no"})) == (404, "unknown_name")
-        assert refused(await ada.post("/messages", json={"content": "where?"})) == (400, "malformed")
+        assert refused(await ada.post("/messages", json={"content": "where?"})) == (422, "malformed")
         assert refused(await ada.post("/messages", json={"to": "bob", "content": "é" * 32_768})) == (413, "too_long")
 
 

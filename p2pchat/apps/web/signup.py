@@ -9,6 +9,7 @@ from starlette.requests import Request
 from p2pchat.apps.web.callers import CurrentGateway, address_of, is_on_loopback
 from p2pchat.apps.web.errors import Forbidden
 from p2pchat.apps.web.rates import site_of
+from p2pchat.apps.web.rest.calls import problems
 
 router = APIRouter(tags=["accounts"])
 
@@ -27,7 +28,7 @@ class NewAccount(BaseModel):
     token: str
 
 
-@router.post("/accounts", status_code=201)
+@router.post("/accounts", status_code=201, responses=problems(400, 409))
 async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> NewAccount:
     """Register a name. The token is told once: keep it."""
     way = gateway.settings.sign_up

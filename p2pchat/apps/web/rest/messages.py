@@ -16,14 +16,24 @@ from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway, current_acc
 from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.gateway import Gateway, gateway_of
 from p2pchat.apps.web.rest.calls import problems
-from p2pchat.apps.web.rest.shapes import Accepted, Done, Fate, NewContent, NewMessage, NewReaction, Said
+from p2pchat.apps.web.rest.shapes import (
+    MESSAGE_ID,
+    Accepted,
+    Done,
+    Fate,
+    NewContent,
+    NewMessage,
+    NewReaction,
+    Said,
+    ToGroup,
+)
 from p2pchat.apps.web.wording import iso
 
 MOST_AT_ONCE = 1000
 router = APIRouter(tags=["messages"])
 Post = Message | Sent
 
-MessageId = Annotated[str, Path(max_length=64, description="The id of a message.")]
+MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
 _TIME = re.compile(r"\d{4}-\d")
 _NAMED = Query(max_length=64, description="One of the two whose messages with each other are asked for.")
 _WHERE = "A message, by its id, or a time: `2026-11-20T08:30Z`."
@@ -180,12 +190,10 @@ async def write(
 ) -> Accepted:
     """Write a message to a user, to `room` or to a group; answered when it is kept."""
     gateway.rates.messages.take(account.key)
-    if (said.to is None) == (said.group is None):
-        raise WebError(400, "malformed", "a message goes to a user or `room` (`to`), or to a `group`")
-    if said.group is not None:
+    if isinstance(said, ToGroup):
         to: Conversation = group_of(account, said.group)
     else:
-        to = await conversation_with(gateway, account, said.to or "")
+        to = await conversation_with(gateway, account, said.to)
 
     async def send() -> Receipt:
         return await account.user.send(to, said.content, said.reply_to)

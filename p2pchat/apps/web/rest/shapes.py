@@ -13,6 +13,7 @@ _ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
 _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
 _TIME = "2026-11-20T11:42:10.241117Z"
+MESSAGE_ID = r"^[A-Za-z2-7]{39}\.[1-9][0-9]{0,14}$"
 MOST_CHARACTERS = 32 * 1024  # of a text: each is a byte of UTF-8 or more, and 32 KiB is what a text may have
 MOST_REACTION = 8
 
@@ -74,15 +75,27 @@ class Said(BaseModel):
         return cls(**wording(post), reactions=reactions or None)
 
 
-class NewMessage(BaseModel):
-    """A message to be written: to a user or `room` (`to`), or to a `group`."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]})
-    to: Address | None = None
-    group: GroupName | None = None
+class _NewMessage(BaseModel):
     content: Content
     ref: str | int | None = Field(None, description="A word of yours, given back with the answer.")
-    reply_to: str | None = Field(None, max_length=64, description="The id of a message there that this answers.")
+    reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message there that this answers.")
+
+
+class ToUser(_NewMessage):
+    """A message to be written to one user, or to `room`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]})
+    to: Address
+
+
+class ToGroup(_NewMessage):
+    """A message to be written to a group."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"group": "ops", "content": "done"}]})
+    group: GroupName
+
+
+NewMessage = ToUser | ToGroup
 
 
 class Accepted(BaseModel):
