@@ -12,8 +12,13 @@ from tests.web.conftest import Served
 @pytest.fixture
 async def people(served: Served) -> Served:
     """A gateway with ada, bob and cyd."""
-    for name in ("ada", "bob", "cyd"):
+    names = ("ada", "bob", "cyd")
+    for name in names:
         await served.register(name)
+    for name in names:
+        async with served.client(name) as http:
+            while not {one["user"] for one in (await http.get("/users")).json()} >= {*names}:
+                pass
     return served
 
 
