@@ -53,7 +53,7 @@ def machine(directory: Path) -> dict[str, str]:
     from p2pchat.storage.sql import SqlStorage
 
     storage = SqlStorage(sqlite_url(directory / "pragmas.db"))
-    pragmas = storage.pragmas()
+    pragmas = storage.facts()
     storage.close()
     return {
         "python": platform.python_version(),

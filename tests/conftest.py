@@ -23,6 +23,9 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.apps.cli.chat.descriptors import allow_descriptors
+from tests.databases.fixtures import new_database as new_database
+from tests.databases.fixtures import one_database as one_database
+from tests.databases.fixtures import server_of as server_of
 from tests.processes.nursery import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False

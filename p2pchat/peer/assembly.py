@@ -40,7 +40,7 @@ class Options:
     data: PathLike | None = None
     temporary: bool = False
     key: PathLike | None = None
-    db: str | None = None
+    db: str | None = field(default=None, repr=False)  # it may have a password
     invite: str | None = field(default=None, repr=False)
     open: bool = False
     advertise: str | None = None

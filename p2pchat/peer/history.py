@@ -96,7 +96,7 @@ class History:
         except FileNotFoundError:
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer") from None
         self._storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
-        self._indexing = indexing_of(self._storage, Settings())
+        self._indexing = indexing_of(self._storage, Settings(), directory)
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)

@@ -34,29 +34,41 @@ Progress = Callable[[int, int], None]  # entries indexed, of how many
 _log = logging.getLogger("p2pchat.search")
 
 
-def indexing_of(storage: Storage, settings: Settings) -> Indexing | None:
-    """Return what indexes this storage; None where it is only memory: all of that is looked through at once."""
+def indexing_of(storage: Storage, settings: Settings, directory: Path | None) -> Indexing | None:
+    """Return what indexes this storage; None where it is only memory: all of that is looked through at once.
+
+    Args:
+        directory: The peer's data directory, None without one.
+    """
     if not storage.durable:
         return None
     from p2pchat.storage.sql import SqlStorage
 
-    return Indexing(storage, settings) if isinstance(storage, SqlStorage) else None
+    if not isinstance(storage, SqlStorage):
+        return None
+    path = index_path(storage.path, directory)
+    return None if path is None else Indexing(storage, settings, path)
 
 
-def index_path(database: Path) -> Path:
-    """Return where the index of a database is: search.db beside history.db, beside others with their name before."""
+def index_path(database: Path | None, directory: Path | None = None) -> Path | None:
+    """Return where the index of a database is: search.db beside history.db, beside others with their name before.
+
+    That of a server's database is in the data directory; without one (None) there is none.
+    """
     from p2pchat.storage.search.index import FILE_NAME
 
+    if database is None:
+        return None if directory is None else directory / FILE_NAME
     return database.with_name(FILE_NAME if database.name == USUAL_DATABASE else f"{database.name}.{FILE_NAME}")
 
 
 class Indexing:
     """The index of one database. Whatever becomes of it raises nothing: it cannot be used then."""
 
-    def __init__(self, storage: SqlStorage, settings: Settings) -> None:
+    def __init__(self, storage: SqlStorage, settings: Settings, path: Path) -> None:
         self._storage = storage
         self._settings = settings
-        self._path = index_path(storage.path)
+        self._path = path
         self._threads = ThreadPoolExecutor(1, "p2pchat index")  # none is started before there is work
         self._reader: SqlStorage | None = None
         self._index: SearchIndex | None = None

@@ -147,7 +147,7 @@ class Life:
             self._groups.load()
             self._feed.open(owner, list(self._herald.readers))
             owner.start(disk, wiring)
-            self._indexing = indexing_of(home.storage, settings)
+            self._indexing = indexing_of(home.storage, settings, home.directory)
             if self._indexing is not None:
                 self._indexing.keep_up(lambda: owner.idle)
         except BaseException:

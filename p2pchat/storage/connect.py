@@ -1,4 +1,4 @@
-"""Opening a database: one connection that writes, one that reads, and how SQLite must be set for either.
+"""Opening a SQLite file: one connection that writes, one that reads, and how SQLite must be set for either.
 
 Transactions are begun here and not by the driver: the writer's with `begin immediate`, so that it never has to turn
 from a reader into a writer; the reader's plainly, so that all it reads in one call is of one moment.
@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from p2pchat.errors import StorageError
@@ -32,19 +31,6 @@ SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size
 def sqlite_url(path: Path) -> str:
     """Return the URL of a database file."""
     return URL.create("sqlite", database=str(path)).render_as_string()
-
-
-def parsed(url: str) -> tuple[URL, Path]:
-    """Return the URL and the file it names; StorageError for what this version cannot open."""
-    try:
-        given = make_url(url)
-    except ArgumentError:
-        raise StorageError("that is no database URL: write sqlite:////absolute/path") from None
-    if given.get_backend_name() != "sqlite":
-        raise StorageError(f"this version keeps SQLite databases only, not {given.get_backend_name()!a}")
-    if given.database in (None, "", ":memory:"):
-        raise StorageError("a database without a file keeps nothing: name a file, sqlite:////absolute/path")
-    return given, Path(str(given.database))
 
 
 def make_private(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a database says when it cannot go on, as one sentence that says what to do.
 
-The one place where exceptions of the driver become StorageError. Never with the driver's own text of a statement's
-parameters: those are what people wrote.
+The one place where exceptions of a driver become StorageError. Never with the driver's own text of a statement's
+parameters: those are what people wrote. What SQLite's say is here, what those of servers say in dialects/.
 
 SQLite has no sums over its pages: a disk that turns bits gives back rows of the wrong kind as willingly as true ones.
 What looks at values and finds nonsense says so (Misfit, LogError). But most of what stumbles over such a row looks
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from p2pchat.errors import LogError, StorageError
+from p2pchat.storage.dialects.dialect import Dialect
 
 DAMAGED = (
     "{where} is damaged: move it away and start again, what others hold comes back by itself;"
@@ -55,7 +56,7 @@ def fitting() -> Iterator[None]:
 
 
 def sentence(error: BaseException | None, where: str) -> str:
-    """Return what to tell a person about this exception of the driver."""
+    """Return what to tell a person about this exception of SQLite's driver; `where` is the file."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says which kind of that
     known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
     if known is not None:
@@ -65,7 +66,7 @@ def sentence(error: BaseException | None, where: str) -> str:
 
 @contextmanager
 def told_clearly(
-    where: str,
+    dialect: Dialect,
     is_damaged: Callable[[], bool] = lambda: False,
     suspect: tuple[type[Exception], ...] = IN_ROWS_READ,
 ) -> Iterator[None]:
@@ -77,14 +78,14 @@ def told_clearly(
     try:
         yield
     except DBAPIError as error:
-        raise StorageError(sentence(error.orig, where)) from None
+        raise StorageError(dialect.sentence(error.orig)) from None
     except ResourceClosedError:
-        raise StorageError(f"{where} was closed") from None
-    except sqlite3.Error as error:
-        raise StorageError(sentence(error, where)) from None
+        raise StorageError(f"{dialect.where} was closed") from None
+    except dialect.errors as error:
+        raise StorageError(dialect.sentence(error)) from None
     except (Misfit, LogError, UnicodeDecodeError) as error:  # the last is the driver's, of what is no text
-        raise StorageError(DAMAGED.format(where=where)) from error
+        raise StorageError(dialect.damaged) from error
     except suspect as error:
         if not is_damaged():
             raise
-        raise StorageError(DAMAGED.format(where=where)) from error
+        raise StorageError(dialect.damaged) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, LargeBinary, bindparam, select, text
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
@@ -24,13 +24,14 @@ from p2pchat.core.records import (
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
+from p2pchat.storage.database import Database
 from p2pchat.storage.faults import Misfit, fitting
 from p2pchat.storage.reading import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
     COVERED,
     FORKED,
-    SCHEMA_KEY,
+    OWN_KEYS,
     SEQ_BITS,
     SEQS,
     addresses,
@@ -42,7 +43,7 @@ from p2pchat.storage.tables import (
 )
 
 NEWEST_C = """
-select c.id, (select max(e.c) from entries e where e.conversation = c.number) from conversations c
+select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
 """
 RECENT = f"""
 select c.id, u.id, l.run, p.start, p.entries from places p
@@ -87,20 +88,18 @@ CITES_OF_TIPS = f"""
 SPOKEN = f"""
 select c.id, u.id, l.run, e.id, e.body
 from (select number, id from conversations where naming like '%"group"%') c
-cross join entries e on e.conversation = c.number
+cross join entries e
 join logs l on l.number = e.id >> {SEQ_BITS}
 join users u on u.number = l.writer
+where e.conversation = c.number
 order by c.number, e.id
 """
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
-def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -> Stored:
+def load(database: Database, hosted: Sequence[UserId], settings: Settings) -> Stored:
     """Return what a node starts from; call it inside a transaction."""
-
-    def rows(statement: str, *parameters: object) -> Sequence[Any]:
-        return connection.exec_driver_sql(statement, parameters).all()
-
+    rows, connection = database.all, database.connection
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     cited = cites_of(rows(CITES_OF_TIPS))
     seen: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
@@ -130,16 +129,17 @@ def load(connection: Connection, hosted: Sequence[UserId], settings: Settings) -
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
         groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
-        most_bytes=rows("pragma page_count")[0][0] * rows("pragma page_size")[0][0],
-        meta=load_meta(connection),
+        most_bytes=database.dialect.most_stored(database),
+        meta=load_meta(database),
     )
     _check(stored)
     return stored
 
 
-def load_meta(connection: Connection) -> dict[str, str]:
+def load_meta(database: Database) -> dict[str, str]:
     """Return what the core, and what it is part of, remember by name."""
-    found: dict[str, str] = {name: value for name, value in connection.execute(select(meta)) if name != SCHEMA_KEY}
+    rows = database.connection.execute(select(meta))
+    found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
     if not all(type(text) is str for item in found.items() for text in item):
         raise Misfit("values of another kind")
     return found
@@ -164,12 +164,9 @@ def _check(stored: Stored) -> None:
                 dm_id(*talk.naming.dm)
 
 
-def holdings(connection: Connection) -> list[Holding]:
+def holdings(database: Database) -> list[Holding]:
     """Return every conversation of which something is stored, and by whom; it passes over all logs, no entries."""
-
-    def rows(statement: str) -> Sequence[Any]:
-        return connection.exec_driver_sql(statement).all()
-
+    rows = database.all
     writers: dict[str, list[UserId]] = {}
     for conversation, user in rows(WRITERS):
         writers.setdefault(conversation.hex(), []).append(user.hex())
@@ -178,7 +175,7 @@ def holdings(connection: Connection) -> list[Holding]:
         forked.setdefault(row[0].hex(), []).append(_log(row))
     return [
         Holding(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
-        for talk in _talks(connection)
+        for talk in _talks(database.connection)
         if talk.id in writers or talk.id in forked
     ]
 
@@ -211,7 +208,7 @@ def _reads(connection: Connection, hosted: Sequence[UserId]) -> list[ReadMark]:
 
 
 def _of_hosted(connection: Connection, statement: str, hosted: Sequence[UserId]) -> Sequence[Any]:
-    bound = text(statement).bindparams(bindparam("hosted", expanding=True))
+    bound = text(statement).bindparams(bindparam("hosted", expanding=True, type_=LargeBinary))
     return connection.execute(bound, {"hosted": [bytes.fromhex(user) for user in hosted]}).all()
 
 

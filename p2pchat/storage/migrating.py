@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection
-
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mending import mending_of
 from p2pchat.errors import LogError
-from p2pchat.storage.rows import insert_rows, mending_row
+from p2pchat.storage.database import Database
+from p2pchat.storage.rows import mending_row
 from p2pchat.storage.tables import SEQ_BITS, SEQS, mendings, metadata
 
-Migration = Callable[[Connection], None]
+Migration = Callable[[Database], None]
 
 ROWS_AT_ONCE = 10_000  # read and decoded; some megabytes
 REFERRING = f"""
@@ -29,11 +28,11 @@ order by e.id limit ?
 """  # a key may be written with escapes
 
 
-def keep_mendings(connection: Connection) -> None:
+def keep_mendings(database: Database) -> None:
     """To version 2: edits, deletions and reactions change what they name. The former version only stored them."""
-    metadata.create_all(connection)
+    metadata.create_all(database.connection)
     after = 0
-    while rows := connection.exec_driver_sql(REFERRING, (after, ROWS_AT_ONCE)).all():
+    while rows := database.all(REFERRING, after, ROWS_AT_ONCE):
         values: list[object] = []
         for id, body, conversation, writer, *names in rows:
             try:
@@ -42,7 +41,7 @@ def keep_mendings(connection: Connection) -> None:
                 continue  # the disk's doing: told when somebody reads it, as before
             if mending is not None:
                 values += mending_row(mending, id, conversation, writer)
-        insert_rows(connection, mendings, values)
+        database.insert(mendings, values)
         after = rows[-1][0]
 
 

@@ -7,17 +7,15 @@ something stumbled that should not, and never by the way.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, String
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Column, LargeBinary, String
 
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
-from p2pchat.storage.connect import faults
+from p2pchat.storage.database import Database
 from p2pchat.storage.tables import SEQS, metadata
 
 LOGS = """
@@ -38,39 +36,30 @@ or not exists (select 1 from entries where id = p.start + p.entries - 1)
 NOT_OURS = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
 
 
-def unproven(connection: Connection, most: int) -> list[str]:
+def unproven(database: Database, most: int) -> list[str]:
     """Return what is stored and not as it was signed, a sentence a log, at most so many; [] when all of it is."""
     found: list[str] = []
-    for row in connection.exec_driver_sql(LOGS).all():
+    for row in database.all(LOGS):
         if len(found) >= most:
             return found
         try:
-            text = _fault(connection, row)
+            text = _fault(database, row)
         except NOT_OURS:
             text = "has rows that cannot be read"
         if text:
             found.append(f"log {row[0]!a} {text}")
-    if strays := connection.exec_driver_sql(STRAYS).scalar():
+    if strays := database.value(STRAYS):
         found.append(f"{strays} entries belong to no log")
-    if unplaced := connection.exec_driver_sql(UNPLACED).scalar():
+    if unplaced := database.value(UNPLACED):
         found.append(f"{unplaced} places are of no entries")
-    return [*found, *_misfits(connection)][:most]
+    return found[:most]
 
 
-def is_damaged(connection: Connection) -> bool:
-    """Return whether anything is wrong with the database; the quick looks first. It may take 10 s a million entries."""
-    try:
-        with connection.begin():
-            return any(_misfits(connection)) or bool(faults(connection, 1) or unproven(connection, 1))
-    except (DBAPIError, sqlite3.Error):
-        return True
-
-
-def _misfits(connection: Connection) -> Iterator[str]:
-    """Yield a sentence for each table with values of a kind that nobody writes there."""
+def misfits(database: Database) -> Iterator[str]:
+    """Yield a sentence for each table with values of a kind that nobody writes there: SQLite takes any anywhere."""
     for table in metadata.sorted_tables:
         wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
-        if count := connection.exec_driver_sql(f"select count(*) from {table.name} where {wrong}").scalar():
+        if count := database.value(f"select count(*) from {table.name} where {wrong}"):
             yield f"{count} rows of {table.name} hold values of another kind"
 
 
@@ -79,15 +68,15 @@ def _kinds(column: Column[Any]) -> tuple[str, str]:
     return (kind, "null" if column.nullable else kind)
 
 
-def _fault(connection: Connection, row: Any) -> str:
+def _fault(database: Database, row: Any) -> str:
     """Return what is wrong with one log, "" for nothing."""
     number, conversation, user, run, talk = row
     if conversation is None or user is None:
         return "is of nobody, or stands nowhere"
     log = LogId(conversation.hex(), user.hex(), run.hex())
     seq, chain, clock = 0, first_chain(log), -1
-    for id, signed, sig in connection.exec_driver_sql(HEADS, (number * SEQS, (number + 1) * SEQS)).all():
-        stretch = list(_entries(connection, number * SEQS + seq, id, talk))
+    for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
+        stretch = list(_entries(database, number * SEQS + seq, id, talk))
         clocks = [clock, *(c for c, _ in stretch)]
         if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
             return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
@@ -98,8 +87,8 @@ def _fault(connection: Connection, row: Any) -> str:
     return ""
 
 
-def _entries(connection: Connection, after: int, last: int, talk: int) -> Iterator[tuple[int, str]]:
+def _entries(database: Database, after: int, last: int, talk: int) -> Iterator[tuple[int, str]]:
     """Yield clock and text of the entries of one stretch that stand where they belong."""
-    for conversation, c, raw in connection.exec_driver_sql(ENTRIES, (after, last)):
+    for conversation, c, raw in database.all(ENTRIES, after, last):
         if conversation == talk and decode_entry(raw).c == c:
             yield c, raw

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, ShownKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.storage.database import Database
 from p2pchat.storage.faults import Misfit
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
 from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
@@ -93,17 +92,17 @@ def log_facts(
 class Reader:
     """Answers questions on one connection; the caller sees to transactions."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._db = connection
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.db = database
         self._settings = settings
         self._numbers: dict[tuple[str, str], int] = {}
         self._log_ids: dict[int, LogId] = {}
 
     def all(self, statement: str, *parameters: object) -> Sequence[Any]:
-        return self._db.exec_driver_sql(statement, parameters).all()
+        return self.db.all(statement, *parameters)
 
     def first(self, statement: str, *parameters: object) -> Any:
-        return self._db.exec_driver_sql(statement, parameters).first()
+        return self.db.first(statement, *parameters)
 
     # ---- names and numbers
 

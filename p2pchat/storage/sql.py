@@ -1,35 +1,40 @@
-"""Storage in a database: one connection writes, one reads; at present SQLite files only.
+"""Storage in a database: one connection writes, one reads; in a file, or on a server (dialects/).
 
 Opened, it is of the right version, or StorageError says in one sentence what to do. After a failed commit
-nothing of it is stored, and the next one may be tried.
+nothing of it is stored, and the next one may be tried. A connection to a server that was lost is opened again by the
+next call that needs it; a commit that was under way then is looked for, and made again where it is not there.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
-from p2pchat.storage import connect, schema
+from p2pchat.storage import schema
 from p2pchat.storage.base import Holding, Shown, SortKey
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.loading import holdings, load, load_meta
-from p2pchat.storage.proving import is_damaged, unproven
+from p2pchat.storage.proving import unproven
 from p2pchat.storage.reading import READ, Reader
 from p2pchat.storage.showing import Showing
 from p2pchat.storage.writing import Writer
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
+AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that holds a commit of ours, or does not
 
 
 class SqlStorage:
@@ -40,55 +45,50 @@ class SqlStorage:
     def __init__(
         self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
     ) -> None:
-        """Open the database at `url`, made when it is not there.
+        """Open the database at `url`; its tables, and a file, are made when they are not there.
 
         Args:
-            url: sqlite:////absolute/path (connect.sqlite_url makes one of a path).
+            url: sqlite:////absolute/path (connect.sqlite_url makes one of a path), mysql://, mariadb:// or
+                postgresql:// with user, host and database.
             read_only: For programs that read beside a running peer: nothing is made, migrated or written.
             busy_timeout: Seconds to wait for another program that writes there.
         """
         self._settings = settings or Settings()
-        self._url, self._path = connect.parsed(url)
+        self._url = url
+        self._dialect = dialect_of(url, busy_timeout)
+        self._failures: tuple[type[BaseException], ...] = (DBAPIError, *self._dialect.errors)
+        self._busy_timeout = busy_timeout
         self._lock = threading.Lock()  # one reader at a time
         self._damaged = False  # looked through once, and something was wrong
-        self._connections: list[Connection] = []
+        self._databases: list[Database] = []
         try:
-            with told_clearly(str(self._path)):
-                self._writer = None if read_only else self._open_writer(busy_timeout)
-                self._open_reader(busy_timeout)
+            with told_clearly(self._dialect):
+                self._writer = None if read_only else self._open_writer()
+                self._open_reader()
         except BaseException:
             self.close()
             raise
 
-    def _open_writer(self, busy_timeout: float) -> Writer:
-        connect.make_private(self._path)
-        connection = self._open("begin immediate", busy_timeout)
-        schema.prepare(connection, self._path)
-        return Writer(connection, self._settings)
+    def _open_writer(self) -> Writer:
+        self._write = self._open(writes=True)
+        schema.prepare(self._write)
+        return Writer(self._write, self._settings)
 
-    def _open_reader(self, busy_timeout: float) -> None:
-        if not self._path.exists():
-            raise StorageError(f"nothing is stored at {self._path}: name another file, or start a peer there first")
-        self._read = self._open("begin", busy_timeout)
-        if self._writer is None:
-            self._read_older()
+    def _open_reader(self) -> None:
+        self._dialect.require()
+        self._read = self._open(writes=False)
+        older = self._dialect.older(self._read) if self._writer is None else None
+        if older is not None:
+            self._read = older
+            self._databases.append(older)
         with self._read.begin():
-            schema.check(self._read, self._path)
+            schema.check(self._read)
         self._reader = Reader(self._read, self._settings)
         self._showing = Showing(self._reader)
 
-    def _read_older(self) -> None:
-        """Who may not write reads a database of an earlier version as it will be: from a copy that is up to date."""
-        with self._read.begin():
-            older = schema.is_older(self._read, self._path)
-        if older:
-            self._read = connect.temporary_copy(self._read)
-            self._connections.append(self._read)
-            schema.bring_up_to_date(self._read, self._path)
-
-    def _open(self, begin: str, busy_timeout: float) -> Connection:
-        self._connections.append(connect.open_connection(self._url, begin, busy_timeout))
-        return self._connections[-1]
+    def _open(self, *, writes: bool) -> Database:
+        self._databases.append(Database(self._dialect, writes=writes))
+        return self._databases[-1]
 
     # ---- the writer thread
 
@@ -101,10 +101,45 @@ class SqlStorage:
             return load_meta(self._read)
 
     def commit(self, changes: Sequence[Change]) -> None:
+        writer = self._writing()
+        with told_clearly(self._dialect, self._is_damaged, IN_ROWS_WRITTEN):
+            if writer.fence is None:
+                writer.commit(changes)
+            else:
+                self._commit_there(writer, changes)
+
+    def _commit_there(self, writer: Writer, changes: Sequence[Change]) -> None:
+        """Commit on a server. Where only the connection was lost, the commit is made once more, or was kept."""
+        self._rejoin_writer(writer)
+        try:
+            writer.commit(changes)
+        except self._failures:
+            self._write.doubt()
+            if not self._is_back(writer.is_under_way):
+                raise
+            if not writer.was_kept():
+                writer.commit(changes)
+
+    def _rejoin_writer(self, writer: Writer) -> None:
+        """Make sure of a connection, and that nobody else has written when it is a new one."""
+        if self._write.rejoin():
+            writer.was_kept()
+
+    def _is_back(self, worth_waiting: bool) -> bool:
+        """Whether there is a new connection. Of a commit that may be kept one waits a moment to learn it."""
+        give_up = time.monotonic() + (self._busy_timeout if worth_waiting else 0.0)
+        while True:
+            try:
+                return self._write.rejoin()
+            except self._failures:
+                if time.monotonic() >= give_up:
+                    return False
+            time.sleep(AGAIN_AFTER)
+
+    def _writing(self) -> Writer:
         if self._writer is None:
-            raise StorageError(f"{self._path} was opened for reading only")
-        with told_clearly(str(self._path), self._is_damaged, IN_ROWS_WRITTEN):
-            self._writer.commit(changes)
+            raise StorageError(f"{self._dialect.where} was opened for reading only")
+        return self._writer
 
     def _is_damaged(self) -> bool:
         with self._lock:
@@ -112,33 +147,42 @@ class SqlStorage:
 
     def warm(self) -> None:
         if self._writer is not None and self._settings.wal_warm_bytes:
-            with told_clearly(str(self._path)):
-                connect.warm_log(self._connections[0], self._settings.wal_warm_bytes)
+            with told_clearly(self._dialect):
+                self._dialect.warm(self._write, self._settings.wal_warm_bytes)
 
     def try_out(self) -> None:
-        if self._writer is None:
-            raise StorageError(f"{self._path} was opened for reading only")
-        with told_clearly(str(self._path)):
-            connect.try_out(self._connections[0], TRIED_OUT_BYTES)
+        writer = self._writing()
+        with told_clearly(self._dialect):
+            if writer.fence is not None:
+                self._rejoin_writer(writer)
+            try:
+                self._dialect.try_out(self._write, TRIED_OUT_BYTES)
+            except self._failures:
+                self._write.doubt()
+                raise
 
     def close(self) -> None:
         with self._lock:
-            while self._connections:
-                connection = self._connections.pop()
-                connection.close()
-                connection.engine.dispose()
+            while self._databases:
+                self._databases.pop().close()
 
     # ---- the reader thread
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, told_clearly(str(self._path), self._looks_damaged), self._read.begin():
-            yield
+        with self._lock, told_clearly(self._dialect, self._looks_damaged):
+            self._read.rejoin()
+            try:
+                with self._read.begin():
+                    yield
+            except self._failures:
+                self._read.doubt()
+                raise
 
     def _looks_damaged(self) -> bool:
         """Look through the database, unless that was found out before; the lock is held."""
         if not self._damaged:
-            self._damaged = is_damaged(self._read)
+            self._damaged = self._dialect.is_damaged(self._read)
         return self._damaged
 
     def lookup(
@@ -222,37 +266,42 @@ class SqlStorage:
     # ---- beside
 
     @property
-    def path(self) -> Path:
-        """The file it is kept in."""
-        return self._path
+    def where(self) -> str:
+        """What errors call it; never with a password."""
+        return self._dialect.where
+
+    @property
+    def path(self) -> Path | None:
+        """The file it is kept in, None where a server keeps it."""
+        return self._dialect.path
 
     def another_reader(self) -> SqlStorage:
         """Open the same database once more, for reading in a thread of its own."""
-        url = self._url.render_as_string(hide_password=False)
-        return SqlStorage(url, self._settings, read_only=True)
+        return SqlStorage(self._url, self._settings, read_only=True)
 
     # ---- diagnostics
 
-    def pragmas(self) -> dict[str, str]:
-        """Return how SQLite is really set, for benchmarks and diagnostics."""
-        with self._lock, told_clearly(str(self._path)):
-            return connect.pragmas(self._read)
+    def facts(self) -> dict[str, str]:
+        """Return how the database is really set, for benchmarks and diagnostics."""
+        with self._reading():
+            return self._dialect.facts(self._read)
 
     def faults(self, most: int) -> list[str]:
-        """Read the whole file and return what is damaged in it, at most so many faults; [] when it is whole."""
+        """Read everything and return what is damaged in it, at most so many faults; [] when it is whole."""
         with self._reading():
-            return connect.faults(self._read, most) or unproven(self._read, most)
+            found = self._dialect.faults(self._read, most) or unproven(self._read, most)
+            return found or list(self._dialect.misfits(self._read))[:most]
 
     def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Make a copy at `path` of what is committed now, readable by its owner only; `progress` is told bytes."""
         with self._reading():
-            connect.copy_to(self._read, path, progress)
+            self._dialect.copy_to(self._read, path, progress)
 
     def interrupt(self) -> None:
         """Have what another thread reads here end with StorageError."""
-        connect.driver_of(self._read).interrupt()
+        self._dialect.interrupt(self._read)
 
     def size_on_disk(self) -> int:
-        """Return the bytes of the database file and of its write-ahead log."""
-        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
-        return sum(path.stat().st_size for path in files if path.exists())
+        """Return about how many bytes the database takes."""
+        with self._reading():
+            return self._dialect.size_on_disk(self._read)

@@ -15,7 +15,9 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 from sqlalchemy.types import VARBINARY
 
 SCHEMA_VERSION = 2
-SCHEMA_KEY = "schema"  # in meta; no key of the core's may be called so
+SCHEMA_KEY = "schema"  # in meta
+WRITER_KEY = "writer"  # in meta, where a server keeps it: who wrote last (fence.py)
+OWN_KEYS = (SCHEMA_KEY, WRITER_KEY)  # no key of the core's may be called so
 
 SEQ_BITS = 40
 SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Table, func, insert, select, update
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
@@ -31,16 +31,16 @@ from p2pchat.core.records import (
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import Conflict
+from p2pchat.storage.fence import Fence
 from p2pchat.storage.reading import BODIES
 from p2pchat.storage.rows import (
     batch_to_text,
-    insert_rows,
     marks_of_bytes,
     marks_to_bytes,
     mending_row,
     naming_to_text,
-    replacing,
-    run,
 )
 from p2pchat.storage.serving import Head, clocks, entry_bytes, fits
 from p2pchat.storage.tables import (
@@ -49,7 +49,7 @@ from p2pchat.storage.tables import (
     GAP,
     MAX_LOG,
     OLD,
-    SCHEMA_KEY,
+    OWN_KEYS,
     SEQS,
     addresses,
     cites,
@@ -79,10 +79,6 @@ UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
-NEWER_ONLY = "on conflict (owner, name) do update set c = excluded.c where excluded.c > former_names.c"
-HIGHER_ONLY = "on conflict (log, member) do update set seq = excluded.seq where excluded.seq > heard.seq"
-
-HIGHER_READ_ONLY = "on conflict (log, reader) do update set seq = excluded.seq where excluded.seq > read_marks.seq"
 
 
 @dataclass(slots=True)
@@ -102,26 +98,42 @@ class OpenLog:
 class Writer:
     """Carries out commits on one connection."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._db = connection
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._db = database
         self._settings = settings
+        self.fence = Fence(database) if database.dialect.is_shared else None
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
         transaction = self._db.begin()
         try:
+            if self.fence is not None:
+                self.fence.turn()
             rows = Rows(self, self._db, self._settings)
             for change in changes:
                 rows.add(change)
             rows.write()
+            if self.fence is not None:
+                self.fence.committing()
             transaction.commit()
         except BaseException:
             self._forget()
             transaction.rollback()  # also after a commit that failed, as on a full disk
             raise
+        if self.fence is not None:
+            self.fence.committed()
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a commit failed that may be kept all the same: the answer to it was lost."""
+        return self.fence is not None and self.fence.is_under_way
+
+    def was_kept(self) -> bool:
+        """After a lost connection: whether the commit under way was. Raises StorageError when others have written."""
+        return self.fence is not None and self.fence.was_kept()
 
     def _forget(self) -> None:
         self.logs: dict[LogId, OpenLog] = {}
@@ -133,7 +145,7 @@ class Writer:
     def next_number(self, table: Table) -> int:
         """Return the next free number of conversations, users or logs."""
         if table.name not in self._next:
-            self._next[table.name] = 1 + (self._db.scalar(select(func.max(table.c.number))) or 0)
+            self._next[table.name] = 1 + (self._db.connection.scalar(select(func.max(table.c.number))) or 0)
         number = self._next[table.name]
         self._next[table.name] += 1
         return number
@@ -143,7 +155,7 @@ class Writer:
         found = self._known_number(table, name)
         if found is None:
             found = self._numbers[table.name, name] = self.next_number(table)
-            self._db.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
+            self._db.connection.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
         return found
 
     def _known_number(self, table: Table, name: str) -> int | None:
@@ -174,7 +186,7 @@ class Writer:
         if number is None:
             return None
         found = OpenLog(number, conversation, writer, log.user)
-        newest_first = self._db.exec_driver_sql(LAST_HEADS, (number * SEQS, (number + 1) * SEQS)).all()
+        newest_first = self._db.all(LAST_HEADS, number * SEQS, (number + 1) * SEQS)
         last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         found.newest, found.anchor = (*last, NOTHING, NOTHING)[:2]
         found.waiting = self._value("select released from waiting where log = ?", number)
@@ -183,7 +195,7 @@ class Writer:
         return found
 
     def _value(self, statement: str, *parameters: object) -> int | None:
-        value: int | None = self._db.exec_driver_sql(statement, parameters).scalar()
+        value: int | None = self._db.value(statement, *parameters)
         return value
 
     def begin(self, new: NewLog) -> OpenLog:
@@ -194,7 +206,7 @@ class Writer:
             raise StorageError("this database holds as many logs as it can: begin a new one")
         writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
         run, builds_on = bytes.fromhex(new.log.run), marks_to_bytes(new.before)
-        insert_rows(self._db, logs, (number, conversation, writer, run, 0, int(new.whole), builds_on))
+        self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), builds_on))
         self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
         return self.logs[new.log]
 
@@ -202,9 +214,9 @@ class Writer:
 class Rows:
     """The rows of one transaction, gathered so that each table is written once."""
 
-    def __init__(self, writer: Writer, connection: Connection, settings: Settings) -> None:
+    def __init__(self, writer: Writer, database: Database, settings: Settings) -> None:
         self._writer = writer
-        self._db = connection
+        self._db = database
         self._settings = settings
         self._entries: list[object] = []
         self._places: list[object] = []
@@ -228,7 +240,7 @@ class Rows:
         self._forks += change.forks
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
-            insert_rows(self._db, cites, row)
+            self._db.insert(cites, row)
         for id, upto in change.seen.items():
             self._see(self._writer.log(id).number, upto)
         for stretch in change.stretches:
@@ -243,21 +255,21 @@ class Rows:
 
     def write(self) -> None:
         """Write what was gathered."""
-        insert_rows(self._db, entries, self._entries)
+        self._db.insert(entries, self._entries)
         for dropped in self._dropped_heads:
             self._run("delete from heads where id = ?", dropped)
-        insert_rows(self._db, heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
-        insert_rows(self._db, places, self._places)
-        insert_rows(self._db, mendings, self._mendings)
+        self._db.insert(heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
+        self._db.insert(places, self._places)
+        self._db.insert(mendings, self._mendings)
         for log in self._touched.values():
             self._write_waiting(log)
         told = [value for key, seq in self._heard.items() for value in (*key, seq)]
-        insert_rows(self._db, heard, told, HIGHER_ONLY)
+        self._db.insert(heard, told, Conflict.HIGHER)
         for fork in self._forks:
             self._add_fork(fork)
 
     def _run(self, statement: str, *parameters: object) -> None:
-        run(self._db, statement, parameters)
+        self._db.run(statement, parameters)
 
     # ---- entries and heads
 
@@ -290,7 +302,7 @@ class Rows:
         if upto == EVERYTHING:
             self._run("delete from seen where log = ?", log)
         else:
-            insert_rows(self._db, seen, (log, upto), replacing(seen))
+            self._db.insert(seen, (log, upto), Conflict.REPLACE)
 
     # ---- places
 
@@ -314,7 +326,7 @@ class Rows:
         if wanted is None:
             self._run("delete from waiting where log = ?", log.number)
         else:
-            insert_rows(self._db, waiting, (log.number, wanted), replacing(waiting))
+            self._db.insert(waiting, (log.number, wanted), Conflict.REPLACE)
         log.waiting = wanted
 
     # ---- states
@@ -328,19 +340,19 @@ class Rows:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
         self._run(FORK, log.number)
         one = fork.one or self._newest_batch(fork.log, log)
-        insert_rows(self._db, forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), replacing(forks))
+        self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), Conflict.REPLACE)
         self._uncover_below(fork.log, log)
 
     def _newest_batch(self, id: LogId, log: OpenLog) -> Batch:
         """Return what lies between the last two heads of a log."""
         at, end = log.anchor, log.newest
-        rows = self._db.exec_driver_sql(BODIES, (log.number * SEQS + at.seq, log.number * SEQS + end.seq))
+        rows = self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         raws = [row[0] for row in rows]
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make tips again of what a forked log covered and no other log does: who has only heard of it agrees."""
-        rows = self._db.exec_driver_sql(LOGS_OF, (forked.writer, forked.conversation)).all()
+        rows = self._db.all(LOGS_OF, forked.writer, forked.conversation)
         kept = {mark for *_, state, before in rows if not state & FORKED for mark in marks_of_bytes(before)}
         lost = {mark for number, *_, before in rows if number == forked.number for mark in marks_of_bytes(before)}
         covered = {run.hex() for _, run, state, _ in rows if state == COVERED}
@@ -364,7 +376,7 @@ class Rows:
             return
         reader = self._writer.number_of(users, mark.reader)
         if mark.seq:
-            insert_rows(self._db, read_marks, (log.number, reader, mark.seq), HIGHER_READ_ONLY)
+            self._db.insert(read_marks, (log.number, reader, mark.seq), Conflict.HIGHER)
         else:
             self._run("delete from read_marks where log = ? and reader = ?", log.number, reader)
 
@@ -375,24 +387,25 @@ class Rows:
             self._name_user(user)
         for one in change.former:
             owner = self._writer.number_of(users, one.user)
-            insert_rows(self._db, former_names, (owner, one.name.encode(), one.c), NEWER_ONLY)
+            self._db.insert(former_names, (owner, one.name.encode(), one.c), Conflict.HIGHER)
         for address in change.addresses:
-            insert_rows(self._db, addresses, _address_row(address), replacing(addresses))
+            self._db.insert(addresses, _address_row(address), Conflict.REPLACE)
         for peer, endpoint in change.forgotten:
             self._run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(peer), endpoint)
-        insert_rows(self._db, consumers, _flat(change.consumers), replacing(consumers))
-        if SCHEMA_KEY in change.meta:
-            raise ValueError(f"{SCHEMA_KEY!r} is the storage's own")
-        insert_rows(self._db, meta, _flat(change.meta), replacing(meta))
+        self._db.insert(consumers, _flat(change.consumers), Conflict.REPLACE)
+        for own in OWN_KEYS:
+            if own in change.meta:
+                raise ValueError(f"{own!r} is the storage's own")
+        self._db.insert(meta, _flat(change.meta), Conflict.REPLACE)
 
     def _name_talk(self, talk: Talk) -> None:
         number = self._writer.number_of(conversations, talk.id)
         named = update(conversations).where(conversations.c.number == number)
-        self._db.execute(named.values(naming=naming_to_text(talk.naming)))
+        self._db.connection.execute(named.values(naming=naming_to_text(talk.naming)))
 
     def _name_user(self, user: KnownUser) -> None:
         named = update(users).where(users.c.number == self._writer.number_of(users, user.id))
-        self._db.execute(named.values(name=user.name, named_c=user.named_c, about=user.about))
+        self._db.connection.execute(named.values(name=user.name, named_c=user.named_c, about=user.about))
 
 
 def _address_row(address: Address) -> tuple[object, ...]:

@@ -85,7 +85,7 @@ async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
         def endless(most: int) -> list[str]:
             loop.call_soon_threadsafe(started.set)
             with storage._reading():
-                storage._read.exec_driver_sql(without_end)
+                storage._read.all(without_end)
             return []
 
         storage.faults = endless  # type: ignore[method-assign]

@@ -109,18 +109,20 @@ def _statement(count: Count) -> None:
 
 def _newer(_: Count) -> None:
     """Be a version whose database is one further: it has to migrate what the present one made."""
-    from sqlalchemy import Connection, text
+    from sqlalchemy import text
 
     from p2pchat.storage import migrating, schema
+    from p2pchat.storage.database import Database
 
-    def one_more(connection: Connection) -> None:
+    def one_more(database: Database) -> None:
+        connection = database.connection
         connection.execute(text("create table later (user integer primary key, about text not null)"))
         connection.execute(text("insert into later (user, about) select number, 'nothing yet' from users"))
         connection.execute(text("create index later_by_about on later (about)"))
 
     migrations = (*migrating.MIGRATIONS, one_more)
     prepare = schema.prepare
-    _put(schema, "prepare", lambda connection, path: prepare(connection, path, migrations))
+    _put(schema, "prepare", lambda database: prepare(database, migrations))
     _put(schema, "SCHEMA_VERSION", 1 + len(migrations))
 
 
@@ -128,8 +130,8 @@ def _backing_up(count: Count) -> None:
     """In the copy that is made before a migration, after K of its pages."""
     from sqlalchemy import Connection
 
-    from p2pchat.storage import schema
     from p2pchat.storage.connect import driver_of
+    from p2pchat.storage.dialects import sqlite
 
     class PageByPage:
         def __init__(self, connection: Connection) -> None:
@@ -138,7 +140,7 @@ def _backing_up(count: Count) -> None:
         def backup(self, target: Any) -> None:
             self._driver.backup(target, pages=1, progress=lambda *_: count.hit(), sleep=0)
 
-    _put(schema, "driver_of", PageByPage)
+    _put(sqlite, "driver_of", PageByPage)
 
 
 def _copying(count: Count) -> None:

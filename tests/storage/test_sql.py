@@ -13,13 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
 
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import migrating, schema
-from p2pchat.storage.connect import driver_of, open_connection, parsed, sqlite_url
+from p2pchat.storage.connect import driver_of, sqlite_url
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.faults import sentence
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
@@ -50,7 +51,7 @@ def test_a_database_is_private_durable_and_there_again(path: Path) -> None:
     with closing(opened(path, settings=Settings())) as storage:
         assert storage.durable
         storage.commit([released(ada.begins("1", "2"), 1)])
-        assert {"journal_mode": "wal", "synchronous": "2"}.items() <= storage.pragmas().items()
+        assert {"journal_mode": "wal", "synchronous": "2"}.items() <= storage.facts().items()
         if os.name == "posix":
             modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
             assert modes == {0o600}
@@ -82,7 +83,7 @@ def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> 
     "url, says",
     [
         ("nonsense", "no database URL"),
-        ("postgresql://host/db", "SQLite databases only, not 'postgresql'"),
+        ("oracle://host/db", "keeps no 'oracle' databases"),
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
         ("sqlite:////no/such/directory/chat.db", "cannot be created: No such file"),
@@ -98,7 +99,7 @@ def test_no_question_passes_over_a_whole_table_that_grows(path: Path) -> None:
     ada, asked = Author("ada", 1), list[str]()
     with closing(opened(path)) as storage:
         storage.commit([released(ada.begins(*many(9)), 1)])
-        driver = driver_of(storage._connections[1])
+        driver = driver_of(storage._databases[1].connection)
         driver.set_trace_callback(asked.append)
         storage.load([user("ada")])
         storage.lookup([ada.lookup], [(ROOM, user("ada"))])
@@ -196,18 +197,17 @@ def test_a_database_of_another_program_is_refused(path: Path) -> None:
         assert database.execute("select name from sqlite_master").fetchall() == [("cookies",)]
 
 
-def add_colour(connection: Connection) -> None:
-    connection.exec_driver_sql("alter table users add column colour text")
+def add_colour(database: Database) -> None:
+    database.run("alter table users add column colour text")
 
 
-def fail(connection: Connection) -> None:
+def fail(database: Database) -> None:
     raise StorageError("this migration fails")
 
 
 def migrate(path: Path, migrations: list[migrating.Migration]) -> None:
-    url, _ = parsed(sqlite_url(path))
-    with closing(open_connection(url, "begin immediate", 1.0)) as connection:
-        schema.prepare(connection, path, [*migrating.MIGRATIONS, *migrations])
+    with closing(Database(dialect_of(sqlite_url(path), 1.0), writes=True)) as database:
+        schema.prepare(database, [*migrating.MIGRATIONS, *migrations])
 
 
 def columns(path: Path) -> list[str]:
@@ -370,7 +370,7 @@ def test_a_full_database_keeps_nothing_of_a_commit_and_goes_on_when_there_is_roo
 
 def limit_pages(storage: SqlStorage, pages: int) -> None:
     """Let the database grow to so many pages: what a quota or a full disk comes to."""
-    storage._connections[0].connection.driver_connection.execute(f"pragma max_page_count = {pages}")  # type: ignore[union-attr]
+    driver_of(storage._databases[0].connection).execute(f"pragma max_page_count = {pages}")
 
 
 FILL = """

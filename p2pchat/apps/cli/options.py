@@ -15,8 +15,11 @@ import click
 from click.core import ParameterSource
 
 from p2pchat.apps.cli.endpoints import parse_port
-from p2pchat.apps.cli.exits import Usage
+from p2pchat.apps.cli.exits import Usage, complain
 from p2pchat.apps.cli.registry.command import Command, Option
+
+DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
+SEEN = "others on this machine can see the password on the command line: use P2PCHAT_DB"
 
 _NAMES = {"json": "as_json", "open": "open_network", "import": "import_"}  # names that mean something else in Python
 
@@ -80,10 +83,26 @@ def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port"))
 
 
 def database_url(url: str | None) -> str:
+    """Return a --db as it is, "" for none. Raises Usage for a kind that no version has; the rest is never shown."""
     scheme, colon, _ = (url or "").partition("://")
-    if colon and scheme.partition("+")[0] not in ("sqlite", "memory"):
-        raise Usage(f"this version does not have {scheme} databases yet: use sqlite:////absolute/path")
+    if colon and scheme.partition("+")[0] not in DATABASES:
+        known = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://"
+        raise Usage(f"there are no {scheme!a} databases here: write {known}")
     return url or ""
+
+
+def database_of(given: dict[str, Any], typed: Collection[str]) -> str:
+    """Return the --db of a command, "" for none; complains of a password that others can see."""
+    url = database_url(given["db"])
+    if "db" in typed and has_password(url):
+        complain(SEEN)
+    return url
+
+
+def has_password(url: str) -> bool:
+    """Whether a database URL holds a password."""
+    authority, _, query = url.partition("://")[2].partition("?")
+    return ":" in authority.rpartition("@")[0] or "passw" in query
 
 
 def parse_seconds(option: str, text: str) -> float:

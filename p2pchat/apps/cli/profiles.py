@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.apps.cli.options import WhichPeer, has_password
 from p2pchat.apps.cli.program import command
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def history_command(chat: ChatOptions, data: str) -> str:
     if not data or chat.db.startswith("memory:"):
         return "/history"
     which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
-    database = ["--db", chat.db] if chat.db else []
+    database = ["--db", chat.db] if chat.db and not has_password(chat.db) else []  # then it is in P2PCHAT_DB
     return command("history", *which, *database)

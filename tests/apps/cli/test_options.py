@@ -64,7 +64,7 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 --drain soon", "--drain 'soon' is no number of seconds"),
         ("8080 --drain -1", "--drain '-1' is no number of seconds"),
         ("8080 --drain nan", "--drain 'nan' is no number of seconds"),
-        ("8080 --db mysql+pymysql://h/d", "this version does not have mysql+pymysql databases yet"),
+        ("8080 --db oracle+thin://h/d", "there are no 'oracle+thin' databases here: write sqlite:"),
         ("8080 --temp --data d", "--temp and --data exclude each other"),
         ("8080 --json --plain", "--json and --plain exclude each other"),
         ("8080 --open --invite f", "--open and --invite exclude each other"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from p2pchat.apps.cli.endpoints import LOOPBACK, parse_endpoint, parse_port
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.invites import looks_like_invite
-from p2pchat.apps.cli.options import database_url, parse_seconds, parse_words
+from p2pchat.apps.cli.options import SEEN, database_url, has_password, parse_seconds, parse_words
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.words import refuse_first_word
 
@@ -25,7 +25,7 @@ class ChatOptions:
     host: str = LOOPBACK
     data: str = ""
     temp: bool = False
-    db: str = ""
+    db: str = field(default="", repr=False)
     key: str = ""
     invite: str = field(default="", repr=False)
     open_network: bool = False
@@ -81,5 +81,5 @@ def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
 def _secrets_on_the_command_line(options: ChatOptions, typed: set[str]) -> Iterable[str]:
     if "invite" in typed and looks_like_invite(options.invite):
         yield "others on this machine can see the invite on the command line: use --invite -, a file or P2PCHAT_INVITE"
-    if "db" in typed and "@" in options.db and ":" in options.db.partition("://")[2].rpartition("@")[0]:
-        yield "others on this machine can see the password on the command line: use P2PCHAT_DB"
+    if "db" in typed and has_password(options.db):
+        yield SEEN

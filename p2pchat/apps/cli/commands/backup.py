@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat import Backup, backup_profile
 from p2pchat.apps.cli.exits import DONE, Usage, tell
-from p2pchat.apps.cli.options import WhichPeer, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.progress import Progress, size
@@ -22,7 +22,7 @@ class BackupOptions:
 
     which: WhichPeer
     to: str
-    db: str = ""
+    db: str = field(default="", repr=False)
 
 
 def parse_backup(argv: Sequence[str]) -> BackupOptions:
@@ -34,7 +34,7 @@ def parse_backup(argv: Sequence[str]) -> BackupOptions:
     words, given, typed = parse_words(COMMAND, argv)
     if len(words) != 1 or not words[0]:
         raise Usage("backup needs one DIR to make, for example: p2pchat backup ~/backup/chat")
-    return BackupOptions(which_peer(given, typed), words[0], given["db"] or "")
+    return BackupOptions(which_peer(given, typed), words[0], database_of(given, typed))
 
 
 def run_backup(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from p2pchat.apps.cli.endpoints import parse_endpoint
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage
 from p2pchat.apps.cli.folding import fold, terminal_width
 from p2pchat.apps.cli.invites import own_addresses
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.output import json_line
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.program import command
@@ -53,7 +53,7 @@ class DoctorOptions:
 
     which: WhichPeer
     endpoint: str = ""
-    db: str = ""
+    db: str = field(default="", repr=False)
     as_json: bool = False
 
 
@@ -81,7 +81,7 @@ def parse_doctor(argv: Sequence[str]) -> DoctorOptions:
     if len(words) > 1:
         raise Usage(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
     endpoint = parse_endpoint(words[0]) if words else ""
-    return DoctorOptions(which_peer(given, typed), endpoint, database_url(given["db"]), given["as_json"])
+    return DoctorOptions(which_peer(given, typed), endpoint, database_of(given, typed), given["as_json"])
 
 
 def run_doctor(argv: Sequence[str]) -> int:

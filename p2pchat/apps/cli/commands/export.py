@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from p2pchat import StorageError, open_history
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.exits import DONE, Usage, tell
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.output import Line
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.progress import Progress, size
@@ -26,7 +26,7 @@ class ExportOptions:
 
     which: WhichPeer
     file: str
-    db: str = ""
+    db: str = field(default="", repr=False)
     to: str = ""
 
 
@@ -40,7 +40,7 @@ def parse_export(argv: Sequence[str]) -> ExportOptions:
     if len(words) != 1 or not words[0]:
         raise Usage("export needs one FILE to write, for example: p2pchat export /media/stick/chat.p2p (- is stdout)")
     to = given["conversation"] or ""
-    return ExportOptions(which_peer(given, typed), words[0], database_url(given["db"]), "" if to == "all" else to)
+    return ExportOptions(which_peer(given, typed), words[0], database_of(given, typed), "" if to == "all" else to)
 
 
 def run_export(argv: Sequence[str]) -> int:

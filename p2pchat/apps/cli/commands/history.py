@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
@@ -12,7 +12,7 @@ from p2pchat.apps.cli.exits import DONE, Usage
 from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.ignoring import hides, without_ignored
 from p2pchat.apps.cli.marking import found_line, marked_message
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_time, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_time, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
 from p2pchat.apps.cli.plain import plain_gap
 from p2pchat.apps.cli.profiles import find_profile
@@ -30,7 +30,7 @@ class HistoryOptions:
     """
 
     which: WhichPeer
-    db: str = ""
+    db: str = field(default="", repr=False)
     to: str = ""
     limit: int = 0
     since: datetime | None = None
@@ -53,7 +53,7 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
         raise Usage(f"--limit {limit!a} is no number above 0")
     return HistoryOptions(
         which=which_peer(given, typed),
-        db=database_url(given["db"]),
+        db=database_of(given, typed),
         to=words[0] if words else "",
         limit=int(limit or 0),
         since=parse_time("--since", given["since"], now),

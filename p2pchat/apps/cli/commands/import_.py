@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from p2pchat import DataLocked, import_into
@@ -16,7 +16,7 @@ from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.control.reach import answers_nobody
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, json_line
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.progress import Progress
@@ -41,7 +41,7 @@ class ImportOptions:
 
     which: WhichPeer
     file: str
-    db: str = ""
+    db: str = field(default="", repr=False)
     as_json: bool = False
 
 
@@ -54,7 +54,7 @@ def parse_import(argv: Sequence[str]) -> ImportOptions:
     words, given, typed = parse_words(COMMAND, argv)
     if len(words) != 1 or not words[0]:
         raise Usage("import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)")
-    db = database_url(given["db"])
+    db = database_of(given, typed)
     if db.startswith("memory:"):
         raise Usage("memory:// would be gone with this command: leave --db out, or start the peer and import beside it")
     return ImportOptions(which_peer(given, typed), words[0], db, given["as_json"])

@@ -20,7 +20,7 @@ from p2pchat.apps.cli.control.orders import USUAL_TIMEOUT
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_seconds, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_seconds, parse_words, which_peer
 from p2pchat.apps.cli.plain import shown_names
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
@@ -37,7 +37,7 @@ class SendOptions:
     which: WhichPeer
     to: str
     text: str | None = field(default=None, repr=False)
-    db: str = ""
+    db: str = field(default="", repr=False)
     lines: bool = False
     wait: str = "delivered"
     timeout: float = USUAL_TIMEOUT
@@ -64,7 +64,7 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
         which=which_peer(given, typed),
         to=words[0],
         text=text,
-        db=database_url(given["db"]),
+        db=database_of(given, typed),
         lines=given["lines"],
         wait=wait,
         timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else USUAL_TIMEOUT,

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from p2pchat.apps.cli.control.orders import MOST_LAST, USUAL_LAST
 from p2pchat.apps.cli.control.reach import reach
 from p2pchat.apps.cli.control.signals import run_until_signal
 from p2pchat.apps.cli.exits import DONE, Usage, tell
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, json_line, raw_stdout
 from p2pchat.apps.cli.plain import MENDINGS, plain_line, plain_notice, shown_name
 from p2pchat.apps.cli.profiles import find_profile
@@ -34,7 +34,7 @@ class TailOptions:
     which: WhichPeer
     to: str = ""
     last: int = USUAL_LAST
-    db: str = ""
+    db: str = field(default="", repr=False)
     as_json: bool = False
 
 
@@ -54,7 +54,7 @@ def parse_tail(argv: Sequence[str]) -> TailOptions:
         which=which_peer(given, typed),
         to=words[0] if words else "",
         last=USUAL_LAST if last is None else int(last),
-        db=database_url(given["db"]),
+        db=database_of(given, typed),
         as_json=given["as_json"],
     )
 

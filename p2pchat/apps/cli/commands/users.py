@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.exits import DONE, Usage, tell
-from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
+from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, Output, iso, json_line, raw_stdout
 from p2pchat.apps.cli.plain import plain_user, shown_name
 from p2pchat.apps.cli.profiles import find_profile
@@ -22,7 +22,7 @@ class UsersOptions:
     """`p2pchat users`."""
 
     which: WhichPeer
-    db: str = ""
+    db: str = field(default="", repr=False)
     as_json: bool = False
 
 
@@ -35,7 +35,7 @@ def parse_users(argv: Sequence[str]) -> UsersOptions:
     words, given, typed = parse_words(COMMAND, argv)
     if words:
         raise Usage(f"users takes no words, only options; {words[0]!a} is one too many")
-    return UsersOptions(which_peer(given, typed), database_url(given["db"]), given["as_json"])
+    return UsersOptions(which_peer(given, typed), database_of(given, typed), given["as_json"])
 
 
 def run_users(argv: Sequence[str]) -> int:

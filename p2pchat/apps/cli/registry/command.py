@@ -56,6 +56,6 @@ class Command:
 
 
 DATA = Option(("--data",), "DIR", "identity and history (default: a folder for each port)")
-DB = Option(("--db",), "URL", "another database: sqlite:///FILE or memory://")
+DB = Option(("--db",), "URL", "another database: sqlite:///FILE, mysql:// or postgresql://USER@HOST/NAME, memory://")
 JSON = Option(("--json",), "", "one JSON object a line on stdout")
 WHICH_PEER = (DATA, Option(("--port",), "PORT", "the peer of this port (default: the only one)"))

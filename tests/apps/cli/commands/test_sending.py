@@ -104,7 +104,7 @@ def here(
         ("send bob --wait long x", "", "it is accepted, delivered or read"),
         ("send bob --timeout soon x", "", "'soon' is no number of seconds"),
         ("send bob --lines x", "", "leave the text out, or --lines"),
-        ("send bob x --db mysql://h/d", "", "this version does not have mysql databases yet"),
+        ("send bob x --db oracle://h/d", "", "there are no 'oracle' databases here"),
         ("tail -n -1", "", "'-1' is no number"),
         ("tail -n 10001", "", "'10001' is no number from 0 to 10000"),
         ("tail ada bob", "", "tail takes one conversation"),

@@ -1,0 +1,305 @@
+"""Real MariaDB and PostgreSQL servers for tests, where they are installed: own data directory, unix socket, no network.
+
+A Server is one such process, to be started, stopped and killed at will. `shared` gives the one that all tests of a run
+use, whichever worker asks first: it is started then, and ends when the last worker does (keeper.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY_WITHIN = 60.0  # seconds, on a machine that has much else to do
+LOOKED_EVERY = 0.02
+PASSWORD = "open/sesame:1"  # what URLs must escape
+
+
+class Server(ABC):
+    """A database server in a directory of its own.
+
+    Args:
+        durable: Whether what is committed is on the disk; tests that pull no plug are quicker without.
+    """
+
+    kind: ClassVar[str]
+    accounts: ClassVar[tuple[str, ...]]  # whom it may run as where the tests run as root
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self.directory = directory
+        self.durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str:
+        """Return what is not installed of it, "" when nothing lacks."""
+
+    def make(self) -> None:
+        """Make the data directory, and a user `chat` who may do everything with databases."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix" and os.geteuid() == 0:
+            shutil.chown(self.directory, self._account())
+        self._install()
+
+    @abstractmethod
+    def _install(self) -> None: ...
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def url(self, database: str, *, user: str = "chat", password: str = PASSWORD) -> str:
+        """Return the URL of a database there."""
+
+    @abstractmethod
+    def admin(self, *statements: str) -> None:
+        """Run statements as who may do anything."""
+
+    @abstractmethod
+    def create(self, database: str) -> str:
+        """Make an empty database; return its URL."""
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        self._process = self._popen(self._command())
+        deadline = time.monotonic() + READY_WITHIN
+        while not self._answers():
+            assert self._process.poll() is None and time.monotonic() < deadline, self.log()
+            time.sleep(LOOKED_EVERY)
+
+    def _answers(self) -> bool:
+        try:
+            self.admin()
+        except Exception:
+            return False
+        return True
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it, in good order or (SIGKILL) not."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+
+    def end(self) -> None:
+        """Stop it for good, as quickly as it leaves nothing behind."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text("utf-8", "replace")
+
+    def _account(self) -> str:
+        import pwd
+
+        names = {entry.pw_name for entry in pwd.getpwall()}
+        return next(name for name in (*self.accounts, "nobody") if name in names)
+
+    def _popen(self, command: list[str], stdin: Any = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Start a program of the server's, not as root, in a session of its own: Ctrl-C is not meant for it."""
+        who: dict[str, Any] = {}
+        if os.name == "posix" and os.geteuid() == 0:
+            who = {"user": self._account(), "group": self._account_group(), "extra_groups": []}
+        with open(self.directory / "log", "ab") as log:
+            return subprocess.Popen(
+                command, stdin=stdin, stdout=log, stderr=log, cwd=self.directory, start_new_session=True, **who
+            )
+
+    def _account_group(self) -> int:
+        import pwd
+
+        return pwd.getpwnam(self._account()).pw_gid
+
+    def _run(self, command: list[str]) -> None:
+        assert self._popen(command).wait(READY_WITHIN) == 0, self.log()
+
+
+class MariaDB(Server):
+    kind = "mariadb"
+    accounts = ("mysql",)
+
+    @classmethod
+    def missing(cls) -> str:
+        return _missing("MariaDB", "pymysql", _found("mariadbd", "/usr/sbin"), _found("mariadb-install-db", "/usr/bin"))
+
+    def _install(self) -> None:
+        install = _found("mariadb-install-db", "/usr/bin")
+        words = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        self._run([install, "--no-defaults", f"--datadir={self.directory / 'data'}", *words, *self._small])
+
+    @property
+    def _small(self) -> list[str]:
+        quick = [] if self.durable else ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"]
+        return ["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", *quick]
+
+    def _command(self) -> list[str]:
+        words = ["--skip-networking", f"--socket={self.socket}", f"--pid-file={self.directory / 'pid'}"]
+        daemon = _found("mariadbd", "/usr/sbin")
+        return [daemon, "--no-defaults", f"--datadir={self.directory / 'data'}", *words, *self._small]
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "s"
+
+    def url(self, database: str, *, user: str = "chat", password: str = PASSWORD) -> str:
+        from sqlalchemy import URL
+
+        made = URL.create("mariadb", user, password, "localhost", None, database, {"unix_socket": str(self.socket)})
+        return made.render_as_string(hide_password=False)
+
+    def admin(self, *statements: str) -> None:
+        import pymysql
+
+        with pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True) as root:
+            with root.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+
+    def create(self, database: str) -> str:
+        grant = f"grant all on {database}.* to chat@localhost identified by '{PASSWORD}'"
+        self.admin(f"create or replace database {database}", grant)
+        return self.url(database)
+
+
+class PostgreSQL(Server):
+    kind = "postgresql"
+    accounts = ("postgres",)
+
+    @classmethod
+    def missing(cls) -> str:
+        return _missing("PostgreSQL", "psycopg", _postgres("initdb"), _postgres("postgres"))
+
+    def _install(self) -> None:
+        words = ["--auth-local=scram-sha-256", "--username=root", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        password = self.directory / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        self._run([_postgres("initdb"), "-D", str(self.directory / "data"), f"--pwfile={password}", *words])
+
+    def end(self) -> None:
+        """Killed, it would leave a segment of shared memory."""
+        self.stop(signal.SIGINT)
+        super().end()
+
+    def _command(self) -> list[str]:
+        quick = [] if self.durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        words = ["-k", str(self.directory), "-c", "listen_addresses=", "-c", "shared_buffers=16MB"]
+        words += ["-c", "dynamic_shared_memory_type=mmap", *quick]
+        return [_postgres("postgres"), "-D", str(self.directory / "data"), *words]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Its word for "now, in good order" is SIGINT; a kill takes its children along, as a power cut would."""
+        if number == signal.SIGTERM:
+            number = signal.SIGINT
+        elif self._process is not None and sys.platform != "win32":
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            for child in children.read_text().split() if children.exists() else ():
+                os.kill(int(child), number)
+        super().stop(number)
+
+    def url(self, database: str, *, user: str = "chat", password: str = PASSWORD) -> str:
+        from sqlalchemy import URL
+
+        made = URL.create("postgresql", user, password, None, None, database, {"host": str(self.directory)})
+        return made.render_as_string(hide_password=False)
+
+    def admin(self, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url("postgres", user="root"), autocommit=True) as root:
+            for statement in statements:
+                root.execute(statement.encode())
+
+    def create(self, database: str) -> str:
+        role = f"do $$ begin create role chat login password '{PASSWORD}'; exception when duplicate_object then end $$"
+        self.admin(role, f"drop database if exists {database}", f"create database {database} owner chat")
+        return self.url(database)
+
+
+KINDS: dict[str, type[Server]] = {kind.kind: kind for kind in (MariaDB, PostgreSQL)}
+
+
+def _found(program: str, usual: str) -> str:
+    return shutil.which(program) or shutil.which(program, path=usual) or ""
+
+
+def _postgres(program: str) -> str:
+    """Debian keeps the programs of each version in a directory of its own, which is on nobody's path."""
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((found for path in ("", *map(str, newest)) if (found := shutil.which(program, path=path or None))), "")
+
+
+def _missing(name: str, driver: str, *programs: str) -> str:
+    from importlib.util import find_spec
+
+    if sys.platform == "win32":
+        return f"{name} is tested with unix sockets only"
+    if not all(programs):
+        return f"{name} is not installed"
+    return "" if find_spec(driver) else f"{driver} is not installed"
+
+
+def memory_directory() -> Path:
+    """Make a directory for a server: in memory where there is such a place, for a disk makes starting ten times slower;
+    with a short name, for that of a socket may have a hundred characters."""
+    shm = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="p2p", dir=shm if os.access(shm, os.W_OK) else None))
+
+
+@contextmanager
+def private(kind: str, *, durable: bool = True) -> Iterator[Server]:
+    """Give a server that is only one test's."""
+    server = KINDS[kind](memory_directory(), durable=durable)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+class Shared:
+    """The use of a server that all workers of a run share; it ends with the last use of it."""
+
+    def __init__(self, kind: str, run: Path) -> None:
+        """`run` is a directory that all workers have in common."""
+        if sys.platform == "win32":
+            raise NotImplementedError
+        import fcntl
+
+        self._users: IO[bytes] = open(run / f"{kind}.users", "ab")  # noqa: SIM115  # until close()
+        with open(run / f"{kind}.start", "ab") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            fcntl.flock(self._users, fcntl.LOCK_SH)  # waits for a keeper that is just ending it
+            told = run / f"{kind}.json"
+            if not told.exists():
+                self._begin(kind, run)
+            self.server = KINDS[kind](Path(json.loads(told.read_text())))
+
+    def _begin(self, kind: str, run: Path) -> None:
+        command = [sys.executable, "-m", "tests.databases.keeper", kind, str(run)]
+        keeper = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
+        )
+        assert keeper.stdout is not None
+        with keeper.stdout:
+            assert keeper.stdout.readline() == b"ready\n", f"{kind} did not start"
+        keeper.returncode = 0  # it outlives this process: nobody waits for it
+
+    def close(self) -> None:
+        self._users.close()
