@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,15 @@ GATHERED = 2_000
 class End:
     """One end of a link, and what it has been told."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: Any, *, server: bool):
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: Any, *, server: bool,
+        on_frames: Callable[[list[Any]], None] = lambda frames: None,
+    ) -> None:  # fmt: skip
         from p2pchat.client import Client
         from p2pchat.config import Settings
 
         self.frames = 0
+        self._told = on_frames
         self.up = True
         self.drained = asyncio.Event()
         self.enough = asyncio.Event()
@@ -41,6 +46,7 @@ class End:
 
     def _frames(self, link: int, frames: list[Any]) -> None:
         self.frames += len(frames)
+        self._told(frames)
         if self.wanted and self.frames >= self.wanted:
             self.enough.set()
 

@@ -30,7 +30,7 @@ class Worker:
     def __init__(self, where: str, *, home: Path, **arguments: Any) -> None:
         """Start `module.function`. `home` is the login's directory of all p2pchat in there."""
         self.where = where
-        module, _, function = where.partition(".")
+        module, _, function = where.rpartition(".")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("P2PCHAT_")}
         environment["P2PCHAT_HOME"] = str(home)
         self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import disk, stored
+from benchmarks import against, disk, stored
 from benchmarks.results import TEXT_BYTES, shown, text
 
 TINY = ["--messages=60", "--rounds=1", "--singles=1", "--entries=600", "--peers=3", "--links=2", "--crowd=20"]
@@ -38,6 +38,22 @@ def test_every_work_gives_its_rows_and_the_table_and_the_file_hold_them(
         assert any(words in work for work in works), words
     assert all(work in said for work in works)
     assert list(place.iterdir()) == [found], "the works clean up behind themselves"
+
+
+def test_p2pchat_stands_beside_what_is_installed_and_the_rest_is_left_out_with_the_reason(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = place / "found.json"
+    given = ["memory", "latency", "--messages=50", "--rounds=1", "--warm-up=0", f"--dir={place}", f"--json={found}"]
+    assert against.main(given) == 0
+    said, told = capsys.readouterr().out, json.loads(found.read_text("utf-8"))
+    assert told["failed"] == []
+    for work, compared in zip(told["works"], (against.WORKS["memory"], against.WORKS["latency"]), strict=True):
+        measured = {system["name"] for system in work["systems"]}
+        left_out = {reason.partition(":")[0] for reason in work["left_out"]}
+        assert measured | left_out == {system.name for system in compared.systems}
+        assert all(system["median"] > 0 for system in work["systems"])
+        assert all(name in said for name in measured | left_out)
 
 
 def test_durable_work_is_refused_where_nothing_is_durable(

@@ -1,0 +1,56 @@
+"""Servers of others, started for one run: configured by a file, on a free port of this machine, and ended with it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.workers import WorkFailed
+
+PATIENCE = 10.0  # seconds until a server listens
+
+
+def found(program: str) -> str:
+    """Return the path of a program: beside this Python, where packages put theirs, or on the path; "" for none."""
+    beside = Path(sys.executable).with_name(program)
+    return str(beside) if beside.exists() else shutil.which(program) or ""
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, directory: Path) -> Iterator[None]:
+    """Run a server until the block ends; WorkFailed when it does not listen."""
+    with open(directory / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory)
+        try:
+            _wait(process, port, command[0])
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise WorkFailed(f"{name} does not listen: its own words are in server.log")
