@@ -18,12 +18,9 @@ from p2pchat.apps.web.settings import Pace
 from tests.web.conftest import Served
 
 EXAMPLES = 12  # requests for each call and way of making them
-# What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, that two
-# parameters belong together, that a search needs a letter.
-NOT_ALL_SAID = {
-    *("POST /accounts", "GET /messages", "GET /search"),
-    *("POST /groups", "PATCH /groups/{name}", "POST /groups/{name}/members", "POST /messages", "PATCH /messages/{id}"),
-}
+# What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, and what a
+# path may hold, that two parameters belong together, that a search needs a letter.
+NOT_ALL_SAID = ("/accounts", "GET /messages", "/search", "/groups", "/users/", "POST /messages", "PATCH /messages")
 PLENTY = Pace(1e6, 10**6)
 
 
@@ -52,7 +49,7 @@ def compare_all(url: str, token: str) -> set[str]:
 
 def compare(operation: APIOperation, headers: dict[str, str]) -> None:  # type: ignore[type-arg]
     """Try one call with what it allows and what it does not."""
-    unsaid: list[Any] = [positive_data_acceptance] if operation.label in NOT_ALL_SAID else []
+    unsaid: list[Any] = [positive_data_acceptance] if any(part in operation.label for part in NOT_ALL_SAID) else []
 
     @settings(
         max_examples=EXAMPLES,

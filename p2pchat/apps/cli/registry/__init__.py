@@ -9,6 +9,7 @@ from p2pchat.apps.cli.registry import (
     backup,
     chat,
     check,
+    client,
     completion,
     demo,
     doctor,
@@ -35,11 +36,12 @@ _MODULES = (
     export,
     import_,
     backup,
+    client,
     completion,
 )  # in the order of --help
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset(("web", "client", "db", "bench", "tui"))
+LATER = frozenset(("web", "db", "bench", "tui"))
 
 EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

@@ -26,4 +26,4 @@ async def chat(websocket: WebSocket) -> None:
     words = frozenset(wanted.split(",")) if isinstance(wanted, str) else frozenset()
     events = frozenset(EVENTS) if "all" in words else words & EVENTS.keys()
     session = ChatSession(websocket, gateway_of(websocket), signed.account, events)
-    await session.run(since if isinstance(since, str) and since else None)
+    await session.run(since if isinstance(since, str) else None)

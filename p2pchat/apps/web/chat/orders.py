@@ -97,8 +97,9 @@ def _message(said: dict[str, Any], to: str, group: str, ref: Ref | None) -> Say:
         raise NotUnderstood(f"`key` has at most {MOST_KEY_CHARACTERS} characters", ref)
     if "to" in said and "group" in said:
         raise NotUnderstood("a message goes to a user or a group, not both", ref)
-    if "to" in said or "group" in said:
-        return Say(text, to, group, ref, key, reply_to)
+    action = said.get("action") is True
+    if "to" in said or "group" in said or action:
+        return Say(text, to, group, ref, key, reply_to, action)
     typed = _typed(text, ref)
     return Say(typed.text, typed.to, "", ref, key, reply_to, typed.action)
 

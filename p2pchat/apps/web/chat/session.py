@@ -77,7 +77,8 @@ class ChatSession:
         """Serve it until it is gone.
 
         Args:
-            since: The id of the last message it has; None: it wants what waits for the account.
+            since: The id of the last message it has; None: it wants what waits for the account; "": that too, and to
+                be told where it stands, so that it can come back behind it.
         """
         hub = self._gateway.hub
         try:
@@ -111,11 +112,15 @@ class ChatSession:
         if Presence in self._wanted:
             for user in self._user.here():
                 self._tell({"type": "presence", "user": user.label, "status": user.status})
-        last = None if since is None else await self._last(since)
+        newest = await self._user.history(limit=1) if since == "" else []
+        last = await self._last(since) if since else None
         if last is None:
-            await self._catching_up.waiting()
+            count = await self._catching_up.waiting()
         else:
-            self._tell({"type": "resumed", "count": await self._catching_up.since(last)})
+            count = await self._catching_up.since(last)
+        if since is not None:
+            here = {"last": newest[0].id} if newest else {}
+            self._tell({"type": "resumed", "user": self._user.me.label, "count": count, **here})
 
     async def _last(self, since: str) -> Post | None:
         try:

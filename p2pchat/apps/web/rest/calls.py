@@ -20,7 +20,7 @@ _WHY = {
     429: "More often than allowed; `Retry-After` says when it works again.",
     503: "The gateway stops, is full, or cannot keep anything now; `Retry-After` says when to try again.",
 }
-_ALWAYS = (401, 403, 422, 429, 503)
+_ALWAYS = (400, 401, 403, 422, 429, 503)
 
 
 def problems(*more: int) -> dict[int | str, dict[str, Any]]:

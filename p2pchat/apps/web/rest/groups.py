@@ -27,7 +27,7 @@ async def groups(account: CurrentAccount) -> list[GroupShape]:
     return [GroupShape.of(group) for group in account.user.groups() if group.is_member]
 
 
-@router.post("/groups", status_code=201, responses=problems(400, 404, 409))
+@router.post("/groups", status_code=201, responses=problems(404, 409))
 async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
     """Make a group."""
     gateway.rates.messages.take(account.key)
@@ -36,13 +36,13 @@ async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGate
     return GroupShape.of(group)
 
 
-@router.get("/groups/{name}", responses=problems(400, 404, 409))
+@router.get("/groups/{name}", responses=problems(404, 409))
 async def group(name: Named, account: CurrentAccount) -> GroupShape:
     """Return a group one belongs to."""
     return GroupShape.of(group_of(account, name))
 
 
-@router.patch("/groups/{name}", responses=problems(400, 404, 409))
+@router.patch("/groups/{name}", responses=problems(404, 409))
 async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
     """Give a group of one's own another name, or another owner."""
     gateway.rates.messages.take(account.key)
@@ -54,7 +54,7 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
     return GroupShape.of(found)
 
 
-@router.post("/groups/{name}/members", responses=problems(400, 404, 409))
+@router.post("/groups/{name}/members", responses=problems(404, 409))
 async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
     """Take people into a group of one's own."""
     gateway.rates.messages.take(account.key)
@@ -63,7 +63,7 @@ async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway:
     return GroupShape.of(found)
 
 
-@router.delete("/groups/{name}/members/{member}", responses=problems(400, 404, 409))
+@router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
 async def remove(
     name: Named,
     member: Annotated[str, Path(max_length=64, description="Who; oneself: leave it.")],

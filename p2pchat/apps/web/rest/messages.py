@@ -58,7 +58,7 @@ async def reader(
     return account
 
 
-@router.get("/messages", responses=problems(400, 404, 409), response_model_exclude_none=True)
+@router.get("/messages", responses=problems(404, 409), response_model_exclude_none=True)
 async def messages(
     account: Annotated[Account | None, Depends(reader)],
     gateway: CurrentGateway,
@@ -135,19 +135,19 @@ async def _where(account: Account, text: str | None) -> Post | datetime | None:
     return moment
 
 
-@router.get("/messages/{id}", responses=problems(400, 404), response_model_exclude_none=True)
+@router.get("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
 async def message(id: MessageId, account: CurrentAccount) -> Said:
     """Return one message."""
     return Said.of(await account.user.message(id))
 
 
-@router.get("/messages/{id}/receipt", responses=problems(400, 404))
+@router.get("/messages/{id}/receipt", responses=problems(404))
 async def receipt(id: MessageId, account: CurrentAccount) -> Fate:
     """Return what became of a message of one's own."""
     return Fate.of(await account.user.receipt(id))
 
 
-@router.get("/search", responses=problems(400, 404, 409), response_model_exclude_none=True)
+@router.get("/search", responses=problems(404, 409), response_model_exclude_none=True)
 async def search(
     account: CurrentAccount,
     gateway: CurrentGateway,
@@ -174,7 +174,7 @@ async def search(
 # ---- writing
 
 
-@router.post("/messages", status_code=201, responses=problems(400, 404, 409, 413), response_model_exclude_none=True)
+@router.post("/messages", status_code=201, responses=problems(404, 409, 413), response_model_exclude_none=True)
 async def write(
     said: NewMessage,
     account: CurrentAccount,
@@ -207,7 +207,7 @@ async def _accepted(account: Account, id: str, ref: str | int | None = None) -> 
     return Accepted(id=id, timestamp=iso(post.sent_at), ref=ref)
 
 
-@router.patch("/messages/{id}", responses=problems(400, 404, 413), response_model_exclude_none=True)
+@router.patch("/messages/{id}", responses=problems(404, 413), response_model_exclude_none=True)
 async def edit(id: MessageId, said: NewContent, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
     """Have a message of one's own say something else, for everybody."""
     gateway.rates.messages.take(account.key)
@@ -215,7 +215,7 @@ async def edit(id: MessageId, said: NewContent, account: CurrentAccount, gateway
     return await _accepted(account, id)
 
 
-@router.delete("/messages/{id}", responses=problems(400, 404), response_model_exclude_none=True)
+@router.delete("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
 async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
     """Take a message of one's own back: nothing shows its text any more."""
     gateway.rates.messages.take(account.key)
@@ -230,7 +230,7 @@ async def _own(account: Account, id: str) -> Post:
     return post
 
 
-@router.put("/messages/{id}/reaction", responses=problems(400, 404), response_model_exclude_none=True)
+@router.put("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
 async def react(id: MessageId, said: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
     """React to a message, in place of one's former reaction."""
     gateway.rates.messages.take(account.key)
@@ -238,13 +238,13 @@ async def react(id: MessageId, said: NewReaction, account: CurrentAccount, gatew
     return await _accepted(account, id)
 
 
-@router.delete("/messages/{id}/reaction", responses=problems(400, 404), response_model_exclude_none=True)
+@router.delete("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
 async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
     """Take one's reaction back."""
     return await react(id, NewReaction(reaction=""), account, gateway)
 
 
-@router.post("/messages/{id}/read", responses=problems(400, 404))
+@router.post("/messages/{id}/read", responses=problems(404))
 async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Done:
     """Say that everything in the conversation up to this message is read; its writers are told."""
     gateway.rates.small.take(account.key)
