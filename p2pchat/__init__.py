@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.history import History as History
     from p2pchat.peer.history import KnownAddress as KnownAddress
     from p2pchat.peer.history import open_history as open_history
+    from p2pchat.peer.hosteduser import HostedUser as HostedUser
     from p2pchat.peer.importing import import_into as import_into
     from p2pchat.peer.mending import Deleted as Deleted
     from p2pchat.peer.mending import Edited as Edited
@@ -101,6 +102,7 @@ _HOMES = {
     "identity.invites": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
+    "peer.hosteduser": ("HostedUser",),
     "peer.importing": ("import_into",),
     "peer.message": ("Message", "Sent"),
     "peer.mending": ("Deleted", "Edited", "Reaction"),

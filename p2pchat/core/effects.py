@@ -113,7 +113,9 @@ class Fetch:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What was said is durable (accepted): its entries are first..first+count-1 of log. `of`: members a receipt waits
-    for, as user ids; in the room those online now. `kind` is that of all these entries."""
+    for, as user ids; in the room those online now, and where several users are hosted here the writer with them (who
+    does not count). `here`: those of them whom this peer hosts, and who so have it already. `kind` is that of all these
+    entries."""
 
     ticket: int
     log: LogId
@@ -121,6 +123,7 @@ class Kept:
     count: int
     of: tuple[UserId, ...]
     kind: str = "text"
+    here: tuple[UserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from p2pchat.core.hosted import HostedUser
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.records import LogFacts, LogKey, Position, ShownKey, Stored
+from p2pchat.core.records import Heard, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
@@ -276,6 +277,23 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosting:
+    """This peer speaks for one more user from now on; beside it what storage holds for that user: who has what it
+    wrote, and what is read. Who is hosted already is hosted on, with this name."""
+
+    user: HostedUser
+    heard: tuple[Heard, ...] = ()
+    reads: tuple[ReadMark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unhosted:
+    """This peer speaks for that user no more; what it wrote stays."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceSet:
     """A hosted user's status: online, idle or offline, with a text of their own."""
 
@@ -331,5 +349,5 @@ Input = (
     Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
     | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
     | Allowed | Carried | PresenceSet | TypingSet | HandedOn | MarkedRead | ReceiptsChosen | GroupMade | GroupChanging
-    | GroupLeaving | Woke
+    | GroupLeaving | Hosting | Unhosted | Woke
 )  # fmt: skip

@@ -18,7 +18,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
 from p2pchat.core.groups.view import GroupView
-from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.hosted import HostedUser, HostedUsers, Network
 from p2pchat.core.inputs import (
     Accepted,
     Allowed,
@@ -40,6 +40,7 @@ from p2pchat.core.inputs import (
     GroupLeaving,
     GroupMade,
     HandedOn,
+    Hosting,
     Input,
     LinkDown,
     Listening,
@@ -54,6 +55,7 @@ from p2pchat.core.inputs import (
     Sighted,
     Stop,
     TypingSet,
+    Unhosted,
     Woke,
 )
 from p2pchat.core.mesh.link import Link
@@ -96,7 +98,7 @@ class Node:
         self.settings = settings
         self.peer = peer
         self.network = network
-        self.hosted = {user.id: user for user in users}
+        self.hosted = HostedUsers(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
         self.presence = Presence(self._ctx, users)
@@ -121,7 +123,7 @@ class Node:
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set,
             TypingSet: self._typing_set, HandedOn: self._handed_on,
             Carried: self._carried, Allowed: self._allowed, MarkedRead: self._marked_read,
-            ReceiptsChosen: self._receipts_chosen,
+            ReceiptsChosen: self._receipts_chosen, Hosting: self._hosting, Unhosted: self._unhosted,
             GroupMade: self._group_asked, GroupChanging: self._group_asked, GroupLeaving: self._group_asked,
         }  # fmt: skip
 
@@ -386,8 +388,31 @@ class Node:
         else:
             self.sync.carried(input)
 
+    def _hosting(self, input: Hosting) -> None:
+        user, most = input.user, self.settings.max_hosted_users
+        if user.id not in self.hosted and len(self.hosted) >= most:
+            self._ctx.emit(Warned("hosted", f"this peer hosts {most} users already, and no more", user.id))
+            return
+        known = self.hosted.get(user.id)
+        if known is not None:
+            self._renamed(Renamed(user.id, user.name))
+            return
+        self.hosted.add(user)
+        self.presence.host(user)
+        self.sync.hosting(user.id, input.heard, input.reads)
+        self.sync.people.told(user.id, user.name)
+
+    def _unhosted(self, input: Unhosted) -> None:
+        if input.user in self.hosted and input.user != self.peer:
+            self.sync.unhosted(input.user)
+            self.hosted.remove(input.user)
+            self.sync.talks.hosts_changed()
+            self.presence.release(input.user)
+
     def _renamed(self, input: Renamed) -> None:
-        hosted = self.hosted[input.user]
+        hosted = self.hosted.get(input.user)
+        if hosted is None:
+            return
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.renamed(input.user, input.name)
         if self.accepting:

@@ -136,6 +136,26 @@ class Fork:
     other: Batch
 
 
+@dataclass(frozen=True, slots=True)
+class KeptUser:
+    """A user hosted here, as long as it is: hosted again at every start. `secret` is the seed of its key, 32 bytes."""
+
+    id: UserId
+    secret: bytes = field(repr=False)
+    name: str
+    created_at: int  # UTC microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What lets a program act for a hosted user: the hash of a secret, 32 bytes; never the secret itself."""
+
+    hash: bytes = field(repr=False)
+    user: UserId
+    created_at: int  # UTC microseconds
+    label: str = ""
+
+
 @dataclass(slots=True)
 class Change:
     """One step: all of it is committed or nothing. Storage adds; it never interprets."""
@@ -158,6 +178,10 @@ class Change:
     meta: dict[str, str] = field(default_factory=dict)
     cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of talks, in order
     seen: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
+    hosted: list[KeptUser] = field(default_factory=list)  # new ones, and those with another name
+    unhosted: list[UserId] = field(default_factory=list)  # their keys and tokens go
+    tokens: list[Token] = field(default_factory=list)
+    revoked: list[bytes] = field(default_factory=list)  # hashes of tokens
 
     def __bool__(self) -> bool:
         return any(_all_of(self))
@@ -279,7 +303,7 @@ META_NETWORK = "network"  # in Change.meta: the id an open network's first peer 
 __all__ = [
     "EVERYTHING", "META_ABOUT", "META_IGNORED", "META_NAME", "META_NETWORK",
     "META_TRIED", "Address", "Change", "Cite", "Fork",
-    "ForkStart", "FormerName", "Heard", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog", "Position",
-    "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "WantStart",
-    "Waiting",
+    "ForkStart", "FormerName", "Heard", "KeptUser", "KnownUser", "LogFacts", "LogKey", "Mending", "NewLog",
+    "Position", "ReadMark", "Ref", "ShownKey", "Spoken", "Start", "Stored", "Stretch", "TailStart", "Talk", "Token",
+    "WantStart", "Waiting",
 ]  # fmt: skip

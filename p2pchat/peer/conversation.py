@@ -124,6 +124,11 @@ class Conversation:
         return self._id
 
     @property
+    def desk(self) -> Desk:
+        """Whoever made it: a peer, a hosted user, or a history."""
+        return self._desk
+
+    @property
     def kind(self) -> str:
         """`room`, `dm` or `group`; `unknown` for a kind this version does not have."""
         naming = self.naming

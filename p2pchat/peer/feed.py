@@ -7,7 +7,7 @@ peer closes in good order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from p2pchat.core.log import Ref, decode_entry
@@ -52,20 +52,28 @@ class Feed:
         for reader in readers:
             self.begin(reader)
 
-    def begin(self, reader: Reader) -> None:
-        """Tell a reader where it begins: behind what counts as read for its consumer."""
+    def begin(self, reader: Reader, first: int | None = None) -> None:
+        """Tell a reader where it begins: behind what counts as read for its consumer.
+
+        `first`: for one never asked for, where this user began; None: where this peer did.
+        """
         consumer = reader.consumer
         place = None if consumer is None else self._places.get(consumer)
         if place is None:
-            newest = self.recent.newest if consumer is None else self._start
+            newest = self.recent.newest if consumer is None else self._start if first is None else first
             place = 0 if reader.start == "beginning" else newest
             if consumer is not None:
                 self.hand_on(consumer, place)
         reader.begin(place)
 
-    def place_of(self, consumer: str) -> int:
-        """Return the last place a consumer has taken; for one never asked for, the newest when the peer started."""
-        return self._places.get(consumer, self._start)
+    def place_of(self, consumer: str, first: int | None = None) -> int:
+        """Return the last place a consumer has taken; for one never asked for `first`, or (None) the newest when the
+        peer started."""
+        return self._places.get(consumer, self._start if first is None else first)
+
+    def note(self, places: Mapping[str, int]) -> None:
+        """These are kept already."""
+        self._places.update(places)
 
     def hand_on_again(self, consumers: set[str]) -> None:
         """Have the places of these saved, whatever became of them before: storage may have failed meanwhile."""

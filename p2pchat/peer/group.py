@@ -18,7 +18,7 @@ from p2pchat.peer.events import Event
 from p2pchat.peer.message import message_id
 from p2pchat.peer.people import People, User, by_label, id_of
 from p2pchat.peer.times import aware, now_micros
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
     from p2pchat.core.log import LogId
@@ -128,6 +128,12 @@ class GroupChanged(Event):
     former: str = field(default="", repr=False)
     log: LogId
     seq: int
+
+    @property
+    def audience(self) -> tuple[UserId, ...]:
+        """Whom it concerns: who belongs to the group now, who did it and to whom."""
+        users = (*self.members, self.by, *(() if self.target is None else (self.target,)))
+        return tuple(user.key for user in users)
 
     @property
     def entry_id(self) -> str:

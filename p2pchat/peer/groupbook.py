@@ -30,6 +30,18 @@ class GroupBook:
         self._names: dict[ConversationId, str] = {}  # by talk
         self._looks: dict[ConversationId, str] = {}  # the skeleton of each name
         self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
+        self._sees: Callable[[ConversationId], bool] | None = None  # None: all of them
+
+    def seen_by(self, sees: Callable[[ConversationId], bool]) -> GroupBook:
+        """Return the same book with the groups alone whose talks `sees` lets be known."""
+        other = GroupBook(self._views)
+        other._names, other._looks, other._alike, other._sees = self._names, self._looks, self._alike, sees
+        return other
+
+    def _fitting(self, looks: str) -> set[ConversationId]:
+        """Return the talks whose names look so."""
+        found = self._alike.get(looks, set())
+        return found if self._sees is None else set(filter(self._sees, found))
 
     @classmethod
     def of_stored(cls, spoken: Iterable[Spoken]) -> GroupBook:
@@ -67,7 +79,7 @@ class GroupBook:
 
     def all(self) -> list[GroupView]:
         """Return every group as it is now."""
-        return list(self._views().values())
+        return [view for view in self._views().values() if self._sees is None or self._sees(view.talk)]
 
     def view(self, group: ConversationId) -> GroupView | None:
         """Return a group as it is now, by the id of its operations."""
@@ -76,7 +88,7 @@ class GroupBook:
     def same_name(self, talk: ConversationId) -> bool:
         """Say whether another group, or the room, could be taken for this one."""
         name = self._names.get(talk)
-        return name is not None and ((looks := self._looks[talk]) == ROOM_SKELETON or len(self._alike[looks]) > 1)
+        return name is not None and ((looks := self._looks[talk]) == ROOM_SKELETON or len(self._fitting(looks)) > 1)
 
     def hint(self, text: str) -> str:
         """Return what to add where nobody has this name, and a group has; "" when none has."""
@@ -95,7 +107,7 @@ class GroupBook:
             UnknownName: No group here is called so. AmbiguousName: Several are, or look as if.
         """
         name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
-        alike = self._alike.get(skeleton(name), set())
+        alike = self._fitting(skeleton(name))
         if len(alike) == 1 and not tail:  # what looks like it is not it
             fitting = [talk for talk in alike if self._names[talk].casefold() == name.casefold()]
         else:
@@ -110,5 +122,6 @@ class GroupBook:
         return [f"#{full_label(self._names[talk], talk)}" for talk in talks]
 
     def _hint(self) -> str:
-        names = sorted({ascii(name)[1:-1] for name in self._names.values()})[:8]
+        seen = (name for talk, name in self._names.items() if self._sees is None or self._sees(talk))
+        names = sorted({ascii(name)[1:-1] for name in seen})[:8]
         return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"

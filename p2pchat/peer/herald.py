@@ -17,18 +17,20 @@ from p2pchat.core.log import Ref
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.peer import events as ev
-from p2pchat.peer.conversation import Conversation
+from p2pchat.peer.conversation import Desk
 from p2pchat.peer.gaps import who_had
 from p2pchat.peer.group import Group, Undelivered, changed
 from p2pchat.peer.groupbook import GroupBook
-from p2pchat.peer.ledger import Ledger
+from p2pchat.peer.ledger import Ledger, Rise
 from p2pchat.peer.message import NOT_SHOWN, message_id, referred_id
 from p2pchat.peer.people import People
 from p2pchat.peer.reader import Reader
+from p2pchat.peer.seeing import Audience
 from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId, PeerId
+from p2pchat.protocol import ConversationId, PeerId, UserId
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
+FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
 TOLD_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is not told
 
 
@@ -38,16 +40,17 @@ class Herald:
     Attributes:
         readers: The open ones; a reader that nobody holds any more reads no more.
         endpoints: How the newest attempt to link went, by endpoint: up, down, trying, refused.
-        conversation: Returns the handle of a conversation; the peer gives it.
     """
 
-    conversation: Callable[[ConversationId], Conversation]
-
-    def __init__(self, people: People, ledger: Ledger, groups: GroupBook, on_link: Callable[[], None]) -> None:
+    def __init__(
+        self, people: People, ledger: Ledger, groups: GroupBook, on_link: Callable[[], None],
+        audience_of: Callable[[ConversationId], Audience] = lambda key: None,
+    ) -> None:  # fmt: skip
         self._people = people
         self._ledger = ledger
         self._groups = groups
         self._on_link = on_link
+        self.audience_of = audience_of
         self.readers: WeakSet[Reader] = WeakSet()
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of the peers linked now; a user's own peer has the user's id
@@ -148,7 +151,9 @@ class Herald:
 
     def _kept(self, effect: fx.Kept) -> None:
         told = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
-        self._ledger.kept(effect.log, effect.first, effect.count, effect.of, told=told)
+        of, here = effect.of, effect.here
+        for rise in self._ledger.kept(effect.log, effect.first, effect.count, of, here, told=told):
+            self._tell_rise(rise)
 
     def _released(self, effect: fx.Released) -> None:
         for reader in self.readers:
@@ -156,12 +161,16 @@ class Herald:
 
     def _delivered(self, effect: fx.Delivered) -> None:
         for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
-            for reader in self.readers:
-                reader.tell_rise(rise)
+            self._tell_rise(rise)
 
     def _was_read(self, effect: fx.WasRead) -> None:
         for rise in self._ledger.read(effect.log, effect.first, effect.last, effect.member):
-            for reader in self.readers:
+            self._tell_rise(rise)
+
+    def _tell_rise(self, rise: Rise) -> None:
+        writer = (rise.log.user,)
+        for reader in self.readers:
+            if reader.sight.hears(writer):
                 reader.tell_rise(rise)
 
     def _link(self, effect: fx.LinkChanged) -> None:
@@ -180,80 +189,110 @@ class Herald:
             code=effect.code,
             address=effect.host,
         )
-        self._event(("link", effect.peer or effect.endpoint), link)
+        self._event(("link", effect.peer or effect.endpoint), lambda desk: link, (self._people.me,))
         self._wake_all()
 
     def _joined(self, effect: fx.UserJoined) -> None:
-        user = self._people.user(effect.user)
-        joined = ev.Joined(user=user, first=not user.name, address=self._addresses.get(effect.user, ""))
-        self._event(None, joined)
+        user, address = effect.user, self._addresses.get(effect.user, "")
+        first = not self._people.name(user)
+
+        def joined(desk: Desk) -> ev.Event:
+            seen = address if desk.people is self._people else ""  # where others are is for who runs this peer
+            return ev.Joined(user=desk.people.user(user), first=first, address=seen)
+
+        self._event(None, joined, but=user)
         self._wake_all()
 
     def _left(self, effect: fx.UserLeft) -> None:
-        self._event(None, ev.Left(user=self._people.user(effect.user), reason=effect.reason))
+        user, reason = effect.user, effect.reason
+        self._event(None, lambda desk: ev.Left(user=desk.people.user(user), reason=reason), but=user)
         self._wake_all()
 
     def _presence(self, effect: fx.PresenceChanged) -> None:
-        user = self._people.user(effect.user)
         since = aware(effect.since) if effect.since else None
-        told = ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
+
+        def told(desk: Desk) -> ev.Event:
+            user = desk.people.user(effect.user)
+            return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
+
         self._event(("presence", effect.user), told)
         self._wake_all()
 
     def _typing(self, effect: fx.TypingChanged) -> None:
-        told = ev.Typing(
-            user=self._people.user(effect.user), conversation=self.conversation(effect.conversation), typing=effect.on
-        )
-        self._event(("typing", effect.conversation, effect.user), told)
+        key, user = effect.conversation, effect.user
+
+        def told(desk: Desk) -> ev.Event:
+            return ev.Typing(user=desk.people.user(user), conversation=desk.conversation(key), typing=effect.on)
+
+        self._event(("typing", key, user), told, self.audience_of(key), but=user)
 
     def _named(self, effect: fx.UserNamed) -> None:
-        user = self._people.user(effect.user)
-        before = user.name
-        self._people.learn([(effect.user, effect.name)])
-        self._people.tell_about(effect.user, effect.about)
-        if before and before != effect.name and not effect.old:
-            self._event(("renamed", effect.user), ev.Renamed(user=user, name=effect.name, before=before))
+        id, name = effect.user, effect.name
+        before = self._people.name(id)
+        self._people.learn([(id, name)])
+        self._people.tell_about(id, effect.about)
+        if before and before != name and not effect.old:
+            self._event(("renamed", id), lambda desk: ev.Renamed(user=desk.people.user(id), name=name, before=before))
         self._wake_all()
 
     def _gap(self, effect: fx.Gap) -> None:
         about = message_id(effect.log, effect.seq)
         refs = [_ref(text) for text in effect.missing]
         missing = tuple(referred_id(effect.log.conversation, ref) for ref in refs)
-        seen = who_had(self._people, effect.log.user, refs, effect.last_seen_with)
-        self._event(None, ev.Gap(about=about, missing=missing, last_seen_with=seen))
+
+        def gap(desk: Desk) -> ev.Event:
+            seen = who_had(desk.people, effect.log.user, refs, effect.last_seen_with)
+            return ev.Gap(about=about, missing=missing, last_seen_with=seen)
+
+        self._event(None, gap, self.audience_of(effect.log.conversation))
 
     def _group(self, effect: fx.GroupChanged) -> None:
         former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
         if effect.change in ("removed", "left"):
             self._ledger.gone(effect.talk, effect.target)
-        self._event(None, changed(self._people, self.conversation, effect, former))
+        audience = (*effect.members, effect.by, effect.target)
+        self._event(None, lambda desk: changed(desk.people, desk.conversation, effect, former), audience)
         self._wake_all()
-
-    def _handle(self, talk: ConversationId) -> Group:
-        group = self.conversation(talk)
-        assert isinstance(group, Group)
-        return group
 
     def _undelivered(self, effect: fx.Undelivered) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
-        self._event(None, Undelivered(group=self._handle(effect.log.conversation), ids=ids))
+
+        def undelivered(desk: Desk) -> ev.Event:
+            group = desk.conversation(effect.log.conversation)
+            assert isinstance(group, Group)
+            return Undelivered(group=group, ids=ids)
+
+        self._event(None, undelivered, (effect.log.user,))
 
     def _warned(self, effect: fx.Warned) -> None:
-        self._event(None, ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about)))
+        whose = None if effect.code in FOR_ALL_USERS else (self._people.me,)
+        warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
+        self._event(None, lambda desk: warned, whose)
         if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
             self._end_waits()
 
     def _refused(self, effect: fx.Refused) -> None:
-        self._event(None, ev.Failed(code=effect.code, text=effect.text))
+        failed = ev.Failed(code=effect.code, text=effect.text)
+        self._event(None, lambda desk: failed, (self._people.me,))
 
-    def _event(self, subject: object, event: ev.Event) -> None:
-        """Give a live event to everybody who reads; without a subject it replaces nothing."""
+    def _event(
+        self, subject: object, make: Callable[[Desk], ev.Event], audience: Audience = None, *, but: UserId = ""
+    ) -> None:
+        """Give a live event to everybody who reads and whom it concerns; without a subject it replaces nothing.
+
+        It is made once for each of the peer's users who read. `but`: this one knows already.
+        """
         if subject is None:
             self._subjects += 1
             subject = self._subjects
+        made: dict[UserId, ev.Event] = {}
         for reader in self.readers:
-            reader.tell(subject, event)
+            me = reader.desk.people.me
+            if reader.sight.hears(audience) and not (me == but and me in reader.sight.mine):
+                if me not in made:
+                    made[me] = make(reader.desk)
+                reader.tell(subject, made[me], audience)
 
 
 def _ref(text: str) -> Ref:

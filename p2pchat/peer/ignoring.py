@@ -12,18 +12,24 @@ from typing import Any
 
 from p2pchat.core.records import META_IGNORED
 from p2pchat.peer.people import People, User
+from p2pchat.protocol import UserId
 
 OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
 
 
-def load_ignored(people: People, meta: Mapping[str, str]) -> None:
+def ignored_of(user: UserId) -> str:
+    """Return under which name it is kept whom a hosted user ignores."""
+    return f"{META_IGNORED}:{user}"
+
+
+def load_ignored(people: People, meta: Mapping[str, str], name: str = META_IGNORED) -> None:
     """Take over who is ignored."""
-    people.ignored = set(json.loads(meta.get(META_IGNORED, "[]")))
+    people.ignored = set(json.loads(meta.get(name, "[]")))
 
 
-def ignored_meta(people: People) -> dict[str, str]:
+def ignored_meta(people: People, name: str = META_IGNORED) -> dict[str, str]:
     """Return it as it is kept."""
-    return {META_IGNORED: json.dumps(sorted(people.ignored))}
+    return {name: json.dumps(sorted(people.ignored))}
 
 
 def is_of_ignored(event: Any) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import count as counting
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -124,11 +126,17 @@ def _came(wait: _Wait, member: UserId) -> None:
 @dataclass(slots=True)
 class _Own:
     """One own log. Stretch i of what was said in it, starts[i] .. ends[i], waits for members[i], and programs hear of
-    that when told[i]; between them are entries nobody said. Of a log of an earlier run no stretch is known."""
+    that when told[i]; between them are entries nobody said. Of a log of an earlier run no stretch is known.
 
+    Among members[i], sorted, may be the writer, who does not count where there are others: one list serves all who
+    write in a room. here[i] of them are users of this peer, who have what another of them wrote.
+    """
+
+    user: UserId
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     members: list[tuple[UserId, ...]] = field(default_factory=list)
+    here: list[int] = field(default_factory=list)
     told: list[bool] = field(default_factory=list)
     delivered: _Level = field(default_factory=_Level)
     read: _Level = field(default_factory=_Level)
@@ -137,23 +145,51 @@ class _Own:
     def level(self, kind: Kind) -> _Level:
         return self.read if kind == "read" else self.delivered
 
+    def keep(self, first: int, count: int, of: tuple[UserId, ...], here: int, told: bool) -> None:
+        """So many entries from `first` on wait for these members."""
+        if self.members and self.ends[-1] == first - 1 and (self.told[-1], self.here[-1]) == (told, here):
+            if self.members[-1] is of or self.members[-1] == of:
+                self.ends[-1] += count
+                return
+        self.starts.append(first)
+        self.ends.append(first + count - 1)
+        self.members.append(of)
+        self.here.append(here)
+        self.told.append(told)
+
     def of(self, seq: int) -> tuple[UserId, ...]:
+        """Return whom a message waits for, without the writer."""
+        of = self._of(seq)
+        if _counted(of, self.user) == len(of):
+            return of
+        return tuple(member for member in of if member != self.user)
+
+    def _of(self, seq: int) -> tuple[UserId, ...]:
         i = bisect_right(self.starts, seq) - 1
         return self.members[i] if i >= 0 else self.earlier.get(seq, ())
+
+    def count(self, seq: int, kind: Kind) -> tuple[int, int]:
+        """Return how many of those who count stand at this message or above, and how many count."""
+        of, level = self._of(seq), self.level(kind)
+        having = level.having(seq, of)
+        if kind == "delivered" and (i := bisect_right(self.starts, seq) - 1) >= 0:
+            having += self.here[i]
+        return having, _counted(of, self.user)
 
     def without(self, member: UserId) -> None:
         """A member is gone: what they do not have waits for them no more."""
         had = self.delivered.marks.get(member, 0)
-        parts = list(zip(self.starts, self.ends, self.members, self.told, strict=True))
+        parts = list(zip(self.starts, self.ends, self.members, self.here, self.told, strict=True))
         for i in range(len(parts) - 1, -1, -1):
-            start, end, of, told = parts[i]
+            start, end, of, here, told = parts[i]
             if member not in of or end <= had:
                 continue
             rest = tuple(user for user in of if user != member)
-            cut = [(start, had, of, told), (had + 1, end, rest, told)] if start <= had else [(start, end, rest, told)]
-            parts[i : i + 1] = cut
+            cut = [(start, had, of, here, told)] if start <= had else []
+            parts[i : i + 1] = [*cut, (max(start, had + 1), end, rest, here, told)]
         self.starts, self.ends = [part[0] for part in parts], [part[1] for part in parts]
-        self.members, self.told = [part[2] for part in parts], [part[3] for part in parts]
+        self.members, self.here = [part[2] for part in parts], [part[3] for part in parts]
+        self.told = [part[4] for part in parts]
         for seq, of in self.earlier.items():
             if seq > had:
                 self.earlier[seq] = tuple(user for user in of if user != member)
@@ -171,25 +207,78 @@ class _Own:
                 yield max(first, self.starts[i]), min(last, self.ends[i])
 
 
+def _counted(of: tuple[UserId, ...], writer: UserId) -> int:
+    """Return how many of these a message of this writer waits for; they are sorted."""
+    at = bisect_left(of, writer)
+    return len(of) - (len(of) > 1 and at < len(of) and of[at] == writer)
+
+
+@dataclass(slots=True)
+class _Books:
+    """What all users of a peer share of a ledger."""
+
+    logs: dict[LogId, _Own] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: counting(1))  # break ties in heaps
+    hosted: AbstractSet[UserId] = frozenset()  # users of this peer, where there are several: what is here they have
+    closed: bool = False
+
+
 class Ledger:
     """Who has which of our messages, and who has read them, by log, member and highest number."""
 
+    __slots__ = ("_books", "_logs", "people")
+
     def __init__(self, people: People) -> None:
         self.people = people
-        self._logs: dict[LogId, _Own] = {}
-        self._count = 0  # breaks ties in heaps
-        self._closed = False
+        self._books = _Books()
+        self._logs = self._books.logs
 
-    def kept(self, log: LogId, first: int, count: int, of: tuple[UserId, ...], *, told: bool = True) -> None:
-        """So many entries from `first` on are accepted and wait for these members; `told`: they are messages."""
-        own = self._logs.setdefault(log, _Own())
-        if own.members and own.members[-1] == of and own.told[-1] == told and own.ends[-1] == first - 1:
-            own.ends[-1] += count
-            return
-        own.starts.append(first)
-        own.ends.append(first + count - 1)
-        own.members.append(of)
-        own.told.append(told)
+    def seen_by(self, people: People) -> Ledger:
+        """Return the same ledger, which speaks of people as another user of this peer sees them."""
+        other = Ledger(people)
+        other._books, other._logs = self._books, self._logs
+        return other
+
+    def share(self, hosted: AbstractSet[UserId]) -> None:
+        """These are the users of this peer, a live view: each has what another of them has written."""
+        self._books.hosted = hosted
+
+    def hosted(self, user: UserId) -> None:
+        """A user is one of this peer from now on, or no longer: what is known here it has, for ever."""
+        for own in self._logs.values():
+            if own.ends and own.user != user:
+                own.delivered.rise(user, own.ends[-1])
+
+    def _is_here(self, log: LogId, member: UserId) -> bool:
+        return member in self._books.hosted and member != log.user
+
+    def kept(
+        self, log: LogId, first: int, count: int, of: tuple[UserId, ...], here: tuple[UserId, ...] = (), *,
+        told: bool = True,
+    ) -> list[Rise]:  # fmt: skip
+        """So many entries from `first` on are accepted and wait for these members; `told`: they are messages.
+
+        Args:
+            here: Those of them who have it already: users of this peer. Of `of` and `here` the writer does not count.
+        Returns:
+            What to tell of those: one for all of them, in the name of the last, so that a thousand cost what one does.
+        """
+        own = self._own(log)
+        if not here:
+            own.keep(first, count, of, 0, told)
+            return []
+        having = _counted(here, log.user) if len(here) > 1 or here[0] != log.user else 0
+        own.keep(first, count, of, having, told)
+        if not having or not told:
+            return []
+        member = here[-1] if here[-1] != log.user else here[-2]
+        return [Rise(log, first, first + count - 1, member, having, _counted(of, log.user))]
+
+    def _own(self, log: LogId) -> _Own:
+        own = self._logs.get(log)
+        if own is None:
+            own = self._logs[log] = _Own(log.user)
+        return own
 
     def heard(
         self,
@@ -201,7 +290,7 @@ class Ledger:
         seq: int,
     ) -> None:
         """Take what storage knows of message `seq` of a log of an earlier run."""
-        own = self._logs.setdefault(log, _Own())
+        own = self._own(log)
         own.earlier[seq] = of
         for level, told in ((own.delivered, marks), (own.read, read)):
             for member, highest in told:
@@ -220,9 +309,9 @@ class Ledger:
         return self._rise(log, first, last, member, "read")
 
     def _rise(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[Rise]:
-        own = self._logs.setdefault(log, _Own())
+        own = self._own(log)
         level = own.level(kind)
-        if last <= level.marks.get(member, 0):
+        if last <= level.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
             return []
         level.rise(member, last)
         parts = own.stretches(first, last)
@@ -234,9 +323,8 @@ class Ledger:
         cuts = {mark + 1 for mark in level.marks.values() if first <= mark < last}
         edges = [first, *sorted(cuts), last + 1]
         for start, end in pairwise(edges):
-            of = own.of(start)
-            count = level.having(start, of)
-            yield Rise(log, start, end - 1, member, count, len(of) or max(count, own.delivered.holding(start)), kind)
+            having, of = own.count(start, kind)
+            yield Rise(log, start, end - 1, member, having, of or max(having, own.delivered.holding(start)), kind)
 
     def gone(self, conversation: ConversationId, member: UserId) -> None:
         """Somebody is no member any more: what they do not have waits for them no more."""
@@ -252,31 +340,37 @@ class Ledger:
     def holders(self, log: LogId, seq: int, kind: Kind = "delivered") -> list[UserId]:
         """Return every member known to have it, or to have read it."""
         own = self._logs.get(log)
-        return [] if own is None else [member for member, mark in own.level(kind).marks.items() if mark >= seq]
+        if own is None:
+            return []
+        known = [member for member, mark in own.level(kind).marks.items() if mark >= seq]
+        if kind == "delivered" and self._books.hosted:
+            known += [member for member in own.of(seq) if self._is_here(log, member) and member not in known]
+        return known
 
     async def wait(
         self, log: LogId, seq: int, *, by: UserId | None, count: int | None, timeout: float | None,
         kind: Kind = "delivered",
     ) -> None:  # fmt: skip
         """Wait for one member, or so many, or all."""
-        own = self._logs.setdefault(log, _Own())
+        own = self._own(log)
         level = own.level(kind)
         wanted = (by,) if by is not None else own.of(seq)
         if count is None and not wanted:
             count = 1  # nobody was there: the first who comes
-        missing = {member for member in wanted if level.marks.get(member, 0) < seq} if count is None else set()
+        here = {member for member in wanted if kind == "delivered" and self._is_here(log, member)}
+        missing = {member for member in wanted if level.marks.get(member, 0) < seq} - here if count is None else set()
+        count = None if count is None else count - len(here)
         if not missing and (count is None or level.holding(seq) >= count):
             return
-        if self._closed:
+        if self._books.closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wait = _Wait(seq, missing, count or 0, future, one=by is not None)
-        self._count += 1
-        level.register(wait, self._count)
+        level.register(wait, next(self._books.numbers))
         try:
             await asyncio.wait_for(wait.done, timeout)
         except TimeoutError:
-            lacking = wait.missing or {member for member in own.of(seq) if level.marks.get(member, 0) < seq}
+            lacking = wait.missing or {member for member in own.of(seq) if level.marks.get(member, 0) < seq} - here
             labels = sorted(self.people.label(member) for member in lacking)
             raise DeliveryTimeout(message_id(log, seq), labels) from None
         finally:
@@ -285,7 +379,7 @@ class Ledger:
 
     def close(self) -> None:
         """Nothing more will be heard: whoever waits gets PeerClosed."""
-        self._closed = True
+        self._books.closed = True
         for own in self._logs.values():
             own.delivered.close()
             own.read.close()

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Warned
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import HostedUser as CoreUser
 from p2pchat.core.hosted import Network as CoreNetwork
 from p2pchat.core.inputs import Connect, Input, Listening, Renamed, Sighted
 from p2pchat.core.mesh.endpoints import join_endpoint
-from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored
+from p2pchat.core.records import META_ABOUT, META_NAME, Change, KeptUser, Stored
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
@@ -32,6 +32,7 @@ from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People, Status
+from p2pchat.peer.seeing import Sight, audience_of
 from p2pchat.peer.times import EPOCH, aware, now_micros
 from p2pchat.protocol import UserId
 from p2pchat.runtime.collecting import nothing_is_garbage
@@ -42,6 +43,7 @@ from p2pchat.runtime.wiring import Sockets, Wires, Wiring
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
     from p2pchat.discovery.local import Discovery
+    from p2pchat.peer.hosteduser import HostedUser
 
 LOOPBACK = "127.0.0.1"
 
@@ -77,7 +79,13 @@ class Life:
         self._ledger = Ledger(self.people)
         self._feed = Feed(self._ledger)
         self._groups = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
-        self._herald = Herald(self.people, self._ledger, self._groups, self._learn_network)
+        self._herald = Herald(
+            self.people, self._ledger, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
+        )
+        self._sight = Sight(lambda: self._core, lambda: self.people.me)
+        self._hosted: dict[UserId, HostedUser] = {}
+        self._hosted_names: dict[str, HostedUser] = {}  # by how each looks
+        self._hosting_lock = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None  # writes the network down
         self._discovery: Discovery | None = None
         self._indexing: Indexing | None = None
@@ -136,12 +144,12 @@ class Life:
             self._host, self._port = await wiring.listen(self._options.host, self._options.port)
         self._listening_at = aware(now_micros())
         try:
-            stored = await asyncio.to_thread(_load, home)
+            stored, kept = await asyncio.to_thread(_load, home)
             if self._alone:
                 stored.addresses.clear()
             with nothing_is_garbage():
                 self._remember(home, stored)
-                owner = self._make_owner(home, stored)
+                owner = self._make_owner(home, stored, self._hosted_again(kept, stored))
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
             self._groups.load()
@@ -200,7 +208,11 @@ class Life:
         self.people.tell_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
         self._feed.load(stored, self._herald.read_by_anybody)
 
-    def _make_owner(self, home: Home, stored: Stored) -> Owner:
+    def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
+        """Take in the users that storage keeps, and return them as the core speaks for them."""
+        raise NotImplementedError
+
+    def _make_owner(self, home: Home, stored: Stored, hosted: list[CoreUser]) -> Owner:
         from p2pchat.core.node import Node
 
         me = home.identity.peer_id
@@ -208,7 +220,7 @@ class Life:
             settings=self._options.settings,
             peer=me,
             sign=home.identity.sign,
-            users=[HostedUser(me, self._name, home.identity.sign, about=self.people.user(me).about)],
+            users=[CoreUser(me, self._name, home.identity.sign, about=self.people.user(me).about), *hosted],
             network=CoreNetwork(home.network.id, home.network.key),
             draw=secrets.token_bytes,
             stored=stored,
@@ -217,7 +229,6 @@ class Life:
             node=node,
             settings=self._options.settings,
             recent=self._feed.recent,
-            hosted=[me],
             tell=self._herald.told,
             clock=self._clock,
         )
@@ -344,6 +355,19 @@ class Life:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
         return self._owner
 
+    @property
+    def _core(self) -> Node | None:
+        """The core, once there is one."""
+        return None if self._owner is None else self._owner.node
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def _index(self) -> Indexing | None:
+        return self._indexing
+
     def _started(self) -> Home:
         if self._home is None or not self.people.me:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
@@ -386,9 +410,10 @@ class Life:
             self._herald.told(Warned("network", text))
 
 
-def _load(home: Home) -> Stored:
+def _load(home: Home) -> tuple[Stored, list[KeptUser]]:
     with nothing_is_garbage():
-        return home.storage.load([home.identity.peer_id])
+        hosted = home.storage.hosted()
+        return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
 
 
 def normal(endpoint: str | int) -> str:

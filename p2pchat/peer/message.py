@@ -106,6 +106,13 @@ class Post:
         """Whoever made it: a peer, or a history."""
         return self._desk
 
+    def seen_by(self, desk: Desk) -> Message | Sent:
+        """Return the same as another user of the same peer has it."""
+        kind = Sent if self.log.user == desk.people.me else Message
+        return kind(
+            desk, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._mended
+        )
+
     @property
     def conversation(self) -> Conversation:
         return self._desk.conversation(self.log.conversation)

@@ -96,7 +96,7 @@ class User:
 
 
 class People:
-    """All users known to one peer.
+    """All users known to one peer, as one of its own sees them.
 
     Args:
         me: The own user.
@@ -105,6 +105,8 @@ class People:
         ignored: Whom the own user does not want to hear of.
         abouts: What users tell of themselves.
     """
+
+    __slots__ = ("_alike", "_looks", "_names", "_users", "abouts", "ignored", "me", "status")
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
@@ -115,6 +117,12 @@ class People:
         self._looks: dict[UserId, str] = {}  # the skeleton of each name: a label is asked for with every line
         self._alike: dict[str, set[UserId]] = {}  # by skeleton
         self._users: dict[UserId, User] = {}
+
+    def seen_by(self, me: UserId) -> People:
+        """Return the same people as another user of this peer sees them: what they are called is known once."""
+        other = People(me, self.status)
+        other.abouts, other._names, other._looks, other._alike = self.abouts, self._names, self._looks, self._alike
+        return other
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Take (new) names."""
@@ -152,6 +160,10 @@ class People:
     def known(self) -> AbstractSet[UserId]:
         """The ids of all users with a name; a live view."""
         return self._names.keys()
+
+    def alike(self, name: str) -> AbstractSet[UserId]:
+        """Return those whose names could be taken for this one; a live view."""
+        return self._alike.get(skeleton(name), set())
 
     def name(self, id: UserId) -> str:
         return self._names.get(id, "")
@@ -212,6 +224,11 @@ class People:
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
 
 
+def somebody(people: People, who: User | str) -> User:
+    """Return who is meant by a user, a name as typed, or a full id, known or not; raises as People.find."""
+    return people.user(who.key) if isinstance(who, User) else people.someone(who)
+
+
 def id_of(text: str) -> UserId:
     """Return the id (hex) that people see as `text`, 52 characters of base32; "" when that is none."""
     if len(text) != FULL_ID_CHARACTERS:
@@ -228,4 +245,4 @@ def by_label(users: Iterable[User]) -> tuple[User, ...]:
     return tuple(sorted(users, key=lambda user: (user.label.casefold(), user.key)))
 
 
-__all__ = ["People", "User", "base32", "by_label", "id_of", "suffix"]
+__all__ = ["People", "User", "base32", "by_label", "id_of", "somebody", "suffix"]

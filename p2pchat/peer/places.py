@@ -1,6 +1,6 @@
-"""Where a peer's messages may go: its conversations and groups, and what an address as typed means.
+"""Where the messages of one user may go: its conversations and groups, and what an address as typed means.
 
-What is written there and read is peer.py.
+What is written there and read is messaging.py.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ from p2pchat.core.groups.view import GroupView
 from p2pchat.core.inputs import Opened
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import UnknownName
-from p2pchat.peer.assembly import Options
+from p2pchat.peer.being import Being
 from p2pchat.peer.conversation import Conversation, Desk
 from p2pchat.peer.group import Group, Who, whom
 from p2pchat.peer.grouping import change_group, leave_group, make_group
 from p2pchat.peer.people import User, id_of
-from p2pchat.peer.standing import Standing
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 To = User | Conversation | str
 
 
-class Places(Standing):
-    """The conversations of TCPPeer."""
+class Places(Being):
+    """The conversations of one user."""
 
-    def __init__(self, options: Options, endpoints: list[str]) -> None:
-        super().__init__(options, endpoints)
-        self._conversations: dict[ConversationId, Conversation] = {}
+    __slots__ = ()
+
+    _conversations: dict[ConversationId, Conversation]
 
     @property
     def _desk(self) -> Desk:
-        """Who does what is asked of conversations: TCPPeer itself."""
+        """Who does what is asked of conversations: the user itself."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ conversations
@@ -47,13 +46,13 @@ class Places(Standing):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        talks = self._begun.node.talks
-        known = [self.conversation(key) for key, naming in talks.items() if not naming.group]
+        talks, sight = self._begun.node.talks, self._sight
+        known = [self.conversation(key) for key, naming in talks.items() if not naming.group and sight.knows(key)]
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all conversations known here, the one first in which something was written last."""
-        return [self.conversation(key) for key in self._begun.node.newest_talks()]
+        return [self.conversation(key) for key in self._begun.node.newest_talks() if self._sight.knows(key)]
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
@@ -65,8 +64,9 @@ class Places(Standing):
         return found
 
     def _naming(self, key: ConversationId) -> Naming | None:
-        known = None if self._owner is None else self._owner.node.sync.conversations.by_id.get(key)
-        return None if known is None else known.naming
+        node = self._core
+        known = None if node is None else node.sync.conversations.by_id.get(key)
+        return known.naming if known is not None and self._sight.knows(key) else None
 
     def find(self, to: To) -> Conversation:
         """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
@@ -76,7 +76,7 @@ class Places(Standing):
             AmbiguousName: Several are; `.candidates` are labels that tell them apart.
         """
         if isinstance(to, Conversation):
-            return to
+            return to if to.desk is self._desk else self.conversation(to.key)
         if isinstance(to, User):
             return self._dm(to)
         if not isinstance(to, str):
@@ -103,7 +103,7 @@ class Places(Standing):
         found = self._conversations.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
-            if self._naming(key) is None and not self._closed:
+            if self._naming(key) is None and not self._is_closed:
                 owner.put(Opened(naming))
             found = self._conversations[key] = Conversation(self._desk, key, naming)
         return found
@@ -128,7 +128,8 @@ class Places(Standing):
 
     def groups(self) -> list[Group]:
         """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
-        known = [self._handle(view.talk) for view in self._begun.node.groups.values()]
+        talks = [view.talk for view in self._begun.node.groups.values() if self._sight.knows(view.talk)]
+        known = map(self._handle, talks)
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
     def group(self, address: str) -> Group:
@@ -146,7 +147,7 @@ class Places(Standing):
         return group
 
     def group_view(self, group: ConversationId) -> GroupView | None:
-        return None if self._owner is None else self._groups.view(group)
+        return None if self._core is None else self._groups.view(group)
 
     def same_name(self, conversation: Conversation) -> bool:
         return self._groups.same_name(conversation.key)

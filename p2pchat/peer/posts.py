@@ -5,7 +5,7 @@ By when they were written, or one by its id; by the words in them: searching.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from p2pchat.core.log import decode_entry
@@ -13,6 +13,7 @@ from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
 from p2pchat.peer.conversation import Desk
 from p2pchat.peer.message import NOT_SHOWN, Message, Post, Sent, parse_message_id
+from p2pchat.peer.seeing import Sight
 from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, SortKey, Storage
@@ -30,20 +31,22 @@ async def read_posts(
     desk: Desk,
     storage: Storage,
     read: Read,
-    conversation: ConversationId | None,
+    conversation: ConversationId | Sequence[ConversationId] | None,
     *,
     before: Post | datetime | None,
     after: Post | datetime | None,
     since: datetime | None,
     limit: int,
+    sight: Sight | None = None,
 ) -> list[Message | Sent]:
     """Return messages, oldest first; entries that are none do not count.
 
     Args:
-        conversation: None for all, in one order.
+        conversation: One or several; None for all. Several are read in one order.
         before, after: The newest ones before (nothing: before the end), or the oldest ones after; both: between.
         since: Nothing written before this moment.
         limit: Most messages; 0 for all.
+        sight: What of them may be read; None: everything.
     """
     if limit < 0:
         raise ValueError("a limit is 0 (none) or more")
@@ -58,7 +61,7 @@ async def read_posts(
             page_below = [shown for shown in page if _key(shown) < high]
         else:
             page_below = page
-        shown = [one for one in page_below if decode_entry(one.raw).k not in NOT_SHOWN]
+        shown = [one for one in page_below if _is_shown(one, sight)]
         found = [*found, *shown] if after is not None else [*shown, *found]
         if len(page) < asked or len(page_below) < len(page) or (limit and len(found) >= limit):
             break
@@ -69,14 +72,29 @@ async def read_posts(
     return [post_of(desk, one) for one in found]
 
 
+def _is_shown(shown: Shown, sight: Sight | None) -> bool:
+    entry = decode_entry(shown.raw)
+    return entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(shown.log, entry))
+
+
 def _page(
     storage: Storage,
-    conversation: ConversationId | None,
+    conversation: ConversationId | Sequence[ConversationId] | None,
     here: tuple[SortKey | None, SortKey | None],
     since: int | None,
     limit: int,
 ) -> Callable[[], list[Shown]]:
-    return lambda: storage.history(conversation, after=here[0], before=here[1], since=since, limit=limit)
+    after, before = here
+    if conversation is None or isinstance(conversation, str):
+        return lambda: storage.history(conversation, after=after, before=before, since=since, limit=limit)
+
+    def merged() -> list[Shown]:
+        """The page of each of them has all that the page of all may have."""
+        pages = [storage.history(key, after=after, before=before, since=since, limit=limit) for key in conversation]
+        found = sorted((one for page in pages for one in page), key=_key)
+        return found[:limit] if after is not None else found[-limit:]
+
+    return merged
 
 
 def _key(shown: Shown) -> SortKey:
@@ -96,6 +114,7 @@ async def find_post(
     read: Callable[[Callable[[], Shown | None]], Awaitable[Shown | None]],
     talks: Iterable[ConversationId],
     message_id: str,
+    sight: Sight | None = None,
 ) -> Message | Sent:
     """Return one message of one of these conversations.
 
@@ -108,7 +127,7 @@ async def find_post(
     def look() -> Shown | None:
         for facts in storage.lookup(keys, [])[0].values():
             shown = storage.entry(facts.log, ref.seq)
-            if shown is not None and decode_entry(shown.raw).k not in NOT_SHOWN:
+            if shown is not None and _is_shown(shown, sight):
                 return shown
         return None
 

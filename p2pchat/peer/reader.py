@@ -22,6 +22,7 @@ from p2pchat.peer.group import GroupChanged
 from p2pchat.peer.ledger import Kind, Rise
 from p2pchat.peer.mending import MENDINGS, AnyMending, mending_event
 from p2pchat.peer.message import NOT_SHOWN, Message, Post, Sent
+from p2pchat.peer.seeing import Audience, Sight
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import Recent
@@ -69,14 +70,17 @@ class Source(Protocol):
 class Events(AsyncIterator[T], Generic[T]):
     """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
 
-    def __init__(self, reader: Reader, passed_over: Callable[[Any], bool] | None = None) -> None:
+    def __init__(
+        self, reader: Reader, passed_over: Callable[[Any], bool] | None = None, consumer: str | None = None
+    ) -> None:
         self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
         self._passed_over = passed_over
+        self._name = consumer
 
     @property
     def consumer(self) -> str | None:
         """The name under which the cursor is kept; None when nobody remembers the place, or no messages are read."""
-        return self._reader.consumer
+        return None if self._reader.consumer is None else self._name
 
     def __aiter__(self) -> Events[T]:
         return self
@@ -119,7 +123,7 @@ class Events(AsyncIterator[T], Generic[T]):
         self._reader.close()
 
     def __repr__(self) -> str:
-        return f"<Events of {self._reader.consumer!a} at place {self._reader.place}>"
+        return f"<Events of {self.consumer!a} at place {self._reader.place}>"
 
 
 class Reader:
@@ -128,15 +132,20 @@ class Reader:
     Args:
         desk: What the messages handed out ask, when they are asked to do something.
         types: The classes of events wanted; () for all.
+        sight: What of all that happens here is for this reader; None: everything.
     Attributes:
         consumer, start: As TCPPeer.events() takes them; no consumer for one that reads no messages.
         place: Everything up to here is acknowledged.
         closed: Nothing more is read.
     """
 
-    def __init__(self, source: Source, desk: Desk, types: tuple[type, ...], consumer: str | None, start: str) -> None:
+    def __init__(
+        self, source: Source, desk: Desk, types: tuple[type, ...], consumer: str | None, start: str,
+        sight: Sight | None = None,
+    ) -> None:  # fmt: skip
         self._source = source
-        self._desk = desk
+        self.desk = desk
+        self.sight = sight or Sight(lambda: None, lambda: desk.people.me)
         self._types = types
         self._posts = tuple(kind for kind in (Message, Sent, *MENDINGS) if self._wants(kind))
         self.consumer = consumer if self._posts else None
@@ -181,8 +190,8 @@ class Reader:
         if woken is not None and not woken.done():
             woken.set_result(None)
 
-    def tell(self, subject: Hashable, event: Event) -> None:
-        """Take a live event; it replaces an unread one of the same subject."""
+    def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
+        """Take a live event; it replaces an unread one of the same subject. `audience` is whom it concerns."""
         if self.closed or not self._wants(type(event)):
             return
         self._push(subject, event)
@@ -324,7 +333,7 @@ class Reader:
         return self._receipt(event, event.first)
 
     def _receipt(self, rise: Rise, seq: int) -> Risen:
-        user = self._desk.people.user(rise.member)
+        user = self.desk.people.user(rise.member)
         return RISEN[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
 
     def _post(self) -> Message | Sent | AnyMending | None:
@@ -335,8 +344,8 @@ class Reader:
         special = self._special.pop(place, None) if self._special else None
         if special is not None and not isinstance(special, Mended):
             return special
-        kind = Sent if log.user == self._desk.people.me else Message
-        return kind(self._desk, log, seq, entry, place, received_at, old, gap, special)
+        kind = Sent if log.user in self.sight.mine else Message
+        return kind(self.desk, log, seq, entry, place, received_at, old, gap, special)
 
     async def _take(self) -> None:
         """Get the next entries, from memory if they are there; only called when _steps is empty."""
@@ -370,11 +379,12 @@ class Reader:
         if not self._wants(GroupChanged):
             return
         named = [(step[0], step[1]) for step in steps if step[3].k in KINDS and step[0] <= self._source.start]
-        found = await earlier_changes(self._desk, self._source.written, named) if named else {}
+        found = await earlier_changes(self.desk, self._source.written, named) if named else {}
         told: dict[Hashable, tuple[int, Event | Rise]] = {
             (event.log, event.seq, event.change, event.target): (place, event)
             for place, events in found.items()
             for event in events
+            if self.sight.hears(event.audience)
         }
         self._live = {**told, **self._live}
 
@@ -409,8 +419,8 @@ class Reader:
 
     def _told(self, step: Step, shown: Shown) -> AnyMending | None:
         place, log, seq, entry, received_at, old, _ = step
-        desk = self._desk
-        kind = Sent if shown.log.user == desk.people.me else Message
+        desk = self.desk
+        kind = Sent if shown.log.user in self.sight.mine else Message
         message = kind(
             desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
             shown.mended,
@@ -422,14 +432,15 @@ class Reader:
         )  # fmt: skip
 
     def _keep(self, steps: list[Step], read: int, special: dict[int, AnyMending | Mended]) -> None:
-        me = self._desk.people.me
-        wanted = self._posts
+        mine, wanted, sight = self.sight.mine, self._posts, self.sight
+        if not sight.is_all:
+            steps = [step for step in steps if sight.sees(step[1], step[3])]
         self._read = read
         self._special = special
         self._steps = [
             step
             for step in reversed(steps)
-            if (step[3].k not in NOT_SHOWN and (Sent if step[1].user == me else Message) in wanted)
+            if (step[3].k not in NOT_SHOWN and (Sent if step[1].user in mine else Message) in wanted)
             or (step[0] in special and step[3].k in MENDING)
         ]
         if not self._steps:

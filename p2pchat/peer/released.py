@@ -13,6 +13,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.peer.conversation import Desk
 from p2pchat.peer.message import NOT_SHOWN, Message, Sent
 from p2pchat.peer.posts import post_of
+from p2pchat.peer.seeing import Sight
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, Storage
 
@@ -20,18 +21,25 @@ Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
 
 
 async def read_released(
-    desk: Desk, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int
-) -> list[Message | Sent]:
+    desk: Desk, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int,
+    sight: Sight | None = None,
+) -> list[Message | Sent]:  # fmt: skip
     """Return messages of these conversations with place > after, in order of place; [] when there are none.
 
     Args:
         limit: Most entries, 1 or more. There may be fewer messages among them, but at least one when there is any.
+        sight: What of them may be read; None: everything.
     """
     if limit < 1:
         raise ValueError("a page has 1 message or more")
     while True:
         page = await read(partial(storage.places, after, limit, conversations))
-        found = [post_of(desk, one) for one in page if decode_entry(one.raw).k not in NOT_SHOWN]
+        entries = ((one, decode_entry(one.raw)) for one in page)
+        found = [
+            post_of(desk, one)
+            for one, entry in entries
+            if entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(one.log, entry))
+        ]
         if found or len(page) < limit:
             return found
         after = page[-1].place

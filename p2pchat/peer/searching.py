@@ -17,6 +17,7 @@ from p2pchat.peer.indexing import Indexing, Progress
 from p2pchat.peer.message import Message, Post, Sent
 from p2pchat.peer.people import User
 from p2pchat.peer.posts import post_of, sort_key
+from p2pchat.peer.seeing import Sight
 from p2pchat.peer.times import micros_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Shown, SortKey, Storage
@@ -34,7 +35,7 @@ Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is looked for, and where: in one conversation or (None) all, of one writer or all, below `high`, and not
-    before the clock `since`."""
+    before the clock `since`; and what of it may be read (None: everything)."""
 
     query: Query
     conversation: ConversationId | None
@@ -42,10 +43,13 @@ class Wanted:
     high: SortKey | None
     since: int | None
     limit: int
+    sight: Sight | None = None
 
     def fits(self, shown: Shown) -> bool:
         entry = decode_entry(shown.raw)
         if self.writer not in (None, shown.log.user):
+            return False
+        if self.sight is not None and not self.sight.sees(shown.log, entry):
             return False
         text = said(shown, entry)
         return bool(text) and self.query.fits(text)
@@ -67,6 +71,7 @@ def wanted(
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
+    sight: Sight | None = None,
 ) -> Wanted | None:
     """Return what is meant by the words of a search; None when nothing can be that.
 
@@ -81,7 +86,8 @@ def wanted(
         return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    return Wanted(query, conversation, next(iter(senders), None), high, since_c, limit)
+    seen = None if sight is None or sight.is_all else sight
+    return Wanted(query, conversation, next(iter(senders), None), high, since_c, limit, seen)
 
 
 async def search_posts(

@@ -68,7 +68,6 @@ class Owner:
         node: Node,
         settings: Settings,
         recent: Recent,
-        hosted: Sequence[UserId],
         tell: Callable[[fx.Effect], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
@@ -82,7 +81,6 @@ class Owner:
         self.loads = Loads()
         self._rereading = Rereading(tell, lambda: not node.keeping)
         self._settings = settings
-        self._hosted = list(hosted)
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
@@ -110,7 +108,7 @@ class Owner:
             fx.PauseReading: self._pause_reading,
             fx.WakeAt: self._wake_at,
             fx.Commit: self._commit,
-            fx.Reload: lambda effect: self.disk.reload(self._hosted),
+            fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
             fx.Lookup: self._lookup,
             fx.Fetch: self._fetch,
             fx.Kept: self._kept,
@@ -410,11 +408,15 @@ class Owner:
 
     async def settle(self) -> None:
         """Return when what was put in so far is handled, and what it ordered is on disk. Raises StorageError."""
+        await self.handled()
+        await self.disk.write(Change())
+
+    async def handled(self) -> None:
+        """Return when the core has taken what was put in so far."""
         self._schedule()
         handled = self._loop.create_future()
         self._loop.call_soon(handled.set_result, None)  # behind the turn that handles it
         await handled
-        await self.disk.write(Change())
 
     # The end
 

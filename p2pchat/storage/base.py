@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, Talk
+from p2pchat.core.records import (
+    Change,
+    KeptUser,
+    LogFacts,
+    LogKey,
+    Position,
+    ShownKey,
+    Start,
+    Stored,
+    Talk,
+    Token,
+)
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -72,6 +83,18 @@ class Storage(Protocol):
 
     def meta(self) -> dict[str, str]:
         """Return what load has as `meta`, alone."""
+
+    def hosted(self) -> list[KeptUser]:
+        """Return the users hosted here, in the order they came."""
+
+    def of_users(self, users: Sequence[UserId]) -> Stored:
+        """Return what load has of these users beside the rest: `heard` of their logs, and their `reads`, alone."""
+
+    def token(self, hash: bytes) -> Token | None:
+        """Return the token with this hash; None when there is none, or its user is hosted no more."""
+
+    def tokens(self, user: UserId | None = None) -> list[Token]:
+        """Return the tokens of a user, or (None) all, in the order they were made."""
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Apply these in order in one transaction; durable when this returns. All or nothing."""

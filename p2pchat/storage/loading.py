@@ -14,11 +14,13 @@ from p2pchat.core.records import (
     Address,
     FormerName,
     Heard,
+    KeptUser,
     KnownUser,
     ReadMark,
     Spoken,
     Stored,
     Talk,
+    Token,
     Waiting,
 )
 from p2pchat.core.sync.conversations import dm_id
@@ -38,7 +40,9 @@ from p2pchat.storage.tables import (
     consumers,
     conversations,
     former_names,
+    hosted,
     meta,
+    tokens,
     users,
 )
 
@@ -94,10 +98,11 @@ join users u on u.number = l.writer
 where e.conversation = c.number
 order by c.number, e.id
 """
+USERS_AT_ONCE = 500
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
-def load(database: Database, hosted: Sequence[UserId], settings: Settings) -> Stored:
+def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Stored:
     """Return what a node starts from; call it inside a transaction."""
     rows, connection = database.all, database.connection
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
@@ -122,8 +127,8 @@ def load(database: Database, hosted: Sequence[UserId], settings: Settings) -> St
         talks=_talks(connection),
         users=_users(connection),
         former=_former(connection),
-        heard=_heard(connection, hosted),
-        reads=_reads(connection, hosted),
+        heard=_heard(connection, whose),
+        reads=_reads(connection, whose),
         addresses=_addresses(connection),
         consumers={row.name: row.place for row in connection.execute(select(consumers))},
         newest_c=_newest_clocks(rows(NEWEST_C)),
@@ -134,6 +139,34 @@ def load(database: Database, hosted: Sequence[UserId], settings: Settings) -> St
     )
     _check(stored)
     return stored
+
+
+def load_hosted(database: Database) -> list[KeptUser]:
+    """Return the users hosted here, in the order they came."""
+    rows = database.connection.execute(select(hosted).order_by(hosted.c.created_at, hosted.c.id)).all()
+    if not all(len(row.id) == len(row.secret) == 32 and type(row.created_at) is int for row in rows):
+        raise Misfit("keys of another kind")
+    with fitting():
+        return [KeptUser(row.id.hex(), row.secret, row.name.decode(), row.created_at) for row in rows]
+
+
+def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
+    """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
+    return Stored(heard=_heard(database.connection, users), reads=_reads(database.connection, users))
+
+
+def load_token(database: Database, hash: bytes) -> Token | None:
+    """Return a token by its hash; None when there is none, or its user is hosted no more."""
+    found = select(tokens).join(hosted, hosted.c.id == tokens.c.owner).where(tokens.c.hash == hash)
+    row = database.connection.execute(found).first()
+    return None if row is None else Token(row.hash, row.owner.hex(), row.created_at, row.label)
+
+
+def load_tokens(database: Database, user: UserId | None) -> list[Token]:
+    """Return the tokens of a user, or (None) all, in the order they were made."""
+    found = select(tokens).order_by(tokens.c.created_at, tokens.c.hash)
+    rows = database.connection.execute(found if user is None else found.where(tokens.c.owner == bytes.fromhex(user)))
+    return [Token(row.hash, row.owner.hex(), row.created_at, row.label) for row in rows]
 
 
 def load_meta(database: Database) -> dict[str, str]:
@@ -199,17 +232,21 @@ def _former(connection: Connection) -> list[FormerName]:
     return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
 
 
-def _heard(connection: Connection, hosted: Sequence[UserId]) -> list[Heard]:
-    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, HEARD, hosted)]
+def _heard(connection: Connection, whose: Sequence[UserId]) -> list[Heard]:
+    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, HEARD, whose)]
 
 
-def _reads(connection: Connection, hosted: Sequence[UserId]) -> list[ReadMark]:
-    return [ReadMark(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, READS, hosted)]
+def _reads(connection: Connection, whose: Sequence[UserId]) -> list[ReadMark]:
+    rows = _of_hosted(connection, READS, whose)
+    return list(dict.fromkeys(ReadMark(_log(row), row[3].hex(), row[4]) for row in rows))
 
 
-def _of_hosted(connection: Connection, statement: str, hosted: Sequence[UserId]) -> Sequence[Any]:
+def _of_hosted(connection: Connection, statement: str, whose: Sequence[UserId]) -> list[Any]:
+    """Return the rows of all these, some at a time: a statement takes only so many values."""
     bound = text(statement).bindparams(bindparam("hosted", expanding=True, type_=LargeBinary))
-    return connection.execute(bound, {"hosted": [bytes.fromhex(user) for user in hosted]}).all()
+    users = [bytes.fromhex(user) for user in whose]
+    pages = [users[start : start + USERS_AT_ONCE] for start in range(0, len(users), USERS_AT_ONCE)]
+    return [row for page in pages for row in connection.execute(bound, {"hosted": page}).all()]
 
 
 def _addresses(connection: Connection) -> list[Address]:

@@ -28,6 +28,7 @@ from p2pchat.core.records import (
     ForkStart,
     FormerName,
     Heard,
+    KeptUser,
     KnownUser,
     LogFacts,
     LogKey,
@@ -43,6 +44,7 @@ from p2pchat.core.records import (
     Stretch,
     TailStart,
     Talk,
+    Token,
     Waiting,
     WantStart,
 )
@@ -190,6 +192,8 @@ class Tables:
     forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
     mendings: dict[tuple[ConversationId, Ref], list[Mending]] = field(default_factory=dict)  # by what they name
+    hosted: dict[UserId, KeptUser] = field(default_factory=dict)
+    tokens: dict[bytes, Token] = field(default_factory=dict)
 
     def begin(self, new: NewLog) -> MemoryLog:
         return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
@@ -209,7 +213,7 @@ class Tables:
         other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
         other.mendings = {named: list(some) for named, some in self.mendings.items()}
         other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
-        for name in ("talks", "users", "former", "addresses", "consumers", "forks", "meta"):
+        for name in ("talks", "users", "former", "addresses", "consumers", "forks", "meta", "hosted", "tokens"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -336,6 +340,17 @@ class MemoryStorage:
             tables.addresses.pop(forgotten, None)
         tables.consumers.update(change.consumers)
         tables.meta.update(change.meta)
+        self._apply_hosted(change)
+
+    def _apply_hosted(self, change: Change) -> None:
+        tables = self._tables
+        tables.hosted.update((user.id, user) for user in change.hosted)
+        for id in change.unhosted:
+            tables.hosted.pop(id, None)
+            tables.tokens = {hash: token for hash, token in tables.tokens.items() if token.user != id}
+        tables.tokens.update((token.hash, token) for token in change.tokens)
+        for hash in change.revoked:
+            tables.tokens.pop(hash, None)
 
     # ---- starting
 
@@ -358,18 +373,8 @@ class MemoryStorage:
                 talks=[Talk(conversation, naming) for conversation, naming in tables.talks.items()],
                 users=list(tables.users.values()),
                 former=list(tables.former.values()),
-                heard=[
-                    Heard(log.id, member, seq)
-                    for log in tips
-                    if log.id.user in hosted
-                    for member, seq in tables.heard.get(log.id, {}).items()
-                ],
-                reads=[
-                    ReadMark(id, reader, seq)
-                    for id, seqs in tables.reads.items()
-                    for reader, seq in seqs.items()
-                    if reader in hosted or (id.user in hosted and _is_tip(tables.logs[id]))
-                ],
+                heard=self._heard_of(hosted),
+                reads=self._reads_of(hosted),
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
                 newest_c=self._newest_clocks(),
@@ -383,6 +388,42 @@ class MemoryStorage:
                 ],
                 most_bytes=sum(log.size for log in tables.logs.values()),
             )
+
+    def hosted(self) -> list[KeptUser]:
+        with self._lock:
+            return sorted(self._tables.hosted.values(), key=lambda user: user.created_at)
+
+    def of_users(self, users: Sequence[UserId]) -> Stored:
+        with self._lock:
+            return Stored(heard=self._heard_of(users), reads=self._reads_of(users))
+
+    def token(self, hash: bytes) -> Token | None:
+        with self._lock:
+            found = self._tables.tokens.get(hash)
+            return found if found is not None and found.user in self._tables.hosted else None
+
+    def tokens(self, user: UserId | None = None) -> list[Token]:
+        with self._lock:
+            found = [token for token in self._tables.tokens.values() if user in (None, token.user)]
+            return sorted(found, key=lambda token: (token.created_at, token.hash))
+
+    def _heard_of(self, users: Sequence[UserId]) -> list[Heard]:
+        tables, wanted = self._tables, set(users)
+        return [
+            Heard(id, member, seq)
+            for id, seqs in tables.heard.items()
+            if id.user in wanted and _is_tip(tables.logs[id])
+            for member, seq in seqs.items()
+        ]
+
+    def _reads_of(self, users: Sequence[UserId]) -> list[ReadMark]:
+        tables, wanted = self._tables, set(users)
+        return [
+            ReadMark(id, reader, seq)
+            for id, seqs in tables.reads.items()
+            for reader, seq in seqs.items()
+            if reader in wanted or (id.user in wanted and _is_tip(tables.logs[id]))
+        ]
 
     def _newest_clocks(self) -> dict[ConversationId, int]:
         newest: dict[ConversationId, int] = {}

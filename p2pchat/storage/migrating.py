@@ -45,4 +45,9 @@ def keep_mendings(database: Database) -> None:
         after = rows[-1][0]
 
 
-MIGRATIONS: Sequence[Migration] = (keep_mendings,)  # MIGRATIONS[n - 1] turns version n into n + 1
+def keep_hosted(database: Database) -> None:
+    """To version 3: tables for hosted users and their tokens."""
+    metadata.create_all(database.connection)
+
+
+MIGRATIONS: Sequence[Migration] = (keep_mendings, keep_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1

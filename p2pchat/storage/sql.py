@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored
+from p2pchat.core.records import Change, KeptUser, LogFacts, LogKey, Position, ShownKey, Start, Stored, Token
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import schema
@@ -26,7 +26,15 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
-from p2pchat.storage.loading import holdings, load, load_meta
+from p2pchat.storage.loading import (
+    holdings,
+    load,
+    load_hosted,
+    load_meta,
+    load_of_users,
+    load_token,
+    load_tokens,
+)
 from p2pchat.storage.proving import unproven
 from p2pchat.storage.reading import READ, Reader
 from p2pchat.storage.showing import Showing
@@ -99,6 +107,22 @@ class SqlStorage:
     def meta(self) -> dict[str, str]:
         with self._reading():
             return load_meta(self._read)
+
+    def hosted(self) -> list[KeptUser]:
+        with self._reading():
+            return load_hosted(self._read)
+
+    def of_users(self, users: Sequence[UserId]) -> Stored:
+        with self._reading():
+            return load_of_users(self._read, users)
+
+    def token(self, hash: bytes) -> Token | None:
+        with self._reading():
+            return load_token(self._read, hash)
+
+    def tokens(self, user: UserId | None = None) -> list[Token]:
+        with self._reading():
+            return load_tokens(self._read, user)
 
     def commit(self, changes: Sequence[Change]) -> None:
         writer = self._writing()

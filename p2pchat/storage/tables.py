@@ -1,4 +1,4 @@
-"""The tables of version 2, sized for SQLite now and MySQL and PostgreSQL later.
+"""The tables of version 3, sized for SQLite now and MySQL and PostgreSQL later.
 
 Conversations, users and logs have a number of their own here, given in the order they came; everything else names
 them by it. An entry's id is `log << 40 | seq`: one integer key, entries of a log next to each other, and the same id
@@ -14,7 +14,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
 from sqlalchemy.types import VARBINARY
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta, where a server keeps it: who wrote last (fence.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY)  # no key of the core's may be called so
@@ -157,4 +157,20 @@ forks = Table(
     _key("log"),
     Column("one", _Long, nullable=False),
     Column("other", _Long, nullable=False),
+)
+hosted = Table(  # users a gateway speaks for; their keys are nowhere else
+    "hosted",
+    metadata,
+    Column("id", _bytes(32), primary_key=True),
+    Column("secret", _bytes(32), nullable=False),
+    Column("name", _bytes(128), nullable=False),  # UTF-8, as in former_names
+    _number("created_at"),
+)
+tokens = Table(  # what lets programs act for them
+    "tokens",
+    metadata,
+    Column("hash", _bytes(32), primary_key=True),
+    Column("owner", _bytes(32), nullable=False, index=True),  # the id of a hosted user
+    _number("created_at"),
+    Column("label", Text, nullable=False),
 )

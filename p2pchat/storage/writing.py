@@ -60,12 +60,14 @@ from p2pchat.storage.tables import (
     former_names,
     heads,
     heard,
+    hosted,
     logs,
     mendings,
     meta,
     places,
     read_marks,
     seen,
+    tokens,
     users,
     waiting,
 )
@@ -397,6 +399,20 @@ class Rows:
             if own in change.meta:
                 raise ValueError(f"{own!r} is the storage's own")
         self._db.insert(meta, _flat(change.meta), Conflict.REPLACE)
+        self._add_hosted(change)
+
+    def _add_hosted(self, change: Change) -> None:
+        for user in change.hosted:
+            row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
+            self._db.insert(hosted, row, Conflict.REPLACE)
+        for id in change.unhosted:
+            self._run("delete from tokens where owner = ?", bytes.fromhex(id))
+            self._run("delete from hosted where id = ?", bytes.fromhex(id))
+        for token in change.tokens:
+            made = (token.hash, bytes.fromhex(token.user), token.created_at, token.label)
+            self._db.insert(tokens, made, Conflict.REPLACE)
+        for hash in change.revoked:
+            self._run("delete from tokens where hash = ?", hash)
 
     def _name_talk(self, talk: Talk) -> None:
         number = self._writer.number_of(conversations, talk.id)

@@ -108,7 +108,6 @@ async def test_what_belongs_to_the_inside_of_a_peer_is_not_offered(net: Mesh) ->
     ada = net.peers[0]
     offered = {name for name in (*dir(ada), *dir(ada.events())) if not name.startswith("_")}
     inside = {
-        "hand_on",
         "let_go",
         "live_in",
         "node",

@@ -180,10 +180,10 @@ def test_heads_kept_under_smaller_limits_are_served_to_the_last(path: Path) -> N
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '3' where name = 'schema'")
+        database.execute("update meta set value = '4' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 3\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 4\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -220,12 +220,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-2")
+    copy = path.with_name("chat.db.version-3")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert everything(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # the second time there is nothing to do
-    with pytest.raises(StorageError, match="schema 3"):
+    with pytest.raises(StorageError, match="schema 4"):
         opened(path)
 
 

@@ -54,13 +54,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """A member's word that it leaves: after what it wrote up to these marks, citing this gen."""
+    """A member's word that it leaves: after what it wrote up to these marks, citing this gen, at this clock."""
 
     by: UserId
     log: LogId
     seq: int
     gen: int
     cuts: tuple[Mark, ...]
+    c: int = 0
 
 
 def operation_hash(raw: str) -> str:
@@ -123,7 +124,7 @@ def read_leave(log: LogId, seq: int, entry: Entry) -> Leave | None:
         return None
     said = entry.b.get("cuts")
     marks = _marks(said) if isinstance(said, list) else None
-    return None if marks is None else Leave(log.user, log, seq, entry.g[0], tuple(marks))
+    return None if marks is None else Leave(log.user, log, seq, entry.g[0], tuple(marks), entry.c)
 
 
 def _cuts(said: Any) -> Cuts | None:

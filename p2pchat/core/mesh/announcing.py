@@ -41,9 +41,9 @@ class Announcing:
         self._later: Timer | None = None
 
     def start(self) -> None:
-        """Everybody here is online, and since now."""
-        for user in self.own:
-            self._words[user] = ("online", "", self._ctx.now.utc)
+        """Everybody here is as they begin, since now."""
+        for user in self.own.values():
+            self._words[user.id] = (user.status, "", self._ctx.now.utc)
 
     def word(self, user: UserId) -> Status:
         """Return what a user hosted here says of itself."""
@@ -80,14 +80,14 @@ class Announcing:
         return True
 
     def renamed(self, user: UserId, name: str) -> None:
-        """A user has another name."""
+        """A user has another name, if it is hosted here."""
         self.own[user].name = name
         self._changed([user])
 
     def host(self, user: HostedUser) -> None:
         """Speak for one more user from now on."""
         self.own[user.id] = user
-        self._words[user.id] = ("online", "", self._ctx.now.utc)
+        self._words[user.id] = (user.status, "", self._ctx.now.utc)
         self.renew()
         self._changed([user.id], at_once=True)
 

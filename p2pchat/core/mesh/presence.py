@@ -52,6 +52,7 @@ class Presence:
         self._shown: dict[UserId, Status] = {}  # as last told to programs
         self._certificates = Certificates()
         self._checking = False
+        self._counted: tuple[tuple[UserId, ...], tuple[UserId, ...]] | None = None  # until anything changes
 
     # ---- what others may read
 
@@ -71,6 +72,18 @@ class Presence:
     def online(self) -> set[UserId]:
         """Return the users elsewhere that are here, in their grace too, and do not say that they are offline."""
         return {user for user in self._here if self._shown.get(user, UNKNOWN)[0] != "offline"}
+
+    def counted(self, writer: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+        """Return whom a message to everybody waits for, and who of them is hosted here.
+
+        Where several users are hosted it is one pair for all who write, the writer with them: of thousands there is one
+        list until somebody comes or goes.
+        """
+        if self._counted is None:
+            here = [] if len(self._own) == 1 else [user for user in self._own if self.status(user)[0] != "offline"]
+            everybody = tuple(sorted(self.online().union(here)))
+            self._counted = everybody, tuple(sorted(here))
+        return ((), ()) if self._counted[0] == (writer,) else self._counted
 
     def status(self, user: UserId) -> Status:
         """Return (status, text, since): the best any peer hosting the user tells; unknown when nobody ever did."""
@@ -96,7 +109,11 @@ class Presence:
 
     def set(self, user: UserId, status: str, text: str = "") -> None:
         """A user hosted here is online, idle or offline from now on; its text is cut at 512 characters."""
+        was = self.status(user)[0]
         if self._announcing.set(user, status, text):
+            now = self._status_of(user)[0]
+            if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # else there is nobody here to tell
+                self._ctx.emit(UserLeft(user, "left") if now == "offline" else UserJoined(user))
             self._show(user)
 
     def renamed(self, user: UserId, name: str) -> None:
@@ -105,11 +122,26 @@ class Presence:
 
     def host(self, user: HostedUser) -> None:
         """Speak for one more user from now on."""
+        self._counted = None
+        self._here.discard(user.id)
+        timer = self._leaving.pop(user.id, None)
+        if timer is not None:
+            timer.cancel()
         self._announcing.host(user)
+        if user.id in self._shown:
+            self._show(user.id)
 
     def release(self, user: UserId) -> None:
         """Speak for this user no more."""
+        self._counted = None
+        was = self.status(user)[0]
         self._announcing.release(user)
+        if user in self._hosts:
+            self._here.add(user)
+            self._show(user)
+        elif was != "offline":
+            self._ctx.emit(UserLeft(user, "left"))
+            self._change(user, ("offline", "", self._ctx.now.utc))
 
     # ---- certificates
 
@@ -189,6 +221,7 @@ class Presence:
         if timer is not None:
             timer.cancel()
         if user not in self._here and user not in self._own:
+            self._counted = None
             self._here.add(user)
             self._ctx.emit(UserJoined(user))
         self._show(user)
@@ -213,6 +246,7 @@ class Presence:
 
     def _leave(self, user: UserId, reason: str) -> None:
         self._leaving.pop(user, None)
+        self._counted = None
         self._here.discard(user)
         self._ctx.emit(UserLeft(user, reason))
         self._change(user, ("offline", "", self._ctx.now.utc))
@@ -231,6 +265,7 @@ class Presence:
 
     def _change(self, user: UserId, status: Status) -> None:
         if self._shown.get(user) != status:
+            self._counted = None
             self._shown[user] = status
             self._ctx.emit(PresenceChanged(user, *status))
 

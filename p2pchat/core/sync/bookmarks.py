@@ -44,8 +44,18 @@ class Bookmarks:
         self._about: dict[UserId, set[Pair]] = {}  # by writer
         self._of: dict[UserId, set[Pair]] = {}  # by reader
         self.unsaved: dict[tuple[LogId, UserId], int] = {}
+        self.load(stored)
+
+    def load(self, stored: Iterable[ReadMark]) -> None:
+        """Take what is stored of readers hosted here."""
         for item in stored:
             self._put(item.log, item.reader, item.seq)
+
+    def forget(self, reader: UserId) -> None:
+        """A reader is hosted here no more."""
+        for pair in self._of.pop(reader, ()):
+            for writer in {log.user for log in self._marks.pop(pair)}:
+                self._about[writer].discard(pair)
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall keep."""

@@ -46,6 +46,11 @@ class Levels:
             if seq > self._level.get(key, 0):
                 self._level[key] = self.unsaved[key] = seq
 
+    def host(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+        """Take what is stored of the logs of a user who is hosted from now on."""
+        for log, member, seq in known:
+            self._level[log, member] = max(seq, self._level.get((log, member), 0))
+
     # ---- what children decide
 
     def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:

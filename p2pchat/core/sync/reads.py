@@ -10,7 +10,7 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -92,6 +92,19 @@ class Reads:
         if self._books.unsaved and not self._saving:
             self._saving = True
             self._shelf.after(self._ctx.settings.consumer_saved_after, self.save)
+
+    def host(self, user: UserId, stored: Iterable[ReadMark]) -> None:
+        """This peer speaks for one more user: go on with what is stored of it."""
+        known = list(stored)
+        self.readers.host((item.log, item.reader, item.seq) for item in known if item.log.user == user)
+        self._books.load(item for item in known if item.reader == user)
+
+    def unhost(self, user: UserId) -> None:
+        """This peer speaks for a user no more: nothing is told of what it has read."""
+        self.save()
+        self._books.forget(user)
+        for due in self._due.values():
+            due.marks = {mark for mark in due.marks if mark[1] != user}
 
     # ---- what programs say
 
@@ -318,9 +331,9 @@ class Reads:
         return self._told[peer]
 
     def _take(self, side: Side, told: Told, frame: Read) -> None:
-        hosted, writers = self._shelf.hosted, {user[:16] for user in self._shelf.hosted}
+        hosted = self._shelf.hosted
         pairs = {
-            (id, reader): [ref for ref in refs if reader in hosted or ref[0][:16] in writers]
+            (id, reader): [ref for ref in refs if reader in hosted or hosted.beginning(ref[0][:16])]
             for id, readers in frame.marks.items()
             if self._shelf.named(side, id) is not None
             for reader, refs in readers.items()
@@ -337,8 +350,8 @@ class Reads:
         conversation, reader = self._of(pair[0]), pair[1]
         if reader in self._shelf.hosted:  # on another peer of theirs
             self._adopt(side, conversation, reader, ref, seq)
-        for user in self._shelf.hosted:
-            if user[:16] == ref[:16] and conversation.may_write(user):
+        for user in self._shelf.hosted.beginning(ref[:16]):
+            if conversation.may_write(user):
                 self.readers.heard(side, conversation, user, reader, ref[16:], seq)
 
     def _adopt(self, side: Side, conversation: Conversation, reader: UserId, ref: str, seq: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Effect, Send
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import HostedUsers
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
@@ -172,7 +172,7 @@ class Shelf:
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
-        hosted: dict[UserId, HostedUser], run: RunId, quota: Quota,
+        hosted: HostedUsers, run: RunId, quota: Quota,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.quota = quota

@@ -18,16 +18,17 @@ Source: docs/protocol.md, "Synchronisation".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.hosted import HostedUsers
 from p2pchat.core.inputs import Carried, Fetched, Found, Said
 from p2pchat.core.log import Batch
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Change, Stored
+from p2pchat.core.records import Change, Heard, ReadMark, Stored
 from p2pchat.core.sync.carrying import Carrying
 from p2pchat.core.sync.compare import COMPARED_ROOM, Compare
 from p2pchat.core.sync.conversations import Conversations
@@ -66,7 +67,7 @@ class Sync:
     """Logs, marks and everything that keeps peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: Presence, hosted: dict[UserId, HostedUser], stored: Stored,
+        self, ctx: Context, network: str, presence: Presence, hosted: HostedUsers, stored: Stored,
         run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -230,6 +231,19 @@ class Sync:
         if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
             self.compare_all()
 
+    def hosting(self, user: UserId, heard: Iterable[Heard], reads: Iterable[ReadMark]) -> None:
+        """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
+        self.receipts.host((item.log, item.member, item.seq) for item in heard)
+        self.reads.host(user, reads)
+        if user in self.people.names:  # it may have written
+            self.writing.host(user)
+        self.talks.hosts_changed(user)
+
+    def unhosted(self, user: UserId) -> None:
+        """This peer speaks for this user no more: nothing is said of it, or for it."""
+        self.typing.unhost(user)
+        self.reads.unhost(user)
+
     def allowed(self, user: UserId) -> None:
         """A limit is lifted: what was refused comes with the next comparison."""
         self.quota.allow(user)
@@ -274,8 +288,8 @@ class Sync:
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, said_in, first, count, kind in done.step.said:
-            members = self._members(said_in.conversation, said_in.user)
-            self._ctx.emit(Kept(ticket, said_in, first, count, members, kind))
+            members, here = self._members(said_in.conversation, said_in.user)
+            self._ctx.emit(Kept(ticket, said_in, first, count, members, kind, here))
             is_open = self.conversations.by_id[said_in.conversation].is_open
             if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
                 self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
@@ -330,14 +344,17 @@ class Sync:
                 self.talks.settle(conversation, conversation.writers[log.id.user])
         return list(touched.values())
 
-    def _members(self, conversation_id: str, user: UserId) -> tuple[UserId, ...]:
-        """Return whom a receipt counts: the other of two (or oneself), in the room everyone who is online now."""
-        conversation = self.conversations.by_id[conversation_id]
+    def _members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+        """Return whom a receipt counts, and who of them is hosted here: the other of two (or oneself), in the room
+        everyone who is online now."""
+        conversation, hosted = self.conversations.by_id[conversation_id], self.shelf.hosted
         if conversation.group is not None and conversation.group.state is not None:
-            return tuple(sorted(conversation.group.state.present - {user})) or (user,)
-        if conversation.members is not None:
-            return tuple(sorted(conversation.members - {user})) or (user,)
-        return tuple(sorted(self.shelf.presence.online() - {user}))
+            members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
+        elif conversation.members is not None:
+            members = tuple(sorted(conversation.members - {user})) or (user,)
+        else:
+            return self.shelf.presence.counted(user)
+        return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
 
     def _acknowledge(self, step: Step) -> None:
         for link, keys in step.sources.items():

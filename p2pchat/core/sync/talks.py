@@ -85,6 +85,12 @@ class Talks:
             talk.members, talk.may = present, group.named
             talk.concerns_us = not hosted.isdisjoint(present)
 
+    def hosts_changed(self, user: UserId = "") -> None:
+        """This peer speaks for this user too, or ("") for one less: see which groups concern it."""
+        for group in self._shelf.conversations.groups.values():
+            if not user or user in group.named:
+                self._open(group)
+
     def _talk(self, group: Group) -> Conversation | None:
         return self._shelf.conversations.by_id.get(group.talk)
 

@@ -20,6 +20,7 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import Typing as TypingFrame
 
+HERE = 0  # for a link: what a user hosted here says to others hosted here; links have numbers from 1
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
@@ -37,7 +38,8 @@ class Typing:
     """Who is typing, here and elsewhere.
 
     Attributes:
-        heard: Who types elsewhere: the link that said so, and until when it counts; the first to expire first.
+        heard: Who types elsewhere, or here where several are hosted: the link that said so, and until when it counts;
+            the first to expire first.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -69,6 +71,8 @@ class Typing:
             said.timer.cancel()
         said.told, said.at = said.wanted, self._ctx.now.mono
         said.timer = self._shelf.after(self._ctx.settings.typing_every, lambda: self._due(key, said))
+        if len(self._shelf.hosted) > 1:
+            self._hear(key, HERE if said.told else None)
         knowing: list[int] = []
         for side in self._shelf.sharing(there):
             users = self._shelf.presence.users_of(side.link.id)
@@ -92,6 +96,14 @@ class Typing:
             said.timer = self._shelf.after(left, lambda: self._due(key, said))
         else:
             del self._said[key]
+
+    def unhost(self, user: UserId) -> None:
+        """This peer speaks for a user no more."""
+        for key in [key for key in self._said if key[1] == user]:
+            timer = self._said.pop(key).timer
+            if timer is not None:
+                timer.cancel()
+            self._hear(key, None)
 
     # ---- hearing
 

@@ -41,6 +41,13 @@ class Writing:
         """Note where a hosted user wrote last before this run; the first word counts."""
         self._last_place.setdefault((conversation.id, user), place)
 
+    def host(self, user: UserId) -> None:
+        """A user who may have written is hosted from now on: note where it wrote last, as far as that is known."""
+        for conversation in self._shelf.conversations.by_id.values():
+            for place, writer, _, _ in reversed(conversation.recent if user in conversation.writers else ()):
+                if writer == user:
+                    self.resume(conversation, user, place)
+
     def said(self, said: Said) -> None:
         """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
         conversation = self._shelf.conversations.by_id.get(said.conversation)

@@ -41,6 +41,6 @@ async def invite(here: Here) -> Answer:
 def invite_row(peer: TCPPeer) -> Line:
     """Return the invite to a peer, and whether others can follow it."""
     told = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
-    only_here = is_loopback(peer.host) and all(map(is_loopback, told))  # --advertise may lead here all the same
+    only_here = is_loopback(peer.address) and all(map(is_loopback, told))  # --advertise may lead here all the same
     invite = beyond_loopback(peer.invite, peer.port)
-    return {"invite": invite, "host": peer.host, "port": peer.port, "only_this_machine": only_here}
+    return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}

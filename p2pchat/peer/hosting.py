@@ -1,0 +1,154 @@
+"""The users a peer hosts beside its own: what makes it a gateway. TCPPeer has this part too.
+
+Each has a key, which is kept in the database, so that it is hosted again at every start: offline, until somebody says
+otherwise. Names are told apart by how they look: one of a gateway's users is never taken for another.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from p2pchat.core.hosted import HostedUser as CoreUser
+from p2pchat.core.inputs import Hosting as HostingInput
+from p2pchat.core.inputs import Unhosted
+from p2pchat.core.records import Change, KeptUser, Stored
+from p2pchat.errors import P2PChatError
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.names import skeleton, validate_name
+from p2pchat.peer.conversation import Desk
+from p2pchat.peer.everybody import Everybody, EverybodyReader
+from p2pchat.peer.hosteduser import HostedUser, consumer_of, core_user
+from p2pchat.peer.ignoring import load_ignored
+from p2pchat.peer.standing import Standing
+from p2pchat.peer.times import now_micros
+from p2pchat.protocol import UserId
+
+
+class Hosting(Standing):
+    """The hosted users of TCPPeer."""
+
+    # ------------------------------------------------------------------ hosting
+
+    @property
+    def hosted(self) -> list[HostedUser]:
+        """The users hosted here beside the peer's own, those first who came first."""
+        return list(self._hosted.values())
+
+    async def host(self, name: str, *, key: bytes | None = None) -> HostedUser:
+        """Speak for one more user, from now on and after every start; returns when that is on disk.
+
+        It is offline until it says otherwise (`set_presence`). Who is hosted under this name is returned, the same
+        object each time.
+
+        Args:
+            name: At most 32 characters; no other user of this peer may have one that looks like it.
+            key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
+        Raises:
+            ValueError: That is no name, or no key. P2PChatError: The name is taken, or there are too many users.
+            StorageError: It could not be kept. PeerClosed: Not running.
+        """
+        name = validate_name(name)
+        async with self._hosting_lock:
+            owner, found = self._running, self._hosted_as(name)
+            if found is not None and (key is None or key == found.secret) and found.name.casefold() == name.casefold():
+                return found
+            self._check_free(name, "")
+            kept, stored = self._new_user(name, key), Stored()
+            if key is not None:
+                stored = await owner.disk.read(lambda: owner.disk.storage.of_users([kept.id]))
+            place = {consumer_of(kept.id, ""): self._feed.recent.newest}
+            await owner.disk.write(Change(hosted=[kept], consumers=place))
+            self._feed.note(place)
+            user = self._take_in(kept)
+            core = core_user(kept, self.people.abouts.get(kept.id, ""))
+            owner.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
+            await owner.handled()
+            if key is not None:
+                self._ledger.hosted(kept.id)
+            return user
+
+    async def unhost(self, user: HostedUser) -> None:
+        """Speak for a user no more, and forget its key; what it wrote stays. Nothing happens when it is not hosted.
+
+        Raises:
+            StorageError: It could not be taken from the disk: it is hosted again at the next start.
+        """
+        async with self._hosting_lock:
+            if self._hosted.get(user.key) is not user:
+                return
+            owner = self._running
+            self._ledger.hosted(user.key)
+            del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
+            owner.put(Unhosted(user.key))
+            for reader in list(self._herald.readers):
+                if reader.desk is user:
+                    reader.end()
+            user._gone()
+            await owner.disk.write(Change(unhosted=[user.key]))
+
+    def everybody(self, *types: type[Any]) -> Everybody:
+        """Return an iterator over what concerns any hosted user: `(event, users)`, each event once for all of them.
+
+        Live only, from now on. `users` are the ids (hex) of the hosted users whom it concerns, None for all of them;
+        of presence and typing the one it is about may be among them. A message that a hosted user wrote is Sent, its
+        writer is among `users`; HostedUser.post returns it as one of them sees it. What concerns none of them, as what
+        the peer's own user writes to others, is not told.
+
+        Args:
+            types: Only these classes of events; none means all.
+        """
+        reader = EverybodyReader(self._feed, self._desk, types, self._hosted, lambda: self._core)
+        self._herald.admit(reader)
+        if self._owner is not None:
+            self._feed.begin(reader)
+        return Everybody(reader)
+
+    # ---- inside
+
+    @property
+    def _desk(self) -> Desk:
+        """The peer's own user."""
+        raise NotImplementedError
+
+    def _new_user(self, name: str, key: bytes | None) -> KeptUser:
+        if key is not None and (not isinstance(key, bytes) or len(key) != 32):
+            raise ValueError("the key of a user is 32 bytes")
+        secret = secrets.token_bytes(32) if key is None else key
+        id, most = Identity.from_seed(secret).peer_id, self._options.settings.max_hosted_users
+        if id == self.people.me or id in self._hosted:
+            raise P2PChatError("the user with this key has another name here")
+        if len(self._hosted) + 2 > most:
+            raise P2PChatError(f"this peer hosts {most} users with its own, and no more (Settings.max_hosted_users)")
+        return KeptUser(id, secret, name, now_micros())
+
+    def _hosted_as(self, name: str) -> HostedUser | None:
+        return self._hosted_names.get(skeleton(name))
+
+    def _check_free(self, name: str, user: UserId) -> None:
+        """Raise P2PChatError when another user of this peer than this one is called so, or nearly so."""
+        looks, me = skeleton(name), self.people.me
+        found = self._hosted_as(name)
+        other = found.name if found is not None and found.key != user else ""
+        if user != me and skeleton(self._name) == looks:
+            other = self._name
+        if other:
+            raise P2PChatError(f"the name {name!a} is taken: a user of this peer is called {other!a}")
+
+    def _renamed(self, user: HostedUser, former: str) -> None:
+        del self._hosted_names[skeleton(former)]
+        self._hosted_names[skeleton(user.name)] = user
+
+    def _take_in(self, kept: KeptUser) -> HostedUser:
+        user = HostedUser(self, kept)
+        self._hosted[kept.id] = self._hosted_names[skeleton(kept.name)] = user
+        self.people.learn([(kept.id, kept.name)])
+        return user
+
+    def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
+        """Take in the users that storage keeps, and return them as the core speaks for them."""
+        self._ledger.share(self._hosted.keys())
+        for one in kept:
+            user = self._take_in(one)
+            load_ignored(user.people, stored.meta, user._ignored_in)
+        return [core_user(one, self.people.abouts.get(one.id, "")) for one in kept]

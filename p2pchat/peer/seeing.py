@@ -1,0 +1,130 @@
+"""Who of a peer's users sees what: conversations one belongs to, and of a group one left what was said before.
+
+A peer that hosts nobody else keeps only what its own user may see, so that everything is seen there. Where several
+users are hosted, what the core keeps for one is not for the others, the peer's own user among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from p2pchat.core.groups.group import Group
+from p2pchat.core.log import Entry, LogId
+from p2pchat.core.sync.tips import Conversation
+from p2pchat.protocol import ConversationId, UserId
+
+if TYPE_CHECKING:
+    from p2pchat.core.node import Node
+
+Audience = Collection[UserId] | None  # whom something concerns; None: everybody
+
+
+class Sight:
+    """What one user sees.
+
+    Args:
+        node: Returns the core; None before it runs.
+        me: Returns the user: the peer's own is known when its key is read.
+    """
+
+    __slots__ = ("_me", "_node")
+
+    def __init__(self, node: Callable[[], Node | None], me: Callable[[], UserId]) -> None:
+        self._node = node
+        self._me = me
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nobody else is hosted: then everything that is here is seen."""
+        node = self._node()
+        return node is None or (len(node.hosted) == 1 and self._me() in node.hosted)
+
+    @property
+    def mine(self) -> Collection[UserId]:
+        """Whose messages are one's own."""
+        return (self._me(),)
+
+    def knows(self, conversation: ConversationId) -> bool:
+        """Whether a conversation is one's own: also a group that one was removed from, or has left."""
+        node, me = self._node(), self._me()
+        there = None if node is None else node.sync.conversations.by_id.get(conversation)
+        if there is None:
+            return self.is_all
+        if there.group is not None:
+            return self.is_all or me in there.group.named
+        return there.members is None or me in there.members
+
+    def sees(self, log: LogId, entry: Entry) -> bool:
+        """Whether an entry may be read."""
+        node, me = self._node(), self._me()
+        there = None if node is None else node.sync.conversations.by_id.get(log.conversation)
+        return self.is_all or (there is not None and may_read(there, me, entry))
+
+    def hears(self, audience: Audience) -> bool:
+        """Whether something that concerns these is for this user."""
+        return audience is None or self._me() in audience or self.is_all
+
+
+class Everyone(Sight):
+    """What all hosted users see together: a gateway reads everything once, for all of them.
+
+    Attributes:
+        hosted: The users of this gateway, without the peer's own; a live view.
+    """
+
+    __slots__ = ("hosted",)
+
+    def __init__(self, node: Callable[[], Node | None], hosted: Collection[UserId]) -> None:
+        super().__init__(node, lambda: "")
+        self.hosted = hosted
+
+    @property
+    def is_all(self) -> bool:
+        return False
+
+    @property
+    def mine(self) -> Collection[UserId]:
+        return self.hosted
+
+    def knows(self, conversation: ConversationId) -> bool:
+        return self.users_of(audience_of(self._node(), conversation)) != ()
+
+    def sees(self, log: LogId, entry: Entry) -> bool:
+        return self.users_of(audience_of(self._node(), log.conversation)) != ()
+
+    def hears(self, audience: Audience) -> bool:
+        return self.users_of(audience) != ()
+
+    def users_of(self, audience: Audience) -> tuple[UserId, ...] | None:
+        """Return the hosted users among these, sorted; None for everybody."""
+        if audience is None:
+            return None
+        return tuple(sorted(user for user in audience if user in self.hosted))
+
+
+def audience_of(node: Node | None, conversation: ConversationId) -> Audience:
+    """Return who belongs to a conversation now; None for the room, () for one that is not known."""
+    there = None if node is None else node.sync.conversations.by_id.get(conversation)
+    if there is None:
+        return ()
+    if there.group is not None:
+        return there.group.state.present if there.group.state is not None else ()
+    return there.members
+
+
+def may_read(there: Conversation, me: UserId, entry: Entry) -> bool:
+    """Say whether a user may read an entry of a conversation: of a group that it was removed from, or has left, what
+    was written by those who did not know of that."""
+    if there.group is None:
+        return there.members is None or me in there.members
+    if not there.is_talk:
+        return me in there.group.named
+    return there.group.is_present(me) or _was_there(there.group, me, entry)
+
+
+def _was_there(group: Group, me: UserId, entry: Entry) -> bool:
+    if entry.g is None or group.state is None or me not in group.members_at(entry.g[0]):
+        return False
+    left = [leave.c for leave in group.state.leaves.get(me, ()) if leave.gen <= entry.g[0]]
+    return not left or entry.c <= max(left)

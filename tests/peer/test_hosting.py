@@ -1,0 +1,189 @@
+"""A peer speaks for several users: each is somebody of its own to the others, and what is between two is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from p2pchat import HostedUser, Joined, Left, Message, P2PChatError, Presence, Sent, TCPPeer, Typing, UnknownName
+from p2pchat.testing import Mesh, mesh
+
+SOON = 5.0
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Mesh]:
+    async with mesh("gate", "bob") as net:
+        yield net
+
+
+async def two(gate: TCPPeer) -> tuple[HostedUser, HostedUser]:
+    return await gate.host("zoe"), await gate.host("yan")
+
+
+async def test_a_hosted_user_is_somebody_of_its_own(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe = await gate.host("zoe")
+    assert (zoe.me.name, zoe.me.status, zoe.me.is_me, gate.user("zoe").is_me) == ("zoe", "offline", True, False)
+    assert zoe.key == zoe.me.key != gate.me.key and len(zoe.secret) == 32 and "secret" not in repr(zoe)
+    assert gate.hosted == [zoe] and await gate.host("zoe") is zoe
+    zoe.set_presence("online")
+    seen = await bob.wait_user("zoe", timeout=SOON)
+    assert seen.key == zoe.key
+    events = bob.events(Message)
+    receipt = await zoe.send("bob", "psst")
+    got = await anext(events)
+    assert (got.text, got.sender.name) == ("psst", "zoe")
+    await receipt.delivered(timeout=SOON)
+    back = zoe.events(Message)
+    await got.reply("who is there?")
+    answer = await asyncio.wait_for(anext(back), SOON)
+    assert (answer.text, answer.conversation.address) == ("who is there?", "@bob")
+
+
+async def test_what_is_between_two_is_theirs_alone(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await two(gate)
+    mallory = await gate.host("mallory")
+    receipt = await zoe.send("yan", "a secret word")
+    assert receipt.status == "delivered"  # on one disk: told at once
+    assert [user.name for user in receipt.delivered_to] == ["yan"]
+    await yan.send("bob", "another secret word")
+    await zoe.broadcast("for all of you")
+    assert [post.text for post in await yan.history()] == ["a secret word", "another secret word", "for all of you"]
+    assert [type(post) for post in await yan.history()] == [Message, Sent, Message]
+    for other in (gate, mallory):
+        assert [post.text for post in await other.history()] == ["for all of you"]
+        assert await other.search("secret") == []
+        assert (
+            [talk.kind for talk in other.conversations()]
+            == ["room"]
+            == [talk.kind for talk in other.recent_conversations()]
+        )
+        with pytest.raises(UnknownName):
+            await other.message(receipt.id)
+        with pytest.raises(UnknownName):
+            other.find(zoe.find("yan").id)
+        assert await other.history(zoe.find("yan")) == []
+        assert [post.text for post in await other.released(limit=9)] == ["for all of you"]
+    assert [post.text for post in await zoe.search("secret")] == ["a secret word"]
+
+
+async def test_each_reads_what_concerns_it(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    own, hers, his = gate.events(consumer=None), zoe.events(Message, Sent), yan.events(Message, Sent)
+    await zoe.send("yan", "psst")
+    await bob.broadcast("hello")
+    await net.settle()
+    await gate.broadcast("welcome")
+    assert [(type(one), one.text) for one in [await anext(hers) for _ in range(3)]] == [
+        (Sent, "psst"), (Message, "hello"), (Message, "welcome"),
+    ]  # fmt: skip
+    assert [(type(one), one.text) for one in [await anext(his) for _ in range(3)]] == [
+        (Message, "psst"), (Message, "hello"), (Message, "welcome"),
+    ]  # fmt: skip
+    while not isinstance(one := await asyncio.wait_for(anext(own), SOON), Sent):
+        assert getattr(one, "text", "hello") == "hello" and one.event != "delivered"
+
+
+async def test_presence_typing_and_reading_among_users_of_one_peer(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await two(gate)
+    seen = yan.events(Joined, Left, Presence, Typing, consumer=None)
+    zoe.set_presence("online", "here")
+    assert (await anext(seen)).to_json()["user"] == "zoe"
+    told = await anext(seen)
+    assert isinstance(told, Presence) and (told.status, told.text) == ("online", "here")
+    assert yan.user("zoe") in yan.here()
+    zoe.typing("yan")
+    typing = await asyncio.wait_for(anext(seen), SOON)
+    assert isinstance(typing, Typing) and typing.typing and typing.user == zoe.me
+    assert typing.conversation == yan.find("zoe")
+    messages = yan.events(Message, consumer=None)
+    receipt = await zoe.send("yan", "psst")
+    assert isinstance(stopped := await anext(seen), Typing) and not stopped.typing
+    (await anext(messages)).mark_read()
+    await receipt.read(by="yan", timeout=SOON)
+    zoe.set_presence("offline")
+    assert isinstance(await anext(seen), Left)
+
+
+async def test_a_gateway_reads_everything_once_for_all_of_them(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    everybody = gate.everybody(Message, Sent)
+    await net.settle()
+    await bob.send("zoe", "hello zoe")
+    await gate.send("bob", "nothing for them")
+    await zoe.send("yan", "psst")
+    await yan.broadcast("everybody!")
+    told = {}
+    for _ in range(3):
+        event, users = await asyncio.wait_for(anext(everybody), SOON)
+        assert isinstance(event, Message | Sent)
+        told[event.text] = (type(event), users)
+        post = zoe.post(event)
+        assert (type(post), post.desk) == (Sent if event.text == "psst" else Message, zoe)
+    assert told == {
+        "hello zoe": (Message, (zoe.key,)),
+        "psst": (Sent, tuple(sorted((zoe.key, yan.key)))),
+        "everybody!": (Sent, None),
+    }
+
+
+async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
+    gate = net.peers[0]
+    zoe = await gate.host("zoe")
+    for name in ("z0e", "gate", "ɢate"):
+        with pytest.raises(P2PChatError, match="taken"):
+            await gate.host(name)
+    assert await gate.host("ZOE") is zoe
+    yan = await gate.host("yan")
+    with pytest.raises(P2PChatError, match="taken"):
+        await yan.rename("zoe")
+    with pytest.raises(P2PChatError, match="taken"):
+        await gate.rename("Zoe")
+    await yan.rename("yann")
+    assert (await gate.host("yann"), gate.user("yann").key) == (yan, yan.key)
+    assert (await gate.host("yan")) is not yan
+
+
+async def test_they_are_hosted_again_after_a_restart(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await two(gate)
+    zoe.set_presence("online")
+    await yan.ignore("bob")
+    receipt = await zoe.send("yan", "psst")
+    await net.settle()
+    await gate.aclose()
+    gate = await net.restart(gate)
+    zoe_again, yan_again = gate.hosted
+    assert (zoe_again.key, zoe_again.secret, zoe_again.me.name) == (zoe.key, zoe.secret, "zoe")
+    assert zoe_again.me.status == "offline"
+    assert [post.text for post in await yan_again.history("zoe")] == ["psst"]
+    assert [user.name for user in yan_again.ignored()] == ["bob"] and gate.ignored() == zoe_again.ignored() == []
+    again = await zoe_again.receipt(receipt.id)
+    assert [user.name for user in again.delivered_to] == ["yan"]
+    assert [post.text for post in await yan_again.released(consumer="page")] == ["psst"]
+
+
+async def test_who_is_hosted_no_more_is_nobodys_here(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    zoe.set_presence("online")
+    await bob.wait_user("zoe", timeout=SOON)
+    await zoe.broadcast("goodbye")
+    events = zoe.events(consumer=None)
+    left = bob.events(Left)
+    await gate.unhost(zoe)
+    assert (await asyncio.wait_for(anext(left), SOON)).user.key == zoe.key
+    assert not zoe.is_hosted and [one async for one in events] == []
+    with pytest.raises(P2PChatError, match="no more"):
+        await zoe.broadcast("is this on?")
+    assert gate.hosted == [yan]
+    assert [post.text for post in await yan.history("room")] == ["goodbye"]
+    other = await gate.host("zoe")
+    assert other.key != zoe.key
