@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from p2pchat.core.log import LogId
 from p2pchat.peer.conversation import Desk
 from p2pchat.peer.events import Event, Risen
+from p2pchat.peer.ledger import Rise
 from p2pchat.peer.mending import Deleted, Edited, Reaction
 from p2pchat.peer.message import Post
 from p2pchat.peer.reader import AnyEvent, Reader, Source
@@ -43,6 +44,12 @@ class EverybodyReader(Reader):
     def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         if not self.closed and self._wants(type(event)):
             self._push(subject, Addressed(event, self._everyone.users_of(audience)))
+
+    def tell_rise(self, rise: Rise) -> None:
+        """Take receipts; of a message to the room, which a thousand of one gateway get, only that all have it."""
+        if rise.having < rise.of and audience_of(self._node(), rise.log.conversation) is None:
+            return
+        super().tell_rise(rise)
 
     async def next_addressed(self) -> tuple[AnyEvent, Users]:
         """Return the next event and whom it concerns."""

@@ -7,12 +7,13 @@ otherwise. Names are told apart by how they look: one of a gateway's users is ne
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from p2pchat.core.hosted import HostedUser as CoreUser
 from p2pchat.core.inputs import Hosting as HostingInput
 from p2pchat.core.inputs import Unhosted
-from p2pchat.core.records import Change, KeptUser, Stored
+from p2pchat.core.records import Change, KeptUser, Stored, Token
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
@@ -35,7 +36,9 @@ class Hosting(Standing):
         """The users hosted here beside the peer's own, those first who came first."""
         return list(self._hosted.values())
 
-    async def host(self, name: str, *, key: bytes | None = None) -> HostedUser:
+    async def host(
+        self, name: str, *, key: bytes | None = None, tokens: Mapping[bytes, str] | None = None
+    ) -> HostedUser:
         """Speak for one more user, from now on and after every start; returns when that is on disk.
 
         It is offline until it says otherwise (`set_presence`). Who is hosted under this name is returned, the same
@@ -44,6 +47,7 @@ class Hosting(Standing):
         Args:
             name: At most 32 characters; no other user of this peer may have one that looks like it.
             key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
+            tokens: As set_tokens; kept with a new user at once, so that nothing is half there after a crash.
         Raises:
             ValueError: That is no name, or no key. P2PChatError: The name is taken, or there are too many users.
             StorageError: It could not be kept. PeerClosed: Not running.
@@ -52,13 +56,15 @@ class Hosting(Standing):
         async with self._hosting_lock:
             owner, found = self._running, self._hosted_as(name)
             if found is not None and (key is None or key == found.secret) and found.name.casefold() == name.casefold():
+                if tokens is not None:
+                    await self.set_tokens(found, tokens)
                 return found
             self._check_free(name, "")
             kept, stored = self._new_user(name, key), Stored()
             if key is not None:
                 stored = await owner.disk.read(lambda: owner.disk.storage.of_users([kept.id]))
             place = {consumer_of(kept.id, ""): self._feed.recent.newest}
-            await owner.disk.write(Change(hosted=[kept], consumers=place))
+            await owner.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
             self._feed.note(place)
             user = self._take_in(kept)
             core = core_user(kept, self.people.abouts.get(kept.id, ""))
@@ -87,13 +93,36 @@ class Hosting(Standing):
             user._gone()
             await owner.disk.write(Change(unhosted=[user.key]))
 
+    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+        """Keep what lets programs act for a hosted user, in place of what did before; returns when that is on disk.
+
+        Args:
+            tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's own.
+        Raises:
+            ValueError: That is no hash. StorageError, PeerClosed.
+        """
+        disk = self._running.disk
+        former = await disk.read(lambda: disk.storage.tokens(user.key))
+        revoked = [token.hash for token in former if token.hash not in tokens]
+        await disk.write(Change(tokens=_tokens_of(user.key, tokens), revoked=revoked))
+
+    async def tokens(self) -> dict[UserId, dict[bytes, str]]:
+        """Return the hashes kept for hosted users, with their labels, by the ids (hex) of the users who have any."""
+        disk = self._running.disk
+        found: dict[UserId, dict[bytes, str]] = {}
+        for token in await disk.read(disk.storage.tokens):
+            if token.user in self._hosted:
+                found.setdefault(token.user, {})[token.hash] = token.label
+        return found
+
     def everybody(self, *types: type[Any]) -> Everybody:
         """Return an iterator over what concerns any hosted user: `(event, users)`, each event once for all of them.
 
         Live only, from now on. `users` are the ids (hex) of the hosted users whom it concerns, None for all of them;
         of presence and typing the one it is about may be among them. A message that a hosted user wrote is Sent, its
         writer is among `users`; HostedUser.post returns it as one of them sees it. What concerns none of them, as what
-        the peer's own user writes to others, is not told.
+        the peer's own user writes to others, is not told. Of a message to the room Delivered and Read are told once:
+        when they are true of everybody.
 
         Args:
             types: Only these classes of events; none means all.
@@ -152,3 +181,10 @@ class Hosting(Standing):
             user = self._take_in(one)
             load_ignored(user.people, stored.meta, user._ignored_in)
         return [core_user(one, self.people.abouts.get(one.id, "")) for one in kept]
+
+
+def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
+    if any(not isinstance(hash, bytes) or len(hash) != 32 for hash in tokens):
+        raise ValueError("the hash of a token is 32 bytes")
+    now = now_micros()
+    return [Token(hash, user, now, label) for hash, label in tokens.items()]

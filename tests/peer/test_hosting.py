@@ -187,3 +187,17 @@ async def test_who_is_hosted_no_more_is_nobodys_here(net: Mesh) -> None:
     assert [post.text for post in await yan.history("room")] == ["goodbye"]
     other = await gate.host("zoe")
     assert other.key != zoe.key
+
+
+async def test_tokens_are_kept_with_their_user_and_go_with_it(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe = await gate.host("zoe", tokens={b"1" * 32: "first"})
+    yan = await gate.host("yan")
+    await gate.set_tokens(yan, {b"2" * 32: ""})
+    assert await gate.tokens() == {zoe.key: {b"1" * 32: "first"}, yan.key: {b"2" * 32: ""}}
+    await gate.set_tokens(zoe, {b"3" * 32: "second"})
+    await gate.unhost(yan)
+    assert await gate.tokens() == {zoe.key: {b"3" * 32: "second"}}
+    with pytest.raises(ValueError, match="32 bytes"):
+        await gate.host("mallory", tokens={b"short": ""})
+    assert [user.name for user in gate.hosted] == ["zoe"]
