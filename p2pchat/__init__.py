@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
+    from p2pchat.peer.alone import open_alone as open_alone
     from p2pchat.peer.assembly import login_name as login_name
     from p2pchat.peer.assembly import profile_invite as profile_invite
     from p2pchat.peer.backup import Backup as Backup
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.search.query import where_found as where_found
 
 _HOMES = {
+    "peer.alone": ("open_alone",),
     "peer.assembly": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "peer.backup": ("Backup", "backup_profile"),

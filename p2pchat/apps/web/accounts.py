@@ -7,6 +7,7 @@ others of the mesh have are taken.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from p2pchat import TCPPeer, validate_name
@@ -25,10 +26,21 @@ class Account:
     reserved: bool = False
     hash: str = field(default="", repr=False)
     reserved_by: str = ""
+    sessions: int = 0  # open now; kept by the hub
 
     @property
     def key(self) -> str:
         return key_of(self.user)
+
+    @property
+    def state(self) -> str:
+        """registered, reserved, or revoked: registered, and without a token now."""
+        return "reserved" if self.reserved else "registered" if self.hash else "revoked"
+
+    @property
+    def id(self) -> str:
+        """The user's id as people see it (base32)."""
+        return self.user.me.id
 
 
 class NameTaken(WebError):
@@ -48,6 +60,7 @@ class Accounts:
         self._by_name: dict[str, Account] = {}
         self._by_hash: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
+        self.changed: Callable[[Account, str], None] = lambda account, change: None
 
     async def register(self, name: str) -> tuple[Account, str]:
         """Make an account, or claim a reserved name; returns it with its token, which is nowhere else.
@@ -145,3 +158,8 @@ class Accounts:
         account.hash, account.reserved = hash_of(token), False
         self._by_hash[account.hash] = account
         return token
+
+
+async def open_accounts(peer: TCPPeer) -> Accounts:
+    """Return the accounts kept on a peer, where no gateway runs."""
+    return Accounts(peer, WebSettings(), Hosting(peer))

@@ -30,6 +30,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         summary="A peer of p2pchat, for browsers and scripts",
         docs_url=None,
         redoc_url=None,
+        root_path=settings.root_path,
     )
     app.state.gateway = gateway = Gateway(peer, settings)
     answers.install(app)

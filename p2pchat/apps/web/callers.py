@@ -15,9 +15,11 @@ from starlette.requests import HTTPConnection
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import Unauthorized
 from p2pchat.apps.web.gateway import Gateway, gateway_of
+from p2pchat.apps.web.origins import parse_host
 from p2pchat.apps.web.rates import site_of
 
 NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller may say who it is; clients differ
+CALLER = "p2pchat.account"  # in the scope of a request: whose it is, once that is known
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -27,11 +29,21 @@ def address_of(connection: HTTPConnection) -> str:
 
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
-    """Whether a caller is a program on this machine. What came through a proxy that is not named as trusted is not."""
-    if any(name in connection.headers for name in _FORWARDED):
+    """Whether a caller is a program on this machine that asked for this machine: nothing that came through a proxy."""
+    if any(name in connection.headers for name in _FORWARDED) or not _asks_for_loopback(connection):
         return False
     try:
         return ip_address(address_of(connection)).is_loopback
+    except ValueError:
+        return False
+
+
+def _asks_for_loopback(connection: HTTPConnection) -> bool:
+    asked = parse_host(connection.headers.get("host", ""), "http")
+    if asked is None:
+        return False
+    try:
+        return asked.host == "localhost" or ip_address(asked.host).is_loopback
     except ValueError:
         return False
 
@@ -85,6 +97,7 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
     else:
         gateway.rates.strangers.take(site_of(address_of(connection)))
         raise Unauthorized()
+    connection.scope[CALLER] = account  # for the journal
     gateway.rates.calls.take(account.key)
     return account
 

@@ -20,10 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat.apps.web.answers import answer
-from p2pchat.apps.web.callers import address_of, is_on_loopback
+from p2pchat.apps.web.callers import CALLER, address_of, is_on_loopback
 from p2pchat.apps.web.errors import Problem, WebError, problem_of
 from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.metrics import Metrics
 from p2pchat.apps.web.origins import Places
 from p2pchat.apps.web.rates import site_of
 
@@ -62,7 +61,7 @@ class Doors:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answering = _Answering(scope, send, self._gateway.metrics)
+        answering = _Answering(scope, send, self._gateway)
         if scope["type"] == "http":
             send = answering
         try:
@@ -198,12 +197,12 @@ def _given(body: bytes, receive: Receive) -> Receive:
 
 
 class _Answering:
-    """A `send` that adds the security headers, has nothing stored that does not say it may be, and counts."""
+    """A `send` that adds the security headers, has nothing stored that does not say it may be, counts and logs."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, send: Send, gateway: Gateway) -> None:
         self._scope = scope
         self._send = send
-        self._metrics = metrics
+        self._gateway = gateway
         self._since = monotonic()
         self.begun = False
 
@@ -214,9 +213,20 @@ class _Answering:
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-            seconds = monotonic() - self._since
-            self._metrics.answered(self._scope["method"], route_of(self._scope), message["status"], seconds)
+            self._note(message["status"])
         await self._send(message)
+
+    def _note(self, status: int) -> None:
+        scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._since
+        gateway.metrics.answered(scope["method"], route_of(scope), status, seconds)
+        if gateway.journal.write is not None:
+            account = scope.get(CALLER)
+            who = {} if account is None else {"user": account.name, "user_id": account.id}
+            client = scope.get("client")
+            gateway.journal.tell(
+                "request", method=scope["method"], route=route_of(scope), status=status,
+                ms=round(1000 * seconds, 3), address=client[0] if client else "", **who,
+            )  # fmt: skip
 
 
 def route_of(scope: Scope) -> str:

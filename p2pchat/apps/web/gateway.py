@@ -5,10 +5,11 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 
 from p2pchat import TCPPeer
-from p2pchat.apps.web.accounts import Accounts
+from p2pchat.apps.web.accounts import Account, Accounts
 from p2pchat.apps.web.health import Health
 from p2pchat.apps.web.hosting import Hosting
 from p2pchat.apps.web.hub import Hub
+from p2pchat.apps.web.journal import Journal
 from p2pchat.apps.web.metrics import Metrics
 from p2pchat.apps.web.once import Once
 from p2pchat.apps.web.rates import Rates
@@ -22,12 +23,24 @@ class Gateway:
         self.peer = peer
         self.settings = settings
         self.hosting = Hosting(peer)
+        self.journal = Journal()
         self.accounts = Accounts(peer, settings, self.hosting)
-        self.hub = Hub(settings, self.hosting.everybody)
+        self.hub = Hub(settings, self.hosting.everybody, self.journal)
+        self.accounts.changed = self._changed
         self.rates = Rates(settings)
         self.once = Once()
         self.health = Health(peer, settings)
         self.metrics = Metrics(self)
+
+    async def begin(self) -> None:
+        """Read what is kept of accounts, and begin to tell sessions. Done by itself when the first caller comes."""
+        self.hub.begin()
+
+    def _changed(self, account: Account, change: str) -> None:
+        """An account was registered, reserved, given a token or revoked."""
+        self.journal.tell("account", change=change, user=account.name, user_id=account.id)
+        if change in ("token", "revoked"):  # what was opened with the former token ends with it
+            self.hub.end_all_of(account, "revoked")
 
     async def aclose(self) -> None:
         """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""

@@ -19,6 +19,7 @@ from p2pchat import PeerClosed
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.hosting import HostedUser, key_of, post_of
+from p2pchat.apps.web.journal import Journal
 from p2pchat.apps.web.settings import WebSettings
 
 T = TypeVar("T")
@@ -86,9 +87,13 @@ class Hub:
     """All sessions of a gateway."""
 
     def __init__(
-        self, settings: WebSettings, everybody: Callable[[], AsyncIterator[tuple[Any, tuple[str, ...] | None]]]
+        self,
+        settings: WebSettings,
+        everybody: Callable[[], AsyncIterator[tuple[Any, tuple[str, ...] | None]]],
+        journal: Journal | None = None,
     ) -> None:
         self._settings = settings
+        self._journal = journal or Journal()
         self._everybody = everybody
         self._sessions: dict[str, list[Session]] = {}  # by user key
         self._statuses: dict[str, tuple[str, str]] = {}  # what was told last
@@ -123,22 +128,27 @@ class Hub:
         session = Session(self, account, sink, kind, ended)
         sessions.append(session)
         self.count += 1
+        account.sessions += 1
         self.look_at(account)
+        self._journal.tell("session", state="open", kind=kind, user=account.name, user_id=account.id)
         return session
 
-    def close(self, session: Session) -> None:
-        """Take a session away; nothing happens when it is gone."""
+    def close(self, session: Session, why: str = "left") -> None:
+        """Take a session away, whose other end has left; nothing happens when it is gone."""
         sessions = self._sessions.get(session.account.key, [])
         if session in sessions:
             sessions.remove(session)
             self.count -= 1
+            session.account.sessions -= 1
             if not sessions:
                 del self._sessions[session.account.key]
             self.look_at(session.account)
+            account, kind = session.account, session.kind
+            self._journal.tell("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
 
     def end(self, session: Session, why: Ending) -> None:
         """Close a session by ourselves, and tell it why."""
-        self.close(session)
+        self.close(session, why)
         self._ended[why] = self._ended.get(why, 0) + 1
         session.ended(why)
 

@@ -28,6 +28,7 @@ class WebSettings:
             for another Host or from another Origin are refused. (): only by the address a connection came in on, and
             by "localhost" on this machine.
         trusted_proxies: Addresses or networks of reverse proxies, whose X-Forwarded-For and -Proto are believed.
+        root_path: The path a proxy has put in front of this application and may have taken away again, as "/chat".
         token_timeout: Seconds in which a WebSocket has to say who it is.
         max_body_bytes: Largest body of a request, and largest frame of a WebSocket: a text of 32 KiB has at most
             192 KiB when every character of it is escaped.
@@ -52,6 +53,7 @@ class WebSettings:
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    root_path: str = ""
     token_timeout: float = 5.0
     max_body_bytes: int = 256 * 1024
     max_header_bytes: int = 16 * 1024

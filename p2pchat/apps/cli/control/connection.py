@@ -11,17 +11,22 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.objects import Order
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
+from p2pchat.apps.cli.control.accounts import ACCOUNT_ORDERS
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import USUAL_LAST, USUAL_TIMEOUT, parse_own_order
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.output import Line, Output
 from p2pchat.apps.cli.stdin import MAX_LINE_BYTES
+
+if TYPE_CHECKING:
+    from p2pchat.apps.web.accounts import Accounts
 
 READ_BYTES = 64 * 1024
 WAITING_READS = 4  # reads not carried out yet: a fast client waits
@@ -55,15 +60,17 @@ class Connection:
     Args:
         fresh: The peer has only just started: names it does not know are waited for a moment.
         attention: Whether somebody looks at the chat it comes in beside; None where there is none.
+        accounts: Of the gateway that runs here; None where none does.
     Attributes:
         follows: It has a tail, which ends with the peer.
     """
 
     def __init__(
         self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
-        attention: Attention | None = None,
+        attention: Attention | None = None, accounts: Accounts | None = None,
     ) -> None:  # fmt: skip
         self._peer = peer
+        self._accounts = accounts
         self._reader = reader
         self._writer = writer
         self._output = ConnectionOutput(writer)
@@ -164,6 +171,8 @@ class Connection:
                 await self._follow(order)
             elif order.do == "export":
                 await self._export(order.fields["path"], order.fields.get("to"), order.ref)
+            elif order.do in ACCOUNT_ORDERS:
+                await self._look_after(order)
             else:
                 await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
         except (P2PChatError, Usage, ValueError) as error:
@@ -187,6 +196,14 @@ class Connection:
     async def _export(self, path: str, address: str | None, ref: str | None) -> None:
         to = None if address is None else await self._session.resolve(address)
         await self._answer("export", asdict(await self._peer.export(path, to)), ref)
+
+    async def _look_after(self, order: Order) -> None:
+        if self._accounts is None:  # a chat runs here now, and a gateway does at other times
+            from p2pchat.apps.web.accounts import open_accounts
+
+            self._accounts = await open_accounts(self._peer)
+        rows = await ACCOUNT_ORDERS[order.do](self._accounts, order.fields.get("name", ""))
+        await self._show.answer(order.do, rows, [], order.ref)
 
     # Following
 

@@ -28,7 +28,7 @@ USUAL_LAST = 10  # messages, as tail(1) has lines
 USUAL_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
 _NUMBER = (int, float)
 _CALLED: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
-_NEEDED = {"find": "to", "export": "path", "import": "path"}
+_NEEDED = {"find": "to", "export": "path", "import": "path", "web_token": "name", "web_revoke": "name"}
 
 # do -> field -> the types it may have
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
@@ -37,6 +37,9 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
     "export": {"path": (str,), "to": (str,)},
     "import": {"path": (str,)},
+    "web_token": {"name": (str,)},
+    "web_users": {},
+    "web_revoke": {"name": (str,)},
 }
 
 

@@ -14,6 +14,7 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pchat import TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
@@ -23,6 +24,9 @@ from p2pchat.apps.cli.control.client import Control
 from p2pchat.apps.cli.control.connection import END_WITHIN, Connection
 from p2pchat.apps.cli.control.lines import encode
 from p2pchat.apps.cli.exits import complain
+
+if TYPE_CHECKING:
+    from p2pchat.apps.web.accounts import Accounts
 
 MOST_CONNECTIONS = 16
 MOST_STRANGERS = 16  # on loopback: connections that have not said the token yet
@@ -37,11 +41,13 @@ class ControlServer:
     Attributes:
         attention: Whether somebody looks at the chat of this peer, so that an /away from outside is one of it too; None
             where there is no chat.
+        accounts: Of the gateway that runs here; None where there is none.
     """
 
     def __init__(self, peer: TCPPeer) -> None:
         self._peer = peer
         self.attention: Attention | None = None
+        self.accounts: Accounts | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
         self._door: Door | None = None
@@ -133,7 +139,9 @@ class ControlServer:
             writer.close()
         else:
             fresh = asyncio.get_running_loop().time() < self._since + NAME_GRACE
-            connection = Connection(self._peer, reader, writer, fresh=fresh, attention=self.attention)
+            connection = Connection(
+                self._peer, reader, writer, fresh=fresh, attention=self.attention, accounts=self.accounts
+            )
             task = asyncio.create_task(connection.serve())
             self._connections[task] = connection
             task.add_done_callback(self._ended)

@@ -20,6 +20,7 @@ from p2pchat.apps.cli.registry import (
     send,
     tail,
     users,
+    web,
 )
 from p2pchat.apps.cli.registry.command import Command, Option
 
@@ -36,12 +37,13 @@ _MODULES = (
     export,
     import_,
     backup,
+    web,
     client,
     completion,
 )  # in the order of --help
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset(("web", "db", "bench", "tui"))
+LATER = frozenset(("db", "bench", "tui"))
 
 EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

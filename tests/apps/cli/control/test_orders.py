@@ -11,18 +11,19 @@ from p2pchat.apps.cli.chat.objects import SHAPES, BadOrder
 from p2pchat.apps.cli.control.orders import parse_own_order
 
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "cli.md").read_text("utf-8")
+OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke"}
 
 
 def test_every_object_in_the_docs_can_be_read() -> None:
     section = PAGE.partition("\n## Control socket\n")[2].partition("\n## ")[0]
     read = [parse_own_order(text.encode()) for text in re.findall(r'`(\{"do".*?\})`', section)]
-    assert {order and order.do for order in read} == {"find", "wait", "tail", "export", "import"}
+    assert {order and order.do for order in read} == OWN
 
 
 def test_what_a_session_knows_is_left_to_it() -> None:
     for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
         assert parse_own_order(line) is None
-    assert not {"find", "wait", "tail", "export", "import"} & set(SHAPES)
+    assert not OWN & set(SHAPES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""The HTTP server: uvicorn on a socket of ours, told to stop by us and not by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from p2pchat.apps.cli.exits import Failure
+from p2pchat.apps.web.settings import WebSettings
+
+BACKLOG = 2048  # connections the system holds while we are busy: a gateway's users come back together after a restart
+STOP_WITHIN = 5  # seconds in which calls under way may end
+PING_EVERY = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: what a signal means is decided in one place for the whole program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; with "::" on IPv4 as well, where the system can.
+
+    Raises:
+        Failure: The port is taken, or there is no such address here.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Failure(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
+
+
+def make_server(app: FastAPI, settings: WebSettings) -> Server:
+    """Return a server for an application, not started."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # ours are of named proxies only (create_app)
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=PING_EVERY,
+        ws_ping_timeout=PING_EVERY,
+        ws_per_message_deflate=False,  # its windows cost more memory for each user than everything else together
+        h11_max_incomplete_event_size=settings.max_header_bytes,
+        timeout_graceful_shutdown=STOP_WITHIN,
+        backlog=BACKLOG,
+    )
+    return Server(config)
+
+
+async def started(server: Server, task: asyncio.Task[None]) -> None:
+    """Return when a server takes connections, or its task has ended."""
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)  # uvicorn tells nobody
+
+
+def url_of(host: str, port: int, root_path: str = "") -> str:
+    """Return the address of the page on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}{root_path}/"
