@@ -10,7 +10,7 @@ show the same of its talk, all of it and nothing else; whoever was cut off was t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -52,19 +52,21 @@ class Group:
         return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
 
 
-def reckon(id: ConversationId, logs: dict[LogId, list[str]]) -> Group:
-    """Return what these entries of a group make of it."""
+def reckon(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> Group:
+    """Return what these entries of a group make of it, when these of its logs are known to have forked."""
     group = Group()
+    void = {log for log in forked if _is_made_again(log, logs, forked)}
     made: dict[int, list[tuple[str, UserId, dict[str, Any]]]] = defaultdict(list)
     for log, raws in logs.items():
         for raw in raws:
             entry = decode_entry(raw)
-            if entry.k == "leave" and entry.g is not None:
+            if entry.k == "leave" and entry.g is not None and log not in forked:
                 group.leaves.append((log.user, entry.g[0], entry.b["cuts"]))
             elif entry.k == "group":
-                digest = blake2b(b"p2pchat/group/1\0" + raw.encode(), digest_size=32).hexdigest()
-                if entry.b["gen"] > 1 or digest == id:
+                digest = _operation(raw)
+                if digest == id or (entry.b["gen"] > 1 and log not in void):
                     made[entry.b["gen"]].append((digest, log.user, entry.b))
+                if digest == id or entry.b["gen"] > 1:
                     group.known.add((entry.b["gen"], digest[:16]))
                     group.named |= entry.b["members"].keys()
     while valid := sorted((one for one in made[group.gen + 1] if one[1] == group.owner or not group.gen), key=_hash):
@@ -76,6 +78,18 @@ def reckon(id: ConversationId, logs: dict[LogId, list[str]]) -> Group:
         group.members.setdefault(group.owner, group.top[0]["members"][group.owner])
     group.left = {user for user, gen, _ in group.leaves if gen >= group.members.get(user, gen + 1)}
     return group
+
+
+def _operation(raw: str) -> str:
+    return blake2b(b"p2pchat/group/1\0" + raw.encode(), digest_size=32).hexdigest()
+
+
+def _is_made_again(forked: LogId, logs: dict[LogId, list[str]], but: Collection[LogId]) -> bool:
+    """Say whether an operation of its writer, in another log that did not fork, names a forked one."""
+    own = [
+        decode_entry(raw) for log, raws in logs.items() if log.user == forked.user and log not in but for raw in raws
+    ]
+    return any(entry.k == "group" and entry.b.get("redo") == _operation(forked.run) for entry in own)
 
 
 def _hash(one: tuple[str, UserId, dict[str, Any]]) -> str:
@@ -170,17 +184,23 @@ class GroupJudge:
     def _logs(self, peer: SimPeer, conversation: ConversationId) -> dict[LogId, list[str]]:
         return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
 
+    def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
+        return {log for log in peer.disk.storage.load([]).forked if log.conversation == id}
+
+    def _reckon(self, peer: SimPeer, id: ConversationId) -> Group:
+        return reckon(id, self._logs(peer, id), self._forked(peer, id))
+
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, Group]]:
         for talk, naming in self.names(peer).items():
             if naming.talk is not None:
-                yield naming.talk, talk, reckon(naming.talk, self._logs(peer, naming.talk))
+                yield naming.talk, talk, self._reckon(peer, naming.talk)
         talked = {naming.talk for naming in self.names(peer).values()}
         for id, naming in self.names(peer).items():
             if naming.group is not None and id not in talked:
-                yield id, _talk(id), reckon(id, self._logs(peer, id))
+                yield id, _talk(id), self._reckon(peer, id)
 
     def _is_sound(self, id: ConversationId) -> bool:
-        """Say whether no log of a group's can have forked: what its operations are would be another for each."""
+        """Say whether no log of a group's can have forked: else each may know other operations."""
         logs = [log for peer in self._sim.all_peers for log in peer.disk.ever if log.conversation == id]
         return not any(self._judge.may_fork(log) for log in logs)
 
@@ -204,18 +224,23 @@ class GroupJudge:
             for id, _, group in self._groups(peer):
                 known[id][peer.name] = group
         for id, groups in known.items():
-            if self._is_sound(id):
-                yield from self._unlike(id, groups, honest)
+            yield from self._unlike(id, groups, honest)
+
+    def _can_mend(self, id: ConversationId, together: list[SimPeer]) -> bool:
+        """Say whether everybody is here whose log of a group forked, and can make again what stood in it."""
+        return {log.user for peer in together for log in self._forked(peer, id)} <= {peer.user for peer in together}
 
     def _unlike(self, id: ConversationId, groups: dict[str, Group], honest: list[SimPeer]) -> Iterator[Fault]:
         named = set().union(*(group.named for group in groups.values()))
         for together in self._reached([peer for peer in honest if peer.user in named]):
             newest = max((groups[peer.name] for peer in together if peer.name in groups), key=_known, default=None)
-            if newest is None:
+            if newest is None or not self._can_mend(id, together):
                 continue
+            is_sound = self._is_sound(id)  # of a forked log each has another part
             for peer in together:
                 there = groups.get(peer.name, Group())
-                if peer.user in newest.named and (there.shown, there.known) != (newest.shown, newest.known):
+                differs = there.shown != newest.shown or (is_sound and there.known != newest.known)
+                if peer.user in newest.named and differs:
                     yield Fault("group", f"knows {id[:6]} as {_short(there)}, and not as {_short(newest)}", peer.name)
                 yield from self._believed(peer, id, there)
                 yield from self._held_for_lost(peer, id)
@@ -276,7 +301,7 @@ class GroupJudge:
             for log, raws in logs.items():
                 if log.user not in group.named:
                     yield Fault("member", f"holds {log_name(log)} of somebody who never belonged there", peer.name)
-                if any(decode_entry(raw).g not in group.known for raw in raws):
+                if self._is_sound(id) and any(decode_entry(raw).g not in group.known for raw in raws):
                     yield Fault("cite", f"holds {log_name(log)}, which cites what is not here", peer.name)
             yield from self._shown(peer, talk, visible(group, logs), at_rest)
 
@@ -300,7 +325,7 @@ class GroupJudge:
         if naming is None or naming.talk is None:
             return False
         logs = self._logs(peer, conversation)
-        upto = visible(reckon(naming.talk, self._logs(peer, naming.talk)), logs)
+        upto = visible(self._reckon(peer, naming.talk), logs)
         return not any(ref_key(log.user, log.run) == ref.log and seq >= ref.seq for log, seq in upto.items())
 
     def unseen(self, peer: SimPeer) -> int:

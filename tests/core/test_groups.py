@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pchat.core.groups.group import MAX_EARLY, Group
-from p2pchat.core.groups.operations import Cuts, group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.operations import Cuts, fork_mark, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.groups.state import MAX_LEAVES, MAX_TIED, Sight
 from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
 from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry
@@ -383,3 +383,57 @@ def test_what_comes_behind_something_unseen_is_not_taken() -> None:
     logs = {"b1" * 8: Strip(3, (1, 5), (3, 1))}
     assert not may_be_seen([Sight(4)], logs, "b1" * 8, 4, 5)
     assert may_be_seen([Sight(4)], logs, "b2" * 8, 1, 5) and not may_be_seen([Sight(4)], logs, "b2" * 8, 1, 3)
+
+
+# ---- logs that forked: each peer holds another part of them
+
+
+def fork(pen: Pen, by: str, run: str) -> LogId:
+    return LogId(pen.id, IDS[by], run * 8)
+
+
+def test_operations_in_a_forked_log_count_until_they_are_made_again_and_the_first_for_ever() -> None:
+    pen = Pen("bob")
+    for gen, known in enumerate(({"bob": 1}, {"bob": 1, "cyd": 3}), 2):
+        pen.operation(gen, {"ada": 1, **known}, name=f"n{gen}")
+    parts = [pen.group(pen.written[:held]) for held in (1, 2, 3)]
+    log = fork(pen, "ada", "a1")
+    for gen, group in enumerate(parts, 1):
+        assert group.fork(log) == [] and group.state is not None and group.state.gen == gen
+        assert group.unmade(IDS["ada"]) == [log] and group.knows((9, "ab" * 8))
+    anew = len(pen.written)
+    pen.operation(2, {"ada": 1, "bob": 1}, run="a2", name="again")
+    pen.operation(3, {"ada": 1}, run="a2", name="again", redo=fork_mark(log))
+    for group in parts:
+        for each in pen.written[anew:]:
+            group.add(*each)
+        assert group.state is not None and (group.state.gen, group.state.name) == (3, "again")
+        assert (members(group), group.unmade(IDS["ada"])) == ({"ada": 1}, [])
+    loaded = Group(pen.id)
+    loaded.load(pen.written, [log])
+    assert loaded.state == parts[0].state
+
+
+def test_only_what_holds_and_stands_nowhere_else_is_made_again() -> None:
+    pen = Pen("bob")
+    pen.operation(2, {"ada": 1, "bob": 1}, run="a2")
+    pen.operation(3, {"ada": 1, "bob": 1}, run="a2", name="three")
+    pen.operation(2, {"ada": 1, "bob": 1}, run="a3", name="another")
+    group = pen.group()
+    group.fork(fork(pen, "ada", "a2"))
+    assert [made.name for made in group.standing_in(group.unmade(IDS["ada"]))] == ["three"]
+    assert group.unmade(IDS["bob"]) == []
+
+
+def test_a_leave_in_a_forked_log_counts_no_more() -> None:
+    pen = Pen("bob")
+    pen.leave("bob", 1)
+    log = fork(pen, "bob", "b9")
+    before, after = pen.group(), pen.group(pen.written[:1])
+    assert not before.is_present(IDS["bob"])
+    before.fork(log)
+    after.fork(log)
+    for each in pen.written[1:]:
+        after.add(*each)
+    assert before.is_present(IDS["bob"]) and after.is_present(IDS["bob"])
+    assert not before.knows((1, "ab" * 8))  # a member's fork makes nothing citable

@@ -274,6 +274,38 @@ def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
     club.ends_well()
 
 
+def test_what_an_owner_did_whose_log_forked_is_made_again_and_all_know_the_same(sim: Simulation) -> None:
+    """Ada's machine goes back to a snapshot and writes on. What it wrote before, ada and dan are never given."""
+    ada, bob, cyd, dan = peers = sim.peers(4)
+    sim.run(3)
+    club = Club(sim, bob, cyd, dan)
+    ada.crash()
+    ada.start()
+    sim.run(10)
+    dan.crash()
+    club.change(name="before")
+    club.say(bob, "one")  # cites what dan will never know
+    club.change(remove=(cyd.user,))
+    sim.partition([ada, dan], [bob, cyd])
+    ada.resume()
+    dan.start(ada.endpoint)
+    sim.run(APART)
+    club.change(name="after")
+    assert [club.view(peer).name for peer in peers] == ["after", "before", "before", "after"]
+    sim.heal()
+    sim.run(60)
+    assert sim.counts["warned_fork"] == 4
+    for peer in peers:
+        assert (club.view(peer).name, club.members(peer)) == ("after", ["ada", "bob", "cyd", "dan"])
+    for peer in (bob, cyd):
+        club.say(peer, "still here")
+        peer.crash()
+        peer.start()
+    sim.run(10)
+    assert [club.texts(peer) for peer in peers] == [["one", "still here", "still here"]] * 4
+    club.ends_well()
+
+
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)

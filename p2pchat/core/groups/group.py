@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from p2pchat.core.groups.operations import (
     Operation,
+    fork_mark,
     is_first,
     operation_hash,
     read_leave,
@@ -52,6 +53,9 @@ class Group:
         self._named_now: frozenset[UserId] = frozenset()  # the same as it is read, made anew when it was read and grew
         self._states = Chain()
         self._operations: dict[tuple[str, UserId], Operation] = {}  # by hash and writer: anybody can copy the bytes
+        self._twice: dict[tuple[str, UserId], list[Operation]] = {}  # of those that are written twice, each
+        self._forked: set[LogId] = set()  # logs of this group
+        self._void: set[LogId] = set()  # those of them whose operations were made again
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
         self._owners: set[UserId] = set()  # whoever owned the group, or may have
@@ -80,11 +84,51 @@ class Group:
         """Take an entry of the group's conversation; return what is other than before, [] for nothing."""
         return self._changed(log.user) if self._note(log, seq, raw, entry) else []
 
-    def load(self, entries: Iterable[tuple[LogId, int, str, Entry]]) -> None:
-        """Take what is stored of the group."""
+    def load(self, entries: Iterable[tuple[LogId, int, str, Entry]], forked: Iterable[LogId] = ()) -> None:
+        """Take what is stored of the group, and which of its logs forked."""
         for log, seq, raw, entry in entries:
             self._note(log, seq, raw, entry)
+        self._forked.update(forked)
+        if self._forked:
+            self._remake()
         self._changed("")
+
+    def fork(self, log: LogId) -> list[Difference]:
+        """A log of the group's forked: nobody can be given more of it. Returns what is other than before."""
+        self._forked.add(log)
+        self._remake()
+        return self._changed(log.user)
+
+    def _remake(self) -> None:
+        """Reckon anew what counts.
+
+        What stands in a forked log is other on each peer. So its leaves count no more, and its operations only until
+        their writer says, in a log that did not fork, that it made them again; the first, which is the group, always.
+        """
+        former, self._states = self._states, Chain()
+        self._void = {log for log in self._forked if self._is_made_again(log)}
+        for key, operation in self._operations.items():
+            written = self._twice.get(key, [operation])
+            standing = [one for one in written if one.gen == 1 or one.log not in self._void]
+            if standing:
+                self._states.add(min(standing, key=lambda one: (one.log, one.seq)))
+        for leave in former.leaves:
+            if leave.log not in self._forked:
+                self._states.add_leave(leave)
+
+    def _is_made_again(self, log: LogId) -> bool:
+        mark = fork_mark(log)
+        written = (one for key, known in self._operations.items() for one in self._twice.get(key, [known]))
+        return any(one.by == log.user and one.redo == mark and one.log not in self._forked for one in written)
+
+    def unmade(self, user: UserId) -> list[LogId]:
+        """Return the forked logs of a user whose operations it has not made again."""
+        return [log for log in sorted(self._forked - self._void) if log.user == user]
+
+    def standing_in(self, logs: Sequence[LogId]) -> list[Operation]:
+        """Return the operations of gen 2 and later that hold and stand nowhere but in these logs, by gen."""
+        tied = (self._states[at].tied for at in range(1, len(self._states)))
+        return [all_of[0] for all_of in tied if all(operation.log in logs for operation in all_of)]
 
     def _note(self, log: LogId, seq: int, raw: str, entry: Entry) -> bool:
         """Take an entry; False when it is neither an operation nor a leave."""
@@ -93,7 +137,8 @@ class Group:
         leave = read_leave(log, seq, entry)
         operation = read_operation(log, seq, raw, entry)
         if leave is not None:
-            self._states.add_leave(leave)
+            if log not in self._forked:
+                self._states.add_leave(leave)
         elif operation is None or (
             operation.gen == 1 and not (operation.hash == self.id and is_first(operation, entry))
         ):
@@ -113,9 +158,13 @@ class Group:
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
         known = self._operations.get(key)
+        if known is not None:
+            self._twice.setdefault(key, [known]).append(operation)
         if known is None or (operation.log, operation.seq) < (known.log, known.seq):  # written twice: one counts
             self._operations[key] = operation
             self._states.add(operation)
+        if any(operation.redo == fork_mark(log) for log in self._forked - self._void if log.user == operation.by):
+            self._remake()
         self._cited.add((operation.gen, operation.hash[:16]))
         self._named.update(members)
 
@@ -135,8 +184,8 @@ class Group:
     # ---- asking
 
     def knows(self, cite: tuple[int, str]) -> bool:
-        """Say whether the operation that an entry cites is here."""
-        return cite in self._cited
+        """Say whether the operation that an entry cites is here, or cannot be had: it may stand in a forked log."""
+        return cite in self._cited or any(log.user in self._owners for log in self._forked)
 
     @property
     def cite(self) -> tuple[int, str]:

@@ -69,6 +69,11 @@ def operation_hash(raw: str) -> str:
     return blake2b(GROUP_TAG + raw.encode(), digest_size=32).hexdigest()
 
 
+def fork_mark(log: LogId) -> str:
+    """Return what an operation says in `redo` when it stands for all that its writer did in a log that forked."""
+    return operation_hash(log.run)
+
+
 def talk_id(group: ConversationId) -> ConversationId:
     """Return the id of the conversation in which a group's members talk."""
     return blake2b(TALK_TAG + bytes.fromhex(group), digest_size=32).hexdigest()

@@ -154,6 +154,11 @@ class Chain(Sequence[State]):
             self._last = _meet(len(self._tied), self._tied[-1], self._leaves)
         return self._last
 
+    @property
+    def leaves(self) -> list[Leave]:
+        """All leaves that count, or may."""
+        return [leave for said in self._leaves.values() for leave in said]
+
     def members(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, those included who left since; nobody for a gen that is not known."""
         return frozenset(_met(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()

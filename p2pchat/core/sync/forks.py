@@ -14,6 +14,7 @@ Source: docs/protocol.md, "Forks".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -61,6 +62,7 @@ class Forks:
         self._people = people
         self._order = order
         self._to_tell: dict[LogId, set[Side]] = {}  # whom of a fork, as soon as it is durable
+        self.on_fork: Callable[[Conversation, LogId], None] = lambda conversation, log: None
 
     # ---- finding
 
@@ -77,6 +79,7 @@ class Forks:
         self._ctx.change.forks.append(fork)
         self._to_tell[log.id] = set()
         conversation.refresh(log)
+        self.on_fork(conversation, log.id)
         if conversation.blocked:
             self._order.retry(conversation)  # nothing of it is waited for any more
         name = self._people.names.get(log.id.user)
@@ -94,7 +97,7 @@ class Forks:
         for side in self._shelf.sharing(conversation):
             if log.id.user in self._shelf.presence.users_of(side.link.id):
                 self._owe(side, log)
-            elif side in waiting:
+            elif side in waiting or conversation.is_open:  # what is seen of a talk depends on it
                 self.tell(side, log)
         for mark in log.before:
             key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
@@ -126,13 +129,19 @@ class Forks:
                 self.tell(side, log)
 
     def tell_hosts(self, side: Side) -> None:
-        """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before."""
+        """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before.
+
+        Of what was written to groups of everybody's: what is seen of their talk depends on it.
+        """
         users = self._shelf.presence.users_of(side.link.id)
         for conversation in self._shelf.shared(side):
-            for user in sorted(users & conversation.writers.keys()):
+            writers = conversation.writers.keys()
+            for user in sorted(writers if conversation.is_open else users & writers):
                 for log in conversation.writers[user].logs.values():
-                    if log.forked:
+                    if log.forked and user in users:
                         self._owe(side, log)
+                    elif log.forked:
+                        self.tell(side, log)
 
     def _owe(self, side: Side, log: Log) -> None:
         if log.id not in side.forks_told:

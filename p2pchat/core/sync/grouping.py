@@ -20,13 +20,14 @@ from p2pchat.core.groups.operations import (
     OPERATION,
     SALT_BYTES,
     Operation,
+    fork_mark,
     group_body,
     leave_body,
     operation_hash,
 )
 from p2pchat.core.groups.state import State, intent_of
 from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade
-from p2pchat.core.log import Entry, encode_entry
+from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.clock import next_c
 from p2pchat.core.sync.sides import Shelf
@@ -123,7 +124,7 @@ class Grouping:
 
     def _operate(
         self, group: Group, state: State, members: Mapping[UserId, int], name: str, owner: UserId, *,
-        redo: str = "", ticket: int | None = None,
+        redo: str = "", ticket: int | None = None, by: UserId | None = None,
     ) -> Fault | None:  # fmt: skip
         """Write the next operation; whoever is no member any more is cut off at what is visible of it here."""
         cuts = state.cuts(lambda user: self._seen(group, user))
@@ -133,7 +134,8 @@ class Grouping:
         body = group_body(state.gen + 1, name, owner, dict(sorted(members.items())), cuts, redo=redo)
         if fault := self._too_long(Entry(OPERATION, 0, 0, b=body)):
             return fault
-        self._writing.write(self._shelf.conversations.by_id[group.id], state.owner, OPERATION, body, ticket)
+        conversation = self._shelf.conversations.by_id[group.id]
+        self._writing.write(conversation, by or state.owner, OPERATION, body, ticket)
         return None
 
     def _seen(self, group: Group, user: UserId) -> list[Mark]:
@@ -155,7 +157,7 @@ class Grouping:
 
         Not at once: another of the owner's peers may be doing it, and two of one gen would be lost as well.
         """
-        if group.id not in self._redoing and any(group.lost(user) for user in self._shelf.hosted):
+        if group.id not in self._redoing and any(group.lost(user) or group.unmade(user) for user in self._shelf.hosted):
             self._redoing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
             self._shelf.after(wait, partial(self._due, group))
@@ -163,8 +165,29 @@ class Grouping:
     def _due(self, group: Group) -> None:
         self._redoing.discard(group.id)
         for user in self._shelf.hosted:
+            self._remake(group, user)
             self._redo_all(group, user)
         self.look(group)
+
+    def _remake(self, group: Group, user: UserId) -> None:
+        """Make again what stands in a log of this user's that forked, and say so: nobody can be given that log.
+
+        At first the same once more, gen by gen: so nothing is other than it was when the forked one counts no more.
+        """
+        forked = group.unmade(user)
+        conversation = self._shelf.conversations.by_id[group.id]
+        for made in group.standing_in(forked) if forked else ():
+            body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
+            self._writing.write(conversation, user, OPERATION, body, None)
+        for log in forked:
+            if group.state is not None:
+                self._say_made(group, group.state, user, log)
+
+    def _say_made(self, group: Group, state: State, user: UserId, log: LogId) -> None:
+        """Write an operation that changes nothing and stands for a forked log; one of no owner says only that."""
+        members = {user: gen for user, gen in state.members.items() if user not in state.left}
+        members.setdefault(state.owner, state.members[state.owner])
+        self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
 
     def _redo_all(self, group: Group, user: UserId) -> None:
         for _ in range(MOST_REDONE):

@@ -38,7 +38,7 @@ class Loading:
             conversation = self._conversations.open(talk.naming)
             if conversation is not None:
                 conversation.stored = True
-        self._talks.load(stored.groups)
+        self._talks.load(stored.groups, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:

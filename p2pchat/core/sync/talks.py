@@ -52,13 +52,17 @@ class Talks:
 
     # ---- starting
 
-    def load(self, spoken: Iterable[Spoken]) -> None:
+    def load(self, spoken: Iterable[Spoken], forked: Iterable[LogId]) -> None:
         """Begin with what is stored of groups, before their logs are known."""
         of_group: dict[ConversationId, list[Spoken]] = {}
         for each in spoken:
             of_group.setdefault(each.log.conversation, []).append(each)
+        forks: dict[ConversationId, list[LogId]] = {}
+        for log in forked:
+            forks.setdefault(log.conversation, []).append(log)
         for group in list(self._shelf.conversations.groups.values()):
-            group.load((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
+            entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
+            group.load(entries, forks.get(group.id, ()))
             self._made.update([group.creator])
             self._open(group)
 
@@ -201,6 +205,19 @@ class Talks:
             if talk is not None and not was_known and batch.log.user not in self._shelf.hosted:
                 talk.newcomer = True
                 self._shelf.conversations.new_talks.add(talk.id)
+
+    def forked(self, conversation: Conversation, log: LogId) -> None:
+        """A log forked: what stands in one of a group may count no more, or no longer than until it is made again."""
+        group = conversation.group
+        if group is None or not conversation.is_open:
+            return
+        differences = group.fork(log)
+        if group.state is not None:
+            self._shelf.step.groups.add(group.id)
+            newest = group.state.tied[0]
+            self._shelf.step.news += self._news(group, differences, newest.log, newest.seq)
+            self._open(group)
+            self._see_all(group)
 
     def _news(self, group: Group, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
         state = group.state
