@@ -1,0 +1,49 @@
+/** Dialogs: one at a time, closed by Escape, by its button or by a click beside it; the focus goes back where it was. */
+
+import { h, iconButton } from "./dom.js";
+
+let made = 0;
+
+/**
+ * Show a dialog.
+ * @param {string} title
+ * @param {any} content children
+ * @param {{class?: string}} [how]
+ * @returns {HTMLDialogElement} already open
+ */
+export function dialog(title, content, how = {}) {
+  const id = `dialog-${(made += 1)}`;
+  const element = h("dialog", { "aria-labelledby": id, class: how.class },
+    h("div", { class: "dialog-head" }, h("h2", { id }, title), iconButton("close", "Close", () => element.close())),
+    h("div", { class: "dialog-body" }, content),
+  );
+  for (const other of document.querySelectorAll("dialog")) /** @type {HTMLDialogElement} */ (other).close();
+  const before = document.activeElement;
+  element.addEventListener("click", (/** @type {Event} */ event) => event.target === element && element.close());
+  element.addEventListener("close", () => {
+    element.remove();
+    if (before instanceof HTMLElement && before.isConnected) before.focus();
+  });
+  document.body.append(element);
+  element.showModal();
+  return element;
+}
+
+/**
+ * Ask before something that cannot be taken back.
+ * @param {string} title @param {any} said @param {string} yes
+ * @returns {Promise<boolean>}
+ */
+export function sure(title, said, yes) {
+  return new Promise((answer) => {
+    let said_yes = false;
+    const shown = dialog(title, [
+      h("p", {}, said),
+      h("div", { class: "row end" },
+        h("button", { type: "button", onclick: () => shown.close() }, "Cancel"),
+        h("button", { type: "button", class: "danger", onclick: () => ((said_yes = true), shown.close()) }, yes),
+      ),
+    ]);
+    shown.addEventListener("close", () => answer(said_yes));
+  });
+}

@@ -1,0 +1,91 @@
+/**
+ * Elements, made by hand: whatever others wrote becomes text nodes and attributes of text, never markup.
+ * Knows nothing of chats.
+ */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** @typedef {Node|string|number|null|undefined|false|Child[]} Child */
+
+/**
+ * Make an element.
+ * @param {string} tag
+ * @param {Record<string, any>} [props] `class`, `data` (an object), `on...` (a function), else attributes; false, null: none
+ * @param {...Child} children strings become text
+ * @returns {any} an HTMLElement
+ */
+export function h(tag, props = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) set(made, name, value);
+  put(made, children);
+  return made;
+}
+
+/** @param {HTMLElement} element @param {string} name @param {any} value */
+function set(element, name, value) {
+  if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+  else if (name === "data") Object.assign(element.dataset, value);
+  else if (value === true) element.setAttribute(name, "");
+  else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
+}
+
+/** @param {Element} parent @param {Child[]} children */
+function put(parent, children) {
+  for (const child of children) {
+    if (Array.isArray(child)) put(parent, child);
+    else if (child instanceof Node) parent.append(child);
+    else if (child !== null && child !== undefined && child !== false) parent.append(String(child));
+  }
+}
+
+/**
+ * Put other children into an element.
+ * @param {Element} parent @param {...Child} children
+ */
+export function fill(parent, ...children) {
+  parent.replaceChildren();
+  put(parent, children);
+}
+
+/** Drawn icons, by what they mean: paths in a square of 24. */
+const PATHS = {
+  back: "M15 5l-7 7 7 7",
+  close: "M6 6l12 12M18 6L6 18",
+  send: "M4 12l16-8-6 16-3-6z",
+  search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16.2 16.2L21 21",
+  people: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.6-3.6 3.2-5.5 6.5-5.5s5.900 1.900 6.500 5.500M16 4.300a3.500 3.500 0 0 1 0 6.400M18 14.800c2 .8 3.200 2.600 3.500 5.200",
+  invite: "M10 11a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7zM3 20c.6-3.600 3.400-5.500 7-5.500 1.500 0 2.900.3 4 1M18 14v6M15 17h6",
+  plus: "M12 5v14M5 12h14",
+  reply: "M10 6L4 12l6 6M4.500 12H14c3.500 0 6 2.500 6 6",
+  smile: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM8.500 14.500c1.800 2.300 5.200 2.300 7 0M9 9.500v.5M15 9.500v.5",
+  edit: "M4 20l1-4L16 5l3 3L8 19zM14 7l3 3",
+  bin: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
+  info: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v6M12 7.500v.5",
+  help: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM9.500 9.500a2.500 2.500 0 1 1 3.700 2.200c-.8.500-1.200 1-1.200 1.900M12 16.500v.5",
+  down: "M6 9l6 6 6-6",
+  settings: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4M4 12h3M11 12h9",
+};
+
+/**
+ * Draw an icon; a word beside it, or a label, says what it means.
+ * @param {keyof typeof PATHS} name
+ */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/**
+ * A button that shows an icon only.
+ * @param {keyof typeof PATHS} name @param {string} label what it does, for people who hear it or point at it
+ * @param {(event: Event) => void} click @param {Record<string, any>} [more]
+ */
+export function iconButton(name, label, click, more = {}) {
+  return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick: click, ...more }, icon(name));
+}

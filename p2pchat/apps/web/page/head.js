@@ -1,0 +1,55 @@
+/** The head of the conversation in front: who or what it is, and what can be done with it. */
+
+import { fill, h, iconButton } from "./dom.js";
+import { showGroup } from "./groups.js";
+import { disc, howIs } from "./people.js";
+import { showPerson } from "./person.js";
+import { safeLine } from "./safe.js";
+
+export class Head {
+  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
+  constructor(chat, shell) {
+    this._chat = chat;
+    this._shell = shell;
+    this.element = h("header", { class: "talk-head" });
+    for (const topic of ["front", "talks", "people"]) chat.model.bus.on(topic, () => this._draw());
+    this._draw();
+  }
+
+  _draw() {
+    const { model } = this._chat;
+    const talk = model.front;
+    const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+    const elsewhere = model.unread - (talk?.unread ?? 0);
+    const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._shell.showList(), { class: "icon-button only-narrow" });
+    if (elsewhere) back.append(h("span", { class: "badge corner", "aria-hidden": "true" }, String(elsewhere)));
+    fill(this.element, back, talk ? this._named(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
+    if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  /** @param {import("./model.js").Talk} talk */
+  _named(talk) {
+    const person = this._chat.model.people.get(talk.userId);
+    const sign = talk.kind === "dm" ? disc(talk.userId, talk.name, person?.status ?? "unknown") : null;
+    const name = talk.kind === "room" ? "Room" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(person?.label ?? talk.name);
+    return [sign, h("div", { class: "talk-words" }, h("h2", { id: "talk-name" }, h("bdi", {}, name)), h("p", { class: "talk-sub", dir: "auto" }, this._sub(talk, person)))];
+  }
+
+  /** @param {import("./model.js").Talk} talk @param {import("./model.js").Person|undefined} person */
+  _sub(talk, person) {
+    if (talk.kind === "dm") return `${howIs(person) || "not seen yet"} · only you two read this`;
+    if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are not in this group any more";
+    const here = [...this._chat.model.people.values()].filter((one) => one.status === "online" || one.status === "idle");
+    return `everybody reads this · ${here.length} here now`;
+  }
+
+  /** @param {import("./model.js").Talk} talk */
+  _buttons(talk) {
+    const shell = this._shell;
+    return h("div", { class: "talk-buttons" },
+      talk.kind === "group" && iconButton("people", "Members of this group", () => shell.tried(showGroup(this._chat, shell, talk))),
+      talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => shell.tried(showPerson(this._chat, shell, talk.userId))),
+      iconButton("search", "Search in this conversation", () => shell.search.open("", false)),
+    );
+  }
+}

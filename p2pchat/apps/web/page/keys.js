@@ -1,0 +1,45 @@
+/** Keys that work everywhere; help.js names them. */
+
+/** @param {import("./shell.js").Shell} shell */
+export function takeKeys(shell) {
+  document.addEventListener("keydown", (event) => {
+    if (!shell.element.isConnected || document.querySelector("dialog[open]")) return;
+    const does = meant(shell, event);
+    if (!does) return;
+    event.preventDefault();
+    does();
+  });
+}
+
+/** @param {import("./shell.js").Shell} shell @param {KeyboardEvent} event @returns {(() => void)|null} */
+function meant(shell, event) {
+  const control = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  if (control && !event.shiftKey && key === "k") return () => (shell.isWide || shell.showList(), shell.sidebar.find.focus());
+  if (control && event.shiftKey && key === "f") return () => shell.search.open("", false);
+  if (control && !event.shiftKey && key === "m") return () => shell.timeline.focusNewest();
+  if (event.altKey && event.shiftKey && key === "arrowdown") return () => step(shell, 1, true);
+  if (event.altKey && key === "arrowdown") return () => step(shell, 1, false);
+  if (event.altKey && key === "arrowup") return () => step(shell, -1, false);
+  if (key === "f1" || (key === "?" && !isField(event.target))) return () => shell.help();
+  if (key === "escape" && !isField(event.target)) return () => shell.compose.focus();
+  return null;
+}
+
+/** @param {EventTarget|null} target */
+function isField(target) {
+  return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
+}
+
+/** Go to a conversation before or behind this one in the list. @param {import("./shell.js").Shell} shell @param {number} by @param {boolean} unread */
+function step(shell, by, unread) {
+  const rows = /** @type {HTMLElement[]} */ ([...shell.sidebar.element.querySelectorAll("button[data-to]")]);
+  const at = rows.findIndex((row) => row.hasAttribute("aria-current"));
+  for (let count = 1; count <= rows.length; count += 1) {
+    const row = rows[(at + by * count + rows.length * count) % rows.length];
+    if (row && (!unread || row.querySelector(".badge:not(.quiet)"))) {
+      row.click();
+      return;
+    }
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * What is known here: people, conversations and their messages. It is changed by lines.js and outbox.js only, tells
+ * over its bus what is another, and draws nothing.
+ *
+ * Topics of the bus: "people", "talks" (the list, unread counts), "talk" (the conversation in front), "front" (another one
+ * is in front), "new" (a message of another came just now), "state" (of the connection), "notice" (a sentence for people).
+ */
+
+import { Bus } from "./bus.js";
+
+/**
+ * @typedef {object} Person
+ * @property {string} id @property {string} label @property {string} name
+ * @property {string} status online, idle, offline, unknown
+ * @property {string} text with the status
+ * @property {string|null} since @property {string} about @property {boolean} me @property {boolean} ignored
+ *
+ * @typedef {object} Reaction
+ * @property {string} reaction @property {string} by @property {string} by_id
+ *
+ * @typedef {object} Message
+ * @property {string} id "" while it waits to be sent
+ * @property {boolean} mine @property {string} sender @property {string} senderId
+ * @property {string} text @property {string} sentAt @property {string} claimedAt "" when nobody claims anything
+ * @property {boolean} action @property {string|null} replyTo
+ * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
+ * @property {Reaction[]} reactions
+ * @property {string[]} missing ids of what should stand before it
+ * @property {string[]} lastSeenWith
+ * @property {Ticks} ticks
+ * @property {string} ref while it waits, else ""
+ * @property {string} trouble why it is not sent; "" for none
+ * @property {number} version another number whenever it is to be drawn anew
+ *
+ * @typedef {object} Ticks what became of an own message
+ * @property {number} count how many have it @property {number} read how many have read it @property {number} of
+ */
+
+/** One conversation. */
+export class Talk {
+  /** @param {{id: string, kind: string, name: string, userId?: string, member?: boolean, members?: number}} what */
+  constructor({ id, kind, name, userId = "", member = true, members = 0 }) {
+    this.id = id;
+    this.kind = kind;
+    this.name = name;
+    this.userId = userId;
+    this.member = member;
+    this.memberCount = members;
+    this.unread = 0;
+    this.mentions = 0;
+    this.draft = "";
+    this.lastAt = "";
+    /** @type {Message[]} oldest first, without holes from the first one here to the newest */
+    this.messages = [];
+    /** @type {Map<string, Message>} */
+    this.byId = new Map();
+    /** @type {Message[]} what waits to be sent */
+    this.waiting = [];
+    this.loaded = false; // the newest page was read since the connection was made
+    this.loading = false;
+    this.complete = false; // the first message of all is here
+    this.firstUnread = ""; // the id of the first message that was unread when one came here
+    this.readTo = ""; // the newest message that was told to be read
+    /** @type {Map<string, {label: string, until: number}>} who types, by user id */
+    this.typing = new Map();
+  }
+
+  /** What to type to mean it. */
+  get address() {
+    return this.kind === "dm" && this.userId ? `@${this.userId}` : this.id;
+  }
+
+  /** @returns {Message|undefined} the newest message of another */
+  get newestOfAnother() {
+    return this.messages.findLast((message) => !message.mine);
+  }
+}
+
+export class Model {
+  constructor() {
+    this.bus = new Bus();
+    this.me = { id: "", label: "", name: "" };
+    this.state = "connecting";
+    this.since = ""; // the newest message taken, to go on behind it
+    /** @type {Map<string, Person>} */
+    this.people = new Map();
+    /** @type {Map<string, Talk>} */
+    this.talks = new Map();
+    this.frontId = "";
+  }
+
+  /** @returns {Talk|undefined} the conversation in front */
+  get front() {
+    return this.talks.get(this.frontId);
+  }
+
+  /** @returns {Talk|undefined} */
+  get room() {
+    return [...this.talks.values()].find((talk) => talk.kind === "room");
+  }
+
+  /** @param {string} userId @returns {Talk|undefined} the direct conversation with somebody */
+  talkWith(userId) {
+    return [...this.talks.values()].find((talk) => talk.kind === "dm" && talk.userId === userId);
+  }
+
+  get unread() {
+    let sum = 0;
+    for (const talk of this.talks.values()) sum += talk.unread;
+    return sum;
+  }
+
+  /** @param {string} id @returns {string} the label of somebody by now */
+  labelOf(id, before = "") {
+    return this.people.get(id)?.label ?? before;
+  }
+
+  /** @param {string} id */
+  ignores(id) {
+    return this.people.get(id)?.ignored ?? false;
+  }
+
+  /** @param {Talk} talk */
+  changed(talk) {
+    if (talk.id === this.frontId) this.bus.changed("talk");
+  }
+
+  /** Draw a message anew. @param {Talk} talk @param {Message} message */
+  touched(talk, message) {
+    message.version += 1;
+    this.changed(talk);
+  }
+}
+
+/** @param {any} line a `message` or `sent` line @returns {Message} */
+export function messageOf(line) {
+  return {
+    id: line.id,
+    mine: line.event === "sent",
+    sender: line.sender,
+    senderId: line.sender_id,
+    text: line.text,
+    sentAt: line.sent_at,
+    claimedAt: line.claimed_at ?? "",
+    action: line.action,
+    replyTo: line.reply_to,
+    edited: line.edited ?? false,
+    deleted: line.deleted ?? false,
+    unsupported: line.unsupported ?? "",
+    reactions: line.reactions ?? [],
+    missing: line.missing ?? [],
+    lastSeenWith: line.last_seen_with ?? [],
+    ticks: { count: 0, read: 0, of: 0 },
+    ref: "",
+    trouble: "",
+    version: 0,
+  };
+}
+
+/** @param {string} text @param {string} name @returns {boolean} whether a name stands in a text as a word of its own */
+export function mentions(text, name) {
+  if (!name) return false;
+  const escaped = name.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(?<![\\p{L}\\p{N}_])${escaped}(?![\\p{L}\\p{N}_])`, "u").test(text.toLowerCase());
+}

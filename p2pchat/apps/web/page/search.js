@@ -1,0 +1,83 @@
+/** Searching messages: in the conversation in front, or everywhere; what is found can be gone to. */
+
+import { fill, h, iconButton } from "./dom.js";
+import { marked } from "./links.js";
+import { safeLine } from "./safe.js";
+import { when } from "./times.js";
+
+const WAIT = 250; // milliseconds after the last key
+
+export class SearchPanel {
+  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
+  constructor(chat, shell) {
+    this._chat = chat;
+    this._shell = shell;
+    this._asked = 0;
+    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"exactly these\", or from:somebody", oninput: () => this._soon() });
+    this._everywhere = h("input", { type: "checkbox", id: "search-everywhere", onchange: () => this._search() });
+    this._found = h("div", { class: "found-list" });
+    this._count = h("p", { class: "hint" });
+    this.element = h("section", { class: "search", hidden: true, "aria-label": "Search", onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (event.stopPropagation(), this.close(), shell.compose.focus()) },
+      h("form", { class: "row", role: "search", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._search()) }, this._input, iconButton("close", "Close search", () => (this.close(), shell.compose.focus()))),
+      h("label", { class: "check" }, this._everywhere, " In all conversations"),
+      this._count, this._found,
+    );
+  }
+
+  /** @param {string} words @param {boolean} everywhere */
+  open(words, everywhere) {
+    this.element.hidden = false;
+    this._everywhere.checked = everywhere;
+    if (words) this._input.value = words;
+    this._input.focus();
+    this._input.select();
+    this._search();
+  }
+
+  close() {
+    this.element.hidden = true;
+  }
+
+  _soon() {
+    clearTimeout(this._timer);
+    this._timer = setTimeout(() => this._search(), WAIT);
+  }
+
+  async _search() {
+    const words = this._input.value.trim();
+    const asked = (this._asked += 1);
+    if (!words) {
+      this._count.textContent = "";
+      fill(this._found);
+      return;
+    }
+    let rows = [];
+    let said = "";
+    try {
+      rows = await this._chat.search(words, this._everywhere.checked ? "" : this._chat.model.front?.id);
+      said = rows.length === 0 ? "Nothing found" : rows.length >= 50 ? "The newest 50" : rows.length === 1 ? "1 message" : `${rows.length} messages`;
+    } catch (error) {
+      said = /** @type {Error} */ (error).message;
+    }
+    if (asked !== this._asked) return;
+    this._count.textContent = said;
+    fill(this._found, h("ul", { class: "plain" }, rows.reverse().filter((row) => !this._chat.model.ignores(row.sender_id)).map((row) => this._row(row))));
+  }
+
+  /** @param {any} row */
+  _row(row) {
+    const where = row.kind === "room" ? "Room" : row.kind === "group" ? `#${safeLine(row.conversation)}` : `with ${safeLine(row.conversation)}`;
+    return h("li", {}, h("button", { type: "button", class: "found-row", onclick: () => this._go(row) },
+      h("span", { class: "found-head" }, h("bdi", {}, safeLine(row.sender)), ` · ${where} · ${when(row.sent_at)}`),
+      h("span", { class: "found-text", dir: "auto" }, row.deleted ? "taken back" : marked(row.text, row.found ?? []))));
+  }
+
+  /** @param {any} row */
+  async _go(row) {
+    const talk = this._chat.lines.found(row);
+    this._shell.showTalk();
+    if (!this._shell.isWide) this.close();
+    if (talk.id !== this._chat.model.frontId) await this._chat.go(talk);
+    await this._shell.timeline.jump(row.id);
+  }
+}

@@ -1,0 +1,98 @@
+/** The picture of a chat: the list beside the conversation in front, and what lies above them for a moment. */
+
+import { Compose } from "./compose.js";
+import { showHelp } from "./help.js";
+import { h } from "./dom.js";
+import { Head } from "./head.js";
+import { takeKeys } from "./keys.js";
+import { Notices } from "./notices.js";
+import { SearchPanel } from "./search.js";
+import { Sidebar } from "./sidebar.js";
+import { Timeline } from "./timeline.js";
+import { TypingLine } from "./typing.js";
+import { showTitle } from "./title.js";
+import { ConnectionBar } from "./connection.js";
+
+export class Shell {
+  /** @param {import("./chat.js").Chat} chat @param {() => void} signOut */
+  constructor(chat, signOut) {
+    this.chat = chat;
+    this.compose = new Compose(chat, this);
+    this.timeline = new Timeline(chat, this);
+    this.search = new SearchPanel(chat, this);
+    this.sidebar = new Sidebar(chat, this, signOut);
+    this.head = new Head(chat, this);
+    this.notices = new Notices(chat.model);
+    this.element = h("div", { class: "shell", data: { view: "list" } },
+      h("a", { class: "skip", href: "#compose", onclick: (/** @type {Event} */ event) => (event.preventDefault(), this.compose.focus()) }, "Skip to writing"),
+      this.sidebar.element,
+      h("main", { class: "talk", "aria-labelledby": "talk-name" },
+        this.head.element,
+        new ConnectionBar(chat).element,
+        this.search.element,
+        this.timeline.element,
+        new TypingLine(chat.model).element,
+        this.compose.element,
+      ),
+      this.notices.element,
+    );
+    chat.model.bus.on("front", () => this._front());
+    showTitle(chat.model);
+    takeKeys(this);
+  }
+
+  /** Show the conversation, on a screen too small for both. */
+  showTalk() {
+    this.element.dataset.view = "talk";
+  }
+
+  /** Show the list, on a screen too small for both. */
+  showList() {
+    this.element.dataset.view = "list";
+    this.sidebar.focusFront();
+  }
+
+  /** Whether list and conversation stand side by side. */
+  get isWide() {
+    return matchMedia("(min-width: 46rem)").matches;
+  }
+
+  /** Go to a conversation because somebody chose it. @param {import("./model.js").Talk} talk */
+  async open(talk) {
+    this.showTalk();
+    this.search.close();
+    await this.chat.go(talk);
+    this.compose.focus();
+  }
+
+  /** @param {string} userId */
+  async openWith(userId) {
+    try {
+      await this.chat.goTo(userId);
+      this.showTalk();
+      this.search.close();
+      this.compose.focus();
+    } catch (error) {
+      this.notices.say(/** @type {Error} */ (error).message);
+    }
+  }
+
+  help() {
+    showHelp();
+  }
+
+  /** Do something that may fail, and say so. @param {Promise<any>} doing */
+  async tried(doing) {
+    try {
+      return await doing;
+    } catch (error) {
+      this.notices.say(/** @type {Error} */ (error).message);
+      return null;
+    }
+  }
+
+  _front() {
+    this.compose.front();
+    this.timeline.front();
+  }
+}

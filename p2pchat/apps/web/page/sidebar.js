@@ -1,0 +1,157 @@
+/** The list: the room, groups, people to write to, what is unread where, and who one is oneself. */
+
+import { fill, h, icon, iconButton } from "./dom.js";
+import { newGroup } from "./groups.js";
+import { showInvite } from "./invite.js";
+import { byPresence, disc, howIs } from "./people.js";
+import { showProfile } from "./profile.js";
+import { safeLine } from "./safe.js";
+
+const MOST_PEOPLE = 60; // at once; the field above finds the others
+
+export class Sidebar {
+  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
+  constructor(chat, shell, signOut) {
+    this._chat = chat;
+    this._shell = shell;
+    this._signOut = signOut;
+    this.find = h("input", {
+      type: "search", id: "find", placeholder: "Find people, groups, messages", "aria-label": "Find people, groups and messages",
+      autocomplete: "off", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
+    });
+    this._talks = h("div", { class: "side-lists" });
+    this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, shell, this._signOut) });
+    this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
+      h("div", { class: "side-head" },
+        h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "p2pchat"),
+        iconButton("help", "Help and keyboard shortcuts", () => shell.help()),
+      ),
+      h("div", { class: "side-find" }, icon("search"), this.find),
+      this._talks,
+      h("div", { class: "side-foot" },
+        h("button", { type: "button", class: "invite-button", onclick: () => shell.tried(showInvite(chat)) }, icon("invite"), "Invite people"),
+        this._me,
+      ),
+    );
+    for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => this._drawSoon());
+    this._draw();
+  }
+
+  /** Move the focus to the conversation in front. */
+  focusFront() {
+    (this._talks.querySelector("[aria-current]") ?? this.find).focus();
+  }
+
+  _drawSoon() {
+    cancelAnimationFrame(this._frame ?? 0);
+    this._frame = requestAnimationFrame(() => this._draw());
+  }
+
+  /** @param {KeyboardEvent} event */
+  _findKey(event) {
+    if (event.key === "Enter" && this.find.value.trim()) {
+      event.preventDefault();
+      const first = this._talks.querySelector("button[data-to]");
+      if (first instanceof HTMLElement && first.dataset.sure) first.click();
+      else this._search();
+      this.find.value = "";
+      this._draw();
+    } else if (event.key === "Escape" && this.find.value) {
+      event.stopPropagation();
+      this.find.value = "";
+      this._draw();
+    }
+  }
+
+  _search() {
+    this._shell.showTalk();
+    this._shell.search.open(this.find.value.trim(), true);
+  }
+
+  // ---- drawing
+
+  _draw() {
+    const { model } = this._chat;
+    const words = this.find.value.trim().toLowerCase();
+    const fits = (/** @type {string} */ name) => !words || name.toLowerCase().includes(words);
+    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.to : undefined;
+    const scrolled = this._talks.scrollTop;
+    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name));
+    const people = this._people(fits);
+    fill(this._talks,
+      words && h("button", { type: "button", class: "side-row", onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }, `Search messages for “${safeLine(this.find.value.trim())}”`)),
+      model.room && fits("room") && h("ul", { class: "side-list", "aria-label": "Everybody" }, this._row(model.room)),
+      this._section("Groups", groups.map((talk) => this._row(talk)), words ? "" : "Talk with a few people at once.",
+        iconButton("plus", "New group", () => newGroup(this._chat, this._shell))),
+      this._section("People", people.slice(0, MOST_PEOPLE), words ? "Nobody is called so." : "Nobody else is here yet: invite somebody.",
+        null, people.length > 0 && !words ? "Choose somebody to write privately" : ""),
+      people.length > MOST_PEOPLE && h("p", { class: "hint" }, `and ${people.length - MOST_PEOPLE} more: find them by name above`),
+    );
+    this._talks.scrollTop = scrolled;
+    if (focused) this._talks.querySelector(`[data-to="${focused}"]`)?.focus();
+    this._drawMe();
+  }
+
+  /** @param {(name: string) => boolean} fits */
+  _people(fits) {
+    const { model } = this._chat;
+    const unread = (/** @type {import("./model.js").Person} */ person) => (model.talkWith(person.id)?.unread ? 0 : 1);
+    const people = [...model.people.values()].filter((person) => !person.me && person.name && fits(person.label));
+    people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || unread(one) - unread(other) || byPresence(one, other));
+    return people.map((person) => this._person(person));
+  }
+
+  /** @param {string} title @param {any[]} rows @param {string} empty @param {Node|null} [button] @param {string} [hint] */
+  _section(title, rows, empty, button = null, hint = "") {
+    return h("section", {},
+      h("div", { class: "side-title" }, h("h2", {}, title), button),
+      hint && h("p", { class: "hint" }, hint),
+      rows.length ? h("ul", { class: "side-list", "aria-label": title }, rows) : empty && h("p", { class: "hint" }, empty),
+    );
+  }
+
+  /** @param {import("./model.js").Talk} talk */
+  _row(talk) {
+    const { model } = this._chat;
+    const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
+    const here = [...model.people.values()].filter((person) => person.status === "online" || person.status === "idle").length;
+    const sub = talk.kind === "room" ? `everybody, ${here} here now` : `${talk.memberCount} members`;
+    const sign = h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
+    return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._shell.open(talk));
+  }
+
+  /** @param {import("./model.js").Person} person */
+  _person(person) {
+    const talk = this._chat.model.talkWith(person.id);
+    const front = talk !== undefined && talk.id === this._chat.model.frontId;
+    const sub = person.ignored ? "ignored" : howIs(person);
+    return this._button(person.id, disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._shell.openWith(person.id));
+  }
+
+  /**
+   * @param {string} to @param {Node} sign @param {string} name @param {string} sub
+   * @param {import("./model.js").Talk|undefined} talk @param {boolean} front @param {() => void} open
+   */
+  _button(to, sign, name, sub, talk, front, open) {
+    const unread = talk?.unread ?? 0;
+    const waiting = talk?.waiting.length ?? 0;
+    return h("li", {},
+      h("button", { type: "button", class: "side-row", data: { to, sure: "1" }, "aria-current": front ? "true" : null, onclick: open },
+        sign,
+        h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, name), h("span", { class: "side-sub", dir: "auto" }, sub)),
+        waiting > 0 && h("span", { class: "badge quiet", title: "waits to be sent" }, `${waiting} ↑`),
+        unread > 0 && h("span", { class: talk?.kind === "dm" || talk?.mentions ? "badge" : "badge soft" },
+          String(unread), h("span", { class: "unseen" }, talk?.mentions ? " unread, with your name" : " unread")),
+      ),
+    );
+  }
+
+  _drawMe() {
+    const { me, people, state } = this._chat.model;
+    const person = people.get(me.id);
+    const how = state === "open" ? howIs(person) || "online" : "not connected";
+    fill(this._me, disc(me.id || "A", me.label || "…", state === "open" ? (person?.status ?? "online") : "offline"),
+      h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, safeLine(me.label || "…")), h("span", { class: "side-sub" }, how)),
+      icon("settings"), h("span", { class: "unseen" }, ": your name, status and settings"));
+  }
+}

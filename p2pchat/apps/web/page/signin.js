@@ -1,0 +1,75 @@
+/** Signing in: take a name and get a token, or use a token one has. */
+
+import { signUp } from "./accounts.js";
+import { fill, h } from "./dom.js";
+import { copyButton } from "./copying.js";
+
+/**
+ * @param {object} with_
+ * @param {string} with_.why a sentence to begin with; "" for none
+ * @param {(token: string, forLong: boolean) => void} with_.entered
+ * @returns {HTMLElement}
+ */
+export function signIn({ why, entered }) {
+  const card = h("div", { class: "card" });
+  fill(card, choosing(card, why, entered));
+  return h("main", { class: "door" }, card);
+}
+
+/** @param {HTMLElement} card @param {string} why @param {(token: string, forLong: boolean) => void} entered */
+function choosing(card, why, entered) {
+  const trouble = h("p", { class: "trouble", id: "trouble", role: "alert" }, why);
+  const forLong = h("input", { type: "checkbox", id: "for-long" });
+  const name = h("input", {
+    id: "name", name: "name", autocomplete: "nickname", maxlength: 32, required: true, spellcheck: "false", "aria-describedby": "trouble",
+  });
+  const token = h("input", { id: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
+  const join = h("button", { class: "primary" }, "Join");
+
+  const joining = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    join.disabled = true;
+    trouble.textContent = "";
+    try {
+      const made = await signUp(name.value.trim());
+      fill(card, showing(made.name, made.token, () => entered(made.token, forLong.checked)));
+      card.querySelector("h1")?.focus();
+    } catch (error) {
+      trouble.textContent = /** @type {Error} */ (error).message;
+      join.disabled = false;
+      name.focus();
+    }
+  };
+  const entering = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    entered(token.value.trim(), forLong.checked);
+  };
+  return [
+    h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),
+    h("p", { class: "lead" }, "Chat with everybody of this network: in this browser, or in a terminal."),
+    h("form", { onsubmit: joining },
+      h("label", { for: "name" }, "Choose a name"),
+      h("div", { class: "row" }, name, join),
+      trouble,
+    ),
+    h("details", { open: Boolean(why) },
+      h("summary", {}, "I have been here before"),
+      h("form", { onsubmit: entering },
+        h("label", { for: "token" }, "Your token"),
+        h("div", { class: "row" }, token, h("button", {}, "Sign in")),
+      ),
+    ),
+    h("label", { class: "check" }, forLong, " Stay signed in on this device"),
+  ];
+}
+
+/** The token, shown this once. @param {string} name @param {string} token @param {() => void} go */
+function showing(name, token, go) {
+  const shown = h("output", { class: "token", "aria-label": "Your token" }, token);
+  return [
+    h("h1", { tabindex: -1 }, "Welcome, ", h("bdi", {}, name)),
+    h("p", {}, "This is your token. It is the only way back to your name, and it is shown this once: keep it where you keep passwords."),
+    shown,
+    h("div", { class: "row" }, copyButton(() => token, "Copy the token"), h("button", { class: "primary", type: "button", onclick: go }, "Start chatting")),
+  ];
+}

@@ -1,0 +1,40 @@
+/** What became of an own message: `·` kept, `✓` on the disks of others, `✓✓` read, as docs/ticks.md explains. */
+
+import { dialog } from "./dialog.js";
+import { h } from "./dom.js";
+import { disc } from "./people.js";
+import { safeLine } from "./safe.js";
+
+/** @typedef {import("./model.js").Message} Message */
+
+/** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} */
+export function ticksOf(message, direct) {
+  const { count, read, of } = message.ticks;
+  if (read) return { mark: direct ? "✓✓" : `✓✓ ${read}/${of}`, said: direct ? "read" : `read by ${read} of ${of}` };
+  if (count) return { mark: direct ? "✓" : `✓ ${count}/${of}`, said: direct ? "delivered" : `delivered to ${count} of ${of}` };
+  return { mark: "·", said: "kept here, nobody else has it yet" };
+}
+
+/**
+ * Show who has a message, and who has read it.
+ * @param {import("./chat.js").Chat} chat @param {Message} message
+ */
+export async function showReceipts(chat, message) {
+  const [row] = await chat.ask({ do: "receipts", id: message.id });
+  const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) =>
+    names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
+      names.map((name, index) => h("li", { class: "person-row" }, disc(ids[index], name), h("bdi", {}, safeLine(name))))));
+  const [has, hasIds] = without(row.delivered_to, row.delivered_to_ids, row.read_by_ids);
+  dialog("Who has this message", [
+    people("✓✓ Read by", row.read_by, row.read_by_ids),
+    people("✓ Delivered to", has, hasIds),
+    people("Not there yet", row.missing, row.missing_ids),
+    !row.read_by.length && !has.length && !row.missing.length && h("p", {}, "It is kept here, and goes to whoever comes first."),
+  ]);
+}
+
+/** @param {string[]} names @param {string[]} ids @param {string[]} others */
+function without(names, ids, others) {
+  const left = ids.map((id, index) => [names[index], id]).filter(([, id]) => !others.includes(id));
+  return [left.map(([name]) => name), left.map(([, id]) => id)];
+}

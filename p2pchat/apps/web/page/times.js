@@ -1,0 +1,35 @@
+/** Times as people read them, in their own zone and language. */
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const DAY_AND_YEAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
+const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
+
+/** @param {string} iso */
+export function clock(iso) {
+  return CLOCK.format(new Date(iso));
+}
+
+/** @param {string} iso */
+export function whole(iso) {
+  return WHOLE.format(new Date(iso));
+}
+
+/** @param {string} iso @returns {string} one word for each day, in the local zone */
+export function dayKey(iso) {
+  return new Date(iso).toDateString();
+}
+
+/** @param {string} iso @param {Date} [now] */
+export function day(iso, now = new Date()) {
+  const then = new Date(iso);
+  if (then.toDateString() === now.toDateString()) return "Today";
+  const yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1);
+  if (then.toDateString() === yesterday.toDateString()) return "Yesterday";
+  return (then.getFullYear() === now.getFullYear() ? DAY : DAY_AND_YEAR).format(then);
+}
+
+/** @param {string} iso @param {Date} [now] @returns {string} the time of today, else the day with it */
+export function when(iso, now = new Date()) {
+  return new Date(iso).toDateString() === now.toDateString() ? clock(iso) : `${day(iso, now)}, ${clock(iso)}`;
+}
