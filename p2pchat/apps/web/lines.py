@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,12 +32,15 @@ from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.exits import Failure, Usage
-from p2pchat.apps.cli.output import Line, Output, json_line
+from p2pchat.apps.cli.output import Line, Output
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import Problem, WebError, problem_of
+from p2pchat.apps.web.frames import Frame, as_frame
 from p2pchat.apps.web.gateway import Gateway, gateway_of
 from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
-from p2pchat.apps.web.sockets import Outgoing, who_comes
+from p2pchat.apps.web.outbox import Outbox
+from p2pchat.apps.web.signing import sign_in
+from p2pchat.apps.web.unseen import CatchingUp
 
 router = APIRouter()
 
@@ -50,7 +52,6 @@ SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
 }
 SMALL = frozenset({"typing", "read", "active", "away", "back"})
 WRITING = frozenset({"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"})
-PAGE = 200  # messages read at once for who comes back
 NOT_TOLD = (Link, Listening, Stopped)  # of the peer itself, which is nobody's alone
 
 _log = logging.getLogger("p2pchat.web")
@@ -58,24 +59,19 @@ _turns: WeakKeyDictionary[Gateway, dict[str, asyncio.Lock]] = WeakKeyDictionary(
 
 
 @router.websocket("/lines")
-async def lines(socket: WebSocket, since: str | None = None) -> None:
+async def lines(websocket: WebSocket, since: str | None = None) -> None:
     """Serve one caller until it goes."""
-    await socket.accept()
+    signed_in = await sign_in(websocket)
+    if signed_in is None:
+        return
+    connection = Connection(websocket, signed_in.account)
     try:
-        account = await who_comes(socket, socket.query_params.get("as"))
-        await Connection(socket, account).serve(since)
-    except WebSocketDisconnect:
-        pass
-    except WebError as error:
-        await refuse(socket, problem_of(error))
-
-
-async def refuse(socket: WebSocket, problem: Problem) -> None:
-    """Say why not, as a line, and close."""
-    code = 1008 if problem.status in (401, 403) else 1013
-    with suppress(RuntimeError, WebSocketDisconnect):
-        await socket.send_text(json_line(error_line(problem)))
-        await socket.close(code, problem.code)
+        await connection.serve(since)
+    except WebError as error:  # no room for it
+        problem = problem_of(error)
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await websocket.send(as_frame(error_line(problem)))
+            await websocket.close(CLOSE_CODES["slow"], problem.code)
 
 
 def error_line(problem: Problem, ref: str | None = None) -> Line:
@@ -86,12 +82,11 @@ def error_line(problem: Problem, ref: str | None = None) -> Line:
 class Connection:
     """One caller of a gateway: a session of the hub, and a Session that carries out its orders."""
 
-    def __init__(self, socket: WebSocket, account: Account) -> None:
-        self._socket = socket
+    def __init__(self, websocket: WebSocket, account: Account) -> None:
+        self._websocket = websocket
         self._account = account
-        self._gateway = gateway = gateway_of(socket)
-        settings = gateway.settings
-        self._out = Outgoing(socket, frames=settings.outbox_frames, size_bytes=settings.outbox_bytes)
+        self._gateway = gateway = gateway_of(websocket)
+        self._out = Outbox(websocket, gateway.settings)
         self._mark = f"{secrets.token_hex(4)}:"  # before the refs of this caller: another may use the same words
         self._show = LinesShow(self._out, self._mark)
         self._show.me = account.user.me.label
@@ -101,7 +96,7 @@ class Connection:
         )
         self._session.names_are_known()
         self._away = False
-        self._kept: deque[Told] | None = deque()  # what happens while storage is asked; None: told at once
+        self._catching: CatchingUp | None = None  # who came back is told what was missed
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def serve(self, since: str | None) -> None:
@@ -109,16 +104,17 @@ class Connection:
         self._seat = self._gateway.hub.open(self._account, self._hear, "lines", self._end)
         sending = asyncio.create_task(self._out.run())
         working = asyncio.create_task(self._work(since))
+        waited: list[asyncio.Future[Any]] = [working, sending, self._ended]
         try:
-            waited: list[asyncio.Future[Any]] = [working, self._ended]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if self._ended.done():
-                await self._out.close(CLOSE_CODES[self._ended.result()], self._ended.result())
+            why = self._ended.result() if self._ended.done() else None
+            self._out.close(1000 if why is None else CLOSE_CODES[why], why or "", at_once=why == "slow")
+            await sending
         finally:
             self._gateway.hub.close(self._seat)
             self._show.close()
-            for task in (working, sending):
-                task.cancel()
+            working.cancel()
+            sending.cancel()
             await asyncio.gather(working, sending, return_exceptions=True)
 
     def _end(self, why: Ending) -> None:
@@ -127,62 +123,53 @@ class Connection:
 
     async def _work(self, since: str | None) -> None:
         try:
-            user = self._account.user
-            first = {**self._gateway.peer.listening.to_json(), "user": user.me.label, "user_id": user.me.id, "data": ""}
-            await self._show.event(first)
-            await self._catch_up(since)
+            await self._introduce()
+            if since:
+                await self._catch_up(since)
             while True:
-                await self._take(await self._socket.receive_text())
+                await self._take(await self._websocket.receive_text())
         except (WebSocketDisconnect, KeyError):  # KeyError: a frame of bytes
             pass
         except Slow:
             self._end("slow")
         except Exception:
-            _log.exception("a connection of the page ended with an error that is not its own")
-            self._end("stopping")
+            _log.exception("a caller of /lines met an error that is not its own")
+
+    async def _introduce(self) -> None:
+        me = self._account.user.me
+        peer = self._gateway.peer.listening.to_json()
+        await self._show.event({**peer, "user": me.label, "user_id": me.id, "data": ""})
 
     # ---- what happens
 
     def _hear(self, told: Told) -> None:
-        if isinstance(told.event, NOT_TOLD):
-            return
-        if self._kept is not None:
-            if len(self._kept) >= self._gateway.settings.outbox_frames:
-                raise Slow
-            self._kept.append(told)
-            return
-        self._tell(told)
-
-    def _tell(self, told: Told) -> None:
         event = told.event
-        if isinstance(event, Message | Sent):
-            own = event.sender.key == self._account.key
-            if own or event.conversation.kind == "dm":
-                self._out.put(json_line(self._show.own(told.for_user(self._account.user).to_json())))
-                return
-        elif getattr(event, "ref", None) is not None:
-            self._out.put(json_line(self._show.own(event.to_json())))
+        if isinstance(event, NOT_TOLD):
             return
-        self._out.put(told.encoded("lines", lambda: json_line(event.to_json())))
+        if isinstance(event, Message | Sent):
+            post = told.for_user(self._account.user)
+            if self._catching is not None and not self._catching.takes(post):
+                return
+            if isinstance(post, Sent) or post.conversation.kind == "dm":
+                self._out.put(self._frame(post))
+                return
+        elif getattr(event, "ref", None) is not None or getattr(event, "kind", "") == "dm":
+            self._out.put(self._frame(event))
+            return
+        self._out.put(told.encoded("lines", lambda: as_frame(event.to_json())))
 
-    async def _catch_up(self, since: str | None) -> None:
-        """Tell what was shown behind a message, then what happened meanwhile, then everything at once."""
-        place = 0
-        if since:
-            user = self._account.user
-            try:
-                last = await user.message(since)
-                while page := await user.released(last, limit=PAGE):
-                    for post in page:
-                        await self._show.event(post.to_json())
-                    last = page[-1]
-                place = last.place
-            except (P2PChatError, ValueError) as error:
-                await self._show.event(error_line(Problem(404, "since", str(error))))
-        kept, self._kept = self._kept or deque(), None
-        for told in kept:
-            if not (isinstance(told.event, Message | Sent) and told.event.place <= place):
-                self._tell(told)
+    def _frame(self, event: Any) -> Frame:
+        return as_frame(self._show.own(event.to_json()))
+
+    async def _catch_up(self, since: str) -> None:
+        """Tell what was shown behind a message, and what happens meanwhile."""
+        user = self._account.user
+        self._catching = CatchingUp(user, lambda post: self._out.put(self._frame(post)), self._out.drained)
+        try:
+            await self._catching.since(await user.message(since))
+        except (P2PChatError, ValueError) as error:
+            self._catching = None
+            await self._show.event(error_line(Problem(404, "since", str(error))))
 
     # ---- what the caller says
 
@@ -243,13 +230,18 @@ class Connection:
 class LinesShow(Show):
     """What a Session says, as lines of one connection."""
 
-    def __init__(self, out: Outgoing, mark: str) -> None:
+    def __init__(self, out: Outbox, mark: str) -> None:
         super().__init__(Output(None), None, as_json=True, echo=True)
         self._out = out
         self._mark = mark
 
     async def event(self, event: Line, *, older: bool = False) -> None:
-        await self._out.put_when_taken(json_line(self.own(event)))
+        frame = as_frame(self.own(event))
+        try:
+            self._out.put(frame)
+        except Slow:  # of answers nobody has to get more than one reads
+            await self._out.drained()
+            self._out.put(frame)
 
     def own(self, line: dict[str, Any]) -> Line:
         """Return a line with the `ref` of this caller as it was given; another connection's is nothing to this one."""

@@ -25,19 +25,6 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    ]
-)
 MAX_QR_CHARACTERS = 2048  # more is no code that a telephone reads
 
 
@@ -45,7 +32,7 @@ def _serving(path: Path) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of one file."""
     content = path.read_bytes()
     tag = f'"{sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
 
     async def serve(request: Request) -> Response:
         if request.headers.get("if-none-match") == tag:

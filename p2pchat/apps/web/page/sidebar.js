@@ -16,7 +16,7 @@ export class Sidebar {
     this._shell = shell;
     this._signOut = signOut;
     this.find = h("input", {
-      type: "search", id: "find", placeholder: "Find people, groups, messages", "aria-label": "Find people, groups and messages",
+      type: "search", id: "find", placeholder: "Find or search", "aria-label": "Find people, groups and messages",
       autocomplete: "off", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
     });
     this._talks = h("div", { class: "side-lists" });
