@@ -143,6 +143,10 @@ class HostedUser(Messaging):
     def _first_place(self) -> int:
         return self._feed.place_of(self._consumer(""))
 
+    @property
+    def _came_at(self) -> int:
+        return self._first_place
+
     def _gone(self) -> None:
         """It is hosted no more."""
         self._is_gone = True

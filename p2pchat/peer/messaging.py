@@ -31,6 +31,7 @@ from p2pchat.peer.released import read_released
 from p2pchat.peer.searching import search_posts, wanted
 from p2pchat.peer.texts import check_text
 from p2pchat.peer.times import claim_of
+from p2pchat.peer.unread import unread_among
 from p2pchat.protocol import ConversationId
 
 Start = Literal["now", "beginning"]
@@ -334,6 +335,23 @@ class Messaging(Places):
         kept = self._consumer(consumer)
         place = self._feed.place_of(kept, self._first_place) if after is None else after.place
         return await read_released(self._desk, disk.storage, disk.read, these, place, limit, self._sight)
+
+    async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
+        """Return what others wrote there and this user has not marked as read, oldest first.
+
+        What was there before this peer or user came, and what those write who are ignored, is nobody's news.
+
+        Args:
+            conversation: As history.
+            limit: How many of the newest messages are looked at.
+        Raises:
+            UnknownName, AmbiguousName, StorageError, PeerClosed.
+        """
+        owner, there, ignored = self._running, self.find(conversation), self.people.ignored
+        posts = await self.history(there, limit=limit)
+        marks, place = owner.node.sync.reads.read_to(there.key, self.people.me)
+        found = await unread_among(posts, dict(marks), max(place, self._came_at), owner.disk.storage, owner.disk.read)
+        return [post for post in found if post.log.user not in ignored]
 
     def hand_on(self, post: Placed, consumer: str) -> None:
         """Say that a consumer has taken everything up to this message; saved soon. It never goes back.

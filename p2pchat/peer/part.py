@@ -89,3 +89,8 @@ class UserPart:
     def _first_place(self) -> int:
         """Where a consumer that was never asked for begins: everything up to there came before."""
         raise NotImplementedError
+
+    @property
+    def _came_at(self) -> int:
+        """The newest place when this user came to the peer: what was there already is nobody's news."""
+        raise NotImplementedError

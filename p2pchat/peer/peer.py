@@ -134,6 +134,10 @@ class TCPPeer(Hosting, Messaging):
     def _first_place(self) -> int:
         return self._feed.start
 
+    @property
+    def _came_at(self) -> int:
+        return 0
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
         return f"<TCPPeer {self._name!a} {state}>"

@@ -145,3 +145,18 @@ async def test_without_a_token_nothing_is_told(serve: Any) -> None:
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
             assert socket.close_code == 1008
+
+
+async def test_what_is_unread_is_known_to_whoever_comes_from_elsewhere(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe:
+        for text in ("one", "two", "yan, three"):
+            last = await zoe.send(text, to="yan")
+        async with calling(served, "yan") as yan:
+            [row] = [row for row in await yan.ask(do="list") if row["conversation"] == "zoe"]
+            assert (row["unread"], row["mentions"]) == (3, 1)
+            await yan.ask(do="read", id=last["id"])
+            await zoe.next("read", id=last["id"])
+        async with calling(served, "yan") as yan:
+            assert {row["unread"] for row in await yan.ask(do="list")} == {0}

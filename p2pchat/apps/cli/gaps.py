@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat import History, Message, Sent, TCPPeer
+from p2pchat import History, HostedUser, Message, Sent, TCPPeer
 from p2pchat.apps.cli.output import Line
 
 
-async def with_gap(of: History | TCPPeer, post: Message | Sent) -> Line:
+async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> Line:
     """Return the line of a message; `missing` (ids) and `last_seen_with` (labels) are in it where something is."""
     line = post.to_json()
     gap = await of.missing(post) if post.gap else None

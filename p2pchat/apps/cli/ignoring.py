@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from p2pchat import History, P2PChatError, TCPPeer
+from p2pchat import History, HostedUser, P2PChatError, TCPPeer
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.output import Line
 
 OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
 
 
-def hides(of: TCPPeer | History, line: Mapping[str, Any]) -> bool:
+def hides(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
     """Whether an event line is of somebody who is ignored: what they wrote or did, and how they are."""
     return line["event"] not in OF_ONES_OWN and of.ignores(_whose(line))
 
 
-def without_ignored(of: TCPPeer | History, line: Line) -> Line:
+def without_ignored(of: TCPPeer | HostedUser | History, line: Line) -> Line:
     """Return the line of a message without the reactions of those who are ignored."""
     if not line.get("reactions"):
         return line

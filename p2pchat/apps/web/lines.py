@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import Failed, Link, Listening, Message, P2PChatError, Sent, Stopped
+from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
 from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing.meshing import invite_row
 from p2pchat.apps.cli.chat.doing.places import place_row
@@ -52,6 +52,7 @@ SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
 }
 SMALL = frozenset({"typing", "read", "active", "away", "back"})
 WRITING = frozenset({"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"})
+MOST_COUNTED = 200  # conversations, those first in which something was written last
 NOT_TOLD = (Link, Listening, Stopped)  # of the peer itself, which is nobody's alone
 
 _log = logging.getLogger("p2pchat.web")
@@ -153,9 +154,10 @@ class Connection:
             if isinstance(post, Sent) or post.conversation.kind == "dm":
                 self._out.put(self._frame(post))
                 return
-        elif getattr(event, "ref", None) is not None or getattr(event, "kind", "") == "dm":
-            self._out.put(self._frame(event))
-            return
+        elif isinstance(event, Edited | Deleted | Reaction):
+            if event.by.key == self._account.key or event.conversation.kind == "dm":
+                self._out.put(self._frame(told.for_user(self._account.user)))
+                return
         self._out.put(told.encoded("lines", lambda: as_frame(event.to_json())))
 
     def _frame(self, event: Any) -> Frame:
@@ -202,6 +204,9 @@ class Connection:
             await self._find(order)
         elif order.do == "invite":
             await self._show.answer("invite", [invite_row(self._gateway.peer)], [], order.ref)
+        elif order.do == "list":
+            await self._count_unread()
+            await self._session.obey(order)
         elif order.do in WRITING:  # to its end, also when the caller goes: another connection may ask for it again
             await asyncio.shield(self._write(order))
         else:
@@ -213,6 +218,12 @@ class Connection:
             await self._show.answer("find", [row], [], order.ref)
         except (P2PChatError, Usage, Failure, ValueError) as error:
             await self._session.fail(error, order.ref)
+
+    async def _count_unread(self) -> None:
+        """Count what is unread by what was ever marked as read: also elsewhere, and before this connection."""
+        user, unread = self._account.user, self._session.unread
+        for there in user.recent_conversations()[:MOST_COUNTED]:
+            unread.recount(there.id, [post.to_json() for post in await user.unread(there)])
 
     async def _write(self, order: Order) -> None:
         """One account writes one thing at a time, so that what is sent again finds what was sent before."""

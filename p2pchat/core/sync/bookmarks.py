@@ -109,6 +109,10 @@ class Bookmarks:
                 told[pair] = refs
         return told
 
+    def of(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
+        """Return how far a reader has read which logs of a conversation: a mark on one stands for all it builds on."""
+        return self._marks.get((conversation, reader), {})
+
     def seq(self, log: LogId, reader: UserId) -> int:
         """Return how far a reader has read a log; 0: nothing, or all of it by a mark above."""
         return self._marks.get((log.conversation, reader), {}).get(log, 0)

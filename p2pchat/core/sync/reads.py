@@ -135,6 +135,12 @@ class Reads:
         if later is not None:
             self.marked(later)
 
+    def read_to(self, conversation: ConversationId, reader: UserId) -> tuple[Mapping[LogId, int], int]:
+        """Return how far a reader hosted here has read: which logs, and the place of what was marked just now, if it
+        has still to be looked up; 0 for none."""
+        later = self._later.get((conversation, reader))
+        return self._books.of(conversation, reader), 0 if later is None else later.place
+
     def chosen(self, choice: ReceiptsChosen) -> None:
         """A hosted user wants receipts of reading, or none; what was told of it meanwhile comes with the next mark."""
         if self.consent.choose(choice.user, choice.on, choice.other):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from p2pchat import Conversation, Deleted, Edited, Message, P2PChatError, Reaction, TCPPeer
+from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, Reaction, TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
 
 TOGETHER = 0.02  # seconds: what comes within so long is one mark
@@ -25,7 +25,7 @@ class Seen:
     """
 
     def __init__(
-        self, peer: TCPPeer, attention: Attention, current: Callable[[], Conversation], *, shows_past: bool
+        self, peer: TCPPeer | HostedUser, attention: Attention, current: Callable[[], Conversation], *, shows_past: bool
     ) -> None:
         self._peer = peer
         self._attention = attention

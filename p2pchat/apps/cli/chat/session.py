@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from p2pchat import Conversation, Failed, P2PChatError, StorageError, TCPPeer, Warned
+from p2pchat import Conversation, Failed, HostedUser, P2PChatError, StorageError, TCPPeer, Warned
 from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing import grouping, mending, meshing, people, places, reading, setting, talking
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
@@ -52,7 +52,7 @@ ORDERS: dict[str, Function] = {
 
 
 class Session:
-    """One peer's input.
+    """The input of one peer, or of one user that a peer hosts.
 
     Args:
         interactive: Somebody sees the errors; they do not change the exit code then.
@@ -65,10 +65,12 @@ class Session:
     """
 
     def __init__(
-        self, peer: TCPPeer, show: Show, *, interactive: bool, as_json: bool, settings: ChatSettings | None = None,
-        attention: Attention | None = None,
+        self, peer: TCPPeer | HostedUser, show: Show, *, interactive: bool, as_json: bool,
+        settings: ChatSettings | None = None, attention: Attention | None = None,
     ) -> None:  # fmt: skip
-        self.settings = settings if settings is not None else ChatSettings.load(peer.data)
+        if settings is None:
+            settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
+        self.settings = settings
         self._show = show
         self._as_json = as_json
         self._here = Here(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,12 @@ class Unread:
             del waiting.by[sender_id], waiting.meant_by[sender_id]
             if not waiting.by:
                 del self._waiting[id]
+
+    def recount(self, id: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """These lines are what is unread there, and nothing else."""
+        self.seen(id)
+        for line in lines:
+            self.noticed(line, "")
 
     def seen(self, id: str) -> None:
         """Somebody is there now: nothing of it is unread."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from p2pchat import (
     Conversation,
     GroupChanged,
+    HostedUser,
     Message,
     P2PChatError,
     Receipt,
@@ -23,6 +24,7 @@ from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.chat.unread import Unread
+from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.gaps import with_gap
 from p2pchat.apps.cli.ignoring import hides, without_ignored
 from p2pchat.apps.cli.output import Line
@@ -43,6 +45,7 @@ class Here:
     """One session's surroundings.
 
     Attributes:
+        peer: Whose session it is: a peer's own user, or one that a peer hosts.
         interactive: Somebody types, and sees what is said.
         for_people: What is shown is lines, and leaves out whom they ignore.
         calls: Takes an endpoint that is about to be called, so that what becomes of it is told.
@@ -52,7 +55,7 @@ class Here:
     """
 
     def __init__(
-        self, peer: TCPPeer, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool,
+        self, peer: TCPPeer | HostedUser, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool,
         attention: Attention | None = None,
     ) -> None:  # fmt: skip
         self.peer = peer
@@ -68,6 +71,17 @@ class Here:
         self.attention = attention or Attention(peer.set_presence, self._current_id, idle_after=idle_after)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
         self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
+
+    @property
+    def whole_peer(self) -> TCPPeer:
+        """The peer itself, for what concerns all of its users.
+
+        Raises:
+            Usage: This is a user whom it hosts beside others.
+        """
+        if isinstance(self.peer, HostedUser):
+            raise Usage("that is for whoever runs the peer")
+        return self.peer
 
     @property
     def current(self) -> Conversation:

@@ -16,13 +16,13 @@ async def connect(here: Here, endpoint: str) -> Answer:
     """Dial a peer, and go on until it answers."""
     where = parse_endpoint(endpoint)
     here.calls(where)
-    await here.peer.connect(where, timeout=_AT_ONCE)
+    await here.whole_peer.connect(where, timeout=_AT_ONCE)
     return Answer([{"endpoint": where}], [f"-- calling {where}"])
 
 
 async def forget(here: Here, peer: str) -> Answer:
     """Dial a peer no more: by the name of its user, its id, or an endpoint."""
-    forgotten = await here.peer.forget(peer)
+    forgotten = await here.whole_peer.forget(peer)
     endpoints = ", ".join(safe_line(endpoint) for endpoint in forgotten.endpoints)
     told = f"{endpoints}: dialled no more" if endpoints else "no address of it was known"
     linked = "; the link that is up stays until it ends" if forgotten.linked else ""
@@ -31,7 +31,7 @@ async def forget(here: Here, peer: str) -> Answer:
 
 async def invite(here: Here) -> Answer:
     """Show what another machine needs to join."""
-    row = invite_row(here.peer)
+    row = invite_row(here.whole_peer)
     lines = invite_screen(row["invite"], qr=here.interactive).splitlines()
     if row["only_this_machine"]:
         lines += ["-- now only this machine reaches this peer: start it with --host 0.0.0.0 for others"]

@@ -123,7 +123,7 @@ async def allow(here: Here, user: str) -> Answer:
     who = user if is_id(user) else await here.user(user)
     if who == here.peer.me:
         raise Usage("that is you: what you write has no limit here")
-    found = await here.peer.allow(who)
+    found = await here.whole_peer.allow(who)
     row = {"user": found.label, "user_id": found.id, "allowed": True}
     return Answer([row], [f"-- all that {shown_name(found.label)} writes is stored, without a limit"])
 

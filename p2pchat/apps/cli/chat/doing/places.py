@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat import AmbiguousName, Conversation, Group, TCPPeer, UnknownName
+from p2pchat import AmbiguousName, Conversation, Group, HostedUser, TCPPeer, UnknownName
 from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.exits import Usage
@@ -60,7 +60,7 @@ async def list_(here: Here, which: str = "") -> Answer:
     return Answer(rows, [*(plain_conversation(row) for row in rows), *others])
 
 
-def listed(peer: TCPPeer, unread: Unread) -> tuple[list[Conversation], int]:
+def listed(peer: TCPPeer | HostedUser, unread: Unread) -> tuple[list[Conversation], int]:
     """Return the conversations people are shown, and how many more there are.
 
     All, the room first and then by name; where there are very many the room, those with something unread, and those in
