@@ -340,7 +340,7 @@ class Node:
         )
         self.sync.start()
         self.sync.continue_from(former)
-        self.sync.pull.rest(self._disk_low)
+        self.sync.rest(self._disk_low)
         self._keeping = True
         self._save_consumers()
         for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
@@ -351,7 +351,7 @@ class Node:
         if input.on == self._disk_low:
             return
         self._disk_low = input.on
-        self.sync.pull.rest(input.on)
+        self.sync.rest(input.on)
         if input.on:
             text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
             self._ctx.emit(Warned("disk_low", f"{text}; make room and it goes on by itself"))

@@ -274,6 +274,26 @@ def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
     club.ends_well()
 
 
+def test_with_a_disk_nearly_full_nothing_is_made_again_before_there_is_room(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    club = Club(sim, bob)
+    length = len(ada.disk)
+    club.change(add=(cyd.user,))
+    ada.crash()
+    ada.restore(length)
+    ada.start()
+    club.ask(ada, inputs.GroupChanging, club.id, name="dev")
+    sim.run(0.1)
+    ada.disk_low(True)
+    sim.run(30)
+    assert sim.counts["operation_redone"] == 0
+    ada.disk_low(False)
+    sim.run(30)
+    assert sim.counts["operation_redone"] == 1 and club.members(bob) == ["ada", "bob", "cyd"]
+    club.ends_well()
+
+
 def test_what_an_owner_did_whose_log_forked_is_made_again_and_all_know_the_same(sim: Simulation) -> None:
     """Ada's machine goes back to a snapshot and writes on. What it wrote before, ada and dan are never given."""
     ada, bob, cyd, dan = peers = sim.peers(4)

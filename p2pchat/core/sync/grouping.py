@@ -46,11 +46,18 @@ class Grouping:
         self._ctx = shelf.ctx
         self._writing = writing
         self._redoing: set[str] = set()  # groups of which something lost will be made again
+        self._rests = False  # nothing can be kept now
 
     def start(self) -> None:
         """Make again what was lost before this node stopped."""
         for group in self._shelf.conversations.groups.values():
             self.look(group)
+
+    def rest(self, on: bool) -> None:
+        """Make nothing again while nothing can be kept; what was lost afterwards."""
+        self._rests = on
+        if not on:
+            self.start()
 
     # ---- what is asked
 
@@ -164,6 +171,8 @@ class Grouping:
 
     def _due(self, group: Group) -> None:
         self._redoing.discard(group.id)
+        if self._rests:
+            return
         for user in self._shelf.hosted:
             self._remake(group, user)
             self._redo_all(group, user)

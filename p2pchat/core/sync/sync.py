@@ -121,6 +121,11 @@ class Sync:
         self.conversations.found_network(network)
         self._new_here()
 
+    def rest(self, on: bool) -> None:
+        """Nothing can be kept for a while, or again: ask for nothing then, and write nothing that nobody asked for."""
+        self.pull.rest(on)
+        self.grouping.rest(on)
+
     # ---- links
 
     def link_up(self, link: Link) -> None:
