@@ -58,6 +58,7 @@ from p2pchat.core.inputs import (
     Unhosted,
     Woke,
 )
+from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
@@ -281,6 +282,10 @@ class Node:
     def accepting(self) -> bool:
         """Whether what is said now is kept: storage works, and there is enough disk."""
         return self._keeping and not self._disk_low
+
+    def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
+        """Return where what this user says next will stand, if it is the next input; None where nobody can tell."""
+        return self.sync.writing.next_entry(conversation, user) if self.accepting else None
 
     def name_of(self, peer: PeerId) -> str:
         """Called by Links: whom people would say this peer is."""

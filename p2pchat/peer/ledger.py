@@ -353,6 +353,8 @@ class Ledger:
     ) -> None:  # fmt: skip
         """Wait for one member, or so many, or all."""
         own = self._own(log)
+        if own.ends and seq > own.ends[-1]:
+            await asyncio.sleep(0)  # it is promised only: the core takes it in this turn of the loop
         level = own.level(kind)
         wanted = (by,) if by is not None else own.of(seq)
         if count is None and not wanted:

@@ -96,6 +96,7 @@ class Owner:
         self.paused = False
         self._handed: dict[str, int] = {}
         self._stopped = False
+        self._promised = False  # something said has been told where it will stand
         self._leave_by = 0.0
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
@@ -144,6 +145,8 @@ class Owner:
         if self.broken is not None:
             return
         try:
+            if self._promised:
+                self._keep_promises()
             if self._handed and not self._stopped:
                 self._hand_on_all()  # first: no commit of this turn may put back what hand_on_now() has written
             self._handle_all()
@@ -327,7 +330,8 @@ class Owner:
         ref: str | None = None,
         claimed: int | None = None,
     ) -> Saying:
-        """Write entries; the future has the log and the number of the first when they are durable.
+        """Write entries; the future has the log and the number of the first when they are durable: in storage that is
+        only memory at once, where they are sure to be kept, so that a loop of sends shares signatures and frames.
 
         All bodies of one call are consecutive; `claimed`: when the first is said to be written. The future fails with
         StorageError, PeerClosed or P2PChatError.
@@ -336,9 +340,26 @@ class Owner:
         if self._stopped or self.broken is not None:
             future.set_exception(PeerClosed("the peer was closed"))
             return future
-        self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
+        told = (
+            not self.disk.storage.durable and kind in ("text", "action") and self._promise(future, user, conversation)
+        )
+        self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed, promised=told)
         self._schedule()
         return future
+
+    def _promise(self, future: Saying, user: UserId, conversation: ConversationId) -> bool:
+        """Say where an entry will stand, if that is settled: it goes in before anything else happens."""
+        found, ahead = self.node.next_entry(conversation, user), self.saying.ahead(user, conversation)
+        if found is None or ahead is None:
+            return False
+        future.set_result((found[0], found[1] + ahead))
+        self._promised = True
+        return True
+
+    def _keep_promises(self) -> None:
+        self._promised = False
+        for said in self.saying.take_promised():
+            self._carry_out(self.node.handle(said, self._now()))
 
     def _say_gathered(self) -> None:
         for said in self.saying.take():

@@ -19,6 +19,7 @@ from p2pchat.protocol import ConversationId, UserId
 
 MOST_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MOST_CHARACTERS = 4 * 1024 * 1024
+MOST_PROMISED = 256  # entries told where they will stand before the core has them: what one signature covers
 MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
@@ -28,7 +29,7 @@ Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of 
 class Group:
     """Texts that go in as one Said."""
 
-    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "re", "user", "waiting")
+    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "user", "waiting")
 
     def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
         self.user = user
@@ -38,6 +39,7 @@ class Group:
         self.bodies: list[str] = []
         self.characters = 0
         self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
+        self.promised = False  # whoever says it has been told where it will stand
         self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
@@ -74,8 +76,13 @@ class Gathering:
         re: Ref | None,
         ref: str | None,
         claimed: int | None = None,
+        *,
+        promised: bool = False,
     ) -> None:
-        """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first."""
+        """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first.
+
+        promised: `future` says already where they will stand.
+        """
         group = self._last.get(conversation)
         if group is None or not group.takes(user, kind, re):
             group = self._last[conversation] = Group(user, conversation, kind, re)
@@ -83,21 +90,42 @@ class Gathering:
         group.waiting.append((future, len(group.bodies), ref))
         if claimed is not None:
             group.claims[len(group.bodies)] = claimed
+        group.promised |= promised
         group.bodies.extend(bodies)
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+
+    def ahead(self, user: UserId, conversation: ConversationId) -> int | None:
+        """Return how many entries of this user wait for this conversation; None when a good deal waits in all."""
+        entries = characters = own = 0
+        for group in self._groups:
+            entries += len(group.bodies)
+            characters += group.characters
+            if group.user == user and group.conversation == conversation:
+                own += len(group.bodies)
+        return own if entries < MOST_PROMISED and characters < MOST_CHARACTERS // 4 else None
 
     def take(self) -> Iterator[Said]:
         """Yield the next groups, oldest first, as much as makes a good transaction."""
         entries = characters = 0
         while self._groups and entries < MOST_ENTRIES and characters < MOST_CHARACTERS:
             group = self._groups.popleft()
-            if self._last.get(group.conversation) is group:
-                del self._last[group.conversation]
             entries += len(group.bodies)
             characters += group.characters
-            self._tickets += 1
-            self._said[self._tickets] = group
-            yield Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
+            yield self._said_by(group)
+
+    def take_promised(self) -> Iterator[Said]:
+        """Yield the groups that were promised a place, in their order."""
+        promised = [group for group in self._groups if group.promised]
+        for group in promised:
+            self._groups.remove(group)
+            yield self._said_by(group)
+
+    def _said_by(self, group: Group) -> Said:
+        if self._last.get(group.conversation) is group:
+            del self._last[group.conversation]
+        self._tickets += 1
+        self._said[self._tickets] = group
+        return Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
 
     def kept(self, effect: Kept) -> None:
         """These are durable: tell who waits."""
@@ -106,8 +134,10 @@ class Gathering:
         for future, offset, ref in group.waiting:
             if ref is not None:
                 self._note(log, first + offset, ref)
-            if not future.done():  # its task was cancelled: the text is kept all the same
+            if not future.done():
                 future.set_result((log, first + offset))
+            elif not future.cancelled() and future.result() != (log, first + offset):  # cancelled: kept all the same
+                raise RuntimeError("an entry stands elsewhere than was promised")
 
     def _note(self, log: LogId, seq: int, ref: str) -> None:
         self.refs[log, seq] = ref

@@ -37,6 +37,24 @@ async def test_a_direct_message_reaches_one_and_nobody_else(net: Mesh) -> None:
     assert [conversation.kind for conversation in cyd.conversations()] == ["room"]
 
 
+async def test_in_memory_a_loop_of_sends_never_waits_and_each_is_told_where_it_will_stand(net: Mesh) -> None:
+    """What is accepted there is held by this process: 256 share a signature, the next one waits for it."""
+    ada, bob, _ = net.peers
+    receipts = [await ada.send("bob", "0")]
+    for number in range(1, 5):
+        with pytest.raises(StopIteration) as returned:
+            ada.send("bob", str(number)).send(None)  # it has not suspended
+        receipts.append(returned.value.value)
+    receipts.append(await ada.send("cyd", "elsewhere"))  # not begun yet: settled with the core, after those
+    receipts += [await ada.send("bob", str(number)) for number in range(5, 700)]
+    await receipts[1].delivered(timeout=5)
+    await receipts[-1].delivered(timeout=5)
+    wrote = await ada.history("bob", limit=0)
+    assert [post.text for post in wrote] == [str(number) for number in range(700)]
+    assert await bob.history("ada", limit=0) == wrote
+    assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
+
+
 async def test_a_message_has_the_same_id_and_time_on_every_peer(net: Mesh) -> None:
     receipt = await net.peers[0].broadcast("one")
     await receipt.delivered(timeout=5)

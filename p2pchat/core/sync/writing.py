@@ -19,7 +19,7 @@ from p2pchat.core.sync.intake import Intake
 from p2pchat.core.sync.order import Order, followed
 from p2pchat.core.sync.sides import Shelf
 from p2pchat.core.sync.tips import Conversation, Log
-from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 
 ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
@@ -59,6 +59,14 @@ class Writing:
         words = _words(said)
         self._write(conversation, log, self._introduced(conversation, log, words))
         self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
+
+    def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
+        """Return where what this user says next will stand; None where that is not settled yet, and in groups."""
+        run, known = self._runs.get((conversation, user)), self._shelf.conversations.by_id.get(conversation)
+        if run is None or known is None or known.is_talk or user not in self._shelf.hosted:
+            return None
+        log = known.log(user, run)
+        return None if log is None or not log.own or log.limit < log.seq else (log.id, log.seq + 1)
 
     def write(
         self, conversation: Conversation, user: UserId, kind: str, body: Any, ticket: int | None,
