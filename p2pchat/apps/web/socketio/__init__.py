@@ -9,3 +9,6 @@ from p2pchat.apps.web.gateway import Gateway
 
 def mount(app: FastAPI, gateway: Gateway) -> None:
     """Have an application answer Socket.IO clients."""
+    from p2pchat.apps.web.socketio.server import SocketServer
+
+    app.mount("/socket.io", SocketServer(gateway).app)

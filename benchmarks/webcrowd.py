@@ -1,0 +1,236 @@
+"""Thousands of WebSocket users in one process: what they write is timed until everybody else has it.
+
+Written upon asyncio's transports and not upon a WebSocket library, so that the users take little of the machine that
+the measured server is on: a frame costs them some 3 us. They speak three things: the `/chat` of the gateway and of a
+plain server, and Socket.IO over its WebSocket transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import os
+import time
+from typing import Any
+
+from benchmarks.results import TEXT_BYTES, percentile
+from benchmarks.workers import Channel, settle
+
+AT_ONCE = 50  # users that are connecting
+MARK = b"@@"  # a message begins with it: then the nanosecond it was sent in, its number, its writer
+STAMP = 19
+FILLING = "The quick brown fox jumps over the lazy dog. " * 4
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+
+
+class User(asyncio.Protocol):
+    """One user: its connection, and how many messages of others it was given."""
+
+    def __init__(self, crowd: Crowd, number: int) -> None:
+        self.crowd = crowd
+        self.number = number
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held = b""
+        self._upgraded = False
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [
+            f"GET {self.crowd.path} HTTP/1.1", f"Host: 127.0.0.1:{self.crowd.port}", "Upgrade: websocket",
+            "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
+        ]  # fmt: skip
+        if self.crowd.kind == "chat" and self.crowd.tokens:
+            lines.append(f"Authorization: Bearer {self.crowd.tokens[self.number]}")
+        transport.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+
+    def data_received(self, data: bytes) -> None:
+        held = self._held + data if self._held else data
+        if not self._upgraded:
+            head, end, held = held.partition(b"\r\n\r\n")
+            if not end:
+                self._held = head
+                return
+            if b" 101 " not in head[:20]:
+                self._fail(f"the server refused: {head[:300]!r} {held[:300]!r}")
+                return
+            self._upgraded = True
+            if self.crowd.kind == "chat":
+                self.ready.set_result(None)
+        self._held = self._frames(held)
+
+    def _frames(self, data: bytes) -> bytes:
+        """Take all whole frames, and return what is left."""
+        at, end = 0, len(data)
+        while end - at >= 2:
+            size, begin = data[at + 1], at + 2
+            if size == 126:
+                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            elif size == 127:
+                size, begin = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+            if begin > end or begin + size > end:
+                break
+            self._frame(data[at] & 15, data[begin : begin + size])
+            at = begin + size
+        return data[at:] if at else data
+
+    def _frame(self, kind: int, payload: bytes) -> None:
+        if kind == TEXT:
+            found = payload.find(MARK)
+            if found >= 0:
+                self.crowd.got(self, payload, found + len(MARK))
+            elif self.crowd.kind == "socketio":
+                self._engine(payload.decode())
+            elif b'"error"' in payload:
+                self._fail(f"the server said {payload[:300]!r}")
+        elif kind == PING:
+            self._write(PONG, payload)
+        elif kind == CLOSE:
+            self._fail(f"the server closed: {payload[:300]!r}")
+
+    def _engine(self, said: str) -> None:
+        """Answer what Engine.IO and Socket.IO ask: 0 open, 2 ping, 40 connected, 42 an event, 43 an acknowledgement."""
+        if said.startswith("0"):
+            self.write("40")
+        elif said == "2":
+            self.write("3")
+        elif said.startswith("40"):
+            name = f"user{self.number}"
+            given = {"userId": name, "authToken": self.crowd.tokens[self.number] if self.crowd.tokens else ""}
+            self.write("420" + json.dumps(["register", given]))
+        elif said.startswith("430") and not self.ready.done():
+            self.ready.set_result(None)
+        elif said.startswith(('42["error"', "44")):
+            self._fail(f"the server said {said[:300]!r}")
+
+    def write(self, text: str) -> None:
+        self._write(TEXT, text.encode())
+
+    def _write(self, kind: int, payload: bytes) -> None:
+        """Write a frame; its mask is zero, which is legal, and masking nothing."""
+        size = len(payload)
+        length = bytes([128 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+        self._transport.write(bytes([128 | kind]) + length + b"\0\0\0\0" + payload)
+
+    def say(self, text: str) -> None:
+        """Write to everybody."""
+        if self.crowd.kind == "chat":
+            self.write(json.dumps({"text": text}))
+        else:
+            self.write("42" + json.dumps(["groupMessage", {"to": "room", "content": text}]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(f"the connection ended: {exc}")
+
+    def _fail(self, why: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(why))
+        else:
+            self.crowd.fail(f"user {self.number}: {why}")
+
+
+class Crowd:
+    """All users of one server, and what is on its way to them."""
+
+    def __init__(self, kind: str, port: int, tokens: list[str]) -> None:
+        self.kind = kind
+        self.port = port
+        self.path = "/chat" if kind == "chat" else "/socket.io/?EIO=4&transport=websocket"
+        self.tokens = tokens
+        self.users: list[User] = []
+        self.took: list[float] = []  # seconds of each delivery
+        self._missing: dict[int, int] = {}  # by number of a message: users that do not have it
+        self._next = 0
+        self._left = 0
+        self._done: asyncio.Future[None] | None = None
+        self._broken = ""
+
+    async def connect(self, count: int) -> None:
+        """Return when all users are in."""
+        gate = asyncio.Semaphore(AT_ONCE)
+        loop = asyncio.get_running_loop()
+
+        async def one(number: int) -> None:
+            async with gate:
+                user = User(self, number)
+                self.users.append(user)
+                await loop.create_connection(lambda: user, "127.0.0.1", self.port)
+                await user.ready
+
+        await asyncio.gather(*(one(number) for number in range(count)))
+
+    async def write(self, messages: int, window: int) -> float:
+        """Have users in turn write so many messages, `window` of them under way; return the seconds until all have all.
+
+        Raises ConnectionError.
+        """
+        self.took = []
+        self._left = messages
+        self._done = asyncio.get_running_loop().create_future()
+        began = time.perf_counter()
+        for _ in range(min(window, messages)):
+            self._write_one()
+        await self._done
+        return time.perf_counter() - began
+
+    def _write_one(self) -> None:
+        if self._broken and self._done is not None and not self._done.done():
+            self._done.set_exception(ConnectionError(self._broken))
+        if not self._left:
+            if not self._missing and self._done is not None and not self._done.done():
+                self._done.set_result(None)
+            return
+        self._left -= 1
+        number, self._next = self._next, self._next + 1
+        writer = number % len(self.users)
+        self._missing[number] = len(self.users) - 1
+        text = f"{MARK.decode()}{time.monotonic_ns():0{STAMP}d}{number:08d}{self.users[writer].number:08d} {FILLING}"
+        self.users[writer].say(text[:TEXT_BYTES])
+
+    def got(self, user: User, payload: bytes, at: int) -> None:
+        """A user was given a message; the writer's own does not count."""
+        if int(payload[at + STAMP + 8 : at + STAMP + 16]) == user.number:
+            return
+        number = int(payload[at + STAMP : at + STAMP + 8])
+        self.took.append((time.monotonic_ns() - int(payload[at : at + STAMP])) / 1e9)
+        missing = self._missing[number] - 1
+        if missing:
+            self._missing[number] = missing
+        else:
+            del self._missing[number]
+            self._write_one()
+
+    def fail(self, why: str) -> None:
+        self._broken = self._broken or why
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(ConnectionError(why))
+
+
+async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str) -> None:
+    """Worker: connect so many users, then write what is asked for, again and again. `tokens`: a file of them, or ""."""
+    found: list[str] = []
+    if tokens:
+        with open(tokens, encoding="utf-8") as file:
+            found = json.load(file)
+    here = Crowd(kind, port, found)
+    try:
+        await here.connect(users)
+        channel.tell(connected=users)
+        settle()
+        gc.disable()
+        while asked := await channel.heard():
+            channel.tell(**await _answer(here, asked))
+    except ConnectionError as error:
+        channel.tell(failed=str(error))
+
+
+async def _answer(here: Crowd, asked: dict[str, Any]) -> dict[str, Any]:
+    seconds = await here.write(asked["messages"], asked["window"])
+    took = here.took
+    return {
+        "seconds": seconds, "deliveries": len(took), "middle": percentile(took, 0.5), "p99": percentile(took, 0.99),
+    }  # fmt: skip

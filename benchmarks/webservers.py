@@ -1,0 +1,82 @@
+"""The servers the benchmark of the gateway asks: the gateway itself, and what people would write instead.
+
+The plain ones are as their libraries' own examples have them, run by the same uvicorn as the gateway: they keep and
+check nothing, know nobody, and lose what happens while somebody is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+from benchmarks.workers import Channel, resident_kib, settle
+
+PLENTY = 1_000_000_000  # of a rate: nothing is measured beside a server that refuses
+
+
+async def serve(channel: Channel, app: Any, **more: Any) -> None:
+    """Serve an application; tell the port, and the memory in use when asked for it, until nothing more is said."""
+    import uvicorn
+
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
+    task = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    settle()
+    channel.tell(port=listening.getsockname()[1], **more)
+    while await channel.heard():
+        gc.collect()
+        channel.tell(kib=resident_kib())
+    server.should_exit = True
+    server.force_exit = True
+    task.cancel()
+
+
+async def plain_chat(channel: Channel) -> None:
+    """Worker: FastAPI's own example of a WebSocket server that passes everything on to everybody."""
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+    app = FastAPI()
+    there: list[WebSocket] = []
+
+    @app.websocket("/chat")
+    async def chat(socket: WebSocket) -> None:
+        await socket.accept()
+        there.append(socket)
+        me = f"user{len(there)}"
+        try:
+            while True:
+                said = await socket.receive_json()
+                now = datetime.now(UTC).isoformat()
+                line = json.dumps({"type": "message", "from": me, "content": said["text"], "timestamp": now})
+                for one in there:
+                    await one.send_text(line)
+        except WebSocketDisconnect:
+            there.remove(socket)
+
+    await serve(channel, app, before=resident_kib())
+
+
+async def plain_socketio(channel: Channel) -> None:
+    """Worker: python-socketio passing everything on to everybody."""
+    import socketio
+
+    server = socketio.AsyncServer(async_mode="asgi")
+    names: dict[str, str] = {}
+
+    async def register(sid: str, given: dict[str, str]) -> dict[str, str]:
+        names[sid] = given["userId"]
+        return {"status": "ok"}
+
+    async def group_message(sid: str, given: dict[str, str]) -> None:
+        now = datetime.now(UTC).isoformat()
+        await server.emit("newMessage", {"from": names[sid], "content": given["content"], "timestamp": now})
+
+    server.on("register", register)
+    server.on("groupMessage", group_message)
+    await serve(channel, socketio.ASGIApp(server), before=resident_kib())

@@ -1,0 +1,78 @@
+"""A user of Socket.IO as the tests drive it, with python-socketio's client: what it was told is kept in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import socketio
+
+PATIENCE = 10.0  # seconds
+
+
+class SocketUser:
+    """One socket. `told` are the events it got, as (name, payload)."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self.io = socketio.AsyncClient(reconnection=False, http_session=http)
+        self.told: list[tuple[str, Any]] = []
+        self.gone = asyncio.Event()
+        self._news = asyncio.Event()
+        self.io.on("*", self._got)
+        self.io.on("disconnect", self._left)
+
+    async def _got(self, event: str, payload: Any = None) -> None:
+        self.told.append((event, payload))
+        self._news.set()
+
+    async def _left(self, reason: str = "") -> None:
+        self.gone.set()
+
+    async def say(self, event: str, payload: Any) -> Any:
+        """Emit an event, and return what its acknowledgement brings."""
+        return await self.io.call(event, payload, timeout=PATIENCE)
+
+    async def hear(self, event: str, where: Callable[[Any], bool] = lambda payload: True) -> Any:
+        """Wait for an event, and return its payload; what was told before counts, and is taken out."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for number, (name, payload) in enumerate(self.told):
+                    if name == event and where(payload):
+                        del self.told[number]
+                        return payload
+                self._news.clear()
+                await self._news.wait()
+
+    def said(self, event: str) -> list[Any]:
+        """Return the payloads of an event so far."""
+        return [payload for name, payload in self.told if name == event]
+
+
+@asynccontextmanager
+async def socket(url: str, name: str = "", token: str = "", *, transports: list[str] | None = None,
+                 path: str = "socket.io", **words: Any) -> AsyncIterator[SocketUser]:  # fmt: skip
+    """Connect a socket, and register it when a name is given."""
+    async with aiohttp.ClientSession() as http:
+        user = SocketUser(http)
+        await user.io.connect(url, transports=transports or ["websocket"], socketio_path=path, **words)
+        try:
+            if name:
+                answer = await user.say("register", {"userId": name, "authToken": token})
+                assert answer == {"status": "ok", "userId": name}
+            yield user
+        finally:
+            await user.io.disconnect()
+            if transports and "polling" in transports:
+                _drop_unread_answers()
+
+
+def _drop_unread_answers() -> None:
+    """The library's client reads no answer to what it posts, which aiohttp warns of when they are collected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
