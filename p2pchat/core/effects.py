@@ -162,12 +162,16 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once."""
+    """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once.
+
+    `others` are more users of that peer, of whom the same is true: a gateway's thousand get it at one moment.
+    """
 
     log: LogId
     first: int
     last: int
     member: UserId
+    others: tuple[UserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,9 +192,14 @@ class Node:
         """All conversations known here and what their ids stand for."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
 
-    def newest_talks(self) -> list[ConversationId]:
-        """Return the conversations that people see, the one first in which something was written last."""
-        return self.sync.conversations.newest_first()
+    def talks_of(self, user: UserId) -> list[ConversationId]:
+        """Return the conversations a user belongs to or did; where nobody else is hosted, all that people see."""
+        conversations = self.sync.conversations
+        return conversations.shown() if self.hosted.keys() == {user} else conversations.of(user)
+
+    def newest_talks(self, user: UserId) -> list[ConversationId]:
+        """Return the same, the one first in which something was written last."""
+        return self.sync.conversations.newest_first(self.talks_of(user))
 
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
@@ -396,7 +401,7 @@ class Node:
     def _hosting(self, input: Hosting) -> None:
         user, most = input.user, self.settings.max_hosted_users
         if user.id not in self.hosted and len(self.hosted) >= most:
-            self._ctx.emit(Warned("hosted", f"this peer hosts {most} users already, and no more", user.id))
+            self._ctx.emit(Refused(0, "hosted", f"this peer hosts {most} users already, and no more"))
             return
         known = self.hosted.get(user.id)
         if known is not None:

@@ -160,7 +160,7 @@ class Herald:
             reader.wake()
 
     def _delivered(self, effect: fx.Delivered) -> None:
-        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member):
+        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member, effect.others):
             self._tell_rise(rise)
 
     def _was_read(self, effect: fx.WasRead) -> None:

@@ -300,9 +300,21 @@ class Ledger:
         """Whether this is a log of this run, so that all its messages are known."""
         return log in self._logs and bool(self._logs[log].starts)
 
-    def delivered(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
-        """`member` has entries first..last now; wake who waited, return what to tell."""
-        return self._rise(log, first, last, member, "delivered")
+    def delivered(
+        self, log: LogId, first: int, last: int, member: UserId, others: tuple[UserId, ...] = ()
+    ) -> list[Rise]:
+        """`member` has entries first..last now, and so have others of the same peer; wake who waited.
+
+        Returns what to tell: of all of them in the name of `member`.
+        """
+        if not others:
+            return self._rise(log, first, last, member, "delivered")
+        level = self._own(log).delivered
+        risen = [one for one in others if level.marks.get(one, 0) < last and not self._is_here(log, one)]
+        for one in risen:
+            level.rise(one, last)
+        told = self._rise(log, first, last, member, "delivered")
+        return told or (self._told(log, first, last, risen[-1], "delivered") if risen else [])
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
         """`member` has read entries first..last now; wake who waited, return what to tell."""
@@ -314,6 +326,10 @@ class Ledger:
         if last <= level.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
             return []
         level.rise(member, last)
+        return self._told(log, first, last, member, kind)
+
+    def _told(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[Rise]:
+        own = self._own(log)
         parts = own.stretches(first, last)
         return [rise for part in parts for rise in self._rises(own, log, part[0], part[1], member, kind)]
 

@@ -172,7 +172,7 @@ class Messaging(Places):
         """
         prefix, ref = parse_message_id(message_id)
         owner, me = self._running, self.people.me
-        talk = next((key for key in owner.node.talks if key.startswith(prefix)), None)
+        talk = next((key for key in owner.node.talks_of(me) if key.startswith(prefix)), None)
         if talk is None or ref.log[:16] != me[:16]:
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
@@ -308,7 +308,7 @@ class Messaging(Places):
         """Return where to look: one conversation, or those this user belongs to; None where that is all of them."""
         if key is not None or self._sight.is_all:
             return key
-        return [key for key, naming in self._begun.node.talks.items() if not naming.group and self._sight.knows(key)]
+        return self._begun.node.talks_of(self.people.me)
 
     async def released(
         self,
@@ -401,7 +401,7 @@ class Messaging(Places):
             ValueError: No message id. UnknownName: It is not here (yet). StorageError, PeerClosed.
         """
         owner = self._running
-        disk, talks, sight = owner.disk, owner.node.talks, self._sight
+        disk, talks, sight = owner.disk, owner.node.talks_of(self.people.me), self._sight
         return await find_post(self._desk, disk.storage, disk.read, talks, message_id, sight)
 
     async def missing(self, post: Post) -> Gap | None:

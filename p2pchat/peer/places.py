@@ -46,13 +46,12 @@ class Places(Being):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        talks, sight = self._begun.node.talks, self._sight
-        known = [self.conversation(key) for key, naming in talks.items() if not naming.group and sight.knows(key)]
+        known = map(self.conversation, self._begun.node.talks_of(self.people.me))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all conversations known here, the one first in which something was written last."""
-        return [self.conversation(key) for key in self._begun.node.newest_talks() if self._sight.knows(key)]
+        return list(map(self.conversation, self._begun.node.newest_talks(self.people.me)))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""

@@ -121,6 +121,12 @@ class Group:
         written = (one for key, known in self._operations.items() for one in self._twice.get(key, [known]))
         return any(one.by == log.user and one.redo == mark and one.log not in self._forked for one in written)
 
+    @property
+    def menders(self) -> set[UserId]:
+        """Who may have something to make again here: its owner, and whose logs forked."""
+        owner = set() if self.state is None else {self.state.owner}
+        return owner | {log.user for log in self._forked - self._void}
+
     def unmade(self, user: UserId) -> list[LogId]:
         """Return the forked logs of a user whose operations it has not made again."""
         return [log for log in sorted(self._forked - self._void) if log.user == user]

@@ -88,7 +88,8 @@ class Announcing:
         """Speak for one more user from now on."""
         self.own[user.id] = user
         self._words[user.id] = (user.status, "", self._ctx.now.utc)
-        self.renew()
+        if user.id != self._ctx.me:
+            user.cert = make_cert(user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
         self._changed([user.id], at_once=True)
 
     def release(self, user: UserId) -> None:

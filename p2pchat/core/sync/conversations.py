@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
@@ -54,7 +54,7 @@ class Conversations:
         self.by_id: dict[ConversationId, Conversation] = {}
         self.groups: dict[ConversationId, Group] = {}
         self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
-        self._count: Counter[UserId] = Counter()  # of direct conversations
+        self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing has come, and who named each first
         self._unknown_of: Counter[PeerId] = Counter()
@@ -85,7 +85,7 @@ class Conversations:
         named = self.identify(naming)
         if named is None or named[0] in self.by_id or naming.group or naming.talk:
             return True
-        if any(self._count[member] >= most for member in named[1] or ()):
+        if any(len(self._dms.get(member, ())) >= most for member in named[1] or ()):
             return False
         self._add(Conversation(named[0], naming, named[1]))
         self.passing.add(named[0])
@@ -120,13 +120,21 @@ class Conversations:
             if not self._unknown_of[teller]:
                 del self._unknown_of[teller]
 
-    def newest_first(self) -> list[ConversationId]:
-        """Return all but those of operations, the one first in which something was written last.
+    def of(self, user: UserId) -> list[ConversationId]:
+        """Return those that a user belongs to, or did, but those of operations: found without a look at all."""
+        talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
+        return [*([self.room] if self.room else ()), *self._dms.get(user, ()), *talks]
+
+    def shown(self) -> list[ConversationId]:
+        """Return all but those of operations."""
+        return [id for id, conversation in self.by_id.items() if not conversation.naming.group]
+
+    def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
+        """Return these, the one first in which something was written last.
 
         Of a group counts as well when it was made or changed; where nothing was written comes last.
         """
-        shown = [conversation for conversation in self.by_id.values() if not conversation.naming.group]
-        return [each.id for each in sorted(shown, key=self._newest_c, reverse=True)]
+        return sorted(these, key=lambda id: self._newest_c(self.by_id[id]), reverse=True)
 
     def _newest_c(self, conversation: Conversation) -> int:
         operations = self.by_id.get(conversation.naming.talk) if conversation.naming.talk else None
@@ -142,7 +150,8 @@ class Conversations:
 
     def _add(self, conversation: Conversation) -> Conversation:
         self.by_id[conversation.id] = conversation
-        self._count.update({*(conversation.naming.dm or ())})
+        for user in conversation.naming.dm or ():
+            self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
 
     def sweep(self, is_shared: Callable[[Conversation], bool]) -> None:
@@ -152,8 +161,14 @@ class Conversations:
                 self.stays(id)
             elif not is_shared(self.by_id[id]):
                 self.stays(id)
-                self._count -= Counter({*(self.by_id.pop(id).naming.dm or ())})
+                self._forget(self.by_id.pop(id))
                 self.groups.pop(id, None)
+
+    def _forget(self, conversation: Conversation) -> None:
+        for user in {*(conversation.naming.dm or ())}:
+            del self._dms[user][conversation.id]
+            if not self._dms[user]:
+                del self._dms[user]
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
         """Return (id, members) of what a naming stands for; members None is everyone."""

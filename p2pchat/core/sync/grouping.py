@@ -164,16 +164,22 @@ class Grouping:
 
         Not at once: another of the owner's peers may be doing it, and two of one gen would be lost as well.
         """
-        if group.id not in self._redoing and any(group.lost(user) or group.unmade(user) for user in self._shelf.hosted):
+        if group.id not in self._redoing and any(
+            group.lost(user) or group.unmade(user) for user in self._menders(group)
+        ):
             self._redoing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
             self._shelf.after(wait, partial(self._due, group))
+
+    def _menders(self, group: Group) -> list[UserId]:
+        """Return the users hosted here who may have something to make again: of a gateway's thousands hardly one."""
+        return sorted(user for user in group.menders if user in self._shelf.hosted)
 
     def _due(self, group: Group) -> None:
         self._redoing.discard(group.id)
         if self._rests:
             return
-        for user in self._shelf.hosted:
+        for user in self._menders(group):
             self._remake(group, user)
             self._redo_all(group, user)
         self.look(group)

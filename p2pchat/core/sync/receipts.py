@@ -30,6 +30,7 @@ class Receipts(Levels):
         super().__init__(shelf, ((item.log, item.member, item.seq) for item in heard))
         self._made: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self.then: Callable[[LogId, UserId], None] = lambda log, member: None
+        self._together: dict[tuple[LogId, int, int], list[UserId]] | None = None  # who has risen, by one mark
 
     def take_unsaved(self) -> list[Heard]:
         """Return what the next commit shall keep."""
@@ -40,11 +41,16 @@ class Receipts(Levels):
         """Take marks a far end told of a hosted user's logs; who has an operation of a group is not told of."""
         if conversation.is_open:
             return
-        members = sorted(self._shelf.presence.users_of(side.link.id) - {user})
-        for member in members:
-            if conversation.may_write(member):
-                for mark in marks:
-                    self.rise(side, conversation, user, member, mark, nothing)
+        there = self._shelf.presence.users_of(side.link.id)
+        members = there - {user} if conversation.may is None else there & conversation.may - {user}
+        known = list(marks)
+        together = self._together = {} if len(members) > 1 else None
+        for member in sorted(members):
+            for mark in known:
+                self.rise(side, conversation, user, member, mark, nothing)
+        self._together = None
+        for stretch, risen in (together or {}).items():
+            self._tell(*stretch, risen)
 
     def made(self, batch: Batch) -> None:
         """A batch that was written here is durable: marks of it are soon to come."""
@@ -77,5 +83,12 @@ class Receipts(Levels):
         return facts.chain_at is not None and mark.chain8 != facts.chain_at[:8].hex()
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        self._shelf.ctx.emit(Delivered(log, first, last, member))
-        self.then(log, member)
+        if self._together is None:
+            self._tell(log, first, last, [member])
+        else:
+            self._together.setdefault((log, first, last), []).append(member)
+
+    def _tell(self, log: LogId, first: int, last: int, members: list[UserId]) -> None:
+        self._shelf.ctx.emit(Delivered(log, first, last, members[-1], tuple(members[:-1])))
+        for member in members:
+            self.then(log, member)
