@@ -113,8 +113,9 @@ class Being(UserPart):
                 check_text(about, self._options.settings)
             self.people.tell_about(me, about)
         kept = self._called(name, about)
-        self.people.learn([(me, name)])
         owner.put(Renamed(me, name, about))
+        await owner.handled()  # others hear of it by what the core tells then
+        self.people.learn([(me, name)])
         await owner.disk.write(kept)
 
     def names_before(self, user: User) -> tuple[str, ...]:

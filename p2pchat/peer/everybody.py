@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,12 +34,11 @@ class EverybodyReader(Reader):
     """The cursor behind Everybody."""
 
     def __init__(
-        self, source: Source, desk: Desk, types: tuple[type, ...], hosted: Collection[UserId],
-        node: Callable[[], Node | None],
-    ) -> None:  # fmt: skip
-        self._everyone = Everyone(node, hosted)
+        self, source: Source, desk: Desk, types: tuple[type, ...], sight: Everyone, node: Callable[[], Node | None]
+    ) -> None:
+        self._everyone = sight
         self._node = node
-        super().__init__(source, desk, types, None, "now", self._everyone)
+        super().__init__(source, desk, types, None, "now", sight)
 
     def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         if not self.closed and self._wants(type(event)):

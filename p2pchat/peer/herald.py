@@ -232,7 +232,11 @@ class Herald:
         self._people.learn([(id, name)])
         self._people.tell_about(id, effect.about)
         if before and before != name and not effect.old:
-            self._event(("renamed", id), lambda desk: ev.Renamed(user=desk.people.user(id), name=name, before=before))
+
+            def renamed(desk: Desk) -> ev.Event:
+                return ev.Renamed(user=desk.people.user(id), name=name, before=before)
+
+            self._event(("renamed", id), renamed, but=id)
         self._wake_all()
 
     def _gap(self, effect: fx.Gap) -> None:

@@ -13,8 +13,8 @@ others of this peer have between them. What a thousand of them need is the peer'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.hosted import HostedUser as CoreUser
 from p2pchat.core.node import Node
@@ -22,11 +22,13 @@ from p2pchat.core.records import Change, KeptUser
 from p2pchat.errors import PeerClosed
 from p2pchat.identity.keys import Identity
 from p2pchat.peer.conversation import Conversation, Desk
+from p2pchat.peer.events import Event
 from p2pchat.peer.ignoring import ignored_of
 from p2pchat.peer.indexing import Indexing
-from p2pchat.peer.mending import MENDINGS, AnyMending
+from p2pchat.peer.mending import MENDINGS
 from p2pchat.peer.message import Message, Post, Sent
 from p2pchat.peer.messaging import Messaging
+from p2pchat.peer.people import User
 from p2pchat.peer.seeing import Sight
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.owner import Owner
@@ -80,18 +82,28 @@ class HostedUser(Messaging):
     def post(self, event: T) -> T | Message | Sent:
         """Return an event of TCPPeer.everybody as this user sees it.
 
-        A message of its own is Sent, another's a Message, with this user as desk; of edits, deletions and reactions the
-        same with the message in them. Everything else is returned as it is.
+        A message of its own is Sent, another's a Message, with this user as desk. In other events users, conversations
+        and messages are this user's: `is_me` and names of conversations are as they are for it.
         """
         if isinstance(event, Post):
             return event.seen_by(self)
+        if not isinstance(event, Event):
+            return event
+        seen: dict[str, Any] = {one.name: self._seen(getattr(event, one.name)) for one in fields(event)}
         if isinstance(event, MENDINGS):
-            return self._mending(event)  # type: ignore[return-value]
-        return event
+            seen["ref"] = self.ref(event.log, event.seq)
+        return replace(event, **seen)
 
-    def _mending(self, event: AnyMending) -> AnyMending:
-        ref = self.ref(event.log, event.seq)
-        return replace(event, message=event.message.seen_by(self), by=self.people.user(event.by.key), ref=ref)
+    def _seen(self, value: object) -> object:
+        if isinstance(value, User):
+            return self.people.user(value.key)
+        if isinstance(value, Conversation):
+            return self.conversation(value.key)
+        if isinstance(value, Post):
+            return value.seen_by(self)
+        if isinstance(value, tuple) and value and isinstance(value[0], User):
+            return tuple(map(self._seen, value))
+        return value
 
     # ---- as UserPart asks
 
@@ -153,6 +165,17 @@ class HostedUser(Messaging):
 
     def __repr__(self) -> str:
         return f"<HostedUser {self.name!a}>"
+
+
+class Crowd(HostedUser):
+    """All users of a gateway at once, and none of them: whose desk the events of TCPPeer.everybody have."""
+
+    __slots__ = ()
+
+    def __init__(self, peer: Hosting, sight: Sight) -> None:
+        super().__init__(peer, KeptUser("", b"", "", 0))
+        self._sight = sight
+        self._groups = peer._groups.seen_by(sight.knows)
 
 
 def consumer_of(user: UserId, name: str) -> str:

@@ -17,10 +17,10 @@ from p2pchat.core.records import Change, KeptUser, Stored, Token
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
-from p2pchat.peer.conversation import Desk
 from p2pchat.peer.everybody import Everybody, EverybodyReader
-from p2pchat.peer.hosteduser import HostedUser, consumer_of, core_user
+from p2pchat.peer.hosteduser import Crowd, HostedUser, consumer_of, core_user
 from p2pchat.peer.ignoring import load_ignored
+from p2pchat.peer.seeing import Everyone
 from p2pchat.peer.standing import Standing
 from p2pchat.peer.times import now_micros
 from p2pchat.protocol import UserId
@@ -127,18 +127,14 @@ class Hosting(Standing):
         Args:
             types: Only these classes of events; none means all.
         """
-        reader = EverybodyReader(self._feed, self._desk, types, self._hosted, lambda: self._core)
+        sight = Everyone(lambda: self._core, self._hosted)
+        reader = EverybodyReader(self._feed, Crowd(self, sight), types, sight, lambda: self._core)
         self._herald.admit(reader)
         if self._owner is not None:
             self._feed.begin(reader)
         return Everybody(reader)
 
     # ---- inside
-
-    @property
-    def _desk(self) -> Desk:
-        """The peer's own user."""
-        raise NotImplementedError
 
     def _new_user(self, name: str, key: bytes | None) -> KeptUser:
         if key is not None and (not isinstance(key, bytes) or len(key) != 32):

@@ -78,11 +78,12 @@ class Life:
         self.people = People("", self._status)
         self._ledger = Ledger(self.people)
         self._feed = Feed(self._ledger)
-        self._groups = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
+        self._sight = Sight(lambda: self._core, lambda: self.people.me)
+        book = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
+        self._groups = book.seen_by(self._sight.knows)
         self._herald = Herald(
             self.people, self._ledger, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
         )
-        self._sight = Sight(lambda: self._core, lambda: self.people.me)
         self._hosted: dict[UserId, HostedUser] = {}
         self._hosted_names: dict[str, HostedUser] = {}  # by how each looks
         self._hosting_lock = asyncio.Lock()

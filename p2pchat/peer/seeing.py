@@ -88,7 +88,12 @@ class Everyone(Sight):
         return self.hosted
 
     def knows(self, conversation: ConversationId) -> bool:
-        return self.users_of(audience_of(self._node(), conversation)) != ()
+        node = self._node()
+        there = None if node is None else node.sync.conversations.by_id.get(conversation)
+        if there is None:
+            return False
+        belonging = there.members if there.group is None else there.group.named
+        return self.users_of(belonging) != ()
 
     def sees(self, log: LogId, entry: Entry) -> bool:
         return self.users_of(audience_of(self._node(), log.conversation)) != ()
@@ -100,7 +105,7 @@ class Everyone(Sight):
         """Return the hosted users among these, sorted; None for everybody."""
         if audience is None:
             return None
-        return tuple(sorted(user for user in audience if user in self.hosted))
+        return tuple(sorted({user for user in audience if user in self.hosted}))
 
 
 def audience_of(node: Node | None, conversation: ConversationId) -> Audience:

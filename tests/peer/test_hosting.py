@@ -7,7 +7,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from p2pchat import HostedUser, Joined, Left, Message, P2PChatError, Presence, Sent, TCPPeer, Typing, UnknownName
+from p2pchat import (
+    GroupChanged,
+    HostedUser,
+    Joined,
+    Left,
+    Message,
+    P2PChatError,
+    Presence,
+    Renamed,
+    Sent,
+    TCPPeer,
+    Typing,
+    UnknownName,
+)
 from p2pchat.testing import Mesh, mesh
 
 SOON = 5.0
@@ -201,3 +214,60 @@ async def test_tokens_are_kept_with_their_user_and_go_with_it(net: Mesh) -> None
     with pytest.raises(ValueError, match="32 bytes"):
         await gate.host("mallory", tokens={b"short": ""})
     assert [user.name for user in gate.hosted] == ["zoe"]
+
+
+async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    mallory = await gate.host("mallory")
+    everybody = gate.everybody(GroupChanged, Message, Sent)
+    his, read = yan.events(GroupChanged, consumer=None), yan.events(Message)
+    ops = await zoe.create_group("ops", ["yan"])
+    made, users = await anext(everybody)
+    assert isinstance(made, GroupChanged) and users == tuple(sorted((zoe.key, yan.key)))
+    seen = yan.post(made)
+    assert isinstance(seen, GroupChanged) and seen.group == yan.group("#ops") and seen.group.is_member
+    assert (await anext(his)).to_json()["group"] == "ops"
+    receipt = await ops.send("for members")
+    assert (receipt.status, [user.name for user in receipt.of]) == ("delivered", ["yan"])
+    assert (await anext(read)).text == "for members"
+    for other in (mallory, gate):
+        with pytest.raises(UnknownName):
+            other.group("#ops")
+        assert other.groups() == [] and await other.history() == []
+    await ops.remove("yan")
+    assert (await anext(his)).change == "removed"
+    await ops.send("without yan")
+    assert [post.text for post in await yan.history("#ops")] == ["for members"]
+    assert not yan.group("#ops").is_member
+    await net.settle()
+    assert bob.groups() == []
+
+
+async def test_who_leaves_a_group_reads_what_was_said_before(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await two(gate)
+    ops = await zoe.create_group("ops", ["yan", "gate"])
+    await ops.send("for the three of us")
+    await yan.group("ops").leave()
+    await ops.send("he has left")
+    assert [post.text for post in await yan.history("#ops")] == ["for the three of us"]
+    assert [post.text for post in await gate.history("#ops")] == ["for the three of us", "he has left"]
+    assert [post.text for post in await yan.released(limit=9)] == ["for the three of us"]
+
+
+async def test_another_name_is_told_to_the_others_of_the_gateway(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    zoe.set_presence("online")
+    await bob.wait_user("zoe", timeout=SOON)
+    his, theirs, hers = (user.events(Renamed, consumer=None) for user in (yan, bob, zoe))
+    everybody = gate.everybody(Renamed)
+    await zoe.rename("zoë", about="with dots")
+    for events in (his, theirs):
+        told = await asyncio.wait_for(anext(events), SOON)
+        assert (told.before, told.name, told.user.key) == ("zoe", "zoë", zoe.key)
+    assert (await anext(everybody))[1] is None
+    hers.close()
+    assert [one async for one in hers] == []
+    assert (zoe.name, gate.user("zoë").about) == ("zoë", "with dots")
