@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.protocol import Have
 from tests.core.world import ROOM, Author, World, have, page
 
@@ -157,3 +159,48 @@ def test_a_want_given_up_that_is_answered_after_all_is_not_repeated() -> None:
     cyd.say(one)
     world.pass_time(5.0)
     assert wants(ada.take()) == []
+
+
+@pytest.mark.parametrize("others", [(), ("dan",)])
+def test_a_want_given_up_that_is_answered_while_storage_is_asked_for_the_next_is_not_repeated(
+    others: tuple[str, ...],
+) -> None:
+    """The next goes to the same far end when there is no other."""
+    world = World()
+    ada = world.peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
+    first = Author("bob", "b1")
+    cyd = ada.far("cyd")
+    cyd.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    cyd.say(second.say("two"))  # now there may be logs in storage only, and each want says what is held of them
+    three, _ = second.say("three"), second.say("four")
+    cyd.say(page(second))
+    for name in others:
+        ada.far(name).say(page(second))
+    ada.hold_lookups = True
+    world.pass_time(22)  # given up, and to be asked for anew: that waits for storage
+    ada.take()
+    cyd.say(three)
+    assert wants(ada.answer_lookups()) == []
+    world.pass_time(19)
+    assert wants(ada.take()) == []
+    world.pass_time(3)  # the rest of it never came
+    (asked,) = wants(ada.take())
+    assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
+    assert sorted(n for side in ada.node.sync.shelf.sides.values() for n in side.wants) == ([1, 2] if others else [3])
+
+
+def test_however_long_storage_takes_to_say_what_is_held_the_want_is_sent() -> None:
+    world = World()
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    first = Author("bob", "b1")
+    cyd = ada.far("cyd")
+    cyd.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    cyd.say(second.say("two"))
+    second.say("three")
+    ada.hold_lookups = True
+    cyd.say(page(second))
+    world.pass_time(25)
+    assert wants(ada.take()) == []
+    assert wants(ada.answer_lookups()) == ["to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]

@@ -30,6 +30,7 @@ class Pursuit:
     key: Key
     source: int | None = None  # the link asked
     n: int = 0  # the number of that want
+    sent: bool = True  # it left; before that storage is asked what is held
     progress_at: float = 0.0  # monotonic
     tried: set[int] = field(default_factory=set)  # links that did not help lately
     fruitless: int = 0  # rounds in which nobody helped
@@ -74,7 +75,7 @@ class Pull:
         pursuit = self._pursuits.get(key)
         if pursuit is None:
             return
-        if pursuit.source is None:
+        if pursuit.source is None or not pursuit.sent:
             self._take_up(pursuit, link)
         if pursuit.source == link:
             pursuit.progress_at = self._ctx.now.mono
@@ -84,8 +85,9 @@ class Pull:
         """A want that was given up is answered after all: whoever is answering is not asked again."""
         side = self._shelf.sides.get(link)
         late = [n for n, key in side.wants.items() if key == pursuit.key] if side else []
+        late = [n for n in late if pursuit.sent or (link, n) != (pursuit.source, pursuit.n)]
         if late:
-            pursuit.source, pursuit.n = link, late[-1]
+            pursuit.source, pursuit.n, pursuit.sent = link, late[-1], True
             self._wake(pursuit, self._ctx.settings.want_progress_timeout)
 
     def ended(self, side: Side, n: int) -> None:
@@ -110,7 +112,7 @@ class Pull:
     def link_gone(self, side: Side) -> None:
         """Wants at a link die with it."""
         waiting = self._queue.pop(side.link.id, {})
-        for key in [*side.wants.values(), *waiting]:
+        for key in dict.fromkeys((*side.wants.values(), *waiting)):
             pursuit = self._pursuits.get(key)
             if pursuit is not None and pursuit.source in (side.link.id, None):
                 pursuit.source = None
@@ -164,7 +166,8 @@ class Pull:
             pursuit.tried.clear()
             self._ask(pursuit)
             return
-        left = pursuit.progress_at + self._ctx.settings.want_progress_timeout - self._ctx.now.mono
+        timeout = self._ctx.settings.want_progress_timeout
+        left = pursuit.progress_at + timeout - self._ctx.now.mono if pursuit.sent else timeout
         if left > 0:
             self._wake(pursuit, left)
             return
@@ -203,9 +206,7 @@ class Pull:
         if pursuit.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
         pursuit.asked_before = True
-        for n in [n for n, key in side.wants.items() if key == pursuit.key]:
-            del side.wants[n]  # the far end drops it for the new one
-        pursuit.source, pursuit.n = side.link.id, side.next_want
+        pursuit.source, pursuit.n, pursuit.sent = side.link.id, side.next_want, False
         pursuit.progress_at = self._ctx.now.mono
         side.wants[side.next_want] = pursuit.key
         side.next_want += 1
@@ -219,12 +220,15 @@ class Pull:
     def _send(self, key: Key, side: Side, n: int, older: list[Mark]) -> None:
         if not self._shelf.is_up(side) or n not in side.wants:
             return
-        conversation = self._shelf.conversations.by_id.get(key[0])
-        if conversation is None:
+        pursuit, conversation = self._pursuits.get(key), self._shelf.conversations.by_id.get(key[0])
+        if pursuit is None or conversation is None or (pursuit.source, pursuit.n) != (side.link.id, n):
+            del side.wants[n]  # while storage was asked, what was given up went on after all, or all of it came
+            self._next(side)
             return
-        pursuit = self._pursuits.get(key)
-        if pursuit is not None and (pursuit.source, pursuit.n) == (side.link.id, n):
-            pursuit.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
+        pursuit.sent = True
+        pursuit.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
+        for former in [each for each, wanted in side.wants.items() if wanted == key and each != n]:
+            del side.wants[former]  # the far end drops it for the new one
         writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
