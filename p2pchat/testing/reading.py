@@ -103,6 +103,9 @@ class Reading:
         if not self._reads:
             return
         yield from self._unequal(honest)
+        for reader in honest:
+            if reader.linked and reader.node is not None and reader.node.sync.reads.untold:
+                yield Fault("unread", "has read what it is about to tell", reader.name)
         marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
             for mark in marks[reader.user]:

@@ -240,3 +240,27 @@ def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
     ada.say("hello")
     assert sim.settle(within=5)
     assert texts(bob) == ["hello"]
+
+
+def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
+    """The second mark of a moment waits a little: what follows from it shall not fall into the quiet minute."""
+    sim = Simulation(seed=21)
+    ada, bob = sim.peers(2)
+    reading = sim.judge.reading
+    reading._reads = False
+    sim.run(2)
+    ada.say("one")
+    ada.say("two")
+    sim.run(2)
+    reading._reads = True  # from now on, and only what is said here
+    one, two = [one for one in bob.disk.storage.places(0, 99) if one.log.user == ada.user][-2:]
+    reading._read(bob, one)
+    reading._read(bob, two)
+    assert ada.node is not None
+    readers = ada.node.sync.reads.readers
+    while not readers.level(one.log, bob.user):
+        sim.run(0.005)
+    assert readers.level(one.log, bob.user) == one.seq
+    assert sim.judge.unsettled()
+    assert sim.settle()
+    assert sim.check() == []
