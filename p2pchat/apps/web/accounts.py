@@ -3,44 +3,68 @@
 A name somebody wrote to before anybody registered it is *reserved*: a hosted user without a token, whose messages
 wait until it is registered. Nothing else may be claimed: the peer's own user, users a program hosts, and names that
 others of the mesh have are taken.
+
+What is kept of an account is one row, committed with its user's key: the hash of its token, and a word for its state.
+Where there is no token the hash is of bytes nobody has. A hosted user without such a row is a program's own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2pchat import TCPPeer, validate_name
+from p2pchat import AmbiguousName, HostedUser, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
+from p2pchat import validate_name as valid
 from p2pchat.apps.web.errors import Forbidden, WebError
-from p2pchat.apps.web.hosting import HostedUser, Hosting, key_of
 from p2pchat.apps.web.settings import WebSettings
 from p2pchat.apps.web.tokens import hash_of, new_token
+
+# The word kept with an account's hash.
+REGISTERED = ""  # the hash is of its token
+NAMED = "named"  # registered by a trusted caller on this machine, who needs no token
+REVOKED = "revoked"  # it had a token
+RESERVED = "reserved:"  # and then the key (hex) of the account that wrote to it first; "" where that is not known
 
 
 @dataclass(eq=False, slots=True)
 class Account:
-    """One user of this gateway. `reserved`: nobody has registered it yet. `key` is the user's, in hex."""
+    """One user of this gateway.
 
-    name: str
+    Attributes:
+        sessions: How many are open now; the hub counts.
+    """
+
     user: HostedUser = field(repr=False)
-    reserved: bool = False
-    hash: str = field(default="", repr=False)
-    reserved_by: str = ""
-    sessions: int = 0  # open now; kept by the hub
+    hash: bytes = field(repr=False)
+    word: str = REGISTERED
+    sessions: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.user.name
 
     @property
     def key(self) -> str:
-        return key_of(self.user)
-
-    @property
-    def state(self) -> str:
-        """registered, reserved, or revoked: registered, and without a token now."""
-        return "reserved" if self.reserved else "registered" if self.hash else "revoked"
+        """The user's id in hex, as inside."""
+        return self.user.key
 
     @property
     def id(self) -> str:
         """The user's id as people see it (base32)."""
         return self.user.me.id
+
+    @property
+    def reserved(self) -> bool:
+        """Whether nobody has registered it yet."""
+        return self.word.startswith(RESERVED)
+
+    @property
+    def state(self) -> str:
+        """registered, reserved, or revoked: registered, and without a token now."""
+        return "reserved" if self.reserved else "revoked" if self.word == REVOKED else "registered"
 
 
 class NameTaken(WebError):
@@ -51,40 +75,104 @@ class NameTaken(WebError):
 
 
 class Accounts:
-    """All accounts of one gateway."""
+    """All accounts of one gateway. They are read when the first is asked for, or by load().
 
-    def __init__(self, peer: TCPPeer, settings: WebSettings, hosting: Hosting) -> None:
+    Attributes:
+        changed: Called with an account and what became of it: registered, reserved, token, revoked.
+    """
+
+    def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self._peer = peer
         self._settings = settings
-        self._hosting = hosting
-        self._by_name: dict[str, Account] = {}
-        self._by_hash: dict[str, Account] = {}
+        self._by_name: dict[str, Account] = {}  # also by names they had: find() looks whether it holds
+        self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
+        self._reserved_by: Counter[str] = Counter()
+        self._turn = asyncio.Lock()  # one account is changed at a time: a name is never given twice
+        self._loaded = False
         self.changed: Callable[[Account, str], None] = lambda account, change: None
+
+    async def load(self) -> None:
+        """Read what is kept; nothing happens when that was done. Raises StorageError, PeerClosed."""
+        if not self._loaded:
+            async with self._turn:
+                await self._load()
+
+    async def _load(self) -> None:
+        if self._loaded:
+            return
+        rows = await self._peer.tokens()
+        for user in self._peer.hosted:
+            for hash, word in rows.get(user.key, {}).items():
+                self._add(Account(user, hash, word))
+        self._loaded = True
+
+    # ------------------------------------------------------------------ looking
+
+    async def by_token(self, token: str) -> Account | None:
+        """Return whose token this is; None: nobody's."""
+        await self.load()
+        account = self._by_hash.get(hash_of(token))
+        return account if account is not None and account.word == REGISTERED else None
+
+    def find(self, name: str) -> Account | None:
+        """Return the account of this name, registered or reserved; None when there is none."""
+        wanted = name.casefold()
+        account = self._by_name.get(wanted)
+        if account is None or account.name.casefold() != wanted:  # users take other names by themselves
+            account = next((one for one in self._by_key.values() if one.name.casefold() == wanted), None)
+            if account is not None:
+                self._by_name[wanted] = account
+        return account
+
+    def of(self, key: str) -> Account | None:
+        """Return the account of the user with this key (hex); None when that is nobody of this gateway."""
+        return self._by_key.get(key)
+
+    def list(self) -> list[Account]:
+        """Return all accounts, by name."""
+        return sorted(self._by_key.values(), key=lambda account: account.name.casefold())
+
+    # ------------------------------------------------------------------ changing
 
     async def register(self, name: str) -> tuple[Account, str]:
         """Make an account, or claim a reserved name; returns it with its token, which is nowhere else.
 
         Raises:
             NameTaken: Somebody has this name. ValueError: It is no name. WebError: There is no room for more.
+            StorageError: It could not be kept.
         """
-        account = await self._claim(validate_name(name))
-        return account, await self._give_token(account)
-
-    async def by_token(self, token: str) -> Account | None:
-        """Return whose token this is; None: nobody's."""
-        return self._by_hash.get(hash_of(token))
+        name, token = valid(name), new_token()
+        async with self._turn:
+            await self._load()
+            account = self.find(name)
+            if account is not None and not account.reserved:
+                raise NameTaken(name)
+            account = await self._keep(account, name, hash_of(token), REGISTERED)
+        self.changed(account, "registered")
+        return account, token
 
     async def trusted(self, name: str) -> Account:
         """Return the account of a caller on this machine who carries no token and says to be `name`.
 
         It is made when nobody has it. Only to be called where `trust_loopback` holds for the caller.
-        Raises as register.
+        Raises as register, and Forbidden when its token was revoked.
         """
+        await self.load()
         account = self.find(name)
-        if account is None:
-            account = await self._claim(validate_name(name))
-        account.reserved = False
+        if account is None or account.reserved:
+            account = await self._name(valid(name))
+        if account.word == REVOKED:
+            raise Forbidden("this account was revoked", "revoked")
+        return account
+
+    async def _name(self, name: str) -> Account:
+        async with self._turn:
+            account = self.find(name)
+            if account is not None and not account.reserved:
+                return account  # two came at once
+            account = await self._keep(account, name, nobodys(), NAMED)
+        self.changed(account, "registered")
         return account
 
     async def reserve(self, name: str, by: Account | None = None) -> Account:
@@ -94,72 +182,111 @@ class Accounts:
             by: Who writes: one account may reserve max_reserved_by_account names.
         Raises:
             NameTaken: Somebody beyond this gateway has it. ValueError: It is no name.
-            Forbidden: This account has reserved enough.
+            Forbidden: This account has reserved enough. WebError: There is no room for more. StorageError.
         """
+        await self.load()
         account = self.find(name)
         if account is not None:
             return account
         key = "" if by is None else by.key
-        if by is not None and self._reserved_by(key) >= self._settings.max_reserved_by_account:
+        if by is not None and self._reserved_by[key] >= self._settings.max_reserved_by_account:
             raise Forbidden("you have written to as many unknown names as one account may", "reserved")
-        return await self._add(validate_name(name), reserved=True, by=key)
-
-    def _reserved_by(self, key: str) -> int:
-        return sum(account.reserved and account.reserved_by == key for account in self._by_name.values())
-
-    def find(self, name: str) -> Account | None:
-        """Return the account of this name, registered or reserved; None when there is none."""
-        return self._by_name.get(name.casefold())
-
-    def of(self, key: str) -> Account | None:
-        """Return the account of the user with this key (hex); None when that is nobody of this gateway."""
-        return self._by_key.get(key)
+        async with self._turn:
+            name = valid(name)
+            account = self.find(name)
+            if account is not None:
+                return account
+            account = await self._keep(None, name, nobodys(), RESERVED + key)
+        self.changed(account, "reserved")
+        return account
 
     async def new_token(self, name: str) -> tuple[Account, str]:
-        """Give an account another token, and make it when there is none; the former token ends. Raises as register."""
-        account = self.find(name)
-        if account is None:
-            return await self.register(name)
-        return account, await self._give_token(account)
+        """Give an account another token, and make it when there is none; the former token ends.
 
-    def list(self) -> list[Account]:
-        """Return all accounts, by name."""
-        return sorted(self._by_name.values(), key=lambda account: account.name.casefold())
+        Also a user that a program hosts gets one: that is for whoever has this peer's directory to say.
+        Raises as register.
+        """
+        token = new_token()
+        async with self._turn:
+            await self._load()
+            account = self.find(name)
+            account = await self._keep(account, valid(name), hash_of(token), REGISTERED, also_a_programs=True)
+        self.changed(account, "token")
+        return account, token
 
     async def revoke(self, name: str) -> Account | None:
         """End the token of an account; what was written to it stays and waits for `p2pchat web token NAME`.
 
-        Returns None when there is no such account.
+        Returns None when there is no such account. Raises StorageError.
         """
-        account = self.find(name)
+        async with self._turn:
+            await self._load()
+            account = self.find(name)
+            if account is None:
+                return None
+            await self._keep(account, account.name, nobodys(), REVOKED)
+        self.changed(account, "revoked")
+        return account
+
+    # ------------------------------------------------------------------ inside
+
+    async def _keep(
+        self, account: Account | None, name: str, hash: bytes, word: str, *, also_a_programs: bool = False
+    ) -> Account:
+        """Have this be what is kept of an account, which is made where there is none; on disk when it returns."""
         if account is not None:
-            self._by_hash.pop(account.hash, None)
-            account.hash = ""
-        return account
+            await self._peer.set_tokens(account.user, {hash: word})
+            self._forget(account)
+            account.hash, account.word = hash, word
+            return self._add(account)
+        if len(self._by_key) >= self._settings.max_accounts:
+            raise WebError(503, "full", "there are as many accounts here as there may be")
+        self._check_free(name, also_a_programs=also_a_programs)
+        try:
+            user = await self._peer.host(name, tokens={hash: word})
+        except (StorageError, PeerClosed):
+            raise
+        except P2PChatError:  # one that looks like it is hosted here
+            raise NameTaken(name) from None
+        return self._add(Account(user, hash, word))
 
-    async def _claim(self, name: str) -> Account:
-        account = self.find(name)
-        if account is not None and not account.reserved:
+    def _check_free(self, name: str, *, also_a_programs: bool) -> None:
+        hosted = any(user.name.casefold() == name.casefold() for user in self._peer.hosted)
+        if hosted and also_a_programs:
+            return
+        if hosted or not _is_unknown(self._peer, name):
             raise NameTaken(name)
-        if account is None:
-            account = await self._add(name, reserved=False)
-        account.reserved = False
+
+    def _add(self, account: Account) -> Account:
+        self._by_name[account.name.casefold()] = self._by_hash[account.hash] = self._by_key[account.key] = account
+        if account.reserved:
+            self._reserved_by[account.word.removeprefix(RESERVED)] += 1
         return account
 
-    async def _add(self, name: str, *, reserved: bool, by: str = "") -> Account:
-        account = Account(name, await self._hosting.host(name), reserved, reserved_by=by)
-        self._by_name[name.casefold()] = account
-        self._by_key[account.key] = account
-        return account
+    def _forget(self, account: Account) -> None:
+        del self._by_hash[account.hash]
+        if account.reserved:
+            self._reserved_by[account.word.removeprefix(RESERVED)] -= 1
 
-    async def _give_token(self, account: Account) -> str:
-        token = new_token()
-        self._by_hash.pop(account.hash, None)
-        account.hash, account.reserved = hash_of(token), False
-        self._by_hash[account.hash] = account
-        return token
+
+def nobodys() -> bytes:
+    """Return a hash of no token."""
+    return secrets.token_bytes(32)
+
+
+def _is_unknown(peer: TCPPeer, name: str) -> bool:
+    """Whether nobody in the mesh is called so, as far as is known here."""
+    try:
+        peer.user(name)
+    except UnknownName:
+        return True
+    except AmbiguousName:
+        pass
+    return False
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:
-    """Return the accounts kept on a peer, where no gateway runs."""
-    return Accounts(peer, WebSettings(), Hosting(peer))
+    """Return the accounts kept on a peer where no gateway runs. Raises StorageError."""
+    accounts = Accounts(peer, WebSettings())
+    await accounts.load()
+    return accounts

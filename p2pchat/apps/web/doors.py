@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from p2pchat import P2PChatError
 from p2pchat.apps.web.answers import answer
 from p2pchat.apps.web.callers import CALLER, address_of, is_on_loopback
 from p2pchat.apps.web.errors import Problem, WebError, problem_of
@@ -66,13 +67,16 @@ class Doors:
             send = answering
         try:
             self._look_at(scope)
+            if not self._gateway.begun:
+                await self._gateway.begin()
             if scope["type"] == "http":
                 receive = await self._body(scope, receive)
             else:
                 receive = self._frames(receive)
-        except WebError as error:
-            self._gateway.metrics.refuse(error.code)
-            await _refuse(scope, receive, send, problem_of(error))
+        except (WebError, P2PChatError) as error:
+            problem = problem_of(error)
+            self._gateway.metrics.refuse(problem.code)
+            await _refuse(scope, receive, send, problem)
             return
         except _Gone:
             return

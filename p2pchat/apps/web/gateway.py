@@ -7,7 +7,6 @@ from starlette.requests import HTTPConnection
 from p2pchat import TCPPeer
 from p2pchat.apps.web.accounts import Account, Accounts
 from p2pchat.apps.web.health import Health
-from p2pchat.apps.web.hosting import Hosting
 from p2pchat.apps.web.hub import Hub
 from p2pchat.apps.web.journal import Journal
 from p2pchat.apps.web.metrics import Metrics
@@ -22,19 +21,25 @@ class Gateway:
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.peer = peer
         self.settings = settings
-        self.hosting = Hosting(peer)
         self.journal = Journal()
-        self.accounts = Accounts(peer, settings, self.hosting)
-        self.hub = Hub(settings, self.hosting.everybody, self.journal)
+        self.accounts = Accounts(peer, settings)
+        self.hub = Hub(peer, settings, self.journal)
         self.accounts.changed = self._changed
         self.rates = Rates(settings)
         self.once = Once()
         self.health = Health(peer, settings)
         self.metrics = Metrics(self)
+        self.begun = False
 
     async def begin(self) -> None:
-        """Read what is kept of accounts, and begin to tell sessions. Done by itself when the first caller comes."""
+        """Read what is kept of accounts, and begin to tell sessions. Done by itself when the first caller comes.
+
+        Raises:
+            StorageError, PeerClosed: It can not be read now.
+        """
+        await self.accounts.load()
         self.hub.begin()
+        self.begun = True
 
     def _changed(self, account: Account, change: str) -> None:
         """An account was registered, reserved, given a token or revoked."""
@@ -47,7 +52,6 @@ class Gateway:
         self.health.stopping = True
         await self.hub.aclose()
         await self.health.aclose()
-        await self.hosting.aclose()
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

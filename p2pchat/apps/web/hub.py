@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any, Literal, TypeVar
 
-from p2pchat import PeerClosed
+from p2pchat import HostedUser, PeerClosed, TCPPeer
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import WebError
-from p2pchat.apps.web.hosting import HostedUser, key_of, post_of
 from p2pchat.apps.web.journal import Journal
 from p2pchat.apps.web.settings import WebSettings
 
@@ -52,7 +51,7 @@ class Told:
 
     def for_user(self, user: HostedUser) -> Any:
         """Return the event as this user sees it: a message of its own as Sent."""
-        return post_of(user, self.event)
+        return user.post(self.event)
 
     def encoded(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what `make` makes, made once for each key: the same bytes for all who read the same."""
@@ -86,16 +85,11 @@ class Session:
 class Hub:
     """All sessions of a gateway."""
 
-    def __init__(
-        self,
-        settings: WebSettings,
-        everybody: Callable[[], AsyncIterator[tuple[Any, tuple[str, ...] | None]]],
-        journal: Journal | None = None,
-    ) -> None:
+    def __init__(self, peer: TCPPeer, settings: WebSettings, journal: Journal | None = None) -> None:
+        self._peer = peer
         self._settings = settings
         self._journal = journal or Journal()
-        self._everybody = everybody
-        self._sessions: dict[str, list[Session]] = {}  # by user key
+        self._sessions: dict[str, tuple[Session, ...]] = {}  # by user key; never empty
         self._statuses: dict[str, tuple[str, str]] = {}  # what was told last
         self._away: dict[str, str] = {}  # whoever said to be away, with the text
         self._reader: asyncio.Task[None] | None = None
@@ -105,9 +99,10 @@ class Hub:
         self._ended: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Start reading; needs a running loop. Nothing happens when it has begun."""
+        """Start reading; needs a running loop. Nothing happens when it has begun. Raises PeerClosed."""
         if self._reader is None and not self._stopping:
-            self._reader = asyncio.create_task(self._read(), name="p2pchat web hub")
+            self._reader = asyncio.create_task(self._read(self._peer.everybody()), name="p2pchat web hub")
+            self._reader.add_done_callback(self._reader_ended)
 
     def open(
         self, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None] = lambda why: None
@@ -122,11 +117,11 @@ class Hub:
         self.begin()
         if self._stopping:
             raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
-        sessions = self._sessions.setdefault(account.key, [])
+        sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
         session = Session(self, account, sink, kind, ended)
-        sessions.append(session)
+        self._sessions[account.key] = (*sessions, session)
         self.count += 1
         account.sessions += 1
         self.look_at(account)
@@ -135,15 +130,17 @@ class Hub:
 
     def close(self, session: Session, why: str = "left") -> None:
         """Take a session away, whose other end has left; nothing happens when it is gone."""
-        sessions = self._sessions.get(session.account.key, [])
+        account, kind = session.account, session.kind
+        sessions = self._sessions.get(account.key, ())
         if session in sessions:
-            sessions.remove(session)
+            left = tuple(one for one in sessions if one is not session)
+            if left:
+                self._sessions[account.key] = left
+            else:
+                del self._sessions[account.key]
             self.count -= 1
-            session.account.sessions -= 1
-            if not sessions:
-                del self._sessions[session.account.key]
-            self.look_at(session.account)
-            account, kind = session.account, session.kind
+            account.sessions -= 1
+            self.look_at(account)
             self._journal.tell("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
 
     def end(self, session: Session, why: Ending) -> None:
@@ -154,7 +151,7 @@ class Hub:
 
     def end_all_of(self, account: Account, why: Ending) -> None:
         """End every session of an account."""
-        for session in list(self._sessions.get(account.key, ())):
+        for session in self._sessions.get(account.key, ()):
             self.end(session, why)
 
     def sessions_of(self, account: Account) -> list[Session]:
@@ -189,9 +186,17 @@ class Hub:
         except PeerClosed:
             pass  # it has said goodbye for all of its users
 
-    async def _read(self) -> None:
-        async for event, users in self._everybody():
+    async def _read(self, everybody: AsyncIterator[tuple[Any, tuple[str, ...] | None]]) -> None:
+        async for event, users in everybody:
             self.tell(Told(event, users))
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        """Nothing is told any more: sessions must not wait for it."""
+        why: Ending = "stopping"
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            _log.error("the hub ended with an error that is not its own", exc_info=error)
+            why = "failed"
+        self._end_all(why)
 
     def tell(self, told: Told) -> None:
         """Give an event to every session it concerns."""
@@ -225,15 +230,18 @@ class Hub:
         """Return how many sessions the hub has ended, by why."""
         return dict(self._ended)
 
-    async def aclose(self) -> None:
-        """End all sessions and read no more."""
+    def _end_all(self, why: Ending) -> None:
         self._stopping = True
         for sessions in list(self._sessions.values()):
-            for session in list(sessions):
-                self.end(session, "stopping")
+            for session in sessions:
+                self.end(session, why)
+
+    async def aclose(self) -> None:
+        """End all sessions and read no more."""
+        self._end_all("stopping")
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
 
 
-__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told", "key_of"]
+__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told"]

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, WebSocket
@@ -93,7 +93,12 @@ class Connection:
         self._show.me = account.user.me.label
         attention = Attention(self._tell_presence, lambda: "", idle_after=None)
         self._session = Session(
-            account.user, self._show, interactive=False, as_json=True, settings=ChatSettings(), attention=attention
+            cast(Any, account.user),
+            self._show,
+            interactive=False,
+            as_json=True,
+            settings=ChatSettings(),
+            attention=attention,
         )
         self._session.names_are_known()
         self._away = False

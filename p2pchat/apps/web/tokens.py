@@ -18,8 +18,8 @@ def new_token() -> str:
     return secrets.token_urlsafe(_BYTES)
 
 
-def hash_of(token: str) -> str:
-    """Return what is kept of a token, 64 hex digits; "" for what cannot be one."""
+def hash_of(token: str) -> bytes:
+    """Return what is kept of a token, 32 bytes; b"" for what cannot be one."""
     if not token or len(token) > _MOST_CHARACTERS or not token.isascii():
-        return ""
-    return hashlib.blake2b(token.encode("ascii"), digest_size=32, person=b"p2pchat/web").hexdigest()
+        return b""
+    return hashlib.blake2b(token.encode("ascii"), digest_size=32, person=b"p2pchat/web").digest()

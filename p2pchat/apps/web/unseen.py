@@ -11,8 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from p2pchat import Message, PeerClosed, Sent
-from p2pchat.apps.web.hosting import HostedUser
+from p2pchat import HostedUser, Message, PeerClosed, Sent
 
 TAKEN = "web"  # the consumer whose place says what an account has taken, on whatever way
 QUEUED = ("dm", "group")  # what waits for who is away; the room is there to be read
