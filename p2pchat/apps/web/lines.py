@@ -17,7 +17,7 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, WebSocket
@@ -93,7 +93,7 @@ class Connection:
         self._show.me = account.user.me.label
         attention = Attention(self._tell_presence, lambda: "", idle_after=None)
         self._session = Session(
-            cast(Any, account.user),
+            account.user,
             self._show,
             interactive=False,
             as_json=True,
@@ -163,7 +163,8 @@ class Connection:
             if event.by.key == self._account.key or event.conversation.kind == "dm":
                 self._out.put(self._frame(told.for_user(self._account.user)))
                 return
-        self._out.put(told.encoded("lines", lambda: as_frame(event.to_json())))
+        user = self._account.user  # whoever did not write it reads the same
+        self._out.put(told.encoded("lines", lambda: as_frame(told.for_user(user).to_json())))
 
     def _frame(self, event: Any) -> Frame:
         return as_frame(self._show.own(event.to_json()))
