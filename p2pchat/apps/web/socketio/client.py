@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.hosting import post_of
 from p2pchat.apps.web.hub import Ending, Session, Slow, Told
 from p2pchat.apps.web.socketio import shapes
 from p2pchat.apps.web.socketio.packets import NEW_MESSAGE, EnginePacket, event
@@ -83,7 +82,7 @@ class Client:
 
     def _wrote_here(self, post: Post) -> bool:
         """Whether this very socket wrote it, which was answered and is told nothing else."""
-        return self._is_mine(post) and self.floor.wrote_here(self, post_of(self.account.user, post))
+        return self._is_mine(post) and self.floor.wrote_here(self, self.account.user.post(post))
 
     def _packet(self, post: Post) -> EnginePacket | None:
         """Return a message as it goes out; None for what this version cannot show, and what was taken back."""
