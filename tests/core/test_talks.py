@@ -501,6 +501,23 @@ def test_what_is_cut_off_is_hidden_in_the_commit_of_what_cuts_it_off(starts: int
     assert away.shown() == []
 
 
+def test_operations_that_come_again_while_logs_are_fetched_are_known_to_be_stored() -> None:
+    """They lie in a log that is in storage only, and cyd's logs in the talk are looked up before they are taken."""
+    away = Away()
+    first = away.operations.write(away.first)
+    body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
+    second = encode_entry(Entry("group", 2, 2, before=(away.operations.mark,), b=body))
+    away.bob.say(first, Author("bob", "b1", away.id).write(second))
+    cite = operation_hash(second)[:16]
+    question, answer = (Author("cyd", run, talk_id(away.id)) for run in ("c1", "c2"))
+    asked = question.write(encode_entry(Entry("text", 3, 3, g=(2, cite), b="why?")))
+    more = encode_entry(Entry("text", 4, 4, before=(question.mark,), g=(2, cite), b="because"))
+    away.bob.say(asked, answer.write(more))
+    away.ada.start()
+    away.ada.far("bob").say(first)
+    assert away.ada.counted["repeated_batch"] == 1 and away.shown() == ["why?", "because"]
+
+
 def test_a_group_and_its_talk_come_in_a_file() -> None:
     away = Away()
     away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))

@@ -112,10 +112,10 @@ class Intake:
             return
         if self._shelf.quota.is_alert and not self._has_room(source, conversation, id, frame):
             return
-        if conversation.is_open and self._talks.unsure(conversation, [frame]):
+        if conversation.group and conversation.is_open and (unsure := self._talks.unsure(conversation, [frame])):
             self._prove_all(spans)
             if self._hold(source, id, frame):
-                self._go_on(conversation, id, None)
+                self._talks.gather(conversation.group, unsure, partial(self._find, conversation, id))
             return
         span = spans.get(id)
         if span is None:
@@ -136,11 +136,11 @@ class Intake:
         if room is Room.NONE:
             source.is_full(id.key)
         elif room is Room.LATER and self._hold(source, id, frame):
-            self._shelf.quota.wait(id.user, partial(self._weighed, conversation, id))
+            self._shelf.quota.wait(id.user, partial(self._find, conversation, id))
         return room is Room.ENOUGH
 
-    def _weighed(self, conversation: Conversation, id: LogId) -> None:
-        """It is known how much is stored of a writer: go on with what waited for it."""
+    def _find(self, conversation: Conversation, id: LogId) -> None:
+        """What frames of a log waited for is known: go on with them, once it is known whether the log is in storage."""
         log = conversation.log(id.user, id.run)
         if log is None and conversation.may_be_only_stored(id.user):
             ref = LogKey(conversation.id, ref_key(id.user, id.run))
