@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, Receipt, Sent, UnknownName
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, known_conversation
+from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
 from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.gateway import Gateway, gateway_of
@@ -113,12 +113,6 @@ def _known(gateway: Gateway, account: Account, to: str) -> Conversation:
     if talk is None:
         raise UnknownName(to)
     return talk
-
-
-def is_me(account: Account, name: str) -> bool:
-    """Whether somebody means this account by a name."""
-    me = account.user.me
-    return name.casefold() == account.name.casefold() or name in (me.label, me.id)
 
 
 async def _where(account: Account, text: str | None) -> Post | datetime | None:
