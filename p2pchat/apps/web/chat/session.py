@@ -130,7 +130,7 @@ class ChatSession:
             return None
 
     def _give(self, post: Post) -> None:
-        self._outbox.put(_message(post), post)
+        self._outbox.put(_message(post), post, bounded=False)
 
     def _hear(self, told: Told) -> None:
         """What the hub calls with everything that concerns the account."""
