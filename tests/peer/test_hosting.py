@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from p2pchat import (
     TCPPeer,
     Typing,
     UnknownName,
+    open_history,
 )
 from p2pchat.testing import Mesh, mesh
 
@@ -61,10 +63,11 @@ async def test_what_is_between_two_is_theirs_alone(net: Mesh) -> None:
     zoe, yan = await two(gate)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
-    assert receipt.status == "delivered"  # on one disk: told at once
+    await receipt.delivered(timeout=SOON)  # on one disk: told at once
     assert [user.name for user in receipt.delivered_to] == ["yan"]
     await yan.send("bob", "another secret word")
     await zoe.broadcast("for all of you")
+    await net.settle()
     assert [post.text for post in await yan.history()] == ["a secret word", "another secret word", "for all of you"]
     assert [type(post) for post in await yan.history()] == [Message, Sent, Message]
     for other in (gate, mallory):
@@ -229,7 +232,8 @@ async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
     assert isinstance(seen, GroupChanged) and seen.group == yan.group("#ops") and seen.group.is_member
     assert (await anext(his)).to_json()["group"] == "ops"
     receipt = await ops.send("for members")
-    assert (receipt.status, [user.name for user in receipt.of]) == ("delivered", ["yan"])
+    await receipt.delivered(timeout=SOON)
+    assert [user.name for user in receipt.of] == ["yan"]
     assert (await anext(read)).text == "for members"
     for other in (mallory, gate):
         with pytest.raises(UnknownName):
@@ -238,9 +242,9 @@ async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
     await ops.remove("yan")
     assert (await anext(his)).change == "removed"
     await ops.send("without yan")
+    await net.settle()
     assert [post.text for post in await yan.history("#ops")] == ["for members"]
     assert not yan.group("#ops").is_member
-    await net.settle()
     assert bob.groups() == []
 
 
@@ -251,6 +255,7 @@ async def test_who_leaves_a_group_reads_what_was_said_before(net: Mesh) -> None:
     await ops.send("for the three of us")
     await yan.group("ops").leave()
     await ops.send("he has left")
+    await net.settle()
     assert [post.text for post in await yan.history("#ops")] == ["for the three of us"]
     assert [post.text for post in await gate.history("#ops")] == ["for the three of us", "he has left"]
     assert [post.text for post in await yan.released(limit=9)] == ["for the three of us"]
@@ -271,3 +276,21 @@ async def test_another_name_is_told_to_the_others_of_the_gateway(net: Mesh) -> N
     hers.close()
     assert [one async for one in hers] == []
     assert (zoe.name, gate.user("zoë").about) == ("zoë", "with dots")
+
+
+async def test_a_history_beside_a_gateway_is_its_own_users(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path / "gate", name="gate") as gate:
+        zoe, yan = await two(gate)
+        ops = await zoe.create_group("ops", ["yan"])
+        await ops.send("a secret of the group")
+        await zoe.send("yan", "a secret of theirs")
+        await zoe.send("gate", "for the operator")
+        await yan.broadcast("for everybody")
+        receipt = await gate.send("zoe", "thank you")
+        await receipt.delivered(timeout=SOON)
+    async with open_history(tmp_path / "gate") as history:
+        said = ["for the operator", "for everybody", "thank you"]
+        assert [post.text for post in await history.history()] == said
+        assert [talk.address for talk in history.conversations()] == ["room", "@zoe"]
+        assert history.groups() == [] and await history.search("secret") == []
+        assert [post.text for post in await history.search("for")] == said[:2]
