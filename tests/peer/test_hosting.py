@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import (
+    Delivered,
     GroupChanged,
     HostedUser,
     Joined,
@@ -148,6 +149,32 @@ async def test_a_gateway_reads_everything_once_for_all_of_them(net: Mesh) -> Non
         "psst": (Sent, tuple(sorted((zoe.key, yan.key)))),
         "everybody!": (Sent, None),
     }
+
+
+async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    xi = await gate.host("xi")
+    for user in (zoe, yan, xi):
+        user.set_presence("online")
+    for user in (zoe, yan, xi):
+        await bob.wait_user(user.name, timeout=SOON)
+    hers = zoe.events(Delivered, consumer=None)
+    receipt = await zoe.broadcast("hello, everybody")
+    await receipt.delivered(timeout=SOON)
+    assert sorted(user.name for user in receipt.of) == ["bob", "gate", "xi", "yan"]
+    assert receipt.status == "delivered" and receipt.missing == []
+    assert sorted(user.name for user in receipt.delivered_to) == ["bob", "gate", "xi", "yan"]
+    counts = [(told.count, told.of) for told in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
+    assert counts == [(3, 4), (4, 4)]  # those of this peer as one, and bob
+    his = bob.events(Delivered, consumer=None)
+    theirs = await bob.broadcast("hello, all of you")
+    await theirs.delivered(timeout=SOON)
+    told = await asyncio.wait_for(anext(his), SOON)
+    assert (told.count, told.of) == (4, 4)  # they got it at one moment
+    note = await yan.send("yan", "to myself")
+    await note.delivered(timeout=SOON)
+    assert [user.name for user in note.of] == ["yan"]
 
 
 async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
