@@ -103,7 +103,7 @@ async def _carry_out(options: AccountOptions, directory: Path) -> int:
     rows = await _asked(directory, f"web_{options.do}", fields)
     if rows is None:
         rows = await _alone(options, directory)
-    return _REPORTS[options.do](options, rows)
+    return REPORTS[options.do](options, rows)
 
 
 async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[Line] | None:
@@ -159,7 +159,7 @@ def _report_revoked(options: AccountOptions, rows: list[Line]) -> int:
     return DONE
 
 
-_REPORTS: dict[str, Callable[[AccountOptions, list[Line]], int]] = {
+REPORTS: dict[str, Callable[[AccountOptions, list[Line]], int]] = {
     "token": _report_token,
     "users": _report_users,
     "revoke": _report_revoked,
