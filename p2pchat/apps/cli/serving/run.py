@@ -92,6 +92,7 @@ class Serving:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
+            peer.set_presence("offline")  # nobody is there as the peer's own user
             return await self._serve(peer, listener, leaving)
         finally:
             leaving.cancel()
