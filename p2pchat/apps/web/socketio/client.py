@@ -33,7 +33,18 @@ class Client:
         turn: Held while it is found out where a message goes: messages are written in the order they came.
     """
 
-    __slots__ = ("_catching_up", "_reading", "_room_post", "_unread", "account", "floor", "session", "turn", "wire")
+    __slots__ = (
+        "_catching_up",
+        "_reading",
+        "_room_post",
+        "_unread",
+        "_waited",
+        "account",
+        "floor",
+        "session",
+        "turn",
+        "wire",
+    )
 
     def __init__(self, floor: Floor, wire: Wire, account: Account) -> None:
         self.floor = floor
@@ -41,6 +52,7 @@ class Client:
         self.account = account
         self._catching_up = CatchingUp(account.user, self._give, wire.room)
         self._unread: dict[str, Post] = {}  # the newest that was handed and not read, by conversation
+        self._waited: list[Post] = []  # what was handed when it came, and not read
         self._room_post: Post | None = None
         self._reading: asyncio.TimerHandle | None = None
         self.turn = asyncio.Lock()
@@ -94,10 +106,10 @@ class Client:
         if packet is not None:
             self.wire.put(packet)
 
-    def _hand(self, post: Post, packet: EnginePacket | None) -> None:
+    def _hand(self, post: Post, packet: EnginePacket | None, *, bounded: bool = True) -> None:
         if packet is None:
             return
-        self.wire.put(packet, post if post.conversation.kind in QUEUED else None)
+        self.wire.put(packet, post if post.conversation.kind in QUEUED else None, bounded=bounded)
         if self._is_mine(post):
             return
         if self.session.active:
@@ -114,6 +126,9 @@ class Client:
             unread, self._unread = self._unread, {}
             for post in unread.values():
                 self._read(post)
+            waited, self._waited = self._waited, []
+            for post in waited:
+                self.floor.statuses.waited(self.account, post, "read")
 
     def _read(self, post: Post) -> None:
         if post.conversation.kind != "room":
@@ -146,8 +161,12 @@ class Client:
 
     def _give(self, post: Post) -> None:
         if not self._wrote_here(post):
-            self._hand(post, self._packet(post))
-            self.floor.statuses.handed(self.account, post)
+            self._hand(post, self._packet(post), bounded=False)
+            self.floor.statuses.waited(self.account, post, "delivered")
+            if self.session.active:
+                self.floor.statuses.waited(self.account, post, "read")
+            else:
+                self._waited.append(post)
 
     # ---- the end
 

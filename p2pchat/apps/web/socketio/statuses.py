@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2pchat import Delivered, Message, PeerClosed, Read, Sent, StorageError, UnknownName
+from p2pchat import Delivered, PeerClosed, Read, Sent, StorageError, UnknownName
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.hub import Told
 from p2pchat.apps.web.socketio.packets import EnginePacket
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONSUMER = "socketio status"  # cursor of an account: of what it wrote up to there everything is read
 MOST_HELD = 10_000  # messages whose receiver is away, in all; the writer of a forgotten one hears when it comes back
+MOST_LATELY = 4096  # steps that are not told twice
 MOST_AGAIN = 200  # of an account's newest direct messages: whose status a client that comes back is told
 
 
@@ -33,6 +34,7 @@ class Statuses:
         self._floor = floor
         self._held: dict[str, dict[str, str]] = {}  # by receiver, message id -> its writer
         self._count = 0
+        self._lately: dict[tuple[str, str], None] = {}
 
     # ---- live
 
@@ -49,7 +51,7 @@ class Statuses:
         if direct and isinstance(risen, Delivered) and self._is_away(risen.user.key):
             self._hold(risen.user.key, risen.id, writer.key)
             return None
-        return self._floor.status_packet(risen.id, risen.event)
+        return self._floor.status_packet(risen.id, risen.event) if self._is_news(risen.id, risen.event) else None
 
     def _is_away(self, key: str) -> bool:
         """Whether this is a user of this gateway who has no client here now."""
@@ -73,11 +75,14 @@ class Statuses:
 
     # ---- the receiver is there
 
-    def handed(self, receiver: Account, post: Post) -> None:
-        """A client of the receiver was handed what waited for it."""
-        if post.conversation.kind == "dm" and isinstance(post, Message):
+    def waited(self, receiver: Account, post: Post, status: str) -> None:
+        """A client of the receiver was handed what waited for it, or that was read.
+
+        The library tells of what was written since this peer started; what waits may be older.
+        """
+        if post.conversation.kind == "dm" and post.log.user != receiver.key:
             self._drop(receiver.key, post.id)
-            self._tell(post.sender.key, post.id, "delivered")
+            self._tell(post.log.user, post.id, status)
 
     def came(self, key: str, status: str) -> None:
         """A user is there, or not any more: who comes by other ways than Socket.IO is handed everything by these."""
@@ -91,9 +96,18 @@ class Statuses:
             for message_id, writer in held.items():
                 self._tell(writer, message_id, "delivered")
 
+    def _is_news(self, message_id: str, status: str) -> bool:
+        """Whether this was not told just now, by the other way there is."""
+        if (message_id, status) in self._lately:
+            return False
+        self._lately[message_id, status] = None
+        if len(self._lately) > MOST_LATELY:
+            del self._lately[next(iter(self._lately))]
+        return True
+
     def _tell(self, writer: str, message_id: str, status: str) -> None:
         clients = self._floor.clients.get(writer, ())
-        if clients:
+        if clients and self._is_news(message_id, status):
             packet = self._floor.status_packet(message_id, status)
             for client in clients:
                 client.put_or_end(packet)

@@ -76,17 +76,18 @@ class Wire:
 
     # ---- out
 
-    def put(self, packet: EnginePacket, post: Post | None = None) -> None:
+    def put(self, packet: EnginePacket, post: Post | None = None, *, bounded: bool = True) -> None:
         """Have a packet written. Raises Slow when too much waits already.
 
         Args:
             post: The message it is, when it is to be known whether that arrived.
+            bounded: False where who puts it waits for room() after some.
         """
         socket = self._socket
         if self.ended or socket.closed:
             return
         size = 0 if post is None else size_of(packet)
-        if socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes:
+        if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
             raise Slow
         if post is not None:
             self._out.append((post, size))
