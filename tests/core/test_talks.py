@@ -534,6 +534,56 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
 
 
+# ---- what waits in a talk
+
+
+class Cut:
+    """A talk in which dan wrote two logs; cyd follows what dan said in the first. Then bob removed dan, at the second.
+
+    All of it comes to ada from bob, in this order or another.
+    """
+
+    def __init__(self, *, beyond: bool) -> None:
+        """`beyond`: cyd follows what dan said after all that the second log builds on: it is cut off."""
+        away = self.away = Away(IDS["cyd"], IDS["dan"])
+        talk, cite = talk_id(away.id), (1, away.id[:16])
+        away.bob.say(away.operations.write(away.first))
+        one, cyd = Author("dan", "d1", talk), Author("cyd", "c1", talk)
+        self.first = one.write(encode_entry(Entry("text", 1, 1, g=cite, b="dan 1")))
+        two = Author("dan", "d2", talk, before=[one.mark])
+        self.more = one.write(encode_entry(Entry("text", 2, 2, g=cite, b="dan 2")))
+        never = cyd.ref(9) if beyond else None  # what the second log answers
+        self.second = two.write(encode_entry(Entry("text", 3, 3, never, before=two.before, g=cite, b="dan 3")))
+        follows = Entry("text", 4, 4, after=(one.ref(2 if beyond else 1),), g=cite, b="cyd")
+        self.follows = cyd.write(encode_entry(follows))
+        members = {IDS[name]: 1 for name in ("ada", "bob", "cyd")}
+        body = group_body(2, "ops", IDS["bob"], members, {IDS["dan"]: (two.mark,)})
+        self.removed = away.operations.write(encode_entry(Entry("group", 2, 2, b=body)))
+
+    def come(self, *frames: Entries) -> list[str]:
+        """Return what ada's program was given of the talk when these had come, in order; ? with a gap."""
+        for frame in frames:
+            self.away.bob.say(frame)
+        shown = [one for one in self.away.ada.storage.places(0, 99) if one.log.conversation == talk_id(self.away.id)]
+        return ["?" * one.gap + decode_entry(one.raw).b for one in shown]
+
+
+def test_what_a_cut_turns_out_not_to_cover_is_waited_for_no_longer() -> None:
+    cut = Cut(beyond=True)
+    assert cut.come(cut.first) == ["dan 1"]
+    assert cut.come(cut.removed, cut.more, cut.follows) == []  # nor what was shown, until its cut is understood
+    assert cut.come(cut.second) == ["dan 1", "cyd"]
+    cut.away.ada.world.pass_time(31)
+    assert cut.come() == ["dan 1", "cyd", "?dan 3"]
+
+
+def test_what_a_cut_names_and_nobody_has_makes_nobody_wait_for_long() -> None:
+    cut = Cut(beyond=False)
+    assert cut.come(cut.follows, cut.removed, cut.first) == []
+    cut.away.ada.world.pass_time(31)
+    assert cut.come() == ["?cyd"]
+
+
 # ---- edits in a talk, and what waits there
 
 

@@ -18,7 +18,7 @@ from p2pchat.core.effects import Counted, Gap
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.core.mending import MENDING, mending_of
 from p2pchat.core.records import LogFacts, LogKey, Mending, Stretch
-from p2pchat.core.sync.sides import Shelf, Side
+from p2pchat.core.sync.sides import Key, Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log, Waits
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
@@ -53,14 +53,18 @@ class Order:
                 elif mending is not None:
                     self._ctx.change.mendings.append(mending)
         self._block(conversation, log)
-        if self._advance(conversation, log) and conversation.blocked:
+        moved = self._advance(conversation, log)
+        if conversation.blocked and (moved or not conversation.writer(log.id.user).plain):  # other logs turned with it
             self.retry(conversation)
 
     def turned(self, conversation: Conversation, log: Log) -> None:
-        """More of a log of a talk is visible than before, or less: release what may be shown now."""
+        """More of a log of a talk is visible than before, or less: release what may be shown now.
+
+        What waits for it is for later (retry): of another log there may be entries of which is not known yet what they
+        follow.
+        """
         self._block(conversation, log)
-        if self._advance(conversation, log) and conversation.blocked:
-            self.retry(conversation)
+        self._advance(conversation, log)
 
     def _mending(self, log: Log, seq: int, entry: Entry) -> Mending | None:
         mending = mending_of(log.id, seq, entry)
@@ -205,8 +209,11 @@ class Order:
     def _on_its_way(self, conversation: Conversation, ref: Ref) -> bool:
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return True  # it waits itself
+            return found.limit >= ref.seq or self._is_awaited(found.id.key)  # it waits itself, or for the logs of a cut
         return any(side.holds(conversation.id, ref) for side in self._shelf.sides.values())
+
+    def _is_awaited(self, key: Key) -> bool:
+        return any(key in side.ahead for side in self._shelf.sides.values())
 
     def retry(self, conversation: Conversation) -> None:
         """Release whatever may be released now, until nothing moves."""
