@@ -12,9 +12,10 @@ from p2pchat.core.inputs import CommitFailed, Drained, Filled, Loaded, ReceiptsC
 from p2pchat.core.log import ref_key
 from p2pchat.core.sync.bookmarks import read_sum
 from p2pchat.core.sync.sides import MAX_REMEMBERED
-from p2pchat.protocol import Naming, Read
+from p2pchat.protocol import Entries, Mark, Naming, Read
+from p2pchat.storage.memory import MemoryStorage
 from tests.core.test_serve import own, told
-from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World
+from tests.core.world import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 
@@ -181,6 +182,66 @@ def test_who_has_another_log_of_the_same_user_has_read_nothing_of_an_earlier_one
     assert of_reading(told(far, elsewhere.mark)) == ["delivered d1:1..1 to bob"]
     assert of_reading(far.say(marked("bob", "a1", 2))) == []
     assert of_reading(told(far, mark)) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+
+
+def log_of(peer: Peer, run: str) -> tuple[Entries, Mark]:
+    """What a peer's own user wrote in the room in one run, as a frame, and its mark."""
+    log = Author(peer.name, run)
+    return log.write(*(one.raw for one in peer.storage.places(0, 99) if one.log == log.log)), log.mark
+
+
+def lost_and_found() -> Peer:
+    """ada, who had written two logs when she lost her disk, wrote two others, and got back the first: two tips."""
+    ada = World().peer("ada")
+    for text in ("one", "two"):
+        ada.say(text)
+        ada.crash()
+        ada.start()
+    (one, _), (two, _) = log_of(ada, "a1"), log_of(ada, "a2")
+    ada.storage.restore(MemoryStorage().snapshot())
+    ada.start()
+    ada.say("three")
+    ada.crash()
+    ada.start()
+    ada.say("four")
+    ada.carry(one, two)
+    return ada
+
+
+def test_who_has_one_tip_of_several_need_not_have_what_another_builds_on() -> None:
+    """Of the first log, in storage only, it is not in memory who has it, nor that the last does not build on it."""
+    ada = lost_and_found()
+    (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")
+    far = ada.far("bob")
+    assert of_reading(told(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..2 to bob"]
+    assert of_reading(far.say(marked("bob", "a1", 1))) == []
+    assert of_reading(told(far, second, last)) == [
+        "delivered a1:1..2 to bob", "delivered a2:1..2 to bob", "read a1:1..1 by bob"]  # fmt: skip
+
+
+def lost_and_found_again() -> tuple[Peer, Far]:
+    """The same after a restart: bob has the first two logs, and nothing is known of the others."""
+    ada = lost_and_found()
+    (_, second) = log_of(ada, "a2")
+    told(ada.far("bob"), second)
+    ada.say("more")  # what was told is saved with it
+    ada.crash()
+    ada.start()
+    return ada, ada.far("bob")
+
+
+def test_what_was_read_of_an_earlier_log_counts_when_every_tip_is_delivered() -> None:
+    ada, far = lost_and_found_again()
+    assert of_reading(far.say(marked("bob", "a1", 1))) == []
+    (_, last) = log_of(ada, "a5")
+    assert of_reading(told(far, last)) == [
+        "delivered a4:1..2 to bob", "delivered a5:1..3 to bob", "read a1:1..1 by bob"]  # fmt: skip
+
+
+def test_what_was_read_of_an_earlier_log_counts_when_the_tip_that_is_not_delivered_forked() -> None:
+    _, far = lost_and_found_again()
+    assert of_reading(far.say(marked("bob", "a1", 1))) == []
+    assert of_reading(far.say(Author("ada", "a5").say("the", "other", "ada"))) == ["read a1:1..1 by bob"]
 
 
 def test_nothing_is_read_that_is_not_delivered() -> None:

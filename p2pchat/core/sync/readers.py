@@ -1,7 +1,8 @@
 """Who has read what a hosted user wrote, by the read marks that the readers' peers tell.
 
 A read mark counts as far as its reader is known to have the log: so a message is never read before it is delivered,
-and a mark of what a copy of this machine wrote is none of ours. The rest of it counts when that receipt comes.
+and a mark of what a copy of this machine wrote is none of ours. The rest of it counts when that receipt comes. Of a log
+in storage only receipts are not in memory: who has something of every tip that may build on it has all of it.
 """
 
 from __future__ import annotations
@@ -52,8 +53,19 @@ class Readers(Levels):
         if seq > self.level(log, reader) and self._wants(log.user, reader):
             self._note((log, reader), seq)
 
-    def delivered(self, log: LogId, member: UserId) -> None:
+    def delivered(self, log: LogId, first: int, member: UserId) -> None:
         """A member is known to have more of a log: what was told too early counts as far as that goes."""
+        self._hear_again(log, member)
+        if first == 1:
+            for earlier, reader in [each for each in self._early if each[1] == member and each[0].key == log.key]:
+                self._hear_again(earlier, reader)  # perhaps it has something of every tip now
+
+    def tip_gone(self, log: LogId) -> None:
+        """A log of a hosted user's forked: no receipt of it will come."""
+        for earlier, reader in [each for each in self._early if each[0].key == log.key]:
+            self._hear_again(earlier, reader)
+
+    def _hear_again(self, log: LogId, member: UserId) -> None:
         early = self._early.pop((log, member), None)
         if early is not None:
             self.heard(early[0], self._shelf.conversations.by_id[log.conversation], log.user, member, log.run, early[1])
@@ -128,8 +140,8 @@ class Readers(Levels):
         had = self._receipts.level(facts.log, member)
         writer = conversation.writers.get(facts.log.user)
         if had < seq and writer is not None and facts.covered:
-            tips = [tip for tip in writer.tips() if self._receipts.level(tip.id, member)]
-            if any(writer.may_build_on(tip, facts.log.run) for tip in tips):
+            above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
+            if above and all(self._receipts.level(tip.id, member) for tip in above):
                 had = facts.seq
         early = self._early.get((facts.log, member))
         if early is not None and early[1] <= min(seq, had):  # else more of it counts later

@@ -16,6 +16,8 @@ from p2pchat.core.sync.sides import Shelf, Side
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.protocol import Mark, UserId
 
+Stretch = tuple[LogId, int, int]  # entries of a log, from and to
+
 MAX_MADE = 1024  # batches whose chains are remembered, in all conversations; of older ones storage is asked
 
 
@@ -23,14 +25,14 @@ class Receipts(Levels):
     """What is delivered: the highest mark heard, per log of a hosted user and member.
 
     Attributes:
-        then: Called with each log and member that has more of it now.
+        then: Called with each log, the first entry of it that is news, and the member that has it now.
     """
 
     def __init__(self, shelf: Shelf, heard: Iterable[Heard]) -> None:
         super().__init__(shelf, ((item.log, item.member, item.seq) for item in heard))
         self._made: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
-        self.then: Callable[[LogId, UserId], None] = lambda log, member: None
-        self._together: dict[tuple[LogId, int, int], list[UserId]] | None = None  # who has risen, by one mark
+        self.then: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
+        self._together: dict[Stretch, list[UserId]] | None = None  # who has risen, by one mark
 
     def take_unsaved(self) -> list[Heard]:
         """Return what the next commit shall keep."""
@@ -49,8 +51,7 @@ class Receipts(Levels):
             for mark in known:
                 self.rise(side, conversation, user, member, mark, nothing)
         self._together = None
-        for stretch, risen in (together or {}).items():
-            self._tell(*stretch, risen)
+        self._tell(together or {})
 
     def made(self, batch: Batch) -> None:
         """A batch that was written here is durable: marks of it are soon to come."""
@@ -84,11 +85,14 @@ class Receipts(Levels):
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
         if self._together is None:
-            self._tell(log, first, last, [member])
+            self._tell({(log, first, last): [member]})
         else:
             self._together.setdefault((log, first, last), []).append(member)
 
-    def _tell(self, log: LogId, first: int, last: int, members: list[UserId]) -> None:
-        self._shelf.ctx.emit(Delivered(log, first, last, members[-1], tuple(members[:-1])))
-        for member in members:
-            self.then(log, member)
+    def _tell(self, risen: dict[Stretch, list[UserId]]) -> None:
+        """Tell who has what now, and only then what follows from any of it."""
+        for stretch, members in risen.items():
+            self._shelf.ctx.emit(Delivered(*stretch, members[-1], tuple(members[:-1])))
+        for (log, first, _), members in risen.items():
+            for member in members:
+                self.then(log, first, member)

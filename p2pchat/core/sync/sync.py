@@ -316,6 +316,7 @@ class Sync:
             self.talks.durable(done.step.groups)
         for fork in change.forks:
             self.forks.durable(fork)
+            self.reads.readers.tip_gone(fork.log)
         for conversation, log in touched:
             if log.id.user in self.shelf.hosted and not log.own:
                 self._count_heard(conversation, log.id.user)
