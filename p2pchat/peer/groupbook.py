@@ -44,11 +44,8 @@ class GroupBook:
         return found if self._sees is None else set(filter(self._sees, found))
 
     @classmethod
-    def of_stored(cls, spoken: Iterable[Spoken]) -> GroupBook:
-        """Return the groups that storage knows, each log in order, where no peer runs."""
-        groups: dict[ConversationId, Group] = {}
-        for log, seq, raw in spoken:
-            groups.setdefault(log.conversation, Group(log.conversation)).add(log, seq, raw, decode_entry(raw))
+    def of_stored(cls, groups: Mapping[ConversationId, Group]) -> GroupBook:
+        """Return the groups that storage knows, where no peer runs."""
         views = {id: group.view for id, group in groups.items() if group.view is not None}
         book = cls(lambda: views)
         book.load()
@@ -125,3 +122,11 @@ class GroupBook:
         seen = (name for talk, name in self._names.items() if self._sees is None or self._sees(talk))
         names = sorted({ascii(name)[1:-1] for name in seen})[:8]
         return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
+
+
+def groups_of(spoken: Iterable[Spoken]) -> dict[ConversationId, Group]:
+    """Return the groups that storage knows, by id; each log in order."""
+    groups: dict[ConversationId, Group] = {}
+    for log, seq, raw in spoken:
+        groups.setdefault(log.conversation, Group(log.conversation)).add(log, seq, raw, decode_entry(raw))
+    return groups

@@ -21,7 +21,7 @@ from p2pchat.peer.conversation import Conversation, Placed
 from p2pchat.peer.events import Gap
 from p2pchat.peer.gaps import find_gap
 from p2pchat.peer.group import Group
-from p2pchat.peer.groupbook import GroupBook
+from p2pchat.peer.groupbook import GroupBook, groups_of
 from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, Progress, indexing_of
 from p2pchat.peer.message import Message, Post, Sent
@@ -29,6 +29,7 @@ from p2pchat.peer.people import People, User, id_of
 from p2pchat.peer.posts import find_post, read_posts
 from p2pchat.peer.receipt import Receipt, Receipts
 from p2pchat.peer.searching import search_posts, wanted
+from p2pchat.peer.seeing import Sight, StoredSight
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, Naming, UserId
 
@@ -70,6 +71,7 @@ class History:
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
         self._groups = GroupBook(dict)
+        self._sight: Sight = StoredSight("", {}, {}, is_all=True)
         self.people = People("", lambda user: ("unknown", "", 0))
 
     async def __aenter__(self) -> Self:
@@ -105,9 +107,12 @@ class History:
         load_ignored(self.people, stored.meta)
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
-        self._talks = {talk.id: talk.naming for talk in stored.talks}
-        self._groups = GroupBook.of_stored(stored.groups)
-        self._talks |= {view.talk: Naming(talk=view.group) for view in self._groups.all()}
+        talks, groups = {talk.id: talk.naming for talk in stored.talks}, groups_of(stored.groups)
+        book = GroupBook.of_stored(groups)
+        talks |= {view.talk: Naming(talk=view.group) for view in book.all()}
+        self._sight = StoredSight(me, talks, groups, is_all=not self._storage.hosted())
+        self._groups = book.seen_by(self._sight.knows)
+        self._talks = {key: naming for key, naming in talks.items() if self._sight.knows(key)}
         self._addresses = stored.addresses
         for one in stored.former:
             self._former.setdefault(one.user, []).append(one)
@@ -210,9 +215,11 @@ class History:
     ) -> list[Message | Sent]:
         """Return messages, oldest first; as TCPPeer.history."""
         storage, key = self._open_storage, self._key(conversation)
+        among = [*self._talks] if key is None and not self._sight.is_all else key
         return await read_posts(
-            self, storage, asyncio.to_thread, key, before=before, after=after, since=since, limit=limit
-        )
+            self, storage, asyncio.to_thread, among, before=before, after=after, since=since, limit=limit,
+            sight=self._sight,
+        )  # fmt: skip
 
     async def search(
         self,
@@ -227,12 +234,14 @@ class History:
     ) -> list[Message | Sent]:
         """Return messages with all of these words in them; as TCPPeer.search."""
         storage, key = self._open_storage, self._key(conversation)
-        meant = wanted(words, key, self.people.find, sender=sender, before=before, since=since, limit=limit)
+        meant = wanted(
+            words, key, self.people.find, sender=sender, before=before, since=since, limit=limit, sight=self._sight
+        )
         return await search_posts(self, storage, asyncio.to_thread, meant, self._indexing, progress)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id; as TCPPeer.message."""
-        return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id)
+        return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id, self._sight)
 
     async def missing(self, post: Post) -> Gap | None:
         """Return what is missing before a message, and who had it; as TCPPeer.missing."""

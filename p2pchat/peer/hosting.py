@@ -172,7 +172,6 @@ class Hosting(Standing):
 
     def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
-        self._ledger.share(self._hosted.keys())
         for one in kept:
             user = self._take_in(one)
             load_ignored(user.people, stored.meta, user._ignored_in)

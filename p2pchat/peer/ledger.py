@@ -359,7 +359,7 @@ class Ledger:
         if own is None:
             return []
         known = [member for member, mark in own.level(kind).marks.items() if mark >= seq]
-        if kind == "delivered" and self._books.hosted:
+        if kind == "delivered" and len(self._books.hosted) > 1:
             known += [member for member in own.of(seq) if self._is_here(log, member) and member not in known]
         return known
 

@@ -153,6 +153,7 @@ class Life:
                 owner = self._make_owner(home, stored, self._hosted_again(kept, stored))
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
+            self._ledger.share(owner.node.hosted.keys())
             self._groups.load()
             self._feed.open(owner, list(self._herald.readers))
             owner.start(disk, wiring)

@@ -6,13 +6,13 @@ users are hosted, what the core keeps for one is not for the others, the peer's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from p2pchat.core.groups.group import Group
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.tips import Conversation
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
@@ -106,6 +106,48 @@ class Everyone(Sight):
         if audience is None:
             return None
         return tuple(sorted({user for user in audience if user in self.hosted}))
+
+
+class StoredSight(Sight):
+    """What the own user sees of what a peer has stored, while the peer need not run.
+
+    Args:
+        talks: What each conversation is.
+        groups: Everything known of groups, by id.
+        is_all: Nobody else is hosted there.
+    """
+
+    __slots__ = ("_all", "_groups", "_talks")
+
+    def __init__(
+        self, me: UserId, talks: Mapping[ConversationId, Naming], groups: Mapping[ConversationId, Group], is_all: bool
+    ) -> None:
+        super().__init__(lambda: None, lambda: me)
+        self._talks = talks
+        self._groups = groups
+        self._all = is_all
+
+    @property
+    def is_all(self) -> bool:
+        return self._all
+
+    def knows(self, conversation: ConversationId) -> bool:
+        naming, group = self._find(conversation)
+        if self._all or naming is None or group is None:
+            return self._all or (naming is not None and (naming.room or self._me() in (naming.dm or ())))
+        return self._me() in group.named
+
+    def sees(self, log: LogId, entry: Entry) -> bool:
+        naming, group = self._find(log.conversation)
+        if self._all or group is None or naming is None or naming.group:
+            return self.knows(log.conversation)
+        return group.is_present(self._me()) or _was_there(group, self._me(), entry)
+
+    def _find(self, conversation: ConversationId) -> tuple[Naming | None, Group | None]:
+        naming = self._talks.get(conversation)
+        if naming is None:
+            return None, None
+        return naming, self._groups.get(naming.talk or (naming.group[0] if naming.group else ""))
 
 
 def audience_of(node: Node | None, conversation: ConversationId) -> Audience:

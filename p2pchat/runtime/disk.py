@@ -105,6 +105,7 @@ class Disk:
         if self._closed:
             raise PeerClosed("the peer was closed")
         if not self._threads:
+            await asyncio.sleep(0)  # what was promised a place goes in before anybody looks for it
             return run()
         future: asyncio.Future[T] = self._loop.create_future()
 

@@ -195,6 +195,54 @@ def test_a_user_whom_all_hosts_call_offline_is_not_online_but_has_not_left() -> 
     assert ada.presence.hosts(BOB.id) == {1}
 
 
+def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
+    ada = Here_()
+    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    gate, bob = ada.link(1, GATE), ada.link(2, BOB)
+    assert ada.here(gate, word(GUEST, "offline", cert=cert)) == [PresenceChanged(GUEST.id, "offline", "", 0)]
+    told = ada.here(gate, word(GUEST, "online", None, 5, cert))
+    assert told == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "", 5)]
+    told = ada.here(gate, word(GUEST, "offline", None, 6, cert))
+    assert told == [UserLeft(GUEST.id, "left"), PresenceChanged(GUEST.id, "offline", "", 6)]
+    there = make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS)
+    assert joins(ada.here(bob, word(GUEST, "idle", None, 7, there))) == [GUEST.id]
+    assert departures(ada.down(bob, "left")) == [(GUEST.id, "left")]  # at the gateway it is offline
+    assert ada.down(gate, "lost") == []
+
+
+def test_users_of_one_peer_hear_of_each_other() -> None:
+    guest = HostedUser(GUEST.id, "guest", GUEST.sign, status="offline")
+    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign), guest)
+    ada.presence.start()
+    ada.presence.set(GUEST.id, "online", "hello")
+    assert ada.take()[:2] == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "hello", NOW_MS * 1000)]
+    everybody = tuple(sorted((ADA.id, GUEST.id)))
+    assert ada.presence.counted(GUEST.id) == ada.presence.counted(ADA.id) == (everybody, everybody)
+    assert ada.presence.counted(GUEST.id)[0] is ada.presence.counted(ADA.id)[0]  # one list for all who write
+    ada.presence.release(GUEST.id)
+    assert departures(ada.take()) == [(GUEST.id, "left")]
+    assert ada.presence.counted(ADA.id) == ((), ())
+
+
+def test_hosting_one_more_makes_one_certificate() -> None:
+    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign))
+    ada.link(1, BOB)
+    signed: list[str] = []
+
+    def hosted(key: Key) -> HostedUser:
+        def sign(data: bytes) -> bytes:
+            signed.append(key.id)
+            return key.sign(data)
+
+        return HostedUser(key.id, "guest", sign)
+
+    ada.presence.host(hosted(GUEST))
+    ada.presence.host(hosted(GATE))
+    frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
+    assert signed == [GUEST.id, GATE.id]
+    assert [[user.id for user in frame.users] for frame in frames if isinstance(frame, Here)] == [[GUEST.id], [GATE.id]]
+
+
 def test_a_status_of_a_later_version_is_unknown() -> None:
     ada = Here_()
     effects = ada.here(ada.link(1, BOB), word(BOB, "dancing"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from p2pchat import (
+    Delivered,
     GroupChanged,
     HostedUser,
     Joined,
@@ -20,6 +22,7 @@ from p2pchat import (
     TCPPeer,
     Typing,
     UnknownName,
+    open_history,
 )
 from p2pchat.testing import Mesh, mesh
 
@@ -61,10 +64,11 @@ async def test_what_is_between_two_is_theirs_alone(net: Mesh) -> None:
     zoe, yan = await two(gate)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
-    assert receipt.status == "delivered"  # on one disk: told at once
+    await receipt.delivered(timeout=SOON)  # on one disk: told at once
     assert [user.name for user in receipt.delivered_to] == ["yan"]
     await yan.send("bob", "another secret word")
     await zoe.broadcast("for all of you")
+    await net.settle()
     assert [post.text for post in await yan.history()] == ["a secret word", "another secret word", "for all of you"]
     assert [type(post) for post in await yan.history()] == [Message, Sent, Message]
     for other in (gate, mallory):
@@ -145,6 +149,32 @@ async def test_a_gateway_reads_everything_once_for_all_of_them(net: Mesh) -> Non
         "psst": (Sent, tuple(sorted((zoe.key, yan.key)))),
         "everybody!": (Sent, None),
     }
+
+
+async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    xi = await gate.host("xi")
+    for user in (zoe, yan, xi):
+        user.set_presence("online")
+    for user in (zoe, yan, xi):
+        await bob.wait_user(user.name, timeout=SOON)
+    hers = zoe.events(Delivered, consumer=None)
+    receipt = await zoe.broadcast("hello, everybody")
+    await receipt.delivered(timeout=SOON)
+    assert sorted(user.name for user in receipt.of) == ["bob", "gate", "xi", "yan"]
+    assert receipt.status == "delivered" and receipt.missing == []
+    assert sorted(user.name for user in receipt.delivered_to) == ["bob", "gate", "xi", "yan"]
+    counts = [(told.count, told.of) for told in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
+    assert counts == [(3, 4), (4, 4)]  # those of this peer as one, and bob
+    his = bob.events(Delivered, consumer=None)
+    theirs = await bob.broadcast("hello, all of you")
+    await theirs.delivered(timeout=SOON)
+    told = await asyncio.wait_for(anext(his), SOON)
+    assert (told.count, told.of) == (4, 4)  # they got it at one moment
+    note = await yan.send("yan", "to myself")
+    await note.delivered(timeout=SOON)
+    assert [user.name for user in note.of] == ["yan"]
 
 
 async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
@@ -229,7 +259,8 @@ async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
     assert isinstance(seen, GroupChanged) and seen.group == yan.group("#ops") and seen.group.is_member
     assert (await anext(his)).to_json()["group"] == "ops"
     receipt = await ops.send("for members")
-    assert (receipt.status, [user.name for user in receipt.of]) == ("delivered", ["yan"])
+    await receipt.delivered(timeout=SOON)
+    assert [user.name for user in receipt.of] == ["yan"]
     assert (await anext(read)).text == "for members"
     for other in (mallory, gate):
         with pytest.raises(UnknownName):
@@ -238,9 +269,9 @@ async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
     await ops.remove("yan")
     assert (await anext(his)).change == "removed"
     await ops.send("without yan")
+    await net.settle()
     assert [post.text for post in await yan.history("#ops")] == ["for members"]
     assert not yan.group("#ops").is_member
-    await net.settle()
     assert bob.groups() == []
 
 
@@ -251,6 +282,7 @@ async def test_who_leaves_a_group_reads_what_was_said_before(net: Mesh) -> None:
     await ops.send("for the three of us")
     await yan.group("ops").leave()
     await ops.send("he has left")
+    await net.settle()
     assert [post.text for post in await yan.history("#ops")] == ["for the three of us"]
     assert [post.text for post in await gate.history("#ops")] == ["for the three of us", "he has left"]
     assert [post.text for post in await yan.released(limit=9)] == ["for the three of us"]
@@ -271,3 +303,21 @@ async def test_another_name_is_told_to_the_others_of_the_gateway(net: Mesh) -> N
     hers.close()
     assert [one async for one in hers] == []
     assert (zoe.name, gate.user("zoë").about) == ("zoë", "with dots")
+
+
+async def test_a_history_beside_a_gateway_is_its_own_users(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path / "gate", name="gate") as gate:
+        zoe, yan = await two(gate)
+        ops = await zoe.create_group("ops", ["yan"])
+        await ops.send("a secret of the group")
+        await zoe.send("yan", "a secret of theirs")
+        await zoe.send("gate", "for the operator")
+        await yan.broadcast("for everybody")
+        receipt = await gate.send("zoe", "thank you")
+        await receipt.delivered(timeout=SOON)
+    async with open_history(tmp_path / "gate") as history:
+        said = ["for the operator", "for everybody", "thank you"]
+        assert [post.text for post in await history.history()] == said
+        assert [talk.address for talk in history.conversations()] == ["room", "@zoe"]
+        assert history.groups() == [] and await history.search("secret") == []
+        assert [post.text for post in await history.search("for")] == said[:2]

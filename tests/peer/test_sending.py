@@ -55,6 +55,17 @@ async def test_in_memory_a_loop_of_sends_never_waits_and_each_is_told_where_it_w
     assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
 
 
+async def test_in_memory_what_was_just_sent_is_found_at_once(net: Mesh) -> None:
+    ada = net.peers[0]
+    await ada.send("bob", "first")
+    receipt = await ada.send("bob", "second")
+    assert (await ada.message(receipt.id)).text == "second"
+    receipt = await ada.send("bob", "third")
+    assert [post.text for post in await ada.history("bob")] == ["first", "second", "third"]
+    receipt = await ada.send("bob", "fourth")
+    assert (await ada.receipt(receipt.id)).id == receipt.id
+
+
 async def test_a_message_has_the_same_id_and_time_on_every_peer(net: Mesh) -> None:
     receipt = await net.peers[0].broadcast("one")
     await receipt.delivered(timeout=5)

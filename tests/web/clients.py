@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.web.conftest import Served
 
-WITHIN = 10.0  # seconds for anything that has to come
+WITHIN = 20.0  # seconds for anything that has to come
 
 
 class Chatter:
@@ -26,7 +26,7 @@ class Chatter:
         await self.socket.send(what if isinstance(what, str) else json.dumps(what))
 
     async def next(self, kind: str) -> dict[str, Any]:
-        """Return the next frame of this type; "answer" is one with a status."""
+        """Return the next frame of this type; "answer" is one with a status and no type."""
         while not self._kept.get(kind):
             async with asyncio.timeout(WITHIN):
                 frame = json.loads(await self.socket.recv())
@@ -39,16 +39,44 @@ class Chatter:
     async def message(self) -> dict[str, Any]:
         return await self.next("message")
 
+    async def accepted(self, what: str | dict[str, Any]) -> str:
+        """Say something and return its id once it is accepted."""
+        await self.say(what)
+        answer = await self.answer()
+        assert answer["status"] == "ok", answer
+        id: str = answer["id"]
+        return id
+
     def waiting(self, kind: str) -> list[dict[str, Any]]:
         """Return what came and was not asked for yet."""
         return self._kept.get(kind, [])
 
 
-@asynccontextmanager
-async def chatting(served: Served, name: str, query: str = "", *, register: bool = True) -> AsyncIterator[Chatter]:
-    """Open a socket as `name`, registered before when it is not, with its token."""
-    if register and name not in served.tokens:
+async def opened(served: Served, name: str, query: str = "", **options: Any) -> Chatter:
+    """Open a socket as `name`, which is registered before when it is not, with its token."""
+    if name not in served.tokens:
         await served.register(name)
     headers = {"Authorization": f"Bearer {served.tokens[name]}"}
-    async with connect(f"{served.ws_url}/chat{query}", additional_headers=headers, proxy=None) as socket:
-        yield Chatter(socket)
+    return Chatter(await connect(f"{served.ws_url}/chat{query}", additional_headers=headers, proxy=None, **options))
+
+
+@asynccontextmanager
+async def chatting(served: Served, name: str, query: str = "") -> AsyncIterator[Chatter]:
+    """The same, closed in good order at the end."""
+    chatter = await opened(served, name, query)
+    async with chatter.socket:
+        yield chatter
+
+
+async def drop(chatter: Chatter) -> None:
+    """End a client as a machine does that loses its power: no goodbye."""
+    chatter.socket.transport.abort()
+    await chatter.socket.wait_closed()
+
+
+async def until(served: Served, name: str, path: str, where: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is as wanted; returns it."""
+    async with served.client(name) as http, asyncio.timeout(WITHIN):
+        while not where(answer := (await http.get(path)).json()):
+            pass
+        return answer

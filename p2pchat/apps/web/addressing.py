@@ -43,3 +43,9 @@ def group_of(account: Account, name: str) -> Group:
     if not group.is_member:
         raise Forbidden("you are not a member of this group")
     return group
+
+
+def is_me(account: Account, name: str) -> bool:
+    """Whether somebody means this account by a name."""
+    me = account.user.me
+    return name.casefold() == account.name.casefold() or name in (me.label, me.id)

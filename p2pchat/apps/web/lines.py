@@ -169,10 +169,13 @@ class Connection:
     def _frame(self, event: Any) -> Frame:
         return as_frame(self._show.own(event.to_json()))
 
+    def _give(self, post: Message | Sent) -> None:
+        self._out.put(self._frame(post), bounded=False)
+
     async def _catch_up(self, since: str) -> None:
         """Tell what was shown behind a message, and what happens meanwhile."""
         user = self._account.user
-        self._catching = CatchingUp(user, lambda post: self._out.put(self._frame(post)), self._out.drained)
+        self._catching = CatchingUp(user, self._give, self._out.drained)
         try:
             await self._catching.since(await user.message(since))
         except (P2PChatError, ValueError) as error:

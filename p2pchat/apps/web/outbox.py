@@ -44,20 +44,26 @@ class Outbox:
         self._close: tuple[int, str] | None = None
         self.gone = False
 
-    def put(self, frame: Frame, what: Any = None) -> None:
+    def put(self, frame: Frame, what: Any = None, *, bounded: bool = True) -> None:
         """Send a frame soon; it is dropped when the socket is gone.
 
+        Args:
+            what: Handed to `sent` once it is written.
+            bounded: Only if there is room; False for who gives a page and waits then (drained): the page is the bound.
         Raises:
             Slow: Too much waits already.
         """
         if self.gone or self._close is not None:
             return
-        if len(self._frames) >= self._settings.outbox_frames or self._bytes >= self._settings.outbox_bytes:
+        if bounded and not self._has_room():
             raise Slow
         self._frames.append((frame, what))
         self._bytes += size_of(frame)
         self._room.clear()
         self._there.set()
+
+    def _has_room(self) -> bool:
+        return len(self._frames) < self._settings.outbox_frames and self._bytes < self._settings.outbox_bytes
 
     async def drained(self) -> None:
         """Wait until nothing is left to be sent: for who has much to say and may wait."""

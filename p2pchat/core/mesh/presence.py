@@ -2,7 +2,8 @@
 
 Each peer tells in `here` whom it hosts, with a certificate for every user whose key is not its own. A user is here
 from the first link whose peer hosts it, and has left when the last one is gone: at once after a goodbye, after a grace
-when a connection broke, for a quick reconnect is no departure. When one link takes another's place (`replaced`), what
+when a connection broke, for a quick reconnect is no departure. A gateway's user is here while any says that it is not
+offline: who has no browser open has left. When one link takes another's place (`replaced`), what
 the former told holds until the new one has told all. What the others are told of the users hosted here is decided in
 announcing.py.
 """
@@ -137,8 +138,9 @@ class Presence:
         was = self.status(user)[0]
         self._announcing.release(user)
         if user in self._hosts:
-            self._here.add(user)
-            self._show(user)
+            if was != "offline":
+                self._here.add(user)
+            self._see(user)
         elif was != "offline":
             self._ctx.emit(UserLeft(user, "left"))
             self._change(user, ("offline", "", self._ctx.now.utc))
@@ -220,16 +222,32 @@ class Presence:
         timer = self._leaving.pop(user, None)
         if timer is not None:
             timer.cancel()
-        if user not in self._here and user not in self._own:
-            self._counted = None
-            self._here.add(user)
-            self._ctx.emit(UserJoined(user))
+        self._see(user)
+
+    def _see(self, user: UserId) -> None:
+        """Something else is told of a user whom a link hosts: see whether that is here now, and tell it."""
+        if user not in self._own:
+            is_here = self._is_at_home(user) or self._status_of(user)[0] != "offline"
+            if is_here and user not in self._here:
+                self._counted = None
+                self._here.add(user)
+                self._ctx.emit(UserJoined(user))
+            elif not is_here and user in self._here:
+                self._counted = None
+                self._here.discard(user)
+                self._ctx.emit(UserLeft(user, "left"))
         self._show(user)
+
+    def _is_at_home(self, user: UserId) -> bool:
+        """Whether a link to the user's own peer is up; a gateway's user is there only as long as somebody looks."""
+        return any(self._told[link].link.peer == user for link in self._hosts.get(user, ()))
 
     def _settle(self, users: Iterable[UserId], reason: str) -> None:
         """These users are on one link less: see who has left."""
         for user in sorted(users):
-            if user in self._hosts or user in self._own or self._is_awaited(user):
+            if user in self._hosts and not self._is_awaited(user):
+                self._see(user)
+            elif user in self._hosts or user in self._own or self._is_awaited(user):
                 self._show(user)
             elif user not in self._here or user in self._leaving:
                 continue

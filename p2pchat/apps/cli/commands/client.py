@@ -138,6 +138,7 @@ class _Chat:
     async def _read(self) -> None:
         """Send each line; returns at the end, when everything is acknowledged or that took too long."""
         kind = kind_of_stdin()
+        await self._line.ready.wait()
         if kind is not Kind.NONE:
             await self._send_all()
         if kind is Kind.NONE or self._options.stay:

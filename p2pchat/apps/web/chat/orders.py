@@ -8,7 +8,8 @@
     {"type": "read", "id": ID}                            everything up to that message is read
     {"type": "typing", "to": "bob", "typing": true}       shown for 6 s
 
-`content` is another word for `text`, `ack` for `read`. A line that begins with another slash is never sent.
+`content` is another word for `text`, `ack` for `read`; a `from` may only be oneself.
+A line that begins with another slash is never sent.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class NotUnderstood(WebError):
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Write something: to a user or ROOM (`to`), or to a `group`."""
+    """Write something: to a user or ROOM (`to`), or to a `group`. `by`: who the client says to be, "" when it does
+    not."""
 
     text: str = field(repr=False)
     to: str = ROOM
@@ -46,6 +48,7 @@ class Say:
     key: str = ""
     reply_to: str | None = None
     action: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +96,16 @@ def _object(said: dict[str, Any]) -> Order:
 def _message(said: dict[str, Any], to: str, group: str, ref: Ref | None) -> Say:
     text = _text(said, "content" if "content" in said and "text" not in said else "text", ref)
     key, reply_to = _text(said, "key", ref, ""), _text(said, "reply_to", ref, "") or None
+    by = _text(said, "from", ref, "")
     if len(key) > MOST_KEY_CHARACTERS:
         raise NotUnderstood(f"`key` has at most {MOST_KEY_CHARACTERS} characters", ref)
     if "to" in said and "group" in said:
         raise NotUnderstood("a message goes to a user or a group, not both", ref)
     action = said.get("action") is True
     if "to" in said or "group" in said or action:
-        return Say(text, to, group, ref, key, reply_to, action)
+        return Say(text, to, group, ref, key, reply_to, action, by)
     typed = _typed(text, ref)
-    return Say(typed.text, typed.to, "", ref, key, reply_to, typed.action)
+    return Say(typed.text, typed.to, "", ref, key, reply_to, typed.action, by)
 
 
 def _text(said: dict[str, Any], word: str, ref: Ref | None, usual: str | None = None) -> str:

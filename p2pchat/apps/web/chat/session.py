@@ -7,7 +7,7 @@ when it is accepted. A client that says more than it may is read more slowly, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from itertools import count
 from typing import Any
 
@@ -29,10 +29,10 @@ from p2pchat import (
     UnknownName,
 )
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, known_conversation
+from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
 from p2pchat.apps.web.chat import orders
 from p2pchat.apps.web.chat.orders import NotUnderstood, Order, Ref, Say, Seen, read_order
-from p2pchat.apps.web.errors import WebError, problem_of
+from p2pchat.apps.web.errors import Forbidden, WebError, problem_of
 from p2pchat.apps.web.frames import Frame, as_frame
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
@@ -89,15 +89,15 @@ class ChatSession:
             await self._outbox.run()
             return
         writing = asyncio.create_task(self._outbox.run(), name="p2pchat /chat")
-        code = 1006
+        in_good_order = False
         try:
             await self._begin(since)
-            code = await self._read()
+            in_good_order = await self._read()
         except Slow:
             self._ended("slow")
         finally:
             hub.close(session)
-            self._taken.close(in_good_order=code in IN_GOOD_ORDER)
+            self._taken.close(in_good_order=in_good_order)
             await self._end(writing)
 
     async def _end(self, writing: asyncio.Task[None]) -> None:
@@ -130,7 +130,7 @@ class ChatSession:
             return None
 
     def _give(self, post: Post) -> None:
-        self._outbox.put(_message(post), post)
+        self._outbox.put(_message(post), post, bounded=False)
 
     def _hear(self, told: Told) -> None:
         """What the hub calls with everything that concerns the account."""
@@ -156,12 +156,12 @@ class ChatSession:
 
     # ---- in
 
-    async def _read(self) -> int:
-        """Take frames until the client is gone; returns the code with which it closed."""
+    async def _read(self) -> bool:
+        """Take frames until the client is gone; returns whether it closed in good order."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
-                return int(message.get("code") or 1005)
+                return _said_goodbye(message)
             await self._pause(self._gateway.rates.calls)
             await self._take(message.get("text"))
             if len(self._underway) >= MOST_UNDERWAY:
@@ -191,6 +191,8 @@ class ChatSession:
 
     async def _do(self, order: Order) -> None:
         if isinstance(order, Say):
+            if order.by and not is_me(self._account, order.by):
+                raise Forbidden("nobody writes for another")
             await self._pause(self._gateway.rates.messages)
             to = await self._place(order.to, order.group)
             self._start(self._say(order, to))
@@ -240,6 +242,11 @@ class ChatSession:
             self._tell(answer)
         except Slow:
             self._ended("slow")
+
+
+def _said_goodbye(message: Mapping[str, Any]) -> bool:
+    """Whether a client closed its socket; for one that broke uvicorn knows no reason, not even an empty one."""
+    return message.get("code") in IN_GOOD_ORDER and message.get("reason") is not None
 
 
 def _message(post: Post) -> Frame:

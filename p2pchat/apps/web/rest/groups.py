@@ -9,12 +9,11 @@ from fastapi import APIRouter, Path
 
 from p2pchat import P2PChatError, User
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of
+from p2pchat.apps.web.addressing import conversation_with, group_of, is_me
 from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.rest.calls import problems
-from p2pchat.apps.web.rest.messages import is_me
 from p2pchat.apps.web.rest.shapes import Done, GroupChange, GroupShape, NewGroup, NewMembers
 
 router = APIRouter(tags=["groups"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import datetime
 from typing import Annotated
@@ -11,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, Receipt, Sent, UnknownName
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, known_conversation
+from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
 from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.gateway import Gateway, gateway_of
@@ -30,6 +31,7 @@ from p2pchat.apps.web.rest.shapes import (
 from p2pchat.apps.web.wording import iso
 
 MOST_AT_ONCE = 1000
+MOST_LOOKS = 100  # turns of the loop, for what was accepted to be readable: one is enough unless the disk is memory
 router = APIRouter(tags=["messages"])
 Post = Message | Sent
 
@@ -115,12 +117,6 @@ def _known(gateway: Gateway, account: Account, to: str) -> Conversation:
     return talk
 
 
-def is_me(account: Account, name: str) -> bool:
-    """Whether somebody means this account by a name."""
-    me = account.user.me
-    return name.casefold() == account.name.casefold() or name in (me.label, me.id)
-
-
 async def _where(account: Account, text: str | None) -> Post | datetime | None:
     if text is None:
         return None
@@ -203,7 +199,7 @@ async def write(
 
 
 async def _accepted(account: Account, id: str, ref: str | int | None = None) -> Accepted:
-    post = await account.user.message(id)
+    post = await _kept(account, id)
     return Accepted(id=id, timestamp=iso(post.sent_at), ref=ref)
 
 
@@ -221,6 +217,16 @@ async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway
     gateway.rates.messages.take(account.key)
     await account.user.delete(await _own(account, id))
     return await _accepted(account, id)
+
+
+async def _kept(account: Account, id: str) -> Post:
+    """Return a message just accepted; in storage that is only memory it is to be read a moment later."""
+    for _ in range(MOST_LOOKS):
+        try:
+            return await account.user.message(id)
+        except UnknownName:
+            await asyncio.sleep(0)
+    return await account.user.message(id)
 
 
 async def _own(account: Account, id: str) -> Post:

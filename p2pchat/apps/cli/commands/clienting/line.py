@@ -58,6 +58,7 @@ class Line:
         told: Called with what happens to the connection, for people.
     Attributes:
         me: How the gateway calls us; the name asked for until it says.
+        ready: Set once we have been connected.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Line:
         self._heard = heard
         self._told = told
         self.me = gateway.user
+        self.ready = asyncio.Event()
         self._since = ""
         self._known: OrderedDict[str, None] = OrderedDict()
         self._said: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref
@@ -188,6 +190,7 @@ class Line:
         self.me = frame.get("user", self.me)
         self._connected += 1
         self._socket = socket
+        self.ready.set()
         self._told(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
         for said in list(self._said.values()):
             await self._write(said)
