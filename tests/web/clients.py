@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.web.conftest import Served
 
-WITHIN = 20.0  # seconds for anything that has to come
+WITHIN = 40.0  # seconds for anything that has to come
 
 
 class Chatter:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 30.0  # seconds for anything that has to be shown
+WITHIN = 60.0  # seconds for anything that has to be shown
 LINE_BYTES = 1 << 20
 
 
@@ -31,6 +31,13 @@ class Program:
                 if text in self.shown[self._looked_at - 1]:
                     return self.shown[self._looked_at - 1]
             assert await self._read(), f"it ended without {text!r}: {self.shown}"
+
+    async def until_all(self, *texts: str) -> None:
+        """Wait until each of these was shown, in whatever order, since the last line waited for."""
+        missing = set(texts)
+        while missing:
+            line = await self.until("")
+            missing -= {text for text in missing if text in line}
 
     async def _read(self) -> bool:
         assert self._process.stdout is not None

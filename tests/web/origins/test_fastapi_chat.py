@@ -144,8 +144,13 @@ async def test_multiple_terminals_and_what_its_limitations_were(home: Path, free
                 assert await bob.end() == 0
             await ada.say("/dm bob see you")
             await ada.until("ok")
+            await ada.say("/dm carl welcome, whenever you come")
+            await ada.until("ok")
         running_server.kill()
     async with running(*server, home=home) as running_server:
         await running_server.until(f":{free_port}")
         async with running(sys.executable, str(client), url, "bob", home=home) as bob:
             await bob.until("ada: see you")
+        async with connect(url, proxy=None) as carl:
+            await carl.send("carl")
+            assert json.loads(await carl.recv())["content"] == "welcome, whenever you come"
