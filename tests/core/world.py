@@ -291,6 +291,7 @@ class Peer:
         self._lookups: list[Found | Fetched] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
+        self.effects: list[out.Effect] = []  # what the lines say, as it was told
         self.links: dict[int, Far | tuple[Peer, int]] = {}
         self.wake_at = 1e9
         self._runs = 0
@@ -437,6 +438,7 @@ class Peer:
         self.world.under_way.append((self, Dialled(mine, order.dial, other.id, "10.0.0.1")))
 
     def _one(self, effect: out.Effect) -> None:
+        self.effects.append(effect)
         line = self._line(effect)
         if line:
             self.lines.append(line)

@@ -19,6 +19,7 @@ from p2pchat import (
     Presence,
     Renamed,
     Sent,
+    Settings,
     TCPPeer,
     Typing,
     UnknownName,
@@ -321,3 +322,88 @@ async def test_a_history_beside_a_gateway_is_its_own_users(tmp_path: Path) -> No
         assert [talk.address for talk in history.conversations()] == ["room", "@zoe"]
         assert history.groups() == [] and await history.search("secret") == []
         assert [post.text for post in await history.search("for")] == said[:2]
+
+
+async def test_one_person_on_two_gateways_is_one() -> None:
+    async with mesh("east", "west", "bob") as net:
+        east, west, bob = net.peers
+        here = await east.host("zoe")
+        receipt = await here.send("bob", "from the east")
+        there = await west.host("zoe", key=here.secret)
+        assert there.key == here.key and await west.host("zoe") is there
+        await net.settle()
+        mine, his = there.events(Sent, consumer=None, start="beginning"), bob.events(Message)
+        assert (await asyncio.wait_for(anext(mine), SOON)).text == "from the east"  # written on the other one
+        await there.send("bob", "from the west")
+        said = [(one.sender.key, one.text) for one in [await asyncio.wait_for(anext(his), SOON) for _ in range(2)]]
+        assert said == [(here.key, "from the east"), (here.key, "from the west")]
+        assert {user.key for user in bob.users() if user.name == "zoe"} == {here.key}
+        await receipt.delivered(by="bob", timeout=SOON)
+        marked = await bob.send("zoe", "are you there?")
+        await marked.delivered(timeout=SOON)
+        await net.settle()
+        [seen] = await there.history("bob", limit=1)
+        assert isinstance(seen, Message)
+        seen.mark_read()
+        await marked.read(timeout=SOON)
+        await net.settle()
+        await east.aclose()
+        marks = net._places[0].storage.of_users([here.key]).reads
+        assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both
+
+
+async def test_others_know_by_certificate_who_speaks_for_whom(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe = await gate.host("zoe")
+    zoe.set_presence("idle", "at lunch")
+    seen = await bob.wait_user("zoe", timeout=SOON)
+    assert (seen.status, seen.status_text) == ("idle", "at lunch")
+    about = await bob.whois("zoe")
+    assert [host.id for host in about.hosts] == [gate.me.id] and about.hosts[0].linked
+    net.partition([gate], [bob])
+    await bob.wait_for(Left, where=lambda left: left.user == seen, timeout=SOON)
+    await zoe.send("bob", "while you were away")
+    events = bob.events(Message)
+    net.heal()
+    assert (await asyncio.wait_for(anext(events), SOON)).text == "while you were away"
+
+
+async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None:
+    gate, bob = net.peers
+    gathered = [gate.host(f"user {number}") for number in range(1000)]
+    users = await asyncio.gather(*gathered)
+    assert len({user.key for user in users}) == len(gate.hosted) == 1000 and len(gate.links()) == 1
+    for user in users:
+        user.set_presence("online")
+    await bob.wait_user("user 999", timeout=SOON)
+    everybody = gate.everybody(Sent, Delivered)
+    receipt = await users[0].broadcast("hello, all of you")
+    await receipt.delivered(timeout=SOON)
+    assert len(receipt.of) == len(receipt.delivered_to) == 1001
+    event, whom = await asyncio.wait_for(anext(everybody), SOON)
+    assert isinstance(event, Sent) and whom is None
+    told, whom = await asyncio.wait_for(anext(everybody), SOON)
+    assert isinstance(told, Delivered) and (told.count, told.of, whom) == (1001, 1001, (users[0].key,))
+    theirs = await bob.broadcast("good morning")
+    await theirs.delivered(timeout=SOON)
+    assert len(theirs.of) == 1001
+    await users[1].send(users[2].me, "psst")
+    await net.settle()
+    assert [post.text for post in await users[2].history(users[1].me)] == ["psst"]
+    assert len(users[3].conversations()) == 1
+    gate = await net.restart(await closed(gate))
+    assert len(gate.hosted) == 1000 and gate.hosted[999].name == "user 999"
+
+
+async def closed(peer: TCPPeer) -> TCPPeer:
+    await peer.aclose()
+    return peer
+
+
+async def test_there_is_a_limit_to_how_many_are_hosted() -> None:
+    async with mesh("gate", settings=Settings(max_hosted_users=2)) as net:
+        [gate] = net.peers
+        await gate.host("zoe")
+        with pytest.raises(P2PChatError, match="2 users with its own"):
+            await gate.host("yan")
+        assert await gate.host("zoe") is gate.hosted[0]

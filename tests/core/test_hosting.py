@@ -1,0 +1,192 @@
+"""A node speaks for more users while it runs, and for fewer again; what is between two of them it needs no link for."""
+
+from __future__ import annotations
+
+from p2pchat.core.effects import Delivered, Kept
+from p2pchat.core.hosted import HostedUser, HostedUsers
+from p2pchat.core.inputs import GroupChanging, GroupMade, Hosting, MarkedRead, Opened, PresenceSet, Said, Unhosted
+from p2pchat.core.inputs import TypingSet as Types
+from p2pchat.core.mesh.hosting import make_cert
+from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.protocol import Here as HereFrame
+from p2pchat.protocol import Hosted, Read
+from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have
+
+
+def host(peer: Peer, name: str) -> list[str]:
+    """Have a peer speak for this user too, with what its storage knows of it."""
+    known = peer.storage.of_users([IDS[name]])
+    user = HostedUser(IDS[name], name, IDENTITIES[name].sign, status="offline")
+    peer.put(Hosting(user, tuple(known.heard), tuple(known.reads)))
+    return peer.take()
+
+
+def says(peer: Peer, name: str, text: str, to: str = ROOM) -> list[str]:
+    peer.put(Said(7, IDS[name], to, "text", [text]))
+    return peer.take()
+
+
+def gateway(*names: str) -> tuple[World, Peer]:
+    world = World()
+    gate = world.peer("ada")
+    for name in names:
+        host(gate, name)
+    return world, gate
+
+
+def opened(peer: Peer, one: str, other: str) -> str:
+    peer.put(Opened(dm_naming(IDS[one], IDS[other])))
+    return dm(one, other)
+
+
+# ---- speaking for more, and for fewer
+
+
+def test_who_is_hosted_from_now_on_writes_from_now_on() -> None:
+    _, gate = gateway()
+    assert says(gate, "cyd", "hello") == ["refused user"]
+    host(gate, "cyd")
+    assert says(gate, "cyd", "hello")[-1].startswith("kept a1:2..2 of ")
+    assert gate.texts() == ["hello"]
+
+
+def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
+    _, gate = gateway()
+    bob = gate.far("bob")
+    bob.heard.clear()
+    host(gate, "cyd")
+    gate.put(Unhosted(IDS["cyd"]))
+    gate.take()
+    told = [frame for frame in bob.heard if isinstance(frame, HereFrame)]
+    assert [([user.id for user in frame.users], frame.gone) for frame in told] == [
+        ([IDS["cyd"]], []), ([], [IDS["cyd"]]),
+    ]  # fmt: skip
+    assert told[0].users[0].cert is not None and told[0].users[0].status == "offline"
+    assert says(gate, "cyd", "hello") == ["refused user"]
+    gate.put(Unhosted(gate.id))
+    assert gate.id in gate.node.hosted  # its own user it always speaks for
+
+
+def test_no_more_are_hosted_than_may_be() -> None:
+    gate = World().peer("ada", max_hosted_users=2)
+    host(gate, "cyd")
+    host(gate, "dan")
+    assert set(gate.node.hosted) == {IDS["ada"], IDS["cyd"]}
+
+
+def test_a_user_is_found_by_how_its_id_begins() -> None:
+    users = HostedUsers([HostedUser(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
+    assert list(users.beginning(IDS["bob"][:16])) == [IDS["bob"]]
+    users.remove(IDS["bob"])
+    assert list(users.beginning(IDS["bob"][:16])) == []
+    users.add(HostedUser(IDS["cyd"], "cyd", IDENTITIES["cyd"].sign))
+    users.add(HostedUser(IDS["cyd"], "cyd again", IDENTITIES["cyd"].sign))
+    assert list(users.beginning(IDS["cyd"][:16])) == [IDS["cyd"]] and users[IDS["cyd"]].name == "cyd again"
+
+
+def test_what_was_known_of_a_user_is_known_when_it_is_hosted_again() -> None:
+    _, gate = gateway("cyd")
+    bob = gate.far("bob")
+    assert says(gate, "cyd", "hello")
+    log = Author("cyd", "a1")
+    log.write(*(shown.raw for shown in gate.storage.places(0, 9)))
+    assert "delivered a1:1..2 to bob" in bob.say(have(log))
+    gate.say("what takes the receipt to the disk along")
+    gate.crash()
+    gate.start()
+    host(gate, "cyd")
+    assert [line for line in gate.far("bob").say(have(log)) if "delivered a1" in line] == []  # it was told
+
+
+# ---- what is between two of them
+
+
+def test_what_one_writes_to_another_is_there_when_it_is_kept() -> None:
+    _, gate = gateway("cyd", "dan")
+    there = opened(gate, "cyd", "dan")
+    assert says(gate, "cyd", "psst", there) == ["commit a1:1..1, show a1:1..1", "kept a1:1..1 of dan"]
+    assert [effect.here for effect in gate.effects if isinstance(effect, Kept)] == [(IDS["dan"],)]
+
+
+def test_reading_among_them_is_told_at_once() -> None:
+    _, gate = gateway("cyd", "dan")
+    there = opened(gate, "cyd", "dan")
+    says(gate, "cyd", "psst", there)
+    shown = gate.storage.places(0, 9)[-1]
+    gate.put(MarkedRead(IDS["dan"], shown.log, shown.seq, shown.place))
+    assert gate.take() == ["read a1:1..1 by dan"]
+
+
+def test_typing_among_them_is_told_and_over_by_itself() -> None:
+    world, gate = gateway("cyd", "dan")
+    there = opened(gate, "cyd", "dan")
+    gate.put(Types(IDS["cyd"], there, True))
+    assert gate.take() == ["cyd types in dm"]
+    world.pass_time(6.1)
+    assert [line for line in gate.take() if "typ" in line] == ["cyd types in dm no more"]
+    gate.put(Types(IDS["cyd"], there, True))
+    gate.take()
+    gate.put(Unhosted(IDS["cyd"]))
+    assert gate.take() == ["cyd types in dm no more"]
+
+
+def test_who_is_gone_leaves_no_read_marks_to_tell() -> None:
+    """Marks of who is not hosted here would be a fault of ours."""
+    world, gate = gateway("cyd")
+    bob = gate.far("bob")
+    log = Author("bob", "f0")
+    bob.say(log.say("hello"))
+    gate.take()
+    shown = gate.storage.places(0, 9)[-1]
+    gate.put(MarkedRead(IDS["cyd"], shown.log, shown.seq, shown.place))
+    gate.take()
+    gate.put(Unhosted(IDS["cyd"]))
+    bob.heard.clear()
+    world.pass_time(30.0)
+    gate.take()
+    assert not [frame for frame in bob.heard if isinstance(frame, Read) and (frame.marks or frame.sum)]
+
+
+def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
+    _, gate = gateway("cyd", "dan")
+    gate.put(GroupMade(3, IDS["cyd"], "ops", (IDS["dan"],)))
+    gate.take()
+    [view] = gate.node.groups.values()
+    talk = gate.node.sync.conversations.by_id[view.talk]
+    assert talk.concerns_us and gate.node.talks_of(IDS["dan"]) == [ROOM, view.talk]
+    assert gate.node.talks_of(IDS["ada"]) == [ROOM]
+    gate.put(GroupChanging(4, IDS["cyd"], view.group, remove=(IDS["dan"],)))
+    gate.take()
+    gate.put(Unhosted(IDS["cyd"]))
+    gate.take()
+    assert not talk.concerns_us
+    host(gate, "cyd")
+    assert talk.concerns_us
+
+
+# ---- receipts
+
+
+def test_of_a_message_to_everybody_there_is_one_list_however_many_write() -> None:
+    _, gate = gateway("cyd", "dan")
+    for name in ("cyd", "dan"):
+        gate.put(PresenceSet(IDS[name], "online"))
+    gate.take()
+    one, other = (gate.node.sync._members(ROOM, IDS[name]) for name in ("cyd", "dan"))
+    assert one[0] is other[0] and one[1] is other[1]
+    assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
+
+
+def test_all_users_of_a_far_gateway_have_it_at_one_moment() -> None:
+    _, ada = gateway()
+    bob = ada.far("bob")
+    certs = {name: make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000) for name in ("cyd", "dan")}
+    bob.say(HereFrame([Hosted(IDS[name], name, "online", cert=cert) for name, cert in certs.items()]))
+    ada.take()
+    ada.say("hello")
+    log = Author("ada", "a1")
+    log.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    bob.say(have(log))
+    ada.take()
+    told = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, Delivered)]
+    assert told == [{IDS["bob"], IDS["cyd"], IDS["dan"]}]
