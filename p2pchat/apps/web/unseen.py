@@ -40,8 +40,16 @@ class CatchingUp:
         self._all = 0  # up to this place everything was given
         self._queued = 0  # up to this place everything of QUEUED was
 
+    @property
+    def is_live(self) -> bool:
+        """Whether everything that was there is given."""
+        return self._live
+
     def takes(self, post: Post) -> bool:
-        """Whether a message told live is to be passed on now; otherwise it was given, or will be."""
+        """Whether a message told live is to be passed on now; otherwise it was given, or will be.
+
+        While it is not live the post has to be the user's own view of it.
+        """
         if self._live:
             return not self._was_given(post)
         self._told = True

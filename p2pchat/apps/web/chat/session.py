@@ -42,6 +42,7 @@ from p2pchat.apps.web.unseen import CatchingUp, Post, Taken
 from p2pchat.apps.web.wording import iso, wording
 
 MOST_UNDERWAY = 256  # messages of one socket that are not accepted yet; then it is read on when some are
+POSTS = (Message, Sent)
 EVENTS = {
     "presence": (Presence,),
     "receipts": (Delivered, Read),
@@ -135,18 +136,26 @@ class ChatSession:
     def _hear(self, told: Told) -> None:
         """What the hub calls with everything that concerns the account."""
         event = told.event
-        if isinstance(event, Message | Sent):
-            post: Post = told.for_user(self._user)
-            if self._catching_up.takes(post) and not self._is_own(post):
-                self._outbox.put(told.encoded("chat", lambda: _message(post)), post)
+        if isinstance(event, POSTS):
+            self._hear_post(told, event)
         elif isinstance(event, self._wanted):
             frame = told.encoded(("chat", type(event)), lambda: _event(told.for_user(self._user)))
             if frame is not None:
                 self._outbox.put(frame)
 
+    def _hear_post(self, told: Told, post: Post) -> None:
+        """A message: for a thousand sockets in one room there is little to be done here, so it is little."""
+        catching_up = self._catching_up
+        if not catching_up.takes(post if catching_up.is_live else told.for_user(self._user)):
+            return
+        if post.log.user == self._account.key and self._is_own(told.for_user(self._user)):
+            return
+        frame = told.encoded("chat", lambda: _message(told.for_user(self._user)))
+        self._outbox.put(frame, post if told.users is not None else None)  # who is away is kept nothing of the room
+
     def _is_own(self, post: Post) -> bool:
         """Whether it was said on this very socket, which is answered and told nothing else."""
-        return isinstance(post, Sent) and (post.ref or "").startswith(self._mark)
+        return (post.ref or "").startswith(self._mark) if isinstance(post, Sent) else False
 
     def _tell(self, said: dict[str, Any]) -> None:
         self._outbox.put(as_frame(said))

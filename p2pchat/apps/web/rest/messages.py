@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import datetime
 from typing import Annotated
@@ -31,7 +30,6 @@ from p2pchat.apps.web.rest.shapes import (
 from p2pchat.apps.web.wording import iso
 
 MOST_AT_ONCE = 1000
-MOST_LOOKS = 100  # turns of the loop, for what was accepted to be readable: one is enough unless the disk is memory
 router = APIRouter(tags=["messages"])
 Post = Message | Sent
 
@@ -199,7 +197,7 @@ async def write(
 
 
 async def _accepted(account: Account, id: str, ref: str | int | None = None) -> Accepted:
-    post = await _kept(account, id)
+    post = await account.user.message(id)
     return Accepted(id=id, timestamp=iso(post.sent_at), ref=ref)
 
 
@@ -217,16 +215,6 @@ async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway
     gateway.rates.messages.take(account.key)
     await account.user.delete(await _own(account, id))
     return await _accepted(account, id)
-
-
-async def _kept(account: Account, id: str) -> Post:
-    """Return a message just accepted; in storage that is only memory it is to be read a moment later."""
-    for _ in range(MOST_LOOKS):
-        try:
-            return await account.user.message(id)
-        except UnknownName:
-            await asyncio.sleep(0)
-    return await account.user.message(id)
 
 
 async def _own(account: Account, id: str) -> Post:
