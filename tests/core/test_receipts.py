@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, Loaded
+from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import first_chain
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark
+from p2pchat.storage.memory import MemoryStorage
 from tests.core.test_serve import own, told
 from tests.core.world import IDS, Author, Peer, World
 
@@ -218,6 +219,27 @@ def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:
     far = ada.far("bob")
     assert told(far, lost.mark)[0] == "delivered a1:1..2 to bob"
     assert delivered(far.say(back)) == ["delivered a1:3..3 to bob"]
+
+
+def test_a_mark_of_what_storage_holds_and_has_not_said_yet_counts_once_it_has() -> None:
+    """ada has lost her disk. Storage is asked for the log that bob tells a mark of, and finds it: it just came."""
+    ada = World().peer("ada")
+    ada.say("one")
+    ada.start()
+    ada.say("two")
+    shown = ada.storage.places(0, 9)
+    first, second = Author("ada", "a1"), Author("ada", "a2")
+    frames = [log.write(*(one.raw for one in shown if one.log == log.log)) for log in (first, second)]
+    ada.storage.restore(MemoryStorage().snapshot())
+    ada.start()
+    far = ada.far("bob")
+    ada.holding = ada.hold_lookups = True
+    told(far, second.mark)
+    far.say(*frames)
+    ada.storage.commit([each.change for each in ada.held])
+    assert delivered(ada.answer_lookups()) == []
+    ada.put(Committed([each.ticket for each in ada.held]))
+    assert delivered(ada.take()) == ["delivered a1:1..2 to bob", "delivered a2:1..2 to bob"]
 
 
 def test_receipts_told_stay_told_when_storage_fails() -> None:

@@ -288,7 +288,7 @@ class Peer:
         self.up = True
         self.holding = False  # commits
         self.hold_lookups = False
-        self._lookups: list[Found | Fetched] = []
+        self._lookups: list[out.Lookup | Fetched] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
         self.effects: list[out.Effect] = []  # what the lines say, as it was told
@@ -373,11 +373,11 @@ class Peer:
         return self.take()
 
     def answer_lookups(self, *, last_first: bool = False) -> list[str]:
-        """Let storage answer what it was asked and held back."""
+        """Let storage look up what it was asked for, and give what it had fetched when it was held back."""
         self.hold_lookups = False
         lookups, self._lookups = self._lookups, []
-        for answer in reversed(lookups) if last_first else lookups:
-            self.put(answer)
+        for asked in reversed(lookups) if last_first else lookups:
+            self.put(asked if isinstance(asked, Fetched) else self._found(asked))
         return self.take()
 
     # ---- links
@@ -450,27 +450,27 @@ class Peer:
         elif isinstance(effect, out.Commit):
             self.storage.commit([effect.change])
             self.world.under_way.append((self, Committed([effect.ticket])))
-        elif isinstance(effect, out.Lookup):
-            logs, older = self.storage.lookup(effect.logs, effect.older)
-            sizes = {whose: self.storage.size_bytes(*whose) for whose in effect.sizes}
-            shown = {key: self.storage.shown_by(key) for key in effect.shown}
-            every = {whose: self.storage.logs_of(*whose) for whose in effect.of}
-            self._answer(Found(effect.ticket, logs, older, sizes, shown, every))
-        elif isinstance(effect, out.Fetch):
-            batches, more = self.storage.fetch(
-                effect.conversation, effect.user, effect.start, batches=self.settings.fetch_batches
-            )
-            self._answer(Fetched(effect.link, effect.ticket, batches, more))
+        elif isinstance(effect, (out.Lookup, out.Fetch)) and self.hold_lookups:
+            self._lookups.append(self._fetched(effect) if isinstance(effect, out.Fetch) else effect)
+        elif isinstance(effect, (out.Lookup, out.Fetch)):
+            answer = self._fetched(effect) if isinstance(effect, out.Fetch) else self._found(effect)
+            self.world.under_way.append((self, answer))
         elif isinstance(effect, out.Close):
             other = self.links.pop(effect.link, None)
             if isinstance(other, tuple) and other[0].links.pop(other[1], None) is not None:
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
 
-    def _answer(self, answer: Found | Fetched) -> None:
-        if self.hold_lookups:
-            self._lookups.append(answer)
-        else:
-            self.world.under_way.append((self, answer))
+    def _fetched(self, asked: out.Fetch) -> Fetched:
+        most = self.settings.fetch_batches
+        batches, more = self.storage.fetch(asked.conversation, asked.user, asked.start, batches=most)
+        return Fetched(asked.link, asked.ticket, batches, more)
+
+    def _found(self, asked: out.Lookup) -> Found:
+        logs, older = self.storage.lookup(asked.logs, asked.older)
+        sizes = {whose: self.storage.size_bytes(*whose) for whose in asked.sizes}
+        shown = {key: self.storage.shown_by(key) for key in asked.shown}
+        every = {whose: self.storage.logs_of(*whose) for whose in asked.of}
+        return Found(asked.ticket, logs, older, sizes, shown, every)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):

@@ -151,7 +151,9 @@ class Levels:
         if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other(facts, mark):
             self._go_on(then)
         else:
-            self._found(side, conversation, member, min(mark.seq, facts.seq), facts, then)
+            log = conversation.log(*facts.log[1:])  # it may have begun meanwhile: what is not told yet counts later
+            here = facts.seq if log is None else min(log.kept_seq, facts.seq)
+            self._found(side, conversation, member, min(mark.seq, here), facts, then)
 
     def _found(
         self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
