@@ -28,6 +28,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
 from p2pchat.storage.database import Database
 from p2pchat.storage.faults import Misfit, fitting
+from p2pchat.storage.fragments import THEN_ENTRIES
 from p2pchat.storage.reading import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.rows import naming_of_text
 from p2pchat.storage.tables import (
@@ -88,11 +89,10 @@ CITES_OF_TIPS = f"""
 {CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
 """
 # What was written to groups, operations and leaves, never what anybody said; what is here of forked logs stays.
-# `cross`: SQLite keeps this order.
 SPOKEN = f"""
 select c.id, u.id, l.run, e.id, e.body
 from (select number, id from conversations where naming like '%"group"%') c
-cross join entries e
+{THEN_ENTRIES}
 join logs l on l.number = e.id >> {SEQ_BITS}
 join users u on u.number = l.writer
 where e.conversation = c.number

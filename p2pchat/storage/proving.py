@@ -16,6 +16,7 @@ from sqlalchemy import Column, LargeBinary, String
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.storage.database import Database
+from p2pchat.storage.fragments import NEWEST_HEAD
 from p2pchat.storage.tables import SEQS, metadata
 
 LOGS = """
@@ -25,9 +26,8 @@ left join conversations c on c.number = l.conversation left join users u on u.nu
 HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
 ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
 STRAYS = f"""
-select count(*) from entries e where not exists (select 1 from logs where number = e.id >> 40) or not exists (
-    select 1 from heads h where h.id >= e.id and h.id < ((e.id >> 40) + 1) * {SEQS})
-"""
+select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
+"""  # where every log has all that its heads say
 UNPLACED = """
 select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
 or not exists (select 1 from entries where id = p.start + p.entries - 1)
@@ -48,7 +48,7 @@ def unproven(database: Database, most: int) -> list[str]:
             text = "has rows that cannot be read"
         if text:
             found.append(f"log {row[0]!a} {text}")
-    if strays := database.value(STRAYS):
+    if not found and (strays := database.value(STRAYS)):
         found.append(f"{strays} entries belong to no log")
     if unplaced := database.value(UNPLACED):
         found.append(f"{unplaced} places are of no entries")

@@ -15,6 +15,7 @@ from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, ShownKey
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.database import Database
 from p2pchat.storage.faults import Misfit
+from p2pchat.storage.fragments import NEWEST_HEAD
 from p2pchat.storage.rows import batch_of_text, marks_of_bytes
 from p2pchat.storage.serving import Head, Numbered, entry_bytes, implied_seqs
 from p2pchat.storage.tables import COVERED, FORKED, SEQS
@@ -27,7 +28,7 @@ select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.
 from logs l
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
-left join heads h on h.id = (select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS})
+{NEWEST_HEAD}
 left join waiting w on w.log = l.number
 """
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
@@ -46,11 +47,7 @@ SHOWN_BY = """
 select first_place, start, entries from places where start > ? and start < ? and first_place <= ?
 order by start desc limit 1
 """
-SIZE = f"""
-select coalesce(sum((select size from heads where id = (
-    select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS}))), 0)
-from logs l where l.writer = ?
-"""
+SIZE = f"select coalesce(sum(h.size), 0) from logs l {NEWEST_HEAD} where l.writer = ?"
 SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 

@@ -26,19 +26,21 @@ and p.first_place + (e.id - p.start) > ?
 IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # asked once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
 PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
-BY_NAME = f"select {COLUMNS} from entries e join {PLACED} where e.id = ?"
+BY_NAME = f"""
+select {COLUMNS} from entries e
+join places p on p.start = (select max(start) from places where start <= ?) and e.id < p.start + p.entries
+where e.id = ?
+"""
 BY_CLOCK = f"""
 select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
-FIRST_HEARD = f"""
-select p.received_at from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
-where e.id = (select min(number) from logs where writer = ?) * {SEQS} + 1
-and p.start = (select max(start) from places where start <= e.id)
-"""
+FIRST_LOG = "select min(number) from logs where writer = ?"
+FIRST_HEARD = "select received_at from places where start = ?"  # what is released of a log begins with its first entry
 ALL = 1 << 62  # rows
+Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
 ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
 # one message and one person after the other: not one row for each of a thousand edits
 NEXT_MENDED = "select min(seq) from mendings where conversation = ? and run = ? and seq > ? and seq <= ?"
@@ -56,8 +58,8 @@ order by m.c desc, l.run desc, m.id desc limit 1
 class Bounds(NamedTuple):
     """Conditions with their values: `clock` those on e.c alone, for the index; `exact` those on the whole key."""
 
-    clock: list[tuple[str, tuple[object, ...]]]
-    exact: list[tuple[str, tuple[object, ...]]]
+    clock: list[Condition]
+    exact: list[Condition]
 
 
 class Showing:
@@ -70,9 +72,15 @@ class Showing:
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
     ) -> list[Shown]:
         """Return released entries with place > after; with `hidden` also those that may not be read any more."""
-        only_seen = f"and {SEEN}" if not hidden and self._hides else ""
+        return self._all_shown(self._placed(after, limit, conversations, not hidden and self._hides))
+
+    def _placed(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_seen: bool
+    ) -> Sequence[Any]:
+        """Return rows of BY_PLACE."""
+        seen = f"and {SEEN}" if only_seen else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
-        return self._all_shown(self._reader.all(f"{BY_PLACE} {these} {only_seen} {IN_PLACE}", after + 1, after, limit))
+        return self._reader.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
 
     def _numbers(self, conversations: Sequence[ConversationId]) -> str:
         """Return the numbers of these as a list of SQL; 0, which none has, for what nobody wrote in yet."""
@@ -81,7 +89,8 @@ class Showing:
 
     def first_heard(self, user: UserId) -> int:
         """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""
-        row = self._reader.first(FIRST_HEARD, self._reader.number("users", user))
+        number = self._reader.first(FIRST_LOG, self._reader.number("users", user))[0]
+        row = self._reader.first(FIRST_HEARD, number * SEQS + 1) if number else None
         return int(row[0]) if row else 0
 
     def last_place(self) -> int:
@@ -92,7 +101,8 @@ class Showing:
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> Shown | None:
         number = self._reader.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {SEEN}"
-        row = self._reader.first(statement, number * SEQS + seq) if 0 < seq < SEQS else None
+        id = number * SEQS + seq
+        row = self._reader.first(statement, id, id) if 0 < seq < SEQS else None
         return self._all_shown([row])[0] if row else None
 
     def history(
@@ -118,12 +128,10 @@ class Showing:
         """Whether anything that has a place may not be read any more: what was removed from a group's talk."""
         return self._reader.first(ANY_UNSEEN) is not None
 
-    def _sorted(
-        self, of: list[tuple[str, tuple[object, ...]]], bounds: Bounds, newest_first: bool, limit: int
-    ) -> Sequence[Any]:
+    def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of BY_CLOCK, newest or oldest first; limit 0 means all."""
         unseen = [(SEEN, ())] if self._hides else []
-        where, values = _joined([*of, *bounds.clock, *bounds.exact, *unseen])
+        where, values = joined([*of, *bounds.clock, *bounds.exact, *unseen])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         return self._reader.all(f"{BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
@@ -133,11 +141,11 @@ class Showing:
         There is no index on the clock alone. So the conversations are taken in the order of their newest (oldest)
         entry within the bounds, until that one lies beyond what is full already.
         """
-        where, values = _joined([("e.conversation = c.number", ()), *bounds.clock])
-        edge, order = ("max", "desc") if newest_first else ("min", "asc")
+        where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
+        order = "desc" if newest_first else "asc"
         edges = self._reader.all(
-            f"select number, (select {edge}(e.c) from entries e where {where}) edge from conversations c "
-            f"order by edge {order}",
+            f"select number, (select e.c from entries e where {where} order by e.c {order} limit 1) edge "
+            f"from conversations c order by edge {order}",
             *values,
         )
         rows: list[Any] = []
@@ -225,7 +233,7 @@ def _bounds(before: SortKey | None, after: SortKey | None, since: int | None) ->
     return bounds
 
 
-def _joined(conditions: list[tuple[str, tuple[object, ...]]]) -> tuple[str, list[object]]:
+def joined(conditions: list[Condition]) -> tuple[str, list[object]]:
     return " and ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]
 
 

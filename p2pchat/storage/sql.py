@@ -38,6 +38,7 @@ from p2pchat.storage.loading import (
 from p2pchat.storage.proving import unproven
 from p2pchat.storage.reading import READ, Reader
 from p2pchat.storage.showing import Showing
+from p2pchat.storage.stepwise import Stepwise
 from p2pchat.storage.writing import Writer
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
@@ -92,7 +93,7 @@ class SqlStorage:
         with self._read.begin():
             schema.check(self._read)
         self._reader = Reader(self._read, self._settings)
-        self._showing = Showing(self._reader)
+        self._showing = (Stepwise if self._dialect.asks_within_bounds else Showing)(self._reader)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import URL, Connection, Table
@@ -17,7 +18,19 @@ from sqlalchemy.schema import CreateTable
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Conflict
-from p2pchat.storage.dialects.server import AWAY, BUSY, CONNECT_WITHIN, CROWDED, FULL, LOGIN, MISSING, READONLY, Server
+from p2pchat.storage.dialects.server import (
+    AWAY,
+    BUSY,
+    CONNECT_WITHIN,
+    CROWDED,
+    FULL,
+    LOGIN,
+    MISSING,
+    READONLY,
+    Server,
+    placed,
+)
+from p2pchat.storage.fragments import NEWEST_HEAD, NEWEST_HEAD_GROUPED, THEN_ENTRIES, THEN_ENTRIES_STRAIGHT
 
 ANSWERS_WITHIN = 60  # seconds: the longest that a statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes
@@ -27,6 +40,7 @@ SIZE = """
 select coalesce(sum(data_length + index_length), 0) from information_schema.tables where table_schema = database()
 """
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
+OTHERWISE = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT}
 SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
 
 
@@ -37,6 +51,13 @@ def _create_table(element: CreateTable, compiler: Any, **words: Any) -> str:
     return f"{made} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
 
 
+@lru_cache(maxsize=1024)
+def _text(statement: str) -> str:
+    for said, here in OTHERWISE.items():
+        statement = statement.replace(said, here)
+    return placed(statement)
+
+
 class MySQL(Server):
     """A database on a server of MySQL 8.0 or MariaDB 10.3, or later ones."""
 
@@ -44,6 +65,7 @@ class MySQL(Server):
     driver = "pymysql"
     extra = "mysql"
     commits_tables = True
+    asks_within_bounds = True
     most_bytes = STATEMENT_BYTES
     sentences = {
         1021: FULL,
@@ -88,6 +110,9 @@ class MySQL(Server):
 
     def _completed(self, url: URL) -> URL:
         return url.set(drivername="mysql+pymysql").update_query_dict({"charset": "utf8mb4"})
+
+    def text(self, statement: str) -> str:
+        return _text(statement)
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
         if conflict is Conflict.NONE:

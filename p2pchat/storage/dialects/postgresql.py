@@ -75,6 +75,9 @@ class PostgreSQL(Server):
         run(f"set lock_timeout = {int(self._busy_timeout * 1000)}")
         run("select set_config(name, '0', false) from pg_settings where name in "
             "('idle_session_timeout', 'idle_in_transaction_session_timeout', 'statement_timeout')")  # fmt: skip
+        run("set jit = off")  # what is asked is of few rows, whatever their number is thought to be
+        run("set enable_hashjoin = off")
+        run("set enable_mergejoin = off")
         if writes:  # whatever the server is set to: a commit that has returned is on its disk
             run("select set_config(name, 'on', false) from pg_settings where name = 'synchronous_commit' "
                 "and setting in ('off', 'local')")  # fmt: skip

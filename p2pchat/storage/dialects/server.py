@@ -48,7 +48,6 @@ class Server(Dialect):
     driver: str
     extra: str
     is_shared = True
-    asks_within_bounds = True
     sentences: dict[Any, str]
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
@@ -73,7 +72,7 @@ class Server(Dialect):
         """Return the URL with our driver."""
 
     def text(self, statement: str) -> str:
-        return _text(statement)
+        return placed(statement)
 
     # ---- connections
 
@@ -169,5 +168,6 @@ class Server(Dialect):
 
 
 @lru_cache(maxsize=1024)
-def _text(statement: str) -> str:
+def placed(statement: str) -> str:
+    """Return a statement with the placeholders of these drivers."""
     return statement.replace("%", "%%").replace("?", "%s")
