@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.storage.tables import SEQ_BITS, SEQS
 
-# All that follows is looked up for what stands before: SQLite keeps this order, MySQL must be told in a word of its own.
+# All that follows is looked up for what stands before: SQLite keeps this order, MySQL has a word for it.
 THEN_ENTRIES = "cross join entries e"
 THEN_ENTRIES_STRAIGHT = "straight_join entries e"
 
