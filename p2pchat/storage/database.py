@@ -43,25 +43,29 @@ class Database:
 
     def rejoin(self) -> bool:
         """Connect anew if the connection was lost; return whether it was. Raises StorageError, or the driver's."""
-        if not self._doubted:
+        if not self._doubted and not self.dialect.is_cut(self.connection):
             return False
+        self._doubted = True
         if self.dialect.answers(self.connection):
             self._doubted = False
             return False
-        self.close()
+        self._drop()
         self.connection = self.dialect.connect(writes=self._writes)
         self._doubted = False
         return True
 
     def close(self) -> None:
-        """Let it go; of one that was lost nothing more is heard. It may be closed already."""
-        connection = self.connection
-        if not self._doubted:
-            connection.close()
-            connection.engine.dispose()
-            return
+        """Let it go for good."""
+        if self._doubted:
+            self._drop()
+        else:
+            self.connection.close()
+            self.connection.engine.dispose()
         self._doubted = False
-        for end in (connection.invalidate, connection.close, connection.engine.dispose):
+
+    def _drop(self) -> None:
+        """Let go what was lost: nothing more is heard of it."""
+        for end in (self.connection.invalidate, self.connection.close, self.connection.engine.dispose):
             with suppress(Exception):
                 end()
 

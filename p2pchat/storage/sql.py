@@ -182,6 +182,8 @@ class SqlStorage:
                 self._rejoin_writer(writer)
             try:
                 self._dialect.try_out(self._write, TRIED_OUT_BYTES)
+                if writer.fence is not None:
+                    writer.commit([])
             except self._failures:
                 self._write.doubt()
                 raise

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -56,6 +57,10 @@ class Server(ABC):
     @abstractmethod
     def _install(self) -> None: ...
 
+    @property
+    @abstractmethod
+    def listens_at(self) -> Path: ...
+
     @abstractmethod
     def _command(self) -> list[str]: ...
 
@@ -81,6 +86,8 @@ class Server(ABC):
 
     def _answers(self) -> bool:
         try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self.listens_at))
             self.admin()
         except Exception:
             return False
@@ -148,24 +155,24 @@ class MariaDB(Server):
         return ["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", *quick]
 
     def _command(self) -> list[str]:
-        words = ["--skip-networking", f"--socket={self.socket}", f"--pid-file={self.directory / 'pid'}"]
+        words = ["--skip-networking", f"--socket={self.listens_at}", f"--pid-file={self.directory / 'pid'}"]
         daemon = _found("mariadbd", "/usr/sbin")
         return [daemon, "--no-defaults", f"--datadir={self.directory / 'data'}", *words, *self._small]
 
     @property
-    def socket(self) -> Path:
+    def listens_at(self) -> Path:
         return self.directory / "s"
 
     def url(self, database: str, *, user: str = "chat", password: str = PASSWORD) -> str:
         from sqlalchemy import URL
 
-        made = URL.create("mariadb", user, password, "localhost", None, database, {"unix_socket": str(self.socket)})
+        made = URL.create("mariadb", user, password, "localhost", None, database, {"unix_socket": str(self.listens_at)})
         return made.render_as_string(hide_password=False)
 
     def admin(self, *statements: str) -> None:
         import pymysql
 
-        with pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True) as root:
+        with pymysql.connect(unix_socket=str(self.listens_at), user="root", autocommit=True) as root:
             with root.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
@@ -204,13 +211,20 @@ class PostgreSQL(Server):
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Its word for "now, in good order" is SIGINT; a kill takes its children along, as a power cut would."""
+        children: list[str] = []
         if number == signal.SIGTERM:
             number = signal.SIGINT
-        elif self._process is not None and sys.platform != "win32":
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-            for child in children.read_text().split() if children.exists() else ():
-                os.kill(int(child), number)
+        elif self._process is not None:
+            told = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            children = told.read_text().split() if told.exists() else []
         super().stop(number)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
+    @property
+    def listens_at(self) -> Path:
+        return self.directory / ".s.PGSQL.5432"
 
     def url(self, database: str, *, user: str = "chat", password: str = PASSWORD) -> str:
         from sqlalchemy import URL

@@ -401,3 +401,24 @@ def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
     assert storage.load([]).tips == []
     storage.commit([Author("ada", 1).goes_on("1")])
     assert len(storage.load([]).tips) == 1
+
+
+def test_names_differ_by_every_bit(storage: Storage) -> None:
+    """What a server would take for the same by its habits: upper and lower case, accents, blanks at the end."""
+    names = ["main", "Main", "main ", "máin", "ma\u0301in", "😀", "ß", "ss"]
+    for number, name in enumerate(names):
+        storage.commit([Change(consumers={name: number}, former=[FormerName(user("ada"), name, number)])])
+    texts = "quotes ' \" \\ and %s, {}, ?, \t, \N{ROCKET}, \\u0000"
+    storage.commit([Change(meta={"any text": texts})])
+    stored = storage.load([])
+    assert stored.consumers == {name: number for number, name in enumerate(names)}
+    assert [one.name for one in stored.former] == names and stored.meta == {"any text": texts}
+
+
+def test_what_is_large_comes_back_as_it_went_in(storage: Storage) -> None:
+    """More than a server takes in one statement, and what needs two signs for one there."""
+    ada = Author("ada", 1)
+    texts = ['\\"' * 15_000] * 200
+    storage.commit([released(ada.begins(*texts), 1)])
+    assert [shown.raw for shown in storage.history(ROOM, limit=0)] == ada.raws
+    assert storage.size_bytes(user("ada")) == sum(map(len, ada.raws)) <= storage.load([]).most_bytes

@@ -73,6 +73,10 @@ class Dialect(ABC):
     def connect(self, *, writes: bool) -> Connection:
         """Open a connection; one that writes is the only one, or StorageError says who else does."""
 
+    def is_cut(self, connection: Connection) -> bool:
+        """Whether a connection that rests seems to have been ended from the other side; asks nobody."""
+        return False
+
     @abstractmethod
     def answers(self, connection: Connection) -> bool:
         """Whether a connection that failed can still be used."""

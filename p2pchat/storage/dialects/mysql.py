@@ -136,6 +136,10 @@ class MySQL(Server):
         if not writes:
             run("set session transaction read only")
 
+    def _socket(self, connection: Connection) -> int:
+        driver: Any = connection.connection.driver_connection
+        return int(driver._sock.fileno())
+
     def _lock(self, connection: Connection, timeout: float) -> bool:
         return connection.exec_driver_sql(f"select get_lock({LOCK}, {timeout})").scalar() == 1
 

@@ -84,6 +84,10 @@ class PostgreSQL(Server):
         else:
             run("set default_transaction_read_only = on")
 
+    def _socket(self, connection: Connection) -> int:
+        driver: Any = connection.connection.driver_connection
+        return int(driver.fileno())
+
     def _lock(self, connection: Connection, timeout: float) -> bool:
         run = connection.exec_driver_sql
         if not timeout:

@@ -6,13 +6,15 @@ may hold a dead connection, and that lock, for hours: so the next connection of 
 
 from __future__ import annotations
 
+import select
 import sqlite3
+import sys
 from abc import abstractmethod
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from p2pchat.errors import StorageError
@@ -93,14 +95,27 @@ class Server(Dialect):
         return connection
 
     def _engine(self, *, writes: bool) -> Engine:
-        """A transaction that only reads sees one moment; one that writes is the only one there is."""
-        return create_engine(
+        """A transaction that only reads sees one moment; one that writes is the only one there is.
+
+        It connects once. By itself it would do so again for a connection that was lost, without the lock.
+        """
+        connected: list[bool] = []
+
+        def once(*_: object) -> None:
+            if connected:
+                raise StorageError(AWAY.format(where=self.where))
+            connected.append(True)
+
+        engine = create_engine(
             self._url,
             poolclass=NullPool,
+            pool_reset_on_return=None,  # transactions end here, or with their connection
             hide_parameters=True,  # they are what people wrote
             isolation_level="READ COMMITTED" if writes else "REPEATABLE READ",
             connect_args=self._connect_args(writes=writes),
         )
+        event.listen(engine, "do_connect", once)
+        return engine
 
     @abstractmethod
     def _connect_args(self, *, writes: bool) -> dict[str, Any]: ...
@@ -129,6 +144,17 @@ class Server(Dialect):
     @abstractmethod
     def _remember(self, connection: Connection) -> None:
         """Keep what `_end_former` needs to know of this connection."""
+
+    def is_cut(self, connection: Connection) -> bool:
+        """Nothing comes unasked but an end."""
+        try:
+            return _is_readable(self._socket(connection))
+        except Exception:  # SQLAlchemy's, of one that it has given up already
+            return True
+
+    @abstractmethod
+    def _socket(self, connection: Connection) -> int:
+        """Return the descriptor of its socket."""
 
     def answers(self, connection: Connection) -> bool:
         try:
@@ -165,6 +191,14 @@ class Server(Dialect):
     @abstractmethod
     def _code(self, error: BaseException | None) -> Any:
         """Return the server's or the driver's number of what went wrong."""
+
+
+def _is_readable(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,209 @@
+"""What a database on a server can do wrong: others write there, connections end, the server is away or killed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import make_url
+
+from p2pchat.core.records import Change, WantStart
+from p2pchat.errors import StorageError
+from p2pchat.storage.sql import SqlStorage
+from tests.databases.fixtures import ServerOf
+from tests.databases.servers import KINDS, Server, private
+from tests.storage.conftest import SMALL
+from tests.storage.writers import ROOM, Author, proves, released, user
+
+NewDatabase = Callable[[str], str]
+# Where nobody listens, PyMySQL leaves its socket to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket .*family=1:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(kind: str, new_database: NewDatabase) -> str:
+    return new_database(kind)
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that tests may stop, and whose commits are durable."""
+    if missing := KINDS[request.param].missing():
+        pytest.skip(missing)
+    with private(request.param) as server:
+        yield server
+
+
+def opened(url: str, *, read_only: bool = False) -> SqlStorage:
+    return SqlStorage(url, SMALL, read_only=read_only, busy_timeout=0.2)
+
+
+def everything(storage: SqlStorage, name: str) -> list[str]:
+    batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
+    assert more is None and all(map(proves, batches))
+    return [raw for batch in batches for raw in batch.raws]
+
+
+def end_connections(server: Server, url: str) -> None:
+    """Have the server end everybody's connections to a database."""
+    database = make_url(url).database
+    if server.kind == "mariadb":
+        server.admin("kill user chat")
+    else:
+        server.admin(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'")
+
+
+# ---- who may write
+
+
+def test_two_peers_with_one_database_are_refused(url: str) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(url)) as storage:
+        with pytest.raises(StorageError, match="is in use by another peer: stop that one, or give each peer"):
+            opened(url)
+        storage.commit([released(ada.begins("1"), 1)])
+        with closing(opened(url, read_only=True)) as reader:
+            assert [shown.raw for shown in reader.history(ROOM)] == ada.raws
+            with pytest.raises(StorageError, match="for reading only"):
+                reader.commit([Change()])
+    with closing(opened(url)) as storage:
+        storage.commit([ada.goes_on("2")])
+        assert everything(storage, "ada") == ada.raws
+
+
+def test_a_lost_connection_is_nothing_anybody_notices(kind: str, url: str, server_of: ServerOf) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(url)) as storage:
+        storage.commit([ada.begins("1")])
+        for text in ("2", "3"):
+            end_connections(server_of(kind), url)
+            storage.commit([ada.goes_on(text)])
+            with pytest.raises(StorageError, match="in use by another peer"):
+                opened(url)  # the lock was taken again
+        assert everything(storage, "ada") == ada.raws
+
+
+def test_whoever_was_shut_out_while_another_peer_wrote_does_not_go_on(kind: str, url: str, server_of: ServerOf) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    with closing(opened(url)) as storage:
+        storage.commit([ada.begins("1")])
+        end_connections(server_of(kind), url)
+        with closing(opened(url)) as other:
+            other.commit([bob.begins("mine")])
+        change = ada.goes_on("2")
+        for _ in range(2):
+            with pytest.raises(StorageError, match="another peer has written into the"):
+                storage.commit([change])
+        with pytest.raises(StorageError, match="another peer has written"):
+            storage.try_out()
+    with closing(opened(url, read_only=True)) as reader:
+        assert (len(everything(reader, "ada")), everything(reader, "bob")) == (1, bob.raws)
+
+
+# ---- the server ends
+
+
+def test_while_the_server_is_away_nothing_is_kept_and_afterwards_it_goes_on(own_server: Server) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(own_server.create("away"))) as storage:
+        storage.commit([ada.begins("1")])
+        own_server.stop()
+        change = ada.goes_on("2")
+        for ask in (lambda: storage.commit([change]), storage.try_out, lambda: storage.load([]), storage.last_place):
+            with pytest.raises(StorageError, match="does not answer: is the server running"):
+                ask()
+        own_server.start()
+        storage.try_out()
+        (tip,) = storage.load([]).tips
+        assert tip.seq == 1
+        storage.commit([change])
+        assert everything(storage, "ada") == ada.raws
+
+
+def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_server: Server) -> None:
+    """In the middle of commits, three times; and what it was not asked to keep it has not, or one commit of it."""
+    ada, durable, place = Author("ada", 1), 0, 1
+    storage = opened(own_server.create("killed"))
+    with closing(storage):
+        for _ in range(3):
+            killer = threading.Timer(0.15, own_server.kill)
+            killer.start()
+            while True:
+                change = released(ada.begins("1") if ada.seq == 0 else ada.goes_on("x" * 300), place)
+                try:
+                    storage.commit([change])
+                except StorageError:
+                    break
+                durable, place = ada.seq, place + 1
+            killer.join()
+            own_server.start()
+            storage.try_out()
+            (tip,) = storage.load([]).tips
+            assert tip.seq in (durable, durable + 1)
+            if tip.seq == durable:  # what is not there is said again
+                storage.commit([change])
+            durable, place = ada.seq, ada.seq + 1
+        assert everything(storage, "ada") == ada.raws and durable > 3
+        assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, durable + 1))
+
+
+# ---- what is said
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        (lambda url: url.set(password="sesame"), "refuses the user or the password"),
+        (lambda url: url.set(database="elsewhere"), "'elsewhere' on .* (is not there: make it first|refuses the user)"),
+        (lambda url: url.set(query=dict.fromkeys(url.query, "/nowhere/s")), "does not answer"),
+        (lambda url: url.set(database=""), "names no database"),
+        (lambda url: url.set(drivername=f"{url.drivername}+pg8000"), "leave \\+'pg8000' out of the URL"),
+    ],
+    ids=["password", "database", "server", "nothing", "driver"],
+)
+def test_what_is_wrong_is_said_in_one_sentence_without_the_password(
+    url: str, wrong: Callable[..., object], says: str
+) -> None:
+    given = wrong(make_url(url))
+    with pytest.raises(StorageError, match=says) as told:
+        opened(given.render_as_string(hide_password=False))  # type: ignore[attr-defined]
+    assert "sesame" not in str(told.value) and "\n" not in str(told.value)
+
+
+def test_without_its_driver_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, {"mariadb": "pymysql", "postgresql": "psycopg"}[kind], None)
+    extra = {"mariadb": "mysql", "postgresql": "postgresql"}[kind]
+    with pytest.raises(StorageError, match=rf"install the extra `{extra}`, p2pchat-mesh\[{extra}\]"):
+        opened(f"{kind}://ada:secret@nowhere/chat")
+
+
+def test_a_database_of_a_newer_version_is_left_alone(url: str) -> None:
+    with closing(opened(url)) as storage:
+        storage.commit([Change(meta={"network": "k"})])
+        with storage._write.begin():
+            storage._write.run("update meta set value = '99' where name = 'schema'")
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 99\)"):
+        opened(url)
+    with pytest.raises(StorageError, match="newer version"):
+        opened(url, read_only=True)
+
+
+def test_a_server_s_database_is_checked_like_a_file(url: str) -> None:
+    with closing(opened(url)) as storage:
+        storage.commit([released(Author("ada", 1).begins("one", "two"), 1), Author("bob", 2).begins("three")])
+        assert storage.faults(9) == [] and storage.size_on_disk() > 0 and storage.path is None
+        with storage._write.begin():
+            storage._write.run("update entries set body = replace(body, 'two', 'twq')")
+        assert storage.faults(9) == ["log 1 holds up to entry 2 something else than its writer signed"]
+        with pytest.raises(StorageError, match="holds what no peer has written there"):
+            everything(storage, "ada")
