@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import DataLocked, TCPPeer, open_alone
+from p2pchat import DataLocked, Renamed, TCPPeer, open_alone
 from p2pchat.apps.web import WebSettings
 from p2pchat.apps.web.accounts import Accounts, NameTaken, open_accounts
 from p2pchat.apps.web.errors import Forbidden, WebError
@@ -114,7 +114,10 @@ async def test_another_token_ends_the_former_and_what_is_open_with_it(served: Se
 
 async def test_who_took_another_name_is_found_by_it(served: Served) -> None:
     zoe, token = await served.gateway.accounts.register("zoe")
+    heard = asyncio.Event()
+    served.gateway.hub.open(zoe, lambda told: heard.set(), "chat", wants=[Renamed])
     await zoe.user.rename("Zora")
+    await asyncio.wait_for(heard.wait(), 10)
     assert served.gateway.accounts.find("zora") is zoe and served.gateway.accounts.find("zoe") is None
     assert await served.gateway.accounts.by_token(token) is zoe
     other, _ = await served.gateway.accounts.register("zoe")  # that name is free again

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from p2pchat import Message, Sent, TCPPeer
+from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.apps.web import Gateway, WebSettings
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import WebError
@@ -89,6 +89,28 @@ async def test_one_encoding_serves_all_who_read_the_same() -> None:
         await accounts[0].user.send("room", "once")
         await asyncio.wait_for(done.wait(), 10)
         assert made == ["once"]
+
+
+async def test_a_session_is_told_only_what_it_wants() -> None:
+    async with gateway("ada", "bob") as (gate, [ada, bob]):
+        told: list[tuple[str, str]] = []
+        ear = Ear(bob)
+
+        def only(name: str) -> Callable[[Told], None]:
+            return lambda what: told.append((name, what.event.event))
+
+        gate.hub.open(bob, only("receipts"), "chat", wants=[Delivered])
+        seat = gate.hub.open(bob, only("messages"), "chat", wants=[Message, Sent])
+        gate.hub.open(ada, only("presence"), "chat", wants=[Presence])
+        gate.hub.open(bob, ear, "chat")
+        await ada.user.send("room", "one")
+        await ada.user.send("bob", "two")
+        await ear.heard(lambda: len(ear.posts) == 2)
+        gate.hub.close(seat)
+        await ada.user.send("room", "three")
+        await ear.heard(lambda: len(ear.posts) == 3)
+        assert [what for what in told if what[0] == "messages"] == [("messages", "sent")] * 2
+        assert {what for what in told if what[0] != "messages"} == {("presence", "presence")}
 
 
 async def test_a_slow_session_and_a_broken_one_end_alone() -> None:

@@ -117,13 +117,8 @@ class Accounts:
 
     def find(self, name: str) -> Account | None:
         """Return the account of this name, registered or reserved; None when there is none."""
-        wanted = name.casefold()
-        account = self._by_name.get(wanted)
-        if account is None or account.name.casefold() != wanted:  # users take other names by themselves
-            account = next((one for one in self._by_key.values() if one.name.casefold() == wanted), None)
-            if account is not None:
-                self._by_name[wanted] = account
-        return account
+        account = self._by_name.get(name.casefold())
+        return account if account is not None and account.name.casefold() == name.casefold() else None
 
     def of(self, key: str) -> Account | None:
         """Return the account of the user with this key (hex); None when that is nobody of this gateway."""
@@ -228,6 +223,12 @@ class Accounts:
         self.changed(account, "revoked")
         return account
 
+    def renamed(self, key: str) -> None:
+        """A user has taken another name; nothing happens when that is nobody of this gateway."""
+        account = self._by_key.get(key)
+        if account is not None:
+            self._by_name[account.name.casefold()] = account
+
     # ------------------------------------------------------------------ inside
 
     async def _keep(
@@ -251,10 +252,14 @@ class Accounts:
         return self._add(Account(user, hash, word))
 
     def _check_free(self, name: str, *, also_a_programs: bool) -> None:
-        hosted = any(user.name.casefold() == name.casefold() for user in self._peer.hosted)
-        if hosted and also_a_programs:
+        """Raise NameTaken when anybody has this name, as far as is known here; a program's user may be meant."""
+        try:
+            found = self._peer.user(name)
+        except UnknownName:
             return
-        if hosted or not _is_unknown(self._peer, name):
+        except AmbiguousName:
+            raise NameTaken(name) from None
+        if not (also_a_programs and any(user.key == found.key for user in self._peer.hosted)):
             raise NameTaken(name)
 
     def _add(self, account: Account) -> Account:
@@ -272,17 +277,6 @@ class Accounts:
 def nobodys() -> bytes:
     """Return a hash of no token."""
     return secrets.token_bytes(32)
-
-
-def _is_unknown(peer: TCPPeer, name: str) -> bool:
-    """Whether nobody in the mesh is called so, as far as is known here."""
-    try:
-        peer.user(name)
-    except UnknownName:
-        return True
-    except AmbiguousName:
-        pass
-    return False
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:

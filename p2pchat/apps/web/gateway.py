@@ -29,6 +29,7 @@ class Gateway:
         self.once = Once()
         self.health = Health(peer, settings)
         self.metrics = Metrics(self)
+        self.hub.renamed = self.accounts.renamed
         self.begun = False
 
     async def begin(self) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import Any, Literal, TypeVar
 
-from p2pchat import HostedUser, PeerClosed, TCPPeer
+from p2pchat import HostedUser, PeerClosed, Renamed, TCPPeer
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.journal import Journal
@@ -33,6 +33,7 @@ CLOSE_CODES: dict[Ending, int] = {
 _log = logging.getLogger("p2pchat.web")
 _OFFLINE = ("offline", "")
 Sink = Callable[["Told"], None]
+Wants = frozenset[type] | None  # classes of events a session is told of; None: all
 
 
 class Slow(Exception):
@@ -65,14 +66,17 @@ class Told:
 class Session:
     """One open connection of an account."""
 
-    __slots__ = ("account", "active", "ended", "hub", "kind", "sink")
+    __slots__ = ("account", "active", "ended", "hub", "kind", "sink", "wants")
 
-    def __init__(self, hub: Hub, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None]) -> None:
+    def __init__(
+        self, hub: Hub, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None], wants: Wants
+    ) -> None:
         self.hub = hub
         self.account = account
         self.sink = sink
         self.kind = kind
         self.ended = ended
+        self.wants = wants
         self.active = True
 
     def set_active(self, active: bool) -> None:
@@ -95,8 +99,11 @@ class Hub:
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
         self.count = 0  # open sessions
-        self._told: dict[str, int] = {}
+        self._all: dict[Session, None] = {}  # those that want everything, in the order they came
+        self._wanting: dict[type, dict[Session, None]] = {}  # the others, by what they want
+        self._told = 0
         self._ended: dict[str, int] = {}
+        self.renamed: Callable[[str], None] = lambda key: None  # told the key of whoever is called otherwise now
 
     def begin(self) -> None:
         """Start reading; needs a running loop. Nothing happens when it has begun. Raises PeerClosed."""
@@ -105,12 +112,20 @@ class Hub:
             self._reader.add_done_callback(self._reader_ended)
 
     def open(
-        self, account: Account, sink: Sink, kind: Kind, ended: Callable[[Ending], None] = lambda why: None
+        self,
+        account: Account,
+        sink: Sink,
+        kind: Kind,
+        ended: Callable[[Ending], None] = lambda why: None,
+        *,
+        wants: Iterable[type] | None = None,
     ) -> Session:
         """Add a session; from now on its sink is called with whatever concerns its account.
 
         Args:
             ended: Called once when the hub ends the session by itself; it is closed already.
+            wants: Only these classes of events, each as it is and no base of it; None: all. Of a thousand sessions
+                that come at once each is told of all others' presence, if it wants that.
         Raises:
             WebError: There are too many, of this account or in all; or the gateway stops.
         """
@@ -120,8 +135,10 @@ class Hub:
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
-        session = Session(self, account, sink, kind, ended)
+        session = Session(self, account, sink, kind, ended, None if wants is None else frozenset(wants))
         self._sessions[account.key] = (*sessions, session)
+        for hearing in self._hearing(session):
+            hearing[session] = None
         self.count += 1
         account.sessions += 1
         self.look_at(account)
@@ -138,10 +155,18 @@ class Hub:
                 self._sessions[account.key] = left
             else:
                 del self._sessions[account.key]
+            for hearing in self._hearing(session):
+                hearing.pop(session, None)
             self.count -= 1
             account.sessions -= 1
             self.look_at(account)
             self._journal.tell("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
+
+    def _hearing(self, session: Session) -> list[dict[Session, None]]:
+        """Return where a session stands for what concerns everybody."""
+        if session.wants is None:
+            return [self._all]
+        return [self._wanting.setdefault(kind, {}) for kind in session.wants]
 
     def end(self, session: Session, why: Ending) -> None:
         """Close a session by ourselves, and tell it why."""
@@ -188,6 +213,8 @@ class Hub:
 
     async def _read(self, everybody: AsyncIterator[tuple[Any, tuple[str, ...] | None]]) -> None:
         async for event, users in everybody:
+            if isinstance(event, Renamed):
+                self.renamed(event.user.key)
             self.tell(Told(event, users))
 
     def _reader_ended(self, reader: asyncio.Task[None]) -> None:
@@ -200,21 +227,30 @@ class Hub:
 
     def tell(self, told: Told) -> None:
         """Give an event to every session it concerns."""
-        by_user, count = self._sessions, self._told
-        keys = tuple(by_user) if told.users is None else told.users
+        sessions = self._concerned(told)
         failed: list[tuple[Session, Ending]] = []
-        for key in keys:
-            for session in by_user.get(key, ()):
-                try:
-                    session.sink(told)
-                    count[session.kind] = count.get(session.kind, 0) + 1
-                except Slow:
-                    failed.append((session, "slow"))
-                except Exception:  # a defect of one way of talking is its session's end, and nobody else's
-                    _log.exception("a %s session ended with an error that is not its own", session.kind)
-                    failed.append((session, "failed"))
+        for session in sessions:
+            try:
+                session.sink(told)
+            except Slow:
+                failed.append((session, "slow"))
+            except Exception:  # a defect of one way of talking is its session's end, and nobody else's
+                _log.exception("a %s session ended with an error that is not its own", session.kind)
+                failed.append((session, "failed"))
+        self._told += len(sessions)
         for session, why in failed:
             self.end(session, why)
+
+    def _concerned(self, told: Told) -> list[Session]:
+        kind, by_user = type(told.event), self._sessions
+        if told.users is None:
+            return [*self._all, *self._wanting.get(kind, ())]
+        return [
+            session
+            for key in told.users
+            for session in by_user.get(key, ())
+            if session.wants is None or kind in session.wants
+        ]
 
     # Numbers
 
@@ -222,9 +258,9 @@ class Hub:
         """Return how many sessions are open."""
         return Counter(session.kind for sessions in self._sessions.values() for session in sessions)
 
-    def told_by_kind(self) -> dict[str, int]:
-        """Return how many events were handed to sessions."""
-        return dict(self._told)
+    def told(self) -> int:
+        """Return how many times a session was told something."""
+        return self._told
 
     def ended_by_reason(self) -> dict[str, int]:
         """Return how many sessions the hub has ended, by why."""

@@ -81,10 +81,7 @@ class _Present(Collector):
         for kind, count in sorted(gateway.hub.open_by_kind().items()):
             sessions.add_metric([kind], count)
         yield sessions
-        told = CounterMetricFamily("p2pchat_web_told", "Events handed to sessions", labels=["kind"])
-        for kind, count in sorted(gateway.hub.told_by_kind().items()):
-            told.add_metric([kind], count)
-        yield told
+        yield CounterMetricFamily("p2pchat_web_told", "Events handed to sessions", value=gateway.hub.told())
         ended = CounterMetricFamily("p2pchat_web_sessions_ended", "Sessions ended by the gateway", labels=["why"])
         for why, count in sorted(gateway.hub.ended_by_reason().items()):
             ended.add_metric([why], count)

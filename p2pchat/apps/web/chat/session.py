@@ -83,7 +83,7 @@ class ChatSession:
         """
         hub = self._gateway.hub
         try:
-            session = hub.open(self._account, self._hear, "chat", self._ended)
+            session = hub.open(self._account, self._hear, "chat", self._ended, wants=(*POSTS, *self._wanted))
         except WebError as error:
             self._tell(problem_of(error).to_json())
             self._outbox.close(CLOSE_CODES["slow"], error.code)

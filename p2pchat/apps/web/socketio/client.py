@@ -56,7 +56,7 @@ class Client:
         self._room_post: Post | None = None
         self._reading: asyncio.TimerHandle | None = None
         self.turn = asyncio.Lock()
-        self.session: Session = floor.gateway.hub.open(account, self.take, "socketio", self._ended)
+        self.session: Session = floor.gateway.hub.open(account, self.take, "socketio", self._ended, wants=self._TELLS)
 
     # ---- what happens
 
