@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import Commit
-from p2pchat.core.inputs import Found
+from p2pchat.core.inputs import Carried, Found
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 
@@ -151,12 +151,16 @@ class Telling:
             self._progress(peer, batch)
 
     def _progress(self, peer: SimPeer, batch: Batch) -> None:
-        """An answer is one when something of it is kept: not what is here, forked, behind a gap or beyond a quota."""
+        """An answer is one when something of it is kept: not what is here, forked, behind a gap or beyond a quota.
+
+        What a file brought is none, though the same came before, and was dropped.
+        """
         wanted = self._wants.get((peer.name, peer.lives, batch.log.conversation, batch.log.user))
         came = wanted.came.get(batch.log) if wanted else None
         if wanted and came:
-            kept = [last for last in came if batch.first <= last <= batch.last]
-            wanted.progress_at = max([wanted.progress_at, *(came.pop(last) for last in kept)])
+            kept = [came.pop(last) for last in [*came] if batch.first <= last <= batch.last]
+            if peer.handling is not Carried:
+                wanted.progress_at = max(wanted.progress_at, *kept, 0.0)
 
     # ---- links
 

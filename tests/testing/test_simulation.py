@@ -9,6 +9,10 @@ from collections import Counter
 
 import pytest
 
+from p2pchat.core.effects import Commit
+from p2pchat.core.inputs import Carried
+from p2pchat.core.log import Batch
+from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.history import play
@@ -209,6 +213,28 @@ def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
     telling.frames_got(
         bob, end, [Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)]
     )
+    sim.run(1.0)
+    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    assert sim.check() == []
+
+
+def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> None:
+    """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
+    sim = Simulation(seed=14)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    ada.say("hello")
+    sim.run(2)
+    (log,) = [log for log in bob.disk.logs if log.user == ada.user]
+    end, raws, telling = bob.end_to(ada), bob.disk.logs[log], sim.judge.telling
+    assert end is not None
+    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.run(sim.settings.want_progress_timeout - 1.0)
+    answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
+    telling.frames_got(bob, end, [answer])
+    bob.handling = Carried
+    batch = Batch(log, 1, raws, None, b"", b"", b"")
+    telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[batch])))
     sim.run(1.0)
     telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
     assert sim.check() == []
