@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.people import People
 
 Kind = Literal["delivered", "read"]
+MOST_ASKED = 8  # messages of one log whose counts are kept up: what a thousand read at once; a guess
 
 
 class Rise(NamedTuple):
@@ -52,27 +53,62 @@ class _Wait:
 
 
 @dataclass(slots=True)
+class _Count:
+    """How many of these have a message; they are sorted."""
+
+    of: tuple[UserId, ...]
+    count: int
+
+
+def _is_among(member: UserId, of: tuple[UserId, ...]) -> bool:
+    at = bisect_left(of, member)
+    return at < len(of) and of[at] == member
+
+
+@dataclass(slots=True)
 class _Level:
     """How high each member stands in one own log, and who waits for more: of what is delivered, or of what is read."""
 
     marks: dict[UserId, int] = field(default_factory=dict)
+    standing: dict[int, int] = field(default_factory=dict)  # how many stand at each number where somebody does
+    asked: dict[int, _Count] = field(default_factory=dict)  # by message: the last few, kept up as members rise
     heaps: dict[UserId, list[tuple[int, int, _Wait]]] = field(default_factory=dict)
     counting: list[_Wait] = field(default_factory=list)
     given_up: int = 0  # waits in heaps and counting that nobody waits for any more, at most
 
     def holding(self, seq: int) -> int:
         """Return how many stand at it or above, whoever they are."""
-        return sum(mark >= seq for mark in self.marks.values())
+        return sum(count for mark, count in self.standing.items() if mark >= seq)
 
     def having(self, seq: int, of: tuple[UserId, ...]) -> int:
-        """Return how many of those who count do: all who do where nobody is known to be waited for."""
+        """Return how many of those who count do: all who do where nobody is known to be waited for.
+
+        It is asked with each of a room's thousands who rises, about the same message: they are counted once.
+        """
         if not of:
             return self.holding(seq)
-        return sum(self.marks.get(member, 0) >= seq for member in of)
+        asked = self.asked.get(seq)
+        if asked is None or (asked.of is not of and asked.of != of):
+            if len(self.asked) >= MOST_ASKED:
+                del self.asked[next(iter(self.asked))]
+            asked = self.asked[seq] = _Count(of, sum(self.marks.get(member, 0) >= seq for member in of))
+        return asked.count
+
+    def set(self, member: UserId, last: int) -> None:
+        """Note how high a member stands."""
+        former, self.marks[member] = self.marks.get(member, 0), last
+        self.standing[last] = self.standing.get(last, 0) + 1
+        if former:
+            self.standing[former] -= 1
+            if not self.standing[former]:
+                del self.standing[former]
+        for seq, asked in self.asked.items():
+            if former < seq <= last and _is_among(member, asked.of):
+                asked.count += 1
 
     def rise(self, member: UserId, last: int) -> None:
         """A member stands higher: wake who waited for that."""
-        self.marks[member] = last
+        self.set(member, last)
         heap = self.heaps.get(member)
         while heap and heap[0][0] <= last:
             _came(heapq.heappop(heap)[2], member)
@@ -209,8 +245,7 @@ class _Own:
 
 def _counted(of: tuple[UserId, ...], writer: UserId) -> int:
     """Return how many of these a message of this writer waits for; they are sorted."""
-    at = bisect_left(of, writer)
-    return len(of) - (len(of) > 1 and at < len(of) and of[at] == writer)
+    return len(of) - (len(of) > 1 and _is_among(writer, of))
 
 
 @dataclass(slots=True)
@@ -294,7 +329,7 @@ class Ledger:
         own.earlier[seq] = of
         for level, told in ((own.delivered, marks), (own.read, read)):
             for member, highest in told:
-                level.marks[member] = max(highest, level.marks.get(member, 0))
+                level.set(member, max(highest, level.marks.get(member, 0)))
 
     def wrote(self, log: LogId) -> bool:
         """Whether this is a log of this run, so that all its messages are known."""
@@ -336,7 +371,7 @@ class Ledger:
     def _rises(self, own: _Own, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> Iterator[Rise]:
         """Cut first..last, which lie in one stretch, where the count changes."""
         level = own.level(kind)
-        cuts = {mark + 1 for mark in level.marks.values() if first <= mark < last}
+        cuts = {mark + 1 for mark in level.standing if first <= mark < last}
         edges = [first, *sorted(cuts), last + 1]
         for start, end in pairwise(edges):
             having, of = own.count(start, kind)

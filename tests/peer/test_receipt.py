@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from random import Random
 
 import pytest
 
@@ -30,6 +31,24 @@ def test_each_member_raises_the_count_of_each_message() -> None:
     assert book.delivered(ROOM, 1, 8, CYD) == [Rise(ROOM, 1, 6, CYD, 2, 2), Rise(ROOM, 7, 8, CYD, 1, 2)]
     assert book.delivered(ROOM, 7, 10, BOB) == [Rise(ROOM, 7, 8, BOB, 2, 2), Rise(ROOM, 9, 10, BOB, 1, 2)]
     assert book.delivered(ROOM, 1, 6, BOB) == []  # levels only rise
+
+
+def test_counts_that_are_kept_up_are_those_that_are_counted_anew() -> None:
+    chance = Random(7)
+    members = tuple(f"{n:02}" for n in range(12))
+    book, had = ledger(), dict.fromkeys([*members, "later"], 0)
+    for first in range(1, 40):
+        of = members[: chance.choice((0, 6, 12))]
+        book.kept(ROOM, first, 1, of)
+        for _ in range(chance.randrange(8)):
+            member = chance.choice(list(had))
+            last = chance.randint(1, first)
+            rises = book.read(ROOM, had[member] + 1, last, member) if last > had[member] else []
+            had[member] = max(had[member], last)
+            for rise in rises:
+                for seq in range(rise.first, rise.last + 1):
+                    counted = book.members(ROOM, seq) or tuple(had)
+                    assert rise.having == sum(had[one] >= seq for one in counted)
 
 
 def test_entries_that_are_no_messages_are_not_told() -> None:
