@@ -160,3 +160,19 @@ async def test_what_is_unread_is_known_to_whoever_comes_from_elsewhere(served: S
             await zoe.next("read", id=last["id"])
         async with calling(served, "yan") as yan:
             assert {row["unread"] for row in await yan.ask(do="list")} == {0}
+
+
+async def test_who_says_to_be_away_is_away_whatever_other_windows_there_are(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "yan") as yan, calling(served, "zoe") as zoe, calling(served, "zoe"):
+        await yan.next("presence", user="zoe", status="online")
+        await zoe.ask(do="away", text="lunch")
+        await yan.next("presence", user="zoe", status="idle", text="lunch")
+        await zoe.ask(do="active", on=True)
+        await zoe.ask(do="back")
+        await yan.next("presence", user="zoe", status="online", text="")
+    async with calling(served, "yan") as yan, calling(served, "zoe") as zoe:
+        await yan.next("presence", user="zoe", status="online")
+        await zoe.ask(do="active", on=False)
+        await yan.next("presence", user="zoe", status="idle")

@@ -243,8 +243,7 @@ class Connection:
     def _tell_presence(self, status: str, text: str) -> None:
         self._away = status == "idle"
         self._seat.set_active(not self._away)
-        if self._away:
-            self._account.user.set_presence(status, text)
+        self._account.user.set_presence(status, text)  # what somebody says counts, whatever other windows there are
 
 
 class LinesShow(Show):

@@ -13,6 +13,8 @@ import { Wire, WireError } from "./wire.js";
 export const PAGE = 50; // messages of one page of history
 const MOST_BEHIND = 2000; // messages between one that was searched for and the newest
 const SOON = 80; // milliseconds in which several reasons to ask make one question
+const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several: who has it, who has read it
+const COUNTED_FOR = 15000; // milliseconds in which what is unread is not asked for again, though it may be read elsewhere
 const TYPING_EVERY = 3000; // milliseconds between two words to others that one types
 
 export class Chat {
@@ -23,6 +25,7 @@ export class Chat {
     this._refused = refused;
     this._soon = new Map();
     this._typingAt = 0;
+    this._countedAt = 0;
     this._atEnd = () => true;
     this.wire = new Wire({
       token,
@@ -33,16 +36,19 @@ export class Chat {
     });
     this.outbox = new Outbox(this.model, this.wire);
     this.lines = new Lines(this.model, {
-      list: () => this._later("list", () => this._list()),
+      list: () => this._later("list", () => this._list(false)),
       who: () => this._later("who", () => this._who()),
-      sent: (line) => this.outbox.kept(line),
+      sent: (line, talk) => this._kept(line, talk),
       failed: (ref, code, text) => this._failed(ref, code, text),
     });
     this.attention = new Attention((looks) => {
       this.wire.say({ do: "active", on: looks });
-      if (looks) this.look();
+      if (!looks) return;
+      this.look();
+      if (Date.now() - this._countedAt > COUNTED_FOR) this._later("counts", () => this._list(true));
+      if (this.model.front) this._askReceipts(this.model.front);
     });
-    this.model.bus.on("new", ({ talk }) => talk.id === this.model.frontId && this.lookSoon());
+    this.model.bus.on("new", ({ talk, message }) => talk.id === this.model.frontId && this._came(talk, message));
   }
 
   start() {
@@ -70,15 +76,17 @@ export class Chat {
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.wire.say({ do: "active", on: this.attention.looks });
     if (choices().typing === "off") this.wire.say({ do: "set", name: "typing", value: "off" });
-    await Promise.all([this._list(), this._who()]).catch(() => {});
+    await Promise.all([this._list(true), this._who()]).catch(() => {});
     this.outbox.restore();
     this.outbox.flush();
     const front = this.model.front ?? this.model.room;
     if (front) await this.go(front);
   }
 
-  async _list() {
-    this.lines.takeList(await this.wire.ask({ do: "list" }));
+  /** @param {boolean} counts */
+  async _list(counts) {
+    if (counts) this._countedAt = Date.now();
+    this.lines.takeList(await this.wire.ask({ do: "list" }), counts);
   }
 
   async _who() {
@@ -94,13 +102,31 @@ export class Chat {
     }, SOON));
   }
 
+  /**
+   * An own message is kept. Of what is for many the gateway tells once when all have it, and when all have read it; how
+   * many have by now is asked for.
+   * @param {any} line @param {import("./model.js").Talk} talk
+   */
+  _kept(line, talk) {
+    this.outbox.kept(line);
+    if (talk.kind !== "dm" && talk.loaded) for (const wait of ASK_AGAIN) setTimeout(() => this._askReceipts(talk), wait);
+  }
+
+  /** @param {import("./model.js").Talk} talk */
+  _askReceipts(talk) {
+    const newest = talk.messages.findLast((message) => message.mine);
+    const settled = !newest || (newest.ticks.of > 0 && newest.ticks.read >= newest.ticks.of);
+    if (talk.id !== this.model.frontId || settled || document.hidden) return;
+    this._later("receipts", () => this._receipts(talk));
+  }
+
   /** @param {string} ref @param {string} code @param {string} text */
   _failed(ref, code, text) {
     if (code === "since") {
       this.model.since = ""; // this gateway does not know where we were: everything is read anew
       return;
     }
-    if (!this.outbox.failed(ref, code, text)) this.model.bus.tell("notice", text);
+    if (!this.outbox.failed(ref, code, text) && code !== "too_many") this.model.bus.tell("notice", text);
   }
 
   // ---- where one is
@@ -201,6 +227,12 @@ export class Chat {
   /** @param {() => boolean} atEnd whether the newest message is in sight */
   seesWhen(atEnd) {
     this._atEnd = atEnd;
+  }
+
+  /** Something came in the conversation in front. @param {import("./model.js").Talk} talk @param {import("./model.js").Message} message */
+  _came(talk, message) {
+    if (!this.attention.looks && !talk.firstUnread) talk.firstUnread = message.id;
+    this.lookSoon();
   }
 
   lookSoon() {

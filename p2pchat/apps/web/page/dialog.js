@@ -26,6 +26,7 @@ export function dialog(title, content, how = {}) {
   });
   document.body.append(element);
   element.showModal();
+  /** @type {HTMLElement|null} */ (element.querySelector(".dialog-body :is(input, button, a)"))?.focus(); // rather than what closes it
   return element;
 }
 

@@ -19,6 +19,10 @@ export class Head {
   _draw() {
     const { model } = this._chat;
     const talk = model.front;
+    const person = model.people.get(talk?.userId ?? "");
+    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._sub(talk, person), model.unread - (talk?.unread ?? 0)]);
+    if (drawn === this._drawn) return;
+    this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     const elsewhere = model.unread - (talk?.unread ?? 0);
     const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._shell.showList(), { class: "icon-button only-narrow" });

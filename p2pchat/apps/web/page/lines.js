@@ -50,16 +50,20 @@ export class Lines {
 
   // ---- rows of answers
 
-  /** @param {any[]} rows of `list` */
-  takeList(rows) {
+  /**
+   * @param {any[]} rows of `list`
+   * @param {boolean} counts whether what they say of unread messages holds: lines that came meanwhile are counted here
+   */
+  takeList(rows, counts) {
     const model = this._model;
     for (const row of rows) {
+      const isNew = !model.talks.has(row.conversation_id);
       const talk = this._talk(row);
       talk.name = row.conversation;
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
-      if (row.unread !== undefined && talk.id !== model.frontId) [talk.unread, talk.mentions] = [row.unread, row.mentions];
+      if ((counts || isNew) && talk.id !== model.frontId) [talk.unread, talk.mentions] = [row.unread, row.mentions];
     }
     model.bus.changed("talks");
   }

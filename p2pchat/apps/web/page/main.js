@@ -10,6 +10,9 @@ import { signIn } from "./signin.js";
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
 
+/** @type {Record<string, string>} */
+const REASONS = { unauthorized: "Nobody here has this token: sign in again.", revoked: "This token was ended by whoever runs this gateway." };
+
 /** @param {string} [why] a sentence: why one has to sign in again */
 function begin(why = "") {
   const token = keptToken();
@@ -30,7 +33,7 @@ function leave(chat, why) {
   chat.stop();
   forgetToken();
   document.title = "p2pchat";
-  begin(why === "unauthorized" ? "Nobody here has this token: sign in again." : why);
+  begin(REASONS[why] ?? why);
 }
 
 begin();

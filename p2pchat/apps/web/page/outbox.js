@@ -115,6 +115,7 @@ export class Outbox {
       lastSeenWith: [], ticks: { count: 0, read: 0, of: 0 }, ref: item.ref, trouble: "", version: 0,
     });
     this._model.changed(talk);
+    this._model.bus.changed("talks");
   }
 
   /** @param {Item} item */
@@ -128,6 +129,7 @@ export class Outbox {
     if (!talk) return;
     talk.waiting = talk.waiting.filter((message) => message.ref !== item.ref);
     this._model.changed(talk);
+    this._model.bus.changed("talks");
   }
 
   /** @param {Item} item */

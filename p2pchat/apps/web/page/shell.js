@@ -25,6 +25,7 @@ export class Shell {
     this.notices = new Notices(chat.model);
     this.element = h("div", { class: "shell", data: { view: "list" } },
       h("a", { class: "skip", href: "#compose", onclick: (/** @type {Event} */ event) => (event.preventDefault(), this.compose.focus()) }, "Skip to writing"),
+      h("header", { class: "unseen" }, h("h1", {}, "p2pchat")), // there also where list or conversation are not
       this.sidebar.element,
       h("main", { class: "talk", "aria-labelledby": "talk-name" },
         this.head.element,

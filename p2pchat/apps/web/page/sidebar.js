@@ -3,6 +3,7 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
+import { Keyed } from "./keyed.js";
 import { byPresence, disc, howIs } from "./people.js";
 import { showProfile } from "./profile.js";
 import { safeLine } from "./safe.js";
@@ -19,11 +20,23 @@ export class Sidebar {
       type: "search", id: "find", placeholder: "Find or search", "aria-label": "Find people, groups and messages",
       autocomplete: "off", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
     });
-    this._talks = h("div", { class: "side-lists" });
+    this._searching = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }));
+    this._room = this._list("Everybody");
+    this._groups = this._list("Groups");
+    this._people = this._list("People");
+    this._more = h("p", { class: "hint" });
+    this._noGroups = h("p", { class: "hint" });
+    this._noPeople = h("p", { class: "hint" });
+    const newOne = iconButton("plus", "New group", () => newGroup(this._chat, this._shell));
+    this._talks = h("div", { class: "side-lists" },
+      this._searching, this._room.list,
+      h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
+      h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
+    );
     this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, shell, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
       h("div", { class: "side-head" },
-        h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "p2pchat"),
+        h("p", { class: "brand", "aria-hidden": "true" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "p2pchat"),
         iconButton("help", "Help and keyboard shortcuts", () => shell.help()),
       ),
       h("div", { class: "side-find" }, icon("search"), this.find),
@@ -70,44 +83,36 @@ export class Sidebar {
 
   // ---- drawing
 
+  /** @param {string} label */
+  _list(label) {
+    return new Keyed(h("ul", { class: "side-list", "aria-label": label }));
+  }
+
   _draw() {
     const { model } = this._chat;
     const words = this.find.value.trim().toLowerCase();
     const fits = (/** @type {string} */ name) => !words || name.toLowerCase().includes(words);
-    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.to : undefined;
-    const scrolled = this._talks.scrollTop;
     const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name));
-    const people = this._people(fits);
-    fill(this._talks,
-      words && h("button", { type: "button", class: "side-row", onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }, `Search messages for “${safeLine(this.find.value.trim())}”`)),
-      model.room && fits("room") && h("ul", { class: "side-list", "aria-label": "Everybody" }, this._row(model.room)),
-      this._section("Groups", groups.map((talk) => this._row(talk)), words ? "" : "Talk with a few people at once.",
-        iconButton("plus", "New group", () => newGroup(this._chat, this._shell))),
-      this._section("People", people.slice(0, MOST_PEOPLE), words ? "Nobody is called so." : "Nobody else is here yet: invite somebody.",
-        null, people.length > 0 && !words ? "Choose somebody to write privately" : ""),
-      people.length > MOST_PEOPLE && h("p", { class: "hint" }, `and ${people.length - MOST_PEOPLE} more: find them by name above`),
-    );
-    this._talks.scrollTop = scrolled;
-    if (focused) this._talks.querySelector(`[data-to="${focused}"]`)?.focus();
+    const people = this._found(fits);
+    this._searching.hidden = !words;
+    this._searching.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
+    this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
+    this._groups.draw(groups.map((talk) => this._row(talk)));
+    this._people.draw(people.slice(0, MOST_PEOPLE).map((person) => this._person(person)));
+    this._noGroups.textContent = groups.length || words ? "" : "Talk with a few people at once";
+    this._noPeople.textContent = words ? (people.length ? "" : "Nobody is called so") : people.length ? "Choose somebody to write privately" : "Nobody else is here yet: invite somebody";
+    const more = people.length - MOST_PEOPLE;
+    this._more.textContent = more > 0 ? `and ${more} more: find them by name above` : "";
+    for (const hint of [this._noGroups, this._noPeople, this._more]) hint.hidden = !hint.textContent;
     this._drawMe();
   }
 
   /** @param {(name: string) => boolean} fits */
-  _people(fits) {
+  _found(fits) {
     const { model } = this._chat;
     const unread = (/** @type {import("./model.js").Person} */ person) => (model.talkWith(person.id)?.unread ? 0 : 1);
     const people = [...model.people.values()].filter((person) => !person.me && person.name && fits(person.label));
-    people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || unread(one) - unread(other) || byPresence(one, other));
-    return people.map((person) => this._person(person));
-  }
-
-  /** @param {string} title @param {any[]} rows @param {string} empty @param {Node|null} [button] @param {string} [hint] */
-  _section(title, rows, empty, button = null, hint = "") {
-    return h("section", {},
-      h("div", { class: "side-title" }, h("h2", {}, title), button),
-      hint && h("p", { class: "hint" }, hint),
-      rows.length ? h("ul", { class: "side-list", "aria-label": title }, rows) : empty && h("p", { class: "hint" }, empty),
-    );
+    return people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || unread(one) - unread(other) || byPresence(one, other));
   }
 
   /** @param {import("./model.js").Talk} talk */
@@ -116,7 +121,7 @@ export class Sidebar {
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = [...model.people.values()].filter((person) => person.status === "online" || person.status === "idle").length;
     const sub = talk.kind === "room" ? `everybody, ${here} here now` : `${talk.memberCount} members`;
-    const sign = h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
+    const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._shell.open(talk));
   }
 
@@ -125,31 +130,38 @@ export class Sidebar {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
     const sub = person.ignored ? "ignored" : howIs(person);
-    return this._button(person.id, disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._shell.openWith(person.id));
+    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._shell.openWith(person.id));
   }
 
   /**
-   * @param {string} to @param {Node} sign @param {string} name @param {string} sub
+   * @param {string} to @param {() => Node} sign @param {string} name @param {string} sub
    * @param {import("./model.js").Talk|undefined} talk @param {boolean} front @param {() => void} open
+   * @returns {import("./keyed.js").Item}
    */
   _button(to, sign, name, sub, talk, front, open) {
     const unread = talk?.unread ?? 0;
     const waiting = talk?.waiting.length ?? 0;
-    return h("li", {},
+    const meant = Boolean(talk?.mentions);
+    const draw = () => h("li", {},
       h("button", { type: "button", class: "side-row", data: { to, sure: "1" }, "aria-current": front ? "true" : null, onclick: open },
-        sign,
+        sign(),
         h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, name), h("span", { class: "side-sub", dir: "auto" }, sub)),
         waiting > 0 && h("span", { class: "badge quiet", title: "waits to be sent" }, `${waiting} ↑`),
-        unread > 0 && h("span", { class: talk?.kind === "dm" || talk?.mentions ? "badge" : "badge soft" },
-          String(unread), h("span", { class: "unseen" }, talk?.mentions ? " unread, with your name" : " unread")),
+        unread > 0 && h("span", { class: talk?.kind === "dm" || meant ? "badge" : "badge soft" },
+          unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, meant ? " unread, with your name" : " unread")),
       ),
     );
+    const status = this._chat.model.people.get(to)?.status;
+    return { key: to, drawn: JSON.stringify([name, sub, unread, waiting, meant, front, status]), draw };
   }
 
   _drawMe() {
     const { me, people, state } = this._chat.model;
     const person = people.get(me.id);
     const how = state === "open" ? howIs(person) || "online" : "not connected";
+    const drawn = JSON.stringify([me, how]);
+    if (this._meDrawn === drawn) return;
+    this._meDrawn = drawn;
     fill(this._me, disc(me.id || "A", me.label || "…", state === "open" ? (person?.status ?? "online") : "offline"),
       h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, safeLine(me.label || "…")), h("span", { class: "side-sub" }, how)),
       icon("settings"), h("span", { class: "unseen" }, ": your name, status and settings"));

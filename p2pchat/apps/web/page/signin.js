@@ -65,7 +65,7 @@ function choosing(card, why, entered) {
 
 /** The token, shown this once. @param {string} name @param {string} token @param {() => void} go */
 function showing(name, token, go) {
-  const shown = h("output", { class: "token", "aria-label": "Your token" }, token);
+  const shown = h("div", { class: "token", role: "group", "aria-label": "Your token" }, token);
   return [
     h("h1", { tabindex: -1 }, "Welcome, ", h("bdi", {}, name)),
     h("p", {}, "This is your token. It is the only way back to your name, and it is shown this once: keep it where you keep passwords."),

@@ -7,6 +7,7 @@
  */
 
 import { fill, h, icon } from "./dom.js";
+import { Keyed } from "./keyed.js";
 import { drawMessage } from "./message.js";
 import { showPerson } from "./person.js";
 import { pickReaction } from "./reactions.js";
@@ -34,8 +35,7 @@ export class Timeline {
     }, this._top, this._list);
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
     this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
-    /** @type {Map<string, {drawn: string, node: HTMLElement}>} */
-    this._nodes = new Map();
+    this._keyed = new Keyed(this._list);
     this._sticks = true;
     this._activeId = "";
     this._does = this._doings();
@@ -46,8 +46,7 @@ export class Timeline {
 
   /** Another conversation is in front. */
   front() {
-    this._nodes.clear();
-    this._list.replaceChildren();
+    this._keyed.clear();
     this._sticks = true;
     this._activeId = "";
     this._draw();
@@ -68,7 +67,7 @@ export class Timeline {
     }
     this._sticks = false;
     this._draw();
-    const node = this._nodes.get(id)?.node;
+    const node = this._keyed.node(id);
     node?.scrollIntoView({ block: "center" });
     node?.classList.add("found");
     setTimeout(() => node?.classList.remove("found"), 2500);
@@ -92,8 +91,7 @@ export class Timeline {
     const talk = this._chat.model.front;
     if (!talk) return;
     const anchor = this._sticks ? null : this._anchor();
-    const nodes = this._wanted(talk);
-    put(this._list, nodes);
+    this._keyed.draw(this._wanted(talk));
     this._drawTop(talk);
     if (this._sticks) this._jumpToEnd();
     else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
@@ -102,34 +100,23 @@ export class Timeline {
     if (this._box.scrollTop < EARLY) this._chat.older(talk);
   }
 
-  /** @param {Talk} talk @returns {HTMLElement[]} */
+  /** @param {Talk} talk @returns {import("./keyed.js").Item[]} */
   _wanted(talk) {
     const { model } = this._chat;
-    const nodes = [];
-    const kept = new Map();
+    const items = [];
     let before = null;
     for (const message of [...talk.messages, ...talk.waiting]) {
       if (model.ignores(message.senderId)) continue;
       const sameDay = before !== null && dayKey(before.sentAt) === dayKey(message.sentAt);
       const unread = message.id !== "" && message.id === talk.firstUnread;
-      if (!sameDay) nodes.push(this._kept(kept, `day ${dayKey(message.sentAt)}`, day(message.sentAt), () => h("li", { class: "day" }, h("span", {}, day(message.sentAt)))));
-      if (unread) nodes.push(this._kept(kept, "unread", "", () => h("li", { class: "unread-line" }, h("span", {}, "New"))));
+      if (!sameDay) items.push({ key: `day ${dayKey(message.sentAt)}`, drawn: day(message.sentAt), draw: () => h("li", { class: "day" }, h("span", {}, day(message.sentAt))) });
+      if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
       const head = !sameDay || unread || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
       const drawn = [message.version, head, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
-      nodes.push(this._kept(kept, message.id || message.ref, drawn, () => drawMessage(message, { model, talk, head }, this._does)));
+      items.push({ key: message.id || message.ref, drawn, draw: () => drawMessage(message, { model, talk, head }, this._does) });
       before = message;
     }
-    this._nodes = kept;
-    return nodes;
-  }
-
-  /** @param {Map<string, any>} kept @param {string} key @param {string} drawn @param {() => HTMLElement} draw */
-  _kept(kept, key, drawn, draw) {
-    const known = this._nodes.get(key);
-    const one = known?.drawn === drawn ? known : { drawn, node: draw() };
-    if (known && one !== known && known.node.contains(document.activeElement)) queueMicrotask(() => one.node.focus());
-    kept.set(key, one);
-    return one.node;
+    return items;
   }
 
   /** @param {Talk} talk */
@@ -243,7 +230,7 @@ export class Timeline {
     for (const message of this._list.querySelectorAll(".message.active")) {
       if (message.dataset.id !== this._activeId) setTab(message, false);
     }
-    const active = this._nodes.get(this._activeId)?.node;
+    const active = this._keyed.node(this._activeId);
     if (active) setTab(active, true);
   }
 
@@ -275,15 +262,4 @@ function setTab(message, on) {
   message.classList.toggle("active", on);
   message.tabIndex = on ? 0 : -1;
   for (const button of message.querySelectorAll("button")) button.tabIndex = on ? 0 : -1;
-}
-
-/** Have exactly these children, in this order, touching only what is another. @param {HTMLElement} list @param {HTMLElement[]} nodes */
-function put(list, nodes) {
-  const wanted = new Set(nodes);
-  for (const child of [...list.children]) if (!wanted.has(/** @type {HTMLElement} */ (child))) child.remove();
-  let at = list.firstElementChild;
-  for (const node of nodes) {
-    if (node === at) at = at.nextElementSibling;
-    else list.insertBefore(node, at);
-  }
 }

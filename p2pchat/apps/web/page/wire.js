@@ -12,7 +12,7 @@ const FIRST_WAIT = 400; // milliseconds
 const LONGEST_WAIT = 15000;
 const HEARTBEAT = 25000; // a connection nobody answers on is broken, though no browser says so
 const PATIENCE = 10000;
-const REFUSED = new Set([1008, 4401]); // the token is nobody's (any more)
+const REFUSED = new Set(["unauthorized", "revoked"]); // reasons to come back no more: the token is nobody's (any more)
 
 /** @typedef {"connecting"|"open"|"waiting"|"refused"|"closed"} State */
 
@@ -130,7 +130,7 @@ export class Wire {
   _closed(code, reason = "") {
     this._drop();
     if (this.state === "closed") return;
-    if (REFUSED.has(code)) {
+    if (code === 1008 && REFUSED.has(reason)) {
       this.why = reason;
       this._become("refused");
       return;
