@@ -163,6 +163,8 @@ async def test_a_group_is_for_its_members(people: Served) -> None:
             assert (await call).status_code in (403, 404)
         assert (await cyd.post("/messages", json={"group": "ops", "content": "hi"})).status_code in (403, 404)
         assert refused(await bob.post("/groups/ops/members", json={"members": ["cyd"]})) == (409, "refused")
+        by_id = f"/groups/ops%23{made.json()['id'][:8]}"
+        assert (await bob.get(by_id)).json() == made.json()
         grown = await ada.post("/groups/ops/members", json={"members": ["cyd"]})
         assert grown.json()["members"] == ["ada", "bob", "cyd"]
         assert (await ada.patch("/groups/ops", json={"name": "crew"})).json()["name"] == "crew"

@@ -11,7 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from p2pchat import HostedUser, Message, PeerClosed, Sent
+from p2pchat import Conversation, HostedUser, Message, PeerClosed, Sent
+from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.gateway import Gateway
 
 TAKEN = "web"  # the consumer whose place says what an account has taken, on whatever way
 QUEUED = ("dm", "group")  # what waits for who is away; the room is there to be read
@@ -140,3 +142,16 @@ class Taken:
                 self._user.hand_on(post, TAKEN)
             except PeerClosed:
                 pass  # it comes again
+
+
+def journal_waiting(gateway: Gateway, talk: Conversation, id: str) -> None:
+    """Tell whoever operates the gateway of a direct message that waits: whom it is for has nothing open here."""
+    other = None if talk.user is None else gateway.accounts.of(talk.user.key)
+    if other is not None and not gateway.hub.sessions_of(other):
+        gateway.journal.tell("waiting", user=other.name, user_id=other.id, id=id)
+
+
+def journal_handed(gateway: Gateway, account: Account, kind: str, count: int) -> None:
+    """Tell whoever operates the gateway how much of what waited an account was handed."""
+    if count:
+        gateway.journal.tell("handed", kind=kind, user=account.name, user_id=account.id, count=count)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -67,6 +68,23 @@ async def test_messages_to_an_offline_recipient_are_buffered_and_delivered_in_or
             assert json.loads(await a.recv())["status"] == "ok"
     async with socket(trusting, "B") as b:
         assert [json.loads(await b.recv())["content"] for _ in range(50)] == [str(number) for number in range(50)]
+
+
+async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting: Served) -> None:
+    logged: list[dict[str, Any]] = []
+    trusting.gateway.journal.write = logged.append
+    async with socket(trusting, "A") as a:
+        await a.send(json.dumps({"to": "B", "content": "secret"}))
+        id = json.loads(await a.recv())["id"]
+    async with socket(trusting, "B") as b:
+        assert json.loads(await b.recv())["id"] == id
+        told = [(line["event"], line["user"], line.get("state")) for line in logged if "user" in line]
+        assert told[:2] == [("account", "A", None), ("session", "A", "open")]
+        assert ("session", "A", "closed") in told and ("session", "B", "open") in told
+    [waiting] = [line for line in logged if line["event"] == "waiting"]
+    [handed] = [line for line in logged if line["event"] == "handed"]
+    assert (waiting["user"], waiting["id"]) == ("B", id) and (handed["user"], handed["count"]) == ("B", 1)
+    assert "secret" not in json.dumps(logged)
 
 
 async def test_every_sent_message_receives_an_acknowledgment(trusting: Served) -> None:

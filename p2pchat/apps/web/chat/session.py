@@ -38,7 +38,7 @@ from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
 from p2pchat.apps.web.outbox import Outbox
 from p2pchat.apps.web.rates import Buckets
-from p2pchat.apps.web.unseen import CatchingUp, Post, Taken
+from p2pchat.apps.web.unseen import CatchingUp, Post, Taken, journal_handed, journal_waiting
 from p2pchat.apps.web.wording import iso, wording
 
 MOST_UNDERWAY = 256  # messages of one socket that are not accepted yet; then it is read on when some are
@@ -117,6 +117,7 @@ class ChatSession:
         last = await self._last(since) if since else None
         if last is None:
             count = await self._catching_up.waiting()
+            journal_handed(self._gateway, self._account, "chat", count)
         else:
             count = await self._catching_up.since(last)
         if since is not None:
@@ -213,8 +214,13 @@ class ChatSession:
             self._type(order)
 
     def _type(self, order: orders.Typing) -> None:
-        to = known_conversation(self._gateway, self._account, order.to)
-        self._user.typing(group_of(self._account, order.group) if order.group else to or self._user.room, order.on)
+        if order.group:
+            to: Conversation | None = group_of(self._account, order.group)
+        else:
+            to = known_conversation(self._gateway, self._account, order.to)
+        if to is None:
+            raise UnknownName(order.to)
+        self._user.typing(to, order.on)
 
     async def _place(self, to: str, group: str) -> Conversation:
         if group:
@@ -245,6 +251,7 @@ class ChatSession:
             answer = problem_of(error).to_json(order.ref)
         else:
             answer = {"status": "ok", "id": receipt.id}
+            journal_waiting(self._gateway, to, receipt.id)
             if order.ref is not None:
                 answer["ref"] = order.ref
         try:

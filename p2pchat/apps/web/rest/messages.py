@@ -27,6 +27,7 @@ from p2pchat.apps.web.rest.shapes import (
     Said,
     ToGroup,
 )
+from p2pchat.apps.web.unseen import journal_waiting
 from p2pchat.apps.web.wording import iso
 
 MOST_AT_ONCE = 1000
@@ -193,6 +194,7 @@ async def write(
         return await account.user.send(to, said.content, said.reply_to)
 
     kept = await gateway.once.do(account.key, key, (said.content, to.key, said.reply_to, False), send)
+    journal_waiting(gateway, to, kept.id)
     return await _accepted(account, kept.id, said.ref)
 
 
