@@ -92,6 +92,8 @@ async def test_numbers_are_prometheus_and_hold_no_names() -> None:
         assert account is not None
         await served.gateway.accounts.reserve("yan", account)
         served.gateway.hub.open(account, lambda told: None, "chat")
+        async with served.client("zoe") as http:
+            await http.post("/messages", json={"to": "room", "content": "hello"})
         async with served.client() as http:
             await http.get("/nothing")
             await http.get("/healthz")
@@ -99,6 +101,7 @@ async def test_numbers_are_prometheus_and_hold_no_names() -> None:
         found = numbers(text)
         assert found["p2pchat_web_users registered"] == found["p2pchat_web_users reserved"] == 1
         assert found["p2pchat_web_sessions chat"] == 1
+        assert found["p2pchat_web_messages_in_total rest"] == found["p2pchat_web_accept_seconds_count rest"] == 1
         assert found["p2pchat_web_refused_total not_found"] == 1
         assert found["p2pchat_web_request_seconds_count POST /accounts 2xx"] == 1
         assert found["p2pchat_storage_works"] == 1 and "p2pchat_peer_links" in found

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from p2pchat import P2PChatError
-from p2pchat.apps.web.errors import Problem, WebError, problem_of
+from p2pchat.apps.web.errors import Problem, WebError
 from p2pchat.apps.web.gateway import gateway_of
 
 _WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
@@ -30,7 +30,7 @@ def install(app: FastAPI) -> None:
         return answer(problem)
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
-        return told(request, problem_of(error))
+        return answer(gateway_of(request).metrics.problem(error))
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

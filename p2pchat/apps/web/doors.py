@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketClose
 from p2pchat import P2PChatError
 from p2pchat.apps.web.answers import answer
 from p2pchat.apps.web.callers import CALLER, address_of, is_on_loopback
-from p2pchat.apps.web.errors import Problem, WebError, problem_of
+from p2pchat.apps.web.errors import Problem, WebError
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.origins import Places
 from p2pchat.apps.web.rates import site_of
@@ -74,9 +74,7 @@ class Doors:
             else:
                 receive = self._frames(receive)
         except (WebError, P2PChatError) as error:
-            problem = problem_of(error)
-            self._gateway.metrics.refuse(problem.code)
-            await _refuse(scope, receive, send, problem)
+            await _refuse(scope, receive, send, self._gateway.metrics.problem(error))
             return
         except _Gone:
             return

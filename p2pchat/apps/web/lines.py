@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -195,7 +195,7 @@ class Connection:
         except BadOrder as error:
             await self._show.event(error_line(Problem(400, "usage", str(error)), error.ref))
         except WebError as error:
-            await self._show.event(error_line(problem_of(error), ref))
+            await self._show.event(error_line(self._gateway.metrics.problem(error), ref))
 
     def _take_from(self, do: str) -> None:
         rates, key = self._gateway.rates, self._account.key
@@ -217,7 +217,8 @@ class Connection:
             await self._count_unread()
             await self._session.obey(order)
         elif order.do in WRITING:  # to its end, also when the caller goes: another connection may ask for it again
-            await asyncio.shield(self._write(order))
+            with self._gateway.metrics.accepting("lines") if order.do == "send" else nullcontext():
+                await asyncio.shield(self._write(order))
         else:
             await self._session.obey(order)
 

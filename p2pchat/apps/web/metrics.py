@@ -7,6 +7,7 @@ ours, never names, addresses or texts, so that there are only so many.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from p2pchat import PeerClosed
+from p2pchat.apps.web.errors import Problem, problem_of
 
 if TYPE_CHECKING:
     from p2pchat.apps.web.gateway import Gateway
@@ -41,14 +43,23 @@ class Metrics:
         )  # fmt: skip
         registry.register(_Present(gateway))
 
-    def came(self, kind: str, seconds: float, count: int = 1) -> None:
-        """Messages of a user were accepted, so long after they had come in."""
-        self._came.labels(kind).inc(count)
-        self._accepted.labels(kind).observe(seconds)
+    @contextmanager
+    def accepting(self, kind: str) -> Iterator[None]:
+        """A message of a user is written inside: counted with how long that took, unless it fails."""
+        since = monotonic()
+        yield
+        self._came.labels(kind).inc()
+        self._accepted.labels(kind).observe(monotonic() - since)
 
     def refuse(self, code: str) -> None:
         """Something was refused; `code` as the caller is told it."""
         self._refused.labels(code).inc()
+
+    def problem(self, error: Exception) -> Problem:
+        """Return what a caller is told of an error, and count it. Raises it again when it is none of ours."""
+        problem = problem_of(error)
+        self.refuse(problem.code)
+        return problem
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered; `route` is the pattern of its path, not the path."""

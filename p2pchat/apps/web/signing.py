@@ -25,7 +25,7 @@ from p2pchat.apps.web.callers import (
     named_account,
     token_of,
 )
-from p2pchat.apps.web.errors import Unauthorized, WebError, problem_of
+from p2pchat.apps.web.errors import Unauthorized, WebError
 from p2pchat.apps.web.frames import as_frame, read_object
 from p2pchat.apps.web.gateway import gateway_of
 from p2pchat.apps.web.rates import site_of
@@ -90,8 +90,7 @@ async def _first_text(websocket: WebSocket) -> str:
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
     """Say why not: as an HTTP answer while it is one, otherwise as a frame and a close."""
-    problem = problem_of(error)
-    gateway_of(websocket).metrics.refuse(problem.code)
+    problem = gateway_of(websocket).metrics.problem(error)
     try:
         if websocket.application_state is WebSocketState.CONNECTING:
             await websocket.send_denial_response(answer(problem))

@@ -32,7 +32,7 @@ from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
 from p2pchat.apps.web.chat import orders
 from p2pchat.apps.web.chat.orders import NotUnderstood, Order, Ref, Say, Seen, read_order
-from p2pchat.apps.web.errors import Forbidden, WebError, problem_of
+from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.frames import Frame, as_frame
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
@@ -85,7 +85,7 @@ class ChatSession:
         try:
             session = hub.open(self._account, self._hear, "chat", self._ended, wants=(*POSTS, *self._wanted))
         except WebError as error:
-            self._tell(problem_of(error).to_json())
+            self._tell(self._gateway.metrics.problem(error).to_json())
             self._outbox.close(CLOSE_CODES["slow"], error.code)
             await self._outbox.run()
             return
@@ -128,7 +128,7 @@ class ChatSession:
         try:
             return await self._user.message(since)
         except (UnknownName, ValueError) as error:
-            self._tell(problem_of(error).to_json())
+            self._tell(self._gateway.metrics.problem(error).to_json())
             return None
 
     def _give(self, post: Post) -> None:
@@ -197,7 +197,7 @@ class ChatSession:
             self._refuse(error, error.ref if isinstance(error, NotUnderstood) else ref)
 
     def _refuse(self, error: Exception, ref: Ref | None) -> None:
-        self._tell(problem_of(error).to_json(ref))
+        self._tell(self._gateway.metrics.problem(error).to_json(ref))
 
     async def _do(self, order: Order) -> None:
         if isinstance(order, Say):
@@ -246,9 +246,10 @@ class ChatSession:
 
         try:
             what = (order.text, to.key, order.reply_to, order.action)
-            receipt = await self._gateway.once.do(self._account.key, order.key, what, send)
+            with self._gateway.metrics.accepting("chat"):
+                receipt = await self._gateway.once.do(self._account.key, order.key, what, send)
         except Exception as error:
-            answer = problem_of(error).to_json(order.ref)
+            answer = self._gateway.metrics.problem(error).to_json(order.ref)
         else:
             answer = {"status": "ok", "id": receipt.id}
             journal_waiting(self._gateway, to, receipt.id)

@@ -191,7 +191,8 @@ async def write(
         to = await conversation_with(gateway, account, said.to)
 
     async def send() -> Receipt:
-        return await account.user.send(to, said.content, said.reply_to)
+        with gateway.metrics.accepting("rest"):
+            return await account.user.send(to, said.content, said.reply_to)
 
     kept = await gateway.once.do(account.key, key, (said.content, to.key, said.reply_to, False), send)
     journal_waiting(gateway, to, kept.id)

@@ -108,7 +108,8 @@ class Events:
     def _send(self, client: Client, talk: Conversation, text: str, claimed: Any) -> asyncio.Task[Answer]:
         async def send() -> Answer:
             ref = self._floor.ref(client)
-            receipt = await client.account.user.send(talk, text, ref=ref, claimed_at=claimed)
+            with self._gateway.metrics.accepting("socketio"):
+                receipt = await client.account.user.send(talk, text, ref=ref, claimed_at=claimed)
             return {**OK, "id": receipt.id}
 
         return asyncio.get_running_loop().create_task(send())

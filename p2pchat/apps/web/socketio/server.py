@@ -239,7 +239,7 @@ class SocketServer:
 
     def _problem(self, error: Exception) -> Problem:
         try:
-            return problem_of(error)
+            return self._gateway.metrics.problem(error)
         except Exception:
             _logger.exception("an event could not be handled")
             return Problem(500, "failed", "this gateway has failed at it")
