@@ -245,6 +245,10 @@ class Simulation:
         before = self.frames.copy()
         self.run(QUIET_FOR)
         self.judge.quiet_minute(self.frames - before)
+        if any(peer.liar for peer in self.up):  # what it alone held, and withheld, it may have given to somebody by now
+            deadline = self.now + within
+            while self.judge.unsettled() and self.now < deadline:
+                self.run(1.0)
         return settled
 
     def check(self) -> list[Fault]:

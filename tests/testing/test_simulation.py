@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ from p2pchat.testing.history import play
 from p2pchat.testing.many import judge
 from p2pchat.testing.schedule import LocalClock, Schedule
 from p2pchat.testing.simpeer import SimPeer
-from p2pchat.testing.simulation import Simulation
+from p2pchat.testing.simulation import LAST_WORDS, QUIET_FOR, Simulation
 
 FINGERPRINT = "from p2pchat.testing.history import play; print(play(7)[0].fingerprint())"
 
@@ -288,5 +289,23 @@ def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
         sim.run(0.005)
     assert readers.level(one.log, bob.user) == one.seq
     assert sim.judge.unsettled()
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def _say(peer: SimPeer, text: str) -> None:
+    peer.say(text)
+
+
+def test_what_a_liar_gives_at_last_is_waited_for() -> None:
+    """Nobody else had it when all had come to rest; at the end of the quiet minute one has, and others have not."""
+    sim = Simulation(seed=18)
+    _, bob, cyd = sim.peers(3)
+    sim.run(5)
+    bob.say("hello")
+    cyd.liar = True
+    while sim.judge.unsettled():
+        sim.run(1)
+    sim.schedule.after(LAST_WORDS + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
     assert sim.settle()
     assert sim.check() == []
