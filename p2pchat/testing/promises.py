@@ -430,6 +430,9 @@ class Judge:
                     if one.log.user not in liars and not self.may_fork(one.log)
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
+                if liars:  # who may give at any moment what it kept back: it is on its way to the others
+                    both = {*shown} & {*known}
+                    shown, known = [one for one in shown if one in both], [one for one in known if one in both]
                 if shown != known and other.up:
                     yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
 
