@@ -414,9 +414,9 @@ class Node:
 
     def _unhosted(self, input: Unhosted) -> None:
         if input.user in self.hosted and input.user != self.peer:
-            self.sync.unhosted(input.user)
+            self.sync.unhosting(input.user)
             self.hosted.remove(input.user)
-            self.sync.talks.hosts_changed()
+            self.sync.unhosted(input.user)
             self.presence.release(input.user)
 
     def _renamed(self, input: Renamed) -> None:

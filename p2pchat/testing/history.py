@@ -17,6 +17,7 @@ from random import Random
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.faults import WEIGHTS, Accidents
 from p2pchat.testing.groupacts import draw_steps
+from p2pchat.testing.guests import GuestHouse
 from p2pchat.testing.openings import draw_openings
 from p2pchat.testing.presences import Chatter
 from p2pchat.testing.signatures import remembered
@@ -65,6 +66,7 @@ class History:
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
         self._accidents = Accidents(self.sim, most_peers)
         self._chatter = Chatter(self.sim)
+        self._guests = GuestHouse(self.sim, self.program)
 
     def play(self, steps: Steps | None = None) -> None:
         """Let everything happen, or only these steps; then let it settle, if it ever does."""
@@ -82,6 +84,7 @@ class History:
         self.sim.note(f"step {number}: {name}")
         getattr(self._accidents, name)()
         self._chatter.step(number)
+        self._guests.step(number)
         chance = self._accidents.chance
         if number >= self._begun:
             self.sim.run(chance.expovariate(1 / chance.choice((0.01, 0.05, 0.5, 3.0, 8.0))))
@@ -111,6 +114,7 @@ class History:
         for peer in remaining:
             self._accidents.write(peer, None)
         self._chatter.last_words()
+        self._guests.last_words()
         sim.settle()
 
     def _connected(self, peers: list[SimPeer]) -> bool:

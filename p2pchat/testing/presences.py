@@ -101,11 +101,11 @@ class Presences:
         """A program is told who types."""
         if (
             news.on
-            and not self._sim.by_user[news.user].liar
+            and not self._sim.person(news.user).liar
             and (news.conversation, news.user) not in self._typed
             and not peer.liar
         ):
-            self._judge.blame("invented", peer, f"is told that {self._sim.by_user[news.user].name} types")
+            self._judge.blame("invented", peer, f"is told that {self._sim.person(news.user).name} types")
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
         """When all has come to rest: what this peer believes of the others, and what its program was told last."""

@@ -22,6 +22,7 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
 from p2pchat.testing.grouping import GroupJudge
+from p2pchat.testing.guests import GuestJudge
 from p2pchat.testing.mending import view_faults
 from p2pchat.testing.presences import Presences
 from p2pchat.testing.reading import Reading
@@ -62,6 +63,7 @@ class Judge:
         self.showing = Showing(self)
         self.presences = Presences(self)
         self.grouping = GroupJudge(self)
+        self.guests = GuestJudge(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -78,7 +80,7 @@ class Judge:
         if peer.liar:
             return
         quota = self._sim.settings.user_quota_bytes
-        if quota < Settings().user_quota_bytes and batch.log.user != peer.user and not peer.allows:
+        if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
             size = peer.disk.storage.size_bytes(batch.log.user)
             if size > quota:
                 self.blame("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
@@ -90,15 +92,15 @@ class Judge:
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
             self.blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
-        writer = self._sim.by_user.get(batch.log.user)
-        own = writer is peer and len(self._authored.get(batch.log, [])) == batch.first - 1
+        is_own, writer = peer.ever_spoke_for(batch.log.user), self._sim.by_user.get(batch.log.user)
+        own = is_own and len(self._authored.get(batch.log, [])) == batch.first - 1
         if own:
             self._authored.setdefault(batch.log, []).extend(batch.raws)
             self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
             self.written_in.setdefault(batch.log, (peer.name, peer.lives))
         elif writer is None or not writer.liar:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
-                rule = "reused" if writer is peer else "invented"
+                rule = "reused" if is_own else "invented"
                 self.blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.telling.stored(peer, batch, own=own)
 
@@ -138,6 +140,13 @@ class Judge:
         self.reading.began(peer, stored)
         self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.heard}
 
+    def hosting(self, peer: SimPeer, stored: Stored) -> None:
+        """A peer hosts one user more, with what its disk holds of that."""
+        known = self._known.setdefault((peer.name, peer.lives), {})
+        for heard in stored.heard:
+            known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
+        self.reading.hosting(peer, stored)
+
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
         """A writer is told that its texts are safe."""
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
@@ -158,13 +167,13 @@ class Judge:
 
     def delivered(self, peer: SimPeer, news: Delivered) -> None:
         """A writer is told that a member has something."""
-        member = self._sim.by_user[news.member]
+        member = self._sim.person(news.member)
         if peer.liar:
             return
-        if not member.liar and not self.may_fork(news.log) and member.disk.ever.get(news.log, 0) < news.last:
+        if not member.liar and not self.may_fork(news.log) and member.had(news.log) < news.last:
             self.blame("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
-        if not member.liar and self.may_fork(news.log) and not member.restored:
-            self._has_the_same(peer, member, news)
+        if not member.liar and self.may_fork(news.log) and not member.restored and news.member in self._sim.by_user:
+            self._has_the_same(peer, self._sim.by_user[news.member], news)
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
             self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
         for seq in range(news.first, news.last + 1):
@@ -219,10 +228,11 @@ class Judge:
             if peer.disk.busy:
                 yield Fault("busy", "its disk has not finished", peer.name)
             for log, raws in peer.disk.logs.items():
-                newest[log] = max(newest[log], len(raws))
+                if self.concerns(peer, log):  # who hosts a guest no more gives nothing of what concerns that
+                    newest[log] = max(newest[log], len(raws))
         for peer in honest:
             for log, seq in newest.items():
-                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq:
+                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq and self._may_get(peer, log):
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
@@ -232,6 +242,7 @@ class Judge:
             yield from self._unreceipted(written, newest)
         yield from self.grouping.missing(honest)
         yield from self.reading.missing(honest)
+        yield from self.guests.missing(honest, newest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):
@@ -256,12 +267,18 @@ class Judge:
         return (log.user, log.run) in self.copied
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.by_user[log.user].liar or self.may_fork(log):
+        if self._sim.person(log.user).liar or self.may_fork(log):
             return False
         return self.concerns(peer, log)
 
+    def _may_get(self, peer: SimPeer, log: LogId) -> bool:
+        """Say whether who has more of a log can give it to a peer: of a guest's conversation others do not."""
+        holders = [one for one in self._honest if self.concerns(one, log) and one.disk.logs.get(log)]
+        return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
+
     def _dms(self, peer: SimPeer) -> set[ConversationId]:
-        return {dm_id(peer.user, other) for other in self._sim.by_user}
+        own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        return own | self.guests.conversations(peer)
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
@@ -311,6 +328,7 @@ class Judge:
             found += view_faults(peer)
             found += self._presence_faults(peer)
             found += self.presences.faults(peer) if self.at_rest else ()
+            found += self.guests.faults(peer) if self.at_rest else ()
             found += self.grouping.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += self._history_faults()
@@ -335,12 +353,12 @@ class Judge:
         """What the storage would serve must be what was committed, and prove itself."""
         forked = self._forked(peer)
         for log in forked:
-            if not self.may_fork(log) and not self._sim.by_user[log.user].liar:
+            if not self.may_fork(log) and not self._sim.person(log.user).liar:
                 yield Fault("forked", f"{self._name(log)} never forked, and is held for forked", peer.name)
         for log, raws in peer.disk.logs.items():
             if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_liars(log):
                 yield Fault("profile", f"{self._name(log)} does not begin with who writes it", peer.name)
-            if log in forked or (self._sim.by_user[log.user].liar and log.user in {fork.user for fork in forked}):
+            if log in forked or (self._sim.person(log.user).liar and log.user in {fork.user for fork in forked}):
                 continue
             served: list[str] = []
             chain = first_chain(log)
@@ -355,7 +373,7 @@ class Judge:
                 yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
 
     def _is_liars(self, log: LogId) -> bool:
-        return self._sim.by_user[log.user].liar
+        return self._sim.person(log.user).liar
 
     def _forked(self, peer: SimPeer) -> list[LogId]:
         return peer.disk.storage.load([peer.user]).forked
@@ -389,7 +407,7 @@ class Judge:
         return copied or any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
 
     def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
-        if self._sim.by_user[one.log.user].liar:
+        if self._sim.person(one.log.user).liar:
             return
         if one.seq > 1:
             yield ref_key(one.log.user, one.log.run), one.seq - 1
@@ -399,11 +417,14 @@ class Judge:
     def _presence_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """In the end everybody knows who is there."""
         last: dict[str, str] = {}
-        left_in_order = {other.name for other in self._sim.all_peers if any(_is(x, "stopped") for x in other.lines)}
+        guests = {guest.name for guest in self._sim.guests.values()}
+        left_in_order = guests | {
+            other.name for other in self._sim.all_peers if any(_is(x, "stopped") for x in other.lines)
+        }
         for line in peer.lines:
             if line["event"] == "listening":
                 last.clear()
-            elif line["event"] in ("joined", "left"):
+            elif line["event"] in ("joined", "left") and line["user"] != peer.name:  # its own is there for guests
                 if last.get(line["user"], "left") == line["event"]:
                     yield Fault("presence", f"{line['user']} {line['event']} twice", peer.name)
                 last[line["user"]] = line["event"]
@@ -422,7 +443,9 @@ class Judge:
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
         for peer in self._honest:
             everywhere = {
-                log.conversation for log in peer.disk.logs if not self.grouping.is_group(peer, log.conversation)
+                log.conversation
+                for log in peer.disk.logs
+                if self.concerns(peer, log) and not self.grouping.is_group(peer, log.conversation)
             }
             for conversation in sorted(everywhere):
                 shown = [
@@ -433,11 +456,12 @@ class Judge:
                 if liars:  # who may give at any moment what it kept back: it is on its way to the others
                     both = {*shown} & {*known}
                     shown, known = [one for one in shown if one in both], [one for one in known if one in both]
-                if shown != known and other.up:
+                apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)
+                if shown != known and other.up and not apart:
                     yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
 
     def _name(self, log: LogId) -> str:
-        return f"{self._sim.by_user[log.user].name}'s {log_name(log)}"
+        return f"{self._sim.person(log.user).name}'s {log_name(log)}"
 
 
 def _is(line: dict[str, object], event: str) -> bool:

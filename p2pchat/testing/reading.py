@@ -49,8 +49,15 @@ class Reading:
 
     def began(self, peer: SimPeer, stored: Stored) -> None:
         """A process began with what its disk holds."""
-        known = {(mark.log, mark.reader): mark.seq for mark in stored.reads if mark.log.user == peer.user}
-        self._known[peer.name, peer.lives] = known
+        self._known[peer.name, peer.lives] = {}
+        self.hosting(peer, stored)
+
+    def hosting(self, peer: SimPeer, stored: Stored) -> None:
+        """A peer knows more of what was read of those who write there."""
+        known = self._known.setdefault((peer.name, peer.lives), {})
+        for mark in stored.reads:
+            if mark.log.user in peer.speaks_for:
+                known[mark.log, mark.reader] = max(mark.seq, known.get((mark.log, mark.reader), 0))
 
     def started(self, peer: SimPeer) -> None:
         """Its node runs: it says again what it wants."""
@@ -86,7 +93,7 @@ class Reading:
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         if self._said.get((news.member, news.log), 0) < news.last and not self._judge.may_fork(news.log):
             self._judge.blame("read", peer, f"{what}: nobody there said so")
-        if self.wants_none(peer) or self.wants_none(reader):
+        if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
             self._judge.blame("read", peer, f"{what}: told though one of the two wants no receipts")
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
             self._judge.blame("read", peer, f"{what}: known since its start")
@@ -95,7 +102,7 @@ class Reading:
             if told in self._told:
                 self._judge.blame("read", peer, f"{what}: {seq} is told twice")
             self._told.add(told)
-            if not self._judge.is_delivered(news.log, seq, news.member):
+            if reader is not peer and not self._judge.is_delivered(news.log, seq, news.member):
                 self._judge.blame("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:

@@ -79,11 +79,12 @@ class Showing:
         key = (peer.name, log.conversation)
         if peer.liar:
             return
-        if log.user != peer.user and not self._sim.by_user[log.user].liar and not self._judge.may_fork(log):
+        is_liars = self._sim.person(log.user).liar
+        if not (peer.ever_spoke_for(log.user) or is_liars or self._judge.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier life
-        elif self._judge.may_fork(log) or self._sim.by_user[log.user].liar:
+        elif self._judge.may_fork(log) or is_liars:
             self._newest.pop(key, None)  # of a forked log nothing is named
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
@@ -108,10 +109,10 @@ class Showing:
         known = self._known_at.get(peer.name)
         if one.log.user in self._lied_about.get(peer.name, ()):
             return  # a log that never was is not shown, and what does not build on it may be older
-        if one.old and known is not None and written > known and not self._sim.by_user[one.log.user].restored:
+        if one.old and known is not None and written > known and not self._sim.person(one.log.user).restored:
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 
     def told_left(self, peer: SimPeer, news: UserLeft) -> None:
         """A departure is told."""
         if news.reason != "left" and news.user in peer.here_before and not peer.liar:
-            self._judge.blame("grace", peer, f"told at once that {self._sim.by_user[news.user].name} is {news.reason}")
+            self._judge.blame("grace", peer, f"told at once that {self._sim.person(news.user).name} is {news.reason}")

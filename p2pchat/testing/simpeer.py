@@ -8,7 +8,7 @@ same checker judges both. `at` in those lines is the true time of the simulation
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from p2pchat.testing.sticks import Plugged
 from p2pchat.testing.wire import End, Wire
 
 if TYPE_CHECKING:
+    from p2pchat.testing.guests import Guest, Word
     from p2pchat.testing.liars import Liar
     from p2pchat.testing.simulation import Simulation
 
@@ -124,6 +125,7 @@ class SimPeer:
         self._gathered: list[tuple[ConversationId, list[Written]]] = []
         self._own_commits: set[int] = set()
         self._plugged: dict[int, Plugged] = {}  # by ticket
+        self._words: dict[int, Word] = {}  # of guests, by ticket
         self._carry: dict[type, Callable[[Any], None]] = {
             kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
         }
@@ -182,7 +184,7 @@ class SimPeer:
         self.sim.counts["resume"] += 1
         self.restored = True
         self.disk.restore(self._begun_with)
-        self.sim.judge.copied.add((self.user, self._run))
+        self.sim.judge.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
         drawn = [bytes.fromhex(self._run)]
         self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
 
@@ -193,11 +195,12 @@ class SimPeer:
         self.fails = self.low = False
         self._fuse = None
         self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
-        stored = self.disk.storage.load([self.user])
+        self._words = {}
+        stored = self.disk.storage.load(self.speaks_for)
         self._place = stored.consumers.get("main", 0)
         hosted = HostedUser(self.user, self.name_told, self._sign)
         self.node = Node(
-            settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted],
+            settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=Network(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
         self.sim.judge.began(self, stored)
@@ -210,6 +213,8 @@ class SimPeer:
             return
         self.put(inputs.Listening(self.port, (self.endpoint,)))
         self.sim.judge.reading.started(self)
+        for guest in self.guests:
+            self.put(inputs.PresenceSet(guest.user, "online"))
         for endpoint in endpoints:
             self.put(inputs.Connect(endpoint))
         self._hand_on()
@@ -246,6 +251,60 @@ class SimPeer:
         low, high = sorted((self.user, to.user))
         self.put(inputs.Opened(Naming(dm=(low, high))))
         return dm_id(self.user, to.user)
+
+    def had(self, log: LogId) -> int:
+        """Return how much of a log its disk ever held."""
+        return self.disk.ever.get(log, 0)
+
+    @property
+    def guests(self) -> list[Guest]:
+        """The users it hosts beside its own."""
+        return [guest for guest in self.sim.guests.values() if self in guest.hosts]
+
+    @property
+    def speaks_for(self) -> list[UserId]:
+        """The users it hosts, its own first."""
+        return [self.user, *(guest.user for guest in self.guests)]
+
+    def ever_spoke_for(self, user: UserId) -> bool:
+        """Say whether this is its own user, or was ever hosted here."""
+        return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
+
+    def host_guest(self, guest: Guest) -> None:
+        """Speak for one more user from now on, after every start too."""
+        guest.hosts.append(self)
+        if self not in guest.former:
+            guest.former.append(self)
+        stored = self.disk.storage.load([guest.user])
+        self.sim.judge.hosting(self, stored)
+        self.put(inputs.Hosting(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
+        self.put(inputs.PresenceSet(guest.user, "online"))
+
+    def unhost_guest(self, guest: Guest) -> None:
+        """Speak for it no more."""
+        guest.hosts.remove(self)
+        self.put(inputs.Unhosted(guest.user))
+
+    def say_as(self, word: Word, text: str) -> None:
+        """Have a guest write to the room, or to one peer's user."""
+        if self.node is None:
+            return  # killed by the last one
+        conversation = self.node.room
+        if word.to is not None:
+            low, high = sorted((word.guest.user, word.to.user))
+            self.put(inputs.Opened(Naming(dm=(low, high))))
+            conversation = dm_id(low, high)
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._words[ticket] = word
+        self.put(inputs.Said(ticket, word.guest.user, conversation, "text", [text]))
+
+    def say_to_guest(self, guest: Guest, text: str) -> None:
+        """Write to a user whom some peer hosts, or did."""
+        low, high = sorted((self.user, guest.user))
+        self.put(inputs.Opened(Naming(dm=(low, high))))
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._mends.add(ticket)
+        self.put(inputs.Said(ticket, self.user, dm_id(low, high), "text", [text]))
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.word = status, text
@@ -286,7 +345,7 @@ class SimPeer:
     def allow_all(self) -> None:
         """Somebody here lifts what limits there are, for everyone and for good."""
         self.allows = True
-        for user in self.sim.by_user:
+        for user in (*self.sim.by_user, *self.sim.guests):
             self.put(inputs.Allowed(user))
 
     def stop(self) -> None:
@@ -468,7 +527,7 @@ class SimPeer:
             if self.disk.broken:
                 self._soon(1.0, 1.0, load)
             else:
-                stored = self.disk.storage.load([self.user])
+                stored = self.disk.storage.load(self.speaks_for)
                 self.put(inputs.Loaded(stored))
                 self.sim.judge.showing.began(self, stored.next_place)
 
@@ -511,6 +570,9 @@ class SimPeer:
         if answer.ticket < 0:
             self.sim.judge.grouping.kept(self, answer)
             return
+        if answer.ticket in self._words:
+            self.sim.judge.guests.kept(self._words.pop(answer.ticket), answer)
+            return
         written = self._asked.pop(answer.ticket)
         self.sim.judge.accepted(self, answer.log, answer.first, answer.count, len(written))
         for n, one in enumerate(written):
@@ -522,6 +584,7 @@ class SimPeer:
         if answer.ticket < 0:
             self.sim.counts[f"group_refused_{answer.code}"] += 1
             return
+        self._words.pop(answer.ticket, None)
         for one in self._asked.pop(answer.ticket, ()):  # of edits and the like nothing was noted
             del self.sim.written[one.text]
         self._log("error", code=answer.code, text=answer.text)
@@ -545,17 +608,22 @@ class SimPeer:
 
     def _hand_on_one(self, one: Shown) -> None:
         entry = decode_entry(one.raw)
-        if self.sim.judge.grouping.is_group(self, one.log.conversation):
+        if self.sim.judge.grouping.is_group(self, one.log.conversation) or self._is_of_guests(one.log.conversation):
             return
         self.sim.judge.showing.handed_on(self, one, entry)
         self.sim.judge.reading.handed_on(self, one)
-        if entry.k == "text" and one.log.user != self.user:
+        if entry.k == "text" and not self.ever_spoke_for(one.log.user):  # what is written here has no line of its own
             self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
+
+    def _is_of_guests(self, conversation: ConversationId) -> bool:
+        """Say whether a direct conversation is one of guests': nothing of it is for its own user."""
+        named = self.node.sync.conversations.by_id.get(conversation) if self.node is not None else None
+        return named is not None and named.naming.dm is not None and self.user not in named.naming.dm
 
     def _message(self, log: LogId, seq: int, entry: Entry) -> Line:
         assert self.node is not None
         kind = "room" if log.conversation == self.node.room else "dm"
-        sender = self.sim.by_user[log.user]
+        sender = self.sim.person(log.user)
         return {
             "id": message_id(log, seq), "conversation_id": _shown(log.conversation), "kind": kind,
             "sender": sender.name, "sender_id": _shown(log.user), "text": entry.b, "sent_at": iso(entry.at),
@@ -564,17 +632,19 @@ class SimPeer:
         }  # fmt: skip
 
     def _delivered(self, news: out.Delivered) -> None:
-        self.sim.judge.delivered(self, news)
-        self._log_receipt("delivered", news)
+        for member in (news.member, *news.others):
+            one = replace(news, member=member, others=())
+            self.sim.judge.delivered(self, one)
+            self._log_receipt("delivered", one)
 
     def _was_read(self, news: out.WasRead) -> None:
         self.sim.judge.reading.was_read(self, news)
         self._log_receipt("read", news)
 
     def _log_receipt(self, event: str, news: out.Delivered | out.WasRead) -> None:
-        member = self.sim.by_user[news.member]
+        member = self.sim.person(news.member)
         raws = self.disk.logs.get(news.log, [])
-        if self.sim.judge.grouping.is_group(self, news.log.conversation):
+        if self.sim.judge.grouping.is_group(self, news.log.conversation) or news.log.user != self.user:
             return
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if decode_entry(raws[seq - 1]).k != "text":
@@ -591,19 +661,19 @@ class SimPeer:
                   reason=news.reason)  # fmt: skip
 
     def _joined(self, news: out.UserJoined) -> None:
-        self._log("joined", user=self.sim.by_user[news.user].name, user_id=_shown(news.user))
+        self._log("joined", user=self.sim.person(news.user).name, user_id=_shown(news.user))
 
     def _left(self, news: out.UserLeft) -> None:
         self.sim.judge.showing.told_left(self, news)
-        self._log("left", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), reason=news.reason)
+        self._log("left", user=self.sim.person(news.user).name, user_id=_shown(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:
-        self._log("presence", user=self.sim.by_user[news.user].name, user_id=_shown(news.user), status=news.status,
+        self._log("presence", user=self.sim.person(news.user).name, user_id=_shown(news.user), status=news.status,
                   text=news.text)  # fmt: skip
 
     def _typing(self, news: out.TypingChanged) -> None:
         self.sim.judge.presences.told(self, news)
-        self._log("typing", user=self.sim.by_user[news.user].name, user_id=_shown(news.user),
+        self._log("typing", user=self.sim.person(news.user).name, user_id=_shown(news.user),
                   conversation_id=base32(news.conversation), typing=news.on)  # fmt: skip
 
     def _named(self, news: out.UserNamed) -> None:
@@ -645,6 +715,10 @@ class SimPeer:
         line = {"event": event, "at": at, **fields}
         self.lines.append(line)
         self.sim.trace_line(self, line)
+
+
+def _hosted(guest: Guest) -> HostedUser:
+    return HostedUser(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
 
 
 _EFFECTS: dict[type, str] = {

@@ -24,9 +24,11 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Input
+from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.testing.checker import Fault, Log
+from p2pchat.testing.guests import Guest
 from p2pchat.testing.promises import Judge
 from p2pchat.testing.schedule import Schedule
 from p2pchat.testing.simpeer import Line, SimPeer, Written
@@ -50,6 +52,7 @@ class Simulation:
         frames: How many frames of each kind were sent.
         written: All that was written and not refused, by its text: no two texts are equal.
         by_user: Every peer by its user id.
+        guests: Users who are hosted beside those of peers, by user id.
         now: Virtual seconds since the beginning.
     """
 
@@ -63,6 +66,7 @@ class Simulation:
         self.frames: Counter[str] = Counter()
         self.written: dict[str, Written] = {}
         self.by_user: dict[UserId, SimPeer] = {}
+        self.guests: dict[UserId, Guest] = {}
         self.judge = Judge(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
@@ -105,6 +109,20 @@ class Simulation:
         if start:
             peer.start(*(other.endpoint for other in others[:1]))
         return peer
+
+    def guest(self, name: str) -> Guest:
+        """Return a new user whom peers may host."""
+        guest = Guest(name, Identity.from_seed(Random(f"{self.seed} guest {name}").randbytes(32)))
+        self.guests[guest.user] = guest
+        return guest
+
+    def person(self, user: UserId) -> SimPeer | Guest:
+        """Return who this is: a peer, as its own user, or a guest."""
+        return self.guests.get(user) or self.by_user[user]
+
+    def direct(self, one: UserId, other: UserId) -> ConversationId:
+        """Return the direct conversation of two users."""
+        return dm_id(one, other)
 
     def network(self) -> Network:
         """Return the network everyone here was invited to."""

@@ -201,11 +201,11 @@ class Telling:
         slow = peer.disk.slow > QUICK_DISK or self._sim.settings.max_tips < UNLIMITED_TIPS
         if peer.liar or peer.node is None or slow or self._judge.may_fork(batch.log):
             return
-        writer = self._sim.by_user[batch.log.user]
+        writer = self._sim.by_user.get(batch.log.user)  # of guests only what their own peers tell is judged
         ends = [
             end for end in peer.ends
             if end.link in peer.node.links.up and end.wire.calm
-            and (own or self._are_apart(end.other.owner, writer))
+            and (own or (writer is not None and self._are_apart(end.other.owner, writer)))
         ]  # fmt: skip
         if ends and (own or batch.log.conversation == self._judge.room):
             within = TOLD_WITHIN if own else 2 * self._sim.settings.gossip_within + 2.0

@@ -108,6 +108,9 @@ LESS_OFTEN = {
     "undelivered": 13,  # this and the next two: tests/core/test_talks.py
     "operation_redone": 8,
     "cut_off": 2,
+    "hosted": 100,  # a part of the histories; this and the next two: tests/core/test_guests.py
+    "unhosted": 50,
+    "guest_said": 200,
 }
 # Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/test_talks.py).
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look

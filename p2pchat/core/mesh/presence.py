@@ -124,11 +124,14 @@ class Presence:
     def host(self, user: HostedUser) -> None:
         """Speak for one more user from now on."""
         self._counted = None
+        was_here = user.id in self._here
         self._here.discard(user.id)
         timer = self._leaving.pop(user.id, None)
         if timer is not None:
             timer.cancel()
         self._announcing.host(user)
+        if was_here and self._status_of(user.id)[0] == "offline":  # in its grace elsewhere, and not back here yet
+            self._ctx.emit(UserLeft(user.id, "left"))
         if user.id in self._shown:
             self._show(user.id)
 

@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
@@ -124,6 +124,12 @@ class Conversations:
         """Return those that a user belongs to, or did, but those of operations: found without a look at all."""
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
         return [*([self.room] if self.room else ()), *self._dms.get(user, ()), *talks]
+
+    def concern(self, user: UserId, hosted: Container[UserId]) -> None:
+        """Somebody is hosted here from now on, or no more: see which direct conversations are those of one who is."""
+        for id in self._dms.get(user, ()):
+            conversation = self.by_id[id]
+            conversation.concerns_us = any(member in hosted for member in conversation.members or ())
 
     def shown(self) -> list[ConversationId]:
         """Return all but those of operations."""

@@ -38,6 +38,8 @@ class Loading:
             conversation = self._conversations.open(talk.naming)
             if conversation is not None:
                 conversation.stored = True
+                if talk.naming.dm:  # of a user who was hosted once
+                    conversation.concerns_us = not self._shelf.hosted.keys().isdisjoint(talk.naming.dm)
         self._talks.load(stored.groups, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)

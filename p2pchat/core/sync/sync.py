@@ -145,8 +145,11 @@ class Sync:
         side = self.shelf.sides.get(link.id)
         if side is None or not self.shelf.presence.complete(link.id):
             return
-        if not side.begun or not frozenset(self.shelf.presence.users_of(link.id)) <= side.sharing_seen:
+        users = frozenset(self.shelf.presence.users_of(link.id))
+        if not side.begun or not users <= side.sharing_seen:
             self.compare.begin(side)
+        else:
+            side.sharing_seen = users  # who comes back is compared anew
 
     def compare_all(self) -> None:
         """Compare with every link again."""
@@ -244,11 +247,17 @@ class Sync:
         if user in self.people.names:  # it may have written
             self.writing.host(user)
         self.talks.hosts_changed(user)
+        self.conversations.concern(user, self.shelf.hosted)
 
-    def unhosted(self, user: UserId) -> None:
-        """This peer speaks for this user no more: nothing is said of it, or for it."""
+    def unhosting(self, user: UserId) -> None:
+        """This peer is about to speak for this user no more: nothing more is said of it, or for it."""
         self.typing.unhost(user)
         self.reads.unhost(user)
+
+    def unhosted(self, user: UserId) -> None:
+        """This peer speaks for this user no more: what concerned nobody else here is told to nobody."""
+        self.talks.hosts_changed()
+        self.conversations.concern(user, self.shelf.hosted)
 
     def allowed(self, user: UserId) -> None:
         """A limit is lifted: what was refused comes with the next comparison."""

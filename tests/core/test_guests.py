@@ -1,0 +1,116 @@
+"""Users who are hosted, and no longer hosted, while nodes run: everyone agrees on what concerns them."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.testing import Simulation
+from p2pchat.testing.guests import Guest, Word
+from p2pchat.testing.simpeer import SimPeer
+
+
+@pytest.fixture
+def sim() -> Simulation:
+    return Simulation(seed=6)
+
+
+def ends_well(sim: Simulation) -> None:
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def hosted(sim: Simulation, peer: SimPeer) -> Guest:
+    sim.run(3)
+    guest = sim.guest("zoe")
+    peer.host_guest(guest)
+    sim.run(1)
+    return guest
+
+
+def texts(peer: SimPeer, guest: Guest, other: SimPeer) -> int:
+    """How much a peer holds of what one of its users and another have between them."""
+    conversation = other.sim.direct(guest.user, other.user)
+    return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
+
+
+def said_and_left(peer: SimPeer, name: str) -> list[str]:
+    return [line["event"] for line in peer.lines if line["event"] in ("joined", "left") and line["user"] == name]
+
+
+def test_a_guest_writes_and_is_written_to_like_anybody(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    zoe = hosted(sim, ada)
+    ada.say_as(Word(zoe, ada, None), "hello")
+    bob.say_to_guest(zoe, "welcome")
+    sim.run(5)
+    assert [texts(peer, zoe, bob) for peer in (ada, bob, cyd)] == [1, 1, 0]
+    assert said_and_left(cyd, "zoe") == ["joined"]
+    ends_well(sim)
+
+
+def test_what_concerns_nobody_hosted_here_any_more_is_compared_with_nobody(sim: Simulation) -> None:
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    bob.say_to_guest(zoe, "are you there?")
+    sim.run(2)
+    ada.unhost_guest(zoe)
+    sim.run(1)
+    assert said_and_left(bob, "zoe") == ["joined", "left"]
+    assert ada.digest_for(bob) == bob.digest_for(ada)
+    ada.crash()
+    ada.start()
+    ends_well(sim)
+
+
+def test_who_is_hosted_again_on_a_link_gets_at_once_what_it_missed(sim: Simulation) -> None:
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    ada.unhost_guest(zoe)
+    sim.run(1)
+    bob.say_to_guest(zoe, "where are you?")
+    sim.run(1)
+    assert texts(ada, zoe, bob) == 0
+    ada.host_guest(zoe)
+    sim.run(1)
+    assert texts(ada, zoe, bob) == 1
+    ends_well(sim)
+
+
+def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    zoe = hosted(sim, ada)
+    bob.host_guest(zoe)
+    cyd.say_to_guest(zoe, "one")
+    ada.say_as(Word(zoe, ada, cyd), "two")
+    bob.say_as(Word(zoe, bob, cyd), "three")
+    sim.run(5)
+    assert [texts(peer, zoe, cyd) for peer in (ada, bob, cyd)] == [3, 3, 3]
+    ada.unhost_guest(zoe)
+    sim.run(1)
+    assert said_and_left(cyd, "zoe") == ["joined"]  # it is still there
+    ends_well(sim)
+
+
+def test_who_is_hosted_here_while_its_return_elsewhere_is_awaited_left_and_joined(sim: Simulation) -> None:
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, bob)
+    bob.crash()
+    while ada.node is not None and bob in ada.linked:
+        sim.run(0.01)
+    ada.host_guest(zoe)
+    assert said_and_left(ada, "zoe") == ["joined", "left", "joined"]
+    bob.start()
+    ends_well(sim)
+
+
+def test_the_judge_misses_what_a_guest_was_not_told(sim: Simulation) -> None:
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    ada.say_as(Word(zoe, ada, None), "hello")
+    assert sim.settle()
+    sim.judge._delivered = {told for told in sim.judge._delivered if told[0].user != zoe.user}
+    newest = {log: len(raws) for log, raws in bob.disk.logs.items()}
+    assert [fault.rule for fault in sim.judge.guests.missing([ada, bob], newest)] == ["receipt"]
+    bob.node = None
+    zoe.hosts.clear()
+    assert [fault.rule for fault in sim.judge.guests.faults(ada)] == ["word"]
