@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import httpx
+from fastapi import FastAPI
+from websockets.asyncio.client import connect
+
 import p2pchat.apps.web.page as page
-from tests.web.conftest import Served
+from p2pchat import TCPPeer
+from p2pchat.apps.web import create_app
+from tests.web.conftest import Served, listening
 
 FOLDER = Path(page.__file__).parent
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
@@ -50,3 +57,20 @@ def test_the_page_asks_nobody_else_for_anything() -> None:
 def test_nothing_of_others_is_ever_given_to_a_parser() -> None:
     sinks = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function|srcdoc")
     assert [name for name, code in MODULES.items() if sinks.search(code)] == []
+
+
+async def test_the_page_works_below_any_mount() -> None:
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        own = FastAPI()
+        own.mount("/deep/chat", create_app(peer))
+        async with (
+            listening(own) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+        ):
+            assert (await http.get("/deep/chat")).headers["location"].endswith("/deep/chat/")
+            assert "main.js" in (await http.get("/deep/chat/")).text
+            assert (await http.get("/deep/chat/main.js")).status_code == 200
+            made = await http.post("/deep/chat/accounts", json={"name": "zoe"})
+            async with connect(f"ws://127.0.0.1:{port}/deep/chat/lines") as socket:
+                await socket.send(json.dumps({"token": made.json()["token"]}))
+                assert json.loads(await socket.recv())["user"] == "zoe"

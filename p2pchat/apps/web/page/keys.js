@@ -5,6 +5,7 @@ export function takeKeys(shell) {
   document.addEventListener("keydown", (event) => {
     if (!shell.element.isConnected || document.querySelector("dialog[open]")) return;
     const does = meant(shell, event);
+    if (!does && isText(event)) shell.compose.focus(); // where what is typed goes to nobody else
     if (!does) return;
     event.preventDefault();
     does();
@@ -24,6 +25,16 @@ function meant(shell, event) {
   if (key === "f1" || (key === "?" && !isField(event.target))) return () => shell.help();
   if (key === "escape" && !isField(event.target)) return () => shell.compose.focus();
   return null;
+}
+
+/**
+ * Whether somebody begins to write without looking where: a letter, and nothing has the focus that letters mean something to.
+ * @param {KeyboardEvent} event
+ */
+function isText(event) {
+  if (event.key.length !== 1 || event.key === " " || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return false;
+  const target = event.target;
+  return !isField(target) && !(target instanceof Element && target.closest(".message, summary"));
 }
 
 /** @param {EventTarget|null} target */

@@ -95,5 +95,6 @@ export class Shell {
   _front() {
     this.compose.front();
     this.timeline.front();
+    if (this.isWide && !document.querySelector("dialog[open]")) this.compose.focus();
   }
 }
