@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request
+from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
+from p2pchat.apps.cli.serving.server import make_server, started
 from p2pchat.apps.web import WebSettings, create_app
 from p2pchat.apps.web.callers import CurrentAccount, address_of
 from p2pchat.apps.web.doors import SECURITY_HEADERS
@@ -203,6 +208,25 @@ async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, b
     assert answer.status in (400, 422) and answer.code == "malformed"
 
 
+async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = make_server(door.app, QUICK)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await started(server, task)
+        port = listener.getsockname()[1]
+        whole = request("/healthz", host=f"127.0.0.1:{port}")
+        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: a"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun)
+            with suppress(ConnectionError):
+                async with asyncio.timeout(4):  # less than an idle connection is kept
+                    await reader.read()  # its end
+            writer.close()
+        assert (await ask(port, whole)).status == 200  # who is in time is served
+        server.should_exit = True
+        await task
+
+
 async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
     answer = await sent(door, "/accounts", method="POST", body={"name": {"secret": "swordfish"}})
     assert answer.status == 422 and b"swordfish" not in answer.body
@@ -259,6 +283,27 @@ async def test_a_flood_by_one_account_is_refused_and_the_others_are_not() -> Non
         statuses = [(await sent(served, "/whoami", f"Authorization: Bearer {loud}")).status for _ in range(15)]
         assert statuses == [200] * 10 + [429] * 5
         assert (await sent(served, "/whoami", f"Authorization: Bearer {quiet}")).status == 200
+
+
+async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_served() -> None:
+    async with serving(WebSettings(messages=Pace(0.001, 10), outbox_frames=1000)) as served:
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        url = f"{served.ws_url}/chat"
+        async with connect(url, additional_headers={"Authorization": f"Bearer {loud}"}) as flood:
+            for number in range(500):
+                await flood.send(f"buy {number}")
+            async with connect(url, additional_headers={"Authorization": f"Bearer {quiet}"}) as calm:
+                for number in range(5):
+                    await calm.send(json.dumps({"text": f"hello {number}", "ref": number}))
+                    answer: dict[str, Any] = {}
+                    while answer.get("ref") != number:
+                        answer = json.loads(await calm.recv())
+                    assert answer["status"] == "ok"
+        account = served.gateway.accounts.find("quiet")
+        assert account is not None
+        texts = [post.text for post in await account.user.history("room")]
+        assert sum(text.startswith("buy") for text in texts) <= 10
+        assert sum(text.startswith("hello") for text in texts) == 5
 
 
 # ---- what goes out

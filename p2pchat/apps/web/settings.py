@@ -33,7 +33,7 @@ class WebSettings:
         max_body_bytes: Largest body of a request, and largest frame of a WebSocket: a text of 32 KiB has at most
             192 KiB when every character of it is escaped.
         max_header_bytes: All header lines of a request together.
-        body_timeout: Seconds in which a body has to be there.
+        body_timeout: Seconds in which a body has to be there, and under `p2pchat web` the head before it.
         max_sessions: Sessions at once; of one account max_sessions_of_account.
         outbox_frames, outbox_bytes: What may wait for one session that is slower than what it gets; beyond either it
             is closed, and comes back by itself.

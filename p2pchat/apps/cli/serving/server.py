@@ -7,8 +7,10 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from p2pchat.apps.cli.exits import Failure
 from p2pchat.apps.web.settings import WebSettings
@@ -16,6 +18,37 @@ from p2pchat.apps.web.settings import WebSettings
 BACKLOG = 2048  # connections the system holds while we are busy: a gateway's users come back together after a restart
 STOP_WITHIN = 5  # seconds in which calls under way may end
 PING_EVERY = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
+
+
+class InTime(H11Protocol):
+    """uvicorn's HTTP, with a time in which the head of a request has to be there; a body has one in doors.py."""
+
+    head_timeout = 10.0  # seconds; make_server says how many
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        """A connection that has begun a head, or never said anything, is waited for so long."""
+        if self.conn.their_state is not h11.IDLE:
+            self._forget()
+        elif self._late is None:
+            self._late = self.loop.call_later(self.head_timeout, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Server(uvicorn.Server):
@@ -43,8 +76,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_server(app: FastAPI, settings: WebSettings) -> Server:
     """Return a server for an application, not started."""
+    protocol = type("InTime", (InTime,), {"head_timeout": settings.body_timeout})
     config = uvicorn.Config(
         app,
+        http=protocol,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -53,6 +54,10 @@ _COUNTER = count(1)
 IN_GOOD_ORDER = (1000, 1001, 1005)  # RFC 6455: done; going away; closed without saying why
 
 
+class Over(Exception):
+    """The hub has ended this session: nothing more is read."""
+
+
 class ChatSession:
     """One open socket of an account.
 
@@ -71,6 +76,7 @@ class ChatSession:
         self._catching_up = CatchingUp(account.user, self._give, self._outbox.drained)
         self._underway: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()  # fewer than MOST_UNDERWAY are
+        self._over = asyncio.Event()  # the hub has ended it
         self._said = 0
         self._mark = f"chat-{next(_COUNTER)}."  # what the library gives back of messages said here
 
@@ -96,6 +102,8 @@ class ChatSession:
             in_good_order = await self._read()
         except Slow:
             self._ended("slow")
+        except Over:
+            pass
         finally:
             hub.close(session)
             self._taken.close(in_good_order=in_good_order)
@@ -162,6 +170,7 @@ class ChatSession:
         self._outbox.put(as_frame(said))
 
     def _ended(self, why: Ending) -> None:
+        self._over.set()
         self._outbox.close(CLOSE_CODES[why], why, at_once=why == "slow")
 
     # ---- in
@@ -179,9 +188,16 @@ class ChatSession:
                 await self._free.wait()
 
     async def _pause(self, buckets: Buckets) -> None:
-        """Wait until this account may go on: what it sends meanwhile waits in its own connection."""
+        """Wait until this account may go on: what it sends meanwhile waits in its own connection.
+
+        Raises:
+            Over: The session was ended meanwhile.
+        """
         while wait := buckets.wait(self._account.key):
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), wait)
+            if self._over.is_set():
+                raise Over
 
     async def _take(self, text: str | None) -> None:
         ref: Ref | None = None
@@ -191,7 +207,7 @@ class ChatSession:
                 raise NotUnderstood("frames are text, not bytes")
             ref = order.ref
             await self._do(order)
-        except Slow:
+        except (Slow, Over):
             raise
         except Exception as error:
             self._refuse(error, error.ref if isinstance(error, NotUnderstood) else ref)
