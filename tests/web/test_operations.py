@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from p2pchat import StorageError, TCPPeer
-from p2pchat.apps.web import WebSettings
+from p2pchat import PeerClosed, StorageError, TCPPeer
+from p2pchat.apps.web import WebSettings, create_app
 from p2pchat.apps.web.health import Health
 from p2pchat.apps.web.rates import Buckets, site_of
 from p2pchat.apps.web.settings import Pace
@@ -25,6 +25,21 @@ async def test_it_is_healthy_and_ready_until_it_stops(served: Served) -> None:
         await served.gateway.aclose()
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+
+
+async def test_it_is_not_ready_any_more_when_its_peer_has_gone(served: Served) -> None:
+    account, _ = await served.gateway.accounts.register("zoe")
+    ended = asyncio.Event()
+    served.gateway.hub.open(account, lambda told: None, "chat", lambda why: ended.set())
+    await served.peer.aclose()
+    await asyncio.wait_for(ended.wait(), 10)
+    async with served.client() as http:
+        assert (await http.get("/readyz")).status_code == 503
+
+
+def test_an_application_wants_a_started_peer() -> None:
+    with pytest.raises(PeerClosed):
+        create_app(TCPPeer(db="memory://"))
 
 
 async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkeypatch: pytest.MonkeyPatch) -> None:

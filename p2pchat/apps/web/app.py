@@ -24,6 +24,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         PeerClosed: The peer does not run.
     """
     settings = settings or WebSettings()
+    peer.me  # noqa: B018 (raises when it has not started)
     app = FastAPI(
         title="p2pchat",
         version=__version__,

@@ -50,7 +50,6 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""
-        self.health.stopping = True
         await self.hub.aclose()
         await self.health.aclose()
 

@@ -32,7 +32,6 @@ class Health:
         self._reason = "nothing has come back from core and storage yet"
         self.seconds = 0.0
         self.ok = False
-        self.stopping = False
 
     async def look(self) -> str:
         """Return why this gateway does not work; "" when it does."""

@@ -105,6 +105,11 @@ class Hub:
         self._ended: dict[str, int] = {}
         self.renamed: Callable[[str], None] = lambda key: None  # told the key of whoever is called otherwise now
 
+    @property
+    def stopping(self) -> bool:
+        """Whether sessions are ended and no more are opened: this gateway stops, or its peer did."""
+        return self._stopping
+
     def begin(self) -> None:
         """Start reading; needs a running loop. Nothing happens when it has begun. Raises PeerClosed."""
         if self._reader is None and not self._stopping:

@@ -7,7 +7,6 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from p2pchat import P2PChatError
 from p2pchat.apps.web.callers import CurrentGateway, current_account, is_on_loopback
 from p2pchat.apps.web.errors import WebError
 
@@ -32,12 +31,8 @@ async def healthz(gateway: CurrentGateway) -> Works:
 @router.get("/readyz")
 async def readyz(gateway: CurrentGateway) -> Works:
     """200 when callers may be sent here: the peer has started, its endpoints were tried, and it does not stop."""
-    if gateway.health.stopping:
+    if gateway.hub.stopping:
         raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
-    try:
-        gateway.peer.me  # noqa: B018
-    except P2PChatError as error:
-        raise WebError(503, "starting", str(error), {"Retry-After": "1"}) from None
     return Works()
 
 
