@@ -147,7 +147,7 @@ export class Compose {
 
   _drawPlace() {
     const talk = this._chat.model.front;
-    const name = !talk ? "" : talk.kind === "room" ? "everybody in the room" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(talk.name);
+    const name = !talk ? "" : talk.kind === "room" ? "everybody" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(talk.name);
     const words = name ? `Write to ${name}` : "Write a message";
     this.input.placeholder = words;
     this.input.setAttribute("aria-label", words);

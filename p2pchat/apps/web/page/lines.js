@@ -227,7 +227,6 @@ export class Lines {
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
     this._model.bus.changed("talks");
-    this._model.bus.tell("group", { talk, line });
     this._asks.list(); // two groups of one name are told apart by then
   }
 
