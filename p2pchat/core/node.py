@@ -259,11 +259,14 @@ class Node:
             self._ctx.emit(Counted(f"fault_{error.code}"))
             self.links.close(link.id, error.code, str(error))
             return
+        there, fresh = self.presence.users_of(link.id), True
         for user in frame.users:
-            if user.id in self.presence.users_of(link.id):
+            if user.id in there:
+                fresh = fresh and self.sync.is_unheard_of(user.id)
                 self.sync.people.told(user.id, user.name)
                 self.sync.quota.proved(user.id)
-        self.sync.hosts_told(link)
+        users = [user.id for user in frame.users if user.id in there]
+        self.sync.hosts_told(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
     def link_up(self, link: Link) -> None:
         """Called by Links: a link passed go."""

@@ -91,8 +91,13 @@ class _Level:
         if asked is None or (asked.of is not of and asked.of != of):
             if len(self.asked) >= MOST_ASKED:
                 del self.asked[next(iter(self.asked))]
-            asked = self.asked[seq] = _Count(of, sum(self.marks.get(member, 0) >= seq for member in of))
+            asked = self.asked[seq] = _Count(of, self._counted_anew(seq, of))
         return asked.count
+
+    def _counted_anew(self, seq: int, of: tuple[UserId, ...]) -> int:
+        if len(self.marks) * 8 < len(of):  # hardly anybody has heard: of a gateway's thousands
+            return sum(mark >= seq and _is_among(member, of) for member, mark in self.marks.items())
+        return sum(self.marks.get(member, 0) >= seq for member in of)
 
     def set(self, member: UserId, last: int) -> None:
         """Note how high a member stands."""

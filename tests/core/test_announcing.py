@@ -108,6 +108,7 @@ def test_who_is_hosted_anew_or_no_longer_is_told_before_anything_is_said_of_them
     gate = Gate(1)
     gate.says(10.0, "idle")
     gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.announcing.introduce()
     assert words(gate.told()) == [([1], [("cyd", "online")])]
     gate.announcing.release(CYD.id)
     assert [here.gone for _, here in gate.told()] == [[CYD.id]]

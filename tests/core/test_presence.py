@@ -236,11 +236,25 @@ def test_hosting_one_more_makes_one_certificate() -> None:
 
         return HostedUser(key.id, "guest", sign)
 
-    ada.presence.host(hosted(GUEST))
-    ada.presence.host(hosted(GATE))
-    frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
-    assert signed == [GUEST.id, GATE.id]
-    assert [[user.id for user in frame.users] for frame in frames if isinstance(frame, Here)] == [[GUEST.id], [GATE.id]]
+    for key in (GUEST, GATE, BOB):
+        ada.presence.host(hosted(key))
+    frames = [effect.frame for effect in (*ada.take(), *ada.wake(0.6)) if isinstance(effect, Send)]
+    assert signed == [GUEST.id, GATE.id, BOB.id]
+    told = [sorted(user.id for user in frame.users) for frame in frames if isinstance(frame, Here)]
+    assert told == [[GUEST.id], sorted((GATE.id, BOB.id))]  # a thousand at once are a few frames
+
+
+def test_who_is_hosted_anew_is_told_before_anything_is_said_of_them() -> None:
+    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign))
+    ada.link(1, BOB)
+    for key in (GUEST, GATE):
+        ada.presence.host(HostedUser(key.id, "guest", key.sign))
+    ada.take()
+    ada.presence.introduce()
+    (told,) = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
+    assert isinstance(told, Here) and [user.id for user in told.users] == [GATE.id]
+    ada.presence.introduce()
+    assert ada.take() == []
 
 
 def test_a_status_of_a_later_version_is_unknown() -> None:

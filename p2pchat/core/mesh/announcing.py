@@ -2,8 +2,9 @@
 
 A link that comes up is told everybody. Later it is told who changed, and never more often than needed: the first
 change at once, what changes within the next half second together. A link that does not drain is told when it does, and
-then only the latest word, so that whoever flaps costs nobody more than two frames a second. Who is hosted anew, or no
-longer, is told at once, because everything else said about a user is a fault until then.
+then only the latest word, so that whoever flaps costs nobody more than two frames a second. Who is hosted anew is told
+together too, but before anything else is said about that user, for that is a fault until then; who is hosted no longer
+is told at once.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Announcing:
         self._ends: dict[int, _End] = {}
         self._told_at = float("-inf")  # monotonic
         self._later: Timer | None = None
+        self._fresh = False  # somebody is hosted anew and not told of
 
     def start(self) -> None:
         """Everybody here is as they begin, since now."""
@@ -90,7 +92,13 @@ class Announcing:
         self._words[user.id] = (user.status, "", self._ctx.now.utc)
         if user.id != self._ctx.me:
             user.cert = make_cert(user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
-        self._changed([user.id], at_once=True)
+        self._fresh = True
+        self._changed([user.id])
+
+    def introduce(self) -> None:
+        """Something will be said about users hosted here: who is hosted anew is told before, or that were a fault."""
+        if self._fresh:
+            self._tell_all()
 
     def release(self, user: UserId) -> None:
         """Speak for this user no more."""
@@ -124,6 +132,7 @@ class Announcing:
             self._later.cancel()
             self._later = None
         self._told_at = self._ctx.now.mono
+        self._fresh = False
         self._tell(self._ends.values())
 
     def _tell(self, ends: Iterable[_End]) -> None:

@@ -135,6 +135,10 @@ class Presence:
         if user.id in self._shown:
             self._show(user.id)
 
+    def introduce(self) -> None:
+        """Something will be said about users hosted here: who they are is told before."""
+        self._announcing.introduce()
+
     def release(self, user: UserId) -> None:
         """Speak for this user no more."""
         self._counted = None
@@ -187,7 +191,8 @@ class Presence:
             fault = self._certificates.fault(hosted.id, told.link.peer, hosted.cert, now_ms)
             if fault:
                 raise ProtocolError(f"here: {fault}", "host")
-        if len(told.users.keys() | {hosted.id for hosted in frame.users}) > self._ctx.settings.max_hosted_users:
+        more = {hosted.id for hosted in frame.users if hosted.id not in told.users}
+        if len(told.users) + len(more) > self._ctx.settings.max_hosted_users:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
     def link_down(self, link: Link, reason: str) -> None:

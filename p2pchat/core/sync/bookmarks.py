@@ -91,10 +91,10 @@ class Bookmarks:
         self._about.setdefault(log.user, set()).add(pair)
         self._of.setdefault(reader, set()).add(pair)
 
-    def toward(self, users: Iterable[UserId], is_shared: Callable[[ConversationId], bool]) -> Told:
+    def toward(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> Told:
         """Return what a peer hosting these users is told: what was read of theirs, and all that they have read."""
-        there = set(users)
-        pairs = {pair for user in there for books in (self._about, self._of) for pair in books.get(user, ())}
+        there = users
+        pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
         told: dict[Pair, dict[str, int]] = {}
         for pair in pairs:
             if not is_shared(pair[0]):

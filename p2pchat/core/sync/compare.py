@@ -49,7 +49,7 @@ class Compare:
     def begin(self, side: Side) -> None:
         """Compare everything with a far end whose hosted users are known now (again, when they change)."""
         side.begun = True
-        side.sharing_seen = frozenset(self._shelf.presence.users_of(side.link.id))
+        side.sharing_seen = set(self._shelf.presence.users_of(side.link.id))
         side.all_compared = side.sum_told = False
         side.compared.clear()
         self._forks.tell_hosts(side)

@@ -131,6 +131,10 @@ class Conversations:
             conversation = self.by_id[id]
             conversation.concerns_us = any(member in hosted for member in conversation.members or ())
 
+    def has_any_of(self, user: UserId) -> bool:
+        """Whether any of them but the room is this user's."""
+        return user in self._dms or any(user in group.named for group in self.groups.values())
+
     def shown(self) -> list[ConversationId]:
         """Return all but those of operations."""
         return [id for id, conversation in self.by_id.items() if not conversation.naming.group]

@@ -242,6 +242,7 @@ class Reads:
         self._owed = True
 
     def _tell(self, side: Side, due: Due) -> None:
+        self._shelf.presence.introduce()
         due.told_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
         tells_all, due.all = due.all, False
@@ -305,6 +306,7 @@ class Reads:
 
     def _send_all(self, side: Side) -> None:
         """Tell everything, in pages that together cover all conversations."""
+        self._shelf.presence.introduce()
         toward = sorted(self._toward(side).items())
         items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
         start = FIRST_ID

@@ -77,7 +77,7 @@ class Side:
     pages_to: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
     sums_to: ConversationId = ""
     differing: set[ConversationId] = field(default_factory=set)  # sums differed, marks not all told yet
-    sharing_seen: frozenset[UserId] = frozenset()  # whom it hosted when comparing began
+    sharing_seen: set[UserId] = field(default_factory=set)  # whom it hosted when comparing began, or nobody knew
     begun: bool = False
     sum_told: bool = False  # since comparing began
     insisting: Timer | None = None  # when the digest is told again, until everything is compared

@@ -18,7 +18,7 @@ Source: docs/protocol.md, "Synchronisation".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pchat.core.context import Context
@@ -140,16 +140,23 @@ class Sync:
             self.reads.link_down(side)
             self.shelf.sweep()
 
-    def hosts_told(self, link: Link) -> None:
-        """The far end has told all users it hosts: now, or when they change, everything is compared."""
+    def is_unheard_of(self, user: UserId) -> bool:
+        """Whether nothing is known of a user, and no conversation with it: nothing here is shared because of it."""
+        return user not in self.people.names and not self.conversations.has_any_of(user)
+
+    def hosts_told(self, link: Link, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool) -> None:
+        """The far end has told all users it hosts, or these anew: now everything is compared. Who comes back as well.
+
+        fresh: nobody has ever heard of these. So who hosts thousands, one after the other, costs no comparison each.
+        """
         side = self.shelf.sides.get(link.id)
         if side is None or not self.shelf.presence.complete(link.id):
             return
-        users = frozenset(self.shelf.presence.users_of(link.id))
-        if not side.begun or not users <= side.sharing_seen:
-            self.compare.begin(side)
+        side.sharing_seen.difference_update(gone)
+        if side.begun and (fresh or all(user in side.sharing_seen for user in users)):
+            side.sharing_seen.update(users)
         else:
-            side.sharing_seen = users  # who comes back is compared anew
+            self.compare.begin(side)
 
     def compare_all(self) -> None:
         """Compare with every link again."""

@@ -73,6 +73,7 @@ class Typing:
         said.timer = self._shelf.after(self._ctx.settings.typing_every, lambda: self._due(key, said))
         if len(self._shelf.hosted) > 1:
             self._hear(key, HERE if said.told else None)
+        self._shelf.presence.introduce()
         knowing: list[int] = []
         for side in self._shelf.sharing(there):
             users = self._shelf.presence.users_of(side.link.id)
