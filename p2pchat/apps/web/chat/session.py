@@ -21,11 +21,13 @@ from p2pchat import (
     Edited,
     GroupChanged,
     Message,
+    PeerClosed,
     Presence,
     Reaction,
     Read,
     Receipt,
     Sent,
+    StorageError,
     Typing,
     UnknownName,
 )
@@ -104,6 +106,11 @@ class ChatSession:
             self._ended("slow")
         except Over:
             pass
+        except PeerClosed:
+            self._ended("stopping")
+        except StorageError as error:  # what was missed cannot be read: it comes back and asks again
+            self._tell(self._gateway.metrics.problem(error).to_json())
+            self._outbox.close(CLOSE_CODES["slow"], "storage")
         finally:
             hub.close(session)
             self._taken.close(in_good_order=in_good_order)
