@@ -22,7 +22,8 @@ from p2pchat.apps.web.unseen import QUEUED, TAKEN, CatchingUp
 if TYPE_CHECKING:
     from p2pchat.apps.web.socketio.floor import Floor
 
-ROOM_READ_AFTER = 2.0  # seconds in which what is read in the room is gathered: thousands may read each line there
+ROOM_READ_AFTER = 2.0  # seconds in which what is read in the room is gathered
+ROOM_READERS = 64  # clients, up to which reading in the room is told: everybody's goes to every writer there
 
 
 class Client:
@@ -41,6 +42,7 @@ class Client:
         "_waited",
         "account",
         "floor",
+        "key",
         "session",
         "turn",
         "wire",
@@ -50,6 +52,7 @@ class Client:
         self.floor = floor
         self.wire = wire
         self.account = account
+        self.key = account.key
         self._catching_up = CatchingUp(account.user, self._give, wire.room)
         self._unread: dict[str, Post] = {}  # the newest that was handed and not read, by conversation
         self._waited: list[Post] = []  # what was handed when it came, and not read
@@ -75,13 +78,13 @@ class Client:
         self._put(self.floor.statuses.packet_of(told, self.account))
 
     def _presence(self, told: Told) -> None:
-        packet = self.floor.presence.packet_of(told)
-        if packet is not None and self.floor.presence.is_for(told, self.account):
+        packet, users = self.floor.presence.told(told)
+        if packet is not None and (users is None or self.key in users) and told.event.user.key != self.key:
             self.wire.put(packet)
 
     def _typing(self, told: Told) -> None:
         typing: Typing = told.event
-        if typing.user.key != self.account.key:
+        if typing.user.key != self.key:
             self._put(told.encoded("socketio typing", lambda: self.floor.typing_packet(typing)))
 
     _TELLS: ClassVar[dict[type, Callable[[Client, Told], None]]] = {
@@ -90,7 +93,7 @@ class Client:
     }  # fmt: skip
 
     def _is_mine(self, post: Post) -> bool:
-        return post.log.user == self.account.key
+        return post.log.user == self.key
 
     def _wrote_here(self, post: Post) -> bool:
         """Whether this very socket wrote it, which was answered and is told nothing else."""
@@ -133,6 +136,8 @@ class Client:
     def _read(self, post: Post) -> None:
         if post.conversation.kind != "room":
             self.account.user.mark_read(post)
+            return
+        if self.floor.count > ROOM_READERS:
             return
         self._room_post = post
         if self._reading is None:

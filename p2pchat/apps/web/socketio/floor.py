@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from p2pchat import Left, Presence, Typing
+from p2pchat import Left, Presence, Typing, User
 from p2pchat.apps.web.accounts import Account
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import Ending, Told
@@ -18,7 +18,7 @@ from p2pchat.apps.web.socketio.wire import Post
 if TYPE_CHECKING:
     from p2pchat.apps.web.socketio.client import Client
 
-CROWD = 256  # clients, up to which everybody hears of everybody's presence: it is told n x n times
+CROWD = 100  # clients, up to which everybody hears of everybody's presence: it is told n x n times
 
 
 class Floor:
@@ -89,53 +89,49 @@ class PresenceTold:
         self._floor = floor
         self._known: dict[str, str] = {}  # by user key: what was told last
 
-    def packet_of(self, told: Told) -> EnginePacket | None:
-        """Return `presenceUpdate`, made once for all clients; None where nothing changed."""
-        return told.encoded("socketio presence", lambda: self._packet(told.event, told.users))
+    def told(self, told: Told) -> tuple[EnginePacket | None, frozenset[str] | None]:
+        """Return `presenceUpdate`, made once for all clients, and the users who hear of it.
 
-    def _packet(self, changed: Presence | Left, users: tuple[str, ...] | None) -> EnginePacket | None:
+        None for no packet: nothing changed; for no users: everybody.
+        """
+        return told.encoded("socketio presence", lambda: self._told(told.event, told.users))
+
+    def _told(
+        self, changed: Presence | Left, users: tuple[str, ...] | None
+    ) -> tuple[EnginePacket | None, frozenset[str] | None]:
         key = changed.user.key
         status = STATUSES.get(changed.status, "offline") if isinstance(changed, Presence) else "offline"
         self._floor.statuses.came(key, status)
         if users is None and self._known.get(key, "offline") == status:
-            return None  # Left and Presence tell the same
+            return None, None  # Left and Presence tell the same
         self._known[key] = status
         if status == "offline":
             self._known.pop(key, None)
-        return event(
-            "presenceUpdate", {"userId": name_of(self._floor.gateway.accounts, changed.user), "status": status}
-        )
+        return self._packet(changed.user, status), self._friends(key) if self._floor.count > CROWD else None
 
-    def is_for(self, told: Told, account: Account) -> bool:
-        """Whether an account hears of it: everybody but oneself, in a crowd who has to do with that user."""
-        key = told.event.user.key
-        if key == account.key:
-            return False
-        if self._floor.count <= CROWD:
-            return True
-        friends: frozenset[str] | None = told.encoded("socketio friends", lambda: self._friends(key))
-        return friends is None or account.key in friends
+    def _packet(self, user: User, status: str) -> EnginePacket:
+        return event("presenceUpdate", {"userId": name_of(self._floor.gateway.accounts, user), "status": status})
 
     def _friends(self, key: str) -> frozenset[str] | None:
-        """Return the users that one of this gateway has a conversation or group with; None for one of elsewhere."""
+        """Return the users that one of this gateway has to do with; None for one of elsewhere."""
         account = self._floor.gateway.accounts.of(key)
-        return None if account is None else friends_of(account)
+        return None if account is None else frozenset(friends_of(account))
 
     def snapshot(self, account: Account) -> list[EnginePacket]:
         """Return how those are whom a new client hears of: who is not named is offline."""
-        friends = friends_of(account) if self._floor.count > CROWD else None
-        accounts, found = self._floor.gateway.accounts, []
-        for user in account.user.users():
+        users = friends_of(account).values() if self._floor.count > CROWD else account.user.users()
+        found = []
+        for user in users:
             status = STATUSES.get(user.status)
-            if status and user.key != account.key and (friends is None or user.key in friends):
+            if status and user.key != account.key:
                 self._known[user.key] = status
-                found.append(event("presenceUpdate", {"userId": name_of(accounts, user), "status": status}))
+                found.append(self._packet(user, status))
         return found
 
 
-def friends_of(account: Account) -> frozenset[str]:
-    """Return with whom an account has a direct conversation, and who is in its groups."""
-    found = {talk.user.key for talk in account.user.conversations() if talk.user is not None}
+def friends_of(account: Account) -> dict[str, User]:
+    """Return with whom an account has a direct conversation, and who is in its groups, by key."""
+    found = {talk.user.key: talk.user for talk in account.user.conversations() if talk.user is not None}
     for group in account.user.groups():
-        found.update(user.key for user in group.members)
-    return frozenset(found)
+        found.update((user.key, user) for user in group.members)
+    return found
