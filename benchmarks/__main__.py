@@ -19,12 +19,13 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
+ALONE = ("web",)  # only where they are named: they take minutes, and the extra `web`
 NEEDED_GIB = 0.002  # for each thousand entries: two databases of 300 bytes an entry, their logs, and air
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("work", nargs="*", help=f"only these: {', '.join(WORKS)}")
+    parser.add_argument("work", nargs="*", help=f"only these: {', '.join(WORKS + ALONE)}")
     parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the place of temporary files)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the history a newcomer fetches")
@@ -34,16 +35,18 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", type=int, default=32, help="in the mesh")
     parser.add_argument("--links", type=int, default=200, help="idle ones whose memory is measured")
     parser.add_argument("--crowd", type=int, default=5_000, help="users that a crowded peer knows, 10 or more")
+    parser.add_argument("--users", type=int, default=2_000, help="with a WebSocket, of `web`")
     chosen = parser.parse_args(given)
-    unknown = [work for work in chosen.work if work not in WORKS]
+    unknown = [work for work in chosen.work if work not in WORKS + ALONE]
     if unknown:
-        parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS)}")
+        parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS + ALONE)}")
     if (
         min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links) < 1
         or chosen.peers < 2
         or chosen.crowd < 10
+        or chosen.users < 2
     ):
-        parser.error("sizes begin at 1, a mesh at 2 peers, a crowd at 10")
+        parser.error("sizes begin at 1, a mesh at 2 peers, a gateway at 2 users, a crowd at 10")
     return chosen
 
 
@@ -82,9 +85,9 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], lis
     """Run the works in order; return their rows, and a sentence for each that failed."""
     setting = Setting(
         directory, messages=chosen.messages, rounds=chosen.rounds, singles=chosen.singles, entries=chosen.entries,
-        peers=chosen.peers, links=chosen.links, crowd=chosen.crowd,
+        peers=chosen.peers, links=chosen.links, crowd=chosen.crowd, users=chosen.users,
     )  # fmt: skip
-    works = [work for work in WORKS if not chosen.work or work in chosen.work]
+    works = [work for work in WORKS + ALONE if (work in chosen.work if chosen.work else work in WORKS)]
     rows: list[Row] = []
     failed: list[str] = []
     for number, work in enumerate(works, 1):

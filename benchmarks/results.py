@@ -43,6 +43,7 @@ class Setting:
         peers: In the mesh.
         links: Idle ones whose memory is measured.
         crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
+        users: With a WebSocket, on one gateway.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Setting:
     peers: int = 32
     links: int = 200
     crowd: int = 5_000
+    users: int = 2_000
     floor: dict[str, float] = field(default_factory=dict)  # filled by floor.py, read by the works after it
 
 

@@ -226,6 +226,7 @@ async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str)
             channel.tell(**await _answer(here, asked))
     except ConnectionError as error:
         channel.tell(failed=str(error))
+    os._exit(0)  # as the servers do
 
 
 async def _answer(here: Crowd, asked: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import socket
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import socketio
+import uvicorn
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from benchmarks.workers import Channel, resident_kib, settle
 
@@ -20,27 +26,21 @@ PLENTY = 1_000_000_000  # of a rate: nothing is measured beside a server that re
 
 async def serve(channel: Channel, app: Any, **more: Any) -> None:
     """Serve an application; tell the port, and the memory in use when asked for it, until nothing more is said."""
-    import uvicorn
-
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
-    task = asyncio.create_task(server.serve([listening]))
-    while not server.started:
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     settle()
     channel.tell(port=listening.getsockname()[1], **more)
     while await channel.heard():
         gc.collect()
         channel.tell(kib=resident_kib())
-    server.should_exit = True
-    server.force_exit = True
-    task.cancel()
+    os._exit(0)  # what is measured is over: to say goodbye to thousands takes long
 
 
 async def plain_chat(channel: Channel) -> None:
     """Worker: FastAPI's own example of a WebSocket server that passes everything on to everybody."""
-    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-
     app = FastAPI()
     there: list[WebSocket] = []
 
@@ -64,8 +64,6 @@ async def plain_chat(channel: Channel) -> None:
 
 async def plain_socketio(channel: Channel) -> None:
     """Worker: python-socketio passing everything on to everybody."""
-    import socketio
-
     server = socketio.AsyncServer(async_mode="asgi")
     names: dict[str, str] = {}
 
@@ -80,3 +78,22 @@ async def plain_socketio(channel: Channel) -> None:
     server.on("register", register)
     server.on("groupMessage", group_message)
     await serve(channel, socketio.ASGIApp(server), before=resident_kib())
+
+
+async def gateway(channel: Channel, directory: str, users: int) -> None:
+    """Worker: a gateway on a real disk, without limits on rates, and so many accounts, whose tokens go into a file."""
+    from p2pchat import TCPPeer
+    from p2pchat.apps.web import WebSettings, create_app
+    from p2pchat.apps.web.settings import Pace
+
+    fast = Pace(PLENTY, PLENTY)
+    settings = WebSettings(
+        calls=fast, messages=fast, small=fast, sign_ups=fast, strangers=fast, max_sessions=users + 10
+    )
+    async with TCPPeer(0, name="gateway", data=Path(directory) / "gateway") as peer:
+        app = create_app(peer, settings)
+        before = resident_kib()
+        registered = [await app.state.gateway.accounts.register(f"user{number}") for number in range(users)]
+        tokens = Path(directory) / "tokens.json"
+        tokens.write_text(json.dumps([token for _, token in registered]), "utf-8")
+        await serve(channel, app, before=before, tokens=str(tokens))

@@ -65,6 +65,18 @@ def test_durable_work_is_refused_where_nothing_is_durable(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_gateway_is_measured_beside_plain_servers_where_it_is_named(place: Path) -> None:
+    found = place / "found.json"
+    assert bench.main(["web", "--users=3", "--rounds=1", f"--dir={place}", f"--json={found}"]) == 0
+    works = [row["work"] for row in json.loads(found.read_text("utf-8"))["rows"]]
+    for words in (
+        "/chat: gateway / plain FastAPI",
+        "Socket.IO: gateway / plain python-socketio",
+        "memory of a user, idle",
+    ):
+        assert any(words in work for work in works), words
+
+
 @pytest.mark.parametrize("given", [["nothing"], ["--entries=0"], ["--peers=1"], ["--rounds=x"]])
 def test_what_cannot_be_meant_ends_with_code_2(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
