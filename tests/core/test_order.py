@@ -234,6 +234,18 @@ def test_the_rest_of_a_log_that_a_file_brought_in_part_is_old_and_so_is_what_bui
     assert ada.texts() == ["*why?", "*because", "*still because", "*at last", "now"]
 
 
+def test_of_what_a_file_brought_and_was_shown_nothing_is_old_any_more() -> None:
+    """Who tells the first marks has only the first of bob's logs, which is here in storage only."""
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    ada.carry(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    ada.carry(second.say("two"))
+    ada.far("cyd", first)
+    third = Author("bob", "b3", before=[second.mark])
+    ada.far("eve").say(third.say("now"))
+    assert ada.texts() == ["*one", "*two", "now"]
+
+
 def test_what_builds_on_what_was_told_of_is_news_though_its_writer_sends_only_the_end_of_it() -> None:
     """The beginning came from another; and what it builds on waits, so it does as well."""
     ada, first, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")

@@ -276,6 +276,14 @@ class Compare:
         if unshown:
             conversation.past.told(user, unshown, self._ctx.settings.max_tips)
 
+    def _was_shown(self, facts: LogFacts) -> None:
+        """A log in storage only may be one of which first marks were heard: a file had brought it, and it was shown."""
+        conversation = self._shelf.conversations.by_id.get(facts.log.conversation)
+        if conversation is not None and conversation.past.marks:
+            conversation.past.shown(facts.log, facts.released)
+            if not conversation.newcomer:
+                self._ctx.change.meta[conversation.past_key] = str(conversation.past)
+
     def _of_a_copy(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
         """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""
         for mark in marks:
@@ -326,6 +334,8 @@ class Compare:
 
     def _looked_up(self, side: Side, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
         side.unsure -= 1
+        if facts is not None:
+            self._was_shown(facts)
         lacks = facts is None or Log.from_facts(facts).is_behind(mark)
         if lacks and self._shelf.is_up(side) and side.add_ahead(key, mark):
             self._pull.consider(key, urgent=urgent)
