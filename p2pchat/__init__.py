@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from p2pchat.peer.carrying import Exported as Exported
     from p2pchat.peer.carrying import Imported as Imported
     from p2pchat.peer.conversation import Conversation as Conversation
+    from p2pchat.peer.copying import Copied as Copied
+    from p2pchat.peer.copying import copy_database as copy_database
     from p2pchat.peer.events import Delivered as Delivered
     from p2pchat.peer.events import Event as Event
     from p2pchat.peer.events import Failed as Failed
@@ -88,6 +90,7 @@ _HOMES = {
     "peer.backup": ("Backup", "backup_profile"),
     "peer.carrying": ("Exported", "Imported"),
     "peer.conversation": ("Conversation",),
+    "peer.copying": ("Copied", "copy_database"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
         *("ImportRefused", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),

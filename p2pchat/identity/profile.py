@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -211,6 +213,16 @@ def _take_lock(directory: Path) -> BaseFileLock:
         lock.release()
         raise P2PChatError(f"cannot write in {directory}: {error.strerror or error}") from error
     return lock
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep every peer out of this directory meanwhile. DataLocked: one is there."""
+    lock = _take_lock(directory)
+    try:
+        yield
+    finally:
+        _release(directory, lock)
 
 
 def lock_holder(directory: Path) -> int | None:

@@ -180,7 +180,7 @@ class Showing:
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
         for seq, author, reaction in self._menders(log, number, first, last):
-            row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, reaction)
+            row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, int(reaction))
             if row is None:
                 continue  # there is none, or what there is may not be read
             decode_entry(row[2])  # as in _shown

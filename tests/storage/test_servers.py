@@ -19,10 +19,6 @@ from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, proves, released, user
 
 NewDatabase = Callable[[str], str]
-# Where nobody listens, PyMySQL leaves its socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket .*family=1:pytest.PytestUnraisableExceptionWarning"
-)
 
 
 @pytest.fixture(params=sorted(KINDS))

@@ -39,6 +39,9 @@ class Progress:
     def indexed(self, done: int, of: int) -> None:
         self.tell(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
 
+    def rows(self, done: int, total: int) -> None:
+        self.tell(f"-- {done:,} of {total:,} rows")
+
     def bytes(self, done: int, total: int) -> None:
         self.tell(f"-- {size(done)} of {size(total)}")
 

@@ -7,11 +7,13 @@ blanks at the end.
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import URL, Connection, Table
+from sqlalchemy import URL, Connection, Engine, Table, event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 
@@ -124,6 +126,25 @@ class MySQL(Server):
     def _connect_args(self, *, writes: bool) -> dict[str, Any]:
         timeouts = {"read_timeout": ANSWERS_WITHIN, "write_timeout": ANSWERS_WITHIN} if writes else {}
         return {"connect_timeout": CONNECT_WITHIN, "local_infile": False, **timeouts}
+
+    def _engine(self, *, writes: bool) -> Engine:
+        engine = super()._engine(writes=writes)
+        event.listen(engine, "do_connect", self._knock)
+        return engine
+
+    def _knock(self, _dialect: object, _record: object, _words: object, options: dict[str, Any]) -> None:
+        """Where nobody listens PyMySQL leaves a Unix socket to the garbage collector: so look first."""
+        path = options.get("unix_socket")
+        if not path or sys.platform == "win32":
+            return
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(CONNECT_WITHIN)
+            try:
+                door.connect(path)
+            except OSError as error:
+                from pymysql.err import OperationalError
+
+                raise OperationalError(2002, error.strerror) from None
 
     def _set_up(self, connection: Connection, *, writes: bool) -> None:
         if getattr(connection.dialect, "is_mariadb", False) and self.name != "MariaDB":

@@ -56,6 +56,7 @@ class PostgreSQL(Server):
                 "p2pchat-mesh[postgresql]"
             ) from None
         self.errors = (psycopg.Error,)
+        self._of_connections = (psycopg.OperationalError, psycopg.InterfaceError)
 
     def _completed(self, url: URL) -> URL:
         return url.set(drivername="postgresql+psycopg")
@@ -125,9 +126,9 @@ class PostgreSQL(Server):
 
     def _code(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlstate", None)
-        if code is None and error is not None:
+        if code is None and isinstance(error, self._of_connections):
             return _told_by_libpq(str(error))
-        return str(code or "")
+        return str(code or "unknown")
 
 
 def _told_by_libpq(text: str) -> str:

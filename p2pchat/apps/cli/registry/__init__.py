@@ -11,6 +11,7 @@ from p2pchat.apps.cli.registry import (
     check,
     client,
     completion,
+    db,
     demo,
     doctor,
     export,
@@ -37,6 +38,7 @@ _MODULES = (
     export,
     import_,
     backup,
+    db,
     web,
     client,
     completion,
@@ -44,6 +46,6 @@ _MODULES = (
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset(("db", "bench", "tui"))
+LATER = frozenset(("bench", "tui"))
 
 EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

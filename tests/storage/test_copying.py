@@ -1,0 +1,125 @@
+"""All that is stored, from each kind of database into each other: whole and the same, or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count, pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from p2pchat.core.records import Address, Change, FormerName, KnownUser, Stored, Talk
+from p2pchat.errors import StorageError
+from p2pchat.protocol import Naming
+from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.copying import copy_rows
+from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.sql import SqlStorage
+from tests.storage.conftest import SMALL
+from tests.storage.test_same_answers import GROUP, KINDS, Story, everything_read
+from tests.storage.writers import ROOM, Author, many, released, user
+
+NewDatabase = Callable[[str], str]
+
+
+@pytest.fixture
+def made(tmp_path: Path, new_database: NewDatabase) -> NewDatabase:
+    """Return what makes an empty database of any kind."""
+
+    numbers = count()
+
+    def make(kind: str) -> str:
+        return sqlite_url(tmp_path / f"{next(numbers)}.db") if kind == "sqlite" else new_database(kind)
+
+    return make
+
+
+def of_everything(story: Story) -> list[Change]:
+    """Return changes that leave something in every table."""
+    random, kinds = Random(7), KINDS.split()
+    changes = [story.change(random.choice(kinds), random.randrange(10), random.randint(1, 9)) for _ in range(60)]
+    more = Change(talks=[GROUP, Talk(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")])
+    more.former = [FormerName(user("ada"), "Äda ", 3)]
+    more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0, "cd" * 32)]
+    more.consumers, more.meta = {"bot": 3}, {"network": "k"}
+    return [*changes, more]
+
+
+def read(url: str, story: Story) -> list[object]:
+    with closing(SqlStorage(url, SMALL)) as storage:  # as a peer opens it
+        return everything_read(storage, story, [1, 2, 3])
+
+
+def test_from_each_kind_to_each_other_nothing_is_lost_or_altered(made: NewDatabase) -> None:
+    story, memory = Story(), MemoryStorage(SMALL)
+    way = ["sqlite", "mariadb", "postgresql", "sqlite", "postgresql", "mariadb", "sqlite"]
+    urls = [made(way[0])]
+    with closing(SqlStorage(urls[0], SMALL)) as storage:
+        for change in of_everything(story):
+            storage.commit([change])
+            memory.commit([change])
+    wanted = everything_read(memory, story, [1, 2, 3])
+    assert read(urls[0], story) == wanted
+    for kind in way[1:]:
+        urls.append(made(kind))
+    for source, target in pairwise(urls):
+        told: list[tuple[int, int]] = []
+        copied = copy_rows(source, target, lambda done, total, told=told: told.append((done, total)))  # type: ignore[misc]
+        assert told[-1] == (copied.rows, copied.rows) and copied.entries == sum(one.seq for one in story.authors)
+        assert read(target, story) == wanted
+
+
+def test_a_target_that_holds_something_is_left_as_it_is(made: NewDatabase) -> None:
+    source, target = made("sqlite"), made("sqlite")
+    bob = Author("bob", 1)
+    with closing(SqlStorage(source, SMALL)) as storage:
+        storage.commit([Author("ada", 1).begins("1")])
+    with closing(SqlStorage(target, SMALL)) as storage:
+        storage.commit([released(bob.begins("mine"), 1)])
+    with pytest.raises(StorageError, match="holds something already: copy into an empty database"):
+        copy_rows(source, target)
+    with closing(SqlStorage(target, SMALL)) as storage:
+        assert [shown.raw for shown in storage.history(None)] == bob.raws
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_beside_a_peer_that_writes_nothing_is_copied(made: NewDatabase, kind: str) -> None:
+    there, here = made(kind), made("sqlite")
+    with closing(SqlStorage(there, SMALL)):
+        with pytest.raises(StorageError, match="in use by another peer"):
+            copy_rows(there, here)
+        with closing(SqlStorage(made("sqlite"), SMALL)) as storage:
+            source = storage._url
+        with pytest.raises(StorageError, match="in use by another peer"):
+            copy_rows(source, there)
+    assert copy_rows(there, made("sqlite")).rows == 0
+
+
+def test_what_cannot_be_kept_there_leaves_nothing_there(made: NewDatabase, tmp_path: Path) -> None:
+    """A value that no peer writes, and that PostgreSQL does not take."""
+    source, target = sqlite_url(tmp_path / "ada.db"), made("postgresql")
+    with closing(SqlStorage(source, SMALL)) as storage:
+        storage.commit([Author("ada", 1).begins(*many(2000)), Change(meta={"note": "x"})])
+    with sqlite3.connect(tmp_path / "ada.db") as database:
+        database.execute("update meta set value = 'a' || char(0) where name = 'note'")
+    with pytest.raises(StorageError, match="cannot be used"):
+        copy_rows(source, target)
+    with closing(SqlStorage(target, SMALL)) as storage:
+        assert storage.load([]) == Stored()
+    with sqlite3.connect(tmp_path / "ada.db") as database:
+        database.execute("update meta set value = 'b' where name = 'note'")
+    assert copy_rows(source, target).entries == 2000
+
+
+def test_a_copy_that_lacks_something_is_not_kept(made: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = made("sqlite"), made("sqlite")
+    with closing(SqlStorage(source, SMALL)) as storage:
+        storage.commit([Author("ada", 1).begins("1")])
+    monkeypatch.setattr("p2pchat.storage.copying._pages", lambda database, table: iter(()))
+    with pytest.raises(StorageError, match=r"the copy has 0 rows of .* and not 1: nothing of it was kept"):
+        copy_rows(source, target)
+    monkeypatch.undo()
+    assert copy_rows(source, target).entries == 1
