@@ -57,7 +57,7 @@ def run_db(argv: Sequence[str]) -> int:
     if options.as_json:
         print(json_line(asdict(done)), flush=True)
     else:
-        print(f"copied and compared: {done.entries:,} entries in {done.logs:,} logs, {done.rows:,} rows", flush=True)
+        print(f"copied and compared: {done.entries:,} entries, {done.rows:,} rows in all", flush=True)
         tell("-- start the peer with the new database from now on (--db or P2PCHAT_DB), and never with both")
     return DONE
 
