@@ -47,10 +47,10 @@ def _copy(source: str, target: str, progress: Callable[[int, int], None]) -> Cop
     from p2pchat.storage.copying import copy_rows
 
     with ExitStack() as locks:
-        urls = [_opened(source, locks, make=False), _opened(target, locks, make=True)]
-        if urls[0] == urls[1]:
+        read, write = _opened(source, locks, make=False), _opened(target, locks, make=True)
+        if read == write:
             raise P2PChatError("from and to are the same database: name two")
-        done = copy_rows(*urls, progress)
+        done = copy_rows(read, write, progress)
     return Copied(done.rows, done.entries, done.logs)
 
 

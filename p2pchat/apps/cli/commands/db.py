@@ -40,7 +40,7 @@ def parse_db(argv: Sequence[str]) -> CopyOptions:
         raise Usage(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
     if any(map(has_password, words[1:])):
         complain(SEEN)
-    return CopyOptions(*(_place(word) for word in words[1:]), as_json=given["as_json"])
+    return CopyOptions(_place(words[1]), _place(words[2]), given["as_json"])
 
 
 def _place(word: str) -> str:
