@@ -348,5 +348,5 @@ async def test_a_token_leads_back_to_the_same_person_and_is_gone_after_signing_o
     await page.get_by_label("Your token").fill(yan.token)
     await page.get_by_role("button", name="Sign in").click()
     await yan.row("Room").wait_for()
-    await yan.sees("by keys alone")
+    await yan.sees("at once")
     yan.troubles[:] = [trouble for trouble in yan.troubles if "409" not in trouble]  # Chromium tells of each refusal
