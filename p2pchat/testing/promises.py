@@ -261,7 +261,14 @@ class Judge:
         for n, one in enumerate(honest):
             for other in honest[n + 1 :]:
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
+                    if self._of_many_forks(one) | self._of_many_forks(other):
+                        continue  # what builds on logs of which no more evidence was taken is not taken there
                     yield Fault("digest", f"holds other than {other.name}", one.name)
+
+    def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
+        """Return the liars of whom a peer has evidence of as many forks in one conversation as it takes."""
+        forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_liars(log))
+        return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
 
     def may_fork(self, log: LogId) -> bool:
         return (log.user, log.run) in self.copied
