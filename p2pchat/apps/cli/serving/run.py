@@ -195,7 +195,7 @@ class Serving:
     def _say_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
         if not is_loopback(options.http_host) and not options.origins:
-            for address in own_addresses() if options.http_host in ("0.0.0.0", "::") else ():
+            for address in _reached_by(options.http_host):
                 tell(f"--           {url_of(address, port, options.root_path)}")
         if options.sign_up != "open" and not (is_loopback(options.http_host) and not options.origins):
             which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
@@ -205,3 +205,10 @@ class Serving:
                 tell(welcome_screen(peer.invite, peer.port, qr=can_ask()))
         else:
             tell(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
+
+
+def _reached_by(host: str) -> list[str]:
+    """Return the addresses of this machine that a listener on all of them takes; [] where it listens on one."""
+    if host not in ("0.0.0.0", "::"):
+        return []
+    return [address for address in own_addresses() if host == "::" or ":" not in address]
