@@ -646,6 +646,8 @@ class SimPeer:
         raws = self.disk.logs.get(news.log, [])
         if self.sim.judge.grouping.is_group(self, news.log.conversation) or news.log.user != self.user:
             return
+        if news.log.conversation in {dm_id(self.user, guest) for guest in self.sim.guests}:
+            return  # what is said to a guest has no line of its own
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if decode_entry(raws[seq - 1]).k != "text":
                 continue
