@@ -280,7 +280,8 @@ class Judge:
 
     def _may_get(self, peer: SimPeer, log: LogId) -> bool:
         """Say whether who has more of a log can give it to a peer: of a guest's conversation others do not."""
-        holders = [one for one in self._honest if self.concerns(one, log) and one.disk.logs.get(log)]
+        held = len(peer.disk.logs.get(log, ()))
+        holders = [one for one in self._honest if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held]
         return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer) -> set[ConversationId]:
