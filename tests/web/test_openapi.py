@@ -18,7 +18,7 @@ from p2pchat.apps.web import WebSettings
 from p2pchat.apps.web.settings import Pace
 from tests.web.conftest import Served
 
-EXAMPLES = 8  # requests for each call and way of making them
+EXAMPLES = 5  # requests for each call and way of making them
 # What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, and what a
 # path may hold, that two parameters belong together, that a search needs a letter.
 NOT_ALL_SAID = ("/accounts", "GET /messages", "/search", "/groups", "/users/", "POST /messages", "PATCH /messages")
