@@ -19,7 +19,7 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
-ALONE = ("web",)  # only where they are named: they take minutes, and the extra `web`
+ALONE = ("web", "databases")  # only where they are named: they take minutes, and need an extra or servers
 NEEDED_GIB = 0.002  # for each thousand entries: two databases of 300 bytes an entry, their logs, and air
 
 
