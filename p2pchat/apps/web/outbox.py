@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from p2pchat.apps.web.flag import Flag
 from p2pchat.apps.web.frames import Frame, size_of
 from p2pchat.apps.web.hub import Slow
 from p2pchat.apps.web.settings import WebSettings
@@ -38,9 +39,8 @@ class Outbox:
         self._sent = sent
         self._frames: deque[tuple[Frame, Any]] = deque()
         self._bytes = 0
-        self._there = asyncio.Event()  # something to send, or to close
-        self._room = asyncio.Event()  # nothing waits
-        self._room.set()
+        self._there = Flag()  # something to send, or to close
+        self._room = Flag(up=True)  # nothing waits
         self._close: tuple[int, str] | None = None
         self.gone = False
 

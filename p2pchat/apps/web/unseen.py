@@ -108,13 +108,15 @@ class Taken:
 
     def __init__(self, user: HostedUser) -> None:
         self._user = user
-        self._given: deque[tuple[float, Post]] = deque()
+        self._given: deque[tuple[float, Post]] | None = None  # made when it is needed: one alone has 760 bytes
         self._timer: asyncio.TimerHandle | None = None
 
     def gave(self, post: Post) -> None:
         """This was sent."""
         if post.conversation.kind in QUEUED:
             loop = asyncio.get_running_loop()
+            if self._given is None:
+                self._given = deque()
             self._given.append((loop.time(), post))
             if self._timer is None:
                 self._timer = loop.call_later(SURE_AFTER, self._grow_sure)
@@ -134,7 +136,7 @@ class Taken:
             self._timer.cancel()
         if in_good_order and self._given:
             self._hand_on(self._given[-1][1])
-        self._given.clear()
+        self._given = None
 
     def _hand_on(self, post: Post | None) -> None:
         if post is not None:

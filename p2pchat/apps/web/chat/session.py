@@ -36,6 +36,7 @@ from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, know
 from p2pchat.apps.web.chat import orders
 from p2pchat.apps.web.chat.orders import NotUnderstood, Order, Ref, Say, Seen, read_order
 from p2pchat.apps.web.errors import Forbidden, WebError
+from p2pchat.apps.web.flag import Flag
 from p2pchat.apps.web.frames import Frame, as_frame
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
@@ -77,8 +78,8 @@ class ChatSession:
         self._outbox = Outbox(websocket, gateway.settings, self._taken.gave)
         self._catching_up = CatchingUp(account.user, self._give, self._outbox.drained)
         self._underway: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Event()  # fewer than MOST_UNDERWAY are
-        self._over = asyncio.Event()  # the hub has ended it
+        self._free = Flag()  # fewer than MOST_UNDERWAY are
+        self._over = Flag()  # the hub has ended it
         self._said = 0
         self._mark = f"chat-{next(_COUNTER)}."  # what the library gives back of messages said here
 

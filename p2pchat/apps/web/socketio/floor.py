@@ -119,7 +119,7 @@ class PresenceTold:
 
     def snapshot(self, account: Account) -> list[EnginePacket]:
         """Return how those are whom a new client hears of: who is not named is offline."""
-        users = friends_of(account).values() if self._floor.count > CROWD else account.user.users()
+        users = friends_of(account).values() if self._floor.count > CROWD else self._floor.gateway.peer.users()
         found = []
         for user in users:
             status = STATUSES.get(user.status)

@@ -51,7 +51,7 @@ class Wire:
         self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._proved = proved
-        self._out: deque[tuple[Post, int]] = deque()  # messages that wait to be written
+        self._out: deque[tuple[Post, int]] | None = None  # messages that wait to be written; made when there are any
         self._bytes = 0
         self._went: Post | None = None  # the newest that was written
         self._pinged: Post | None = None  # the newest that was written before the last ping
@@ -90,6 +90,8 @@ class Wire:
         if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
             raise Slow
         if post is not None:
+            if self._out is None:
+                self._out = deque()
             self._out.append((post, size))
             self._bytes += size
             if self._probe is None:
@@ -98,7 +100,7 @@ class Wire:
 
     async def room(self) -> None:
         """Wait until not much is on its way: for who could write more than is taken."""
-        while not self.ended and (len(self._out) > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
+        while not self.ended and (len(self._out or ()) > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
