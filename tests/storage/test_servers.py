@@ -163,9 +163,10 @@ def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_ser
         (lambda url: url.set(database="elsewhere"), "'elsewhere' on .* (is not there: make it first|refuses the user)"),
         (lambda url: url.set(query=dict.fromkeys(url.query, "/nowhere/s")), "does not answer"),
         (lambda url: url.set(database=""), "names no database"),
+        (lambda url: url.update_query_dict({"colour": "blue"}), "an option"),
         (lambda url: url.set(drivername=f"{url.drivername}+pg8000"), "leave \\+'pg8000' out of the URL"),
     ],
-    ids=["password", "database", "server", "nothing", "driver"],
+    ids=["password", "database", "server", "nothing", "option", "driver"],
 )
 def test_what_is_wrong_is_said_in_one_sentence_without_the_password(
     url: str, wrong: Callable[..., object], says: str

@@ -53,6 +53,26 @@ def _create_table(element: CreateTable, compiler: Any, **words: Any) -> str:
     return f"{made} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
 
 
+def _through_socket(_dialect: object, _record: object, _words: object, options: dict[str, Any]) -> Any:
+    """Connect through a Unix socket; None for any other way. PyMySQL forgets to close one where nobody answers."""
+    path = options.get("unix_socket")
+    if not path or sys.platform == "win32":
+        return None
+    import pymysql
+
+    connection: Any = pymysql.connect(**options, defer_connect=True)
+    door = socket.socket(socket.AF_UNIX)
+    door.settimeout(CONNECT_WITHIN)
+    try:
+        door.connect(path)
+    except OSError as error:
+        door.close()
+        raise pymysql.err.OperationalError(2002, error.strerror) from None
+    connection._secure = True  # as it would say of its own: a password may go through
+    connection.connect(door)
+    return connection
+
+
 @lru_cache(maxsize=1024)
 def _text(statement: str) -> str:
     for said, here in OTHERWISE.items():
@@ -129,22 +149,8 @@ class MySQL(Server):
 
     def _engine(self, *, writes: bool) -> Engine:
         engine = super()._engine(writes=writes)
-        event.listen(engine, "do_connect", self._knock)
+        event.listen(engine, "do_connect", _through_socket)
         return engine
-
-    def _knock(self, _dialect: object, _record: object, _words: object, options: dict[str, Any]) -> None:
-        """Where nobody listens PyMySQL leaves a Unix socket to the garbage collector: so look first."""
-        path = options.get("unix_socket")
-        if not path or sys.platform == "win32":
-            return
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(CONNECT_WITHIN)
-            try:
-                door.connect(path)
-            except OSError as error:
-                from pymysql.err import OperationalError
-
-                raise OperationalError(2002, error.strerror) from None
 
     def _set_up(self, connection: Connection, *, writes: bool) -> None:
         if getattr(connection.dialect, "is_mariadb", False) and self.name != "MariaDB":

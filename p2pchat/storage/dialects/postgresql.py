@@ -19,6 +19,7 @@ ALIVE = {  # a dead network is noticed within a minute and not after hours
     "tcp_user_timeout": 30_000,  # milliseconds
 }
 SIZE = "select pg_database_size(current_database())"
+REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
 
 
@@ -39,6 +40,7 @@ class PostgreSQL(Server):
         "28000": LOGIN,
         "28P01": LOGIN,
         "3D000": MISSING,
+        "option": "the database URL has an option, behind its ?, that PostgreSQL does not know",
         "": AWAY,  # the connection ended, or none came about
         "57P01": AWAY,
         "57P02": AWAY,
@@ -128,12 +130,12 @@ class PostgreSQL(Server):
         code = getattr(error, "sqlstate", None)
         if code is None and isinstance(error, self._of_connections):
             return _told_by_libpq(str(error))
-        return str(code or "unknown")
+        return str(code or ("option" if "invalid connection option" in str(error) else "unknown"))
 
 
 def _told_by_libpq(text: str) -> str:
     """Return the number of what a connection that never came about was refused for: it has none, only words."""
-    if "password authentication failed" in text or "no password supplied" in text or "role " in text:
+    if any(words in text for words in REFUSED):
         return "28P01"
     if "database " in text and "does not exist" in text:
         return "3D000"

@@ -82,7 +82,10 @@ class Server(Dialect):
         """Connecting says what is wrong."""
 
     def connect(self, *, writes: bool) -> Connection:
-        connection = self._engine(writes=writes).connect()
+        try:
+            connection = self._engine(writes=writes).connect()
+        except TypeError:  # an argument that its connect() does not have
+            raise StorageError(f"{self.driver} does not know an option of that database URL, behind its ?") from None
         try:
             self._set_up(connection, writes=writes)
             connection.commit()
