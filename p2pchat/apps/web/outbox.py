@@ -31,6 +31,8 @@ class Outbox:
         gone: The socket is closed, or about to be: nothing more is sent.
     """
 
+    __slots__ = ("_bytes", "_close", "_frames", "_room", "_sent", "_settings", "_there", "_websocket", "gone")
+
     def __init__(
         self, websocket: WebSocket, settings: WebSettings, sent: Callable[[Any], None] = lambda what: None
     ) -> None:

@@ -32,6 +32,8 @@ class CatchingUp:
         ready: Waits until more may be given.
     """
 
+    __slots__ = ("_all", "_first", "_give", "_live", "_queued", "_ready", "_told", "_user")
+
     def __init__(self, user: HostedUser, give: Callable[[Post], None], ready: Callable[[], Awaitable[None]]) -> None:
         self._user = user
         self._give = give
@@ -105,6 +107,8 @@ class Taken:
     What was sent counts as taken when the client says so, when it closes in good order, or when its socket has lived
     on for so long that a broken one would have been noticed. Otherwise it comes again.
     """
+
+    __slots__ = ("_given", "_timer", "_user")
 
     def __init__(self, user: HostedUser) -> None:
         self._user = user

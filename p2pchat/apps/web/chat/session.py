@@ -68,6 +68,22 @@ class ChatSession:
         events: What it wants to hear of beside messages, words of EVENTS.
     """
 
+    __slots__ = (
+        "_account",
+        "_catching_up",
+        "_free",
+        "_gateway",
+        "_mark",
+        "_outbox",
+        "_over",
+        "_said",
+        "_taken",
+        "_underway",
+        "_user",
+        "_wanted",
+        "_websocket",
+    )
+
     def __init__(self, websocket: WebSocket, gateway: Gateway, account: Account, events: frozenset[str]) -> None:
         self._websocket = websocket
         self._gateway = gateway
