@@ -240,7 +240,8 @@ class PostgreSQL(Server):
                 root.execute(statement.encode())
 
     def create(self, database: str) -> str:
-        role = f"do $$ begin create role chat login password '{PASSWORD}'; exception when duplicate_object then end $$"
+        there = "exception when duplicate_object or unique_violation then end"  # another worker makes it too
+        role = f"do $$ begin create role chat login password '{PASSWORD}'; {there} $$"
         self.admin(role, f"drop database if exists {database}", f"create database {database} owner chat")
         return self.url(database)
 

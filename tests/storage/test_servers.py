@@ -54,7 +54,8 @@ def end_connections(server: Server, url: str) -> None:
     """Have the server end everybody's connections to a database."""
     database = make_url(url).database
     if server.kind == "mariadb":
-        server.admin("kill user chat")
+        ours = f"select id from information_schema.processlist where db = '{database}'"
+        server.admin(f"begin not atomic for one in ({ours}) do kill one.id; end for; end")
     else:
         server.admin(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'")
 
