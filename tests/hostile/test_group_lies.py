@@ -112,7 +112,8 @@ def _is_so_far(honest: Honest, group: str, liar: Liar) -> bool:
 async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(meet: Meet) -> None:
     honest = await meet(settings=replace(QUICK, order_wait=0.2, order_wait_most=0.4))
     liar = await honest.liar()
-    await honest.ada.send("room", "as ada wrote it")
+    receipt = await honest.ada.send("room", "as ada wrote it")
+    await honest.ada.message(receipt.id)  # the core has it
     _, _, log, seq = honest.ada._begun.node.sync.conversations.by_id[liar.room].recent[-1]
     of_ada = Ref(log, seq)
     writes = Writes(liar, liar.room, ROOM)

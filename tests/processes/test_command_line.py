@@ -119,7 +119,7 @@ NOT_MEANT = [
     ("8080 nowhere", "'nowhere' is no endpoint: write HOST:PORT"),
     ("8080 --nmae ada", "No such option"),
     ("0 --name @da", "a name does not contain '@'"),
-    ("web 8000", "this version does not have the command web yet"),
+    ("web 8000 nowhere", "'nowhere' is no endpoint: write HOST:PORT"),
     ("0 --invite p2pchat:nonsense", "the invite"),
     ("0 --invite /does/not/exist", "cannot read the invite"),
     ("check", "which logs?"),

@@ -205,7 +205,9 @@ async def chromium() -> AsyncIterator[Browser]:
 
 async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Visitor:
     """Open a window in a browser profile of its own."""
-    context = await browser.new_context(locale="en-GB", **{"viewport": {"width": 1200, "height": 800}, **window})
+    context = await browser.new_context(
+        locale="en-GB", reduced_motion="reduce", **{"viewport": {"width": 1200, "height": 800}, **window}
+    )
     await context.add_init_script(
         "addEventListener('securitypolicyviolation',"
         " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
