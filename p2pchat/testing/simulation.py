@@ -37,7 +37,7 @@ from p2pchat.testing.wire import Wire
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: dead_after, the longest redial and order_wait_most after one another, twice
-SETTLE_MORE = 90.0  # for each peer above five: a lost acknowledgement is made good by a digest to one link at random
+SETTLE_MORE = 90.0  # for each peer above five: a lost acknowledgement is made good by a digest, to one link at a time
 LAST_WORDS = 5.0  # seconds in which what was put off a little (gossip, addresses) is still said
 QUIET_FOR = 60.0  # seconds for which the traffic is counted once all is settled
 

@@ -92,6 +92,19 @@ def test_telling_new_users_again_and_again_keeps_one_reminder() -> None:
     assert ada.take() == ["to bob: digest"]
 
 
+def test_each_link_gets_the_digest_once_before_any_gets_it_again() -> None:
+    world = World()
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    for name in ("bob", "cyd", "dan"):
+        ada.far(name)
+    world.pass_time(300.0)
+    told = [line for line in ada.take() if line.endswith(": digest")]
+    rounds = [told[start : start + 3] for start in range(0, len(told) - 2, 3)]
+    assert len(rounds) > 5
+    assert all(sorted(told) == ["to bob: digest", "to cyd: digest", "to dan: digest"] for told in rounds)
+    assert len({tuple(told) for told in rounds}) > 1  # by chance, or all peers would go the same way round
+
+
 def test_marks_come_in_pages_that_together_cover_all_users() -> None:
     authors = [Author(name, name[0] + "1") for name in ("bob", "cyd", "dan", "eve")]
     ada = World().peer("ada", page_marks=2)

@@ -80,6 +80,7 @@ class Side:
     sharing_seen: set[UserId] = field(default_factory=set)  # whom it hosted when comparing began, or nobody knew
     begun: bool = False
     sum_told: bool = False  # since comparing began
+    had_turn: bool = False  # got a digest of those that go to one link after the other
     insisting: Timer | None = None  # when the digest is told again, until everything is compared
     ahead_count: int = 0  # marks in `ahead`
     unsure: int = 0  # marks that storage was asked about

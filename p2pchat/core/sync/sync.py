@@ -176,10 +176,19 @@ class Sync:
             self.compare.send_digest(side)
 
     def random_digest(self) -> None:
-        """Tell one link, chosen by chance, the sum of what is held."""
+        """Tell one link the sum of what is held: each once, in an order left to chance, before any comes again.
+
+        Chance alone may pass over a link for minutes, and what went wrong there is not found so long.
+        """
         ready = [side for side in self.shelf.sides.values() if side.begun and side.hears_marks]
-        if ready:
-            self.compare.send_digest(ready[int(self._ctx.random() * len(ready))])
+        if ready and all(side.had_turn for side in ready):
+            for side in ready:
+                side.had_turn = False
+        due = [side for side in ready if not side.had_turn]
+        if due:
+            chosen = due[int(self._ctx.random() * len(due))]
+            chosen.had_turn = True
+            self.compare.send_digest(chosen)
 
     def continue_from(self, former: Sync) -> None:
         """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
