@@ -213,7 +213,12 @@ def test_an_own_earlier_log_that_came_back_and_waits_is_shown_before_what_its_wr
 def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(runs: tuple[str, str]) -> None:
     """What waits for an answer is shown only when this peer is no newcomer any more."""
     ada, first, cyd = World().peer("ada", max_tips=1), Author("bob", "b1"), Author("cyd", "c1")
-    question = cyd.say("why?")
+    far, question = ada.far("eve", compared=False), cyd.say("why?")
+    for run in ("e1", "e2", "e3"):
+        lie = Author("bob", run)
+        lie.say("never was")
+        far.say(have(lie))
+    ada.drop(far)
     ada.carry(first.say("because", re=cyd.ref(1)))
     last = first if runs[1] == "b1" else Author("bob", "b2", before=[first.mark])
     ada.carry(last.say("still because"))
@@ -232,6 +237,20 @@ def test_the_rest_of_a_log_that_a_file_brought_in_part_is_old_and_so_is_what_bui
     after = then.say("at last")
     ada.far("cyd", then, cyd).say(question, rest, after, then.say("now"))
     assert ada.texts() == ["*why?", "*because", "*still because", "*at last", "now"]
+
+
+def test_a_log_begun_before_all_first_marks_were_told_is_old_though_what_it_builds_on_was_told_of() -> None:
+    """The first link broke before it told all; meanwhile bob was started again."""
+    ada, first = World().peer("ada", max_tips=1), Author("bob", "b1")
+    history = [first.say("one")]
+    far = ada.far("bob", compared=False)
+    far.say(have(first))
+    ada.drop(far)
+    second = Author("bob", "b2", before=[first.mark])
+    history.append(second.say("two"))
+    far = ada.far("bob", second)
+    far.say(*(msgspec.structs.replace(batch, n=1) for batch in history), second.say("now"))
+    assert ada.texts() == ["*one", "*two", "now"]
 
 
 def test_of_what_a_file_brought_and_was_shown_nothing_is_old_any_more() -> None:

@@ -12,6 +12,7 @@ from p2pchat.core.log import LogId
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 MAX_WRITERS = 10_000  # whose first marks are remembered; a guess: 2 MiB
+TELLINGS = 4  # as often as first marks of one writer may all be of other logs, before no more are remembered; a guess
 OLD_MARKS = "old_marks"  # in meta: the marks, until all they name was shown; then ""
 
 
@@ -32,12 +33,16 @@ class Past:
         return " ".join(",".join(line) for line in lines)
 
     def told(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
-        """Take first marks of a writer; of another log only while there are not so many."""
+        """Take first marks of a writer; `most` are told at a time.
+
+        Before all of them were told the writer may have begun a log that builds on one that was told of, and another
+        member may be behind: what is told then is added, a few times.
+        """
         old = self.marks.get(user)
         if old is None and len(self.marks) < MAX_WRITERS:
             old = self.marks[user] = {}
         if old is not None:
-            has_room = len(old) < most
+            has_room = len(old) < TELLINGS * most
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
 
     def listed(self, user: UserId, runs: Collection[RunId]) -> None:
