@@ -125,6 +125,21 @@ def test_a_full_link_is_told_the_latest_word_when_it_drains() -> None:
     assert words(gate.told()) == [([2], [("ada", "offline")])]
 
 
+def test_a_full_link_hears_when_it_drains_who_was_not_hosted_for_a_while() -> None:
+    """What concerned that user was ignored meanwhile: who hears nothing of it would not compare again."""
+    gate = Gate(1)
+    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.announcing.introduce()
+    gate.told()
+    gate.links[1].full = True
+    gate.announcing.release(CYD.id)
+    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.links[1].full = False
+    gate.announcing.drained(1)
+    told = [(here.gone, [user.name for user in here.users], here.more) for _, here in gate.told()]
+    assert told == [([CYD.id], [], True), ([], ["cyd"], False)]
+
+
 # ---- a whole mesh
 
 PEERS = 30

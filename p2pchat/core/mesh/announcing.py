@@ -28,6 +28,7 @@ class _End:
 
     link: Link
     stale: set[UserId] = field(default_factory=set)
+    gone: set[UserId] = field(default_factory=set)  # hosted no more since it was told; perhaps again by now
 
 
 class Announcing:
@@ -104,6 +105,8 @@ class Announcing:
         """Speak for this user no more."""
         if self.own.pop(user, None) is not None:
             self._words.pop(user, None)
+            for end in self._ends.values():
+                end.gone.add(user)
             self._changed([user], at_once=True)
 
     def renew(self) -> None:
@@ -137,15 +140,15 @@ class Announcing:
 
     def _tell(self, ends: Iterable[_End]) -> None:
         """Tell those that drain what they have not heard; who lacks the same gets the same frames."""
-        lacking: dict[frozenset[UserId], list[int]] = {}
+        lacking: dict[tuple[frozenset[UserId], frozenset[UserId]], list[int]] = {}
         for end in ends:
             if end.stale and not end.link.full:
-                lacking.setdefault(frozenset(end.stale), []).append(end.link.id)
+                lacking.setdefault((frozenset(end.stale), frozenset(end.gone)), []).append(end.link.id)
                 end.stale.clear()
-        for stale, links in lacking.items():
+                end.gone.clear()
+        for (stale, gone), links in lacking.items():
             users = sorted(stale & self.own.keys())
-            gone = sorted(stale - self.own.keys())
-            for frame in self._pages(users, gone) if users else self._gone_pages(gone):
+            for frame in self._pages(users, sorted(gone)) if users else self._gone_pages(sorted(gone)):
                 self._ctx.emit(Send(frame, links))
 
     def _pages(self, users: list[UserId], gone: list[UserId] | None = None) -> Iterator[Here]:
