@@ -8,8 +8,8 @@ from p2pchat.core.inputs import GroupChanging, GroupMade, Hosting, MarkedRead, O
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.hosting import make_cert
 from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.protocol import Digest, Entries, Have, Hosted, Read
 from p2pchat.protocol import Here as HereFrame
-from p2pchat.protocol import Hosted, Read
 from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have
 
 
@@ -162,6 +162,23 @@ def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     assert not talk.concerns_us
     host(gate, "cyd")
     assert talk.concerns_us
+
+
+def test_where_somebody_is_hosted_again_conversations_are_named_again() -> None:
+    """Who hosts nobody of a conversation takes no name of it, or forgets it."""
+    _, gate = gateway()
+    bob = gate.far("bob")
+    cert = make_cert(IDS["dan"], IDENTITIES["dan"].sign, IDS["bob"], START // 1000)
+    dan = Hosted(IDS["dan"], "dan", "online", cert=cert)
+    bob.say(HereFrame([dan]))
+    there = opened(gate, "ada", "dan")
+    gate.put(Types(IDS["ada"], there, True))
+    bob.say(HereFrame([], gone=[IDS["dan"]]))
+    bob.heard.clear()
+    bob.say(HereFrame([dan]))
+    gate.say("are you there?", to=there)
+    named = [frame.names for frame in bob.heard if isinstance(frame, (Digest, Entries, Have)) and frame.names]
+    assert named == [[dm_naming(IDS["ada"], IDS["dan"])]]
 
 
 # ---- receipts

@@ -52,6 +52,7 @@ class Compare:
         side.sharing_seen = set(self._shelf.presence.users_of(side.link.id))
         side.all_compared = side.sum_told = False
         side.compared.clear()
+        side.named.clear()  # as long as its users were others it took no names of what concerns these, and forgot some
         self._forks.tell_hosts(side)
         if side.insisting is not None:
             side.insisting.cancel()

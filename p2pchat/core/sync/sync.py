@@ -258,6 +258,9 @@ class Sync:
 
     def hosting(self, user: UserId, heard: Iterable[Heard], reads: Iterable[ReadMark]) -> None:
         """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
+        if not self.is_unheard_of(user):
+            for side in self.shelf.sides.values():
+                side.named.clear()  # who was told that it is hosted no more has forgotten what nothing had come of
         self.receipts.host((item.log, item.member, item.seq) for item in heard)
         self.reads.host(user, reads)
         if user in self.people.names:  # it may have written
