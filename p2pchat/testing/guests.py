@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Guest:
     Attributes:
         hosts: The peers that host it now, those that do not run included.
         former: Those that ever did.
+        since: When each of these began to host it last, in true seconds.
     """
 
     liar = False
@@ -47,6 +49,7 @@ class Guest:
         self.sign = signer(identity)
         self.hosts: list[SimPeer] = []
         self.former: list[SimPeer] = []
+        self.since: dict[SimPeer, float] = {}
 
     @property
     def restored(self) -> bool:
@@ -190,11 +193,11 @@ class GuestJudge:
         word.log, word.seq = answer.log, answer.first
         self._words.append(word)
 
-    def conversations(self, peer: SimPeer) -> set[ConversationId]:
-        """Return the direct conversations that guests of this peer may have."""
+    def conversations(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
+        """Return the direct conversations that guests of this peer may have, who are hosted at least since `by`."""
         return {
             self._sim.direct(guest.user, other)
-            for guest in self._sim.guests.values() if peer in guest.hosts
+            for guest in self._sim.guests.values() if peer in guest.hosts and guest.since[peer] <= by
             for other in self._sim.by_user
         }  # fmt: skip
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
@@ -198,9 +199,9 @@ class Judge:
         times = self._written_at.get(log, [])
         return times[seq - 1] if seq <= len(times) else 0.0
 
-    def concerns(self, peer: SimPeer, log: LogId) -> bool:
-        """Say whether this log is in a conversation of this peer."""
-        return log.conversation == self.room or log.conversation in self._dms(peer)
+    def concerns(self, peer: SimPeer, log: LogId, by: float = inf) -> bool:
+        """Say whether this log is in a conversation of this peer; `by`: and was at that moment, and has been since."""
+        return log.conversation == self.room or log.conversation in self._dms(peer, by)
 
     # ---- when all has settled
 
@@ -284,9 +285,9 @@ class Judge:
         holders = [one for one in self._honest if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held]
         return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
 
-    def _dms(self, peer: SimPeer) -> set[ConversationId]:
+    def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
         own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
-        return own | self.guests.conversations(peer)
+        return own | self.guests.conversations(peer, by)
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))

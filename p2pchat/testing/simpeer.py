@@ -273,6 +273,7 @@ class SimPeer:
     def host_guest(self, guest: Guest) -> None:
         """Speak for one more user from now on, after every start too."""
         guest.hosts.append(self)
+        guest.since[self] = self.sim.now
         if self not in guest.former:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])

@@ -219,7 +219,8 @@ class Telling:
     def _is_told(self, peer: SimPeer, life: int, ends: list[End], log: LogId, seq: int, since: float) -> None:
         for end in ends:
             other = end.other.owner
-            if not self._is_calm(peer, life, end, since) or not self._judge.concerns(other, log):
+            both = all(self._judge.concerns(each, log, since) for each in (peer, other))  # all the while
+            if not both or not self._is_calm(peer, life, end, since):
                 continue
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since

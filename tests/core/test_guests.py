@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.inputs import Opened, TypingSet
+from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.testing import Simulation
 from p2pchat.testing.guests import Guest, Word
 from p2pchat.testing.simpeer import SimPeer
@@ -31,6 +33,12 @@ def texts(peer: SimPeer, guest: Guest, other: SimPeer) -> int:
     """How much a peer holds of what one of its users and another have between them."""
     conversation = other.sim.direct(guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
+
+
+def types(peer: SimPeer, guest: Guest, to: SimPeer) -> None:
+    """A guest of this peer begins to type to another's user."""
+    peer.put(Opened(dm_naming(guest.user, to.user)))
+    peer.put(TypingSet(guest.user, peer.sim.direct(guest.user, to.user), True))
 
 
 def said_and_left(peer: SimPeer, name: str) -> list[str]:
@@ -76,6 +84,24 @@ def test_who_is_hosted_again_on_a_link_gets_at_once_what_it_missed(sim: Simulati
     ends_well(sim)
 
 
+def test_what_a_guest_writes_when_it_is_back_is_named_to_who_forgot_it(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    zoe = hosted(sim, ada)
+    types(ada, zoe, bob)  # which says what the conversation is, and nothing to be kept of it
+    sim.run(1)
+    ada.unhost_guest(zoe)
+    sim.run(1)
+    cyd.crash()  # bob forgets conversations that nobody may speak of when a link ends
+    sim.run(1)
+    ada.host_guest(zoe)
+    sim.run(1)
+    ada.say_as(Word(zoe, ada, bob), "here I am")
+    sim.run(1)
+    assert texts(bob, zoe, bob) == 1
+    cyd.start()
+    ends_well(sim)
+
+
 def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
@@ -100,6 +126,20 @@ def test_who_is_hosted_here_while_its_return_elsewhere_is_awaited_left_and_joine
     ada.host_guest(zoe)
     assert said_and_left(ada, "zoe") == ["joined", "left", "joined"]
     bob.start()
+    ends_well(sim)
+
+
+def test_what_a_guest_said_as_it_left_is_told_when_it_is_back(sim: Simulation) -> None:
+    """Until then it concerns nobody where it is kept: the judge does not expect it to be told."""
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    ada.say_as(Word(zoe, ada, bob), "goodbye")
+    ada.unhost_guest(zoe)
+    sim.run(10)
+    assert [texts(peer, zoe, bob) for peer in (ada, bob)] == [1, 0]
+    ada.host_guest(zoe)
+    sim.run(2)
+    assert texts(bob, zoe, bob) == 1
     ends_well(sim)
 
 
