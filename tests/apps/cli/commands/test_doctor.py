@@ -130,7 +130,7 @@ async def test_the_way_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "nobody listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
 
 
-@pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "mysql://x/y"]])
+@pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
 def test_what_cannot_be_meant(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(["doctor", *words]) == 2
     out, err = capfd.readouterr()
