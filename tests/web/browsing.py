@@ -84,10 +84,24 @@ class GatewayProcess:
 class Terminal:
     """`p2pchat PORT GATEWAY --json`: somebody who has no browser."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, home: Path, *words: str) -> None:
+        self._home = home
+        self._words = words
         self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._process: asyncio.subprocess.Process
+        self._reading: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Start it, for the first time or once more; what its former life told and nobody took is gone."""
+        self._lines = asyncio.Queue()
+        self._process = await started(self._home, *self._words)
         self._reading = asyncio.create_task(self._read())
+
+    async def kill(self) -> None:
+        """As kill -9 does."""
+        self._process.kill()
+        await self._process.wait()
+        await self._reading
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

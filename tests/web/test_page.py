@@ -18,7 +18,7 @@ from p2pchat.apps.safetext import safe_line
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from tests.web.browsing import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, started, visitor
+from tests.web.browsing import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, visitor
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -45,7 +45,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         async with chromium() as browser:
             await starting
             words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
-            terry = Terminal(await started(home, *words))
+            terry = Terminal(home, *words)
+            await terry.start()
             zoe = await visitor(browser, gateway.url, shots)
             yan = await visitor(browser, gateway.url, shots, color_scheme="dark")
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
@@ -169,6 +170,21 @@ async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(
         assert [texts.count(text) for text in set(texts)] == [1] * len(set(texts))
         assert texts.index("written offline 1") < texts.index("written offline 2")
     assert await zoe.page.get_by_text("waits to be sent").count() == 0
+
+
+async def test_what_is_written_while_a_terminal_is_dead_waits_for_it_and_it_is_heard_again(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    await terry.kill()
+    await zoe.row("terry").get_by_text("offline").wait_for()
+    await zoe.write("while the terminal is dead")
+    await zoe.sees("while the terminal is dead")
+    await terry.start()
+    assert (await terry.next("message", text="while the terminal is dead"))["sender"] == "zoe"
+    await terry.send("alive again")
+    await zoe.sees("alive again")
+    await zoe.write("welcome back")
+    await terry.next("message", text="welcome back")
 
 
 async def test_history_comes_when_one_scrolls_back_and_stays_where_one_looks(scene: Scene) -> None:
