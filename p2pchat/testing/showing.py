@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import UserLeft
-from p2pchat.core.log import Entry, LogId, Ref, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.telling import log_name
@@ -109,8 +109,20 @@ class Showing:
         known = self._known_at.get(peer.name)
         if one.log.user in self._lied_about.get(peer.name, ()):
             return  # a log that never was is not shown, and what does not build on it may be older
-        if one.old and known is not None and written > known and not self._sim.person(one.log.user).restored:
+        is_late = one.old and known is not None and written > known
+        if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
+
+    def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
+        """Say whether a guest wrote this where its logs of which this peer heard first were not: it builds on none."""
+        told = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
+        if log.user not in self._sim.guests or not told:
+            return False
+        runs = [log.run]
+        for run in runs:
+            raws = peer.disk.logs.get(log._replace(run=run))
+            runs += [mark.run for mark in (decode_entry(raws[0]).before if raws else ()) if mark.run not in runs]
+        return told.isdisjoint(runs)
 
     def told_left(self, peer: SimPeer, news: UserLeft) -> None:
         """A departure is told."""

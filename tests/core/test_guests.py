@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from p2pchat.core.inputs import Opened, TypingSet
@@ -154,3 +156,19 @@ def test_the_judge_misses_what_a_guest_was_not_told(sim: Simulation) -> None:
     bob.node = None
     zoe.hosts.clear()
     assert [fault.rule for fault in sim.judge.guests.faults(ada)] == ["word"]
+
+
+def test_the_judge_takes_what_a_guest_wrote_apart_from_its_other_logs_for_old(sim: Simulation) -> None:
+    """As a peer does that has heard of those: nothing says what was first."""
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    ada.say_as(Word(zoe, ada, None), "hello")
+    sim.run(5)
+    one = replace(next(one for one in bob.disk.storage.places(0, 99) if one.log.user == zoe.user), old=True)
+    other, showing = one.log._replace(run="f" * 16), sim.judge.showing
+    showing._known_at[bob.name], showing._first[bob.name] = 0.0, {other: (0, 3)}
+    showing._is_of_its_age(bob, one)
+    assert sim.check() == []
+    showing._first[bob.name] = {other: (0, 3), one.log: (0, 0)}
+    showing._is_of_its_age(bob, one)
+    assert [fault.rule for fault in sim.check()] == ["old"]

@@ -96,7 +96,8 @@ class Past:
         """Return up to which entry of first..end all are old, or none is; and whether they are.
 
         A log that was not told of, and builds on none that was, is taken for one that those build on. Who lost its disk
-        in the seconds of this peer's first fetch begins such a one too: what others tell of it is then old here.
+        in the seconds of this peer's first fetch begins such a one too, or who writes on a second peer to which the
+        first had given nothing: what others tell of it is then old here.
         """
         logs = self.marks.get(log.user)
         if not logs:
