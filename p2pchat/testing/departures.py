@@ -12,6 +12,7 @@ from p2pchat.testing.eventlog import Fault, Log, Session, seconds
 
 TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds a busy machine may be late with its lines
+AFTER_GOODBYE = ("stopped", "delivered", "read")  # a peer that leaves looks up receipts it has yet to tell, 5 s at most
 MOST = max(TOLD_WITHIN.values()) + SLACK
 
 
@@ -76,7 +77,7 @@ def _told_of(gone: Log, witness: Log, life: Session, at: float, again: float) ->
 def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
     """Who was told a goodbye that was none: the process went on logging."""
     spans = [
-        (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] != "stopped"), default=0.0))
+        (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] not in AFTER_GOODBYE), default=0.0))
         for life in gone.sessions
     ]  # fmt: skip
     for number, line in enumerate(witness.lines):

@@ -483,6 +483,8 @@ def test_a_goodbye_that_nobody_said_is_a_fault() -> None:
     assert rules(still, bob().message("A.1", "ada").left("ada", "left", at=20.0)) == ["departure"]
     assert rules(still, bob().message("A.1", "ada").left("ada", "lost", at=20.0)) == []
     assert rules(ada().stopped(at=20.0), bob().left("ada", "left", at=20.0)) == []
+    leaves = ada().sent("A.1", at=10.0).delivered("A.1", "bob", at=24.0).stopped(at=24.5)  # looked up while it left
+    assert rules(leaves, bob().message("A.1", "ada", at=11.0).left("ada", "left", at=20.0)) == []
 
 
 def test_who_came_back_much_later_has_been_away() -> None:
