@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from p2pchat.apps.web.errors import WebError
 
 T = TypeVar("T")
 _MOST = 8192  # keys; some 2 MiB
+_MOST_OF_ACCOUNT = 512  # then its own oldest goes: nobody who says much has others write twice
 _FOR = 15 * 60.0  # seconds, longer than anybody tries again
 
 
@@ -26,12 +28,22 @@ class OtherRequest(WebError):
         super().__init__(422, "key_reused", "this key was used for another message: each has a key of its own")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for with a key, when, and what became of it."""
+
+    at: float
+    what: object
+    made: asyncio.Future[Any]
+
+
 class Once:
     """What was asked for with a key, by account and key."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._done: OrderedDict[tuple[str, str], tuple[float, object, asyncio.Future[Any]]] = OrderedDict()
+        self._of: OrderedDict[str, OrderedDict[str, _Asked]] = OrderedDict()  # the account that asked last stands last
+        self._count = 0
 
     async def do(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
         """Return what `make` makes, or made when it was asked for with this key; "" is no key.
@@ -39,29 +51,56 @@ class Once:
         Args:
             what: Compared with what it was before.
         Raises:
-            OtherRequest: That was something else. And as `make`: what failed may be tried again.
+            OtherRequest: That was something else. And as `make`, also for who asked meanwhile: what failed may be
+                tried again.
         """
         if not key:
             return await make()
-        self._forget()
-        known = self._done.get((account, key))
+        asked = self._asked_by(account)
+        known = asked.get(key)
         if known is not None:
-            if known[1] != what:
+            if known.what != what:
                 raise OtherRequest
-            made: T = await asyncio.shield(known[2])
+            made: T = await asyncio.shield(known.made)
             return made
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._done[account, key] = (self._clock(), what, future)
+        here = asked[key] = _Asked(self._clock(), what, asyncio.get_running_loop().create_future())
+        self._count += 1
+        self._make_room(asked)
         try:
             made = await make()
-        except BaseException:
-            self._done.pop((account, key), None)
-            future.cancel()
+        except BaseException as error:
+            if asked.get(key) is here:
+                del asked[key]
+                self._count -= 1
+            _fail(here.made, error)
             raise
-        future.set_result(made)
+        here.made.set_result(made)
         return made
 
-    def _forget(self) -> None:
+    def _asked_by(self, account: str) -> OrderedDict[str, _Asked]:
+        """Return what an account has asked for lately."""
+        asked = self._of.setdefault(account, OrderedDict())
+        self._of.move_to_end(account)
         until = self._clock() - _FOR
-        while self._done and (len(self._done) >= _MOST or next(iter(self._done.values()))[0] < until):
-            self._done.popitem(last=False)
+        while asked and next(iter(asked.values())).at < until:
+            asked.popitem(last=False)
+            self._count -= 1
+        return asked
+
+    def _make_room(self, asked: OrderedDict[str, _Asked]) -> None:
+        if len(asked) > _MOST_OF_ACCOUNT:
+            asked.popitem(last=False)
+            self._count -= 1
+        while self._count > _MOST and len(self._of) > 1:
+            others = self._of.popitem(last=False)[1]
+            self._count -= len(others)
+            others.clear()
+
+
+def _fail(made: asyncio.Future[Any], error: BaseException) -> None:
+    """Whoever waits for the same hears the same."""
+    if isinstance(error, Exception):
+        made.set_exception(error)
+        made.exception()  # seen: it need not be that anybody waits
+    else:
+        made.cancel()
