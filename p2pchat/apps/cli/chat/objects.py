@@ -108,7 +108,7 @@ def parse_object(line: str, shapes: Shapes = SHAPES) -> Order:
     if not isinstance(found, dict):
         raise BadOrder("this line is no JSON object")
     ref = found.pop("ref", None)
-    if ref is not None and not isinstance(ref, str):
+    if ref is not None and not (isinstance(ref, str) and can_be_written(ref)):
         raise BadOrder("`ref` is a string")
     do = found.pop("do", None)
     shape = shapes.get(do) if isinstance(do, str) else None
@@ -123,6 +123,11 @@ def parse_object(line: str, shapes: Shapes = SHAPES) -> Order:
     if missing:
         raise BadOrder(f"{do!r} needs `{missing[0]}`", ref)
     return Order(do, found, ref)
+
+
+def can_be_written(text: str) -> bool:
+    """Whether a text of a JSON object is Unicode: escapes can name half of a surrogate pair, which no output takes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _are_strings(values: list[Any]) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from p2pchat.apps.cli.chat.objects import can_be_written
 from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.frames import read_object
 
@@ -80,7 +81,7 @@ def read_order(frame: str) -> Order:
 
 def _object(said: dict[str, Any]) -> Order:
     ref = said.get("ref")
-    if not (ref is None or type(ref) in (str, int)):
+    if not (ref is None or type(ref) is int or (type(ref) is str and can_be_written(ref))):
         raise NotUnderstood("`ref` is a text or a number")
     kind = said.get("type", "message")
     if kind in ("read", "ack"):
