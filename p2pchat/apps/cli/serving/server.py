@@ -11,16 +11,77 @@ import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from p2pchat.apps.cli.exits import Failure
 from p2pchat.apps.web.settings import WebSettings
 
 BACKLOG = 2048  # connections the system holds while we are busy: a gateway's users come back together after a restart
 STOP_WITHIN = 5  # seconds in which calls under way may end
+READ_AT_ONCE = 8192  # bytes of a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+MOST_FRAGMENTS = 1024  # of one message, whose limit counts bytes: empty ones would be kept without end
+TOO_BIG = 1009  # RFC 6455: a message too big to process
 PING_EVERY = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
 
 
-class InTime(H11Protocol):
+class Drained(asyncio.Protocol):
+    """A connection whose other end takes what it asked for: one that takes nothing is ended, and its memory is free."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    drain_timeout = 30.0  # seconds without progress, as on a link between peers
+    _stuck: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.drain_timeout, self._look, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._drained()
+
+    def _look(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        elif left:
+            self._stuck = self.loop.call_later(self.drain_timeout, self._look, left)
+
+    def _drained(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+
+class Frames(Drained, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, for clients that send what costs them little and us much."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own: how much is read before others have their turn
+            transport.max_size = READ_AT_ONCE
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= MOST_FRAGMENTS:
+            self.frames = []
+            self.conn.fail(TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
+        else:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # whoever does not read gets no pongs: they would be kept without end
+
+
+class InTime(Drained, H11Protocol):
     """uvicorn's HTTP, with a time in which the head of a request has to be there; a body has one in doors.py."""
 
     head_timeout = 10.0  # seconds; make_server says how many
@@ -85,7 +146,7 @@ def make_server(app: FastAPI, settings: WebSettings) -> Server:
         access_log=False,
         proxy_headers=False,  # ours are of named proxies only (create_app)
         server_header=False,
-        ws="websockets-sansio",
+        ws=Frames,
         ws_max_size=settings.max_body_bytes,
         ws_ping_interval=PING_EVERY,
         ws_ping_timeout=PING_EVERY,
