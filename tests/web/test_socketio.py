@@ -165,6 +165,21 @@ async def test_an_account_that_writes_too_much_is_told_so_and_others_are_not_hel
             assert (await bob.say("groupMessage", {"to": "room", "content": "y"}))["status"] == "ok"
 
 
+async def test_registering_twice_at_once_is_one_session_and_in_a_circle_it_is_slowed_down(serve: Any) -> None:
+    served = await serve(WebSettings(calls=Pace(0.001, 20)))
+    await hand(served, "ada")
+    async with served.client("ada") as http:
+        since = (await http.post("/messages", json={"to": "room", "content": "x"})).json()["id"]
+    said = {"userId": "ada", "authToken": served.tokens["ada"], "since": since}
+    async with socket(served.url) as ada:
+        answers = await asyncio.gather(*(ada.say("register", said) for _ in range(3)))
+        assert [answer["status"] for answer in answers] == ["ok"] * 3
+        account = served.gateway.accounts.find("ada")
+        assert account is not None and account.sessions == 1
+    async with socket(served.url) as again:
+        assert error_of(await again.say("register", said)) == "too_many"
+
+
 # ---- several sockets, and coming back
 
 

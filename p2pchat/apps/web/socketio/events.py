@@ -31,6 +31,7 @@ Act = Callable[[Client, Payload], Awaitable[Answer]]
 
 OK: Answer = {"status": "ok"}
 ROOM = ("room", "#room")
+CALLS_OF_REGISTER = 5  # what a client that comes is handed takes about so long
 
 
 class Events:
@@ -50,11 +51,12 @@ class Events:
         """Make the socket that of an account: of its token, or where this machine is trusted, the one it names."""
         name = shapes.word(payload, "userId")
         account = await self._account(wire, name, shapes.word(payload, "authToken", required=False))
-        if wire.client is not None:
+        self._gateway.rates.calls.take(account.key, CALLS_OF_REGISTER)
+        since = await self._since(account, shapes.word(payload, "since", required=False))
+        if wire.client is not None:  # nothing is waited for from here on: of two that come at once one is the second
             if wire.client.account is account:
                 return {**OK, "userId": account.name}
             raise Forbidden("this socket is another user's: connect anew", "registered")
-        since = await self._since(account, shapes.word(payload, "since", required=False))
         if wire.ended:
             raise Unauthorized("this connection is closed")
         client = wire.client = Client(self._floor, wire, account)  # WebError: too many sessions

@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import socketio
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from p2pchat.apps.web.callers import address_of, is_on_loopback
 from p2pchat.apps.web.errors import Problem, Unauthorized, WebError, problem_of
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.hub import Slow
+from p2pchat.apps.web.rates import site_of
 from p2pchat.apps.web.socketio.events import Answer, Events
 from p2pchat.apps.web.socketio.floor import Floor
 from p2pchat.apps.web.socketio.packets import StrictPacket, event, may_come_in
@@ -28,6 +31,7 @@ from p2pchat.apps.web.socketio.shapes import payload_of
 from p2pchat.apps.web.socketio.wire import Post, Wire
 
 MOST_STRANGERS = 1024  # connections that have not registered yet; further ones are told to try again
+MOST_STRANGERS_OF_ADDRESS = 256  # of them from one address, so that no one takes the places of all others
 MOST_BEFORE_REGISTER = 8  # packets from one of them
 SWEPT_EVERY = 5.0  # seconds between looks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
@@ -120,10 +124,9 @@ class SocketServer:
 
     async def _opened(self, engine_id: str, environ: MutableMapping[str, Any]) -> bool | None:
         """A connection begins."""
-        waiting = sum(wire.client is None for wire in self._wires.values()) if len(self._wires) > MOST_STRANGERS else 0
-        if waiting >= MOST_STRANGERS:
-            return False
         scope = environ["asgi.scope"]
+        if not self._has_room_for(HTTPConnection(scope)):
+            return False
         settings = self._gateway.settings
         wire = Wire(
             self._server.eio.sockets[engine_id], scope, (scope.get("client") or ("",))[0],
@@ -139,6 +142,17 @@ class SocketServer:
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         await self._library["connect"](engine_id, environ)
         return None
+
+    def _has_room_for(self, caller: HTTPConnection) -> bool:
+        """Whether one more that has not registered may be here, in all and of its address."""
+        if len(self._wires) < MOST_STRANGERS_OF_ADDRESS:
+            return True
+        strangers = [wire.host for wire in self._wires.values() if wire.client is None]
+        if len(strangers) < MOST_STRANGERS_OF_ADDRESS or is_on_loopback(caller):
+            return len(strangers) < MOST_STRANGERS
+        site = site_of(address_of(caller))
+        of_address = sum(site_of(host) == site for host in strangers)
+        return len(strangers) < MOST_STRANGERS and of_address < MOST_STRANGERS_OF_ADDRESS
 
     def _give_time(self, wire: Wire) -> None:
         """From now on it has some seconds to register."""
@@ -159,8 +173,10 @@ class SocketServer:
             if wire.frames > MOST_BEFORE_REGISTER:
                 self._send_away(wire, problem_of(Unauthorized("too much was sent before register")))
                 return
-        elif wait := self._gateway.rates.calls.wait(wire.client.account.key):
-            await asyncio.sleep(wait)  # it is read more slowly: what it sends next waits at its own end
+        else:
+            key = wire.client.account.key
+            while wait := self._gateway.rates.calls.wait(key):
+                await asyncio.sleep(wait)  # it is read more slowly: what it sends next waits at its own end
         await self._library["message"](engine_id, data)
 
     async def _closed(self, engine_id: str, reason: str) -> None:
