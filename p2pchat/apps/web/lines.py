@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -89,7 +90,7 @@ class Connection:
         self._gateway = gateway = gateway_of(websocket)
         self._out = Outbox(websocket, gateway.settings)
         self._mark = f"{secrets.token_hex(4)}:"  # before the refs of this caller: another may use the same words
-        self._show = LinesShow(self._out, self._mark)
+        self._show = LinesShow(self._out, self._mark, lambda rows: gateway.rates.answered(account.key, rows))
         self._show.me = account.user.me.label
         attention = Attention(self._tell_presence, lambda: "", idle_after=None)
         self._session = Session(
@@ -133,7 +134,10 @@ class Connection:
             if since:
                 await self._catch_up(since)
             while True:
-                await self._take(await self._websocket.receive_text())
+                text = await self._websocket.receive_text()
+                while wait := self._gateway.rates.calls.wait(self._account.key):
+                    await asyncio.sleep(wait)  # what it says meanwhile waits in its own connection
+                await self._take(text)
         except (WebSocketDisconnect, KeyError):  # KeyError: a frame of bytes
             pass
         except Slow:
@@ -187,7 +191,6 @@ class Connection:
     async def _take(self, text: str) -> None:
         ref = None
         try:
-            self._gateway.rates.calls.take(self._account.key)
             order = parse_object(text, SHAPES_HERE)
             ref = order.ref
             self._take_from(order.do)
@@ -250,13 +253,16 @@ class Connection:
 class LinesShow(Show):
     """What a Session says, as lines of one connection."""
 
-    def __init__(self, out: Outbox, mark: str) -> None:
+    def __init__(self, out: Outbox, mark: str, answered: Callable[[int], None]) -> None:
         super().__init__(Output(None), None, as_json=True, echo=True)
         self._out = out
         self._mark = mark
+        self._answered = answered
 
     async def event(self, event: Line, *, older: bool = False) -> None:
         frame = as_frame(self.own(event))
+        if event["event"] == "answer":
+            self._answered(len(event["rows"]))
         try:
             self._out.put(frame)
         except Slow:  # of answers nobody has to get more than one reads

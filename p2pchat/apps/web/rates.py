@@ -14,6 +14,7 @@ from p2pchat.apps.web.errors import TooMany
 from p2pchat.apps.web.settings import Pace, WebSettings
 
 _MOST_BUCKETS = 65_536  # a few MiB; the one not asked for longest goes first
+ROWS_A_CALL = 50  # so many take as long to be made as everything else of a call, 1 to 2 ms
 
 
 class Buckets:
@@ -41,6 +42,12 @@ class Buckets:
         if wait:
             raise TooMany(wait)
 
+    def charge(self, key: Hashable, count: int) -> None:
+        """Take `count` out of a bucket for what was done already; there may be less than nothing in it then."""
+        self.wait(key, 0)
+        left, at = self._filled[key]
+        self._filled[key] = (max(left - count, -float(self._pace.burst)), at)
+
 
 class Rates:
     """All buckets of a gateway, by what they count; the keys of calls, messages and small are user keys (hex)."""
@@ -52,6 +59,11 @@ class Rates:
         self.sign_ups = Buckets(settings.sign_ups, clock)
         self.strangers = Buckets(settings.strangers, clock)
         self.addresses = Buckets(settings.addresses, clock)
+
+    def answered(self, key: str, rows: int) -> None:
+        """An account was answered so many rows: they count as calls, for who asks for many keeps others waiting."""
+        if rows >= ROWS_A_CALL:
+            self.calls.charge(key, rows // ROWS_A_CALL)
 
 
 def site_of(address: str) -> str:

@@ -6,7 +6,9 @@ gateway is a new version of the page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from p2pchat.apps.web.callers import CurrentAccount
+from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.errors import WebError
 
 router = APIRouter()
@@ -26,6 +28,8 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 MAX_QR_CHARACTERS = 2048  # more is no code that a telephone reads
+CHARACTERS_A_CALL = 10  # of a QR code: the largest takes a quarter of a second to draw
+_drawing = ThreadPoolExecutor(1, "p2pchat qr")  # one at a time, and nobody else waits for it
 
 
 def _serving(path: Path) -> Callable[[Request], Awaitable[Response]]:
@@ -56,14 +60,20 @@ class Code(BaseModel):
 
 
 @router.post("/qr", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response, tags=["page"])
-async def qr_code(wanted: Code, account: CurrentAccount) -> Response:
+async def qr_code(wanted: Code, account: CurrentAccount, gateway: CurrentGateway) -> Response:
     """Draw a QR code of a text, as SVG: of an invite, or of the address of this page. Nothing of it is kept."""
+    gateway.rates.calls.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
+    drawn = await asyncio.get_running_loop().run_in_executor(_drawing, _draw, wanted.text)
+    return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+
+def _draw(text: str) -> bytes:
     import segno
 
     try:
-        symbol = segno.make(wanted.text, error="l", boost_error=False, micro=False)
+        symbol = segno.make(text, error="l", boost_error=False, micro=False)
     except ValueError:  # segno.DataOverflowError
         raise WebError(413, "too_large", "this is too long for a QR code") from None
     drawn = BytesIO()
     symbol.save(drawn, kind="svg", border=4, xmldecl=False, svgns=True, svgclass=None, lineclass=None, omitsize=True)
-    return Response(drawn.getvalue(), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+    return drawn.getvalue()

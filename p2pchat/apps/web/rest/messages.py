@@ -85,6 +85,7 @@ async def messages(
         return []
     low, high = await _where(account, after), await _where(account, before)
     found = await account.user.history(talk, before=high, after=low, limit=limit)
+    gateway.rates.answered(account.key, len(found))
     return [Said.of(post) for post in found]
 
 
@@ -163,6 +164,7 @@ async def search(
     """Return the newest messages with all of these words in them, oldest first."""
     talk = None if conversation is None else _known(gateway, account, conversation)
     found = await account.user.search(words, talk, before=await _where(account, before), limit=limit)
+    gateway.rates.answered(account.key, len(found))
     return [Said.of(post) for post in found]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from p2pchat.apps.web.callers import CurrentAccount
+from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.rest.calls import problems
 from p2pchat.apps.web.rest.shapes import Person, Place, Presence
 
@@ -15,9 +15,11 @@ KINDS = ("room", "dm", "group")
 
 
 @router.get("/users", responses=problems(), response_model_exclude_none=True)
-async def users(account: CurrentAccount) -> list[Person]:
+async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[Person]:
     """Return everybody who is known here, by name."""
-    return [Person.of(user) for user in account.user.users()]
+    found = account.user.users()
+    gateway.rates.answered(account.key, len(found))
+    return [Person.of(user) for user in found]
 
 
 @router.get("/users/{name}", responses=problems(404, 409), response_model_exclude_none=True)
@@ -29,16 +31,20 @@ async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccoun
 @router.get("/presence", responses=problems(), response_model_exclude_none=True)
 async def presence(
     account: CurrentAccount,
+    gateway: CurrentGateway,
     status: Annotated[
         Literal["online", "idle", "offline", "unknown"] | None, Query(description="Only who is so.")
     ] = None,
 ) -> list[Presence]:
     """Return how everybody is who is known here."""
     told = [Presence.of(user) for user in account.user.users()]
+    gateway.rates.answered(account.key, len(told))
     return [one for one in told if status in (None, one.status)]
 
 
 @router.get("/conversations", responses=problems())
-async def conversations(account: CurrentAccount) -> list[Place]:
+async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[Place]:
     """Return the conversations one takes part in, the one first in which something was written last."""
-    return [Place.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
+    found = [Place.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
+    gateway.rates.answered(account.key, len(found))
+    return found
