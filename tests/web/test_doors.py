@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,10 +15,11 @@ from fastapi import FastAPI, Request
 from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.serving.server import make_server, started
+from p2pchat.apps.cli.serving.server import Drained, make_server, started
 from p2pchat.apps.web import WebSettings, create_app
 from p2pchat.apps.web.callers import CurrentAccount, address_of
 from p2pchat.apps.web.doors import SECURITY_HEADERS
+from p2pchat.apps.web.errors import Forbidden
 from p2pchat.apps.web.settings import Pace
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw import UPGRADE, Answer, ask, read_answer, request
@@ -208,6 +209,24 @@ async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, b
     assert answer.status in (400, 422) and answer.code == "malformed"
 
 
+@asynccontextmanager
+async def by_the_command() -> AsyncIterator[int]:
+    """Serve a gateway as the command does it; yields the port."""
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        settings = WebSettings(trust_loopback=True)
+        app = create_app(peer, settings)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = make_server(app, settings)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            await started(server, task)
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                await app.state.gateway.aclose()
+                server.should_exit = server.force_exit = True
+                await task
+
+
 async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = make_server(door.app, QUICK)
@@ -225,6 +244,38 @@ async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) 
         assert (await ask(port, whole)).status == 200  # who is in time is served
         server.should_exit = True
         await task
+
+
+async def test_fragments_without_end_end_the_socket() -> None:
+    async with by_the_command() as port:
+        async with connect(f"ws://127.0.0.1:{port}/chat?user=eve", proxy=None) as socket:
+            socket.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 3000)  # a text, and nothing more of it
+            async with asyncio.timeout(10):
+                await socket.wait_closed()
+            assert socket.close_code == 1009
+
+
+async def test_who_takes_nothing_of_what_it_asked_for_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Drained, "drain_timeout", 0.2)
+    async with by_the_command() as port:
+        for upgrade, flood in (
+            ((), request("/style.css", host=f"127.0.0.1:{port}") * 2000),
+            (UPGRADE, (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 2000),
+        ):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            if upgrade:
+                writer.write(request("/chat?user=eve", *upgrade, host=f"127.0.0.1:{port}"))
+            async with asyncio.timeout(20):
+                with pytest.raises(ConnectionError):
+                    await write_on(writer, flood)
+            writer.close()
+
+
+async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
 
 
 async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
@@ -251,7 +302,10 @@ async def test_a_token_is_its_own_account_and_no_other(asked: Served) -> None:
 
 async def test_a_name_is_believed_on_this_machine_only_and_from_no_other_sites_page(asked: Served) -> None:
     assert (await sent(asked, "/whoami?as=cyd")).body == b'"cyd"'
-    for header in ("X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: ::1", "Sec-Fetch-Site: bad"):
+    for header in (
+        "X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: ::1", "Sec-Fetch-Site: bad",
+        "Via: 1.1 proxy", "X-Forwarded-Proto: https", "CF-Connecting-IP: 203.0.113.9",
+    ):  # fmt: skip
         assert (await sent(asked, "/whoami?as=dan", header)).status in (401, 403)
     assert asked.gateway.accounts.find("dan") is None
 
@@ -289,7 +343,8 @@ async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_serve
     async with serving(WebSettings(messages=Pace(0.001, 10), outbox_frames=1000)) as served:
         loud, quiet = await served.register("loud"), await served.register("quiet")
         url = f"{served.ws_url}/chat"
-        async with connect(url, additional_headers={"Authorization": f"Bearer {loud}"}) as flood:
+        headers = {"Authorization": f"Bearer {loud}"}
+        async with connect(url, additional_headers=headers, close_timeout=0.1) as flood:
             for number in range(500):
                 await flood.send(f"buy {number}")
             async with connect(url, additional_headers={"Authorization": f"Bearer {quiet}"}) as calm:
@@ -304,6 +359,82 @@ async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_serve
         texts = [post.text for post in await account.user.history("room")]
         assert sum(text.startswith("buy") for text in texts) <= 10
         assert sum(text.startswith("hello") for text in texts) == 5
+
+
+async def test_many_rows_count_as_many_calls() -> None:
+    """Who asks for everybody or a long history keeps the loop for as long as many calls take."""
+    async with serving(WebSettings(calls=Pace(0.001, 8))) as served:
+        for number in range(100):
+            await served.gateway.accounts.reserve(f"user{number}")
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        for target in ("/users", "/presence"):
+            assert (await sent(served, target, f"Authorization: Bearer {loud}")).status == 200
+        statuses = [(await sent(served, "/users", f"Authorization: Bearer {loud}")).status for _ in range(2)]
+        assert statuses == [200, 429]
+        assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
+
+
+async def test_of_names_written_to_at_once_no_more_are_reserved_than_one_account_may() -> None:
+    async with serving(WebSettings(max_reserved_by_account=3)) as served:
+        await served.register("loud")
+        async with served.client("loud") as http:
+            asked = [http.post("/messages", json={"to": f"nobody{n}", "content": "hi"}) for n in range(12)]
+            statuses = sorted(answer.status_code for answer in await asyncio.gather(*asked))
+        assert statuses == [201] * 3 + [403] * 9
+        assert sum(account.reserved for account in served.gateway.accounts.list()) == 3
+
+
+async def test_who_is_revoked_between_signing_in_and_coming_in_does_not_come_in() -> None:
+    async with serving() as served:
+        await served.register("eve")
+        account = await served.gateway.accounts.revoke("eve")
+        assert account is not None
+        with pytest.raises(Forbidden):
+            served.gateway.hub.open(account, lambda told: None, "chat")
+
+
+@pytest.mark.parametrize("path", ["/chat", "/lines"])
+async def test_half_a_character_as_a_ref_is_refused_and_the_socket_lives_on(path: str) -> None:
+    """JSON may name it, and no frame can carry it back."""
+    async with serving() as served:
+        headers = {"Authorization": f"Bearer {await served.register('ada')}"}
+        async with connect(f"{served.ws_url}{path}", additional_headers=headers) as socket, asyncio.timeout(10):
+            await socket.send('{"do":"send","text":"a","ref":"\\ud800"}')
+            while "`ref` is a " not in await socket.recv():
+                pass
+            await socket.send('{"do":"who","text":"a","ref":"9"}')
+            while json.loads(await socket.recv()).get("ref") != "9":
+                pass
+
+
+async def test_a_flood_of_orders_is_read_no_faster_than_they_may_come() -> None:
+    async with serving(WebSettings(calls=Pace(0.001, 10))) as served:
+        headers = {"Authorization": f"Bearer {await served.register('loud')}"}
+        async with connect(f"{served.ws_url}/lines", additional_headers=headers, close_timeout=0.1) as flood:
+            for _ in range(500):
+                await flood.send("x")
+            quiet = await served.register("quiet")
+            for _ in range(3):
+                assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
+            lines = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    while True:
+                        lines.append(json.loads(await flood.recv()))
+        assert sum(line["event"] == "error" for line in lines) <= 10
+
+
+async def test_who_opens_socket_after_socket_takes_the_places_of_its_own_address_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2pchat.apps.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
+    async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
+
+        async def opens(address: str) -> int:
+            return (await sent(served, "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}")).status
+
+        assert [await opens("203.0.113.9") for _ in range(3)] == [200, 200, 401]
+        assert await opens("203.0.113.8") == 200
 
 
 # ---- what goes out

@@ -184,13 +184,13 @@ class Accounts:
         if account is not None:
             return account
         key = "" if by is None else by.key
-        if by is not None and self._reserved_by[key] >= self._settings.max_reserved_by_account:
-            raise Forbidden("you have written to as many unknown names as one account may", "reserved")
         async with self._turn:
             name = valid(name)
             account = self.find(name)
             if account is not None:
                 return account
+            if by is not None and self._reserved_by[key] >= self._settings.max_reserved_by_account:
+                raise Forbidden("you have written to as many unknown names as one account may", "reserved")
             account = await self._keep(None, name, nobodys(), RESERVED + key)
         self.changed(account, "reserved")
         return account

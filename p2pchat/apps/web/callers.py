@@ -20,7 +20,7 @@ from p2pchat.apps.web.rates import site_of
 
 NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller may say who it is; clients differ
 CALLER = "p2pchat.account"  # in the scope of a request: whose it is, once that is known
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -30,12 +30,16 @@ def address_of(connection: HTTPConnection) -> str:
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
     """Whether a caller is a program on this machine that asked for this machine: nothing that came through a proxy."""
-    if any(name in connection.headers for name in _FORWARDED) or not _asks_for_loopback(connection):
+    if _is_forwarded(connection) or not _asks_for_loopback(connection):
         return False
     try:
         return ip_address(address_of(connection)).is_loopback
     except ValueError:
         return False
+
+
+def _is_forwarded(connection: HTTPConnection) -> bool:
+    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in connection.headers)
 
 
 def _asks_for_loopback(connection: HTTPConnection) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from p2pchat import HostedUser, PeerClosed, Renamed, TCPPeer
 from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.errors import WebError
+from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.journal import Journal
 from p2pchat.apps.web.settings import WebSettings
 
@@ -132,11 +132,13 @@ class Hub:
             wants: Only these classes of events, each as it is and no base of it; None: all. Of a thousand sessions
                 that come at once each is told of all others' presence, if it wants that.
         Raises:
-            WebError: There are too many, of this account or in all; or the gateway stops.
+            WebError: There are too many, of this account or in all; it was revoked; or the gateway stops.
         """
         self.begin()
         if self._stopping:
             raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
+        if account.state == "revoked":  # after it had signed in, and before it came here
+            raise Forbidden("this account was revoked", "revoked")
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
