@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
 
 from p2pchat.apps.cli.exits import Failure
 from p2pchat.apps.web.settings import WebSettings
@@ -66,7 +66,7 @@ class Frames(Drained, WebSocketsSansIOProtocol):
         if hasattr(transport, "max_size"):  # asyncio's own: how much is read before others have their turn
             transport.max_size = READ_AT_ONCE
 
-    def handle_cont(self, event: Frame) -> None:
+    def handle_cont(self, event: Any) -> None:
         if len(self.frames) >= MOST_FRAGMENTS:
             self.frames = []
             self.conn.fail(TOO_BIG, "too many fragments")
