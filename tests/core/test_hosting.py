@@ -8,9 +8,9 @@ from p2pchat.core.inputs import GroupChanging, GroupMade, Hosting, MarkedRead, O
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.hosting import make_cert
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import Digest, Entries, Have, Hosted, Read
+from p2pchat.protocol import Digest, Entries, Have, Hosted, Read, Want
 from p2pchat.protocol import Here as HereFrame
-from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have
+from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
 
 
 def host(peer: Peer, name: str) -> list[str]:
@@ -162,6 +162,21 @@ def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     assert not talk.concerns_us
     host(gate, "cyd")
     assert talk.concerns_us
+
+
+def test_what_concerns_nobody_here_any_more_is_asked_for_no_more() -> None:
+    world, gate = gateway("cyd")
+    bob = gate.far("bob")
+    there = opened(gate, "cyd", "bob")
+    log = Author("bob", "f0", there)
+    log.say("hello")
+    bob.say(page(log))
+    assert [frame.c for frame in bob.heard if isinstance(frame, Want)] == [there]
+    gate.put(Unhosted(IDS["cyd"]))
+    bob.heard.clear()
+    bob.say(Have({}, end=1))  # bob gives it to nobody who does not host her
+    world.pass_time(100.0)
+    assert not [frame for frame in bob.heard if isinstance(frame, Want)]
 
 
 def test_where_somebody_is_hosted_again_conversations_are_named_again() -> None:

@@ -148,11 +148,15 @@ class Pull:
         return bool(left) and (conversation is None or self._may_ask(side, conversation))
 
     def _may_ask(self, side: Side, conversation: Conversation) -> bool:
-        """Say whether anything is wanted there: nothing of a talk whose group it knows better, or is not of."""
-        group = conversation.group
-        if group is None or not conversation.is_talk:
+        """Say whether anything is wanted there: nothing of a talk whose group it knows better.
+
+        Nor of what is shared with it no more, since the users hosted here or there are others: it would not give that.
+        """
+        if conversation.is_open:
             return True
-        return self._shelf.shares(side, conversation) and not any(key[0] == group.id for key in side.ahead)
+        group = conversation.group
+        knows_better = group is not None and any(key[0] == group.id for key in side.ahead)
+        return self._shelf.shares(side, conversation) and not knows_better
 
     def _wake(self, pursuit: Pursuit, seconds: float) -> None:
         if pursuit.timer is not None:
