@@ -76,6 +76,8 @@ Order = Say | Seen | Typing
 def read_order(frame: str) -> Order:
     """Return what a text frame asks for. Raises NotUnderstood."""
     said = read_object(frame)
+    if said is None and frame.lstrip().startswith("{"):  # perhaps meant for one person: it must not go to everybody
+        raise NotUnderstood('what begins with { is a JSON object, and this is none: a text goes as {"text": ...}')
     return _typed(frame, None) if said is None else _object(said)
 
 
