@@ -72,7 +72,7 @@ class Fetching:
         if isinstance(start, TailStart):
             tail = self._find(start.run)
             return only(tail.number, start.after_seq) if tail else None
-        return position_of(start, self._find, self._chain)
+        return position_of(start, self._find, self._chain, self._reader.stranded(self._whose))
 
     def _find(self, run: RunId) -> Numbered | None:
         return self._reader.numbered(self._whose, run)

@@ -483,6 +483,7 @@ class MemoryStorage:
             start,
             lambda run: by_run[run].numbered if run in by_run else None,
             lambda log, seq: by_run[log.run].at(seq).chain if seq <= len(by_run[log.run].raws) else None,
+            [log.number for log in logs if _is_tip(log)] if any(log.forked for log in logs) else [],
         )
 
     def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:

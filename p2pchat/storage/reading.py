@@ -177,6 +177,15 @@ class Reader:
         row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
         return _numbered(row) if row else None
 
+    def stranded(self, whose: tuple[int, int]) -> list[int]:
+        """Return the numbers of all tips of (user, conversation) where one of their logs forked, otherwise []."""
+        if self.first(
+            "select 1 from logs where writer = ? and conversation = ? and state >= ? limit 1", *whose, FORKED
+        ):
+            rows = self.all("select number from logs where writer = ? and conversation = ? and state = 0", *whose)
+            return [row[0] for row in rows]
+        return []
+
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
         """Return size and chain at seq, recomputed from the nearest head below."""
         if seq == 0:

@@ -77,9 +77,16 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
 
 
 def position_of(
-    want: WantStart, find: Callable[[RunId], Numbered | None], chain: Callable[[Numbered, int], bytes | None]
+    want: WantStart,
+    find: Callable[[RunId], Numbered | None],
+    chain: Callable[[Numbered, int], bytes | None],
+    stranded: Sequence[int],
 ) -> Position:
     """Return where serving this want begins; `chain` gives the chain stored at a seq, None above the last.
+
+    Args:
+        stranded: Where a log of this writer there forked, the numbers of all tips; otherwise (). What a forked log
+            built on is a tip again, and who holds a later log need not hold it: only a mark of its own says so.
 
     A known mark says that its log is held up to seq, and with it all it builds on: through `before`, log by log,
     down to the first `whole` one, under which everything is held. Unknown marks say nothing, and neither does one
@@ -105,6 +112,7 @@ def position_of(
         return stored is None or stored[:8].hex() == mark.chain8
 
     take(filter(is_known, (*want.tips, *want.older)))
+    named = frozenset(held)
     floor = 0
     while newest_first:
         log = logs[-heappop(newest_first)]
@@ -112,6 +120,10 @@ def position_of(
             floor = log.number - 1
             break
         take(log.before)
+    for number in stranded:
+        if number not in named:
+            held.pop(number, None)
+            floor = min(floor, number - 1)
     above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
     return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
 

@@ -172,13 +172,22 @@ def test_what_is_written_while_it_is_served_is_served_too(storage: Storage) -> N
 
 
 def test_forked_logs_are_left_out(storage: Storage) -> None:
-    first, second, third = three_runs(storage)
+    first, second, _ = three_runs(storage)
     twin = Author("ada", 2)
     storage.commit([Change(forks=[Fork(second.log, twin.write("one"), twin.write("other"))])])
     assert served(storage, NOTHING) == [(1, 1, 2), (3, 1, 2)]
     assert served(storage, TailStart(second.log.run, 0)) == []
     assert served(storage, WantStart(tips=(first.mark,))) == [(3, 1, 2)]
+
+
+def test_what_a_forked_log_built_on_is_given_to_who_holds_only_what_builds_on_the_fork(storage: Storage) -> None:
+    """It took that without the forked log, and perhaps without what is below: its disk was lost (seed 716432)."""
+    first, second, third = three_runs(storage)
     assert served(storage, WantStart(tips=(third.mark,))) == []
+    twin = Author("ada", 2)
+    storage.commit([Change(forks=[Fork(second.log, twin.write("one"), twin.write("other"))])])
+    assert served(storage, WantStart(tips=(third.mark,))) == [(1, 1, 2)]
+    assert served(storage, WantStart(tips=(third.mark, first.mark))) == []
 
 
 def test_whoever_holds_another_chain_under_the_same_number_is_served_the_whole_log(storage: Storage) -> None:
