@@ -50,7 +50,7 @@ class Server(ABC):
     def make(self) -> None:
         """Make the data directory, and a user `chat` who may do everything with databases."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if os.name == "posix" and os.geteuid() == 0:
+        if sys.platform != "win32" and os.geteuid() == 0:
             shutil.chown(self.directory, self._account())
         self._install()
 
@@ -85,6 +85,8 @@ class Server(ABC):
             time.sleep(LOOKED_EVERY)
 
     def _answers(self) -> bool:
+        if sys.platform == "win32":
+            raise NotImplementedError
         try:
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.listens_at))
@@ -101,7 +103,9 @@ class Server(ABC):
             self._process = None
 
     def kill(self) -> None:
-        self.stop(signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+        if sys.platform == "win32":
+            raise NotImplementedError
+        self.stop(signal.SIGKILL)
 
     def end(self) -> None:
         """Stop it for good, as quickly as it leaves nothing behind."""
@@ -112,6 +116,8 @@ class Server(ABC):
         return (self.directory / "log").read_text("utf-8", "replace")
 
     def _account(self) -> str:
+        if sys.platform == "win32":
+            raise NotImplementedError
         import pwd
 
         names = {entry.pw_name for entry in pwd.getpwall()}
@@ -120,7 +126,7 @@ class Server(ABC):
     def _popen(self, command: list[str], stdin: Any = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a program of the server's, not as root, in a session of its own: Ctrl-C is not meant for it."""
         who: dict[str, Any] = {}
-        if os.name == "posix" and os.geteuid() == 0:
+        if sys.platform != "win32" and os.geteuid() == 0:
             who = {"user": self._account(), "group": self._account_group(), "extra_groups": []}
         with open(self.directory / "log", "ab") as log:
             return subprocess.Popen(
@@ -128,6 +134,8 @@ class Server(ABC):
             )
 
     def _account_group(self) -> int:
+        if sys.platform == "win32":
+            raise NotImplementedError
         import pwd
 
         return pwd.getpwnam(self._account()).pw_gid
@@ -291,13 +299,16 @@ def private(kind: str, *, durable: bool = True) -> Iterator[Server]:
 class Shared:
     """The use of a server that all workers of a run share; it ends with the last use of it."""
 
+    server: Server
+    _users: IO[bytes]
+
     def __init__(self, kind: str, run: Path) -> None:
         """`run` is a directory that all workers have in common."""
         if sys.platform == "win32":
             raise NotImplementedError
         import fcntl
 
-        self._users: IO[bytes] = open(run / f"{kind}.users", "ab")  # noqa: SIM115  # until close()
+        self._users = open(run / f"{kind}.users", "ab")  # noqa: SIM115  # until close()
         with open(run / f"{kind}.start", "ab") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
             fcntl.flock(self._users, fcntl.LOCK_SH)  # waits for a keeper that is just ending it

@@ -70,7 +70,9 @@ class GatewayProcess:
 
     async def kill(self) -> None:
         """As kill -9 does."""
-        await self._end(signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
 
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)

@@ -190,6 +190,8 @@ def test_offline_is_stored_and_delivered_in_order_on_return_also_over_a_restart(
     bob.come().leave()
     ada.come()
     written = [ada.write(bob, f"{number}") for number in range(3)]
+    if sys.platform == "win32":
+        raise NotImplementedError
     gateway.end(signal.SIGKILL)
     ada.hear("disconnect")
     gateway.start()
