@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Row, Setting, middle, shown
@@ -27,9 +28,10 @@ async def hold(channel: Channel, data: str, last: str) -> None:
         before = resident_kib()
         channel.tell(endpoint=peer.endpoint)
         begun = await channel.heard()
+        worked = time.process_time()
         if begun is not None:
             await (await peer.receipt(last)).delivered(count=1, timeout=110)
-            channel.tell(ended=time.time(), before=before, peak=peak_kib())
+            channel.tell(ended=time.time(), before=before, peak=peak_kib(), cpu=time.process_time() - worked)
         await channel.closed()
 
 
@@ -43,13 +45,19 @@ async def fetch(channel: Channel, data: str) -> None:
         asked = await channel.heard()
         assert asked is not None
         watching = asyncio.create_task(_watch())
-        begun = time.time()
+        worked, begun = time.process_time(), time.time()
         await peer.connect(asked["endpoint"])
         channel.tell(begun=begun)
-        await channel.heard()
+        asked = await channel.heard()
+        assert asked is not None
+        while peer._owner.node.sync.order.next_place <= asked["entries"]:
+            await asyncio.sleep(LOOK / 10)
+        await peer._owner.settle()  # on this disk too
+        ended = time.time()
+        worked = time.process_time() - worked
         watching.cancel()
         newest = (await peer.history(peer.room, limit=1))[0]
-        channel.tell(peak=peak_kib(), samples=SAMPLES, newest=newest.id)
+        channel.tell(ended=ended, peak=peak_kib(), samples=SAMPLES, newest=newest.id, cpu=worked)
         await channel.closed()
 
 
@@ -85,14 +93,23 @@ async def start(channel: Channel, data: str) -> None:
 # ---- the rows
 
 
-def _fetched(setting: Setting, name: str, one_by_one: bool) -> tuple[list[Row], float]:
+def _fetched(setting: Setting, name: str, one_by_one: bool) -> list[Row]:
     home = setting.directory / name
     home.mkdir()
     data, entries = str(home / "writer"), setting.entries
     with Worker("stored.write", home=home, data=data, entries=entries, one_by_one=one_by_one) as writing:
         made = writing.get()
+    seconds, held, got = fetched(home, data, made["last"], entries)
+    return _rows(setting, name, entries / seconds, held, got)
+
+
+def fetched(home: Path, data: str, last: str, entries: int) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """Let a newcomer fetch so many entries that the profile at `data` holds; its user's last is `last`.
+
+    Returns: the seconds it took, and what the holder and the newcomer said of themselves.
+    """
     with (
-        Worker("catchup.hold", home=home, data=data, last=made["last"]) as holder,
+        Worker("catchup.hold", home=home, data=data, last=last) as holder,
         Worker("catchup.fetch", home=home, data=str(home / "newcomer")) as newcomer,
     ):
         endpoint = holder.get()["endpoint"]
@@ -101,11 +118,11 @@ def _fetched(setting: Setting, name: str, one_by_one: bool) -> tuple[list[Row], 
         newcomer.put({"endpoint": endpoint})
         begun = newcomer.get()["begun"]
         held = holder.get()
-        newcomer.put({"ended": True})
+        newcomer.put({"entries": entries})
         got = newcomer.get()
-    if got["newest"] != made["last"]:
+    if got["newest"] != last:
         raise RuntimeError("the newcomer's history does not end where the writer's does")
-    return _rows(setting, name, entries / (held["ended"] - begun), held, got), made["seconds"]
+    return max(held["ended"], got["ended"]) - begun, held, got
 
 
 def _rows(setting: Setting, name: str, rate: float, held: dict[str, Any], got: dict[str, Any]) -> list[Row]:
@@ -113,10 +130,11 @@ def _rows(setting: Setting, name: str, rate: float, held: dict[str, Any], got: d
     early = samples[len(samples) // 5] if samples else 0
     growth = (samples[-1] - early) / 1024 if samples else 0.0
     floor = setting.floor.get("rows")
+    cpu = 1e6 * (held["cpu"] + got["cpu"]) / setting.entries
     beside = f"{rate / floor:.2f} x bare SQLite rows ({shown(floor)}/s)" if floor else ""
     what = f"a newcomer fetches {setting.entries:,} entries written {name.replace('-', ' ')}"
     return [
-        Row(what, rate, "/s", "over 150,000/s", beside),
+        Row(what, rate, "/s", "over 150,000/s", beside, f"CPU an entry, both ends: {shown(cpu)} us", cpu),
         Row(
             "memory of the newcomer, at most", got["peak"] / 1024, "MiB", "flat", note=f"{growth:+.1f} MiB from 1/5 on"
         ),
@@ -132,9 +150,17 @@ def _rows(setting: Setting, name: str, rate: float, held: dict[str, Any], got: d
 
 def run(setting: Setting) -> list[Row]:
     """Measure both histories, then starts with the second one stored."""
-    rows, _ = _fetched(setting, "in-batches", False)
-    more, _ = _fetched(setting, "one-by-one", True)
-    return [*rows, *more, *_starts(setting)]
+    return [*_fetched(setting, "in-batches", False), *_fetched(setting, "one-by-one", True), *_starts(setting)]
+
+
+def restarted(setting: Setting) -> list[Row]:
+    """Make such a history, then measure starts only."""
+    home = setting.directory / "one-by-one"
+    home.mkdir()
+    asked = {"data": str(home / "writer"), "entries": setting.entries, "one_by_one": True}
+    with Worker("stored.write", home=home, **asked) as writing:
+        writing.get()
+    return _starts(setting)
 
 
 def _starts(setting: Setting) -> list[Row]:

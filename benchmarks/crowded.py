@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.results import Row, Setting, middle, shown
-from benchmarks.workers import Channel, Worker
+from benchmarks.workers import Channel, Worker, resident_kib
 
 USERS, ADDRESSES, CONVERSATIONS, MEMBERS = 5_000, 4_000, 10_000, 256
 RUN = "0123456789abcdef"  # in which all of them wrote
@@ -175,23 +176,34 @@ class _Relay:
 
 async def use(channel: Channel, data: str, endpoint: str) -> None:
     """Worker: start the peer, link with the other one, and give the commands."""
-    from p2pchat import TCPPeer
-
-    relay = _Relay(endpoint)
-    through = await relay.listen()
-    begun = _now()
-    async with TCPPeer(data=data) as peer:
-        found: dict[str, Any] = {"started": _since(begun)}
+    async with started_and_linked(data, endpoint) as (peer, found):
         crowd = peer.group("crowd")
         found |= {"users": len(peer.users()), "conversations": len(peer.conversations())}
-        begun = _now()
-        await peer.connect(through)
-        await _quiet(peer, relay)
-        found |= {"linked": (relay.last - begun[0], time.process_time() - begun[1]), "bytes": relay.bytes}
         found["adding"] = await _middle_of(lambda: _add_and_remove(crowd))
         for name in ("who", "list"):
             found[name] = await _middle_of(_command(peer, f"/{name}"))
         channel.tell(members=len(crowd.members) + 1, **found)
+
+
+@asynccontextmanager
+async def started_and_linked(data: str, endpoint: str) -> AsyncIterator[tuple[Any, dict[str, Any]]]:
+    """Start a peer, and link it with another through a relay that counts.
+
+    Yields: the peer, and `started` and `linked` (as Took), `bytes` of the link until no more passed, and how many KiB
+    this process grew by the start.
+    """
+    from p2pchat import TCPPeer
+
+    relay = _Relay(endpoint)
+    through = await relay.listen()
+    begun, before = _now(), resident_kib()
+    async with TCPPeer(data=data) as peer:
+        found: dict[str, Any] = {"started": _since(begun), "grown": resident_kib() - before}
+        begun = _now()
+        await peer.connect(through)
+        await _quiet(peer, relay)
+        found |= {"linked": (relay.last - begun[0], time.process_time() - begun[1]), "bytes": relay.bytes}
+        yield peer, found
 
 
 def _now() -> Took:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.results import Row, Setting, middle, shown, spread, text
+from benchmarks import ways
+from benchmarks.results import TEXT_BYTES, Row, Setting, middle, shown, spread, text
 from benchmarks.workers import Channel, Worker, WorkFailed, settle
 
 
@@ -20,9 +21,6 @@ class Took(NamedTuple):
     seconds: float
     writer_cpu: float
     reader_cpu: float
-
-
-AT_ONCE = 1_000  # texts of one send_many; two of them are out at a time
 
 
 async def read(channel: Channel, data: str) -> None:
@@ -59,33 +57,11 @@ async def write(channel: Channel, data: str, endpoint: str) -> None:
         await (await peer.send(reader, "first")).delivered(timeout=10)
         settle()
         while (asked := await channel.heard()) is not None:
-            way = _many if asked["way"] == "many" else _gathered
-            texts = [text(i) for i in range(asked["messages"])]
+            texts = [text(i, asked.get("bytes", TEXT_BYTES)) for i in range(asked["messages"])]
             worked, begun = time.process_time(), time.perf_counter()
-            await way(peer, reader, texts, asked["at_once"])
+            receipt = await ways.WAYS[asked["way"]](peer, reader, texts, asked["at_once"])
+            await receipt.delivered()
             channel.tell(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
-
-
-async def _many(peer: Any, to: Any, texts: list[str], at_once: int) -> None:
-    """Two send_many out at a time."""
-    queue = iter(range(0, len(texts), at_once))
-
-    async def writer() -> Any:
-        receipts = None
-        for first in queue:
-            receipts = await peer.send_many(to, texts[first : first + at_once])
-        return receipts
-
-    for receipts in await asyncio.gather(writer(), writer()):
-        if receipts is not None:
-            await receipts.delivered()
-
-
-async def _gathered(peer: Any, to: Any, texts: list[str], at_once: int) -> None:
-    receipts: list[Any] = []
-    for first in range(0, len(texts), at_once):
-        receipts = await asyncio.gather(*(peer.send(to, said) for said in texts[first : first + at_once]))
-    await receipts[-1].delivered()  # a mark says "everything up to here"
 
 
 def run(setting: Setting) -> list[Row]:
@@ -100,7 +76,7 @@ def run(setting: Setting) -> list[Row]:
             read_cpu = far.get()["cpu"]
             took: dict[str, list[Took]] = {"many": [], "gather": []}
             for _ in range(setting.rounds):
-                for way, at_once in (("many", AT_ONCE), ("gather", setting.gathered)):
+                for way, at_once in (("many", ways.AT_ONCE), ("gather", setting.gathered)):
                     near.put({"way": way, "messages": setting.messages, "at_once": at_once})
                     wrote = near.get()
                     handed += setting.messages
@@ -116,7 +92,7 @@ def run(setting: Setting) -> list[Row]:
 def _rows(setting: Setting, took: dict[str, list[Took]]) -> list[Row]:
     rows = []
     for way, what, goal in (
-        ("many", f"durable and acknowledged, send_many of {AT_ONCE:,}, two out", "over 150,000/s"),
+        ("many", f"durable and acknowledged, send_many of {ways.AT_ONCE:,}, two out", "over 150,000/s"),
         ("gather", f"the same, gather of {setting.gathered:,} send", "over 80,000/s"),
     ):
         rates = [setting.messages / each.seconds for each in took[way]]
@@ -125,7 +101,7 @@ def _rows(setting: Setting, took: dict[str, list[Took]]) -> list[Row]:
         floor = setting.floor.get("rows")
         beside = f"{rate / floor:.2f} x bare SQLite rows ({shown(floor)}/s, one side)" if floor else ""
         note = f"CPU a message: writer {_each(setting, writer)}, reader {_each(setting, reader)}; {spread(rates)}"
-        rows.append(Row(what, rate, "/s", goal, beside, note))
+        rows.append(Row(what, rate, "/s", goal, beside, note, 1e6 * (writer + reader) / setting.messages))
     return rows
 
 

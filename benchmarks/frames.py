@@ -84,9 +84,11 @@ async def take(channel: Channel, directory: str, messages: int, rounds: int) -> 
         await end.client.handshake(10)
         end.client.start()
         settle()
+        worked = time.process_time()
         for number in range(1, rounds + 1):
             await end.wait(number * messages)
             end.client.send(encode(Ping()))
+        channel.tell(cpu=time.process_time() - worked)
         await end.wait(rounds * messages + 1)
         done.set()
 
@@ -107,7 +109,7 @@ async def give(channel: Channel, directory: str, port: int, messages: int, round
     send, client = end.client.send, end.client
     texts = [text(i) for i in range(messages)]
     for number in range(1, rounds + 1):
-        begun = time.perf_counter()
+        worked, begun = time.process_time(), time.perf_counter()
         for i, said in enumerate(texts):
             send(encode(Bye("left", said)))  # the only frame that holds a text and little else
             if not i % TOGETHER:
@@ -116,7 +118,7 @@ async def give(channel: Channel, directory: str, port: int, messages: int, round
                     end.drained.clear()
                     await end.drained.wait()
         await end.wait(number)
-        channel.tell(seconds=time.perf_counter() - begun)
+        channel.tell(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
     send(encode(Bye("left")))
     await channel.closed()
 
@@ -132,10 +134,12 @@ async def take_websockets(channel: Channel, directory: str, messages: int, round
 
     async def accepted(socket: ServerConnection) -> None:
         settle()
+        worked = time.process_time()
         for _ in range(2 * rounds):
             for _ in range(messages):
                 await socket.recv()
             await socket.send("!")
+        channel.tell(cpu=time.process_time() - worked)
         done.set()
 
     context = _contexts(directory)[0]
@@ -153,7 +157,7 @@ async def give_websockets(channel: Channel, directory: str, port: int, messages:
     async with connect(f"wss://127.0.0.1:{port}", ssl=context, compression=None) as socket:
         settle()
         for _ in range(rounds):
-            begun = time.perf_counter()
+            worked, begun = time.process_time(), time.perf_counter()
             for said in texts:
                 await socket.send(said)
             await socket.recv()
@@ -162,37 +166,44 @@ async def give_websockets(channel: Channel, directory: str, port: int, messages:
             for first in range(0, messages, GATHERED):
                 await asyncio.gather(*map(socket.send, texts[first : first + GATHERED]))
             await socket.recv()
-            channel.tell(plain=plain, gather=time.perf_counter() - begun)
+            gather = time.perf_counter() - begun
+            channel.tell(plain=plain, gather=gather, cpu=time.process_time() - worked)
     await channel.closed()
 
 
 # ---- the rows
 
 
-def _measure(setting: Setting, there: str, here: str, messages: int) -> list[dict[str, float]]:
+def _measure(setting: Setting, there: str, here: str, messages: int) -> tuple[list[dict[str, float]], float]:
+    """Return what each round gave, and the CPU seconds of all of them, both ends."""
     home = setting.directory
     common = {"directory": str(home), "messages": messages, "rounds": setting.rounds}
     with Worker(f"frames.{there}", home=home, **common) as far:
         port = far.get()["port"]
         with Worker(f"frames.{here}", home=home, port=port, **common) as near:
-            return [near.get() for _ in range(setting.rounds)]
+            rounds = [near.get() for _ in range(setting.rounds)]
+            return rounds, far.get()["cpu"] + sum(each["cpu"] for each in rounds)
 
 
 def run(setting: Setting) -> list[Row]:
     """Measure both and put them beside each other."""
     messages = setting.messages
-    rates = [messages / said["seconds"] for said in _measure(setting, "take", "give", messages)]
-    own = middle(rates)
-    if find_spec("websockets") is None:
-        return [Row("frames only, one a message", own, "/s", "", "websockets is not installed", spread(rates))]
+    rounds, worked = _measure(setting, "take", "give", messages)
+    rates = [messages / said["seconds"] for said in rounds]
+    own, cpu = middle(rates), 1e6 * worked / messages / setting.rounds
+    note = f"CPU a message, both ends: {shown(cpu)} us; {spread(rates)}"
+    if setting.alone or find_spec("websockets") is None:
+        beside = "" if setting.alone else "websockets is not installed"
+        return [Row("frames only, one a message", own, "/s", "", beside, note, cpu)]
     fewer = max(1, messages // 3)
-    theirs = _measure(setting, "take_websockets", "give_websockets", fewer)
+    theirs, their_cpu = _measure(setting, "take_websockets", "give_websockets", fewer)
     plain = middle([fewer / said["plain"] for said in theirs])
     gather = middle([fewer / said["gather"] for said in theirs])
     setting.floor["websockets plain"], setting.floor["websockets gather"] = plain, gather
+    both = f"CPU a message, both ways and ends: {shown(1e6 * their_cpu / (2 * fewer) / setting.rounds)} us"
     beside = f"{own / plain:.1f} x websockets ({shown(plain)}/s in a plain loop)"
     return [
-        Row("frames only, one a message", own, "/s", "8 x websockets", beside, spread(rates)),
-        Row("websockets, plain loop", plain, "/s", note="TLS, no compression; keeps nothing, acknowledges nothing"),
+        Row("frames only, one a message", own, "/s", "8 x websockets", beside, note, cpu),
+        Row("websockets, plain loop", plain, "/s", "", "", f"TLS, no compression; nothing kept; {both}"),
         Row("websockets, 2,000 at once", gather, "/s", note="the same"),
     ]

@@ -18,6 +18,7 @@ class Row:
         goal: What it should reach, in words; "" for figures that are only shown.
         floor: What the machine or another program does in the same run, in words, with the ratio.
         note: Anything a reader has to know to believe the figure.
+        cpu: Microseconds of processor for each message, of all processes together; 0.0 where nobody counts it.
     """
 
     work: str
@@ -26,6 +27,7 @@ class Row:
     goal: str = ""
     floor: str = ""
     note: str = ""
+    cpu: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,6 +46,7 @@ class Setting:
         links: Idle ones whose memory is measured.
         crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
         users: With a WebSocket, on one gateway.
+        alone: Measure p2pchat only, and nothing beside it.
     """
 
     directory: Path
@@ -56,6 +59,7 @@ class Setting:
     links: int = 200
     crowd: int = 5_000
     users: int = 2_000
+    alone: bool = False
     floor: dict[str, float] = field(default_factory=dict)  # filled by floor.py, read by the works after it
 
 
@@ -86,9 +90,14 @@ def percentile(values: list[float], part: float) -> float:
 TEXT_BYTES = 180  # of a message, as in the goals
 
 
-def text(number: int) -> str:
-    """Return a text of 180 bytes, different for each number."""
-    return f"{number:08d} " + _FILLING
+def text(number: int, size: int = TEXT_BYTES) -> str:
+    """Return a text of so many bytes, 9 or more, different for each number."""
+    return f"{number:08d} " + (_FILLING if size == TEXT_BYTES else _filling(size))
 
 
-_FILLING = ("The quick brown fox jumps over the lazy dog. " * 4)[: TEXT_BYTES - 9]
+def _filling(size: int) -> str:
+    words = "The quick brown fox jumps over the lazy dog. "
+    return (words * (size // len(words) + 1))[: size - 9]
+
+
+_FILLING = _filling(TEXT_BYTES)

@@ -8,6 +8,7 @@ over the real chain), so that the database is what signing all of them would hav
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,10 +22,13 @@ IN_A_TRANSACTION = 20_000  # entries
 UNSIGNED = bytes(64)
 
 
-async def write(channel: Channel, data: str, entries: int, one_by_one: bool) -> None:
-    """Worker: write a history of the room by the user of the profile at `data`; say the last entry's id."""
-    from p2pchat.core.log import LogId
+async def write(channel: Channel, data: str, entries: int, one_by_one: bool, writers: int = 1) -> None:
+    """Worker: write a history of the room by the user of the profile at `data`; say the last entry's id.
+
+    With more writers the others are users who are no longer there, and all of them take turns; that user is the last.
+    """
     from p2pchat.core.sync.conversations import room_id
+    from p2pchat.identity.keys import Identity
     from p2pchat.identity.profile import Profile
     from p2pchat.peer.message import message_id
     from p2pchat.storage.connect import sqlite_url
@@ -32,24 +36,65 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool) -> 
 
     begun = time.perf_counter()
     with Profile.open(data=data) as profile:
-        log = LogId(room_id(profile.network.id), profile.identity.peer_id, "0123456789abcdef")
+        room = room_id(profile.network.id)
+        a_batch = 1 if one_by_one else 256
+        taking_turns = [Writing(room, Identity.generate(), number) for number in range(1, writers)]
+        own = Writing(room, profile.identity, 0)
+        taking_turns.insert((math.ceil(entries / a_batch) - 1) % writers, own)
         storage = SqlStorage(sqlite_url(profile.database))
-        for changes in _transactions(log, profile.identity.sign, entries, 1 if one_by_one else 256):
+        for changes in transactions(taking_turns, entries, a_batch):
             storage.commit(changes)
         storage.close()
         if one_by_one:
-            _sign_what_was_kept(profile.database, log, profile.identity.sign)
-    channel.tell(last=message_id(log, entries), seconds=time.perf_counter() - begun)
+            sign_what_was_kept(profile.database, taking_turns)
+    channel.tell(last=message_id(own.log, own.seq), seconds=time.perf_counter() - begun)
 
 
-def _transactions(log: Any, sign: Any, count: int, a_batch: int) -> Iterator[list[Any]]:
-    from p2pchat.core.records import Change
+class Writing:
+    """One user's log in the room, as far as it is written."""
 
-    changes: list[Change] = []
+    def __init__(self, room: str, identity: Any, number: int) -> None:
+        from p2pchat.core.log import LogId, first_chain
+
+        self.log = LogId(room, identity.peer_id, "0123456789abcdef")
+        self.sign = identity.sign
+        self.name = f"writer {number}"
+        self.seq = 0
+        self._chain = first_chain(self.log)
+
+    def write(self, count: int, at: int, place: int, signed: bool) -> Any:
+        """Return the change that keeps so many more entries, the first of them with that time and that place."""
+        from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message
+        from p2pchat.core.records import Change, KnownUser, NewLog, Stretch, Talk
+        from p2pchat.protocol import Naming
+
+        first, log = self.seq + 1, self.log
+        stamps = range(at, at + count)
+        entries = [Entry("text", stamp, stamp, b=text(seq)) for seq, stamp in enumerate(stamps, first)]
+        if first == 1:  # a log in the room begins with its writer's profile
+            entries[0] = Entry("profile", at, at, b={"name": self.name})
+        raws = [encode_entry(entry) for entry in entries]
+        prev, self._chain = self._chain, extend_chain(self._chain, raws)
+        self.seq += count
+        head = self.sign(head_message(log, self.seq, self._chain)) if signed else UNSIGNED
+        change = Change(batches=[Batch(log, first, raws, entries, prev, self._chain, head)])
+        change.stretches.append(Stretch(place, log, first, count, at, False, False))
+        if first == 1:
+            change.logs.append(NewLog(log, (), True))
+            change.talks.append(Talk(log.conversation, Naming(room=True)))
+            change.users.append(KnownUser(log.user, self.name, at))
+        return change
+
+
+def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[list[Any]]:
+    """Yield what is committed together: each change is what a user who writes `a_batch` texts at once leaves."""
+    changes: list[Any] = []
     gathered = 0
-    for change in _changes(log, sign, count, a_batch):
-        changes.append(change)
-        gathered += len(change.batches[0].raws)
+    at = time.time_ns() // 1000 - 2 * count
+    for turn, written in enumerate(range(0, count, a_batch)):
+        more = min(a_batch, count - written)
+        changes.append(writers[turn % len(writers)].write(more, at + written, written + 1, a_batch > 1))
+        gathered += more
         if gathered >= IN_A_TRANSACTION:
             yield changes
             changes, gathered = [], 0
@@ -57,40 +102,18 @@ def _transactions(log: Any, sign: Any, count: int, a_batch: int) -> Iterator[lis
         yield changes
 
 
-def _changes(log: Any, sign: Any, count: int, a_batch: int) -> Iterator[Any]:
-    """Yield one change a batch: what a peer commits when its user writes so many texts at once."""
-    from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, first_chain, head_message
-    from p2pchat.core.records import Change, KnownUser, NewLog, Stretch, Talk
-    from p2pchat.protocol import Naming
-
-    chain = first_chain(log)
-    at = time.time_ns() // 1000 - 2 * count
-    for first in range(1, count + 1, a_batch):
-        last = min(count, first + a_batch - 1)
-        if first == 1:  # a log in the room begins with its writer's profile
-            entries = [Entry("profile", at, at, b={"name": "writer"})]
-            entries += [Entry("text", at, at + seq, b=text(seq)) for seq in range(2, last + 1)]
-        else:
-            entries = [Entry("text", at + seq, at + seq, b=text(seq)) for seq in range(first, last + 1)]
-        raws = [encode_entry(entry) for entry in entries]
-        prev, chain = chain, extend_chain(chain, raws)
-        head = sign(head_message(log, last, chain)) if a_batch > 1 else UNSIGNED
-        change = Change(batches=[Batch(log, first, raws, entries, prev, chain, head)])
-        change.stretches.append(Stretch(first, log, first, last - first + 1, at, False, False))
-        if first == 1:
-            change.logs.append(NewLog(log, (), True))
-            change.talks.append(Talk(log.conversation, Naming(room=True)))
-            change.users.append(KnownUser(log.user, "writer", at))
-        yield change
-
-
-def _sign_what_was_kept(database: Path, log: Any, sign: Any) -> None:
+def sign_what_was_kept(database: Path, writers: list[Writing]) -> None:
+    """Sign the heads that are left of a history written one by one."""
     from p2pchat.core.log import head_message
     from p2pchat.storage.tables import SEQS
 
     db = sqlite3.connect(database)
-    heads = db.execute("select id, chain from heads").fetchall()
-    signed = [(sign(head_message(log, id % SEQS, chain)), id) for id, chain in heads]
+    users = dict(db.execute("select logs.number, users.id from logs join users on users.number = logs.writer"))
+    by_user = {bytes.fromhex(each.log.user): each for each in writers}
+    signed = []
+    for id, chain in db.execute("select id, chain from heads"):
+        writing = by_user[users[id // SEQS]]
+        signed.append((writing.sign(head_message(writing.log, id % SEQS, chain)), id))
     db.executemany("update heads set sig = ? where id = ?", signed)
     db.commit()
     db.close()

@@ -39,6 +39,10 @@ class Worker:
         )  # fmt: skip
         self.put(arguments)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def put(self, said: dict[str, Any]) -> None:
         """Say something to the worker."""
         assert self._process.stdin is not None
@@ -53,6 +57,10 @@ class Worker:
             raise WorkFailed(f"{self.where} ended with {self._process.wait()}")
         said: dict[str, Any] = json.loads(line)
         return said
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def __enter__(self) -> Worker:
         return self

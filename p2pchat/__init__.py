@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from p2pchat.errors import DeliveryTimeout as DeliveryTimeout
     from p2pchat.errors import ImportRefused as ImportRefused
     from p2pchat.errors import InviteError as InviteError
+    from p2pchat.errors import NameTaken as NameTaken
     from p2pchat.errors import P2PChatError as P2PChatError
     from p2pchat.errors import PeerClosed as PeerClosed
     from p2pchat.errors import PortInUse as PortInUse
@@ -93,7 +94,7 @@ _HOMES = {
     "peer.copying": ("Copied", "copy_database"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
-        *("ImportRefused", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
+        *("ImportRefused", "NameTaken", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "peer.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence"),

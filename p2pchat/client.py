@@ -1,12 +1,14 @@
 """Client: one link, dialled or accepted, from its TLS handshake to its end.
 
 It moves bytes and cuts them into frames; what a frame means, who the far end is allowed to be and when to give up on
-it are decided in core/. Below it are the two plain asyncio streams of a socket, or of anything else whose transport can
-write, close, abort, tell its buffer's size and keep limits on it; TLS runs over them in identity/tls.py.
+it are decided in core/. It begins with the two plain asyncio streams of a socket, or of anything else whose transport
+can write, close, abort, change its protocol, tell its buffer's size and keep limits on it; TLS runs over them in
+identity/tls.py. When TLS stands the Client is the transport's protocol itself: a task that reads the stream would be
+one more turn of the loop for each read, and a dozen objects for each link.
 
 In: everything one read brought (up to 256 KiB) is decrypted and decoded at once and handed on as one list. Out:
-everything sent within one turn of the event loop becomes one TLS write. Nothing here waits for the far end: `send`
-always takes the bytes and `full` says when to stop, because the buffer of the link is above its limit.
+everything sent within one turn of the event loop, or until `flush`, becomes one TLS write. Nothing here waits for the
+far end: `send` always takes the bytes and `full` says when to stop, because the buffer of the link is above its limit.
 
 A started link ends once, with one word to on_down:
     closed    the far end said, inside TLS, that it has written its last byte
@@ -23,15 +25,17 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.tls import READ_BYTES, TlsPipe, peer_key
+from p2pchat.identity.tls import TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
-# A StreamReader stops its socket above twice its limit. One read of the socket brings 256 KiB at most, so in normal
-# traffic it is never stopped, and a link that nobody reads holds less than 512 KiB.
+# A StreamReader, which is read while TLS begins, stops its socket above twice its limit. One read of the socket brings
+# 256 KiB at most, so it holds less than 512 KiB.
 STREAM_LIMIT_BYTES = 128 * 1024
+STREAM_BYTES = 4 * STREAM_LIMIT_BYTES  # so a read of that much empties the stream, whatever it holds
 WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is written at once: it bounds the joined copy
 LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
 LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
@@ -46,11 +50,18 @@ async def dial(host: str, port: int, *, timeout: float) -> tuple[asyncio.StreamR
         OSError: Nobody there, no such host, no way.
         TimeoutError: No answer within `timeout` seconds (an OSError too).
     """
-    # An address has no second one to try, and a race of addresses that is cancelled while it is being won loses the
-    # socket (CPython 3.11, asyncio/staggered.py): it is closed by the garbage collector only.
-    stagger = None if _is_address(host) else CONNECT_STAGGER
     async with asyncio.timeout(timeout):
-        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, happy_eyeballs_delay=stagger)
+        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, **_race(host))
+
+
+def _race(host: str) -> dict[str, float]:
+    """Return how the addresses of a name race each other.
+
+    An address has no second one to try, and a race that is cancelled while it is being won loses the socket (CPython
+    3.11, asyncio/staggered.py): it is closed by the garbage collector only. uvloop knows no race: it tries in turn.
+    """
+    knows_races = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+    return {"happy_eyeballs_delay": CONNECT_STAGGER} if knows_races and not _is_address(host) else {}
 
 
 def _is_address(host: str) -> bool:
@@ -61,15 +72,18 @@ def _is_address(host: str) -> bool:
     return True
 
 
-class Client:
-    """One link. Make it, await handshake(), then start(); use it in the event loop it was made in."""
+class Client(asyncio.Protocol):
+    """One link. Make it, await handshake(), then start(); use it in the event loop it was made in.
+
+    The methods of a protocol are for the transport alone.
+    """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
-        *("_reading", "_resumed", "_first_plain", "_fault_told", "_heard_at"),
-        *("_waiting", "_waiting_bytes", "_turn_end", "_written_bytes", "_full", "_draining"),
-        *("_look", "_taken_bytes", "_taken_at", "_closing", "_ended"),
+        *("_started", "_reads", "_first_plain", "_fault_told", "_heard_at"),
+        *("_waiting", "_waiting_bytes", "_turn_end", "_written_bytes", "_full"),
+        *("_look", "_taken_bytes", "_taken_at", "_closing", "_ended", "_over"),
     )
 
     def __init__(
@@ -99,7 +113,7 @@ class Client:
         """
         self.link_id = link_id
         self._reader, self._writer = reader, writer
-        self._transport = writer.transport
+        self._transport = cast(asyncio.Transport, writer.transport)  # it reads too; typeshed knows no better
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server_side = server_side
@@ -107,9 +121,9 @@ class Client:
         self._decoder = Decoder(settings)
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
         self._on_full, self._on_drained = on_full, on_drained
-        self._reading: asyncio.Task[None] | None = None
-        self._resumed: asyncio.Future[None] | None = None  # there while reading is paused
-        self._first_plain = b""  # came together with the end of the handshake
+        self._started = False
+        self._reads = True  # False while reading is paused
+        self._first_plain = b""  # came before start()
         self._fault_told = False
         self._heard_at = self._loop.time()
         self._waiting: list[bytes] = []  # for the end of this turn
@@ -117,12 +131,12 @@ class Client:
         self._turn_end: asyncio.Handle | None = None
         self._written_bytes = 0  # ever handed to the transport
         self._full = False
-        self._draining: asyncio.Task[None] | None = None
         self._look: asyncio.TimerHandle | None = None
         self._taken_bytes = 0  # of _written_bytes, what the system had taken at the last look
         self._taken_at = 0.0
         self._closing = False
         self._ended = ""  # the reason
+        self._over: asyncio.Future[None] | None = None  # there while close() waits for the end
         limit = settings.buffer_limit_bytes
         self._transport.set_write_buffer_limits(high=limit, low=limit // LOW_BUFFER_PART)
         _tune(writer.get_extra_info("socket"))
@@ -157,7 +171,7 @@ class Client:
             self._tls.begin()
         while not self._tls.handshaken:
             self._write(self._tls.outgoing())
-            ciphertext = await self._reader.read(READ_BYTES)
+            ciphertext = await self._reader.read(STREAM_BYTES)
             if not ciphertext:
                 raise ConnectionResetError("the far end closed the connection within the TLS handshake")
             try:
@@ -165,50 +179,50 @@ class Client:
             finally:
                 self._write(self._tls.outgoing())
         self._heard_at = self._loop.time()
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """From here on the transport talks to this object; the stream is empty, for nothing was awaited since."""
+        self._transport.set_protocol(self)
+        if self._tls.closed_by_peer:
+            self._end("closed")
+        elif self._reader.at_eof() or self._reader.exception() is not None:
+            self._end("lost")
 
     # Reading
 
     def start(self) -> None:
-        """Begin to read; from now on the callbacks come."""
+        """Begin to hand on what is read; from now on the callbacks come, with what came before from within."""
+        self._started = True
+        plaintext, self._first_plain = self._first_plain, b""
+        if plaintext:
+            self._take(plaintext)
         if self._ended:
             self._loop.call_soon(self._on_down, self.link_id, self._ended)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
             return
-        self._reading = self._loop.create_task(self._read(), name=f"p2pchat link {self.link_id}")
-
-    async def _read(self) -> None:
-        reason = "lost"
         try:
-            reason = await self._read_to_the_end()
-        except TimeoutError:
-            reason = "timeout"  # ETIMEDOUT: the system lost its patience first
-        except OSError as error:
-            reason = "timeout" if getattr(error, "winerror", 0) == WINDOWS_TIMEOUT else "lost"
-        finally:
-            self._end("local" if self._closing else reason)
+            plaintext = self._tls.receive(data)
+        except OSError:
+            self._end("lost")
+            return
+        if not self._closing:
+            self._write(self._tls.outgoing())  # almost always nothing; a key update wants an answer
+        if self._started:
+            self._take(plaintext)
+        else:
+            self._first_plain += plaintext
+        if self._tls.closed_by_peer:
+            self._end("closed")
 
-    async def _read_to_the_end(self) -> str:
-        # No read may become a local of this coroutine: it would keep the bytes for as long as the link is idle.
-        if self._first_plain:
-            self._take_first()
-        while not self._tls.closed_by_peer:
-            if self._resumed is not None:
-                await self._resumed
-            if not self._receive(await self._reader.read(READ_BYTES)):
-                return "lost"  # EOF without close_notify: whatever cut it, it was not the far end's wish
-        return "closed"
+    def eof_received(self) -> None:
+        self._end("lost")  # without close_notify: whatever cut it, it was not the far end's wish
 
-    def _take_first(self) -> None:
-        plaintext, self._first_plain = self._first_plain, b""
-        self._take(plaintext)
-
-    def _receive(self, ciphertext: bytes) -> bool:
-        """Take in one read; False at its end."""
-        if not ciphertext:
-            return False
-        plaintext = self._tls.receive(ciphertext)
-        self._write(self._tls.outgoing())  # almost always nothing; a key update wants an answer
-        self._take(plaintext)
-        return True
+    def connection_lost(self, exc: Exception | None) -> None:
+        gave_up = isinstance(exc, TimeoutError) or getattr(exc, "winerror", 0) == WINDOWS_TIMEOUT
+        self._end("timeout" if gave_up else "lost")  # ETIMEDOUT: the system lost its patience first
 
     def _take(self, plaintext: bytes) -> None:
         if self._closing or self._fault_told:
@@ -224,14 +238,15 @@ class Client:
 
     def pause_reading(self) -> None:
         """Read no more, so that the far end is stopped by TCP; at most one read under way still comes."""
-        if self._resumed is None and not self._closing and not self._ended:
-            self._resumed = self._loop.create_future()
+        if self._reads and not self._closing and not self._ended:
+            self._reads = False
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on; does nothing when reading was not paused."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None and not resumed.done():
-            resumed.set_result(None)
+        if not self._reads:
+            self._reads = True
+            self._transport.resume_reading()
         self._heard_at = self._loop.time()  # while nothing was read, nothing could be heard
 
     def raise_limit(self) -> None:
@@ -246,17 +261,18 @@ class Client:
         return self._full
 
     def send(self, data: bytes) -> None:
-        """Write whole encoded frames at the end of this turn of the loop. Dropped when the link is closing."""
+        """Write whole encoded frames at flush() or the end of this turn. Dropped when the link is closing."""
         if self._closing or self._ended:
             return
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= WRITE_NOW_BYTES:
-            self._write_waiting()
+            self.flush()
         elif self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self._write_waiting)
+            self._turn_end = self._loop.call_soon(self.flush)
 
-    def _write_waiting(self) -> None:
+    def flush(self) -> None:
+        """Write what was sent now: whoever knows that nothing more comes in this turn need not wait for its end."""
         if self._turn_end is not None:
             self._turn_end.cancel()
             self._turn_end = None
@@ -275,25 +291,23 @@ class Client:
     def _write(self, ciphertext: bytes) -> None:
         if not ciphertext or self._transport.is_closing():
             return
-        self._writer.write(ciphertext)
+        self._transport.write(ciphertext)
         self._written_bytes += len(ciphertext)
         buffered = self._transport.get_write_buffer_size()
         if buffered and self._look is None:
             self._taken_bytes, self._taken_at = self._written_bytes - buffered, self._loop.time()
             self._look_later()
-        if buffered > self._settings.buffer_limit_bytes and not self._full:
+
+    def pause_writing(self) -> None:
+        if not self._full and not self._closing:
             self._full = True
-            self._draining = self._loop.create_task(self._drain())
             self._on_full(self.link_id)
 
-    async def _drain(self) -> None:
-        """Lives only while the link is full: asyncio tells about a drained buffer in no other public way."""
-        try:
-            await self._writer.drain()
-        except OSError:
-            return  # reading meets the same end and tells it
-        self._full, self._draining = False, None
-        self._on_drained(self.link_id)
+    def resume_writing(self) -> None:
+        if self._full:
+            self._full = False
+            if not self._closing:
+                self._on_drained(self.link_id)
 
     # Links that do not drain
 
@@ -308,7 +322,7 @@ class Client:
         now, taken = self._loop.time(), self._written_bytes - buffered
         if taken > self._taken_bytes:
             self._taken_bytes, self._taken_at = taken, now
-        if self._resumed is not None:
+        if not self._reads:
             self._heard_at = now  # we do not read: it may well be talking
         if now - max(self._taken_at, self._heard_at) >= self._settings.stuck_after:
             self._end("slow")
@@ -327,7 +341,7 @@ class Client:
             return
         if bye is not None:
             self.send(bye)
-        self._write_waiting()
+        self.flush()
         self._closing = True
         self._tls.close()
         self._write(self._tls.outgoing())
@@ -341,12 +355,10 @@ class Client:
             self._end("local")
 
     async def _see_off(self) -> None:
-        self._transport.set_write_buffer_limits(high=0)  # drain() now waits for the last byte
-        await self._writer.drain()
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
-        if self._reading is not None:
-            await asyncio.wait([self._reading])
+        if self._transport.can_write_eof():
+            self._transport.write_eof()  # after everything written before
+        self._over = self._loop.create_future()
+        await self._over
 
     def abort(self) -> None:
         """End the link at once; nothing unsent is sent. on_down comes in a later turn of the loop."""
@@ -357,24 +369,21 @@ class Client:
     def _end(self, reason: str, *, later: bool = False) -> None:
         if self._ended:
             return
-        self._ended = reason
+        self._ended = "local" if self._closing else reason
         for handle in (self._turn_end, self._look):
             if handle is not None:
                 handle.cancel()
         self._turn_end = self._look = None
         self._waiting.clear()
-        self._close_streams(reason, at_once=later)
-        here = asyncio.current_task(self._loop)
-        for task in (self._reading, self._draining):
-            if task is not None and task is not here:
-                task.cancel()
-        self._draining = None
-        if self._reading is None:
+        self._close_streams(self._ended, at_once=later)
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+        if not self._started:
             return
         if later:
-            self._loop.call_soon(self._on_down, self.link_id, reason)
+            self._loop.call_soon(self._on_down, self.link_id, self._ended)
         else:
-            self._on_down(self.link_id, reason)
+            self._on_down(self.link_id, self._ended)
 
     def _close_streams(self, reason: str, *, at_once: bool) -> None:
         """Close, letting out what the transport still has, if there is any hope that somebody takes it."""
@@ -384,7 +393,7 @@ class Client:
         if at_once or reason in ("slow", "timeout") or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
-            self._writer.close()
+            self._transport.close()
 
 
 def _tune(sock: socket.socket | None) -> None:

@@ -3,6 +3,7 @@
     P2PChatError              what programs catch
     ├── UnknownName           nobody and nothing has that name            .name
     ├── AmbiguousName         several have it                             .name .candidates
+    ├── NameTaken             another user of this peer is called so, or nearly    .name .other
     ├── InviteError           an invite that cannot be read or used
     ├── ImportRefused         a file that is no export, or one of another network
     ├── PortInUse             another program listens there               .port
@@ -44,6 +45,15 @@ class AmbiguousName(P2PChatError):
         super().__init__(f"{name!a} could be {', '.join(candidates)}: use one of these")
         self.name = name
         self.candidates = list(candidates)
+
+
+class NameTaken(P2PChatError):
+    """Another user of this peer, whose name is `other`, is called so, or has a name that looks like it."""
+
+    def __init__(self, name: str, other: str) -> None:
+        super().__init__(f"the name {name!a} is taken: a user of this peer is called {other!a}")
+        self.name = name
+        self.other = other
 
 
 class InviteError(P2PChatError):

@@ -30,6 +30,7 @@ from tests.processes.nursery import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["P2PCHAT_LOOP"] = "asyncio"  # what most people have; tests of other loops say so
 allow_descriptors()  # some tests hold hundreds of connections
 
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):

@@ -28,6 +28,27 @@ DIRECTION = (
     {"testing", "apps"},
 )
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
+# Folders whose rooms (folders and files) have an order of their own, by the same rule.
+ROOMS = {
+    "apps/web": (
+        {"settings", "errors", "journal"},
+        {"accounts", "calls"},
+        {"sessions"},
+        {"operations"},
+        {"gateway"},
+        {"doors"},
+        {"words"},
+        {"rest", "chat", "lines", "socketio", "page"},
+        {"app"},
+    ),
+    "testing": (
+        {"pipes", "meshes", "pytest_plugin", "eventlogs"},
+        {"world", "judges"},  # a simulation has its judges, and they look at all of it
+        {"histories"},
+        {"__main__"},
+    ),
+}
+WAYS_OF_TALKING = {"rest", "chat", "lines", "socketio", "page"}  # none knows another
 LAYER[""] = LAYER["apps"]  # the public names of p2pchat/__init__.py are for those at the end
 
 # The rest of the standard library has neither a clock nor I/O that anyone would reach for by accident.
@@ -124,12 +145,44 @@ def wrong_arrows(source: Source) -> list[str]:
     ]
 
 
+def room_of(source: Source) -> tuple[str, str] | None:
+    """The folder with rooms that a file stands in, and its room there: a folder, or the file itself. None: no such."""
+    for folder in ROOMS:
+        if source.path.startswith(f"{folder}/"):
+            return folder, source.path[len(folder) + 1 :].partition("/")[0].removesuffix(".py")
+    return None
+
+
+def row_of(folder: str, room: str) -> int:
+    """Which row of its folder a room stands in; behind all of them for one that is in none."""
+    return next((row for row, rooms in enumerate(ROOMS[folder]) if room in rooms), len(ROOMS[folder]))
+
+
+def wrong_arrows_between_rooms(source: Source) -> list[str]:
+    """What a file imports from a room after its own, or from another way of talking, as sentences."""
+    found = room_of(source)
+    if found is None or found[1] == "__init__":  # that gathers the public names
+        return []
+    folder, own = found
+    package = ["p2pchat", *folder.split("/")]
+    imported = [(one.line, [*one.module.split("."), one.name]) for one in source.imports]
+    rooms = [(line, words[len(package)]) for line, words in imported if words[: len(package)] == package]
+    return [
+        f"{source.path}:{line} imports {room}"
+        for line, room in rooms
+        if room != own and (row_of(folder, room) > row_of(folder, own) or {room, own} <= WAYS_OF_TALKING)
+    ]
+
+
 SOURCES = [
     Source(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
 ]
 every_file = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path)
 every_core_file = pytest.mark.parametrize(
     "source", [s for s in SOURCES if s.unit == "core"], ids=lambda source: source.path
+)
+every_file_of_a_room = pytest.mark.parametrize(
+    "source", [s for s in SOURCES if room_of(s)], ids=lambda source: source.path
 )
 every_app_file = pytest.mark.parametrize(
     "source", [s for s in SOURCES if s.unit == "apps"], ids=lambda source: source.path
@@ -175,6 +228,15 @@ def test_apps_use_public_names_only(source: Source) -> None:
     assert private == []
 
 
+@every_file_of_a_room
+def test_rooms_import_one_way(source: Source) -> None:
+    found = room_of(source)
+    assert found is not None
+    folder, room = found
+    assert room == "__init__" or row_of(folder, room) < len(ROOMS[folder]), "a new room: say in ROOMS where it stands"
+    assert wrong_arrows_between_rooms(source) == []
+
+
 @every_file
 def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> None:
     if source.path == "testing/pytest_plugin.py":  # only pytest ever imports it
@@ -203,11 +265,26 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
     assert wrong_arrows(Source(path, code)) == wrong
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "wrong"),
+    [
+        ("sessions/hub.py", "from p2pchat.apps.web.gateway import Gateway", ["gateway"]),
+        ("sessions/hub.py", "from p2pchat.apps.web import gateway", ["gateway"]),
+        ("chat/session.py", "from p2pchat.apps.web.lines.show import LinesShow", ["lines"]),
+        ("chat/session.py", "from p2pchat.apps.web.sessions.hub import Hub\nfrom p2pchat.apps.web import chat", []),
+    ],
+)
+def test_the_reader_of_imports_sees_each_room(path: str, code: str, wrong: list[str]) -> None:
+    assert wrong_arrows_between_rooms(Source(f"apps/web/{path}", code)) == [
+        f"apps/web/{path}:1 imports {target}" for target in wrong
+    ]
+
+
 def test_the_code_map_has_a_place_for_everything() -> None:
-    """docs/architecture.md names each folder and file at the top, and each file of core/, runtime/ and peer/."""
+    """docs/architecture.md names what is at the top, and each file of core/, runtime/, peer/ and of what has rooms."""
     code_map = (ROOT / "docs/architecture.md").read_text("utf-8")
-    core = [Path(source.path) for source in SOURCES if source.unit in ("core", "runtime", "peer")]
-    files = {path.name for path in core} - {"__init__.py"}
+    core = [Path(source.path) for source in SOURCES if source.unit in ("core", "runtime", "peer") or room_of(source)]
+    files = {path.name for path in core} - {"__init__.py", "__main__.py"}
     folders = {path.name + "/" for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
     tops = {source.path for source in SOURCES if "/" not in source.path} - {"__main__.py"}
     assert sorted(name for name in files | folders | tops if name not in code_map) == []

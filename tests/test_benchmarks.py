@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import against, disk, stored
+from benchmarks import disk, report, stored
+from benchmarks.against import __main__ as against
+from benchmarks.against import works
+from benchmarks.growth import __main__ as growth
+from benchmarks.growth.curves import Curve
 from benchmarks.results import TEXT_BYTES, shown, text
+from benchmarks.workers import ROOT
 
 TINY = ["--messages=60", "--rounds=1", "--singles=1", "--entries=600", "--peers=3", "--links=2", "--crowd=20"]
 
@@ -40,20 +47,71 @@ def test_every_work_gives_its_rows_and_the_table_and_the_file_hold_them(
     assert list(place.iterdir()) == [found], "the works clean up behind themselves"
 
 
+BESIDE = ["--messages=40", "--rounds=1", "--seconds=0.01", "--warm-up=0", "--backlog=30", "--peers=3"]
+BESIDE += ["--links=1", "--stored=300", "--idle=0.01"]
+
+
 def test_p2pchat_stands_beside_what_is_installed_and_the_rest_is_left_out_with_the_reason(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = place / "found.json"
-    given = ["latency", "--messages=50", "--rounds=1", "--warm-up=0", f"--dir={place}", f"--json={found}"]
-    assert against.main(given) == 0
+    assert against.main(["latency", *BESIDE, f"--dir={place}", f"--json={found}"]) == 0
     said, told = capsys.readouterr().out, json.loads(found.read_text("utf-8"))
     assert told["failed"] == []
     (work,) = told["works"]
     measured = {system["name"] for system in work["systems"]}
     left_out = {reason.partition(":")[0] for reason in work["left_out"]}
-    assert measured | left_out == {system.name for system in against.WORKS["latency"].systems}
+    assert measured | left_out == {system.name for system in works.SINGLE}
     assert all(system["median"] > 0 for system in work["systems"])
     assert all(name in said for name in measured | left_out)
+
+
+@pytest.mark.timeout(300)  # it starts some thirty processes
+def test_every_work_beside_others_is_done_and_the_document_and_its_plot_are_made_of_the_file(place: Path) -> None:
+    found = place / "found.json"
+    assert against.main([*BESIDE, "--beside", "streams_json", f"--dir={place}", f"--json={found}"]) == 0
+    told = json.loads(found.read_text("utf-8"))
+    assert told["failed"] == []
+    assert [work["work"].partition(" ")[0] for work in told["works"]] == list(against.WORKS)
+    shutil.copy(ROOT / "docs" / "compared.md", place)
+    assert report.main([str(found), f"--docs={place}"]) == 0
+    written = (place / "compared.md").read_text("utf-8")
+    for work in told["works"]:
+        assert work["words"][1:] in written
+    if find_spec("matplotlib"):
+        assert (place / "compared.svg").read_text("utf-8").rstrip().endswith("</svg>")
+
+
+@pytest.mark.timeout(300)  # it starts eighteen processes
+def test_each_driver_of_growth_gives_curves_and_the_file_holds_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = place / "found.json"
+    drivers = [driver for driver in growth.DRIVERS if driver != "conversations"]  # its works are those of `crowded`
+    sizes = ["--peers=2", "--history=8", "--runs=2", "--sizes=16,64", "--readers=0,1"]
+    assert growth.main([*drivers, "--quick", *sizes, f"--dir={place}", f"--json={found}"]) == 0
+    said, told = capsys.readouterr().out, json.loads(found.read_text("utf-8"))
+    assert told["failed"] == []
+    assert list(told["growth"]) == drivers
+    for driver, curves in told["growth"].items():
+        for curve in curves:
+            assert curve["cost"] in said
+            assert curve["points"], f"{driver}: {curve['cost']}"
+    assert list(place.iterdir()) == [found]
+
+
+@pytest.mark.parametrize(
+    "points, growth",
+    [
+        ([(1, 3.0), (10, 3.1), (100, 2.9)], "constant"),
+        ([(1, 9.0), (10, 12.0), (100, 90.0), (1000, 900.0)], "linear"),
+        ([(2, 1.0), (4, 4.0), (8, 16.0)], "quadratic"),
+        ([(10, 5.0)], ""),
+        ([(0, 5.0), (1, 0.0)], ""),
+    ],
+)
+def test_a_curve_says_in_a_word_how_it_grows(points: list[tuple[float, float]], growth: str) -> None:
+    assert Curve("a cost", "s", points).growth == growth
 
 
 def test_durable_work_is_refused_where_nothing_is_durable(
@@ -90,23 +148,25 @@ def test_texts_have_the_size_of_the_goals_and_figures_three_digits() -> None:
 
 
 def test_a_history_written_one_by_one_is_what_signing_every_entry_leaves(tmp_path: Path) -> None:
-    """Its heads verify, and a fetch gives everything in whole batches."""
-    from p2pchat.core.log import LogId, extend_chain, first_chain, head_message, verify
+    """The heads of each of its writers verify, and a fetch gives everything in whole batches."""
+    from p2pchat.core.log import extend_chain, first_chain, head_message, verify
     from p2pchat.core.records import WantStart
     from p2pchat.identity.keys import Identity
     from p2pchat.storage.sql import SqlStorage
 
-    ada = Identity.generate()
-    log = LogId("ab" * 32, ada.peer_id, "cd" * 8)
+    writers = [stored.Writing("ab" * 32, Identity.generate(), number) for number in (1, 2)]
     storage = SqlStorage(f"sqlite:///{tmp_path}/history.db")
-    for changes in stored._transactions(log, ada.sign, 600, 1):
+    for changes in stored.transactions(writers, 1200, 1):
         storage.commit(changes)
-    stored._sign_what_was_kept(tmp_path / "history.db", log, ada.sign)
-    batches, more = storage.fetch(log.conversation, log.user, WantStart(()), batches=8)
+    stored.sign_what_was_kept(tmp_path / "history.db", writers)
+    given = [storage.fetch("ab" * 32, writing.log.user, WantStart(()), batches=8) for writing in writers]
+    shown = storage.places(0, 1200)
     storage.close()
-    assert more is None
-    assert [batch.first for batch in batches] == [1, 257, 513]
-    chain = first_chain(log)
-    for batch in batches:
-        chain = extend_chain(chain, batch.raws)
-        assert verify(log.user, batch.head, head_message(log, batch.last, chain))
+    assert [place.place for place in shown] == list(range(1, 1201))
+    for writing, (batches, more) in zip(writers, given, strict=True):
+        assert more is None
+        assert [batch.first for batch in batches] == [1, 257, 513]
+        chain = first_chain(writing.log)
+        for batch in batches:
+            chain = extend_chain(chain, batch.raws)
+            assert verify(batch.log.user, batch.head, head_message(batch.log, batch.last, chain))

@@ -327,7 +327,7 @@ class GivenUpOnWindows(OSError):
 @pytest.mark.parametrize("error", [OSError(errno.ETIMEDOUT, "Connection timed out"), GivenUpOnWindows()])
 async def test_a_connection_the_system_gave_up_is_a_timeout(error: OSError) -> None:
     async with linked() as link:
-        link.bob._reader.set_exception(error)
+        link.bob.connection_lost(error)
         await link.to_bob.until(lambda: link.to_bob.reason == "timeout")
 
 

@@ -1,26 +1,32 @@
-"""The two ends of every system: how many messages have been taken, and rounds of giving; times of one clock.
+"""The participants of every system, and the worker that holds some of them; times of one clock.
 
-All workers are processes of one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows.
+All workers are processes of one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows. A worker
+tells where its ends can be reached, and is then asked, an object a question and an answer:
 
-    take     tells where it can be reached once it is ready; asked {"taken": n} it answers {"at", "taken", "cpu",
-             "kib"} as soon as it has been given n messages in all since its start, and has acknowledged them where
-             the system knows acknowledgements
-    give     asked {"messages": n, "pace": seconds} it gives so many and answers {"begun", "done", "cpu", "kib"}: done
-             when the last is accepted by whoever is responsible for it from then on. With a pace it gives one, waits
-             until that is done and for so long, and adds "each": begun and done of every message
+    meet     for each of its ends: whom to dial, and the numbers of all it is to be linked with
+    round    "messages" that each of its ends gives ("pace": one at a time, so many seconds apart; "rate": so many a
+             second), and "taken", what each of them has been given since the start when the round is over. The
+             answer has "begun", "done" (the last is accepted by whoever is responsible for it from then on), "at"
+             (the last was taken), "cpu" seconds, "kib", "each" and "times" of single messages
+    leave    close all ends, forgetting nothing that is on the disk
+    back     open them again; "begun" is when that was done, and meeting begins
+    idle     stay quiet for so many seconds, twice; "cpu" is what the second time took
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from benchmarks.results import text
 from benchmarks.workers import Channel, resident_kib, settle
 
 now = time.perf_counter
+DIFFERENT = 50_000  # texts; longer rounds repeat them
+TICK = 0.001  # seconds: at a rate, what has become due meanwhile is given together
+Told = dict[str, Any]
 
 
 class Taken:
@@ -28,8 +34,7 @@ class Taken:
 
     def __init__(self) -> None:
         self.count = 0
-        self.times: list[float] = []  # of the single messages, while they come one by one
-        self.one_by_one = False
+        self.times: list[float] | None = None  # of the single messages, while somebody asks for them
         self._wanted = 0
         self._at = 0.0
         self._loop = asyncio.get_running_loop()
@@ -38,8 +43,8 @@ class Taken:
     def add(self, messages: int) -> None:
         """So many more have come, and are dealt with."""
         self.count += messages
-        if self.one_by_one:
-            self.times.append(now())
+        if self.times is not None:
+            self.times += [now()] * messages
         if self._wanted and self.count >= self._wanted:
             self._wanted, self._at = 0, now()
             self._loop.call_soon_threadsafe(self._enough.set)
@@ -54,39 +59,143 @@ class Taken:
         return self._at
 
 
-async def answer(channel: Channel, taken: Taken) -> None:
-    """Answer what a taking end is asked, until nothing more is."""
-    settle()
+class End:
+    """One participant. Those of a system differ from here on; `taken.add` is told what comes."""
+
+    one_way = False  # True: who dials gives and does not take, so each dials the other
+
+    def __init__(self, number: int, taken: Taken) -> None:
+        self.number, self.taken = number, taken
+
+    async def open(self) -> Told:
+        """Begin to listen; return what others need to dial. A second end with the same number goes on as the first."""
+        return {}
+
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        """Dial those, and wait until linked with all of these, whoever dialled. May be called again, with more."""
+
+    async def give(self, texts: list[str]) -> None:
+        """Give to everyone linked; return when whoever is responsible from then on has accepted all."""
+        raise NotImplementedError
+
+    async def give_one(self, said: str) -> None:
+        """The same with a single message, where the system has another way for that."""
+        await self.give([said])
+
+    async def keep(self, texts: list[str]) -> None:
+        """Write one by one what somebody who is away will get."""
+        await self.give(texts)
+
+    async def kept_is_taken(self) -> None:
+        """Wait until the system knows that what was kept is taken, where it knows such a thing."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+async def hold(channel: Channel, system: str, numbers: list[int], address: dict[str, Any]) -> None:
+    """Worker: some ends of a system."""
+    held = _Held(system, numbers, address)
+    begun = now()
+    channel.tell(ends=await held.open(), begun=begun, kib=resident_kib())
     while (asked := await channel.heard()) is not None:
-        taken.one_by_one = bool(asked.get("one_by_one"))
-        taken.times.clear()
-        at = await taken.reach(asked["taken"])
-        channel.tell(at=at, taken=taken.count, cpu=time.process_time(), kib=resident_kib(), times=taken.times)
+        channel.tell(**await getattr(held, asked.pop("do"))(**asked))
+    await held.leave()
 
 
-Giving = Callable[[list[str]], Awaitable[None]]
+class _Held:
+    def __init__(self, system: str, numbers: list[int], address: dict[str, Any]) -> None:
+        self._make, self._address = import_module(f"benchmarks.others.{system}").Part, address
+        self._taken = {number: Taken() for number in numbers}
+        self._ends: list[End] = []
 
+    async def open(self) -> list[Told]:
+        self._ends = [self._make(number, taken, **self._address) for number, taken in self._taken.items()]
+        first = await self._ends[0].open()
+        return [first, *await asyncio.gather(*(end.open() for end in self._ends[1:]))]
 
-async def give_rounds(channel: Channel, give: Giving, *, one: Giving | None = None) -> None:
-    """Give what is asked for, until nothing more is; `one` gives a single message when they go one by one."""
-    settle()
-    while (asked := await channel.heard()) is not None:
-        texts = [text(i) for i in range(asked["messages"])]
-        each: list[tuple[float, float]] = []
+    async def meet(self, dial: list[list[Told]], links: list[list[int]]) -> Told:
+        await asyncio.gather(*(end.meet(*each) for end, *each in zip(self._ends, dial, links, strict=True)))
+        met = now()
+        settle()
+        return {"met": met, "kib": resident_kib()}
+
+    async def round(self, messages: int = 0, taken: int = 0, pace: float = 0, rate: float = 0) -> Told:
+        texts = [text(i) for i in range(min(messages, DIFFERENT))]
+        texts = (texts * (messages // len(texts) + 1))[:messages] if texts else []
+        for each in self._taken.values():
+            each.times = [] if pace or rate else None
         worked, begun = time.process_time(), now()
-        if asked.get("pace"):
-            each = await _one_by_one(texts, one or give, asked["pace"])
-        else:
-            await give(texts)
-        told: dict[str, Any] = {"begun": begun, "done": now(), "cpu": time.process_time() - worked}
-        channel.tell(**told, kib=resident_kib(), each=each)
+        reaching = [asyncio.create_task(each.reach(taken)) for each in self._taken.values() if taken]
+        giving = [asyncio.create_task(_give(end, texts, pace, rate)) for end in self._ends if texts]
+        each = [one for gave in giving for one in await gave]
+        done = now()
+        at = [await reached for reached in reaching]
+        told: Told = {"begun": begun, "done": done if giving else begun, "at": max([begun, *at]), "each": each}
+        first = next(iter(self._taken.values()))
+        told |= {"cpu": time.process_time() - worked, "kib": resident_kib(), "times": first.times or []}
+        return told | {"taken": [each.count for each in self._taken.values()]}
+
+    async def keep(self, messages: int) -> Told:
+        texts = [text(i) for i in range(messages)]
+        await asyncio.gather(*(end.keep(texts) for end in self._ends))
+        return {}
+
+    async def kept_is_taken(self) -> Told:
+        await asyncio.gather(*(end.kept_is_taken() for end in self._ends))
+        return {"at": now()}
+
+    async def leave(self) -> Told:
+        await asyncio.gather(*(end.close() for end in self._ends))
+        self._ends.clear()
+        return {}
+
+    async def back(self) -> Told:
+        ends = await self.open()
+        return {"ends": ends, "begun": now()}
+
+    async def idle(self, seconds: float) -> Told:
+        await asyncio.sleep(seconds)  # what forming has left to do is not idling
+        worked = time.process_time()
+        await asyncio.sleep(seconds)
+        return {"cpu": time.process_time() - worked}
 
 
-async def _one_by_one(texts: list[str], give: Giving, pace: float) -> list[tuple[float, float]]:
+async def _give(end: End, texts: list[str], pace: float, rate: float) -> list[tuple[float, float]]:
+    if pace:
+        return await _one_by_one(end, texts, pace)
+    if rate:
+        return await _at_rate(end, texts, rate)
+    await end.give(texts)
+    return []
+
+
+async def _one_by_one(end: End, texts: list[str], pace: float) -> list[tuple[float, float]]:
     each = []
     for said in texts:
         begun = now()
-        await give([said])
+        await end.give_one(said)
         each.append((begun, now()))
         await asyncio.sleep(pace)
+    return each
+
+
+async def _at_rate(end: End, texts: list[str], rate: float) -> list[tuple[float, float]]:
+    """A message's clock begins when it was due, even where the loop came late: no delay hides the next ones'."""
+    begun, given = now(), 0
+    each: list[tuple[float, float]] = [(0.0, 0.0)] * len(texts)
+
+    async def give(first: int, last: int) -> None:
+        await end.give(texts[first:last])
+        done = now()
+        each[first:last] = [(begun + i / rate, done) for i in range(first, last)]
+
+    giving = []
+    while given < len(texts):
+        due = min(len(texts), int((now() - begun) * rate) + 1)
+        if due > given:
+            giving.append(asyncio.create_task(give(given, due)))
+            given = due
+        await asyncio.sleep(TICK)
+    await asyncio.gather(*giving)
     return each

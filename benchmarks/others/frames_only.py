@@ -1,16 +1,21 @@
-"""p2pchat's frames over TLS and nothing above: protocol.py and client.py, no core, no storage; one frame a message."""
+"""p2pchat's frames over TLS and nothing above: protocol.py and client.py, no core, no storage.
+
+Two ways. `one`: a frame for each message, encoded one by one, which p2pchat itself never does; it shows what a frame
+costs. `entries`: what p2pchat really puts on the wire, `entries` frames of up to 256 texts; their equals elsewhere join
+256 messages too. Texts are strings at both ends, encoded, escaped and checked on the way.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frames import TOGETHER, End, _contexts
-from benchmarks.others.ends import Taken, answer, give_rounds
-from benchmarks.workers import Channel
+from benchmarks.frames import TOGETHER, _contexts
+from benchmarks.frames import End as Link
+from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
@@ -19,50 +24,72 @@ def absent() -> str:
 
 
 @contextmanager
-def server(directory: Path) -> Iterator[dict[str, Any]]:
+def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
     """Nothing stands in the middle."""
-    yield {"directory": str(directory)}
+    yield {"directory": str(directory), "way": way}
 
 
-async def take(channel: Channel, directory: str, number: int) -> None:
-    """Worker: listen, and count frames."""
-    taken, context = Taken(), _contexts(directory)[0]
-    ends: list[End] = []
+class Part(End):
+    """One that listens, dials, and counts what comes in frames."""
 
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        end = End(reader, writer, context, server=True, on_frames=lambda frames: taken.add(len(frames)))
-        ends.append(end)
-        await end.client.handshake(10)
-        end.client.start()
+    def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
+        super().__init__(number, taken)
+        self._contexts = _contexts(directory)
+        self._entries = way == "entries"
+        self._links: list[Link] = []
+        self._news = asyncio.Event()
 
-    async with await asyncio.start_server(accepted, "127.0.0.1", 0) as listening:
-        channel.tell(port=listening.sockets[0].getsockname()[1])
-        await answer(channel, taken)
+    async def open(self) -> Told:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=512)
+        return {"port": self._server.sockets[0].getsockname()[1]}
 
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._link(reader, writer, server=True)
 
-async def give(channel: Channel, directory: str, takers: list[Any]) -> None:
-    """Worker: encode each message once and send it to everyone."""
-    from p2pchat.client import dial
-    from p2pchat.protocol import Bye, encode
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server: bool) -> None:
+        count: Callable[[list[Any]], None] = self._count_entries if self._entries else self._count
+        link = Link(reader, writer, self._contexts[0 if server else 1], server=server, on_frames=count)
+        await link.client.handshake(10)
+        link.client.start()
+        self._links.append(link)
+        self._news.set()
 
-    ends = []
-    for taker in takers:
-        end = End(*await dial("127.0.0.1", taker["port"], timeout=10), _contexts(directory)[1], server=False)
-        await end.client.handshake(10)
-        end.client.start()
-        ends.append(end)
+    def _count(self, frames: list[Any]) -> None:
+        self.taken.add(len(frames))
 
-    async def many(texts: list[str]) -> None:
-        for i, said in enumerate(texts):
-            frame = encode(Bye("left", said))  # the only frame that holds a text and little else
-            for end in ends:
-                end.client.send(frame)
-            if not i % TOGETHER:
-                await asyncio.sleep(0)
-                for end in ends:
-                    if end.client.full:
-                        end.drained.clear()
-                        await end.drained.wait()
+    def _count_entries(self, frames: list[Any]) -> None:
+        self.taken.add(sum(len(frame.e) for frame in frames))
 
-    channel.tell(ready=True)
-    await give_rounds(channel, many)
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        from p2pchat.client import dial as dialled
+
+        for other in dial:
+            await self._link(*await dialled("127.0.0.1", other["port"], timeout=10), server=False)
+        while len(self._links) < len(links):
+            self._news.clear()
+            await self._news.wait()
+
+    async def give(self, texts: list[str]) -> None:
+        """Encode once and send to everyone."""
+        for first in range(0, len(texts), TOGETHER):
+            for frame in self._encoded(texts[first : first + TOGETHER]):
+                for link in self._links:
+                    link.client.send(frame)
+            await asyncio.sleep(0)
+            for link in self._links:
+                if link.client.full:
+                    link.drained.clear()
+                    await link.drained.wait()
+
+    def _encoded(self, texts: list[str]) -> list[bytes]:
+        from p2pchat.protocol import Bye, Entries, encode
+
+        if not self._entries:
+            return [encode(Bye("left", said)) for said in texts]  # the only frame with a text and little else
+        long, short, signature = "ab" * 32, "ab" * 8, "ab" * 64
+        return [encode(Entries(long, long, short, 1, long, texts, signature))]
+
+    async def close(self) -> None:
+        self._server.close()
+        for link in self._links:
+            await link.client.close()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import Taken, answer, give_rounds
-from benchmarks.workers import Channel
-
-AT_ONCE = 1_000  # texts of one send_many; two of them are out at a time
-GATHERED = 2_000
+from benchmarks import ways
+from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
@@ -26,61 +23,55 @@ def server(directory: Path, *, way: str = "many", db: str = "") -> Iterator[dict
     yield {"directory": str(directory), "way": way, "db": db}
 
 
-async def take(channel: Channel, directory: str, way: str, db: str, number: int) -> None:
-    """Worker: a peer whose program takes every message."""
-    from p2pchat import Message, TCPPeer
+class Part(End):
+    """A peer whose program takes every message, and writes to the one other, or to the room."""
 
-    taken = Taken()
-    async with TCPPeer(data=f"{directory}/taker-{number}", name=f"taker-{number}", db=db or None) as peer:
+    def __init__(self, number: int, taken: Taken, directory: str, way: str, db: str) -> None:
+        from p2pchat import Joined, TCPPeer
 
-        async def read() -> None:
-            async for _ in peer.events(Message):
-                taken.add(1)
+        super().__init__(number, taken)
+        self._peer = TCPPeer(data=f"{directory}/{number}", name=f"part-{number}", db=db or None)
+        self._send = ways.WAYS[way]
+        self._joined = self._peer.events(Joined, consumer=None)
+        self._others: dict[str, Any] = {}
+        self._to: Any = None
+        self._reading: asyncio.Task[None] | None = None
+        self._kept: Any = None
 
-        reading = asyncio.create_task(read())
-        channel.tell(endpoint=peer.endpoint)
-        await answer(channel, taken)
-        reading.cancel()
+    async def open(self) -> Told:
+        await self._peer.start()
+        self._reading = asyncio.create_task(self._read())
+        return {"endpoint": self._peer.endpoint}
 
+    async def _read(self) -> None:
+        from p2pchat import Message
 
-async def give(channel: Channel, directory: str, way: str, db: str, takers: list[Any]) -> None:
-    """Worker: write to the one, or to the room; done when all is delivered to everyone."""
-    from p2pchat import TCPPeer
+        async for _ in self._peer.events(Message):
+            self.taken.add(1)
 
-    endpoints = [taker["endpoint"] for taker in takers]
-    async with TCPPeer(0, *endpoints, data=f"{directory}/giver", name="giver", db=db or None) as peer:
-        users = [await peer.wait_user(f"taker-{number}", timeout=30) for number in range(len(takers))]
-        to: Any = users[0] if len(users) == 1 else peer.room
-        send = {"many": _many, "gather": _gather, "loop": _loop}[way]
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        for other in dial:
+            await self._peer.connect(other["endpoint"])
+        wanted = {f"part-{number}" for number in links}
+        while not wanted <= self._others.keys():  # of several told one address only, for peers find each other
+            user = (await anext(self._joined)).user
+            self._others[user.name] = user
+        self._to = next(iter(self._others.values())) if len(wanted) == 1 else self._peer.room
 
-        async def many(texts: list[str]) -> None:
-            await (await send(peer, to, texts)).delivered()
+    async def give(self, texts: list[str]) -> None:
+        """Done when all is delivered to everyone."""
+        await (await self._send(self._peer, self._to, texts)).delivered()
 
-        channel.tell(ready=True)
-        await give_rounds(channel, many, one=many)
+    async def keep(self, texts: list[str]) -> None:
+        """Each signed and committed by itself, as people write."""
+        self._kept = await ways.loop(self._peer, self._to, texts)
 
+    async def kept_is_taken(self) -> None:
+        await self._kept.delivered()
 
-async def _many(peer: Any, to: Any, texts: list[str]) -> Any:
-    queue = iter(range(0, len(texts), AT_ONCE))
-
-    async def writer() -> Any:
-        receipts = None
-        for first in queue:
-            receipts = await peer.send_many(to, texts[first : first + AT_ONCE])
-        return receipts
-
-    return [receipts for receipts in await asyncio.gather(writer(), writer()) if receipts is not None][-1]
-
-
-async def _gather(peer: Any, to: Any, texts: list[str]) -> Any:
-    receipts: list[Any] = []
-    for first in range(0, len(texts), GATHERED):
-        receipts = await asyncio.gather(*(peer.send(to, said) for said in texts[first : first + GATHERED]))
-    return receipts[-1]  # a mark says "everything up to here"
-
-
-async def _loop(peer: Any, to: Any, texts: list[str]) -> Any:
-    receipt = None
-    for said in texts:
-        receipt = await peer.send(to, said)
-    return receipt
+    async def close(self) -> None:
+        assert self._reading is not None
+        self._reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._reading
+        await self._peer.aclose()

@@ -8,6 +8,7 @@ broadcast address, by the one method that chooses the interface. They use ZRE's 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import Taken, answer, give_rounds
-from benchmarks.workers import Channel
+from benchmarks.others.ends import End, Taken, Told
 
-GROUP = "talk"
 WAIT = 0.01  # seconds between two looks at who is there
 
 
@@ -29,8 +28,8 @@ def absent() -> str:
 
 @contextmanager
 def server(directory: Path) -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
-    yield {}
+    """Nothing stands in the middle. The group is this run's own: another run on this machine is not in it."""
+    yield {"group": f"talk-{os.getpid()}"}
 
 
 def _node(name: str) -> Any:
@@ -46,41 +45,41 @@ def _node(name: str) -> Any:
         self.interface_name = "lo"
 
     ZBeacon._prepare_socket = on_loopback
-    node = Pyre(name)
-    node.join(GROUP)
-    node.start()
-    return node
+    return Pyre(name)
 
 
-async def take(channel: Channel, number: int) -> None:
-    """Worker: a peer in the group."""
-    taken, node = Taken(), _node(f"taker-{number}")
-    over = False
+class Part(End):
+    """A peer in the group: it finds the others by itself, and shouts."""
 
-    def read() -> None:
-        while not over:
-            if node.socket().poll(200) and node.recv()[0] == b"SHOUT":
-                taken.add(1)
+    def __init__(self, number: int, taken: Taken, group: str) -> None:
+        super().__init__(number, taken)
+        self._group, self._over = group, False
 
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    channel.tell(ready=True)
-    await answer(channel, taken)
-    over = True
-    await asyncio.to_thread(thread.join)
-    node.stop()
+    async def open(self) -> Told:
+        self._node = _node(f"part-{self.number}")
+        self._node.join(self._group)
+        await asyncio.to_thread(self._node.start)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return {}
 
+    def _read(self) -> None:
+        while not self._over:
+            if self._node.socket().poll(200) and self._node.recv()[0] == b"SHOUT":
+                self.taken.add(1)
 
-async def give(channel: Channel, takers: list[Any]) -> None:
-    """Worker: shout, when everybody is in the group."""
-    node = _node("giver")
-    while len(node.peers_by_group(GROUP)) < len(takers):
-        await asyncio.sleep(WAIT)
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        while len(self._node.peers_by_group(self._group)) < len(links):
+            await asyncio.sleep(WAIT)
 
-    async def many(texts: list[str]) -> None:
+    async def give(self, texts: list[str]) -> None:
+        await asyncio.to_thread(self._shout, texts)  # several ends of one process give at once
+
+    def _shout(self, texts: list[str]) -> None:
         for said in texts:
-            node.shout(GROUP, said.encode())
+            self._node.shout(self._group, said.encode())
 
-    channel.tell(ready=True)
-    await give_rounds(channel, many)
-    node.stop()
+    async def close(self) -> None:
+        self._over = True
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._node.stop)

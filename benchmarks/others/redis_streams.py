@@ -14,9 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import Taken, answer, give_rounds
+from benchmarks.others.ends import End, Taken, Told
 from benchmarks.others.servers import found, free_port, running
-from benchmarks.workers import Channel
 
 PIPED = 1_000  # XADD in one pipeline; the documents speak of batches "of a reasonable number, for instance 10k"
 READ = 1_000
@@ -35,49 +34,49 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
     port = free_port()
     words = {"port": port, "bind": "127.0.0.1", "dir": directory, "appendonly": "yes", "appendfsync": "always"}
     options = [part for name, value in words.items() for part in (f"--{name}", str(value))]
-    with running([found("redis-server"), *options, "--save", ""], port, directory):
-        yield {"port": port}
+    with running([found("redis-server"), *options, "--save", ""], port, directory) as pid:
+        yield {"port": port, "pid": pid}
 
 
-async def take(channel: Channel, port: int, number: int) -> None:
-    """Worker: a consumer in a group of its own."""
-    from redis.asyncio import Redis
-    from redis.exceptions import ResponseError
+class Part(End):
+    """A client that adds, or a consumer in a group of its own: there is one giver, which reads nothing."""
 
-    client, group = Redis(port=port), f"group-{number}"
-    with suppress(ResponseError):  # it was there before
-        await client.xgroup_create("talk", group, id="0", mkstream=True)
-    taken = Taken()
+    def __init__(self, number: int, taken: Taken, port: int) -> None:
+        from redis.asyncio import Redis
 
-    async def read() -> None:
+        super().__init__(number, taken)
+        self._client = Redis(port=port)
+        self._group = f"group-{number}"
+        self._reading: asyncio.Task[None] | None = None
+
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        from redis.exceptions import ResponseError
+
+        if max(links) < self.number:
+            return  # the last one gives
+        with suppress(ResponseError):  # it was there before
+            await self._client.xgroup_create("talk", self._group, id="0", mkstream=True)
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
         while True:
-            for _, messages in await client.xreadgroup(group, "one", {"talk": ">"}, count=READ, block=1000):
-                await client.xack("talk", group, *(id for id, _ in messages))
-                taken.add(len(messages))
+            for _, messages in await self._client.xreadgroup(self._group, "one", {"talk": ">"}, READ, 1000):
+                await self._client.xack("talk", self._group, *(id for id, _ in messages))
+                self.taken.add(len(messages))
 
-    reading = asyncio.create_task(read())
-    channel.tell(ready=True)
-    await answer(channel, taken)
-    reading.cancel()
-    await client.aclose()
-
-
-async def give(channel: Channel, port: int, takers: list[Any]) -> None:
-    """Worker: add; done when the server has answered every message."""
-    from redis.asyncio import Redis
-
-    client = Redis(port=port)
-
-    async def many(texts: list[str]) -> None:
+    async def give(self, texts: list[str]) -> None:
+        """Done when the server has answered every message."""
         for first in range(0, len(texts), PIPED):
-            async with client.pipeline(transaction=False) as pipe:
+            async with self._client.pipeline(transaction=False) as pipe:
                 for said in texts[first : first + PIPED]:
                     pipe.xadd("talk", {"text": said})
                 await pipe.execute()
 
-    async def one(texts: list[str]) -> None:
-        await client.xadd("talk", {"text": texts[0]})
+    async def give_one(self, said: str) -> None:
+        await self._client.xadd("talk", {"text": said})
 
-    channel.tell(ready=True)
-    await give_rounds(channel, many, one=one)
-    await client.aclose()
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        await self._client.aclose()

@@ -29,13 +29,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, directory: Path) -> Iterator[None]:
-    """Run a server until the block ends; WorkFailed when it does not listen."""
+def running(command: Sequence[str], port: int, directory: Path) -> Iterator[int]:
+    """Run a server until the block ends, and give its process id; WorkFailed when it does not listen."""
     with open(directory / "server.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory)
         try:
             _wait(process, port, command[0])
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import Taken, answer, give_rounds
-from benchmarks.workers import Channel
+from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
@@ -24,33 +23,45 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
     yield {}
 
 
-async def take(channel: Channel, number: int) -> None:
-    """Worker: listen, and read whoever comes."""
-    taken = Taken()
+class Part(End):
+    """One that listens, dials, and reads whoever is there."""
 
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, number: int, taken: Taken) -> None:
+        super().__init__(number, taken)
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
+
+    async def open(self) -> Told:
+        self._server = await asyncio.start_server(self._read, "127.0.0.1", 0, backlog=512)
+        return {"port": self._server.sockets[0].getsockname()[1]}
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self._news.set()
         while line := await reader.readline():
             json.loads(line)
-            taken.add(1)
-        writer.close()
+            self.taken.add(1)
 
-    async with await asyncio.start_server(accepted, "127.0.0.1", 0) as listening:
-        channel.tell(port=listening.sockets[0].getsockname()[1])
-        await answer(channel, taken)
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        for other in dial:
+            streams = await asyncio.open_connection("127.0.0.1", other["port"])
+            self._tasks.append(asyncio.create_task(self._read(*streams)))
+        while len(self._writers) < len(links):
+            self._news.clear()
+            await self._news.wait()
 
-
-async def give(channel: Channel, takers: list[Any]) -> None:
-    """Worker: write to everyone, and wait until the system has taken it."""
-    writers = [(await asyncio.open_connection("127.0.0.1", taker["port"]))[1] for taker in takers]
-
-    async def many(texts: list[str]) -> None:
+    async def give(self, texts: list[str]) -> None:
+        """Write to everyone, and wait until the system has taken it."""
         for said in texts:
             line = json.dumps({"from": "giver", "text": said}).encode() + b"\n"
-            for writer in writers:
+            for writer in self._writers:
                 writer.write(line)
                 await writer.drain()
 
-    channel.tell(ready=True)
-    await give_rounds(channel, many)
-    for writer in writers:
-        writer.close()
+    async def close(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        for task in self._tasks:
+            task.cancel()

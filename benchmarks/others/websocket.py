@@ -1,19 +1,23 @@
-"""websockets: a connection to each taker, TLS as p2pchat has it, without compression; nothing is kept or acknowledged.
+"""websockets: a connection of any two, TLS as p2pchat has it, without compression; nothing is kept or acknowledged.
 
 Set up as advised: `compression=None` where speed counts more than bytes (websockets' documents, "Compression"),
-`broadcast` for several connections ("Broadcasting").
+`broadcast` for several connections ("Broadcasting"). `way` "json" joins 256 texts to one message, a list in JSON: the
+equal of p2pchat's frames of entries.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import Taken, answer, give_rounds
-from benchmarks.workers import Channel
+from benchmarks.others.ends import End, Taken, Told
+
+TOGETHER = 256
 
 
 def absent() -> str:
@@ -22,52 +26,65 @@ def absent() -> str:
 
 
 @contextmanager
-def server(directory: Path) -> Iterator[dict[str, Any]]:
+def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
     """Nothing stands in the middle."""
-    yield {"directory": str(directory)}
+    yield {"directory": str(directory), "way": way}
 
 
-async def take(channel: Channel, directory: str, number: int) -> None:
-    """Worker: listen, and read whoever comes."""
-    from websockets.asyncio.server import ServerConnection, serve
+class Part(End):
+    """One that listens, dials, and reads whoever is there."""
 
-    from p2pchat.identity.keys import Identity
-    from p2pchat.identity.tls import server_context
+    def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
+        super().__init__(number, taken)
+        self._directory, self._joined = directory, way == "json"
+        self._sockets: list[Any] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
 
-    taken = Taken()
+    async def open(self) -> Told:
+        from websockets.asyncio.server import serve
 
-    async def accepted(socket: ServerConnection) -> None:
-        async for _ in socket:
-            taken.add(1)
+        from p2pchat.identity.keys import Identity
+        from p2pchat.identity.tls import server_context
 
-    context = server_context(Identity.generate(), Path(directory))
-    async with serve(accepted, "127.0.0.1", 0, ssl=context, compression=None) as listening:
-        channel.tell(port=next(iter(listening.sockets)).getsockname()[1])
-        await answer(channel, taken)
+        context = server_context(Identity.generate(), Path(self._directory))
+        self._server = await serve(self._read, "127.0.0.1", 0, ssl=context, compression=None)
+        return {"port": next(iter(self._server.sockets)).getsockname()[1]}
 
+    async def _read(self, socket: Any) -> None:
+        self._sockets.append(socket)
+        self._news.set()
+        async for said in socket:
+            self.taken.add(len(json.loads(said)) if self._joined else 1)
 
-async def give(channel: Channel, directory: str, takers: list[Any]) -> None:
-    """Worker: the plain loop everybody writes; to several, one broadcast each."""
-    import asyncio
+    async def meet(self, dial: list[Told], links: list[int]) -> None:
+        from websockets.asyncio.client import connect
 
-    from websockets.asyncio.client import connect
-    from websockets.asyncio.connection import broadcast
+        from p2pchat.identity.tls import client_context
 
-    from p2pchat.identity.tls import client_context
+        context = client_context()
+        for other in dial:
+            socket = await connect(f"wss://127.0.0.1:{other['port']}", ssl=context, compression=None)
+            self._tasks.append(asyncio.create_task(self._read(socket)))
+        while len(self._sockets) < len(links):
+            self._news.clear()
+            await self._news.wait()
 
-    context = client_context()
-    sockets = [await connect(f"wss://127.0.0.1:{taker['port']}", ssl=context, compression=None) for taker in takers]
+    async def give(self, texts: list[str]) -> None:
+        """The plain loop everybody writes; to several, one broadcast each."""
+        from websockets.asyncio.connection import broadcast
 
-    async def many(texts: list[str]) -> None:
-        if len(sockets) == 1:
+        if self._joined:
+            texts = [json.dumps(texts[first : first + TOGETHER]) for first in range(0, len(texts), TOGETHER)]
+        if len(self._sockets) == 1:
             for said in texts:
-                await sockets[0].send(said)
+                await self._sockets[0].send(said)
             return
         for said in texts:
-            broadcast(sockets, said)
+            broadcast(self._sockets, said)
             await asyncio.sleep(0)
 
-    channel.tell(ready=True)
-    await give_rounds(channel, many)
-    for socket in sockets:
-        await socket.close()
+    async def close(self) -> None:
+        self._server.close()
+        await asyncio.gather(*(socket.close() for socket in self._sockets))
+        await asyncio.gather(*self._tasks)

@@ -111,6 +111,7 @@ class Node:
         self._stalls = Stalls(self._ctx)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
+        self._saving = False  # a timer will save them: one, however often they go on
         self._keeping = True  # False while storage does not work
         self._disk_low = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -277,9 +278,6 @@ class Node:
         """Called by Links: a link that was up ended."""
         self.sync.link_down(link)
         self.presence.link_down(link, reason)
-
-    def peers_changed(self, link: Link) -> None:
-        """Called by Links: a peer told whom it is linked with."""
 
     @property
     def keeping(self) -> bool:
@@ -448,9 +446,14 @@ class Node:
         self.sync.reads.chosen(input)
 
     def _handed_on(self, input: HandedOn) -> None:
-        if not self._consumers:
-            self._ctx.after(self.settings.consumer_saved_after, self._save_consumers)
+        if not self._saving:
+            self._saving = True
+            self._ctx.after(self.settings.consumer_saved_after, self._save_in_time)
         self._consumers[input.consumer] = input.place
+
+    def _save_in_time(self) -> None:
+        self._saving = False
+        self._save_consumers()
 
     def _stop(self, input: Stop) -> None:
         """What programs have taken is kept, for there is no later."""

@@ -24,6 +24,7 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Network, load_network, login_network
 from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
 from p2pchat.identity.tls import client_context, server_context
+from p2pchat.peer.people import id_of
 from p2pchat.storage.base import Storage
 
 MEMORY_URL = "memory://"
@@ -181,14 +182,15 @@ def login_name(port: int = 0) -> str:
     return default_name(login, port)
 
 
-def profile_invite(data: PathLike, endpoints: Sequence[str]) -> str:
-    """Return the invite of a peer that need not run, from its data directory.
+def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") -> str:
+    """Return an invite into the network of a peer that need not run, from its data directory.
 
     Args:
         endpoints: "host:port" where others reach it, at least one.
+        to: The id (base32, as of `Probed`) of another peer that answers there; "": it is that peer itself.
     Raises:
         P2PChatError: There is no identity, or its files cannot be read.
-        ValueError: An endpoint is none, or there is none.
+        ValueError: An endpoint is none, or there is none; that is no id.
     """
     directory = Path(data)
     try:
@@ -196,4 +198,9 @@ def profile_invite(data: PathLike, endpoints: Sequence[str]) -> str:
     except FileNotFoundError:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
     network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
-    return encode_invite(identity.peer_id, network, endpoints)
+    if not to:
+        return encode_invite(identity.peer_id, network, endpoints)
+    key = id_of(to)
+    if not key:
+        raise ValueError(f"{to!a} is no id of a peer")
+    return encode_invite(key, network, endpoints)

@@ -14,6 +14,7 @@ from p2pchat.peer.part import UserPart
 from p2pchat.peer.people import User, id_of, somebody
 from p2pchat.peer.texts import check_text
 from p2pchat.peer.whois import Whois, known_of, names_before
+from p2pchat.peer.whole import whole
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
 
 STATUSES = ("online", "idle", "offline")
@@ -69,15 +70,17 @@ class Being(UserPart):
         user = self._somebody(who)
         if user.is_me:
             raise ValueError("that is the own user: nobody ignores himself")
+        disk = self._running.disk
         self.people.ignored.add(user.key)
-        await self._running.disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
+        await disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
         return user
 
     async def unignore(self, who: User | str) -> User:
         """End what ignore() began; nothing happens when it did not. Takes, returns and raises as ignore."""
         user = self._somebody(who)
+        disk = self._running.disk
         self.people.ignored.discard(user.key)
-        await self._running.disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
+        await disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
         return user
 
     def ignored(self) -> list[User]:
@@ -104,19 +107,24 @@ class Being(UserPart):
             ValueError: That is no name, or others could not be told the text. StorageError: It could not be kept.
             P2PChatError: Another user of this peer has it, or one that could be taken for it.
         """
-        owner, me, name = self._running, self.people.me, validate_name(name)
-        self._check_name(name)
-        if about is not None:
-            if len(about) > MAX_ABOUT_CHARACTERS:
-                raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
-            if about:
-                check_text(about, self._options.settings)
-            self.people.tell_about(me, about)
-        kept = self._called(name, about)
-        owner.put(Renamed(me, name, about))
-        await owner.handled()  # others hear of it by what the core tells then
-        self.people.learn([(me, name)])
-        await owner.disk.write(kept)
+        name = validate_name(name)
+        if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
+            raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
+        if about:
+            check_text(about, self._options.settings)
+        await whole(self._rename(name, about))
+
+    async def _rename(self, name: str, about: str | None) -> None:
+        async with self._names_lock:
+            owner, me = self._running, self.people.me
+            self._check_name(name)
+            if about is not None:
+                self.people.tell_about(me, about)
+            kept = self._called(name, about)
+            owner.put(Renamed(me, name, about))
+            await owner.handled()  # others hear of it by what the core tells then
+            self.people.learn([(me, name)])
+            await owner.disk.write(kept)
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return other names a user had, by the profiles in the room, the newest first."""

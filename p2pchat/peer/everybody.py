@@ -52,7 +52,7 @@ class EverybodyReader(Reader):
 
     async def next_addressed(self) -> tuple[AnyEvent, Users]:
         """Return the next event and whom it concerns."""
-        event = await self.next()
+        event: AnyEvent = await self.next()
         if isinstance(event, Addressed):
             return event.told, event.users
         if isinstance(event, Risen):

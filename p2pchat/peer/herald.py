@@ -135,6 +135,10 @@ class Herald:
                 finally:
                     self._waiting.pop(waiting, None)  # also when it is given up
 
+    def look_again(self) -> None:
+        """What somebody waits for may hold now, or never will."""
+        self._wake_all()
+
     def _wake_all(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for future in waiting:

@@ -71,7 +71,7 @@ class History:
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
         self._groups = GroupBook(dict)
-        self._sight: Sight = StoredSight("", {}, {}, is_all=True)
+        self._sight: Sight = StoredSight("", {}, {}, has_guests=False)
         self.people = People("", lambda user: ("unknown", "", 0))
 
     async def __aenter__(self) -> Self:
@@ -110,7 +110,7 @@ class History:
         talks, groups = {talk.id: talk.naming for talk in stored.talks}, groups_of(stored.groups)
         book = GroupBook.of_stored(groups)
         talks |= {view.talk: Naming(talk=view.group) for view in book.all()}
-        self._sight = StoredSight(me, talks, groups, is_all=not self._storage.hosted())
+        self._sight = StoredSight(me, talks, groups, has_guests=bool(self._storage.hosted()))
         self._groups = book.seen_by(self._sight.knows)
         self._talks = {key: naming for key, naming in talks.items() if self._sight.knows(key)}
         self._addresses = stored.addresses

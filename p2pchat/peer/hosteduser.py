@@ -12,6 +12,7 @@ others of this peer have between them. What a thousand of them need is the peer'
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,6 +136,10 @@ class HostedUser(Messaging):
 
     def _started(self) -> object:
         return self._peer._started()
+
+    @property
+    def _names_lock(self) -> asyncio.Lock:
+        return self._peer._hosting_lock
 
     def _check_name(self, name: str) -> None:
         self._peer._check_free(name, self.key)

@@ -14,15 +14,17 @@ from p2pchat.core.hosted import HostedUser as CoreUser
 from p2pchat.core.inputs import Hosting as HostingInput
 from p2pchat.core.inputs import Unhosted
 from p2pchat.core.records import Change, KeptUser, Stored, Token
-from p2pchat.errors import P2PChatError
+from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
 from p2pchat.peer.everybody import Everybody, EverybodyReader
 from p2pchat.peer.hosteduser import Crowd, HostedUser, consumer_of, core_user
 from p2pchat.peer.ignoring import load_ignored
-from p2pchat.peer.seeing import Everyone
+from p2pchat.peer.people import User
+from p2pchat.peer.seeing import Everyone, audience_of
 from p2pchat.peer.standing import Standing
 from p2pchat.peer.times import now_micros
+from p2pchat.peer.whole import whole
 from p2pchat.protocol import UserId
 
 
@@ -49,15 +51,18 @@ class Hosting(Standing):
             key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
             tokens: As set_tokens; kept with a new user at once, so that nothing is half there after a crash.
         Raises:
-            ValueError: That is no name, or no key. P2PChatError: The name is taken, or there are too many users.
+            ValueError: That is no name, or no key. NameTaken: It is that of another user of this peer.
+            P2PChatError: There are too many users, or the one with this key has another name here.
             StorageError: It could not be kept. PeerClosed: Not running.
         """
-        name = validate_name(name)
+        return await whole(self._host_one(validate_name(name), key, tokens))
+
+    async def _host_one(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
         async with self._hosting_lock:
             owner, found = self._running, self._hosted_as(name)
             if found is not None and (key is None or key == found.secret) and found.name.casefold() == name.casefold():
                 if tokens is not None:
-                    await self.set_tokens(found, tokens)
+                    await self._set_tokens(found, tokens)
                 return found
             self._check_free(name, "")
             kept, stored = self._new_user(name, key), Stored()
@@ -66,6 +71,7 @@ class Hosting(Standing):
             place = {consumer_of(kept.id, ""): self._feed.recent.newest}
             await owner.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
             self._feed.note(place)
+            self._had_guests = True
             user = self._take_in(kept)
             core = core_user(kept, self.people.abouts.get(kept.id, ""))
             owner.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
@@ -80,17 +86,21 @@ class Hosting(Standing):
         Raises:
             StorageError: It could not be taken from the disk: it is hosted again at the next start.
         """
+        await whole(self._unhost_one(user))
+
+    async def _unhost_one(self, user: HostedUser) -> None:
         async with self._hosting_lock:
             if self._hosted.get(user.key) is not user:
                 return
             owner = self._running
-            self._ledger.hosted(user.key)
+            self._ledger.unhosted(user.key)
             del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
             owner.put(Unhosted(user.key))
             for reader in list(self._herald.readers):
                 if reader.desk is user:
                     reader.end()
             user._gone()
+            self._herald.look_again()
             await owner.disk.write(Change(unhosted=[user.key]))
 
     async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
@@ -99,9 +109,13 @@ class Hosting(Standing):
         Args:
             tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's own.
         Raises:
-            ValueError: That is no hash. StorageError, PeerClosed.
+            ValueError: That is no hash. StorageError. PeerClosed: Not running, or the user is hosted no more.
         """
-        disk = self._running.disk
+        async with self._hosting_lock:  # or of two at once each would let those of the other stand
+            await self._set_tokens(user, tokens)
+
+    async def _set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+        disk = user._running.disk
         former = await disk.read(lambda: disk.storage.tokens(user.key))
         revoked = [token.hash for token in former if token.hash not in tokens]
         await disk.write(Change(tokens=_tokens_of(user.key, tokens), revoked=revoked))
@@ -115,6 +129,18 @@ class Hosting(Standing):
                 found.setdefault(token.user, {})[token.hash] = token.label
         return found
 
+    def acquainted(self, user: User) -> list[User]:
+        """Return those who have a direct conversation or a group with somebody, as far as this peer knows, in no order.
+
+        Among thousands it is they whom a user's presence concerns. Raises PeerClosed.
+        """
+        node, found = self._begun.node, set[UserId]()
+        for conversation in node.sync.conversations.of(user.key):
+            audience = audience_of(node, conversation) or ()
+            if user.key in audience:
+                found.update(audience)
+        return [self.people.user(key) for key in found - {user.key}]
+
     def everybody(self, *types: type[Any]) -> Everybody:
         """Return an iterator over what concerns any hosted user: `(event, users)`, each event once for all of them.
 
@@ -126,7 +152,10 @@ class Hosting(Standing):
 
         Args:
             types: Only these classes of events; none means all.
+        Raises PeerClosed.
         """
+        if self._closed:
+            raise PeerClosed("the peer was closed")
         sight = Everyone(lambda: self._core, self._hosted)
         reader = EverybodyReader(self._feed, Crowd(self, sight), types, sight, lambda: self._core)
         self._herald.admit(reader)
@@ -151,14 +180,14 @@ class Hosting(Standing):
         return self._hosted_names.get(skeleton(name))
 
     def _check_free(self, name: str, user: UserId) -> None:
-        """Raise P2PChatError when another user of this peer than this one is called so, or nearly so."""
+        """Raise NameTaken when another user of this peer than this one is called so, or nearly so."""
         looks, me = skeleton(name), self.people.me
         found = self._hosted_as(name)
         other = found.name if found is not None and found.key != user else ""
         if user != me and skeleton(self._name) == looks:
             other = self._name
         if other:
-            raise P2PChatError(f"the name {name!a} is taken: a user of this peer is called {other!a}")
+            raise NameTaken(name, other)
 
     def _renamed(self, user: HostedUser, former: str) -> None:
         del self._hosted_names[skeleton(former)]

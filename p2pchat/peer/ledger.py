@@ -237,6 +237,16 @@ class _Own:
         self.delivered.without(member, had)
         self.read.without(member, had)
 
+    def is_here(self, user: UserId, *, was: bool = False) -> None:
+        """What waits for this user it has, being one of this peer's; `was`: it counts in `here` until now."""
+        had = self.delivered.marks.get(user, 0)
+        waiting = [i for i, of in enumerate(self.members) if self.ends[i] > had and _is_among(user, of)]
+        if not waiting or user == self.user:
+            return
+        for i in waiting if was else ():
+            self.here[i] -= 1
+        self.delivered.rise(user, self.ends[waiting[-1]])
+
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield the messages among first..last."""
         if not self.starts:
@@ -284,10 +294,14 @@ class Ledger:
         self._books.hosted = hosted
 
     def hosted(self, user: UserId) -> None:
-        """A user is one of this peer from now on, or no longer: what is known here it has, for ever."""
+        """A user is one of this peer from now on: what was written here to it, it has, for ever."""
         for own in self._logs.values():
-            if own.ends and own.user != user:
-                own.delivered.rise(user, own.ends[-1])
+            own.is_here(user)
+
+    def unhosted(self, user: UserId) -> None:
+        """A user is one of this peer no longer: what it had as one of them, it has."""
+        for own in self._logs.values():
+            own.is_here(user, was=True)
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
         return member in self._books.hosted and member != log.user
@@ -335,6 +349,10 @@ class Ledger:
         for level, told in ((own.delivered, marks), (own.read, read)):
             for member, highest in told:
                 level.set(member, max(highest, level.marks.get(member, 0)))
+
+    def said(self, log: LogId, seq: int) -> bool:
+        """Whether this was accepted in this run, so that all is known of it."""
+        return self.wrote(log) and self._logs[log].starts[0] <= seq <= self._logs[log].ends[-1]
 
     def wrote(self, log: LogId) -> bool:
         """Whether this is a log of this run, so that all its messages are known."""

@@ -32,7 +32,7 @@ from p2pchat.peer.ignoring import load_ignored
 from p2pchat.peer.indexing import Indexing, indexing_of
 from p2pchat.peer.ledger import Ledger
 from p2pchat.peer.people import People, Status
-from p2pchat.peer.seeing import Sight, audience_of
+from p2pchat.peer.seeing import Sight, audience_of, has_others
 from p2pchat.peer.times import EPOCH, aware, now_micros
 from p2pchat.protocol import UserId
 from p2pchat.runtime.collecting import nothing_is_garbage
@@ -78,7 +78,7 @@ class Life:
         self.people = People("", self._status)
         self._ledger = Ledger(self.people)
         self._feed = Feed(self._ledger)
-        self._sight = Sight(lambda: self._core, lambda: self.people.me)
+        self._sight = Sight(lambda: self._core, lambda: self.people.me, lambda: self._had_guests)
         book = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
         self._groups = book.seen_by(self._sight.knows)
         self._herald = Herald(
@@ -86,6 +86,7 @@ class Life:
         )
         self._hosted: dict[UserId, HostedUser] = {}
         self._hosted_names: dict[str, HostedUser] = {}  # by how each looks
+        self._had_guests = False  # others are hosted, or were: not all that is stored is the own user's
         self._hosting_lock = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None  # writes the network down
         self._discovery: Discovery | None = None
@@ -153,6 +154,7 @@ class Life:
                 owner = self._make_owner(home, stored, self._hosted_again(kept, stored))
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
+            self._had_guests = bool(kept) or has_others(owner.node, home.identity.peer_id)
             self._ledger.share(owner.node.hosted.keys())
             self._groups.load()
             self._feed.open(owner, list(self._herald.readers))

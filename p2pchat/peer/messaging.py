@@ -29,7 +29,7 @@ from p2pchat.peer.reader import AnyEvent, Events, Reader, matches
 from p2pchat.peer.receipt import Piece, Receipt, Receipts
 from p2pchat.peer.released import read_released
 from p2pchat.peer.searching import search_posts, wanted
-from p2pchat.peer.texts import check_text
+from p2pchat.peer.texts import check_text, check_texts
 from p2pchat.peer.times import claim_of
 from p2pchat.peer.unread import unread_among
 from p2pchat.protocol import ConversationId
@@ -96,8 +96,7 @@ class Messaging(Places):
             raise TypeError("send_many takes a list of texts, not one text")
         conversation, me = self.find(to), self.people.me
         texts = list(texts)
-        for text in texts:
-            check_text(text, self._options.settings)
+        check_texts(texts, self._options.settings)
         said = [
             owner.say(me, conversation.key, "text", texts[start : start + MANY]) for start in range(0, len(texts), MANY)
         ]
@@ -177,10 +176,12 @@ class Messaging(Places):
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
         storage = owner.disk.storage
-        if not self._ledger.wrote(log):
+        if not self._ledger.said(log, ref.seq):
             shown = await owner.disk.read(lambda: storage.entry(log, ref.seq))
             if shown is None:
                 raise UnknownName(message_id, "it is no message of ours")
+            if self._ledger.said(log, ref.seq):  # it was accepted a moment ago
+                return Receipt(self._ledger, log, ref.seq)
             marks, read = await owner.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
             holders = {member for member, _ in marks} | set(self._ledger.holders(log, ref.seq))
             of = waited_for(owner.node, log, decode_entry(shown.raw), holders)
@@ -227,7 +228,7 @@ class Messaging(Places):
             ConsumerBusy: Another reader has this consumer; close it or give this one a name of its own.
         """
         if self._is_closed:
-            raise PeerClosed("the peer was closed")
+            raise self._over()
         if start not in ("now", "beginning"):
             raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
         kept = None if consumer is None else self._consumer(consumer)
@@ -253,7 +254,15 @@ class Messaging(Places):
                         return event
         finally:
             reader.close()
-        raise PeerClosed("the peer was closed")
+        raise self._over()
+
+    def _over(self) -> PeerClosed:
+        """Return why nothing more comes: the peer was closed, or this user is hosted no more."""
+        try:
+            self._running  # noqa: B018
+        except PeerClosed as error:
+            return error
+        return PeerClosed("the peer was closed")
 
     async def wait_user(self, name: str, timeout: float | None = None) -> User:
         """Return the user of this name as soon as that user is online.
@@ -271,8 +280,14 @@ class Messaging(Places):
             found[:] = [user]
             return user.is_me or user.status in ("online", "idle")
 
+        def here_or_over() -> bool:
+            is_here = here()
+            if self._is_closed and not is_here:
+                raise self._over()
+            return is_here
+
         try:
-            await self._herald.until(here, timeout)
+            await self._herald.until(here_or_over, timeout)
         except TimeoutError:
             raise TimeoutError(f"{name!a} has not come online in time") from None
         return found[0]

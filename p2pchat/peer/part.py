@@ -6,6 +6,7 @@ and Messaging, which are made of it, are the user's part of both: no call is wri
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from p2pchat.core.records import Change
@@ -66,6 +67,11 @@ class UserPart:
 
     def _started(self) -> object:
         """Raise PeerClosed before it is known who the user is."""
+        raise NotImplementedError
+
+    @property
+    def _names_lock(self) -> asyncio.Lock:
+        """Held while it is settled which users this peer has, and what they are called."""
         raise NotImplementedError
 
     def _check_name(self, name: str) -> None:

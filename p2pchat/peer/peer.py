@@ -15,6 +15,7 @@ loop.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from p2pchat.config import Settings
@@ -115,6 +116,10 @@ class TCPPeer(Hosting, Messaging):
     @property
     def _desk(self) -> Desk:
         return self
+
+    @property
+    def _names_lock(self) -> asyncio.Lock:
+        return self._hosting_lock
 
     def _check_name(self, name: str) -> None:
         self._check_free(name, self.people.me)

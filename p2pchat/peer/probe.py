@@ -65,6 +65,8 @@ class Probed:
         address: The address that was connected to, "" when none was.
         peer_id: Whose key answered (base32), "" when no p2pchat peer showed one.
         seconds: How long the far end took to answer the proof, there and back; 0.0 unless reached.
+        connect_seconds: How long the connection took, one way there and back; 0.0 when there was none.
+        tls_seconds: How long the TLS handshake took behind that; 0.0 when none came about.
     """
 
     endpoint: str
@@ -73,6 +75,8 @@ class Probed:
     address: str = ""
     peer_id: str = ""
     seconds: float = 0.0
+    connect_seconds: float = 0.0
+    tls_seconds: float = 0.0
 
 
 async def probe(
@@ -128,6 +132,7 @@ class _Probe:
         self._server: PeerId = ""
         self._heard: asyncio.Queue[AnyFrame | None] = asyncio.Queue()  # None: no more will come
         self._fault = ""
+        self._connected = self._secured = 0.0
 
     async def run(self) -> Probed:
         seconds = 0.0
@@ -138,7 +143,7 @@ class _Probe:
         except _Ended as ended:
             verdict, text = ended.verdict, str(ended)
         peer_id = base32(self._server) if self._server else ""
-        return Probed(self._endpoint, verdict, text, self._address, peer_id, seconds)
+        return Probed(self._endpoint, verdict, text, self._address, peer_id, seconds, self._connected, self._secured)
 
     async def _connect(self) -> Client:
         """Look the name up, connect, do the TLS handshake."""
@@ -150,10 +155,13 @@ class _Probe:
             raise _Ended("no_such_host", f"no name server says in time what {self._host} stands for") from None
         except (OSError, UnicodeError):
             raise _Ended("no_such_host", f"{self._host} stands for no address") from None
+        dialled_at = loop.time()
         try:
             reader, writer = await dial(self._host, self._port, timeout=self._timeout)
         except OSError as error:
             raise _not_connected(error) from None
+        connected_at = loop.time()
+        self._connected = connected_at - dialled_at
         peername = writer.get_extra_info("peername")
         self._address = str(peername[0]) if isinstance(peername, tuple) and peername else self._host
         client = self._client(reader, writer)
@@ -165,6 +173,7 @@ class _Probe:
             raise _Ended("silent", "something takes the connection and says nothing") from None
         except OSError:
             raise _Ended("cut", "the connection is taken and ended at once") from None
+        self._secured = loop.time() - connected_at
         return client
 
     def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Client:

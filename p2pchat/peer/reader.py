@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.mending import MENDING
@@ -87,9 +87,9 @@ class Events(AsyncIterator[T], Generic[T]):
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         """Return the next event; acknowledges the one before."""
-        return cast(Coroutine[Any, Any, T], self._reader.next() if self._passed_over is None else self._next_shown())
+        return self._reader.next() if self._passed_over is None else self._next_shown()
 
-    async def _next_shown(self) -> object:
+    async def _next_shown(self) -> Any:
         assert self._passed_over is not None
         while self._passed_over(event := await self._reader.next()):
             pass
@@ -106,7 +106,7 @@ class Events(AsyncIterator[T], Generic[T]):
 
     def hold(self) -> None:
         """Acknowledge nothing any more: what was handed out last and all behind it come again, to whoever is next."""
-        self._reader.consumer = None
+        self._reader.hold()
 
     async def aclose(self) -> None:
         """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
@@ -153,11 +153,10 @@ class Reader:
         self.place = 0
         self.closed = False
         self._begun = False  # the peer runs, and the place to begin at is known
-        self._read = 0  # everything up to here is taken into _steps, or was nothing for this reader
+        self._read = 0  # everything up to here is taken into _taken, or was nothing for this reader
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
         self._saved = 0  # up to here it is surely on disk that this was acknowledged
-        self._steps: list[Step] = []  # still to hand out, the next one last
-        self._special: dict[int, AnyMending | Mended] = {}  # of those: what is no message, and what became of one
+        self._taken: list[Message | Sent | AnyMending] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
         self._half: Risen | None = None  # being looked up
@@ -167,6 +166,8 @@ class Reader:
         self._task: asyncio.Task[Any] | None = None  # who asked last
         self._handled: asyncio.Future[None] | None = None  # the closing peer waits for an acknowledgement
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # of who reads
+        self._noting: asyncio.Handle | None = None  # what was acknowledged in this turn of the loop is told in the next
 
     def _wants(self, kind: type) -> bool:
         return not self._types or issubclass(kind, self._types)
@@ -219,6 +220,7 @@ class Reader:
     def rest(self) -> None:
         """The peer closes: hand out no more messages, for soon they could not be acknowledged any more."""
         self._cut_off = True
+        self._note()
 
     async def handled(self, closer: asyncio.Task[Any] | None) -> None:
         """Wait until the event handed out last is acknowledged, or whoever took it has ended.
@@ -238,20 +240,25 @@ class Reader:
 
     # What a program calls, through Events
 
-    async def next(self) -> AnyEvent:
+    async def next(self) -> Any:
         """Return the next event; acknowledges the one before."""
         if self._busy:
             raise RuntimeError("two tasks wait for the same events: give each a reader of its own")
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._acknowledge()
+        self._given += 1
+        if self._taken and not self._live and self._half is None and self._given % BREATH:
+            event = self._post()  # one of many that need no waiting: as quick as can be
+            if event is not None:
+                return event
         self._busy = True
-        self._task = asyncio.current_task()
         try:
-            self._acknowledge()
             return await self._next()
         finally:
             self._busy = False
 
     async def _next(self) -> AnyEvent:
-        self._given += 1
         if self._given % BREATH == 0:
             await asyncio.sleep(0)
         while True:
@@ -259,7 +266,7 @@ class Reader:
             if isinstance(event, Risen):
                 event = await self._complete(event)
                 if event is None:
-                    continue  # there may be steps left: the next ones must not take their place
+                    continue  # there may be messages left: the next ones must not take their place
             if event is not None:
                 return event
             if self.closed:
@@ -291,10 +298,17 @@ class Reader:
     def _acknowledge(self) -> None:
         if self._out > self.place:
             self.place = self._out
-            if self.consumer is not None and not self.closed:
-                self._source.hand_on(self.consumer, self.place)
+            if self._noting is None and self._loop and self.consumer is not None and not self.closed:
+                self._noting = self._loop.call_soon(self._note)
         if self._handled is not None and not self._handled.done():
             self._handled.set_result(None)
+
+    def _note(self) -> None:
+        """Have it saved up to where a program has taken everything: once a turn of the loop, not with each event."""
+        noting, self._noting = self._noting, None
+        if noting is not None and self.consumer is not None:
+            noting.cancel()
+            self._source.hand_on(self.consumer, self.place)
 
     async def ack(self) -> None:
         """Acknowledge what was handed out last; it is on disk when this returns, whoever acknowledged it before."""
@@ -304,11 +318,16 @@ class Reader:
             await self._source.hand_on_now(self.consumer, place)
             self._saved = max(self._saved, place)
 
+    def hold(self) -> None:
+        """Acknowledge nothing any more; what was acknowledged before stays so."""
+        self._note()
+        self.consumer = None
+
     def close(self) -> None:
         """Read no more. What was not acknowledged comes again next time."""
         self.closed = True
-        self._steps.clear()
-        self._special.clear()
+        self._note()
+        self._taken.clear()
         self._live.clear()
         self.wake()
 
@@ -321,7 +340,7 @@ class Reader:
         if not self._live:
             return None
         subject, (behind, event) = next(iter(self._live.items()))
-        if not self.closed and (self._read < behind or (self._steps and self._steps[-1][0] <= behind)):
+        if not self.closed and (self._read < behind or (self._taken and self._taken[-1].place <= behind)):
             return None
         if not isinstance(event, Rise):
             del self._live[subject]
@@ -337,18 +356,14 @@ class Reader:
         return RISEN[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
 
     def _post(self) -> Message | Sent | AnyMending | None:
-        if not self._steps or self.closed or self._cut_off:
+        if not self._taken or self.closed or self._cut_off:
             return None
-        place, log, seq, entry, received_at, old, gap = self._steps.pop()
-        self._out = place if self._steps else self._read
-        special = self._special.pop(place, None) if self._special else None
-        if special is not None and not isinstance(special, Mended):
-            return special
-        kind = Sent if log.user in self.sight.mine else Message
-        return kind(self.desk, log, seq, entry, place, received_at, old, gap, special)
+        event = self._taken.pop()
+        self._out = event.place if self._taken else self._read
+        return event
 
     async def _take(self) -> None:
-        """Get the next entries, from memory if they are there; only called when _steps is empty."""
+        """Get the next entries, from memory if they are there; only called when none are left."""
         special: dict[int, AnyMending | Mended] = {}
         run = self._source.recent.after(self._read)
         try:
@@ -432,18 +447,22 @@ class Reader:
         )  # fmt: skip
 
     def _keep(self, steps: list[Step], read: int, special: dict[int, AnyMending | Mended]) -> None:
-        mine, wanted, sight = self.sight.mine, self._posts, self.sight
+        """Make events of what is for this reader. `special`, by place: what is no message, and what became of one."""
+        wanted, sight, mine, desk = self._posts, self.sight, self.sight.mine, self.desk
         if not sight.is_all:
             steps = [step for step in steps if sight.sees(step[1], step[3])]
         self._read = read
-        self._special = special
-        self._steps = [
-            step
-            for step in reversed(steps)
-            if (step[3].k not in NOT_SHOWN and (Sent if step[1].user in mine else Message) in wanted)
-            or (step[0] in special and step[3].k in MENDING)
-        ]
-        if not self._steps:
+        taken = self._taken
+        for place, log, seq, entry, received_at, old, gap in reversed(steps):
+            became = special.get(place) if special else None
+            if entry.k in NOT_SHOWN:
+                if became is not None and not isinstance(became, Mended):
+                    taken.append(became)
+                continue
+            kind = Sent if log.user in mine else Message
+            if kind in wanted:
+                taken.append(kind(desk, log, seq, entry, place, received_at, old, gap, became))  # type: ignore[arg-type]
+        if not taken:
             self._out = read  # nothing for this reader: acknowledged with the next
 
     async def _wait(self) -> None:

@@ -1,7 +1,7 @@
 """Who of a peer's users sees what: conversations one belongs to, and of a group one left what was said before.
 
-A peer that hosts nobody else keeps only what its own user may see, so that everything is seen there. Where several
-users are hosted, what the core keeps for one is not for the others, the peer's own user among them.
+A peer that never hosted anybody else keeps only what its own user may see, so that everything is seen there. Where
+several users are hosted, or were, what is kept for one is not for the others, the peer's own user among them.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ class Sight:
     Args:
         node: Returns the core; None before it runs.
         me: Returns the user: the peer's own is known when its key is read.
+        had_guests: Whether anybody else was ever hosted: what concerned them stays.
     """
 
-    __slots__ = ("_me", "_node")
+    __slots__ = ("_had_guests", "_me", "_node")
 
-    def __init__(self, node: Callable[[], Node | None], me: Callable[[], UserId]) -> None:
+    def __init__(
+        self, node: Callable[[], Node | None], me: Callable[[], UserId], had_guests: Callable[[], bool] = lambda: True
+    ) -> None:
         self._node = node
         self._me = me
+        self._had_guests = had_guests
 
     @property
     def is_all(self) -> bool:
-        """Whether nobody else is hosted: then everything that is here is seen."""
-        node = self._node()
-        return node is None or (len(node.hosted) == 1 and self._me() in node.hosted)
+        """Whether nobody else is hosted, nor was: then everything that is here is seen."""
+        return self._node() is None or not self._had_guests()
 
     @property
     def mine(self) -> Collection[UserId]:
@@ -114,18 +117,22 @@ class StoredSight(Sight):
     Args:
         talks: What each conversation is.
         groups: Everything known of groups, by id.
-        is_all: Nobody else is hosted there.
+        has_guests: Others are hosted there.
     """
 
     __slots__ = ("_all", "_groups", "_talks")
 
     def __init__(
-        self, me: UserId, talks: Mapping[ConversationId, Naming], groups: Mapping[ConversationId, Group], is_all: bool
+        self,
+        me: UserId,
+        talks: Mapping[ConversationId, Naming],
+        groups: Mapping[ConversationId, Group],
+        has_guests: bool,
     ) -> None:
         super().__init__(lambda: None, lambda: me)
         self._talks = talks
         self._groups = groups
-        self._all = is_all
+        self._all = not has_guests and not any(is_of_others(me, *self._find(key)) for key in talks)
 
     @property
     def is_all(self) -> bool:
@@ -148,6 +155,17 @@ class StoredSight(Sight):
         if naming is None:
             return None, None
         return naming, self._groups.get(naming.talk or (naming.group[0] if naming.group else ""))
+
+
+def has_others(node: Node, me: UserId) -> bool:
+    """Whether a conversation that is stored is not this user's: others were hosted here once."""
+    return any(is_of_others(me, one.naming, one.group) for one in node.sync.conversations.by_id.values())
+
+
+def is_of_others(me: UserId, naming: Naming | None, group: Group | None) -> bool:
+    if group is not None:
+        return group.state is not None and me not in group.named
+    return naming is not None and naming.dm is not None and me not in naming.dm
 
 
 def audience_of(node: Node | None, conversation: ConversationId) -> Audience:

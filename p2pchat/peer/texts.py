@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from p2pchat.config import Settings
-from p2pchat.core.sync.writing import ROOM_FOR_REST, text_fault, written_bytes
+from p2pchat.core.sync.writing import ROOM_FOR_REST, are_plain, text_fault, written_bytes
 from p2pchat.errors import TooLong
 
 PLAIN_CHARACTERS = 1024  # ASCII up to here is within every limit, whatever it holds: looked at no further
+
+
+def check_texts(texts: Sequence[str], settings: Settings) -> None:
+    """Return when all of them can be written; raises as check_text."""
+    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
+        for text in texts:
+            check_text(text, settings)
 
 
 def check_text(text: str, settings: Settings) -> None:

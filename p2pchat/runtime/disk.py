@@ -69,6 +69,7 @@ class Disk:
         self._reloaded_at = float("-inf")
         self._rest = 0.0  # seconds the last reload was put off
         self._looked_at = float("-inf")
+        self._looks_again = False  # a timer is set for it
         self._low = False
         self._warm = False
         self._closed = False
@@ -232,11 +233,8 @@ class Disk:
     def _write_on(self) -> None:
         while True:
             work = [self._next_work()]
-            try:
-                while True:
-                    work.append(self._writes.get_nowait())
-            except Empty:
-                pass
+            while not self._writes.empty():
+                work.append(self._writes.get_nowait())
             commits: list[Commit] = []
             for item in work:
                 if isinstance(item, Commit):
@@ -248,6 +246,8 @@ class Disk:
                     return
                 self._do(item)
             self._commit_all(commits)
+            if commits and self._writes.empty():
+                self._care(self.storage.tidy)
 
     def _next_work(self) -> Commit | _Job | None:
         """Wait for work; the first time that none comes for a while storage is warmed."""
@@ -256,12 +256,13 @@ class Disk:
                 return self._writes.get(timeout=WARM_AFTER)
             except Empty:
                 self._warm = True
-                self._warm_storage()
+                self._care(self.storage.warm)
         return self._writes.get()
 
-    def _warm_storage(self) -> None:
+    def _care(self, care: Callable[[], None]) -> None:
+        """Do for storage what nobody waits for."""
         try:
-            self.storage.warm()
+            care()
         except StorageError:
             pass  # the next commit will say what is wrong
         except Exception as error:  # without this thread nothing would be stored or refused any more
@@ -287,25 +288,33 @@ class Disk:
             tell(Committed([commit.ticket for commit in alive]))
 
     def _look_at_free_disk(self) -> None:
-        now = time.monotonic()
-        if self._directory is None or now - self._looked_at < FREE_LOOKED_AT_AFTER:
+        if time.monotonic() - self._looked_at >= FREE_LOOKED_AT_AFTER:
+            self._look_at_it_now()
+
+    def _look_at_it_now(self) -> None:
+        if self._directory is None:
             return
-        self._looked_at = now
+        self._looked_at = time.monotonic()
         try:
             low = shutil.disk_usage(self._directory).free < self._settings.min_free_disk_bytes
         except OSError:
-            return  # the commit will say what is wrong
+            low = self._low  # the commit will say what is wrong
         if low != self._low:
             self._low = low
             self._answer(lambda: self._tell(DiskLow(low)))
-        if low and not self._closed:
+        if low:
             self._answer(self._look_again_later)
 
     def _look_again_later(self) -> None:
         """While nothing is committed nobody looks: do it for them."""
-        if not self._closed:
-            job = _Job(self._look_at_free_disk, lambda result, error: None)
-            self._loop.call_later(FREE_LOOKED_AT_AFTER, self._writes.put, job)
+        if not self._closed and not self._looks_again:
+            self._looks_again = True
+            self._loop.call_later(FREE_LOOKED_AT_AFTER, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        # Not asking how long ago the last look was: timers of some loops, and on Windows, come early.
+        self._writes.put(_Job(self._look_at_it_now, lambda result, error: None))
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "p2pchat: storage broke its contract", "exception": error})

@@ -97,6 +97,7 @@ class Owner:
         self._handed: dict[str, int] = {}
         self._stopped = False
         self._promised = False  # something said has been told where it will stand
+        self._next: dict[tuple[ConversationId, UserId], tuple[LogId, int]] = {}  # told by the core since its last input
         self._leave_by = 0.0
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
@@ -349,15 +350,18 @@ class Owner:
 
     def _promise(self, future: Saying, user: UserId, conversation: ConversationId) -> bool:
         """Say where an entry will stand, if that is settled: it goes in before anything else happens."""
-        found, ahead = self.node.next_entry(conversation, user), self.saying.ahead(user, conversation)
+        key, ahead = (conversation, user), self.saying.ahead(user, conversation)
+        found = self._next.get(key) or self.node.next_entry(conversation, user)
         if found is None or ahead is None:
             return False
+        self._next[key] = found
         future.set_result((found[0], found[1] + ahead))
         self._promised = True
         return True
 
     def _keep_promises(self) -> None:
         self._promised = False
+        self._next.clear()
         for said in self.saying.take_promised():
             self._carry_out(self.node.handle(said, self._now()))
 
@@ -435,8 +439,8 @@ class Owner:
     async def handled(self) -> None:
         """Return when the core has taken what was put in so far."""
         self._schedule()
-        handled = self._loop.create_future()
-        self._loop.call_soon(handled.set_result, None)  # behind the turn that handles it
+        handled: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_soon(_done, handled)  # behind the turn that handles it
         await handled
 
     # The end
@@ -517,3 +521,8 @@ class Owner:
         for handle in (self._wake, self._pumping):
             if handle is not None:
                 handle.cancel()
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():  # who waited may have given up
+        future.set_result(None)

@@ -130,10 +130,10 @@ class Wiring:
             server_side=server_side,
             settings=self._settings,
             on_frames=self._got,
-            on_fault=lambda link, code, text: self._tell(Faulted(link, code, text)),
+            on_fault=self._faulted,
             on_down=self._down,
-            on_full=lambda link: self._tell(Filled(link)),
-            on_drained=lambda link: self._tell(Drained(link)),
+            on_full=self._filled,
+            on_drained=self._drained,
         )
 
     def _begin(self, client: Client, input: Input) -> None:
@@ -146,6 +146,15 @@ class Wiring:
 
     def _got(self, link: int, frames: list[AnyFrame]) -> None:
         self._tell(Got(link, frames))  # type: ignore[arg-type]  # a list of the same, told apart by mypy only
+
+    def _faulted(self, link: int, code: str, text: str) -> None:
+        self._tell(Faulted(link, code, text))
+
+    def _filled(self, link: int) -> None:
+        self._tell(Filled(link))
+
+    def _drained(self, link: int) -> None:
+        self._tell(Drained(link))
 
     def _down(self, link: int, reason: str) -> None:
         self._clients.pop(link, None)
@@ -168,6 +177,7 @@ class Wiring:
         client = self._clients.get(link)
         if client is not None:
             client.send(data)
+            client.flush()  # the owner sends once a turn
 
     def established(self, link: int) -> None:
         """This link is a member's."""

@@ -102,6 +102,9 @@ class Storage(Protocol):
     def warm(self) -> None:
         """Make the first commits as quick as later ones; takes a moment, so for when nothing waits."""
 
+    def tidy(self) -> None:
+        """Do what commits leave for later, if it is due: after one was answered, when nothing waits."""
+
     def try_out(self) -> None:
         """Write something and take it away again. StorageError when a commit could not be kept now."""
 

@@ -104,6 +104,11 @@ def warm_log(connection: Connection, size_bytes: int) -> None:
             raise
 
 
+def empty_log(connection: Connection) -> None:
+    """Have what is in the write-ahead log written where it belongs: otherwise one commit in 200 does it, 0.4 ms."""
+    driver_of(connection).execute("pragma wal_checkpoint(passive)").fetchall()
+
+
 def try_out(connection: Connection, size_bytes: int) -> None:
     """Write and delete so many bytes; raises what a commit would. The log is emptied first, as far as it can be."""
     driver = driver_of(connection)

@@ -1,8 +1,12 @@
 """One connection to a database: questions and rows, in whatever dialect, and opened again after it was lost.
 
-Statements stand in the code as SQL with `?`; the dialect makes of them what its driver takes. Rows are inserted by the
-driver's own statement with cached text and many VALUES, never by executemany: that takes and gives the interpreter's
-lock once a row, and falls to 2,700 rows a second beside a busy loop.
+Statements stand in the code as SQL with `?`; the dialect makes of them what its driver takes. They run by the driver's
+own cursor: a message alone is a commit of four statements, of which SQLAlchemy's wrapping costs 4 us each and the
+statement itself 1. What is raised are the driver's exceptions then (faults.py knows them). SQLAlchemy's connection is
+for what makes tables, and for what is read once.
+
+Rows are inserted with cached text and many VALUES, never by executemany: that takes and gives the interpreter's lock
+once a row, and falls to 2,700 rows a second beside a busy loop.
 """
 
 from __future__ import annotations
@@ -29,13 +33,37 @@ class Database:
 
     def __init__(self, dialect: Dialect, *, writes: bool = False, connection: Connection | None = None) -> None:
         self.dialect = dialect
-        self.connection = connection or dialect.connect(writes=writes)
         self._writes = writes
         self._text = dialect.text
         self._doubted = False
+        self._use(connection or dialect.connect(writes=writes))
+
+    def _use(self, connection: Connection) -> None:
+        self.connection = connection
+        driver: Any = connection.connection.driver_connection
+        self._driver = driver
+        self._cursor = driver.cursor()
+
+    # ---- transactions
 
     def begin(self) -> RootTransaction:
         return self.connection.begin()
+
+    def start(self) -> None:
+        """Begin a transaction that SQLAlchemy knows nothing of: inside it nobody may ask by its connection."""
+        if self.dialect.begins:
+            self._cursor.execute(self.dialect.begins)
+
+    def commit(self) -> None:
+        """Make durable what was written since start()."""
+        self._driver.commit()
+
+    def rollback(self) -> None:
+        """Undo what was written since start(); with a connection that is lost all of it is lost anyway."""
+        with suppress(*self.dialect.errors):
+            self._driver.rollback()
+
+    # ---- the connection
 
     def doubt(self) -> None:
         """Something failed: `rejoin` shall look whether the connection still lives."""
@@ -50,7 +78,7 @@ class Database:
             self._doubted = False
             return False
         self._drop()
-        self.connection = self.dialect.connect(writes=self._writes)
+        self._use(self.dialect.connect(writes=self._writes))
         self._doubted = False
         return True
 
@@ -72,43 +100,44 @@ class Database:
     # ---- questions
 
     def all(self, statement: str, *parameters: object) -> Sequence[Any]:
-        return self.connection.exec_driver_sql(self._text(statement), parameters).all()
+        self._cursor.execute(self._text(statement), parameters)
+        rows: Sequence[Any] = self._cursor.fetchall()
+        return rows
 
     def first(self, statement: str, *parameters: object) -> Any:
-        return self.connection.exec_driver_sql(self._text(statement), parameters).first()
+        """Return the first row, None where there is none."""
+        rows = self.all(statement, *parameters)
+        return rows[0] if rows else None
 
     def value(self, statement: str, *parameters: object) -> Any:
         """Return the first value of the first row, None where there is none."""
-        return self.connection.exec_driver_sql(self._text(statement), parameters).scalar()
+        rows = self.all(statement, *parameters)
+        return rows[0][0] if rows else None
 
     # ---- rows
 
-    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement that gives no rows, by the driver's own cursor; return how many rows it has changed.
-
-        A message alone is a commit of five statements: SQLAlchemy's wrapping of each costs 4 us, the statement itself
-        1. What it raises are the driver's exceptions (faults.py knows them).
-        """
-        cursor = self.connection.connection.cursor()
-        cursor.execute(self._text(statement), parameters)
-        changed: int = cursor.rowcount
-        cursor.close()
+    def run(self, statement: str, *parameters: object) -> int:
+        """Run a statement that gives no rows; return how many rows it has changed."""
+        self._cursor.execute(self._text(statement), parameters)
+        changed: int = self._cursor.rowcount
         return changed
 
     def insert(self, table: Table, values: Sequence[Any], conflict: Conflict = Conflict.NONE) -> None:
         """Insert rows; `values` are those of all rows on end, `conflict` what to do with a key that is there."""
-        width = len(table.columns)
+        if not values:
+            return
+        width = len(columns_of(table))
         left = len(values) // width
         begin, rows = 0, MOST_ROWS
         while left:
             while rows > left:
                 rows >>= 1
-            end = begin + rows * width
-            while rows > 1 and self._is_too_much(values[begin:end]):
+            part = values[begin : begin + rows * width]
+            while rows > 1 and self._is_too_much(part):
                 rows >>= 1
-                end = begin + rows * width
-            self.run(_insert_text(self.dialect, table, rows, conflict), tuple(values[begin:end]))
-            begin, left = end, left - rows
+                part = part[: rows * width]
+            self._cursor.execute(_insert_text(self.dialect, table, rows, conflict), part)
+            begin, left = begin + len(part), left - rows
 
     def _is_too_much(self, values: Sequence[Any]) -> bool:
         most = self.dialect.most_bytes
@@ -117,6 +146,6 @@ class Database:
 
 @lru_cache(maxsize=512)
 def _insert_text(dialect: Dialect, table: Table, rows: int, conflict: Conflict) -> str:
-    names = columns_of(table)
-    clause = dialect.on_conflict(table, conflict)
-    return f"insert into {table.name} ({', '.join(names)}) values {placeholders(len(names), rows)} {clause}"
+    names, clause = columns_of(table), dialect.on_conflict(table, conflict)
+    rows_text = placeholders(len(names), rows)
+    return dialect.text(f"insert into {table.name} ({', '.join(names)}) values {rows_text} {clause}")

@@ -35,7 +35,7 @@ class Fence:
 
     def turn(self) -> None:
         """The first statement of a commit. Raises StorageError when somebody else has written."""
-        if self._db.run(TURN, (self._stamp(self._count + 1), self._stamp(self._count))) != 1:
+        if self._db.run(TURN, self._stamp(self._count + 1), self._stamp(self._count)) != 1:
             raise self._broken()
 
     def committing(self) -> None:

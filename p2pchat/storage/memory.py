@@ -631,6 +631,9 @@ class MemoryStorage:
     def warm(self) -> None:
         pass  # memory is always warm
 
+    def tidy(self) -> None:
+        pass  # nothing is left for later
+
     def try_out(self) -> None:
         pass  # and takes whatever there is room for
 

@@ -43,6 +43,7 @@ from p2pchat.storage.writing import Writer
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
+TIDIED_EVERY = 128  # commits: alone they are 5 to 7 pages each, and SQLite itself tidies up after 1,000 pages
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that holds a commit of ours, or does not
 
 
@@ -69,6 +70,7 @@ class SqlStorage:
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()  # one reader at a time
         self._damaged = False  # looked through once, and something was wrong
+        self._untidied = 0  # commits since that was done
         self._databases: list[Database] = []
         try:
             with told_clearly(self._dialect):
@@ -164,6 +166,8 @@ class SqlStorage:
     def _writing(self) -> Writer:
         if self._writer is None:
             raise StorageError(f"{self._dialect.where} was opened for reading only")
+        if not self._databases:
+            raise StorageError(f"{self._dialect.where} was closed")
         return self._writer
 
     def _is_damaged(self) -> bool:
@@ -174,6 +178,13 @@ class SqlStorage:
         if self._writer is not None and self._settings.wal_warm_bytes:
             with told_clearly(self._dialect):
                 self._dialect.warm(self._write, self._settings.wal_warm_bytes)
+
+    def tidy(self) -> None:
+        self._untidied += 1
+        if self._untidied >= TIDIED_EVERY:
+            self._untidied = 0
+            with told_clearly(self._dialect):
+                self._dialect.tidy(self._write)
 
     def try_out(self) -> None:
         writer = self._writing()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Table
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
@@ -50,6 +50,7 @@ from p2pchat.storage.tables import (
     MAX_LOG,
     OLD,
     OWN_KEYS,
+    SEQ_BITS,
     SEQS,
     addresses,
     cites,
@@ -80,6 +81,8 @@ COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
+NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
+MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
@@ -108,8 +111,8 @@ class Writer:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
-        transaction = self._db.begin()
         try:
+            self._db.start()
             if self.fence is not None:
                 self.fence.turn()
             rows = Rows(self, self._db, self._settings)
@@ -118,10 +121,10 @@ class Writer:
             rows.write()
             if self.fence is not None:
                 self.fence.committing()
-            transaction.commit()
+            self._db.commit()
         except BaseException:
             self._forget()
-            transaction.rollback()  # also after a commit that failed, as on a full disk
+            self._db.rollback()  # also after a commit that failed, as on a full disk
             raise
         if self.fence is not None:
             self.fence.committed()
@@ -147,7 +150,7 @@ class Writer:
     def next_number(self, table: Table) -> int:
         """Return the next free number of conversations, users or logs."""
         if table.name not in self._next:
-            self._next[table.name] = 1 + (self._db.connection.scalar(select(func.max(table.c.number))) or 0)
+            self._next[table.name] = 1 + (self._value(f"select max(number) from {table.name}") or 0)
         number = self._next[table.name]
         self._next[table.name] += 1
         return number
@@ -157,7 +160,7 @@ class Writer:
         found = self._known_number(table, name)
         if found is None:
             found = self._numbers[table.name, name] = self.next_number(table)
-            self._db.connection.execute(insert(table).values(number=found, id=bytes.fromhex(name)))
+            self._db.run(f"insert into {table.name} (number, id) values (?, ?)", found, bytes.fromhex(name))
         return found
 
     def _known_number(self, table: Table, name: str) -> int | None:
@@ -223,7 +226,7 @@ class Rows:
         self._entries: list[object] = []
         self._places: list[object] = []
         self._heads: dict[int, Head] = {}
-        self._dropped_heads: list[int] = []
+        self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one takes the place of
         self._touched: dict[int, OpenLog] = {}
         self._mendings: list[object] = []
         self._heard: dict[tuple[int, int], int] = {}
@@ -258,9 +261,7 @@ class Rows:
     def write(self) -> None:
         """Write what was gathered."""
         self._db.insert(entries, self._entries)
-        for dropped in self._dropped_heads:
-            self._run("delete from heads where id = ?", dropped)
-        self._db.insert(heads, [value for id, head in self._heads.items() for value in (id, *head[1:])])
+        self._write_heads()
         self._db.insert(places, self._places)
         self._db.insert(mendings, self._mendings)
         for log in self._touched.values():
@@ -271,7 +272,7 @@ class Rows:
             self._add_fork(fork)
 
     def _run(self, statement: str, *parameters: object) -> None:
-        self._db.run(statement, parameters)
+        self._db.run(statement, *parameters)
 
     # ---- entries and heads
 
@@ -285,7 +286,7 @@ class Rows:
         id = log.number * SEQS + batch.first
         for row in zip(range(id, id + len(cs)), repeat(log.conversation), cs, batch.raws):
             self._entries += row
-        added = sum(map(entry_bytes, batch.raws))
+        added = entry_bytes("".join(batch.raws))
         self._touched[log.number] = log
         self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))
 
@@ -294,11 +295,22 @@ class Rows:
         if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._settings):
             superseded = log.number * SEQS + log.newest.seq
             if self._heads.pop(superseded, None) is None:
-                self._dropped_heads.append(superseded)
+                self._superseded[log.number] = superseded
         else:
             log.anchor = log.newest
         log.newest = head
         self._heads[log.number * SEQS + head.seq] = head
+
+    def _write_heads(self) -> None:
+        """Of a log that had a head superseded there is at least one new one, the first of which takes its place."""
+        added: list[object] = []
+        for id, head in self._heads.items():
+            stored = self._superseded.pop(id >> SEQ_BITS, None)
+            if stored is None:
+                added += (id, *head[1:])
+            else:
+                self._run(MOVE_HEAD, id, *head[1:], stored)
+        self._db.insert(heads, added)
 
     def _see(self, log: int, upto: int) -> None:
         if upto == EVERYTHING:
@@ -394,12 +406,17 @@ class Rows:
             self._db.insert(addresses, _address_row(address), Conflict.REPLACE)
         for peer, endpoint in change.forgotten:
             self._run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(peer), endpoint)
-        self._db.insert(consumers, _flat(change.consumers), Conflict.REPLACE)
-        for own in OWN_KEYS:
-            if own in change.meta:
-                raise ValueError(f"{own!r} is the storage's own")
-        self._db.insert(meta, _flat(change.meta), Conflict.REPLACE)
+        if change.consumers:
+            self._db.insert(consumers, _flat(change.consumers), Conflict.REPLACE)
+        if change.meta:
+            self._add_meta(change.meta)
         self._add_hosted(change)
+
+    def _add_meta(self, values: dict[str, str]) -> None:
+        for own in OWN_KEYS:
+            if own in values:
+                raise ValueError(f"{own!r} is the storage's own")
+        self._db.insert(meta, _flat(values), Conflict.REPLACE)
 
     def _add_hosted(self, change: Change) -> None:
         for user in change.hosted:
@@ -416,12 +433,11 @@ class Rows:
 
     def _name_talk(self, talk: Talk) -> None:
         number = self._writer.number_of(conversations, talk.id)
-        named = update(conversations).where(conversations.c.number == number)
-        self._db.connection.execute(named.values(naming=naming_to_text(talk.naming)))
+        self._run("update conversations set naming = ? where number = ?", naming_to_text(talk.naming), number)
 
     def _name_user(self, user: KnownUser) -> None:
-        named = update(users).where(users.c.number == self._writer.number_of(users, user.id))
-        self._db.connection.execute(named.values(name=user.name, named_c=user.named_c, about=user.about))
+        number = self._writer.number_of(users, user.id)
+        self._run(NAME_USER, user.name, user.named_c, user.about, number)
 
 
 def _address_row(address: Address) -> tuple[object, ...]:

@@ -2,8 +2,10 @@
 
     from p2pchat.testing import mesh, Simulation
 
-The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Names are loaded when they are first used; no module here
-has the name of what it gives, or importing it would hide that.
+The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Beside the files here, which are real peers over pipes,
+stand the rooms: eventlogs/ has the checker, world/ the simulation, judges/ what it is held to, histories/ what is drawn
+to happen there. Names are loaded when they are first used; no module here has the name of what it gives, or importing
+it would hide that.
 """
 
 from __future__ import annotations
@@ -12,20 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.checker import Fault as Fault
-    from p2pchat.testing.checker import Log as Log
-    from p2pchat.testing.checker import check as check
+    from p2pchat.testing.eventlogs.checker import Fault as Fault
+    from p2pchat.testing.eventlogs.checker import Log as Log
+    from p2pchat.testing.eventlogs.checker import check as check
     from p2pchat.testing.meshes import Mesh as Mesh
     from p2pchat.testing.meshes import mesh as mesh
-    from p2pchat.testing.simulation import Simulation as Simulation
+    from p2pchat.testing.world.simulation import Simulation as Simulation
 
 _HOME = {
-    "Fault": "checker",
-    "Log": "checker",
-    "check": "checker",
+    "Fault": "eventlogs.checker",
+    "Log": "eventlogs.checker",
+    "check": "eventlogs.checker",
     "Mesh": "meshes",
     "mesh": "meshes",
-    "Simulation": "simulation",
+    "Simulation": "world.simulation",
 }
 
 __all__ = ["Fault", "Log", "Mesh", "Simulation", "check", "mesh"]

@@ -28,7 +28,7 @@ class PipeEnd(asyncio.Transport):
         super().__init__({"peername": far, "sockname": own})
         self._loop = loop
         self.other: PipeEnd
-        self.protocol: asyncio.StreamReaderProtocol
+        self.protocol: asyncio.Protocol
         self._unsent: deque[bytes] = deque()  # this end's bytes that the far one has not taken
         self.unsent_bytes = 0
         self._reading = True
@@ -47,9 +47,13 @@ class PipeEnd(asyncio.Transport):
         self._unsent.append(bytes(data))
         self.unsent_bytes += len(data)
         self._carry_later()
-        if self.unsent_bytes > self._high and not self._writing_paused:
+        if self.get_write_buffer_size() > self._high and not self._writing_paused:
             self._writing_paused = True
             self.protocol.pause_writing()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
 
     def write_eof(self) -> None:
         self._eof = True
@@ -113,7 +117,7 @@ class PipeEnd(asyncio.Transport):
         if self._unsent and self.other._lost:
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
             return
-        if self._writing_paused and self.unsent_bytes <= self._low and not self._lost:
+        if self._writing_paused and self.get_write_buffer_size() <= self._low and not self._lost:
             self._writing_paused = False
             self.protocol.resume_writing()
         if self._eof and not self._unsent:
@@ -138,9 +142,9 @@ def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Stream
 
 def _streams(loop: asyncio.AbstractEventLoop, end: PipeEnd) -> tuple[Streams, PipeEnd]:
     reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=loop)
-    end.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    end.protocol.connection_made(end)
-    return (reader, asyncio.StreamWriter(end, end.protocol, reader, loop)), end
+    protocol = end.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    protocol.connection_made(end)
+    return (reader, asyncio.StreamWriter(end, protocol, reader, loop)), end
 
 
 class PipeNetwork:

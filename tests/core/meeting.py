@@ -79,9 +79,6 @@ class Post:
     def link_down(self, link: Link, reason: str) -> None:
         self.heard.append(("down", link.peer, reason))
 
-    def peers_changed(self, link: Link) -> None:
-        self.heard.append(("peers", link.peer, ""))
-
     def name_of(self, peer: str) -> str:
         return "fay"
 

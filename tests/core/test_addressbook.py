@@ -121,6 +121,18 @@ def test_a_peer_that_is_back_wipes_out_what_failed_and_another_s_word_does_not()
     assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
 
 
+def test_what_a_third_told_is_a_peer_s_own_word_once_it_says_so_itself() -> None:
+    known, ctx = book()
+    known.tell(BOB.id, "10.0.0.1:80", CYD.id)
+    assert known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
+    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert not known.tell(BOB.id, "10.0.0.1:80", CYD.id)
+    known.verified(BOB.id, "10.0.0.1:80")
+    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert len(ctx.change.addresses) == 3
+
+
 def test_only_what_is_worth_it_is_written() -> None:
     kept, ctx = book()
     kept.verified(BOB.id, "10.0.0.1:80")
@@ -189,6 +201,25 @@ def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
     assert told_frames(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
 
 
+def test_while_a_large_mesh_forms_all_are_told_less_often_and_a_lone_change_at_once() -> None:
+    ada = Post(ADA)
+    ada.handle(Listening(8080))
+    for number, name in enumerate(("bob", *map(str, range(15)))):
+        met = Meeting(ada, Post(Key(name)))
+        met._links = 100 * number
+        met.connect(met.b)
+    ada.wake(0.1)
+    ada.handle(LinkDown(101, "lost"))
+    assert told_frames(ada.wake(0.2)) == []
+    assert len(told_frames(ada.wake(0.3))) == 15  # 0.1 s for each 8 links
+    ada.handle(LinkDown(201, "lost"))
+    assert told_frames(ada.wake(0.35)) == []
+    assert len(told_frames(ada.wake(0.5))) == 14
+    ada.at(2.0)
+    ada.handle(LinkDown(301, "lost"))
+    assert len(told_frames(ada.wake(2.1))) == 13
+
+
 def test_the_port_told_is_kept_with_the_host_seen_and_dialled_when_the_link_is_gone() -> None:
     met, link = linked("10.0.0.7")
     met.a.got(link, Peers(port=7070, at=["bob.example.org:1"]))
@@ -204,13 +235,29 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     met, link = linked()
     met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))
     assert met.a.links.up[link].linked == {CYD.id}
-    assert met.a.heard[-1] == ("peers", BOB.id, "")
     effects = met.a.wake(0.2)
     assert dials(effects) == ["10.0.0.7:1"]
     (dial,) = [effect for effect in effects if isinstance(effect, Dial)]
     met.a.handle(Dialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
     assert list(met.a.links.by_peer) == [BOB.id]
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
+
+
+def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_called() -> None:
+    """Or nobody hears it any more when that third is gone (seed 805763)."""
+    ada, bob, eva = Post(ADA), Post(BOB), Post(Key("eve"))
+    first, second = Meeting(ada, bob), Meeting(ada, eva)
+    second._links = 100
+    link = first.connect(bob, host="10.0.0.2")
+    ada.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.3:3"])]))
+    cyd = Post(CYD)
+    cyd.handle(Listening(3))
+    third = Meeting(ada, cyd)
+    third._links = 200
+    third.connect(cyd, host="10.0.0.3")
+    second.connect(eva)
+    (frame,) = told_frames(second.take(ada))
+    assert dict(frame.linked)[CYD.id] == ["10.0.0.3:3"]
 
 
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
@@ -242,7 +289,7 @@ def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failu
     met, link = linked()
     many = [(an_id(i), [f"10.0.1.{i}:1"]) for i in range(1, 65)]
     effects = met.a.got(link, Peers(port=0, at=[], linked=many))
-    under_way = [effect for effect in effects + met.a.wake(1.2) if isinstance(effect, Dial)]
+    under_way = [effect for effect in effects + met.a.wake(10.0) if isinstance(effect, Dial)]
     assert len(under_way) == 8
     failed = 0
     while failed < 16:
@@ -268,6 +315,13 @@ def test_of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_othe
     at_once = [effect.endpoint for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
     later = [effect.endpoint for effect in met.a.wake(1.2) if isinstance(effect, Dial)]
     assert (at_once, later) == (["10.0.0.8:1"], ["10.0.0.7:1"])
+
+
+def test_of_many_heard_of_at_once_each_is_left_a_little_longer_to_dial_first() -> None:
+    met, link = linked()
+    met.a.got(link, Peers(port=0, at=[], linked=[(f"{n:064x}", [f"10.0.1.{n}:1"]) for n in range(8)]))
+    dialled = [sum(isinstance(effect, Dial) for effect in met.a.wake(until)) for until in (0.9, 1.2, 1.5, 2.0)]
+    assert dialled[0] == 0 and dialled[1] <= 2 and sum(dialled) == 8
 
 
 def test_a_told_address_that_fails_is_no_news_for_people() -> None:

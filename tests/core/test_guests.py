@@ -9,8 +9,8 @@ import pytest
 from p2pchat.core.inputs import Opened, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.testing import Simulation
-from p2pchat.testing.guests import Guest, Word
-from p2pchat.testing.simpeer import SimPeer
+from p2pchat.testing.world.guests import Guest, Word
+from p2pchat.testing.world.simpeer import SimPeer
 
 
 @pytest.fixture
@@ -142,6 +142,27 @@ def test_what_a_guest_said_as_it_left_is_told_when_it_is_back(sim: Simulation) -
     ada.host_guest(zoe)
     sim.run(2)
     assert texts(bob, zoe, bob) == 1
+    ends_well(sim)
+
+
+def test_a_guest_that_is_back_on_a_machine_gone_back_in_time_begins_no_log_again(sim: Simulation) -> None:
+    """What the guest wrote there, in the run that the machine is in again, was covered when that came back."""
+    ada, bob = sim.peers(2)
+    zoe = hosted(sim, ada)
+    ada.say_as(Word(zoe, ada, None), "one")
+    sim.run(2)
+    ada.unhost_guest(zoe)
+    bob.host_guest(zoe)
+    bob.say_as(Word(zoe, bob, None), "two")
+    sim.run(2)
+    ada.resume()
+    sim.run(30)
+    bob.unhost_guest(zoe)
+    ada.host_guest(zoe)
+    ada.say_as(Word(zoe, ada, None), "three")
+    sim.run(2)
+    assert [len(raws) for log, raws in bob.disk.logs.items() if log.user == zoe.user] == [2, 2, 2]
+    assert sim.counts["warned_fork"] == 0
     ends_well(sim)
 
 

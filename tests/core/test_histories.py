@@ -1,6 +1,6 @@
 """A thousand random histories: peers write while others crash, disks come back old, links break. Every promise holds.
 
-Each seed is one history of whole nodes on virtual time (p2pchat/testing/history.py); p2pchat/testing/promises.py judges
+Each seed is one history of whole nodes on virtual time (p2pchat/testing/histories/); p2pchat/testing/judges/ judges
 it. A failing seed prints the one command that replays it with everything that happens, and for the first of them the
 one that plays only the steps that matter. What must have happened often in the whole run, for otherwise it would prove
 little, is checked at the end: every accident, every goodbye and every path of synchronisation.
@@ -13,7 +13,7 @@ import time
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.many import Played, play_many
+from p2pchat.testing.histories.many import Played, play_many
 from tests.conftest import Tell
 
 SEEDS = 1000

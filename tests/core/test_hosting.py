@@ -50,6 +50,17 @@ def test_who_is_hosted_from_now_on_writes_from_now_on() -> None:
     assert gate.texts() == ["hello"]
 
 
+def test_who_has_a_log_of_this_run_elsewhere_writes_here_in_another_run() -> None:
+    """Somebody holds what cyd wrote here before this machine went back to a snapshot; it has not come yet."""
+    _, gate = gateway()
+    before = Author("cyd", "a1")
+    before.say("one")
+    gate.far("bob").say(have(before))
+    gate.take()
+    host(gate, "cyd")
+    assert says(gate, "cyd", "two")[0] == "commit a2:1..2, show a2:1..2"
+
+
 def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
     _, gate = gateway()
     bob = gate.far("bob")

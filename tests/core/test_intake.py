@@ -221,9 +221,9 @@ def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_oth
     bob.say(first.say("one"))
     second = Author("bob", "b2", before=[first.mark])
     bob.say(second.say("two"))
-    third = Author("bob", "b3", before=[second.mark])
+    third = Author("bob", "b3", before=[first.mark])
     lie = msgspec.structs.replace(third.say("three"), head="00" * 64)
-    true = Author("bob", "b3", before=[second.mark]).say("three")
+    true = Author("bob", "b3", before=[first.mark]).say("three")
     ada.hold_lookups = True
     eve.say(lie)
     bob.say(true)
@@ -231,6 +231,30 @@ def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_oth
     said = ada.answer_lookups()
     assert [line for line in said if line.startswith("close")] == ["close eve: head"]
     assert ada.texts() == ["one", "two", "three", "four"]
+
+
+def test_a_log_that_builds_on_a_tip_is_new_and_asks_storage_for_nothing() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    author = Author("bob", "b1")
+    far.say(author.say("one"))
+    for run in ("b2", "b3", "b4"):
+        author = Author("bob", run, before=[author.mark])
+        assert far.say(author.say(run))[0] == f"commit {run}:1..1, show {run}:1..1"
+
+
+def test_a_log_that_was_covered_and_left_memory_is_known_again_though_it_named_a_tip_when_it_came() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    first = Author("bob", "b1")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    again = second.say("two")
+    far.say(again)
+    far.say(Author("bob", "b3", before=[second.mark]).say("three"))
+    far.say(first.say("one, gone on with"))  # a tip again, and not as it was named
+    assert not any(line.startswith("commit") for line in far.say(again))
+    assert ada.counted["repeated_batch"] == 1
 
 
 def test_a_writer_has_at_most_64_tips() -> None:

@@ -256,6 +256,18 @@ def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_com
     assert ada.storage.load([]).consumers == {"bot": 4}
 
 
+def test_who_is_handed_much_costs_one_commit_a_second_beside_those_of_what_comes() -> None:
+    world = World()
+    ada = world.peer("ada")
+    took: list[str] = []
+    for place in range(2, 42):
+        ada.say("hello")
+        ada.put(HandedOn("bot", place))
+        world.pass_time(0.1)
+        took += ada.take()
+    assert len([told for told in took if told == "commit small things"]) in (3, 4)
+
+
 def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
     ada = World().peer("ada")
     ada.put(HandedOn("bot", 3))

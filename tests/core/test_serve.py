@@ -160,6 +160,22 @@ def test_what_is_written_while_storage_is_read_for_a_want_is_read_next() -> None
     assert numbers == [(1, 2, 1), (3, 1, None)]
 
 
+def test_what_builds_on_a_log_that_was_not_durable_when_a_want_was_served_is_not_pushed_behind_it() -> None:
+    """A file brings back an own earlier log; both are still on their way to the disk (seed 846427)."""
+    ada = World().peer("ada")
+    earlier = Author("ada", "dd")
+    far = ada.far("bob")
+    ada.holding = True
+    ada.carry(earlier.say("long ago"))
+    ada.say("now")
+    far.say(want(1, "ada"))
+    ada.holding = False
+    assert [line for line in ada.commit() if line.startswith("to bob")] == ["to bob: have room ada a1:2"]
+    given = [line for line in far.say(want(2, "ada")) if line.startswith("to bob")]
+    assert given[:-1] == ["to bob: entries room dd:1..1, for want 2", "to bob: entries room a1:1..2, for want 2"]
+    assert ada.say("more")[-1] == "to bob: entries room a1:3..3"
+
+
 def test_who_covers_the_running_log_gets_it_only_once() -> None:
     """The writer's other device builds on this run; a far end that holds that one holds this one too."""
     world = World()

@@ -16,7 +16,7 @@ from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry, ref_key
 from p2pchat.core.sync.conversations import MAX_UNKNOWN
 from p2pchat.protocol import Entries, Have, Naming
 from p2pchat.testing import Simulation
-from p2pchat.testing.simpeer import SimPeer
+from p2pchat.testing.world.simpeer import SimPeer
 from tests.core.world import IDS, NAMINGS, Author, Far, World
 
 APART = 40.0  # seconds after which two who are apart know it
@@ -328,6 +328,45 @@ def test_what_an_owner_did_whose_log_forked_is_made_again_and_all_know_the_same(
     club.ends_well()
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_whom_only_an_operation_named_that_was_made_again_is_compared_with_nobody(sim: Simulation, away: bool) -> None:
+    """Ada added dan, forgot it with her machine's snapshot, and never hears of it: her forked log is given to nobody.
+
+    Dan hears from bob that the operation counts no more, also when bob knew that before dan came back.
+    """
+    ada, bob, _, dan = peers = sim.peers(4)
+    sim.run(3)
+    club = Club(sim, bob)
+    ada.crash()
+    ada.start()
+    sim.run(10)
+    club.change(add=(dan.user,))
+    assert club.members(dan) == ["ada", "bob", "dan"]
+    if away:
+        dan.crash()
+    sim.partition([ada], [bob, dan])
+    ada.resume()
+    sim.run(APART)
+    club.change(name="after")
+    sim.heal()
+    sim.run(60)
+    if away:
+        dan.start()
+        sim.run(60)
+    assert [club.members(peer) for peer in (ada, bob, dan)] == [["ada", "bob"]] * 3
+    club.ends_well()
+    for peer in peers:
+        peer.crash()
+        peer.start()
+    sim.run(10)
+    club.change(name="later")
+    club.ends_well()
+    assert [club.view(peer).name for peer in (ada, bob, dan)] == ["later", "later", "after"]
+    club.change(add=(dan.user,))
+    club.ends_well()
+    assert [club.view(peer).name for peer in (ada, bob, dan)] == ["later"] * 3
+
+
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
@@ -437,6 +476,23 @@ def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
     assert away.shown() == []
     away.ada.world.pass_time(away.ada.settings.order_wait + 1)
     assert away.shown() == ["answer", "more"]
+
+
+def test_what_only_a_forked_log_of_a_talk_covered_is_told_again() -> None:
+    """It comes back from storage: that all of it is visible was found out before it left memory (seed 712251)."""
+    away = Away()
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    first = Author("bob", "b1", talk)
+    one = first.write(encode_entry(Entry("text", 1, 1, g=cite, b="one")))
+    two, lie = (
+        Author("bob", "b2", talk).write(encode_entry(Entry("text", 2, 2, before=(first.mark,), g=cite, b=text)))
+        for text in ("two", "lie")
+    )
+    away.bob.say(away.operations.write(away.first), one, two)
+    away.bob.say(lie)
+    away.bob.say(away.talk("b3", "three", cite=cite))
+    told = [frame for frame in away.bob.heard if isinstance(frame, Have) and talk in frame.marks][-1]
+    assert sorted(mark.run for mark in told.marks[talk][IDS["bob"]]) == ["b1" * 8, "b3" * 8]
 
 
 def test_what_may_lie_below_a_cut_that_has_not_come_is_waited_for() -> None:

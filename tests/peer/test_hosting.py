@@ -15,7 +15,9 @@ from p2pchat import (
     Joined,
     Left,
     Message,
+    NameTaken,
     P2PChatError,
+    PeerClosed,
     Presence,
     Renamed,
     Sent,
@@ -182,13 +184,14 @@ async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
     gate = net.peers[0]
     zoe = await gate.host("zoe")
     for name in ("z0e", "gate", "ɢate"):
-        with pytest.raises(P2PChatError, match="taken"):
+        with pytest.raises(NameTaken, match="taken"):
             await gate.host(name)
     assert await gate.host("ZOE") is zoe
     yan = await gate.host("yan")
-    with pytest.raises(P2PChatError, match="taken"):
-        await yan.rename("zoe")
-    with pytest.raises(P2PChatError, match="taken"):
+    with pytest.raises(NameTaken) as taken:
+        await yan.rename("z0e")
+    assert (taken.value.name, taken.value.other) == ("z0e", "zoe")
+    with pytest.raises(NameTaken, match="taken"):
         await gate.rename("Zoe")
     await yan.rename("yann")
     assert (await gate.host("yann"), gate.user("yann").key) == (yan, yan.key)
@@ -245,6 +248,110 @@ async def test_tokens_are_kept_with_their_user_and_go_with_it(net: Mesh) -> None
     with pytest.raises(ValueError, match="32 bytes"):
         await gate.host("mallory", tokens={b"short": ""})
     assert [user.name for user in gate.hosted] == ["zoe"]
+
+
+async def test_of_two_who_set_tokens_at_once_one_has_the_last_word(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe = await gate.host("zoe", tokens={b"1" * 32: ""})
+    await asyncio.gather(gate.set_tokens(zoe, {b"2" * 32: ""}), gate.set_tokens(zoe, {b"3" * 32: ""}))
+    assert await gate.tokens() == {zoe.key: {b"3" * 32: ""}}
+    await gate.unhost(zoe)
+    with pytest.raises(P2PChatError, match="no more"):
+        await gate.set_tokens(zoe, {b"4" * 32: ""})
+
+
+async def test_of_two_who_take_one_name_at_once_one_is_refused(net: Mesh) -> None:
+    gate, _ = net.peers
+    yan = await gate.host("yan")
+    hosting = asyncio.ensure_future(gate.host("zoe"))
+    for _ in range(2):
+        await asyncio.sleep(0)  # it has begun
+    with pytest.raises(NameTaken, match="taken"):
+        await yan.rename("Zoe")
+    assert gate.hosted == [yan, await hosting]
+
+
+async def test_who_is_unhosted_while_it_takes_another_name_stays_so(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe = await gate.host("zoe")
+    await asyncio.gather(zoe.rename("zoey"), gate.unhost(zoe))
+    gate = await net.restart(gate)
+    assert gate.hosted == []
+
+
+async def test_who_gives_up_waiting_stops_nothing_halfway(tmp_path: Path) -> None:
+    async with TCPPeer(0, data=tmp_path, name="gate") as gate:
+        zoe = await gate.host("zoe")
+        for doing in (gate.host("yan"), zoe.rename("zoey"), gate.unhost(await gate.host("xia"))):
+            task = asyncio.ensure_future(doing)
+            await asyncio.sleep(0)  # it has begun
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await gate.host("yan")  # behind all that
+        assert [user.name for user in gate.hosted] == ["zoey", "yan"]
+    async with TCPPeer(0, data=tmp_path) as gate:
+        assert [user.name for user in gate.hosted] == ["zoey", "yan"]
+
+
+async def test_what_guests_had_between_them_is_not_their_peers_when_they_are_gone(tmp_path: Path) -> None:
+    async with TCPPeer(0, data=tmp_path, name="gate") as gate:
+        zoe, yan = await two(gate)
+        group = await zoe.create_group("ours", [yan.me])
+        await zoe.send("yan", "a secret word")
+        await group.send("another")
+        await zoe.broadcast("for all of you")
+        await gate.unhost(zoe)
+        await gate.unhost(yan)
+        assert [post.text for post in await gate.history()] == ["for all of you"]
+    async with TCPPeer(0, data=tmp_path) as gate:
+        assert [post.text for post in await gate.history()] == ["for all of you"]
+        reader = gate.events(Message, consumer="bot", start="beginning")
+        await gate.host("xia")
+        await gate.hosted[0].broadcast("hello")
+        assert [(await anext(reader)).text for _ in range(2)] == ["for all of you", "hello"]
+        await gate.unhost(gate.hosted[0])
+    async with open_history(tmp_path) as history:
+        assert [post.text for post in await history.history()] == ["for all of you", "hello"]
+
+
+async def test_who_is_hosted_no_more_has_what_it_had_and_nothing_else(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe = await gate.host("zoe")
+    zoe.set_presence("online")
+    await net.settle()
+    net.partition([gate], [bob])
+    told = gate.events(Delivered, consumer=None)
+    private, public = await gate.send("bob", "psst"), await gate.broadcast("hello")
+    assert {user.name for user in public.of} == {"bob", "zoe"}
+    await gate.unhost(zoe)
+    assert (private.delivered_to, public.delivered_to) == ([], [zoe.me])
+    with pytest.raises(TimeoutError):
+        await private.delivered(count=1, timeout=0.05)
+    net.heal()
+    await public.delivered(timeout=SOON)
+    counts = [(one.user.name, one.count, one.of) for one in [await anext(told) for _ in range(3)]]
+    assert sorted(counts) == [("bob", 1, 1), ("bob", 2, 2), ("zoe", 1, 2)]
+
+
+async def test_who_is_hosted_no_more_waits_for_nothing(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, _ = await two(gate)
+    waiting = [asyncio.ensure_future(zoe.wait_user("yan")), asyncio.ensure_future(zoe.wait_for(Message))]
+    await asyncio.sleep(0)  # they wait
+    await gate.unhost(zoe)
+    for each in waiting:
+        with pytest.raises(PeerClosed, match="hosted here no more"):
+            await asyncio.wait_for(each, SOON)
+    with pytest.raises(PeerClosed, match="hosted here no more"):
+        zoe.events()
+
+
+async def test_what_a_closed_peers_users_are_told_is_not_waited_for(net: Mesh) -> None:
+    gate, _ = net.peers
+    await gate.aclose()
+    with pytest.raises(PeerClosed):
+        gate.everybody()
 
 
 async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
@@ -407,3 +514,19 @@ async def test_there_is_a_limit_to_how_many_are_hosted() -> None:
         with pytest.raises(P2PChatError, match="2 users with its own"):
             await gate.host("yan")
         assert await gate.host("zoe") is gate.hosted[0]
+
+
+async def test_who_has_to_do_with_somebody_here_and_elsewhere(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await two(gate)
+    mallory = await gate.host("mallory")
+    zoe.set_presence("online")
+    await bob.wait_user("zoe", timeout=SOON)
+    await gate.wait_user("bob", timeout=SOON)
+    await (await zoe.send("bob", "psst")).delivered(timeout=SOON)
+    group = await yan.create_group("ops", [zoe.me])
+    assert {user.name for user in gate.acquainted(zoe.me)} == {"bob", "yan"}
+    assert [user.name for user in gate.acquainted(gate.user("bob"))] == ["zoe"]
+    assert gate.acquainted(mallory.me) == []
+    await group.remove(zoe.me)
+    assert {user.name for user in gate.acquainted(zoe.me)} == {"bob"}

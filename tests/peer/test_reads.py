@@ -182,3 +182,14 @@ async def test_who_is_removed_without_having_a_message_is_waited_for_no_more(net
     assert ([user.name for user in receipt.of], receipt.status) == (["bob"], "delivered")
     await read_all(bob, "#ops")
     await receipt.read(timeout=5)
+
+
+async def test_who_gives_up_waiting_for_a_choice_leaves_no_error_behind(net: Mesh) -> None:
+    ada = net.peers[0]
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
+    choosing = asyncio.ensure_future(ada.set_receipts(False))
+    await asyncio.sleep(0)  # it has begun
+    choosing.cancel()
+    await net.settle()
+    assert errors == [] and not ada.receipts()

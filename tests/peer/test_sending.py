@@ -185,6 +185,10 @@ async def test_a_receipt_can_be_had_again_by_its_id_also_after_a_restart(net: Me
         await bob.receipt(old.id)
     with pytest.raises(ValueError):
         await ada.receipt("nonsense")
+    new = await ada.send(bob.me.id, "a number further is none")
+    assert (await ada.receipt(new.id)).of == receipt.of
+    with pytest.raises(UnknownName):
+        await ada.receipt(f"{new.id[:39]}.{new.seq + 1}")
 
 
 async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) -> None:

@@ -80,11 +80,10 @@ def _before_cursor(count: Count) -> None:
 
 
 def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before: bool) -> None:
-    from sqlalchemy import Engine, event
-
+    from p2pchat.storage.database import Database
     from p2pchat.storage.sql import SqlStorage
 
-    commit = SqlStorage.commit
+    commit, make_durable = SqlStorage.commit, Database.commit
     meant = False  # the writer thread alone comes here
 
     def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
@@ -95,16 +94,33 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
             count.hit()
         meant = False
 
+    def about_to(database: Database) -> None:
+        if meant:
+            count.hit()
+        make_durable(database)
+
     _put(SqlStorage, "commit", watched)
     if before:
-        event.listen(Engine, "commit", lambda connection: count.hit() if meant else None)
+        _put(Database, "commit", about_to)
 
 
 def _statement(count: Count) -> None:
     """Between two statements of a transaction: while the tables are made, in a migration, in the middle of rows."""
     from sqlalchemy import Engine, event
 
+    from p2pchat.storage.database import Database
+
     event.listen(Engine, "before_cursor_execute", lambda *_: count.hit())
+    for name in ("all", "run", "insert"):
+        _put(Database, name, _counted(getattr(Database, name), count))
+
+
+def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
+    def counted(*given: Any) -> Any:
+        count.hit()
+        return function(*given)
+
+    return counted
 
 
 def _newer(_: Count) -> None:

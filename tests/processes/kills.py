@@ -147,7 +147,10 @@ class Mesh:
         return Side(self._stage, name, other, *words)
 
     async def _meet(self, sides: list[Side]) -> None:
-        """Everybody knows everybody: from here on nobody is given an address."""
+        """Everybody knows everybody: from here on nobody is given an address.
+
+        `joined` is told when a link is up. Who was called hears an address only after that, and may be killed before.
+        """
         endpoints: list[str] = []
         for side in sides:
             await side.start(*endpoints[:1])
@@ -156,6 +159,8 @@ class Mesh:
                 self._proxies[side.name].to(side.words[1], side.port)
                 endpoints[-1] = side.words[3]
         await self._see_each_other(sides)
+        for side in sides:
+            await side.remembers(len(sides) - 1)
 
     async def _see_each_other(self, sides: list[Side]) -> None:
         for side in sides:

@@ -6,8 +6,10 @@ alone say what was invented, doubled or put into another order; the ids say what
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -18,6 +20,7 @@ from p2pchat.testing import Log, check
 from tests.processes.stage import KILLED, Stage
 
 PATIENCE = 60.0  # seconds
+LOOKED_EVERY = 0.02  # seconds: nothing tells that an address is stored
 _last_words = itertools.count(1)
 
 
@@ -49,6 +52,13 @@ class Side:
         self.lives.append(child)
         await child.start(30)
         self.port = child.listening["port"]
+
+    async def remembers(self, others: int) -> None:
+        """Wait until addresses of so many other peers are on its disk: whoever is killed then still finds them."""
+        deadline = time.monotonic() + PATIENCE
+        while (known := peers_with_an_address(self.database)) < others:
+            assert time.monotonic() < deadline, f"{self.name} has addresses of {known} peers, not of {others}"
+            await asyncio.sleep(LOOKED_EVERY)
 
     async def kill(self) -> None:
         self.now.kill()
@@ -152,6 +162,12 @@ def damage(database: Path) -> list[str]:
     return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
 
+def peers_with_an_address(database: Path) -> int:
+    """Return of how many peers a database holds an address."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
+
+
 async def falls(side: Side, timeout: float = 30.0) -> None:
     """Wait until a life has ended by its own failpoint."""
     code = await side.now.ended(timeout)
@@ -160,5 +176,5 @@ async def falls(side: Side, timeout: float = 30.0) -> None:
 
 __all__ = [
     "KILLED", "PATIENCE", "Child", "ChildFailed", "Side", "as_typed", "damage", "everything_has_come", "falls", "ids",
-    "in_order", "nothing_is_lost_or_twice",
+    "in_order", "nothing_is_lost_or_twice", "peers_with_an_address",
 ]  # fmt: skip

@@ -427,6 +427,7 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
 
 
 async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh, storage: GatedStorage) -> None:
+    before = {*threading.enumerate()}
     peer = await join(net, "cyd", storage)
     storage.gate.clear()
     storage.waiting.clear()
@@ -437,7 +438,9 @@ async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh
         await saying
     storage.gate.set()
     await killing
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("p2pchat")]
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("p2pchat") and thread not in before
+    ]
 
 
 # ---- the disk by itself

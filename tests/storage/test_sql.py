@@ -70,6 +70,17 @@ def test_warmed_the_write_ahead_log_has_its_size(path: Path) -> None:
         assert log.stat().st_size == size
 
 
+def test_tidied_the_write_ahead_log_never_comes_to_the_size_at_which_a_commit_empties_it(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        ada = Author("ada", 1)
+        storage.commit([released(ada.begins("0"), 1)])
+        for place in range(2, 252):
+            storage.commit([released(ada.goes_on(str(place)), place)])
+            storage.tidy()
+        assert path.with_name("chat.db-wal").stat().st_size < 900 * 4120  # of 1,000 pages
+        assert storage.last_place() == 251
+
+
 def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> None:
     storage = opened(path)
     storage.close()

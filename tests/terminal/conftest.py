@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenTerminal]:
     nursery: Nursery | None = request.getfixturevalue("nursery") if "nursery" in request.fixturenames else None
     opened: list[Terminal] = []
-    kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT") if key in os.environ}
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT", "P2PCHAT_LOOP") if key in os.environ}
     path = [os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]  # where `p2pchat` is a command
     kept["PATH"] = os.pathsep.join(path)
 

@@ -32,7 +32,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def test_three_people_in_three_terminals(terminal: OpenTerminal) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "any"])
+async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str) -> None:
     typed = commands()
     named = sorted(set(re.findall(r"\b80\d\d\b", " ".join(typed))))
     instead = dict(zip(named, map(str, free_ports(len(named))), strict=True))
@@ -43,7 +44,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal) -> None:
         assert words[1:3] == ["-m", "p2pchat"]  # and this environment's interpreter for .venv/bin/python
         name = words[words.index("--name") + 1]
         lives[name] = words[3:]
-        people[name] = await terminal(*words[3:])
+        people[name] = await terminal(*words[3:], env={"P2PCHAT_LOOP": loop})
         await people[name].prompts("room>")
     ada, bob, cyd = people["ada"], people["bob"], people["cyd"]
     for name, shown in people.items():

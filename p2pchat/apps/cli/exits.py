@@ -85,8 +85,12 @@ def code_of(error: BaseException) -> int:
 
 
 def stable_word(error: BaseException) -> str:
-    """Return the `code` of an error line: `UnknownName` is `unknown_name`."""
+    """Return the `code` of an error line: `UnknownName` is `unknown_name`; what has no name of its own is `error`."""
+    from p2pchat import P2PChatError
+
     if isinstance(error, Usage):
         return "usage"
+    if type(error) is P2PChatError:
+        return "error"
     name = type(error).__name__
     return "".join(("_" + c.lower()) if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import TCPPeer, __version__
-from p2pchat.apps.web import answers, chat, lines, operations, page, rest, signup, socketio
-from p2pchat.apps.web.doors import Doors
+from p2pchat.apps.web import chat, lines, page, rest, socketio
+from p2pchat.apps.web.doors import answers
+from p2pchat.apps.web.doors.doors import Doors
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.settings import WebSettings
 
@@ -35,7 +36,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     )
     app.state.gateway = gateway = Gateway(peer, settings)
     answers.install(app)
-    for part in (signup, operations, rest, chat, lines):
+    for part in (rest, chat, lines):
         app.include_router(part.router)
     socketio.mount(app, gateway)
     app.include_router(page.router)  # last: it answers at "/"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat import AmbiguousName, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
+from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 
 class WebError(Exception):
@@ -70,6 +70,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(404, "unknown_name", text)
         case AmbiguousName():
             return Problem(409, "ambiguous_name", text)
+        case NameTaken():
+            return Problem(409, "name_taken", text)
         case TooLong():
             return Problem(413, "too_long", text)
         case PeerClosed():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from starlette.requests import HTTPConnection
 
-from p2pchat import TCPPeer
-from p2pchat.apps.web.accounts import Account, Accounts
-from p2pchat.apps.web.health import Health
-from p2pchat.apps.web.hub import Hub
+from p2pchat import Conversation, TCPPeer
+from p2pchat.apps.web.accounts.accounts import Account, Accounts
+from p2pchat.apps.web.calls.once import Once
+from p2pchat.apps.web.calls.rates import Rates
 from p2pchat.apps.web.journal import Journal
-from p2pchat.apps.web.metrics import Metrics
-from p2pchat.apps.web.once import Once
-from p2pchat.apps.web.rates import Rates
+from p2pchat.apps.web.operations.health import Health
+from p2pchat.apps.web.operations.metrics import Metrics
+from p2pchat.apps.web.sessions.hub import Hub
 from p2pchat.apps.web.settings import WebSettings
 
 
@@ -28,7 +28,7 @@ class Gateway:
         self.rates = Rates(settings)
         self.once = Once()
         self.health = Health(peer, settings)
-        self.metrics = Metrics(self)
+        self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.hub.renamed = self.accounts.renamed
         self.begun = False
 
@@ -47,6 +47,17 @@ class Gateway:
         self.journal.tell("account", change=change, user=account.name, user_id=account.id)
         if change in ("token", "revoked"):  # what was opened with the former token ends with it
             self.hub.end_all_of(account, "revoked")
+
+    def journal_waiting(self, talk: Conversation, id: str) -> None:
+        """Tell whoever operates this of a direct message that waits: whom it is for has nothing open here."""
+        other = None if talk.user is None else self.accounts.of(talk.user.key)
+        if other is not None and not self.hub.sessions_of(other):
+            self.journal.tell("waiting", user=other.name, user_id=other.id, id=id)
+
+    def journal_handed(self, account: Account, kind: str, count: int) -> None:
+        """Tell whoever operates this how much of what waited an account was handed."""
+        if count:
+            self.journal.tell("handed", kind=kind, user=account.name, user_id=account.id, count=count)
 
     async def aclose(self) -> None:
         """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""

@@ -75,6 +75,15 @@ class Group:
             self._named_now = frozenset(self._named)
         return self._named_now
 
+    @property
+    def in_vain(self) -> frozenset[UserId]:
+        """Everyone whom only operations in forked logs named that count no more: their writer may not know of it."""
+        if not self._void:
+            return frozenset()
+        written = (one for key, known in self._operations.items() for one in self._twice.get(key, [known]))
+        lists = {id(one.members): one.members for one in written if one.gen == 1 or one.log not in self._void}
+        return self.named.difference(*lists.values())
+
     def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
         """Say whether this entry is the group's first operation."""
         operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None

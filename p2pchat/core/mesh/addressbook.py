@@ -19,11 +19,16 @@ VERIFIED_AGAIN = 24 * 3600 * 1_000_000  # microseconds: an address that goes on 
 
 
 class AddressBook:
-    """All addresses of one peer's mesh; `addresses(peer)` in the order they became known."""
+    """All addresses of one peer's mesh; `addresses(peer)` in the order they became known.
+
+    Attributes:
+        touched: Peers of whom something is another; whoever tells others of it empties this.
+    """
 
     def __init__(self, ctx: Context, stored: Iterable[Address]) -> None:
         self._ctx = ctx
         self._book: dict[PeerId, dict[str, Address]] = {}
+        self.touched: set[PeerId] = set()
         self._told: Counter[PeerId] = Counter()  # unverified addresses by teller
         for address in stored:
             self._put(address)
@@ -63,15 +68,17 @@ class AddressBook:
 
         What a peer says of itself, and what this one saw announced, takes the place of its least useful address: it
         may be on a new port every day. And it wipes out what failed there before: the peer is back, and others have
-        to hear where.
+        to hear where. Nor do they hear what nobody but a third has said: its own word counts from when it says so too.
         """
         is_there = teller in (peer, self._ctx.me)
         known = self.get(peer, endpoint)
         if known is not None:
-            if is_there and known.failing_since:
-                self._keep(replace(known, failing_since=0, teller=known.teller and teller))
-                return True
-            return False
+            own_word = teller == peer and not known.verified_at
+            now = replace(known, failing_since=0, teller=teller if own_word else known.teller)
+            if not is_there or now == known:
+                return False
+            self._keep(now)
+            return True
         if is_there and peer in self._book:
             self._make_room_for(peer)
         if self._told[teller] >= self._ctx.settings.max_told_unverified or not self._room_for(peer):
@@ -112,6 +119,7 @@ class AddressBook:
         known = self._book.get(peer, {}).pop(endpoint, None)
         if known is None:
             return
+        self.touched.add(peer)
         self._count(known, -1)
         if not self._book[peer]:
             del self._book[peer]
@@ -123,6 +131,7 @@ class AddressBook:
 
     def _keep(self, address: Address) -> None:
         self._put(address)
+        self.touched.add(address.peer)
         change = self._ctx.change
         change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
         change.addresses.append(address)

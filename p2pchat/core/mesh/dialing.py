@@ -30,6 +30,8 @@ from p2pchat.protocol import PeerId
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin anew; a guess, after LESSONS of others
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
 CROWD = 256  # peers to dial, as many as links there may be; of more each waits longer
+TOLD_AT_ONCE = 8  # peers that are left within one wait to dial us first; a guess, 64 in one process measured with it
+MOST_TOLD_WAITS = 8  # however many they are: some cannot dial us at all
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
 UP = ("up", "")  # what people were told of a target, when its peer is linked
@@ -98,6 +100,7 @@ class Dialing:
         self._queue: deque[Course] = deque()
         self._failures: Counter[PeerId] = Counter()  # of addresses they told
         self._next_slot: dict[PeerId, float] = {}
+        self._left_until = 0.0  # when the last of those that others may dial first is dialled from here
         self._stopped = False
 
     # ---- what is to be reached
@@ -157,9 +160,15 @@ class Dialing:
         course = self._course(address.peer)
         wait = self._pause(0, settings.redial_first)
         if not decides(self._ctx.me, address.peer):
-            wait += settings.told_dial_after
+            wait += self._leave_to_other()
         self._target(course, address).due_at = self._ctx.now.mono + wait
         self._arm(course)
+
+    def _leave_to_other(self) -> float:
+        """Return how long the other has to dial first: those of whom many are told at once are busy with many."""
+        now, wait = self._ctx.now.mono, self._ctx.settings.told_dial_after
+        self._left_until = max(now + wait, self._left_until + wait / TOLD_AT_ONCE)
+        return min(self._left_until - now, MOST_TOLD_WAITS * wait)
 
     def seen(self, address: Address) -> None:
         """An address was announced just now: as learned, but it does not wait long for a dial elsewhere to end."""

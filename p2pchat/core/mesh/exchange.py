@@ -18,42 +18,65 @@ from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.dialing import Dialing
 from p2pchat.core.mesh.endpoints import is_loopback, join_endpoint, may_be_told
 from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.roster import At, Roster
 from p2pchat.protocol import PeerId, Peers
 
-Linked = dict[bool, dict[PeerId, tuple[str, ...]]]  # what links on loopback, and others, may hear of all linked peers
+FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
 
 
 class Exchange:
-    """What is told and heard in `peers` frames. `up` is Links' own table; `copied` is called when one names us."""
+    """What is told and heard in `peers` frames.
+
+    Args:
+        up, by_peer: Links' own tables.
+        copied: Called when one names us.
+    """
 
     def __init__(
-        self, ctx: Context, book: AddressBook, dialing: Dialing, up: Mapping[int, Link], copied: Callable[[], None]
+        self,
+        ctx: Context,
+        book: AddressBook,
+        dialing: Dialing,
+        up: Mapping[int, Link],
+        by_peer: Mapping[PeerId, Link],
+        copied: Callable[[], None],
     ) -> None:
         self._ctx = ctx
         self._book = book
         self._dialing = dialing
         self._up = up
+        self._by_peer = by_peer
         self._copied = copied
         self._port = 0
-        self._at: tuple[str, ...] = ()
+        self._at: At = ()
         self._timer: Timer | None = None
+        self._told_at = float("-inf")  # when all were last told
+        self._rosters = {True: Roster(), False: Roster()}  # for links on loopback, and for others
 
     # ---- telling
 
-    def listening(self, port: int, at: tuple[str, ...]) -> None:
+    def listening(self, port: int, at: At) -> None:
         """This peer can be reached there; port 0: it does not listen."""
         self._port, self._at = port, at
         self.changed()
 
     def link_up(self, link: Link) -> None:
         """Tell a new link all; the others hear of it soon."""
+        self._book.touched.add(link.peer)
         self._tell(link)
         self.changed()
 
+    def link_down(self, link: Link) -> None:
+        """Tell the others soon, if no other link took its place."""
+        self._book.touched.add(link.peer)
+        self.changed()
+
     def changed(self) -> None:
-        """Tell everyone soon what is another."""
+        """Tell everyone soon what is another; while a large mesh forms less often, for that is all to all."""
         if self._timer is None and self._up:
-            self._timer = self._ctx.after(self._ctx.settings.peers_told_after, self._tell_all)
+            soon = self._ctx.settings.peers_told_after
+            again_at = self._told_at + soon * len(self._up) / FEW
+            self._timer = self._ctx.after(max(soon, again_at - self._ctx.now.mono), self._tell_all)
 
     def drained(self, link: Link) -> None:
         self._tell(link)
@@ -69,77 +92,86 @@ class Exchange:
 
     def _tell_all(self) -> None:
         self._timer = None
-        linked: Linked = {}
+        self._told_at = self._ctx.now.mono
+        behind = False
         for link in list(self._up.values()):
-            if not link.full:
-                self._tell(link, linked)
+            if link.full:
+                behind = True
+            else:
+                self._tell(link)
+        if not behind:
+            for roster in self._rosters.values():
+                roster.forget_gone()
 
-    def _tell(self, link: Link, known: Linked | None = None) -> None:
-        """Tell one link what is another; `known` keeps for the next link what is the same for it."""
-        near = is_loopback(link.host)
-        known = {} if known is None else known
-        if near not in known:
-            known[near] = {other.peer: self._endpoints(other.peer, link) for other in self._up.values()}
-        linked = {peer: at for peer, at in known[near].items() if peer != link.peer}
-        news = [(peer, list(at)) for peer, at in sorted(linked.items()) if link.told.get(peer) != at]
-        gone = sorted(link.told.keys() - linked.keys())
+    def _tell(self, link: Link) -> None:
+        """Tell one link what is another."""
+        self._bring_up_to_date()
+        roster = self._rosters[is_loopback(link.host)]
+        news = roster.since(link.told)
+        news.pop(link.peer, None)
         own = self._own(link)
-        if not news and not gone and link.told_self == own:
+        link.told = roster.change
+        if not news and link.told_self == own:
             return
-        link.told, link.told_self = linked, own
-        for frame in self._pages(own, news, gone):
+        link.told_self = own
+        there = [(peer, list(at)) for peer, at in sorted(news.items()) if at is not None]
+        gone = sorted(peer for peer, at in news.items() if at is None)
+        for frame in self._pages(own, there, gone):
             self._ctx.emit(Send(frame, [link.id]))
 
-    def _pages(
-        self, own: tuple[int, tuple[str, ...]], news: list[tuple[PeerId, list[str]]], gone: list[PeerId]
-    ) -> Iterator[Peers]:
+    def _bring_up_to_date(self) -> None:
+        touched, self._book.touched = self._book.touched, set()
+        for peer in sorted(touched):
+            for near, roster in self._rosters.items():
+                roster.put(peer, self._endpoints(peer, near) if peer in self._by_peer else None)
+
+    def _pages(self, own: tuple[int, At], news: list[tuple[PeerId, list[str]]], gone: list[PeerId]) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
         pages = max(1, -(-len(news) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
             yield Peers(port=own[0], at=list(own[1]), linked=news[part], gone=gone[part])
 
-    def _own(self, link: Link) -> tuple[int, tuple[str, ...]]:
+    def _own(self, link: Link) -> tuple[int, At]:
         """Return where this peer listens, as `link` may hear it."""
-        return self._port, tuple(at for at in self._at if self._is_for(at, link))
+        near = is_loopback(link.host)
+        return self._port, tuple(at for at in self._at if self._is_for(at, near))
 
-    def _endpoints(self, peer: PeerId, link: Link) -> tuple[str, ...]:
-        """Return what `link` may hear about where a peer is."""
+    def _endpoints(self, peer: PeerId, near: bool) -> At:
+        """Return what links on loopback (`near`), or others, may hear about where a peer is."""
         return tuple(
             address.endpoint
             for address in self._book.addresses(peer)
             if (address.verified_at or address.teller == peer)
             and not address.failing_since
-            and self._is_for(address.endpoint, link)
+            and self._is_for(address.endpoint, near)
         )
 
-    def _is_for(self, endpoint: str, link: Link) -> bool:
-        return may_be_told(endpoint, from_loopback=is_loopback(link.host), settings=self._ctx.settings)
+    def _is_for(self, endpoint: str, near: bool) -> bool:
+        return may_be_told(endpoint, from_loopback=near, settings=self._ctx.settings)
 
     # ---- hearing
 
-    def got(self, link: Link, frame: Peers) -> bool:
-        """Take what a link tells; True when `link.linked` is another now."""
+    def got(self, link: Link, frame: Peers) -> None:
+        """Take what a link tells."""
+        near = is_loopback(link.host)
         seen = [join_endpoint(link.host, frame.port)] if frame.port else []
         for endpoint in (*seen, *frame.at):
-            self._learn(link, link.peer, endpoint)
-        before = set(link.linked)
-        speak = {other.peer for other in self._up.values()}  # who is linked speaks for itself
-        for peer, endpoints in frame.linked:
-            self._heard_of(link, peer, () if peer in speak else endpoints)
+            self._learn(link, link.peer, endpoint, near)
+        for peer, endpoints in frame.linked:  # who is linked speaks for itself
+            self._heard_of(link, peer, () if peer in self._by_peer else endpoints, near)
         link.linked.difference_update(frame.gone)
-        return link.linked != before
 
-    def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str]) -> None:
+    def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
         if peer == self._ctx.me:
             self._copied()
         elif len(link.linked) < self._ctx.settings.max_addresses:
             link.linked.add(peer)
             for endpoint in endpoints:
-                self._learn(link, peer, endpoint)
+                self._learn(link, peer, endpoint, near)
 
-    def _learn(self, link: Link, peer: PeerId, endpoint: str) -> None:
-        if not self._is_for(endpoint, link):
+    def _learn(self, link: Link, peer: PeerId, endpoint: str, near: bool) -> None:
+        if not self._is_for(endpoint, near):
             self._ctx.emit(Counted("address_refused"))
         elif self._book.tell(peer, endpoint, link.peer):
             address = self._book.get(peer, endpoint)

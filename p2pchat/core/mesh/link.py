@@ -61,7 +61,7 @@ class Link:
     filled_at: float = 0.0  # when `tokens` was last brought up to date
     timer: Timer | None = None  # the handshake's, later the liveness's
     # exchange.py
-    told: dict[PeerId, tuple[str, ...]] = field(default_factory=dict)  # linked peers as told on this link
+    told: int = 0  # the last change of the roster that this link was told of
     told_self: tuple[int, tuple[str, ...]] | None = None  # (port, at) as told on this link
 
     @property
@@ -89,9 +89,6 @@ class LinkListener(Protocol):
 
     def link_down(self, link: Link, reason: str) -> None:
         """An up link is gone; it is in neither `up` nor `by_peer` any more."""
-
-    def peers_changed(self, link: Link) -> None:
-        """`link.linked` is another."""
 
     def name_of(self, peer: PeerId) -> str:
         """Return what people call a peer's own user; "" when nobody named it."""

@@ -90,7 +90,7 @@ class Links:
         )
         self._clones = Clones(ctx, self._dialing, listener.name_of)
         self._liveness = Liveness(ctx, self._dead)
-        self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self._clones.told)
+        self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self.by_peer, self._clones.told)
         self._handlers: dict[type, Callable[..., None]] = {
             Accepted: self._accepted,
             Dialled: self._dialled,
@@ -246,8 +246,7 @@ class Links:
         elif isinstance(frame, Ping):
             self._send(link, Pong())
         elif isinstance(frame, Peers):
-            if self._exchange.got(link, frame):
-                self._listener.peers_changed(link)
+            self._exchange.got(link, frame)
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
         elif not isinstance(frame, Pong):
@@ -406,7 +405,7 @@ class Links:
             else:
                 self._tell_down(link, told)
             self._dialing.down(link.peer, self._ctx.now.mono - link.up_at)
-        self._exchange.changed()
+        self._exchange.link_down(link)
         self._listener.link_down(link, reason)
 
     def _tell_down(self, link: Link, reason: str) -> None:

@@ -45,6 +45,21 @@ class Beginning:
         self._ctx = shelf.ctx
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
 
+    def is_new(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
+
+        So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
+        thousands of runs of one user asks storage about each, and they come faster than it answers.
+        """
+        before = before_of(frame)[: self._ctx.settings.max_before]
+        named = [conversation.log(id.user, mark.run) for mark in before]
+        if conversation.is_talk or None in named or id in self._shelf.proven_forks:
+            return False
+        return any(
+            log is not None and not log.covered and not log.forked and log.tail_mark == mark
+            for log, mark in zip(named, before, strict=True)
+        )
+
     def look_below(self, conversation: Conversation, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
         """Ask storage for what this log builds on, where it is not in memory, then go on."""
         before = before_of(frame)[: self._ctx.settings.max_before]

@@ -118,9 +118,11 @@ class Compare:
         in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= following(side.sums_to))
         here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
         for id in told:
-            found = self._shelf.named(side, id) if id not in here else None
-            if found is not None and self._shelf.shares(side, found):
-                here[id] = found
+            found = here.get(id) or self._shelf.named(side, id)
+            if found is not None:
+                _spoken(side, found)
+                if self._shelf.shares(side, found):
+                    here[id] = found
         for id in sorted(here):
             if self._group_differs(here, told, id):
                 side.differing.add(id)  # the group first: what of its talk is visible depends on it
@@ -150,6 +152,7 @@ class Compare:
 
     def _equal(self, side: Side, conversation: Conversation) -> None:
         """The far end holds exactly what is held here: that acknowledges all of it."""
+        _spoken(side, conversation)
         for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):
             marks = conversation.writers[user].marks()
             side.heard[conversation.id, user] = {mark.run: mark for mark in marks}
@@ -185,6 +188,7 @@ class Compare:
             conversation = self._shelf.named(side, id)
             if conversation is None:
                 continue
+            _spoken(side, conversation)
             if frame.span is not None:
                 self._page(side, conversation, users, frame.span, ask=frame.ask)
             else:
@@ -259,8 +263,8 @@ class Compare:
             return
         key = (conversation.id, user)
         side.told_marks(key, marks)
+        self._of_a_copy(conversation, user, marks)
         if user in self._shelf.hosted:
-            self._of_a_copy(conversation, user, marks)
             side.heard[key] = {mark.run: mark for mark in marks}
             self._receipts.heard(side, conversation, user, marks)
             self._raise_tails(side, key)
@@ -346,3 +350,9 @@ def _is_shown(conversation: Conversation, user: UserId, mark: Mark) -> bool:
     """Say whether all that a mark tells of was shown here: a file may have brought it before."""
     log = conversation.log(user, mark.run)
     return log is not None and log.released >= mark.seq
+
+
+def _spoken(side: Side, conversation: Conversation) -> None:
+    """The far end tells of a conversation: so it is shared there."""
+    if conversation.group is not None:
+        side.spoken.add(conversation.id)

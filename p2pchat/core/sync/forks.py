@@ -63,6 +63,7 @@ class Forks:
         self._order = order
         self._to_tell: dict[LogId, set[Side]] = {}  # whom of a fork, as soon as it is durable
         self.on_fork: Callable[[Conversation, LogId], None] = lambda conversation, log: None
+        self.on_recall: Callable[[Conversation, UserId], None] = lambda conversation, user: None
 
     # ---- finding
 
@@ -112,6 +113,7 @@ class Forks:
         log.kept_covered = False
         if log.covered:  # by a log that came meanwhile
             self._ctx.change.covered.append(log.id)
+        self.on_recall(conversation, log.id.user)
         conversation.refresh(log)
 
     # ---- telling

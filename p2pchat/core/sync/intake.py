@@ -201,7 +201,7 @@ class Intake:
 
     def _unknown(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
-        if conversation.may_be_only_stored(id.user):
+        if conversation.may_be_only_stored(id.user) and not self._beginning.is_new(conversation, id, frame):
             if not self._hold(source, id, frame):
                 return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))

@@ -89,11 +89,17 @@ class Serve:
             )
 
     def _reset_tails(self, side: Side, conversation: Conversation, key: Key, tips: list[Mark]) -> None:
-        """Cursors follow what is served from here on: the far end says where it stands."""
-        for log in conversation.writers[key[1]].logs.values():
+        """Cursors follow what is served from here on: the far end says where it stands.
+
+        Not of a log that builds on what is not durable yet: that is perhaps not served, and has to be heard of first.
+        """
+        logs = conversation.writers[key[1]].logs
+        for log in logs.values():
             if log.own:
+                side.tails.pop(log.id, None)
                 told = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
-                side.tails[log.id] = Tail(min(told, log.kept_seq))
+                if log.kept_seq or not any(_is_on_its_way(logs.get(mark.run), mark) for mark in log.before):
+                    side.tails[log.id] = Tail(min(told, log.kept_seq))
 
     def _read_on(self, side: Side, serving: Serving) -> None:
         if not serving.reading and not side.link.full:
@@ -210,3 +216,8 @@ class Serve:
         for log, tail in list(side.tails.items()):
             if tail.behind:
                 self._fall_behind(side, log, tail)
+
+
+def _is_on_its_way(log: Log | None, mark: Mark) -> bool:
+    """Say whether what a mark names is not durable yet; a log that is not in memory is."""
+    return log is not None and not log.forked and log.kept_seq < mark.seq

@@ -7,7 +7,7 @@ needed: of writers hosted here (for receipts and for pushing), and where they ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
@@ -85,6 +85,7 @@ class Side:
     ahead_count: int = 0  # marks in `ahead`
     unsure: int = 0  # marks that storage was asked about
     named: set[ConversationId] = field(default_factory=set)
+    spoken: set[ConversationId] = field(default_factory=set)  # groups of which it told marks or sums
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
     serving: dict[int, Serving] = field(default_factory=dict)
@@ -217,8 +218,11 @@ class Shelf:
         return until <= self.ctx.now.mono or user in self.presence.users_of(side.link.id)
 
     def taken(self, log: LogId) -> None:
-        """Somebody else wrote in this log: if that was a copy of this process, logs begun here get another run."""
-        if log.run == self.run and log.user in self.hosted:
+        """Somebody else wrote in this log: if that was a copy of this process, logs begun here get another run.
+
+        Whoever wrote it: who is not hosted here now may be soon, and a log that is covered by then is in storage only.
+        """
+        if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
 
     def store(self, conversation: Conversation) -> None:
@@ -242,7 +246,16 @@ class Shelf:
         self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
 
     def shares(self, side: Side, conversation: Conversation) -> bool:
-        return conversation.shared_with(self.presence.users_of(side.link.id))
+        users = self.presence.users_of(side.link.id)
+        return conversation.shared_with(users) and (
+            not conversation.in_vain or conversation.id in side.spoken or self._knows(users, conversation)
+        )
+
+    def _knows(self, users: Collection[UserId], conversation: Conversation) -> bool:
+        """Say whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
+        assert conversation.members is not None
+        known = conversation.members - conversation.in_vain
+        return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
     def sharing(self, conversation: Conversation) -> list[Side]:
         """Return the far ends told of a conversation: those whose hosted users are known and belong to it."""

@@ -84,7 +84,7 @@ class Sync:
         self.pull = Pull(self.shelf)
         self.forks = Forks(self.shelf, self.people, self.order)
         self.talks = Talks(self.shelf, self.order, self.pull)
-        self.forks.on_fork = self.talks.forked
+        self.forks.on_fork, self.forks.on_recall = self.talks.forked, self.talks.recalled
         self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
         self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
         self.writing = Writing(self.shelf, self.intake, self.order)

@@ -83,6 +83,7 @@ class Talks:
         present, hosted = group.state.present, self._shelf.hosted.keys()
         operations = conversations.by_id[group.id]
         operations.members = operations.may = group.named
+        operations.in_vain = group.in_vain
         operations.concerns_us = not hosted.isdisjoint(group.named)
         talk = conversations.open(Naming(talk=group.id))
         if talk is not None:
@@ -218,6 +219,11 @@ class Talks:
             self._shelf.step.news += self._news(group, differences, newest.log, newest.seq)
             self._open(group)
             self._see_all(group)
+
+    def recalled(self, conversation: Conversation, user: UserId) -> None:
+        """A log of this user came back from storage: of a talk, see how far it is visible."""
+        if conversation.is_talk and conversation.group is not None:
+            self._see(conversation, conversation.group, conversation.writer(user))
 
     def _news(self, group: Group, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
         state = group.state

@@ -244,7 +244,7 @@ class Conversation:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
     __slots__ = (
-        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "may", "members", "naming", "newcomer",
+        "blocked", "by_ref", "concerns_us", "group", "id", "in_vain", "is_talk", "may", "members", "naming", "newcomer",
         "newest_c", "past", "recent", "stored", "sum", "writers",
     )  # fmt: skip
 
@@ -253,6 +253,7 @@ class Conversation:
         self.naming = naming
         self.members = members  # whose peers are told of it; None: everyone in the network
         self.may = members  # who may have written here: of a group whoever was named once
+        self.in_vain: frozenset[UserId] = frozenset()  # of `members`: who other peers may not know were ever named
         self.group: Group | None = None  # what this is the conversation of operations, or the talk, of
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here

@@ -7,9 +7,10 @@ profile. Heads are signed once a commit and at least once a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from p2pchat.config import Settings
 from p2pchat.core.effects import Refused
 from p2pchat.core.inputs import Said
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entry, extend_chain, head_message
@@ -102,7 +103,7 @@ class Writing:
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in said.claims.values()):
             return "claim", "a time before 1970, or after 2255, can be claimed for no message"
-        for body in said.bodies:
+        for body in said.bodies if not are_plain(said.bodies, settings) else ():
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
                 return fault
@@ -158,14 +159,12 @@ class Writing:
         if conversation.is_talk and conversation.group is not None:
             cite = conversation.group.cite
         entries = []
-        c = log.last_c
-        newest = conversation.newest_c
-        for seq, (kind, body, re, claimed) in enumerate(words, log.seq + 1):
-            c = next_c(self._ctx.now.utc, c, newest)
-            before: tuple[Mark, ...] = log.before if seq == 1 else ()
+        now = self._ctx.now.utc
+        before: tuple[Mark, ...] = () if log.seq else log.before
+        for c, (kind, body, re, claimed) in enumerate(words, next_c(now, log.last_c, conversation.newest_c)):
             follows = () if kind == "profile" else after
-            entries.append(Entry(kind, self._ctx.now.utc, c, re, follows, before, cite, body, claimed))
-            after = () if follows else after
+            entries.append(Entry(kind, now, c, re, follows, before, cite, body, claimed))
+            before, after = (), () if follows else after
         self._append(conversation, log, entries)
 
     def _append(self, conversation: Conversation, log: Log, entries: list[Entry]) -> None:
@@ -226,6 +225,12 @@ def _mending_fault(said: Said) -> tuple[str, str] | None:
     if said.kind != "reaction" and said.re is not None and not is_own(said.user, said.re):
         return "foreign", f"only who wrote a message can {said.kind} it"
     return None
+
+
+def are_plain(texts: Sequence[str], settings: Settings) -> bool:
+    """Say whether texts are short ASCII, which text_fault() finds nothing in: looked at all at once."""
+    most, joined = min(settings.max_text_bytes, settings.max_entry_bytes // 8), "".join(texts)
+    return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= most
 
 
 def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[str, str] | None:

@@ -35,6 +35,7 @@ class Dialect(ABC):
         where: What errors call it: never with a password in it.
         path: The file it is kept in; None where a server keeps it.
         errors: What its driver raises.
+        begins: The statement a transaction that writes begins with; "" where any statement begins one.
         asks_within_bounds: Whether it would sort all of a table to give the newest few.
         commits_tables: Whether what makes or changes a table is kept at once, whatever becomes of the transaction.
         is_shared: Whether others could write there unnoticed: then each commit says who it is from (fence.py).
@@ -45,6 +46,7 @@ class Dialect(ABC):
     where: str
     path: Path | None = None
     errors: tuple[type[BaseException], ...]
+    begins = ""
     asks_within_bounds = False
     commits_tables = False
     is_shared = False
@@ -100,6 +102,10 @@ class Dialect(ABC):
         """Make the first commits as quick as later ones."""
 
     @abstractmethod
+    def tidy(self, database: Database) -> None:
+        """Spare a commit to come what it would do for many before it."""
+
+    @abstractmethod
     def try_out(self, database: Database, size_bytes: int) -> None:
         """Write about so many bytes and take them away again; raises what a commit would."""
 
@@ -151,5 +157,6 @@ def placeholders(width: int, rows: int) -> str:
     return ", ".join([row] * rows)
 
 
+@lru_cache(maxsize=128)
 def columns_of(table: Table) -> Sequence[str]:
-    return [column.name for column in table.columns]
+    return tuple(column.name for column in table.columns)

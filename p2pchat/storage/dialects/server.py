@@ -175,6 +175,9 @@ class Server(Dialect):
     def warm(self, database: Database, size_bytes: int) -> None:
         """Nothing: a server is warm."""
 
+    def tidy(self, database: Database) -> None:
+        """Nothing: a server does that beside."""
+
     def try_out(self, database: Database, size_bytes: int) -> None:
         transaction = database.begin()
         try:

@@ -23,6 +23,7 @@ class SQLite(Dialect):
     """A database in a file."""
 
     errors = (sqlite3.Error,)
+    begins = "begin immediate"
     path: Path
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
@@ -41,7 +42,7 @@ class SQLite(Dialect):
     def connect(self, *, writes: bool) -> Connection:
         if writes:
             make_private(self.path)
-        return connect.open_connection(self._url, "begin immediate" if writes else "begin", self._busy_timeout)
+        return connect.open_connection(self._url, self.begins if writes else "begin", self._busy_timeout)
 
     def answers(self, connection: Connection) -> bool:
         return True
@@ -73,6 +74,9 @@ class SQLite(Dialect):
 
     def warm(self, database: Database, size_bytes: int) -> None:
         connect.warm_log(database.connection, size_bytes)
+
+    def tidy(self, database: Database) -> None:
+        connect.empty_log(database.connection)
 
     def try_out(self, database: Database, size_bytes: int) -> None:
         connect.try_out(database.connection, size_bytes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from p2pchat.apps.cli.endpoints import LOOPBACK, parse_endpoint, parse_port
+from p2pchat.apps.cli.endpoints import parse_endpoint, parse_port
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.invites import looks_like_invite
-from p2pchat.apps.cli.options import SEEN, database_url, has_password, parse_seconds, parse_words
+from p2pchat.apps.cli.options import database_url, parse_seconds, parse_words
+from p2pchat.apps.cli.peeroptions import PeerOptions
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.words import refuse_first_word
 
@@ -16,21 +16,9 @@ USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and nobody minds to
 
 
 @dataclass(slots=True)
-class ChatOptions:
-    """`p2pchat PORT [HOST:PORT ...]`. Empty strings mean not given; `drain` is seconds."""
+class ChatOptions(PeerOptions):
+    """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
 
-    port: int = 0
-    endpoints: tuple[str, ...] = ()
-    name: str = ""
-    host: str = LOOPBACK
-    data: str = ""
-    temp: bool = False
-    db: str = field(default="", repr=False)
-    key: str = ""
-    invite: str = field(default="", repr=False)
-    open_network: bool = False
-    advertise: str = ""
-    discover: bool = False
     as_json: bool = False
     plain: bool = False
     log: str = ""
@@ -40,11 +28,6 @@ class ChatOptions:
     warnings: tuple[str, ...] = ()
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: what is missing is asked for, or picked (bare.py)
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether identity and history go at the end."""
-        return self.temp or (self.port == 0 and not self.data)
 
 
 def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
@@ -74,12 +57,5 @@ def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
     options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
     if options.advertise:
         options.advertise = parse_endpoint(options.advertise)
-    options.warnings = tuple(_secrets_on_the_command_line(options, typed))
+    options.warnings = tuple(options.secrets_on_the_command_line(typed))
     return options
-
-
-def _secrets_on_the_command_line(options: ChatOptions, typed: set[str]) -> Iterable[str]:
-    if "invite" in typed and looks_like_invite(options.invite):
-        yield "others on this machine can see the invite on the command line: use --invite -, a file or P2PCHAT_INVITE"
-    if "db" in typed and has_password(options.db):
-        yield SEEN

@@ -40,10 +40,12 @@ from p2pchat.apps.cli.chat.starting import Starting
 from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
 from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, Usage, complain, tell, worse
+from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, complain, tell, worse
 from p2pchat.apps.cli.ignoring import take_over
 from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, welcome_screen
+from p2pchat.apps.cli.loop import make_runner
 from p2pchat.apps.cli.output import Log
+from p2pchat.apps.cli.peeroptions import make_peer
 from p2pchat.apps.cli.plain import shown_name, shown_names
 from p2pchat.apps.cli.profiles import history_command
 from p2pchat.apps.cli.stdin import Kind, kind_of_stdin
@@ -68,7 +70,7 @@ def run_chat(argv: Sequence[str]) -> int:
     starting = Starting(options, argv)
     while True:
         try:
-            with asyncio.Runner() as runner:
+            with make_runner() as runner:
                 return runner.run(Chat(options, kind, invite).run())
         except P2PChatError as error:
             if not starting.goes_elsewhere(error):
@@ -107,7 +109,8 @@ class Chat:
             raise Failure(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
 
     async def _chat(self) -> int:
-        peer = self._make_peer()
+        settings = Settings(start_timeout=0.0)  # how it goes with endpoints we tell as it happens
+        peer = make_peer(self._options, self._invite, settings)
         invited = endpoints_of(self._invite or "")
         self._endpoints = Endpoints(self._options.endpoints, invited, port=self._options.port)
         self._arrival = Arrival(self._invite or "", calls=bool(self._options.endpoints or invited))
@@ -147,27 +150,6 @@ class Chat:
         self._show.asides.history = history_command(self._options, peer.listening.data)
         with suppress(UnknownName):  # an open network whose first peer is still to be met
             self._show.asides.rooms.add(peer.room.id)
-
-    def _make_peer(self) -> TCPPeer:
-        options = self._options
-        try:
-            return TCPPeer(
-                options.port,
-                *options.endpoints,
-                name=options.name or None,
-                host=options.host,
-                data=options.data or None,
-                temporary=options.temp,
-                key=options.key or None,
-                db=options.db or None,
-                invite=self._invite,
-                open=options.open_network,
-                advertise=options.advertise or None,
-                discover=options.discover,
-                settings=Settings(start_timeout=0.0),  # how it goes with endpoints we tell as it happens
-            )
-        except (ValueError, TypeError) as error:
-            raise Usage(str(error)) from None
 
     # Side by side
 

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from p2pchat.apps.cli import loop
+
 Line = dict[str, Any]
 _LINE_BYTES = 1 << 20  # a text of 32 KiB, escaped, stays far below
 
@@ -50,7 +52,9 @@ class Child:
         Raises:
             ChildFailed: It does not.
         """
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == loop.VARIABLE
+        }
         environment |= {"P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"}
         self.process = await self._spawn([str(self._port), "--json", "--name", self.name, *self._options], environment)
         self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]

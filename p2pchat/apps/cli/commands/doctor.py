@@ -7,7 +7,6 @@ nothing is made, mended or kept open.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,6 @@ from pathlib import Path
 from p2pchat import (
     History,
     Message,
-    P2PChatError,
     ProfileState,
     Sent,
     StorageError,
@@ -128,17 +126,7 @@ def summary(found: Sequence[Finding]) -> str:
 async def _way(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
     """Look at the way to an endpoint."""
     found = await probe(options.endpoint, data=directory)
-    yield there.there(found, await _name(options, directory, found.peer_id))
-
-
-async def _name(options: DoctorOptions, directory: Path | None, peer_id: str) -> str:
-    """Return what the user of a peer is called here, "" when nobody told."""
-    if directory is None or not peer_id:
-        return ""
-    with contextlib.suppress(P2PChatError):
-        async with open_history(directory, db=options.db or None) as history:
-            return next((user.label for user in history.users() if user.id == peer_id), "")
-    return ""
+    yield there.there(found, await there.name_of(found.peer_id, directory, options.db))
 
 
 async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:

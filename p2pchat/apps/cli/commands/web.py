@@ -14,6 +14,7 @@ from p2pchat.apps.cli.control.accounts import ACCOUNT_ORDERS
 from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.control.reach import answers_nobody
 from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, Failure, Usage, complain, tell
+from p2pchat.apps.cli.loop import make_runner
 from p2pchat.apps.cli.options import WhichPeer, database_url, parse_words, which_peer
 from p2pchat.apps.cli.output import Line, json_line
 from p2pchat.apps.cli.plain import shown_name
@@ -63,7 +64,7 @@ def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
         return DONE
     from p2pchat.apps.cli.serving.run import Serving
 
-    with asyncio.Runner() as runner:
+    with make_runner() as runner:
         return runner.run(Serving(options, invite).run())
 
 
@@ -119,7 +120,7 @@ async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[Line]
 
 async def _alone(options: AccountOptions, directory: Path) -> list[Line]:
     from p2pchat import open_alone
-    from p2pchat.apps.web.accounts import open_accounts
+    from p2pchat.apps.web.accounts.accounts import open_accounts
 
     try:
         async with open_alone(directory, db=options.db or None) as peer:

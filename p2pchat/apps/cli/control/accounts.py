@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from p2pchat.apps.cli.output import Line
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.accounts import Account, Accounts
+    from p2pchat.apps.web.accounts.accounts import Account, Accounts
 
 
 async def _token(accounts: Accounts, name: str) -> list[Line]:

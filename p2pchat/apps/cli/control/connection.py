@@ -26,7 +26,7 @@ from p2pchat.apps.cli.output import Line, Output
 from p2pchat.apps.cli.stdin import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.accounts import Accounts
+    from p2pchat.apps.web.accounts.accounts import Accounts
 
 READ_BYTES = 64 * 1024
 WAITING_READS = 4  # reads not carried out yet: a fast client waits
@@ -199,7 +199,7 @@ class Connection:
 
     async def _look_after(self, order: Order) -> None:
         if self._accounts is None:  # a chat runs here now, and a gateway does at other times
-            from p2pchat.apps.web.accounts import open_accounts
+            from p2pchat.apps.web.accounts.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
         rows = await ACCOUNT_ORDERS[order.do](self._accounts, order.fields.get("name", ""))

@@ -26,7 +26,7 @@ from p2pchat.apps.cli.control.lines import encode
 from p2pchat.apps.cli.exits import complain
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.accounts import Accounts
+    from p2pchat.apps.web.accounts.accounts import Accounts
 
 MOST_CONNECTIONS = 16
 MOST_STRANGERS = 16  # on loopback: connections that have not said the token yet

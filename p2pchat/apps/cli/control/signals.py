@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
+from p2pchat.apps.cli.loop import make_runner
+
 _SIGNALS = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
 
 
@@ -40,7 +42,7 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
             return terminated()
 
     try:
-        with asyncio.Runner() as runner:
+        with make_runner() as runner:
             return runner.run(watched())
     finally:
         for number, handler in before.items():

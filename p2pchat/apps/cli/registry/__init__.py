@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from p2pchat.apps.cli.registry import (
     backup,
+    bench,
     chat,
     check,
     client,
@@ -35,6 +36,7 @@ _MODULES = (
     check,
     invite,
     doctor,
+    bench,
     export,
     import_,
     backup,
@@ -46,6 +48,6 @@ _MODULES = (
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
-LATER = frozenset(("bench", "tui"))
+LATER = frozenset(("tui",))
 
 EVERY_COMMAND = (Option(("--version",), "", "the version"), Option(("--help",), "", "this page"))

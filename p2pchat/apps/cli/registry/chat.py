@@ -21,6 +21,7 @@ Examples:
   echo "backup finished" | p2pchat 8082 8080   one message, then leave
   p2pchat 8083 8080 --json </dev/null          only read, and stay
   p2pchat history bob --port 8080 --since 7d   what was said
+  p2pchat bench 192.168.1.20:8080              how quick the way to that peer is
 
 Options:
 {options}

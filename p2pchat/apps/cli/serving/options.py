@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from p2pchat.apps.cli.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
 from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.invites import looks_like_invite
 from p2pchat.apps.cli.options import database_url
+from p2pchat.apps.cli.peeroptions import PeerOptions
 
 _EXAMPLE = "for example: p2pchat web 8000 (--help web shows more)"
 
 
 @dataclass(slots=True)
-class WebOptions:
-    """Empty strings mean not given; `http_port` 0 is any free one, and so is `port`, with a temporary profile."""
+class WebOptions(PeerOptions):
+    """`p2pchat web HTTP_PORT [HOST:PORT ...]`; `http_port` 0 is any free one, `port` is the peer's own."""
 
-    http_port: int
-    port: int = 0
-    endpoints: tuple[str, ...] = ()
+    http_port: int = 0
     http_host: str = LOOPBACK
     sign_up: str = ""
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     root_path: str = ""
-    name: str = ""
-    host: str = LOOPBACK
-    data: str = ""
-    temp: bool = False
-    db: str = ""
-    key: str = ""
-    invite: str = field(default="", repr=False)
-    open_network: bool = False
-    advertise: str = ""
-    discover: bool = False
     as_json: bool = False
     log: str = ""
     verbose: bool = False
     warnings: tuple[str, ...] = ()
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether identity and history go at the end."""
-        return self.temp or (self.port == 0 and not self.data)
 
 
 def parse_serving(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> WebOptions:
@@ -62,7 +45,7 @@ def parse_serving(words: Sequence[str], given: dict[str, Any], typed: set[str]) 
             raise Usage(f"--{_shown(one)} and --{_shown(other)} exclude each other")
     if given["sign_up"] not in (None, "", "open", "token"):
         raise Usage(f"--sign-up is open or token, not {given['sign_up']!a}")
-    return WebOptions(
+    options = WebOptions(
         http_port=http_port,
         port=_peer_port(http_port, given["port"]),
         endpoints=tuple(parse_endpoint(word) for word in words[1:]),
@@ -85,8 +68,9 @@ def parse_serving(words: Sequence[str], given: dict[str, Any], typed: set[str]) 
         as_json=given["as_json"],
         log=given["log"] or "",
         verbose=given["verbose"],
-        warnings=tuple(_warnings(given, typed)),
     )
+    options.warnings = (*options.secrets_on_the_command_line(typed), *_about_tls(options))
+    return options
 
 
 def _shown(name: str) -> str:
@@ -114,18 +98,10 @@ def _path(text: str) -> str:
     return text.rstrip("/")
 
 
-def _warnings(given: dict[str, Any], typed: set[str]) -> list[str]:
-    found = []
-    if "invite" in typed and looks_like_invite(given["invite"] or ""):
-        found.append(
-            "others on this machine can see the invite on the command line: use --invite -, a file or P2PCHAT_INVITE"
-        )
-    url = given["db"] or ""
-    if "db" in typed and "@" in url and ":" in url.partition("://")[2].rpartition("@")[0]:
-        found.append("others on this machine can see the password on the command line: use P2PCHAT_DB")
-    if not is_loopback(given["http_host"] or LOOPBACK) and not (given["origin"] or "").startswith("https://"):
-        found.append(
+def _about_tls(options: WebOptions) -> Iterator[str]:
+    has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
+    if not is_loopback(options.http_host) and not has_tls:
+        yield (
             "the page has no TLS: what others send, tokens too, can be read on the way; "
             "put a reverse proxy in front (docs/operations.md)"
         )
-    return found

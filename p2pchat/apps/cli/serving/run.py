@@ -20,6 +20,7 @@ from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, Usage, complain, tell, worse
 from p2pchat.apps.cli.invites import endpoints_of, own_addresses, welcome_screen
+from p2pchat.apps.cli.peeroptions import make_peer
 from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.serving.options import WebOptions
@@ -40,7 +41,7 @@ def web_settings(options: WebOptions) -> WebSettings:
     Raises:
         Usage: An origin or a proxy that is none.
     """
-    from p2pchat.apps.web.origins import parse_origin
+    from p2pchat.apps.web.doors.origins import parse_origin
 
     try:
         for origin in options.origins:
@@ -78,7 +79,7 @@ class Serving:
             self._leaving.give_signals_back()
 
     async def _with_peer(self, listener: socket.socket) -> int:
-        peer = self._make_peer()
+        peer = make_peer(self._options, self._invite, Settings())
         invited = endpoints_of(self._invite or "")
         self._endpoints = Endpoints(self._options.endpoints, invited, port=self._options.port)
         events = peer.events(*_TOLD, consumer=None)
@@ -139,27 +140,6 @@ class Serving:
         if reason == "refused":
             complain("every endpoint refused us, for the reasons above")
         return FAILED if reason in ("ended", "refused") else DONE
-
-    def _make_peer(self) -> TCPPeer:
-        options = self._options
-        try:
-            return TCPPeer(
-                options.port,
-                *options.endpoints,
-                name=options.name or None,
-                host=options.host,
-                data=options.data or None,
-                temporary=options.temp,
-                key=options.key or None,
-                db=options.db or None,
-                invite=self._invite,
-                open=options.open_network,
-                advertise=options.advertise or None,
-                discover=options.discover,
-                settings=Settings(),
-            )
-        except (ValueError, TypeError) as error:
-            raise Usage(str(error)) from None
 
     async def _watch(self, events: Any) -> None:
         """Tell what happens to the peer, to people and into the log."""

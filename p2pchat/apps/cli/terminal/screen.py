@@ -87,6 +87,7 @@ class Screen:
         self._own: dict[str, OwnLine] = {}
         self._held = 0
         self._next: asyncio.TimerHandle | None = None
+        self._next_at = 0.0  # when that comes, by the clock of the loop
         self._printed_at = 0.0
         self._drain: asyncio.Task[None] | None = None
         self._attrs: dict[str, Attrs] = {}
@@ -206,11 +207,14 @@ class Screen:
         self._soon()
 
     def _soon(self) -> None:
-        if self._next is not None and self._next.when() > self._loop.time() + EVERY:
+        if self._next is not None and self._next_at > self._loop.time() + EVERY:
             self._next.cancel()
             self._next = None
         if self._next is None:
-            self._next = self._loop.call_at(max(self._loop.time(), self._printed_at + EVERY), self._update)
+            self._come_at(max(self._loop.time(), self._printed_at + EVERY))
+
+    def _come_at(self, at: float) -> None:
+        self._next, self._next_at = self._loop.call_at(at, self._update), at  # not every loop's handle knows its time
 
     def _update(self) -> None:
         """Print what is due, show the rest in the region, and come again when the next is due."""
@@ -229,7 +233,7 @@ class Screen:
             self.app.invalidate()
         if self._lines:
             head = self._lines[0].own
-            self._next = self._loop.call_at(head.due_at if head is not None else 0.0, self._update)
+            self._come_at(head.due_at if head is not None else 0.0)
 
     async def _when_drained(self, stream: Stream) -> None:
         await stream.drained()

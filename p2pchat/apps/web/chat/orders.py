@@ -20,7 +20,7 @@ from typing import Any
 
 from p2pchat.apps.cli.chat.objects import can_be_written
 from p2pchat.apps.web.errors import WebError
-from p2pchat.apps.web.frames import read_object
+from p2pchat.apps.web.sessions.frames import read_object
 
 Ref = str | int
 ROOM = "room"

@@ -31,19 +31,19 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.calls.rates import Buckets
 from p2pchat.apps.web.chat import orders
 from p2pchat.apps.web.chat.orders import NotUnderstood, Order, Ref, Say, Seen, read_order
 from p2pchat.apps.web.errors import Forbidden, WebError
-from p2pchat.apps.web.flag import Flag
-from p2pchat.apps.web.frames import Frame, as_frame
 from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.hub import CLOSE_CODES, Ending, Slow, Told
-from p2pchat.apps.web.outbox import Outbox
-from p2pchat.apps.web.rates import Buckets
-from p2pchat.apps.web.unseen import CatchingUp, Post, Taken, journal_handed, journal_waiting
-from p2pchat.apps.web.wording import iso, wording
+from p2pchat.apps.web.sessions.flag import Flag
+from p2pchat.apps.web.sessions.frames import Frame, as_frame
+from p2pchat.apps.web.sessions.hub import CLOSE_CODES, Ending, Slow, Told
+from p2pchat.apps.web.sessions.outbox import Outbox
+from p2pchat.apps.web.sessions.unseen import CatchingUp, Post, Taken
+from p2pchat.apps.web.words.addressing import conversation_with, group_of, is_me, known_conversation
+from p2pchat.apps.web.words.wording import iso, wording
 
 MOST_UNDERWAY = 256  # messages of one socket that are not accepted yet; then it is read on when some are
 POSTS = (Message, Sent)
@@ -143,18 +143,27 @@ class ChatSession:
 
     async def _begin(self, since: str | None) -> None:
         if Presence in self._wanted:
-            for user in self._user.here():
-                self._tell({"type": "presence", "user": user.label, "status": user.status})
+            await self._tell_who_is_here()
         newest = await self._user.history(limit=1) if since == "" else []
         last = await self._last(since) if since else None
         if last is None:
             count = await self._catching_up.waiting()
-            journal_handed(self._gateway, self._account, "chat", count)
+            self._gateway.journal_handed(self._account, "chat", count)
         else:
             count = await self._catching_up.since(last)
         if since is not None:
             here = {"last": newest[0].id} if newest else {}
             self._tell({"type": "resumed", "user": self._user.me.label, "count": count, **here})
+
+    async def _tell_who_is_here(self) -> None:
+        peer = self._gateway.peer
+        users = peer.acquainted(self._user.me) if self._gateway.hub.is_crowd else self._user.here()
+        for user in users:
+            if user.status in ("online", "idle"):
+                self._outbox.put(
+                    as_frame({"type": "presence", "user": user.label, "status": user.status}), bounded=False
+                )
+        await self._outbox.drained()
 
     async def _last(self, since: str) -> Post | None:
         try:
@@ -287,12 +296,12 @@ class ChatSession:
         try:
             what = (order.text, to.key, order.reply_to, order.action)
             with self._gateway.metrics.accepting("chat"):
-                receipt = await self._gateway.once.do(self._account.key, order.key, what, send)
+                receipt = await self._gateway.once.do_at_once(self._account.key, order.key, what, send)
         except Exception as error:
             answer = self._gateway.metrics.problem(error).to_json(order.ref)
         else:
             answer = {"status": "ok", "id": receipt.id}
-            journal_waiting(self._gateway, to, receipt.id)
+            self._gateway.journal_waiting(to, receipt.id)
             if order.ref is not None:
                 answer["ref"] = order.ref
         try:

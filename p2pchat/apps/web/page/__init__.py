@@ -16,7 +16,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
+from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.errors import WebError
 
 router = APIRouter()

@@ -45,7 +45,10 @@ export class Chat {
       this.wire.say({ do: "active", on: looks });
       if (!looks) return;
       this.look();
-      if (Date.now() - this._countedAt > COUNTED_FOR) this._later("counts", () => this._list(true));
+      if (Date.now() - this._countedAt > COUNTED_FOR) {
+        this._later("counts", () => this._list(true));
+        this._later("who", () => this._who()); // of many a crowded gateway tells nothing meanwhile
+      }
       if (this.model.front) this._askReceipts(this.model.front);
     });
     this.model.bus.on("new", ({ talk, message }) => talk.id === this.model.frontId && this._came(talk, message));

@@ -201,12 +201,15 @@ export class Lines {
   /** @param {any} line */
   _renamed(line) {
     const model = this._model;
+    const known = model.people.get(line.user_id);
+    // A label longer than the name is so because of others, whose labels change with it; to ask for everybody at each
+    // other change would be every page asking for every row.
+    if (known && (known.label !== known.name || line.user !== line.name)) this._asks.who();
     this._presence(line.user_id, line.user, { name: line.name });
     if (line.user_id === model.me.id) Object.assign(model.me, { label: line.user, name: line.name });
     const talk = model.talkWith(line.user_id);
     if (talk) talk.name = line.user;
     for (const one of model.talks.values()) for (const message of one.messages) if (message.senderId === line.user_id) message.version += 1;
-    this._asks.who(); // labels of others of that name, too
     model.bus.changed("talk");
     model.bus.changed("talks");
   }

@@ -8,22 +8,24 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from p2pchat import P2PChatError, User
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, is_me
-from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.rest.calls import problems
 from p2pchat.apps.web.rest.shapes import Done, GroupChange, GroupShape, NewGroup, NewMembers
+from p2pchat.apps.web.words.addressing import conversation_with, group_of, is_me
 
 router = APIRouter(tags=["groups"])
 Named = Annotated[str, Path(max_length=64, description="A group: its name, or its name with its id (`#` as `%23`).")]
 
 
 @router.get("/groups", responses=problems())
-async def groups(account: CurrentAccount) -> list[GroupShape]:
+async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[GroupShape]:
     """Return the groups one belongs to."""
-    return [GroupShape.of(group) for group in account.user.groups() if group.is_member]
+    found = [GroupShape.of(group) for group in account.user.groups() if group.is_member]
+    gateway.rates.answered(account.key, sum(len(group.members) for group in found))
+    return found
 
 
 @router.post("/groups", status_code=201, responses=problems(404, 409))

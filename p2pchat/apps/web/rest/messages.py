@@ -10,9 +10,8 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, Receipt, Sent, UnknownName
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.addressing import conversation_with, group_of, is_me, known_conversation
-from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.apps.web.gateway import Gateway, gateway_of
 from p2pchat.apps.web.rest.calls import problems
@@ -27,8 +26,8 @@ from p2pchat.apps.web.rest.shapes import (
     Said,
     ToGroup,
 )
-from p2pchat.apps.web.unseen import journal_waiting
-from p2pchat.apps.web.wording import iso
+from p2pchat.apps.web.words.addressing import conversation_with, group_of, is_me, known_conversation
+from p2pchat.apps.web.words.wording import iso
 
 MOST_AT_ONCE = 1000
 router = APIRouter(tags=["messages"])
@@ -197,7 +196,7 @@ async def write(
             return await account.user.send(to, said.content, said.reply_to)
 
     kept = await gateway.once.do(account.key, key, (said.content, to.key, said.reply_to, False), send)
-    journal_waiting(gateway, to, kept.id)
+    gateway.journal_waiting(to, kept.id)
     return await _accepted(account, kept.id, said.ref)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from p2pchat.apps.web.callers import CurrentAccount, CurrentGateway
+from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.rest.calls import problems
 from p2pchat.apps.web.rest.shapes import Person, Place, Presence
 

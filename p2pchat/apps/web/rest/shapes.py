@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2pchat import Conversation, Group, Message, Receipt, Sent, User
-from p2pchat.apps.web.wording import iso, wording
+from p2pchat.apps.web.words.wording import iso, wording
 
 _ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"

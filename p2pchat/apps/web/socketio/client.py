@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.hub import Ending, Session, Slow, Told
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.sessions.hub import Ending, Session, Slow, Told
+from p2pchat.apps.web.sessions.unseen import QUEUED, TAKEN, CatchingUp
 from p2pchat.apps.web.socketio import shapes
 from p2pchat.apps.web.socketio.packets import NEW_MESSAGE, EnginePacket, event
 from p2pchat.apps.web.socketio.wire import Post, Wire
-from p2pchat.apps.web.unseen import QUEUED, TAKEN, CatchingUp
 
 if TYPE_CHECKING:
     from p2pchat.apps.web.socketio.floor import Floor
@@ -78,9 +78,8 @@ class Client:
         self._put(self.floor.statuses.packet_of(told, self.account))
 
     def _presence(self, told: Told) -> None:
-        packet, users = self.floor.presence.told(told)
-        if packet is not None and (users is None or self.key in users) and told.event.user.key != self.key:
-            self.wire.put(packet)
+        if told.event.user.key != self.key:
+            self._put(self.floor.presence.packet_of(told))
 
     def _typing(self, told: Told) -> None:
         typing: Typing = told.event

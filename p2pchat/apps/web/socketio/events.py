@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.callers import account_of_token, may_name_itself
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.calls.rates import site_of
+from p2pchat.apps.web.doors.callers import account_of_token, may_name_itself
 from p2pchat.apps.web.errors import Forbidden, Unauthorized
-from p2pchat.apps.web.rates import site_of
 from p2pchat.apps.web.socketio import shapes
 from p2pchat.apps.web.socketio.client import Client
 from p2pchat.apps.web.socketio.wire import Post, Wire
@@ -86,7 +86,8 @@ class Events:
 
     async def _begin(self, client: Client, since: Post | None) -> None:
         for packet in self._floor.presence.snapshot(client.account):
-            client.put_or_end(packet)
+            client.wire.put(packet, bounded=False)  # of as many as are here
+            await client.wire.room()
         await client.catch_up(since)
         await self._floor.statuses.tell_again(client)
 

@@ -1,4 +1,4 @@
-"""What all Socket.IO clients of a gateway share: who is there, who hears of whose presence, statuses of messages."""
+"""What all Socket.IO clients of a gateway share: who is there, presence as they hear it, statuses of messages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Left, Presence, Typing, User
-from p2pchat.apps.web.accounts import Account
+from p2pchat.apps.web.accounts.accounts import Account
 from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.hub import Ending, Told
+from p2pchat.apps.web.sessions.hub import Ending, Told
 from p2pchat.apps.web.socketio.packets import EnginePacket, event
 from p2pchat.apps.web.socketio.shapes import STATUSES, name_of
 from p2pchat.apps.web.socketio.statuses import Statuses
@@ -17,8 +17,6 @@ from p2pchat.apps.web.socketio.wire import Post
 
 if TYPE_CHECKING:
     from p2pchat.apps.web.socketio.client import Client
-
-CROWD = 100  # clients, up to which everybody hears of everybody's presence: it is told n x n times
 
 
 class Floor:
@@ -30,6 +28,7 @@ class Floor:
         self.count = 0
         self.statuses = Statuses(self)
         self.presence = PresenceTold(self)
+        gateway.hub.watching.update({Presence: self.presence.watch, Left: self.presence.watch})
         self._refs = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,51 +86,35 @@ class PresenceTold:
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
-        self._known: dict[str, str] = {}  # by user key: what was told last
+        self._known: dict[str, str] = {}  # by user key: what was told last, of everybody who ever came or went
 
-    def told(self, told: Told) -> tuple[EnginePacket | None, frozenset[str] | None]:
-        """Return `presenceUpdate`, made once for all clients, and the users who hear of it.
+    def watch(self, told: Told) -> None:
+        """Somebody comes, goes or is idle, whether or not a client hears of it."""
+        self.packet_of(told)
 
-        None for no packet: nothing changed; for no users: everybody.
-        """
-        return told.encoded("socketio presence", lambda: self._told(told.event, told.users))
+    def packet_of(self, told: Told) -> EnginePacket | None:
+        """Return `presenceUpdate`, made once for all clients; None when it tells nothing new."""
+        return told.encoded("socketio presence", lambda: self._changed(told.event))
 
-    def _told(
-        self, changed: Presence | Left, users: tuple[str, ...] | None
-    ) -> tuple[EnginePacket | None, frozenset[str] | None]:
+    def _changed(self, changed: Presence | Left) -> EnginePacket | None:
         key = changed.user.key
         status = STATUSES.get(changed.status, "offline") if isinstance(changed, Presence) else "offline"
         self._floor.statuses.came(key, status)
-        if users is None and self._known.get(key, "offline") == status:
-            return None, None  # Left and Presence tell the same
+        if self._known.get(key) == status:
+            return None  # Left and Presence tell the same
         self._known[key] = status
-        if status == "offline":
-            self._known.pop(key, None)
-        return self._packet(changed.user, status), self._friends(key) if self._floor.count > CROWD else None
+        return self._packet(changed.user, status)
 
     def _packet(self, user: User, status: str) -> EnginePacket:
         return event("presenceUpdate", {"userId": name_of(self._floor.gateway.accounts, user), "status": status})
 
-    def _friends(self, key: str) -> frozenset[str] | None:
-        """Return the users that one of this gateway has to do with; None for one of elsewhere."""
-        account = self._floor.gateway.accounts.of(key)
-        return None if account is None else frozenset(friends_of(account))
-
     def snapshot(self, account: Account) -> list[EnginePacket]:
         """Return how those are whom a new client hears of: who is not named is offline."""
-        users = friends_of(account).values() if self._floor.count > CROWD else self._floor.gateway.peer.users()
+        gateway = self._floor.gateway
+        users = gateway.peer.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
         found = []
         for user in users:
             status = STATUSES.get(user.status)
             if status and user.key != account.key:
-                self._known[user.key] = status
                 found.append(self._packet(user, status))
         return found
-
-
-def friends_of(account: Account) -> dict[str, User]:
-    """Return with whom an account has a direct conversation, and who is in its groups, by key."""
-    found = {talk.user.key: talk.user for talk in account.user.conversations() if talk.user is not None}
-    for group in account.user.groups():
-        found.update((user.key, user) for user in group.members)
-    return found

@@ -19,11 +19,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from p2pchat.apps.web.callers import address_of, is_on_loopback
+from p2pchat.apps.web.calls.rates import site_of
+from p2pchat.apps.web.doors.callers import address_of, is_on_loopback
 from p2pchat.apps.web.errors import Problem, Unauthorized, WebError, problem_of
 from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.hub import Slow
-from p2pchat.apps.web.rates import site_of
+from p2pchat.apps.web.sessions.hub import Slow
 from p2pchat.apps.web.socketio.events import Answer, Events
 from p2pchat.apps.web.socketio.floor import Floor
 from p2pchat.apps.web.socketio.packets import StrictPacket, event, may_come_in

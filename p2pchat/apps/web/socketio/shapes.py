@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from p2pchat import Message, Sent, User
-from p2pchat.apps.web.accounts import Accounts
+from p2pchat.apps.web.accounts.accounts import Accounts
 from p2pchat.apps.web.errors import WebError
 
 STATUSES = {"online": "online", "idle": "idle"}  # of presence; whatever else there is counts as offline here

@@ -8,14 +8,15 @@ receiver may be away, and have nothing but this gateway.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from p2pchat import Delivered, PeerClosed, Read, Sent, StorageError, UnknownName
-from p2pchat.apps.web.accounts import Account
-from p2pchat.apps.web.hub import Told
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.sessions.hub import Told
+from p2pchat.apps.web.sessions.unseen import TAKEN
 from p2pchat.apps.web.socketio.packets import EnginePacket
 from p2pchat.apps.web.socketio.wire import Post
-from p2pchat.apps.web.unseen import TAKEN
 
 if TYPE_CHECKING:
     from p2pchat.apps.web.socketio.client import Client
@@ -124,13 +125,17 @@ class Statuses:
 
     async def _risen(self, account: Account) -> list[tuple[Sent, str]]:
         user = account.user
-        written: list[Sent] = []
+        written: deque[Sent] = deque()
         last: Post | None = None
         while page := await user.released(last, consumer=CONSUMER, kinds=("dm",)):
             written += [post for post in page if isinstance(post, Sent)]
-            last = page[-1]
+            last, older = page[-1], None
+            while len(written) > MOST_AGAIN:
+                older = written.popleft()
+            if older is not None:  # never told again: nor are they read again the next time
+                user.hand_on(older, CONSUMER)
         found, all_read = [], True
-        for post in written[-MOST_AGAIN:]:
+        for post in written:
             status = await self._status(account, post)
             all_read = all_read and status == "read"
             if all_read:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Message, Sent
-from p2pchat.apps.web.hub import Slow
+from p2pchat.apps.web.sessions.hub import Slow
 from p2pchat.apps.web.socketio.packets import MESSAGE_STARTS, PING, PONG, EnginePacket, farewell, ping, size_of
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class Wire:
 
     async def room(self) -> None:
         """Wait until not much is on its way: for who could write more than is taken."""
-        while not self.ended and (len(self._out or ()) > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
+        queue = self._socket.queue
+        while not self.ended and (queue.qsize() > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
@@ -116,10 +117,10 @@ class Wire:
             if self._out:
                 self._went, size = self._out.popleft()
                 self._bytes -= size
-            if self._drained is not None and not self._drained.done():
-                self._drained.set_result(None)
         elif text == PING:
             self._pinged = self._went
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     # ---- in
 

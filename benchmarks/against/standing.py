@@ -1,0 +1,162 @@
+"""What stands still costs too: meshes that form and then do nothing, links, and the start of everything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.against import systems as s
+from benchmarks.against.found import Figures, Found, figures_of
+from benchmarks.against.usage import resident_of
+from benchmarks.against.works import Say, Size
+from benchmarks.workers import ROOT, Worker, WorkFailed
+
+MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
+LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+MOST = {"pyre_mesh": 32}  # peers, a guess: any two have sockets of their own, and processes often may have 1,024
+REPEATED = 32  # peers: larger meshes form once
+STARTS = 7
+READY = """
+import asyncio, sys, p2pchat
+async def main():
+    async with p2pchat.TCPPeer(data=sys.argv[1]):
+        pass
+asyncio.run(main())
+"""
+LIBRARIES = ("websockets", "zmq", "zenoh", "nats", "redis", "pyre")
+
+
+def meshes(home: Path, size: Size, say: Say) -> list[Found]:
+    """One process with all peers, each told one address; and what the idle mesh then costs."""
+    return [_mesh(home / str(peers), peers, size, say) for peers in size.peers]
+
+
+def _mesh(home: Path, peers: int, size: Size, say: Say) -> Found:
+    home.mkdir(parents=True)
+    left_out = [f"{each.name}: {reason}" for each in size.chosen(MESHES) if (reason := _not_in_mesh(each, peers))]
+    systems = [each for each in size.chosen(MESHES) if not _not_in_mesh(each, peers)]
+    found = figures_of(systems)
+    for number in range(min(3, size.rounds) if peers <= REPEATED else 1):
+        for system, figures in zip(systems, found, strict=True):
+            say(f"{system.name}, a mesh of {peers}")
+            try:
+                _form(home / f"{system.module}{number}", system, peers, size.idle if not number else 0, figures)
+            except WorkFailed as error:
+                left_out.append(f"{system.name}: {error}")
+    return Found(f"mesh {peers}", f"a mesh of {peers} forms, all in one process", "s", _with_values(found), left_out)
+
+
+def _not_in_mesh(system: s.System, peers: int) -> str:
+    if peers > MOST.get(system.module, peers):
+        return f"no more than {MOST[system.module]} in one process"
+    return str(system.code.absent())
+
+
+def _with_values(found: list[Figures]) -> list[Figures]:
+    return [figures for figures in found if figures.values]
+
+
+def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figures) -> None:
+    place.mkdir()
+    numbers = list(range(peers))
+    with ExitStack() as stack:
+        address = dict(stack.enter_context(system.code.server(place, **system.variant)))
+        asked = {"system": system.module, "numbers": numbers, "address": address}
+        worker = stack.enter_context(Worker("others.ends.hold", home=place, **asked))
+        opened = worker.get()
+        links = [[other for other in numbers if other != number] for number in numbers]
+        worker.put(
+            {"do": "meet", "dial": [[opened["ends"][0]] if number else [] for number in numbers], "links": links}
+        )
+        met = worker.get()
+        figures.values.append(met["met"] - opened["begun"])
+        figures.more["MiB"] = met["kib"] / 1024
+        if idle:
+            worker.put({"do": "idle", "seconds": idle})
+            links_in_all = peers * (peers - 1) / 2
+            cpu = 100 * worker.get()["cpu"] / idle
+            figures.more["idle % of a core"] = cpu
+            figures.more["idle % per 1,000 links"] = cpu / links_in_all * 1000
+
+
+def links(home: Path, size: Size, say: Say) -> Found:
+    """What the process of one end grows by for each other that links with it: the whole library, and links alone."""
+    left_out = [f"{each.name}: {reason}" for each in size.chosen(LINKS) if (reason := each.code.absent())]
+    systems = [each for each in size.chosen(LINKS) if not each.code.absent()]
+    found = figures_of(systems)
+    for number in range(min(3, size.rounds)):
+        for system, figures in zip(systems, found, strict=True):
+            say(f"memory of a link: {system.name}")
+            figures.values.append(_link(home / f"{system.module}{number}", system, size.links))
+    return Found("links", "memory of a link end with nothing to say, one end", "KiB", found, left_out)
+
+
+def _link(place: Path, system: s.System, count: int) -> float:
+    """The first other is not counted: what it makes the process load is no link's."""
+    place.mkdir(parents=True)
+    with ExitStack() as stack:
+        address = dict(stack.enter_context(system.code.server(place, **system.variant)))
+        parts = ([0], [1], list(range(2, count + 2)))
+        common = {"system": system.module, "address": address}
+        hub, first, rest = (
+            stack.enter_context(Worker("others.ends.hold", home=place, numbers=numbers, **common)) for numbers in parts
+        )
+        told = [each for worker in (hub, first, rest) for each in worker.get()["ends"]]
+        hub.put({"do": "meet", "dial": [[]], "links": [[1]]})
+        first.put({"do": "meet", "dial": [[told[0]]], "links": [[0]]})
+        hub.get(), first.get()
+        before = resident_of(hub.pid)
+        hub.put({"do": "meet", "dial": [[]], "links": [[1, *parts[2]]]})
+        rest.put({"do": "meet", "dial": [[told[0]]] * count, "links": [[0]] * count})
+        hub.get(), rest.get()
+        return max(0, resident_of(hub.pid) - before) / count
+
+
+def starts(home: Path, size: Size, say: Say) -> Found:
+    """From nothing to ready: whole processes, the empty Python among them."""
+    home.mkdir(parents=True, exist_ok=True)
+    ways: dict[str, Callable[[int], None]] = {
+        "p2pchat, a peer is ready, and closes": lambda number: _run("-c", READY, str(home / "peer")),
+        "python -m p2pchat --version": lambda number: _run("-m", "p2pchat", "--version"),
+        "import p2pchat": lambda number: _run("-c", "import p2pchat"),
+        "an empty Python": lambda number: _run("-c", "pass"),
+    }
+    ways |= {f"import {name}": _importing(name) for name in LIBRARIES if find_spec(name)}
+    left_out = [f"import {name}: not installed" for name in LIBRARIES if not find_spec(name)]
+    for system in size.chosen((s.JETSTREAM, s.REDIS)):
+        if reason := system.code.absent():
+            left_out.append(f"{system.name}: {reason}")
+        else:
+            ways[f"{system.name}: its server listens, and ends"] = _serving(system, home)
+    found = [Figures(name, ours="p2pchat" in name) for name in ways]
+    for number in range(-1, min(STARTS, size.rounds + 2)):
+        for figures, way in zip(found, ways.values(), strict=True):
+            say(f"start: {figures.name}")
+            begun = time.perf_counter()
+            way(number)
+            if number >= 0:  # the first one may compile
+                figures.values.append(1e3 * (time.perf_counter() - begun))
+    return Found("start", "start, whole processes", "ms", found, left_out)
+
+
+def _importing(name: str) -> Callable[[int], None]:
+    return lambda number: _run("-c", f"import {name}")
+
+
+def _serving(system: s.System, home: Path) -> Callable[[int], None]:
+    def serve(number: int) -> None:
+        place = home / f"{system.module}{number}"
+        place.mkdir()
+        with system.code.server(place):
+            pass
+
+    return serve
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

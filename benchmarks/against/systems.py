@@ -1,0 +1,44 @@
+"""Which systems there are, each a module of benchmarks.others and how it is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One way of doing a work; `alike` says which of ours it is compared with, where that is not the first one."""
+
+    name: str
+    module: str
+    variant: dict[str, str] = field(default_factory=dict)
+    alike: str = ""
+
+    @property
+    def code(self) -> Any:
+        return import_module(f"benchmarks.others.{self.module}")
+
+    @property
+    def ours(self) -> bool:
+        return self.module in ("own", "frames_only")
+
+
+MANY = System("p2pchat, send_many", "own")
+GATHER = System("p2pchat, 2,000 send at once", "own", {"way": "gather"})
+MEMORY_LOOP = System("p2pchat in memory, plain loop", "own", {"way": "loop", "db": "memory://"})
+ENTRIES = System("p2pchat, frames of entries, 256 each", "frames_only", {"way": "entries"})
+FRAMES = System("p2pchat, one frame a message", "frames_only")
+JETSTREAM = System("NATS JetStream", "jetstream")
+JETSTREAM_SYNC = System("NATS JetStream, sync always", "jetstream", {"sync": "always"})
+REDIS = System("Redis Streams, fsync always", "redis_streams")
+WEBSOCKETS = System("websockets (TLS)", "websocket")
+WEBSOCKETS_256 = System("websockets (TLS), lists of 256", "websocket", {"way": "json"})
+PYZMQ = System("pyzmq", "zeromq")
+PYZMQ_256 = System("pyzmq, send_multipart of 256", "zeromq", {"way": "parts"})
+ZENOH = System("zenoh", "zenoh_peers")
+ZENOH_256 = System("zenoh, z_serialize of 256", "zenoh_peers", {"way": "list"})
+ZENOH_GOSSIP = System("zenoh", "zenoh_peers", {"gossip": "yes"})
+PYRE = System("Pyre SHOUT", "pyre_mesh")
+STREAMS = System("asyncio streams, json", "streams_json")

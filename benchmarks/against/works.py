@@ -1,0 +1,161 @@
+"""The works with rounds: throughput to one, to seven and of all to all, and latency, quiet and at half load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.against import systems as s
+from benchmarks.against.contest import Contest, Shape, everybody, ready, star
+from benchmarks.against.found import Figures, Found, figures_of
+from benchmarks.against.usage import bytes_in, resident_of
+from benchmarks.results import middle
+
+PACE = 0.002  # seconds between two single messages
+SINGLES = 200  # a round
+CALIBRATING = 3  # rounds at full speed, of which half the median is the load
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How big everything is.
+
+    Attributes:
+        messages: The most that one giver gives in a round.
+        seconds: What a round is meant to take.
+        backlog: Messages that wait for who returns.
+        peers: Sizes of the meshes that form.
+        links: How many link ends are made to see what memory one takes.
+        stored: Entries of the history a peer starts with.
+        idle: Seconds that a mesh is watched while nothing happens.
+        beside: Modules of benchmarks.others to compare with; () is all.
+    """
+
+    messages: int = 1_000_000
+    seconds: float = 1.0
+    rounds: int = 5
+    warm_up: float = 2.0
+    backlog: int = 100_000
+    peers: tuple[int, ...] = (8, 32, 64, 128)
+    links: int = 30
+    stored: int = 1_000_000
+    idle: float = 10.0
+    beside: tuple[str, ...] = ()
+
+    def chosen(self, systems: Sequence[s.System]) -> list[s.System]:
+        """Return those that are ours or asked for."""
+        return [each for each in systems if each.ours or not self.beside or each.module in self.beside]
+
+
+Say = Callable[[str], None]
+
+PAIR = (s.MANY, s.GATHER, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
+FRAMES = (
+    s.ENTRIES, s.FRAMES, s.WEBSOCKETS, s.WEBSOCKETS_256, s.PYZMQ, s.PYZMQ_256, s.ZENOH, s.ZENOH_256, s.STREAMS,
+)  # fmt: skip
+MEMORY = (s.MEMORY_LOOP, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+SEVEN = (s.MANY, s.ENTRIES, s.PYRE, s.JETSTREAM, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+ALL = (s.MANY, s.PYRE, s.JETSTREAM, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+SINGLE = (s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
+
+
+def throughput(
+    work: str, words: str, compared: tuple[s.System, ...], shape: Shape, home: Path, size: Size, say: Say
+) -> Found:
+    """Messages taken a second; CPU of all processes, and what stays behind on the disk, for each message."""
+    left_out: list[str] = []
+    with ready(size.chosen(compared), home, shape, left_out, say) as contests:
+        found = figures_of([contest.system for contest in contests])
+        for contest in contests:
+            say(f"{contest.system.name} warms up")
+            contest.warm_up(size.warm_up, size.messages)
+        before = [_kept(contest) for contest in contests]
+        spent = [[0.0, 0.0] for _ in contests]
+        for number in range(size.rounds):
+            for contest, figures, cpu in zip(contests, found, spent, strict=True):
+                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
+                count = contest.count(size.seconds, size.messages)
+                played = contest.round(count)
+                givers = shape.takers + 1 if shape.all_give else 1
+                taken = count * givers * shape.takers
+                figures.values.append(taken / played["seconds"])
+                cpu[0] += played["cpu"] + played["server_cpu"]
+                cpu[1] += count * givers
+        for contest, figures, cpu, was in zip(contests, found, spent, before, strict=True):
+            _per_message(contest, figures, cpu, was, durable=contest.system in PAIR)
+    return Found(work, words, "/s", found, left_out)
+
+
+def _kept(contest: Contest) -> tuple[int, int, int]:
+    """Messages so far, the bytes kept of them, and KiB of memory of all processes."""
+    pids = [*(worker.pid for worker in contest.workers), *([contest.server] if contest.server else [])]
+    return contest.messages, bytes_in(contest.place), sum(map(resident_of, pids))
+
+
+def _per_message(
+    contest: Contest, figures: Figures, cpu: list[float], was: tuple[int, int, int], *, durable: bool
+) -> None:
+    figures.more["CPU us/message"] = 1e6 * cpu[0] / cpu[1]
+    kept = _kept(contest)
+    messages = (kept[0] - was[0]) * (contest.shape.takers + 1 if contest.shape.all_give else 1)
+    if durable and messages:
+        figures.more["disk bytes/message, all ends"] = (kept[1] - was[1]) / messages
+        figures.more["memory bytes/message, all ends"] = max(0, kept[2] - was[2]) * 1024 / messages
+
+
+def pair(home: Path, size: Size, say: Say) -> Found:
+    return throughput("pair", "durable and acknowledged, one pair", PAIR, star(1), home, size, say)
+
+
+def frames(home: Path, size: Size, say: Say) -> Found:
+    words = "frames only, nothing kept, one pair"
+    return throughput("frames", words, FRAMES, star(1), home, size, say)
+
+
+def memory(home: Path, size: Size, say: Say) -> Found:
+    words = "the whole library on memory, a plain loop of `await send`, one pair"
+    return throughput("memory", words, MEMORY, star(1), home, size, say)
+
+
+def seven(home: Path, size: Size, say: Say) -> Found:
+    return throughput("seven", "one to seven, deliveries", SEVEN, star(7), home, size, say)
+
+
+def all_to_all(home: Path, size: Size, say: Say) -> Found:
+    return throughput("all", "eight, each to all others, deliveries", ALL, everybody(8), home, size, say)
+
+
+def latency(home: Path, size: Size, say: Say) -> Found:
+    """One message at a time."""
+    left_out: list[str] = []
+    with ready(size.chosen(SINGLE), home, star(1), left_out, say) as contests:
+        found = figures_of([contest.system for contest in contests])
+        for contest in contests:
+            say(f"{contest.system.name} warms up")
+            contest.warm_up(size.warm_up, size.messages)
+        for number in range(size.rounds):
+            for contest, figures in zip(contests, found, strict=True):
+                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
+                figures.values += contest.round(min(SINGLES, size.messages), pace=PACE)["each"]
+    return Found("latency", "one at a time, durable and acknowledged", "ms", found, left_out, singly=True)
+
+
+def half(home: Path, size: Size, say: Say) -> Found:
+    """At half of what each of them can do, found just before."""
+    left_out: list[str] = []
+    with ready(size.chosen(SINGLE), home, star(1), left_out, say) as contests:
+        found = figures_of([contest.system for contest in contests])
+        rates = []
+        for contest in contests:
+            say(f"{contest.system.name} shows what it can do")
+            contest.warm_up(size.warm_up, size.messages)
+            count = contest.count(size.seconds, size.messages)
+            rates.append(middle([count / contest.round(count)["seconds"] for _ in range(CALIBRATING)]) / 2)
+        for number in range(size.rounds):
+            for contest, figures, rate in zip(contests, found, rates, strict=True):
+                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
+                count = max(1, min(size.messages, int(rate * size.seconds)))
+                figures.values += contest.round(count, rate=rate)["each"]
+                figures.more["load/s"] = rate
+    return Found("half", "at half of what it can do, durable and acknowledged", "ms", found, left_out, singly=True)

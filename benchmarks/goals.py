@@ -1,0 +1,140 @@
+"""What p2pchat means to reach beside others, and which figure of a run says whether it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.against import systems as s
+from benchmarks.results import shown
+
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One figure that has to be `least` or more, or `most` or less; `find` returns None where it was not measured."""
+
+    work: str
+    words: str
+    find: Callable[[Told], float | None]
+    unit: str
+    least: float | None = None
+    most: float | None = None
+
+    def row(self, told: Told) -> tuple[str, str, str, str]:
+        """Return work, goal, measured, and whether that is met or by how much it is missed."""
+        value = self.find(told)
+        if value is None:
+            return self.work, self.words, "not in this run", ""
+        bound = self.least if self.least is not None else self.most
+        assert bound is not None
+        met = value >= bound if self.least is not None else value <= bound
+        part = value / bound if self.least is not None else (bound / value if value else 1.0)
+        return (
+            self.work,
+            self.words,
+            f"{shown(value)} {self.unit}".strip(),
+            "met" if met else f"missed: {part:.0%} of it",
+        )
+
+
+def _system(told: Told, work: str, name: str) -> Told | None:
+    systems = [each for found in told["works"] if found["work"] == work for each in found["systems"]]
+    return next((each for each in systems if each["name"] == name), None)
+
+
+def _ratio(work: str, ours: s.System, other: s.System) -> Callable[[Told], float | None]:
+    def find(told: Told) -> float | None:
+        mine, theirs = _system(told, work, ours.name), _system(told, work, other.name)
+        return mine["median"] / theirs["median"] if mine and theirs and theirs["median"] else None
+
+    return find
+
+
+def _median(work: str, system: s.System) -> Callable[[Told], float | None]:
+    def find(told: Told) -> float | None:
+        found = _system(told, work, system.name)
+        return found["median"] if found else None
+
+    return find
+
+
+def _more(work: str, system: s.System, *words: str) -> Callable[[Told], float | None]:
+    """The largest of some further figures."""
+
+    def find(told: Told) -> float | None:
+        found = _system(told, work, system.name)
+        values = [found["more"][each] for each in words if each in found["more"]] if found else []
+        return max(values) if values else None
+
+    return find
+
+
+def _row(begin: str) -> Callable[[Told], float | None]:
+    def find(told: Told) -> float | None:
+        return next((row["value"] for row in told.get("rows", []) if row["work"].startswith(begin)), None)
+
+    return find
+
+
+def _floor(begin: str) -> Callable[[Told], float | None]:
+    """How many times its floor a row is: its words begin with that."""
+
+    def find(told: Told) -> float | None:
+        words = next((row["floor"] for row in told.get("rows", []) if row["work"].startswith(begin)), "")
+        found = re.match(r"([\d.]+) x", words)
+        return float(found[1]) if found else None
+
+    return find
+
+
+def _curve(driver: str, cost: str, size: float) -> Callable[[Told], float | None]:
+    """The value of a curve of benchmarks.growth at one size of its driver."""
+
+    def find(told: Told) -> float | None:
+        curves = [each for each in told.get("growth", {}).get(driver, []) if each["cost"].startswith(cost)]
+        return next((value for each in curves for at, value in each["points"] if at == size), None)
+
+    return find
+
+
+def _lost(told: Told) -> float | None:
+    """What six get less, in percent, beside a seventh who is stopped than where there are six only."""
+    beside, alone = (_curve("readers", cost, 1)(told) for cost in ("stopped: what each", "six only"))
+    return max(0.0, 100 * (1 - beside / alone)) if beside and alone else None
+
+
+PAIR, SEVEN, FRAMES = "durable, one pair", "one to seven", "frames only, one pair"
+MEMORY, LATENCY, BACKLOG = "on memory, plain loop", "*delivered*, one at a time", "backlog of 100,000 on return"
+RESTART, LINK, MESH = "restart", "one idle TLS link end", "64 peers in one process"
+STOPPED = "one reader of seven stopped"
+GOALS = (
+    Goal(PAIR, "2 x JetStream by default", _ratio("pair", s.MANY, s.JETSTREAM), "x", least=2),
+    Goal(PAIR, "10 x JetStream, sync always", _ratio("pair", s.MANY, s.JETSTREAM_SYNC), "x", least=10),
+    Goal(PAIR, "3 x Redis Streams, fsync always", _ratio("pair", s.MANY, s.REDIS), "x", least=3),
+    Goal(PAIR, "over 200,000 a second", _median("pair", s.MANY), "/s", least=200_000),
+    Goal(SEVEN, "3 x Pyre, which stores nothing", _ratio("seven", s.MANY, s.PYRE), "x", least=3),
+    Goal(FRAMES, "8 x websockets", _ratio("frames", s.ENTRIES, s.WEBSOCKETS), "x", least=8),
+    Goal(FRAMES, "3 x pyzmq", _ratio("frames", s.ENTRIES, s.PYZMQ), "x", least=3),
+    Goal(FRAMES, "3 x pyzmq, which joins 256 too", _ratio("frames", s.ENTRIES, s.PYZMQ_256), "x", least=3),
+    Goal(FRAMES, "3 x zenoh", _ratio("frames", s.ENTRIES, s.ZENOH), "x", least=3),
+    Goal(FRAMES, "3 x zenoh, which joins 256 too", _ratio("frames", s.ENTRIES, s.ZENOH_256), "x", least=3),
+    Goal(MEMORY, "2 x websockets", _ratio("memory", s.MEMORY_LOOP, s.WEBSOCKETS), "x", least=2),
+    Goal(LATENCY, "under 1 ms", _row("send to delivered"), "us", most=1000),
+    Goal(LATENCY, "4 x two commits and a TLS round trip", _floor("send to delivered"), "x", most=4),
+    Goal(LATENCY, "below JetStream, sync always", _ratio("latency", s.MANY, s.JETSTREAM_SYNC), "x", most=1),
+    Goal(BACKLOG, "200,000 a second", _median("backlog", s.MANY), "/s", least=200_000),
+    Goal(BACKLOG, "memory within 64 MiB of idle", _more("backlog", s.MANY, "who returns: + MiB", "writer: + MiB"),
+         "MiB", most=64),
+    Goal(RESTART, "10^6 stored: under 0.5 s", _row("start with 1,000,000"), "s", most=0.5),
+    Goal(RESTART, "10^7 of several writers: under 1 s", _curve("history", "start, until ready", 1e7), "s", most=1),
+    Goal(LINK, "32 KiB fresh", _row("memory of an idle link end, fresh"), "KiB", most=32),
+    Goal(LINK, "96 KiB after traffic", _row("the same after traffic"), "KiB", most=96),
+    Goal(MESH, "meshed in 6 s", _median("mesh 64", s.MANY), "s", most=6),
+    Goal(MESH, "idle: 1 % of a core for 1,000 links", _more("mesh 64", s.MANY, "idle % per 1,000 links"), "%", most=1),
+    Goal(STOPPED, "others lose under 5 %", _lost, "%", most=5),
+    Goal(STOPPED, "writer grows under 16 MiB", _curve("readers", "stopped: the writer grows", 1), "MiB", most=16),
+)  # fmt: skip

@@ -1,0 +1,114 @@
+"""Starts of one user: each leaves a log of its own in every conversation it wrote in, and builds on the one before.
+
+Ada has started so many times and said one thing each time; her peer and Bob's hold all of it, in step. Her peer is
+started once more, and links up with Bob's; then a newcomer fetches all of it from her.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.catchup import fetched
+from benchmarks.crowded import started_and_linked
+from benchmarks.growth.curves import Curve
+from benchmarks.results import text
+from benchmarks.workers import Channel, Worker
+
+STEPS = (1, 10, 100, 1_000, 10_000)
+
+
+async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
+    """Worker: make both profiles, each with all of it; say the id of the last entry."""
+    from p2pchat import TCPPeer
+    from p2pchat.core.records import Heard
+    from p2pchat.identity.profile import Profile
+    from p2pchat.peer.message import message_id
+    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.sql import SqlStorage
+
+    async with TCPPeer(data=ada, name="ada") as one, TCPPeer(0, one.endpoint, data=bob, name="bob") as other:
+        for peer in (other, one):
+            await (await peer.broadcast("here I am")).delivered()
+    with Profile.open(data=ada) as own, Profile.open(data=bob) as others:
+        storages = [SqlStorage(sqlite_url(profile.database)) for profile in (own, others)]
+        stored = [storage.load([own.identity.peer_id]) for storage in storages]
+        (tip,) = [facts for facts in stored[0].tips if facts.log.user == own.identity.peer_id]
+        written = list(_further_runs(own.identity.sign, tip, runs - 1))
+        for storage, found in zip(storages, stored, strict=True):
+            changes = [_kept(batch, found.next_place + 2 * n) for n, batch in enumerate(written)]
+            if storage is storages[0]:
+                for change in changes:  # Bob was there each time, and said that he has it
+                    change.heard.append(Heard(change.batches[0].log, others.identity.peer_id, 2))
+            storage.commit(changes)
+            storage.close()
+    last = written[-1].log if written else tip.log
+    channel.tell(last=message_id(last, 2))
+
+
+def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterator[Any]:
+    """Yield what each of them wrote: who writes, and that it builds on the run before; and one text."""
+    from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+    from p2pchat.protocol import Mark
+
+    mark = Mark(tip.log.run, tip.seq, tip.chain[:8].hex())
+    at = time.time_ns() // 1000
+    for number in range(runs):
+        log = LogId(tip.log.conversation, tip.log.user, secrets.token_hex(8))
+        stamp = at + 2 * number
+        profile = Entry("profile", stamp, stamp, before=(mark,), b={"name": "ada"})
+        entries = [profile, Entry("text", stamp + 1, stamp + 1, b=text(number))]
+        raws, prev = [encode_entry(entry) for entry in entries], first_chain(log)
+        chain = extend_chain(prev, raws)
+        mark = Mark(log.run, 2, chain[:8].hex())
+        yield Batch(log, 1, raws, entries, prev, chain, sign(head_message(log, 2, chain)))
+
+
+def _kept(batch: Any, place: int) -> Any:
+    """Return the change that keeps a run, shown from that place on."""
+    from p2pchat.core.records import Change, NewLog, Stretch
+
+    (mark,) = batch.entries[0].before
+    change = Change(batches=[batch], logs=[NewLog(batch.log, (mark,), True)])
+    change.covered.append(batch.log._replace(run=mark.run))
+    change.stretches.append(Stretch(place, batch.log, 1, 2, batch.entries[0].at, False, False))
+    return change
+
+
+async def use(channel: Channel, data: str, endpoint: str) -> None:
+    """Worker: start once more, link up with who holds the same, and say one thing."""
+    async with started_and_linked(data, endpoint) as (peer, found):
+        begun = time.perf_counter()
+        await (await peer.broadcast("here I am again")).delivered()
+        channel.tell(**found, delivered=time.perf_counter() - begun)
+
+
+def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
+    """Measure a user of each number of runs."""
+    ready, cpu = Curve("start, until ready", "ms"), Curve("processor's time of that", "ms")
+    memory = Curve("memory by the start", "MiB")
+    size, linking = Curve("link-up in step: bytes, both ways", "B"), Curve("processor's time of that", "ms")
+    delivered = Curve("the first message of the new run is delivered", "ms")
+    fetching = Curve("a newcomer fetches all", "s", note="2 entries a run: who writes, and one text")
+    for runs in steps:
+        say(f"{runs:,} runs")
+        home = place / str(runs)
+        home.mkdir()
+        ada, bob = str(home / "ada"), str(home / "bob")
+        with Worker("growth.runs.make", home=home, ada=ada, bob=bob, runs=runs) as making:
+            last = making.get()["last"]
+        fetching.add(runs, fetched(home, ada, last, 2 * runs + 2)[0])
+        with Worker("crowded.hold", home=home, data=bob) as other:
+            endpoint = other.get()["endpoint"]
+            with Worker("growth.runs.use", home=home, data=ada, endpoint=endpoint) as using:
+                found = using.get()
+        ready.add(runs, found["started"][0] * 1e3)
+        cpu.add(runs, found["started"][1] * 1e3)
+        memory.add(runs, found["grown"] / 1024)
+        size.add(runs, found["bytes"])
+        linking.add(runs, found["linked"][1] * 1e3)
+        delivered.add(runs, found["delivered"] * 1e3)
+    return [ready, cpu, memory, size, linking, delivered, fetching]

@@ -1,0 +1,148 @@
+"""python -m benchmarks.report FOUND.json [MORE.json ...]: writes the figures of docs/compared.md, and its plot.
+
+The first file is what `python -m benchmarks.against --json` wrote. Others are of a further run of it, whose works take
+the place of the same ones, or what `python -m benchmarks.growth --json` wrote. Only what stands between the two
+markers of the document is written anew; the words around are people's. The plot needs matplotlib (extra `bench`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import GOALS
+from benchmarks.results import shown
+from benchmarks.workers import ROOT
+
+BEGIN, END = "<!-- figures: python -m benchmarks.report writes what follows -->", "<!-- end of figures -->"
+DOCUMENT, PLOT = "compared.md", "compared.svg"
+PLOTTED = ("pair", "frames", "memory", "seven", "all", "latency", "half", "backlog")
+ROW_INCHES, WIDTH_INCHES = 0.24, 9.0
+Told = dict[str, Any]
+
+
+def joined(files: list[Path]) -> Told:
+    """Return all of them as one."""
+    told: Told = {"machine": {}, "works": [], "rows": [], "growth": {}}
+    for file in files:
+        more = json.loads(file.read_text("utf-8"))
+        told["machine"] = told["machine"] or more["machine"]
+        works = {work["work"]: work for work in [*told["works"], *more.get("works", [])]}
+        rows = {row["work"]: row for row in [*told["rows"], *more.get("rows", [])]}
+        told |= {"works": list(works.values()), "rows": list(rows.values())}
+        told["growth"] |= more.get("growth", {})
+    return told
+
+
+def written(told: Told) -> str:
+    """Return all figures as Markdown."""
+    return "\n".join([*_machine(told), *_goals(told), *_works(told), *_alone(told)])
+
+
+def _machine(told: Told) -> Iterator[str]:
+    about = told["machine"]
+    order = ("processor", "system", "python", "libraries", "file system", "a commit", "synchronous", "beside")
+    yield "Measured on: " + "; ".join(f"{name} {about[name]}" for name in order if name in about) + "."
+
+
+def _goals(told: Told) -> Iterator[str]:
+    yield "\n### Goals\n"
+    yield "| work | goal | measured | |\n|---|---|---|---|"
+    for goal in GOALS:
+        yield "| " + " | ".join(goal.row(told)) + " |"
+
+
+def _works(told: Told) -> Iterator[str]:
+    for work in told["works"]:
+        better = "less" if work["less"] else "more"
+        yield f"\n### {_sentence(work['words'])}\n"
+        yield f"`{work['work']}`; {better} is better; p2pchat : other is how the first line relates to each."
+        spread = "99 %" if work["singly"] else "lowest to highest"
+        yield f"\n| | p2pchat : other | median | {spread} | besides |\n|---|---|---|---|---|"
+        for system in work["systems"]:
+            yield _line(work, system)
+        yield from (f"\nLeft out: {reason}." for reason in work["left_out"])
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _line(work: Told, system: Told) -> str:
+    edge = shown(system["p99"]) if work["singly"] else f"{shown(system['low'])} to {shown(system['high'])}"
+    more = "; ".join(f"{words} {shown(value)}" for words, value in system["more"].items())
+    name = f"**{system['name']}**" if system["ours"] else system["name"]
+    return f"| {name} | {shown(system['ratio'])} | {shown(system['median'])} {work['unit']} | {edge} | {more} |"
+
+
+def _alone(told: Told) -> Iterator[str]:
+    if told["rows"]:
+        yield "\n### p2pchat beside what the machine can do\n\n| work | result | goal | beside |\n|---|---|---|---|"
+    for row in told["rows"]:
+        beside = "; ".join(words for words in (row["floor"], row["note"]) if words)
+        yield f"| {row['work']} | {shown(row['value'])} {row['unit']} | {row['goal']} | {beside} |"
+
+
+def put_into(document: Path, figures: str) -> None:
+    """Write the figures between the markers. Raises ValueError when these are not there."""
+    before, begin, rest = document.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document} has no place for figures: {BEGIN}")
+    document.write_text(f"{before}{BEGIN}\n{figures}\n{END}{after}", "utf-8")
+
+
+def plot(told: Told, file: Path) -> None:
+    """Draw how many times better p2pchat is than each, on a scale on which twice and half are equally far from 1."""
+    matplotlib, pyplot = import_module("matplotlib"), import_module("matplotlib.pyplot")
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "p2pchat", "svg.fonttype": "none", "font.size": 8})
+    bars = list(_bars(told))
+    figure, axes = pyplot.subplots(figsize=(WIDTH_INCHES, ROW_INCHES * len(bars) + 0.8), layout="constrained")
+    colors = ["#2a7f62" if better >= 1 else "#b5533c" for _, better in bars]
+    drawn = axes.barh([f"{words}  " for words, _ in bars], [better for _, better in bars], color=colors, left=0)
+    axes.set_xscale("log")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel("how many times better p2pchat is (1: equal)")
+    axes.bar_label(drawn, [f" {shown(better)} x" for _, better in bars])
+    axes.margins(x=0.15, y=0.01)
+    figure.savefig(file, metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+
+
+def _bars(told: Told) -> Iterator[tuple[str, float]]:
+    for work in told["works"]:
+        for system in work["systems"] if work["work"] in PLOTTED else []:
+            if not system["ours"] and system["ratio"]:
+                better = 1 / system["ratio"] if work["less"] else system["ratio"]
+                yield f"{work['work']}: {system['name']}", better
+
+
+def main(given: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("found", type=Path, nargs="+", metavar="FOUND.json")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help=f"where {DOCUMENT} and {PLOT} are")
+    chosen = parser.parse_args(given)
+    try:
+        told = joined(chosen.found)
+        put_into(chosen.docs / DOCUMENT, written(told))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if find_spec("matplotlib") is None:
+        print(f"{PLOT} is as before: matplotlib is not installed (extra `bench`)", file=sys.stderr)
+        return 0
+    plot(told, chosen.docs / PLOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

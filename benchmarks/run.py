@@ -1,0 +1,83 @@
+"""What the commands that measure share: a place on a disk, the machine in words, progress, and the file of figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sqlite3
+import ssl
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.disk import NoDisk, check_durable, cores, free_gib, workplace
+
+
+def common_arguments(parser: argparse.ArgumentParser, works: Sequence[str]) -> None:
+    """Add what all of them understand."""
+    parser.add_argument("work", nargs="*", help=f"only these: {', '.join(works)}")
+    parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the place of temporary files)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+
+
+def run_in_place(chosen: argparse.Namespace, report: Callable[[argparse.Namespace, Path], int]) -> int:
+    """Return the exit code of `report`, which gets a directory on a disk that is removed afterwards."""
+    chosen.begun = time.monotonic()
+    try:
+        with workplace(chosen.dir) as directory:
+            return report(chosen, directory)
+    except (NoDisk, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def progress(words: str) -> None:
+    """Show on a terminal what is going on; "" takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+
+def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]) -> int:
+    """Say how long all took and what failed, write the file; return the exit code."""
+    took = time.monotonic() - chosen.begun
+    print(f"\n{took:.0f} s")
+    for sentence in failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    if chosen.json:
+        told = {**found, "failed": list(failed), "seconds": round(took, 1)}
+        chosen.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return 1 if failed else 0
+
+
+def machine(directory: Path) -> dict[str, str]:
+    """Return what the figures depend on, the settings of SQLite read back from a database of p2pchat's own."""
+    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.sql import SqlStorage
+
+    storage = SqlStorage(sqlite_url(directory / "pragmas.db"))
+    pragmas = storage.facts()
+    storage.close()
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}, {cores()} cores",
+        "processor": _processor(),
+        "file system": f"{check_durable(directory)} at {directory.parent}, {free_gib(directory):.0f} GiB free",
+        "libraries": f"SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}",
+        **{name: _in_words(name, value) for name, value in pragmas.items()},
+    }
+
+
+def _in_words(name: str, value: str) -> str:
+    words = {"0": "off", "1": "normal", "2": "full", "3": "extra"}
+    return f"{words.get(value, value)} ({value})" if name == "synchronous" else value
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,1 @@
+"""What `p2pchat bench` measures, one subject a file; each gives figures."""

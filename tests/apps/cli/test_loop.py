@@ -1,0 +1,32 @@
+"""Which event loop programs run in."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from p2pchat.apps.cli.loop import FASTER, VARIABLE, make_runner
+
+
+def loop_of_a_program() -> str:
+    async def main() -> str:
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    with make_runner() as runner:
+        return runner.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="winloop is not among the things tests need")
+def test_a_faster_loop_is_taken_where_it_is_installed_and_not_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    found = loop_of_a_program()
+    monkeypatch.setenv(VARIABLE, "asyncio")
+    assert (found, loop_of_a_program()) == ("uvloop", "asyncio")
+
+
+def test_without_it_programs_run_in_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setitem(sys.modules, FASTER, None)  # as if it were not installed
+    assert loop_of_a_program() == "asyncio"

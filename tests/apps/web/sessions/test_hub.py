@@ -1,0 +1,234 @@
+"""The hub: each event once, to those it concerns; presence follows from the sessions; a slow one ends alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
+from p2pchat.apps.web import Gateway, WebSettings
+from p2pchat.apps.web.accounts.accounts import Account
+from p2pchat.apps.web.errors import WebError
+from p2pchat.apps.web.sessions.hub import Slow, Told
+
+
+@asynccontextmanager
+async def gateway(*names: str, settings: WebSettings | None = None) -> AsyncIterator[tuple[Gateway, list[Account]]]:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        gate = Gateway(peer, settings or WebSettings())
+        await gate.begin()
+        accounts = [(await gate.accounts.register(name))[0] for name in names]
+        try:
+            yield gate, accounts
+        finally:
+            await gate.aclose()
+
+
+class Ear:
+    """A sink that keeps what it hears, and can be waited on."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.posts: list[Message | Sent] = []
+        self.news = asyncio.Event()
+
+    def __call__(self, told: Told) -> None:
+        post = told.for_user(self.account.user)
+        if isinstance(post, Message | Sent):
+            self.posts.append(post)
+            self.news.set()
+
+    async def heard(self, enough: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not enough():
+                self.news.clear()
+                await self.news.wait()
+
+
+async def test_each_hears_what_concerns_it_as_its_own_or_anothers() -> None:
+    async with gateway("ada", "bob", "cyd") as (gate, accounts):
+        ears = [Ear(account) for account in accounts]
+        for ear in ears:
+            gate.hub.open(ear.account, ear, "chat")
+        ada, bob, cyd = ears
+        await accounts[0].user.send("room", "to all")
+        await accounts[0].user.send("bob", "to bob")
+        await accounts[0].user.send("room", "the end")
+        for ear in ears:
+            await ear.heard(lambda ear=ear: bool(ear.posts) and ear.posts[-1].text == "the end")  # type: ignore[misc]
+        assert [(type(post), post.text) for post in ada.posts] == [
+            (Sent, "to all"),
+            (Sent, "to bob"),
+            (Sent, "the end"),
+        ]
+        assert [(type(post), post.text) for post in bob.posts] == [
+            (Message, "to all"), (Message, "to bob"), (Message, "the end"),
+        ]  # fmt: skip
+        assert [post.text for post in cyd.posts] == ["to all", "the end"]
+
+
+async def test_one_encoding_serves_all_who_read_the_same() -> None:
+    made: list[str] = []
+    async with gateway("ada", *(f"user{n}" for n in range(20))) as (gate, accounts):
+        done = asyncio.Event()
+        sinks = 0
+
+        def sink(told: Told) -> None:
+            nonlocal sinks
+            if isinstance(told.event, Message | Sent):
+                told.encoded("others", lambda: made.append(told.event.text))
+                sinks += 1
+                if sinks == len(accounts):
+                    done.set()
+
+        for account in accounts:
+            gate.hub.open(account, sink, "chat")
+        await accounts[0].user.send("room", "once")
+        await asyncio.wait_for(done.wait(), 10)
+        assert made == ["once"]
+
+
+async def test_a_session_is_told_only_what_it_wants() -> None:
+    async with gateway("ada", "bob") as (gate, [ada, bob]):
+        told: list[tuple[str, str]] = []
+        ear = Ear(bob)
+
+        def only(name: str) -> Callable[[Told], None]:
+            return lambda what: told.append((name, what.event.event))
+
+        gate.hub.open(bob, only("receipts"), "chat", wants=[Delivered])
+        seat = gate.hub.open(bob, only("messages"), "chat", wants=[Message, Sent])
+        gate.hub.open(ada, only("presence"), "chat", wants=[Presence])
+        gate.hub.open(bob, ear, "chat")
+        await ada.user.send("room", "one")
+        await ada.user.send("bob", "two")
+        await ear.heard(lambda: len(ear.posts) == 2)
+        gate.hub.close(seat)
+        await ada.user.send("room", "three")
+        await ear.heard(lambda: len(ear.posts) == 3)
+        assert [what for what in told if what[0] == "messages"] == [("messages", "sent")] * 2
+        assert {what for what in told if what[0] != "messages"} == {("presence", "presence")}
+
+
+async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
+    async with gateway("ada", "bob") as (gate, [ada, bob]):
+        ended: list[str] = []
+        ear = Ear(bob)
+
+        def slow(told: Told) -> None:
+            raise Slow
+
+        def broken(told: Told) -> None:
+            raise KeyError("a defect")
+
+        gate.hub.open(bob, slow, "chat", ended.append)
+        gate.hub.open(bob, broken, "socketio", ended.append)
+        gate.hub.open(bob, ear, "lines")
+        await ada.user.send("bob", "hello")
+        await ear.heard(lambda: bool(ear.posts))
+        assert sorted(ended) == ["failed", "slow"] and bob.sessions == 1
+        assert gate.hub.ended_by_reason() == {"slow": 1, "failed": 1}
+
+
+async def test_a_session_is_ended_once() -> None:
+    async with gateway("bob") as (gate, [bob]):
+        ended: list[str] = []
+        session = gate.hub.open(bob, Ear(bob), "chat", ended.append)
+        gate.hub.end(session, "slow")
+        gate.hub.end(session, "slow")  # a way of talking found it slow once more before it was told
+        assert ended == ["slow"] and gate.hub.ended_by_reason() == {"slow": 1}
+
+
+async def test_presence_follows_from_the_sessions() -> None:
+    async with gateway("ada", "bob") as (gate, [ada, bob]):
+
+        async def is_now(status: str, text: str = "") -> None:
+            async with asyncio.timeout(5):
+                while (ada.user.user("bob").status, ada.user.user("bob").status_text) != (status, text):
+                    await asyncio.sleep(0)
+
+        await is_now("offline")
+        one = gate.hub.open(bob, Ear(bob), "chat")
+        await is_now("online")
+        two = gate.hub.open(bob, Ear(bob), "lines")
+        one.set_active(False)
+        await is_now("online")
+        two.set_active(False)
+        await is_now("idle")
+        one.set_active(True)
+        await is_now("online")
+        gate.hub.say(bob, "idle", "lunch")
+        await is_now("idle", "lunch")
+        one.set_active(False)
+        await is_now("idle", "lunch")
+        gate.hub.close(two)
+        one.set_active(True)
+        await is_now("online")
+        three = gate.hub.open(bob, Ear(bob), "lines")
+        three.set_active(False)
+        gate.hub.say(bob, "idle", "tea")
+        await is_now("idle", "tea")
+        gate.hub.close(three)  # where it was said: the other looks
+        await is_now("online")
+        gate.hub.close(one)
+        gate.hub.close(one)
+        await is_now("offline")
+
+
+async def test_in_a_crowd_presence_is_told_to_those_it_has_to_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.apps.web.sessions.hub.CROWD", 2)
+    async with gateway("ada", "bob", "cyd", "dan") as (gate, [ada, bob, cyd, dan]):
+        told: list[tuple[str, str]] = []
+        at_end: set[str] = set()
+        all_there = asyncio.Event()
+
+        def ear(name: str) -> Callable[[Told], None]:
+            def sink(what: Told) -> None:
+                if isinstance(what.event, Presence) and what.event.user.key == bob.key:
+                    told.append((name, what.event.status))
+                if isinstance(what.event, Message | Sent) and what.event.text == "the end":
+                    at_end.add(name)
+                    if len(at_end) == 4:
+                        all_there.set()
+
+            return sink
+
+        await ada.user.send("bob", "psst")
+        await cyd.user.create_group("ops", ["bob"])
+        for account in (ada, cyd, dan):
+            gate.hub.open(account, ear(account.name), "lines")
+        gate.hub.open(bob, ear("bob"), "lines").set_active(False)
+        await ada.user.send("room", "the end")
+        await asyncio.wait_for(all_there.wait(), 10)
+        assert {name for name, status in told if status == "idle"} == {"ada", "bob", "cyd"}
+
+
+async def test_there_are_only_so_many_sessions_and_none_while_it_stops() -> None:
+    settings = WebSettings(max_sessions=3, max_sessions_of_account=2)
+    async with gateway("ada", "bob", settings=settings) as (gate, [ada, bob]):
+        ended: list[str] = []
+        first = gate.hub.open(ada, Ear(ada), "chat", ended.append)
+        gate.hub.open(ada, Ear(ada), "chat", ended.append)
+        with pytest.raises(WebError) as full:
+            gate.hub.open(ada, Ear(ada), "chat")
+        assert full.value.code == "full"
+        gate.hub.open(bob, Ear(bob), "chat", ended.append)
+        with pytest.raises(WebError):
+            gate.hub.open(bob, Ear(bob), "chat")
+        gate.hub.close(first)
+        await gate.aclose()
+        assert ended == ["stopping", "stopping"] and gate.hub.count == 0
+        with pytest.raises(WebError) as stopping:
+            gate.hub.open(ada, Ear(ada), "chat")
+        assert stopping.value.code == "stopping"
+
+
+async def test_sessions_end_when_the_peer_does() -> None:
+    ended = asyncio.Event()
+    async with gateway("ada") as (gate, [ada]):
+        gate.hub.open(ada, Ear(ada), "chat", lambda why: ended.set())
+        await gate.peer.aclose()
+        await asyncio.wait_for(ended.wait(), 10)

@@ -1,0 +1,54 @@
+"""Shrinking: of a history that fails the steps that matter are left."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.testing.__main__ import main, replay
+from p2pchat.testing.histories.history import History, Steps, play
+from p2pchat.testing.histories.shrinking import fewest, shrink
+from p2pchat.testing.world.simpeer import SimPeer
+
+SEED = 11
+
+
+@pytest.mark.parametrize("needed", [set(), {3}, {0, 39}, {5, 6, 7}, {*range(0, 40, 7)}])
+def test_what_is_needed_is_left_and_nothing_else(needed: set[int]) -> None:
+    def breaks(steps: Steps) -> bool:
+        return needed <= {*steps}
+
+    assert {*fewest([*range(40)], breaks, lambda: False)} == needed
+
+
+def test_when_time_is_over_what_was_found_so_far_is_enough() -> None:
+    tried: list[Steps] = []
+
+    def breaks(steps: Steps) -> bool:
+        tried.append(steps)
+        return {9} <= {*steps}
+
+    steps = fewest([*range(16)], breaks, lambda: len(tried) >= 4)
+    assert 9 in steps and 1 < len(steps) < 16
+
+
+def test_a_step_that_is_left_out_changes_no_other() -> None:
+    program = History(SEED).program
+    whole, again = play(SEED, steps=range(len(program)))[0], play(SEED)[0]
+    assert whole.fingerprint() == again.fingerprint()
+    assert [peer.user for peer in play(SEED, steps=[])[0].all_peers] == [peer.user for peer in whole.all_peers][:2]
+
+
+def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: SimPeer) -> None:
+        self.sim.judge.blame("stopped", self, "stopped")
+
+    monkeypatch.setattr(SimPeer, "stop", stop)  # so leaving in good order is what fails
+    seed = next(seed for seed in range(100) if any(fault.rule == "stopped" for fault in play(seed)[1]))
+    program, steps = History(seed).program, shrink(seed)
+    assert {program[step] for step in steps} <= {"stop", "leave", "join"} and len(steps) <= 3
+
+
+def test_the_steps_of_a_replay_are_those_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(7, [2, 5]) == "python -m p2pchat.testing --seed 7 --steps 2,5 --verbose"
+    assert main(["--seed", "7", "--steps", "2,5"]) == 0
+    assert capsys.readouterr().out.startswith("1 histories in ")

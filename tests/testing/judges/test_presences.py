@@ -1,0 +1,77 @@
+"""What users say of themselves in a simulation, and that the judge sees when others see it otherwise."""
+
+from __future__ import annotations
+
+from p2pchat.core.effects import TypingChanged
+from p2pchat.protocol import Typing
+from p2pchat.testing.world.simpeer import SimPeer
+from p2pchat.testing.world.simulation import Simulation
+
+
+def rules(sim: Simulation) -> set[str]:
+    return {fault.rule for fault in sim.check()}
+
+
+def typing(peer: SimPeer) -> list[tuple[str, bool]]:
+    return [(line["user"], line["typing"]) for line in peer.lines if line["event"] == "typing"]
+
+
+def test_after_a_partition_everybody_sees_what_each_said_last_and_nobody_types() -> None:
+    sim = Simulation(seed=1)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    ada.set_presence("idle", "lunch")
+    bob.types()
+    sim.run(40)
+    ada.set_presence("idle", "gone home")
+    sim.heal()
+    sim.run(5)
+    ada.types()
+    assert sim.settle()
+    assert sim.check() == []
+    seen = [peer.node.presence.status(ada.user)[:2] for peer in (ada, bob, cyd) if peer.node]
+    assert seen == [("idle", "gone home")] * 3
+    assert typing(cyd) == [("bob", True), ("bob", False), ("ada", True), ("ada", False)]
+
+
+def test_who_begins_anew_is_online_again() -> None:
+    sim = Simulation(seed=2)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    ada.set_presence("idle", "lunch")
+    sim.run(2)
+    ada.crash()
+    ada.start(bob.endpoint)
+    assert sim.settle()
+    assert sim.check() == []
+    assert bob.node is not None and bob.node.presence.status(ada.user)[:2] == ("online", "")
+
+
+def test_a_word_that_is_seen_otherwise_is_found() -> None:
+    sim = Simulation(seed=3)
+    ada, _ = sim.peers(2)
+    sim.run(5)
+    assert sim.settle()
+    ada.word = "idle", "lunch"  # as if it had said so and nobody heard
+    assert rules(sim) == {"word"}
+
+
+def test_a_frame_too_many_a_leak_an_invention_and_one_who_types_for_ever_are_found() -> None:
+    sim = Simulation(seed=4)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    ada.types(bob)
+    room = sim.judge.room
+    judge, frame, end = sim.judge.presences, Typing(c=room, u=ada.user, on=True), ada.end_to(cyd)
+    assert end is not None
+    judge.frame_sent(ada, frame, [end])
+    sim.run(1)
+    judge.frame_sent(ada, frame, [end])
+    assert rules(sim) == {"typing"}
+    judge.frame_sent(ada, Typing(c="ab" * 32, u=ada.user, on=True), [end])
+    assert rules(sim) == {"typing", "leak"}
+    sim.settle()
+    cyd._carry[TypingChanged](TypingChanged(room, bob.user, on=True))
+    assert rules(sim) == {"typing", "leak", "invented"}
+    assert any(fault.text == "bob types for ever" for fault in sim.check())

@@ -1,0 +1,36 @@
+"""What a history remembers of signatures is what the library says of them."""
+
+from __future__ import annotations
+
+from p2pchat.core.log import verify
+from p2pchat.identity.keys import Identity
+from p2pchat.testing.histories.history import History
+from p2pchat.testing.world.signatures import remembered, signer
+
+ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
+
+
+def test_what_is_remembered_is_what_is_true() -> None:
+    signature = signer(ADA)(b"signed before")
+    with remembered():
+        signed_now = signer(ADA)(b"signed now")
+        for _ in range(2):  # asked of the library, and remembered
+            assert verify(ADA.peer_id, signature, b"signed before")
+            assert verify(ADA.peer_id, signed_now, b"signed now")
+            assert not verify(ADA.peer_id, signed_now, b"signed before")
+            assert not verify(BOB.peer_id, signed_now, b"signed now")
+            assert not verify(ADA.peer_id, signed_now[:-1] + bytes([signed_now[-1] ^ 1]), b"signed now")
+            assert not verify("00" * 31, signed_now, b"signed now")
+
+
+def test_a_history_is_the_same_whether_signatures_are_remembered_or_not() -> None:
+    prints: list[str] = []
+    for _ in range(2):
+        history = History(7)
+        if prints:
+            with remembered():
+                history.play()
+        else:
+            history.play()
+        prints.append(history.sim.fingerprint())
+    assert prints[0] == prints[1]

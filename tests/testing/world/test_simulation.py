@@ -1,0 +1,345 @@
+"""The simulation itself: it replays exactly, and does what a notebook would ask of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from p2pchat.core.effects import Commit
+from p2pchat.core.inputs import Carried
+from p2pchat.core.log import Batch
+from p2pchat.core.records import Change
+from p2pchat.protocol import Digest, Entries, Have, Mark, Want
+from p2pchat.testing.__main__ import main
+from p2pchat.testing.histories.history import play
+from p2pchat.testing.histories.many import judge
+from p2pchat.testing.world.schedule import LocalClock, Schedule
+from p2pchat.testing.world.simpeer import SimPeer
+from p2pchat.testing.world.simulation import LAST_WORDS, QUIET_FOR, Simulation
+
+FINGERPRINT = "from p2pchat.testing.histories.history import play; print(play(7)[0].fingerprint())"
+
+
+def texts(peer: SimPeer) -> list[str]:
+    """What the program of a peer was handed, in order."""
+    return [line["text"] for line in peer.lines if line["event"] == "message"]
+
+
+def test_what_is_said_in_the_room_reaches_everybody() -> None:
+    sim = Simulation(seed=1)
+    ada, bob, cyd = sim.peers(3)
+    ada.say("hello")
+    ada.say("again")
+    sim.run(5)
+    assert [texts(bob), texts(cyd)] == [["hello", "again"]] * 2
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_one_endpoint_is_enough_to_join_the_whole_mesh() -> None:
+    sim = Simulation(seed=2)
+    *_, dan = sim.peers(4)
+    sim.run(20)
+    assert [peer.name for peer in dan.linked] == ["ada", "bob", "cyd"]
+
+
+def test_a_direct_message_reaches_its_user_and_nobody_else() -> None:
+    sim = Simulation(seed=3)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(2)
+    ada.say("psst", to=bob)
+    assert sim.settle()
+    assert [texts(bob), texts(cyd)] == [["psst"], []]
+    assert any(line["event"] == "delivered" and line["user"] == "bob" for line in ada.lines)
+
+
+def test_a_partition_keeps_messages_away_and_healing_brings_them() -> None:
+    sim = Simulation(seed=4)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(2)
+    sim.partition([ada], [bob, cyd])
+    ada.say("is anybody there?")
+    sim.run(30)
+    assert texts(bob) == []
+    sim.heal()
+    assert sim.settle()
+    assert texts(bob) == texts(cyd) == ["is anybody there?"]
+    assert sim.check() == []
+
+
+def test_a_message_passes_between_two_that_can_never_link() -> None:
+    sim = Simulation(seed=5)
+    ada, _, cyd = sim.peers(3)
+    sim.run(2)
+    sim.never(ada, cyd)
+    ada.say("tell cyd")
+    assert sim.settle()
+    assert texts(cyd) == ["tell cyd"]
+    assert sim.check() == []
+
+
+def test_a_crash_loses_what_was_not_committed_and_nothing_that_was_accepted() -> None:
+    sim = Simulation(seed=6)
+    ada, _ = sim.peers(2)
+    sim.run(2)
+    accepted = ada.say("safe")
+    sim.run(1)
+    ada.disk.quick = ada.disk.slow = 10.0
+    lost = ada.say("not safe yet")
+    sim.run(1)
+    ada.crash(written=False)
+    ada.disk.quick, ada.disk.slow = 0.001, 0.01
+    ada.start()
+    assert sim.settle()
+    assert (accepted.log is not None, lost.log) == (True, None)
+    assert sim.counts["crash_with_commit_in_flight"] == 1
+    assert sim.check() == []
+
+
+def test_a_lost_disk_comes_back_from_the_others() -> None:
+    sim = Simulation(seed=7)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    ada.say("remember this")
+    sim.run(5)
+    ada.crash()
+    ada.restore(0)
+    ada.start(bob.endpoint)
+    assert sim.settle()
+    assert [raws for log, raws in ada.disk.logs.items() if log.user == ada.user] != []
+    assert sim.check() == []
+
+
+def test_a_promise_that_is_broken_is_found() -> None:
+    sim = Simulation(seed=8)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    ada.say("hello")
+    sim.run(5)
+    bob.disk.logs.clear()  # somebody ate the disk, and the storage above it does not know
+    sim.settle(within=5)
+    assert "lost" in {fault.rule for fault in sim.check()}
+
+
+def test_a_seed_replays_exactly() -> None:
+    assert play(11)[0].fingerprint() == play(11)[0].fingerprint() != play(12)[0].fingerprint()
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_replays_exactly_whatever_python_hashes_with(hash_seed: str) -> None:
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, encoding="utf-8")
+    assert (done.stdout.strip(), done.stderr) == (play(7)[0].fingerprint(), "")
+
+
+def test_a_failing_seed_prints_the_one_command_that_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "1"]) == 0
+    assert capsys.readouterr().out.startswith("1 histories in ")
+
+
+def test_an_error_in_the_core_is_a_fault_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimPeer, "say", None)
+    (fault,) = judge(1, Counter())
+    assert (fault.rule, fault.where) == ("error", "seed 1")
+
+
+def test_a_clock_that_gains_is_never_woken_early() -> None:
+    clock = LocalClock(Schedule(), rate=1.001)
+    assert all(clock.true_time(mono / 7) * clock.rate >= mono / 7 for mono in range(1000))
+
+
+def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
+    schedule, seen = Schedule(), list[str]()
+    schedule.after(1.0, lambda: seen.append("first"))
+
+    def second() -> None:
+        seen.append("second")
+        schedule.after(0.0, lambda: seen.append("third"))
+
+    schedule.after(1.0, second)
+    schedule.after(0.5, lambda: seen.append("cancelled")).cancel()
+    schedule.run_until(2.0)
+    assert (seen, schedule.now) == (["first", "second", "third"], 2.0)
+
+
+def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -> None:
+    sim = Simulation(seed=17)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    (end,) = ada.wires_to(bob)
+    end.wire.block()
+    ada.say("one")
+    sim.run(1)
+    end.wire.block(end)  # only bob hears
+    ada.say("two")
+    sim.run(1)
+    assert texts(bob) == ["one", "two"]
+
+
+def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
+    """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
+    sim = Simulation(seed=13)
+    ada, bob = sim.peers(2)
+    while ada not in bob.linked:
+        sim.run(0.001)
+    end = bob.end_to(ada)
+    assert ada.node is not None
+    assert end is not None
+    room, newest = sim.judge.room, Mark(ada.node.run, 2, "0" * 16)
+    sim.judge.frames_got(bob, end, [Digest(sum=bob.digest_for(ada)), Have({room: {ada.user: [newest]}})])
+    sim.run(2)
+    ada.say("hello")
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_judge() -> None:
+    """What the second page told of was there before the newcomer: shown as news it is blamed (seed 861630)."""
+    sim = Simulation(seed=13)
+    ada, bob = sim.peers(2)
+    while ada not in bob.linked:
+        sim.run(0.001)
+    end = bob.end_to(ada)
+    assert ada.node is not None
+    assert end is not None
+    room, newest = sim.judge.room, Mark(ada.node.run, 2, "0" * 16)
+    pages = [Have({room: {}}, span=("0" * 64, "0" * 64)), Have({room: {ada.user: [newest]}}, span=("1" * 64, "f" * 64))]
+    sim.judge.frames_got(bob, end, pages)
+    sim.run(2)
+    ada.say("hello")
+    assert sim.settle()
+    assert [fault.rule for fault in sim.check()] == ["old", "old"]
+
+
+def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
+    """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
+    sim = Simulation(seed=14)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    ada.say("hello")
+    sim.run(2)
+    (log,) = [log for log in bob.disk.logs if log.user == ada.user]
+    end, raws = bob.end_to(ada), bob.disk.logs[log]
+    assert end is not None
+    telling = sim.judge.telling
+    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.run(sim.settings.want_progress_timeout - 1.0)
+    telling.frames_got(
+        bob, end, [Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)]
+    )
+    sim.run(1.0)
+    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    assert sim.check() == []
+
+
+def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> None:
+    """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
+    sim = Simulation(seed=14)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    ada.say("hello")
+    sim.run(2)
+    (log,) = [log for log in bob.disk.logs if log.user == ada.user]
+    end, raws, telling = bob.end_to(ada), bob.disk.logs[log], sim.judge.telling
+    assert end is not None
+    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.run(sim.settings.want_progress_timeout - 1.0)
+    answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
+    telling.frames_got(bob, end, [answer])
+    bob.handling = Carried
+    batch = Batch(log, 1, raws, None, b"", b"", b"")
+    telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[batch])))
+    sim.run(1.0)
+    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    assert sim.check() == []
+
+
+def test_who_forgot_with_its_storage_that_it_types_may_say_so_again() -> None:
+    sim = Simulation(seed=15)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    bob.types()
+    bob.disk.broken = True
+    bob.say("lost")
+    while not bob.fails:
+        sim.run(0.01)
+    bob.disk.broken = False
+    while bob.fails or ada not in bob.linked:
+        sim.run(0.01)
+    sim.run(0.1)
+    bob.types()
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
+    sim = Simulation(seed=16)
+    ada, bob = sim.peers(2)
+    sim.run(2)
+    bob.read_nothing(1000.0)
+    ada.say("hello")
+    assert sim.settle(within=5)
+    assert texts(bob) == ["hello"]
+
+
+def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
+    """The second mark of a moment waits a little: what follows from it shall not fall into the quiet minute."""
+    sim = Simulation(seed=21)
+    ada, bob = sim.peers(2)
+    reading = sim.judge.reading
+    reading._reads = False
+    sim.run(2)
+    ada.say("one")
+    ada.say("two")
+    sim.run(2)
+    reading._reads = True  # from now on, and only what is said here
+    one, two = [one for one in bob.disk.storage.places(0, 99) if one.log.user == ada.user][-2:]
+    reading._read(bob, one)
+    reading._read(bob, two)
+    assert ada.node is not None
+    readers = ada.node.sync.reads.readers
+    while not readers.level(one.log, bob.user):
+        sim.run(0.005)
+    assert readers.level(one.log, bob.user) == one.seq
+    assert sim.judge.unsettled()
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def _say(peer: SimPeer, text: str) -> None:
+    peer.say(text)
+
+
+def test_what_a_liar_gives_at_last_is_waited_for() -> None:
+    """Nobody else had it when all had come to rest; at the end of the quiet minute one has, and others have not."""
+    sim = Simulation(seed=18)
+    _, bob, cyd = sim.peers(3)
+    sim.run(5)
+    bob.say("hello")
+    cyd.liar = True
+    while sim.judge.unsettled():
+        sim.run(1)
+    sim.schedule.after(LAST_WORDS + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_a_connection_with_a_liar_that_is_no_link_keeps_nobody_from_rest() -> None:
+    """A liar that is refused and comes again at once is never a link of everybody's at one moment (seed 877539)."""
+    sim = Simulation(seed=19)
+    ada, bob, cyd = sim.peers(3)
+    while sim.judge.unsettled():
+        sim.run(1)
+    for end in ada.wires_to(cyd):
+        end.wire.block()
+    assert sim.judge.unsettled()
+    cyd.liar = True
+    assert not sim.judge.unsettled()
+    for end in ada.wires_to(bob):
+        end.wire.block()
+    assert sim.judge.unsettled()
