@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.catchup import fetched
 from benchmarks.crowded import started_and_linked
 from benchmarks.growth.curves import Curve
+from benchmarks.growth.starts import Starts
 from benchmarks.results import text
 from benchmarks.workers import Channel, Worker
 
@@ -88,9 +89,7 @@ async def use(channel: Channel, data: str, endpoint: str) -> None:
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure a user of each number of runs."""
-    ready, cpu = Curve("start, until ready", "ms"), Curve("processor's time of that", "ms")
-    memory = Curve("memory by the start", "MiB")
-    size, linking = Curve("link-up in step: bytes, both ways", "B"), Curve("processor's time of that", "ms")
+    starts = Starts()
     delivered = Curve("the first message of the new run is delivered", "ms")
     fetching = Curve("a newcomer fetches all", "s", note="2 entries a run: who writes, and one text")
     for runs in steps:
@@ -101,14 +100,5 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
         with Worker("growth.runs.make", home=home, ada=ada, bob=bob, runs=runs) as making:
             last = making.get()["last"]
         fetching.add(runs, fetched(home, ada, last, 2 * runs + 2)[0])
-        with Worker("crowded.hold", home=home, data=bob) as other:
-            endpoint = other.get()["endpoint"]
-            with Worker("growth.runs.use", home=home, data=ada, endpoint=endpoint) as using:
-                found = using.get()
-        ready.add(runs, found["started"][0] * 1e3)
-        cpu.add(runs, found["started"][1] * 1e3)
-        memory.add(runs, found["grown"] / 1024)
-        size.add(runs, found["bytes"])
-        linking.add(runs, found["linked"][1] * 1e3)
-        delivered.add(runs, found["delivered"] * 1e3)
-    return [ready, cpu, memory, size, linking, delivered, fetching]
+        delivered.add(runs, starts.measure(runs, home, "growth.runs.use")["delivered"] * 1e3)
+    return [*starts.curves, delivered, fetching]

@@ -181,39 +181,46 @@ def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -
     assert texts(bob) == ["one", "two"]
 
 
-def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
-    """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
+def just_linked() -> tuple[Simulation, SimPeer, SimPeer]:
+    """A simulation in which bob's link to ada has come up, and the marks of nobody are told yet."""
     sim = Simulation(seed=13)
     ada, bob = sim.peers(2)
     while ada not in bob.linked:
         sim.run(0.001)
-    end = bob.end_to(ada)
+    return sim, ada, bob
+
+
+def newest_of(ada: SimPeer) -> Mark:
+    """The mark of two entries that ada has not written yet, whatever they are."""
     assert ada.node is not None
+    return Mark(ada.node.run, 2, "0" * 16)
+
+
+def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest | Have]) -> list[str]:
+    """What the judge says when bob was told those frames in one read, and then what ada wrote."""
+    end = bob.end_to(ada)
     assert end is not None
-    room, newest = sim.judge.room, Mark(ada.node.run, 2, "0" * 16)
-    sim.judge.frames_got(bob, end, [Digest(sum=bob.digest_for(ada)), Have({room: {ada.user: [newest]}})])
+    sim.judge.frames_got(bob, end, read)
     sim.run(2)
     ada.say("hello")
     assert sim.settle()
-    assert sim.check() == []
+    return [fault.rule for fault in sim.check()]
+
+
+def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
+    """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
+    sim, ada, bob = just_linked()
+    news = Have({sim.judge.room: {ada.user: [newest_of(ada)]}})
+    assert rules_broken(sim, ada, bob, [Digest(sum=bob.digest_for(ada)), news]) == []
 
 
 def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_judge() -> None:
     """What the second page told of was there before the newcomer: shown as news it is blamed (seed 861630)."""
-    sim = Simulation(seed=13)
-    ada, bob = sim.peers(2)
-    while ada not in bob.linked:
-        sim.run(0.001)
-    end = bob.end_to(ada)
-    assert ada.node is not None
-    assert end is not None
-    room, newest = sim.judge.room, Mark(ada.node.run, 2, "0" * 16)
-    pages = [Have({room: {}}, span=("0" * 64, "0" * 64)), Have({room: {ada.user: [newest]}}, span=("1" * 64, "f" * 64))]
-    sim.judge.frames_got(bob, end, pages)
-    sim.run(2)
-    ada.say("hello")
-    assert sim.settle()
-    assert [fault.rule for fault in sim.check()] == ["old", "old"]
+    sim, ada, bob = just_linked()
+    room = sim.judge.room
+    first = Have({room: {}}, span=("0" * 64, "0" * 64))
+    second = Have({room: {ada.user: [newest_of(ada)]}}, span=("1" * 64, "f" * 64))
+    assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
 
 
 def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
