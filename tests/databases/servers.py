@@ -171,7 +171,13 @@ class MariaDB(Server):
     @property
     def _small(self) -> list[str]:
         quick = [] if self.durable else ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"]
-        return ["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", *quick]
+        return ["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", *self._alone, *quick]
+
+    @property
+    def _alone(self) -> list[str]:
+        """A start removes all temporary tables in the place for them, /tmp if nothing is said: those of others too,
+        which then answer that a file is gone, or crash."""
+        return [f"--tmpdir={self.directory}"]
 
     def _command(self) -> list[str]:
         words = ["--skip-networking", f"--socket={self.listens_at}", f"--pid-file={self.directory / 'pid'}"]

@@ -154,6 +154,16 @@ def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_ser
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, durable + 1))
 
 
+def test_a_server_that_starts_takes_nothing_from_one_that_runs(new_database: NewDatabase) -> None:
+    """MariaDB removes all temporary tables where it keeps its own; most questions of ours make one for a moment."""
+    with closing(opened(new_database("mariadb"))) as storage:
+        storage._write.run("create temporary table held (body text) engine=aria")
+        with private("mariadb", durable=False):
+            storage._write.run("insert into held values ('here')")
+            assert storage._write.value("select body from held") == "here"
+            storage._write.run("drop temporary table held")
+
+
 # ---- what is said
 
 
