@@ -29,7 +29,8 @@ from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Mended, Shown
 
 PAGE = 500  # entries read from storage at once
-BREATH = 256  # events handed out without a pause before others get their turn
+BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
+LOOKS = 32  # events between two looks at the clock
 MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
 
 AnyEvent = Event | Message | Sent
@@ -159,6 +160,7 @@ class Reader:
         self._taken: list[Message | Sent | AnyMending] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._given = 0
+        self._since = 0.0  # when this turn of the loop began to be ours
         self._half: Risen | None = None  # being looked up
         self._known: dict[Receipted, Risen | None] = {}  # looked up before storage is closed
         self._cut_off = False  # the peer closes: no more messages
@@ -248,7 +250,7 @@ class Reader:
         self._task = asyncio.current_task(loop)
         self._acknowledge()
         self._given += 1
-        if self._taken and not self._live and self._half is None and self._given % BREATH:
+        if self._taken and not self._live and self._half is None and self._given % LOOKS:
             event = self._post()  # one of many that need no waiting: as quick as can be
             if event is not None:
                 return event
@@ -259,8 +261,8 @@ class Reader:
             self._busy = False
 
     async def _next(self) -> AnyEvent:
-        if self._given % BREATH == 0:
-            await asyncio.sleep(0)
+        if self._given % LOOKS == 0:
+            await self._breathe()
         while True:
             event = self._live_due() or self._post()
             if isinstance(event, Risen):
@@ -275,6 +277,13 @@ class Reader:
                 await self._take()
             elif not self._live or self._cut_off:
                 await self._wait()
+
+    async def _breathe(self) -> None:
+        """Let others have their turn when this one is long."""
+        assert self._loop is not None
+        if self._loop.time() - self._since >= BREATH:
+            await asyncio.sleep(0)
+            self._since = self._loop.time()
 
     async def _complete(self, event: Risen) -> Risen | None:
         """Look up what a receipt of an earlier run lacks; it comes again when this is cancelled."""
@@ -466,11 +475,13 @@ class Reader:
             self._out = read  # nothing for this reader: acknowledged with the next
 
     async def _wait(self) -> None:
-        self._woken = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._woken = loop.create_future()
         try:
             await self._woken
         finally:
             self._woken = None
+        self._since = loop.time()
 
 
 def _receipted(event: Risen) -> Receipted:

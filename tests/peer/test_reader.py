@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.events import Risen
 from p2pchat.peer.ledger import Rise
-from p2pchat.peer.reader import Events, Reader
+from p2pchat.peer.reader import BREATH, LOOKS, Events, Reader
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
@@ -64,3 +66,38 @@ async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
     source.release("three")
     async with asyncio.timeout(5):
         assert [(await anext(events)).text for _ in range(3)] == ["one", "two", "three"]
+
+
+async def turns_of_others(monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float) -> int:
+    """Take so many messages, each in so many seconds; return how often others had their turn meanwhile."""
+    loop, source = asyncio.get_running_loop(), Source()
+    at, turns = loop.time(), 0
+    monkeypatch.setattr(loop, "time", lambda: at)
+    reader = Reader(source, source, (), None, "now")
+    reader.begin(0)
+    source.release(*["hi"] * messages)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    events: Events[Any] = Events(reader)
+    await anext(events)
+    turns = 0
+    for _ in range(messages - 1):
+        at += each_takes
+        await anext(events)
+    other.cancel()
+    return turns
+
+
+async def test_messages_taken_quickly_are_taken_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH / 2001) <= 1
+
+
+async def test_whoever_is_slow_with_each_message_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH) >= 2000 // LOOKS - 1
