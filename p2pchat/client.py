@@ -260,6 +260,11 @@ class Client(asyncio.Protocol):
         """Whether the buffer is above its limit, and has not drained since."""
         return self._full
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes the system has not taken yet."""
+        return self._waiting_bytes + self._transport.get_write_buffer_size()
+
     def send(self, data: bytes) -> None:
         """Write whole encoded frames at flush() or the end of this turn. Dropped when the link is closing."""
         if self._closing or self._ended:

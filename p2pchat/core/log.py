@@ -105,6 +105,11 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
     return Entries(*batch.log, batch.first, prev, batch.raws, head, n, fork)
 
 
+def size_of(raws: Sequence[str]) -> int:
+    """Return how many bytes of UTF-8 entries are."""
+    return sum([len(raw) if raw.isascii() else len(raw.encode()) for raw in raws])
+
+
 _HASH = blake2b(digest_size=32)  # copied for each entry: to make one of that size anew takes a third longer
 _KEYS = Entry.__struct_encode_fields__
 _encoder = msgspec.json.Encoder()

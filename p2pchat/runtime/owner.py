@@ -25,10 +25,13 @@ from p2pchat.core.context import Now
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
+    Drained,
     Fetched,
+    Filled,
     Found,
     HandedOn,
     Input,
+    LinkDown,
     Stop,
     Woke,
 )
@@ -40,6 +43,7 @@ from p2pchat.protocol import ConversationId, Entries, UserId, encode
 from p2pchat.runtime.asking import Asked, Asking, Make
 from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
+from p2pchat.runtime.fetching import Fetching
 from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
 from p2pchat.runtime.rereading import Rereading
@@ -50,6 +54,7 @@ from p2pchat.storage.base import Shown
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
 LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
 LEFT_SO = "what was accepted is safe, what was on its way may be kept or not"
+OUT_NOW_BYTES = 256 * 1024  # so much for links is written before the next input: full ones are known by then
 LEAST = 1.0  # seconds that it gets to close, however late it is
 
 
@@ -79,6 +84,7 @@ class Owner:
         self.saying = Gathering()
         self.asked = Asked()
         self.loads = Loads()
+        self._fetching = Fetching(self._fetch, self._has_room)
         self._rereading = Rereading(tell, lambda: not node.keeping)
         self._settings = settings
         self._tell = tell
@@ -87,6 +93,7 @@ class Owner:
         self._inbox: deque[Input] = deque()
         self._pumping: asyncio.Handle | None = None
         self._out: dict[int, list[bytes]] = {}  # what goes to each link at the end of this turn
+        self._out_bytes = 0
         self._wake: asyncio.TimerHandle | None = None
         self._changes: dict[int, Change] = {}  # commits in flight, by ticket
         self._epochs: dict[int, int] = {}
@@ -112,7 +119,7 @@ class Owner:
             fx.Commit: self._commit,
             fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
             fx.Lookup: self._lookup,
-            fx.Fetch: self._fetch,
+            fx.Fetch: self._fetching.ask,
             fx.Kept: self._kept,
             fx.Refused: self._refused,
             fx.Imported: self.loads.imported,
@@ -133,8 +140,14 @@ class Owner:
         self._schedule()
 
     def put(self, input: Input) -> None:
-        """Something happened: it is handled in the next turn of the loop."""
-        self._inbox.append(input)
+        """Something happened: it is handled in the next turn of the loop.
+
+        That a link is full comes before all that waits, some of which might write more to it.
+        """
+        if type(input) is Filled:
+            self._inbox.appendleft(input)
+        else:
+            self._inbox.append(input)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -170,9 +183,17 @@ class Owner:
                 self._committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
                 self._commit_failed(input)  # type: ignore[arg-type]
+            elif kind is Drained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
+                continue  # it has filled again meanwhile, and that was told already
             self._carry_out(handle(input, self._now()))
             if self._fresh:
                 self._fresh = {}
+            if kind is Fetched:
+                self._fetching.answered(input.link)  # type: ignore[union-attr]
+            elif kind is LinkDown:
+                self._give_up(input.link)  # type: ignore[union-attr]
+            if self._out_bytes >= OUT_NOW_BYTES:
+                self._flush_links()
 
     def _carry_out(self, effects: list[fx.Effect]) -> None:
         carry = self._carry
@@ -201,6 +222,7 @@ class Owner:
 
     def _send(self, effect: fx.Send) -> None:
         data = encode(effect.frame)
+        self._out_bytes += len(data)
         out = self._out
         for link in effect.links:
             parts = out.get(link)
@@ -211,8 +233,15 @@ class Owner:
 
     def _flush_links(self) -> None:
         out, self._out = self._out, {}
+        self._out_bytes = 0
         for link, parts in out.items():
             self.wiring.send(link, parts[0] if len(parts) == 1 else b"".join(parts))
+        self._fetching.go_on()
+
+    def _has_room(self, link: int) -> bool:
+        """Whether a link takes a page more: what waits here for the end of the turn counts too."""
+        waiting = sum(map(len, self._out.get(link, ())))
+        return self.wiring.buffered(link) + waiting <= self._settings.buffer_limit_bytes
 
     def _close(self, effect: fx.Close) -> None:
         parts = self._out.pop(effect.link, None)
@@ -298,6 +327,11 @@ class Owner:
             lambda error: self._again(error, self._fetch, effect),
         )
 
+    def _give_up(self, link: int) -> None:
+        """A link has ended: what was to be read for it is answered, with nothing."""
+        for effect in self._fetching.gone(link):
+            self.put(Fetched(link, effect.ticket, [], None))
+
     def _fetched(self, effect: fx.Fetch, answer: Fetched) -> None:
         """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
         self._rereading.answered(effect)
@@ -313,6 +347,7 @@ class Owner:
             self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
         elif isinstance(effect, fx.Fetch) and effect.link not in self.node.links.up:
             self._rereading.give_up(effect)
+            self.put(Fetched(effect.link, effect.ticket, [], None))
         elif not self._stopped:
             self._rereading.failed(error, effect, lambda: what(effect))
 

@@ -179,6 +179,16 @@ class Wiring:
             client.send(data)
             client.flush()  # the owner sends once a turn
 
+    def is_full(self, link: int) -> bool:
+        """Whether a link's buffer is above its limit, and has not drained since."""
+        client = self._clients.get(link)
+        return client is not None and client.full
+
+    def buffered(self, link: int) -> int:
+        """Return how many bytes a link has not taken yet."""
+        client = self._clients.get(link)
+        return 0 if client is None else client.buffered
+
     def established(self, link: int) -> None:
         """This link is a member's."""
         client = self._clients.get(link)

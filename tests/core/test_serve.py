@@ -127,6 +127,20 @@ def test_a_link_that_takes_nothing_costs_no_memory_and_is_served_from_storage_la
     assert ada.say("five")[-1] == "to bob: entries room a1:6..6"
 
 
+def test_one_step_gives_a_link_no_more_than_its_buffer_holds_and_the_rest_is_served_from_storage() -> None:
+    """The link cannot be known to be full within a step, however much was said at once."""
+    ada = World().peer("ada", buffer_limit_bytes=64 * 1024)
+    ada.far("bob")
+    ada.say("one")
+    assert ada.say(*["x" * 30_000] * 9)[-4:] == [
+        "to bob: entries room a1:3..5",  # 90 kB: the batch that reaches the limit still goes
+        "fetch ada for bob",
+        "to bob: entries room a1:6..8",
+        "to bob: entries room a1:9..11",
+    ]
+    assert ada.say("two")[-1] == "to bob: entries room a1:12..12"
+
+
 def test_acknowledgements_wait_for_a_link_that_takes_nothing_each_mark_once() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")

@@ -2,7 +2,8 @@
 
 Slow peers cost no memory: each link has a cursor per running log. While the link takes more and its cursor stands
 right before a new batch, the batch is written at once (encoded once for all such links). Otherwise the cursor stays
-where it is, and when the link drains entries are read from storage. There is no queue to overflow.
+where it is, and when the link drains entries are read from storage. There is no queue to overflow. What one step
+gives to a link is limited too, for nobody can say that the link is full before the step is over.
 
 Source: docs/protocol.md, "Pull, then tail".
 """
@@ -13,7 +14,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Send, Warned
 from p2pchat.core.inputs import Fetched
-from p2pchat.core.log import Batch, LogId, frame_of
+from p2pchat.core.log import Batch, LogId, frame_of, size_of
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.sides import Key, Serving, Shelf, Side, Tail
@@ -163,14 +164,21 @@ class Serve:
                 tail = side.tails[log.id] = Tail(batch.first - 1)
             if tail is None or tail.sent > batch.first - 1:
                 side.tell.add(log.id.key)
-            elif tail.sent == batch.first - 1 and not tail.behind and not side.link.full:
+            elif tail.sent == batch.first - 1 and not tail.behind and self._has_room(side):
                 tail.sent = batch.last
                 ready.append(side)
             else:
                 self._fall_behind(side, log.id, tail)
         self._write(conversation, batch, ready)
 
+    def _has_room(self, side: Side) -> bool:
+        given = self._shelf.step.given.get(side.link.id, 0)
+        return not side.link.full and given < self._ctx.settings.buffer_limit_bytes
+
     def _write(self, conversation: Conversation, batch: Batch, sides: list[Side]) -> None:
+        given, size = self._shelf.step.given, size_of(batch.raws) if sides else 0
+        for side in sides:
+            given[side.link.id] = given.get(side.link.id, 0) + size
         new = [side for side in sides if conversation.id not in side.named]
         for side in new:
             self._shelf.send(frame_of(batch), side, conversation.id)

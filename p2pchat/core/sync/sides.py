@@ -159,13 +159,14 @@ class Load:
 
 @dataclass(slots=True)
 class Step:
-    """What belongs to the change of one step and is needed when it is durable."""
+    """What belongs to one step: what its change needs when it is durable, and what links were given in it."""
 
     own: bool = False
     said: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
     loads: dict[int, Load] = field(default_factory=dict)  # by ticket: what of files is kept
     groups: set[ConversationId] = field(default_factory=set)  # what was written to them
+    given: dict[int, int] = field(default_factory=dict)  # link -> bytes of new entries written to it in this step
     news: list[Effect] = field(default_factory=list)  # to be told when all this is durable
 
 

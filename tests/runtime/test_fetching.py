@@ -1,0 +1,132 @@
+"""What is read for links: one page at a time, and how much one that reads nothing can have stand in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from p2pchat import TCPPeer
+from p2pchat.config import KIB, Settings
+from p2pchat.core.effects import Fetch
+from p2pchat.core.inputs import Drained, Filled, Got
+from p2pchat.core.records import WantStart
+from p2pchat.protocol import Naming, Want
+from p2pchat.runtime.fetching import Fetching
+from p2pchat.testing import mesh
+from p2pchat.testing.meshes import QUICK
+
+LIMIT = 256 * KIB
+SMALL = replace(QUICK, buffer_limit_bytes=LIMIT)
+PAGE = Settings().fetch_batches * Settings().max_batch_bytes
+OVERHEAD = 16 * KIB  # of TLS, and of frames around their entries
+
+
+def page(link: int, ticket: int) -> Fetch:
+    return Fetch(link, ticket, "c" * 64, "a" * 64, WantStart((), ()))
+
+
+class Reads:
+    """Fetching, what it has begun to read (link, ticket), and the links that have no room."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int]] = []
+        self.stuffed: set[int] = set()
+        self.fetching = Fetching(
+            lambda effect: self.begun.append((effect.link, effect.ticket)), lambda link: link not in self.stuffed
+        )
+
+
+def test_pages_of_one_link_are_read_one_after_the_other_and_those_of_others_meanwhile() -> None:
+    reads = Reads()
+    for effect in (page(1, 1), page(1, 2), page(2, 3), page(1, 4)):
+        reads.fetching.ask(effect)
+    assert reads.begun == [(1, 1), (2, 3)]
+    reads.fetching.answered(1)
+    reads.fetching.answered(1)
+    assert reads.begun[2:] == [(1, 2), (1, 4)]
+
+
+def test_nothing_is_read_for_a_link_without_room_until_it_has_some() -> None:
+    reads = Reads()
+    reads.stuffed = {1}
+    reads.fetching.ask(page(1, 1))
+    reads.fetching.go_on()
+    assert reads.begun == []
+    reads.stuffed.clear()
+    reads.fetching.go_on()
+    assert reads.begun == [(1, 1)]
+
+
+def test_what_is_not_read_for_a_link_that_has_ended_is_said() -> None:
+    reads = Reads()
+    reads.fetching.ask(page(1, 1))
+    reads.fetching.ask(page(1, 2))
+    assert reads.fetching.gone(1) == [page(1, 2)]
+    reads.fetching.answered(1)
+    assert (reads.begun, reads.fetching.gone(1)) == ([(1, 1)], [])
+
+
+def stop_reading(peer: TCPPeer) -> None:
+    """Read no link, whatever comes."""
+    assert peer._begun is not None
+    for client in peer._begun.wiring._clients.values():
+        client._transport.pause_reading()
+
+
+def buffered(peer: TCPPeer) -> int:
+    """What the one link of a peer holds in memory."""
+    assert peer._begun is not None
+    (client,) = peer._begun.wiring._clients.values()
+    return client.buffered
+
+
+async def turns(count: int) -> None:
+    """Let the loop turn: whatever is going to be written without anybody reading is, by then."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_however_much_is_said_at_once_a_link_that_reads_nothing_holds_a_page_beyond_its_limit() -> None:
+    """With storage in memory everything said in one turn is kept in that turn, before the link can say it is full."""
+    async with mesh("ada", "bob", settings=SMALL) as net:
+        ada, bob = net.peers
+        await net.settle()
+        stop_reading(bob)
+        for _ in range(5):
+            await ada.send_many("room", ["x" * 30_000] * 500)
+        await turns(100)
+        assert LIMIT < buffered(ada) < LIMIT + PAGE + OVERHEAD
+
+
+async def test_whoever_wants_many_logs_and_reads_nothing_is_read_one_page_beyond_the_limit() -> None:
+    async with mesh("ada", "bob", settings=SMALL) as net:
+        ada, bob = net.peers
+        for n in range(8):
+            user = await ada.host(f"guest {n}") if n else ada
+            await user.send_many("room", ["x" * 30_000] * 60)
+        await net.settle()
+        stop_reading(bob)
+        owner = ada._begun
+        assert owner is not None
+        (link,) = owner.node.links.up
+        room = owner.node.room
+        wants = [Want(n, room, user, [], names=[Naming(room=True)]) for n, user in enumerate(owner.node.hosted, 1)]
+        owner.put(Got(link, [*wants]))
+        await turns(100)
+        assert LIMIT < buffered(ada) < LIMIT + PAGE + OVERHEAD
+
+
+async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_stays_full() -> None:
+    async with mesh("ada", "bob", settings=SMALL) as net:
+        ada, bob = net.peers
+        await net.settle()
+        stop_reading(bob)
+        await ada.send_many("room", ["x" * 30_000] * 30)
+        await turns(10)
+        owner = ada._begun
+        assert owner is not None
+        (link,) = owner.node.links.up.values()
+        owner.put(Drained(link.id))  # told when that was so, handled when it is not any more
+        owner.put(Filled(link.id))
+        await turns(3)
+        assert link.full
