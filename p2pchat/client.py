@@ -21,7 +21,6 @@ A started link ends once, with one word to on_down:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
@@ -40,36 +39,6 @@ WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is writt
 LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
 LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
 WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: how an overlapped read says ETIMEDOUT there, and Python no TimeoutError
-CONNECT_STAGGER = 0.25  # seconds before the next address of a host is tried too (RFC 8305)
-
-
-async def dial(host: str, port: int, *, timeout: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect, without TLS yet; Client takes it from here.
-
-    Raises:
-        OSError: Nobody there, no such host, no way.
-        TimeoutError: No answer within `timeout` seconds (an OSError too).
-    """
-    async with asyncio.timeout(timeout):
-        return await asyncio.open_connection(host, port, limit=STREAM_LIMIT_BYTES, **_race(host))
-
-
-def _race(host: str) -> dict[str, float]:
-    """Return how the addresses of a name race each other.
-
-    An address has no second one to try, and a race that is cancelled while it is being won loses the socket (CPython
-    3.11, asyncio/staggered.py): it is closed by the garbage collector only. uvloop knows no race: it tries in turn.
-    """
-    knows_races = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
-    return {"happy_eyeballs_delay": CONNECT_STAGGER} if knows_races and not _is_address(host) else {}
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 class Client(asyncio.Protocol):

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "p2pchat"
 DIRECTION = (
     {"errors", "config", "protocol"},
     {"core"},
-    {"identity", "client", "server", "storage", "discovery"},
+    {"identity", "client", "dialing", "server", "storage", "discovery"},
     {"runtime"},
     {"peer"},
     {"testing", "apps"},

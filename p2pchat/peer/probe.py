@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from p2pchat.client import Client, dial
+from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.hosted import Network
 from p2pchat.core.mesh.endpoints import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.link import quoted
+from p2pchat.dialing import dial
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.names import base32
@@ -267,11 +268,11 @@ def _told_off(bye: Bye) -> _Ended:
 
 
 def _not_connected(error: OSError) -> _Ended:
-    """Say why there is no connection; several addresses that all failed come as one error with their texts."""
+    """Say why there is no connection."""
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
         return _Ended("no_answer", "nothing comes back from there")
-    if isinstance(error, ConnectionRefusedError) or (error.errno is None and "refused" in str(error)):
+    if isinstance(error, ConnectionRefusedError):
         return _Ended("refused", "the machine answers, and nobody listens on that port")
-    if error.errno in _NO_WAY or error.errno is None:
+    if error.errno in _NO_WAY:
         return _Ended("unreachable", "there is no way to that address from here")
     return _Ended("unreachable", f"it cannot be connected to: {error.strerror or type(error).__name__}")

@@ -15,9 +15,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from p2pchat.client import Client
-from p2pchat.client import dial as dial_socket
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted, Filled, Got, Input, LinkDown, Paused
+from p2pchat.dialing import dial as dial_socket
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.server import Server
@@ -263,17 +263,16 @@ class Wiring:
 
 
 def _reason(error: Exception) -> tuple[str, str]:
-    """Return why a dial failed, for people and as a stable word. Of a host with several addresses, at all of which it
-    failed, asyncio says that in one text."""
+    """Return why a dial failed, for people and as a stable word."""
     if isinstance(error, TimeoutError):
         return "no answer", "no_answer"
     if isinstance(error, socket.gaierror):
         return "no such name", "no_name"
-    if isinstance(error, ConnectionRefusedError) or (isinstance(error, OSError) and "refused" in str(error)):
+    if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"
     if isinstance(error, OSError) and error.errno in _NO_WAY:
         return "no way there from this machine", "no_way"
-    if isinstance(error, OSError) and error.strerror and "Multiple exceptions" not in error.strerror:
+    if isinstance(error, OSError) and error.strerror:
         return error.strerror, "failed"
     if isinstance(error, HandshakeError):
         return "what answers there is no p2pchat peer", "no_peer"

@@ -1,0 +1,90 @@
+"""An event loop in which a test ends something after its n-th step, for every n: what was begun must be undone.
+
+It has names of its own, knows the sockets that were to be connected, and lets connecting fail or last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
+from typing import Any, TypeVarTuple, Unpack
+
+MOST_STEPS = 1000  # of one scenario: with more it turns in a circle
+Ts = TypeVarTuple("Ts")
+
+
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """Calls what interrupt() was given after so many of its callbacks.
+
+    Attributes:
+        names: The addresses of each name.
+        errors: Why an address cannot be connected to.
+        slow: How many turns of the loop connecting to an address takes longer.
+        dialled: Each socket that was to be connected, with the address.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {}
+        self.errors: dict[str, OSError] = {}
+        self.slow: dict[str, int] = {}
+        self.dialled: list[tuple[socket.socket, str]] = []
+        self._steps_left = 0
+        self._interrupt: Callable[[], object] = lambda: None
+        super().__init__()
+
+    def interrupt(self, after_steps: int, do: Callable[[], object]) -> None:
+        self._steps_left, self._interrupt = after_steps, do
+
+    @property
+    def still_open(self) -> list[socket.socket]:
+        return [sock for sock, _ in self.dialled if sock.fileno() != -1]
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        def step() -> None:
+            callback(*args)
+            self._steps_left -= 1
+            if self._steps_left == 0:
+                self._interrupt()
+
+        return super().call_soon(step, context=context)
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:
+        """At once and in no thread: the same steps each time."""
+        return [info for address in self.names[host] for info in socket.getaddrinfo(address, port, **options)]
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        self.dialled.append((sock, address[0]))
+        for _ in range(self.slow.get(address[0], 0)):
+            await asyncio.sleep(0)
+        if address[0] in self.errors:
+            raise self.errors[address[0]]
+        await super().sock_connect(sock, address)
+
+
+def run_stepped(scenario: Callable[[SteppedLoop], Coroutine[Any, Any, None]]) -> SteppedLoop:
+    """Run it in a loop of its own; return that loop, closed."""
+    with asyncio.Runner(loop_factory=SteppedLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SteppedLoop)
+        runner.run(scenario(loop))
+    return loop
+
+
+def after_each_step(scenario: Callable[[SteppedLoop, int], Coroutine[Any, Any, bool]]) -> Iterator[int]:
+    """Run it with 1, 2, 3 .. as the step to interrupt, in a loop each, until it returns False: it was over before."""
+    for step in range(1, MOST_STEPS):
+        interrupted = True
+
+        async def one(loop: SteppedLoop, step: int = step) -> None:
+            nonlocal interrupted
+            interrupted = await scenario(loop, step)
+
+        run_stepped(one)
+        if not interrupted:
+            return
+        yield step
+    raise AssertionError(f"not over after {MOST_STEPS} steps")
