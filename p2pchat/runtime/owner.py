@@ -55,6 +55,7 @@ FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the
 LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
 LEFT_SO = "what was accepted is safe, what was on its way may be kept or not"
 OUT_NOW_BYTES = 256 * 1024  # so much for links is written before the next input: full ones are known by then
+FEW_WOKEN = 16  # so many who said something go on before links are written to: encrypting would make them wait
 LEAST = 1.0  # seconds that it gets to close, however late it is
 
 
@@ -94,6 +95,7 @@ class Owner:
         self._pumping: asyncio.Handle | None = None
         self._out: dict[int, list[bytes]] = {}  # what goes to each link at the end of this turn
         self._out_bytes = 0
+        self._woken = 0  # programs that are told in this turn that what they said is durable
         self._wake: asyncio.TimerHandle | None = None
         self._changes: dict[int, Change] = {}  # commits in flight, by ticket
         self._epochs: dict[int, int] = {}
@@ -167,7 +169,7 @@ class Owner:
             while self.saying and not self._own and not self._stopped:
                 self._say_gathered()
                 self._handle_all()  # memory storage has answered already
-            self._flush_links()
+            self._end_turn()
         except BaseException as error:
             self._break(error)
             raise
@@ -230,6 +232,14 @@ class Owner:
                 out[link] = [data]
             else:
                 parts.append(data)
+
+    def _end_turn(self) -> None:
+        """Write to links; behind those who wait for what they said, while they are few."""
+        if 0 < self._woken <= FEW_WOKEN:
+            self._loop.call_soon(self._flush_links)
+        else:
+            self._flush_links()
+        self._woken = 0
 
     def _flush_links(self) -> None:
         out, self._out = self._out, {}
@@ -419,7 +429,7 @@ class Owner:
     def _kept(self, effect: fx.Kept) -> None:
         if not self.asked.kept(effect):
             self._tell(effect)
-            self.saying.kept(effect)
+            self._woken += self.saying.kept(effect)
 
     def _refused(self, effect: fx.Refused) -> None:
         if not (self.asked.refused(effect) or self.saying.refused(effect)):
@@ -545,6 +555,7 @@ class Owner:
             self._pumping.cancel()
         try:
             self._pump()
+            self._flush_links()
         except Exception as error:  # a defect is reported, as in any other turn, and keeps nobody from closing
             self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 

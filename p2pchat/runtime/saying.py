@@ -127,8 +127,8 @@ class Gathering:
         self._said[self._tickets] = group
         return Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
 
-    def kept(self, effect: Kept) -> None:
-        """These are durable: tell who waits."""
+    def kept(self, effect: Kept) -> int:
+        """These are durable: tell who waits; return how many that are."""
         group = self._said.pop(effect.ticket)
         log, first = effect.log, effect.first
         for future, offset, ref in group.waiting:
@@ -138,6 +138,7 @@ class Gathering:
                 future.set_result((log, first + offset))
             elif not future.cancelled() and future.result() != (log, first + offset):  # cancelled: kept all the same
                 raise RuntimeError("an entry stands elsewhere than was promised")
+        return len(group.waiting)
 
     def _note(self, log: LogId, seq: int, ref: str) -> None:
         self.refs[log, seq] = ref

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,33 @@ async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPee
     await asyncio.gather(one, *rest)
     texts = [[batch.raws for batch in change.batches] for changes in storage.commits for change in changes]
     assert [sum(map(len, raws)) for raws in texts if raws] == [1, 200]
+
+
+def written(peer: TCPPeer) -> int:
+    """Return how many bytes a peer's one link was given."""
+    assert peer._begun is not None
+    (client,) = peer._begun.wiring._clients.values()
+    return client._written_bytes
+
+
+async def test_who_said_something_goes_on_before_it_is_encrypted_for_links(storage: GatedStorage) -> None:
+    still = replace(QUICK, digest_every=3600.0)  # nothing else is written meanwhile
+    async with mesh("ada", settings=still) as net, aclosing(await join(net, "bob", storage, still)) as bob:
+        await (await bob.broadcast("first")).delivered(timeout=5)
+        await net.settle()
+        before = written(bob)
+        receipt = await bob.broadcast("accepted")
+        assert written(bob) == before
+        await receipt.delivered(timeout=5)
+
+
+async def test_links_do_not_wait_for_many_who_said_something(net: Mesh, bob: TCPPeer) -> None:
+    await net.settle()
+    before = written(bob)
+    first, *_ = [asyncio.create_task(bob.broadcast(str(number))) for number in range(100)]
+    receipt = await first
+    assert written(bob) > before
+    await receipt.delivered(timeout=5)
 
 
 async def test_nothing_is_sent_or_told_before_it_is_durable(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
