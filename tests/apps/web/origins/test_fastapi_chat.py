@@ -138,6 +138,8 @@ async def test_multiple_terminals_and_what_its_limitations_were(home: Path, free
         await running_server.until(f":{free_port}")
         async with running(sys.executable, str(client), url, "ada", home=home) as ada:
             async with running(sys.executable, str(client), url, "bob", home=home) as bob:
+                await ada.say("anybody here?")
+                await ada.until("ok")  # so she is there herself: who comes later is told nothing of the room
                 await bob.say("here I am")
                 await bob.until("ok")
                 await ada.until("bob: here I am")
