@@ -220,6 +220,44 @@ def test_while_a_large_mesh_forms_all_are_told_less_often_and_a_lone_change_at_o
     assert len(told_frames(ada.wake(2.1))) == 13
 
 
+def test_in_a_large_mesh_a_link_with_whom_others_tell_of_too_is_told_later_and_with_others() -> None:
+    ada = Post(ADA)
+    ada.handle(Listening(8080))
+
+    def meets(number: int) -> str:
+        key = Key(str(number))
+        met = Meeting(ada, Post(key))
+        met._links = 100 * number
+        met.connect(met.b)
+        return key.id
+
+    for number in range(20):
+        meets(number)
+    assert len(told_frames(ada.wake(0.1))) == 19  # the last one heard all as it came
+    known = meets(20)
+    ada.got(101, Peers(port=0, at=[], linked=[(known, [])]))
+    assert told_frames(ada.wake(0.75)) == []
+    assert len(told_frames(ada.wake(0.8))) == 20  # 0.1 s for each 8 links, as often as there are 8 links
+    known = meets(21)
+    ada.got(101, Peers(port=0, at=[], linked=[(known, [])]))
+    assert told_frames(ada.wake(1.1)) == []
+    unknown = meets(22)
+    assert told_frames(ada.wake(1.15)) == []
+    frames = told_frames(ada.wake(1.21))
+    assert len(frames) == 22
+    assert {peer for peer, _ in frames[0].linked} == {known, unknown}
+
+
+def test_a_link_that_takes_the_place_of_another_is_no_news() -> None:
+    ada = Post(ADA)
+    met = Meeting(ada, Post(BOB))
+    link = met.connect(met.b)
+    ada.wake(1.0)
+    waiting = len(ada.ctx._heap)
+    ada.links._exchange.link_down(ada.links.up[link])  # as when another link of his is up already
+    assert len(ada.ctx._heap) == waiting
+
+
 def test_the_port_told_is_kept_with_the_host_seen_and_dialled_when_the_link_is_gone() -> None:
     met, link = linked("10.0.0.7")
     met.a.got(link, Peers(port=7070, at=["bob.example.org:1"]))

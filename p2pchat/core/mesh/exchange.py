@@ -1,7 +1,8 @@
 """Peers tell each other where they listen and whom they are linked with, so that one endpoint joins the whole mesh.
 
 The first `peers` on a link tells all, later ones what changed; changes within 0.1 s are joined, and a link that does
-not drain gets its share when it does. What is heard goes to the address book after a look at its form, and from there
+not drain gets its share when it does. In a large mesh whom others tell of as well can wait: while it forms, everybody
+links with everybody, and would tell everybody of it at once. What is heard goes to the address book after a look at its form, and from there
 to the dialler with that peer's id as the pin. Only what a peer says of itself, and what answered, is told on.
 
 Nobody is told of itself, with one exception: who names the receiver among those it is linked with has met another
@@ -22,6 +23,7 @@ from p2pchat.core.mesh.roster import At, Roster
 from p2pchat.protocol import PeerId, Peers
 
 FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
+KNOWN_AFTER = 2.5  # seconds at most until all are told of a link with whom others tell of too; a guess
 
 
 class Exchange:
@@ -51,6 +53,8 @@ class Exchange:
         self._at: At = ()
         self._timer: Timer | None = None
         self._told_at = float("-inf")  # when all were last told
+        self._linked_now: set[PeerId] = set()  # since then, or has another address; others may tell of them too
+        self._news = False  # something else is to be told
         self._rosters = {True: Roster(), False: Roster()}  # for links on loopback, and for others
 
     # ---- telling
@@ -64,19 +68,49 @@ class Exchange:
         """Tell a new link all; the others hear of it soon."""
         self._book.touched.add(link.peer)
         self._tell(link)
-        self.changed()
+        self._linked_now.add(link.peer)
+        self._tell_soon()
 
     def link_down(self, link: Link) -> None:
         """Tell the others soon, if no other link took its place."""
         self._book.touched.add(link.peer)
-        self.changed()
+        if link.peer not in self._by_peer:
+            self.changed()
 
     def changed(self) -> None:
-        """Tell everyone soon what is another; while a large mesh forms less often, for that is all to all."""
-        if self._timer is None and self._up:
-            soon = self._ctx.settings.peers_told_after
-            again_at = self._told_at + soon * len(self._up) / FEW
-            self._timer = self._ctx.after(max(soon, again_at - self._ctx.now.mono), self._tell_all)
+        """Tell everyone soon what is another."""
+        self._news = True
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if self._up:
+            self._tell_after(self._pause())
+
+    def _tell_after(self, pause: float) -> None:
+        """See who can be told, this long after they were told last; sooner, if that was meant already."""
+        now = self._ctx.now.mono
+        wait = max(self._ctx.settings.peers_told_after, self._told_at + pause - now)
+        if self._timer is None or self._timer.at > now + wait:
+            self.stop()
+            self._timer = self._ctx.after(wait, self._tell_due)
+
+    def _pause(self) -> float:
+        """Return how long all are left alone once they were told: longer in a large mesh, for that is all to all."""
+        return self._ctx.settings.peers_told_after * len(self._up) / FEW
+
+    def _tell_due(self) -> None:
+        """All can be told; unless everything is known to them from others, so that it can wait."""
+        self._timer = None
+        crowd = len(self._up) / FEW
+        pause = min(self._pause() * crowd, KNOWN_AFTER)
+        can_wait = crowd > 1 and self._ctx.now.mono < self._told_at + pause
+        if can_wait and not self._news and all(self._others_tell_of(peer) for peer in self._linked_now):
+            self._tell_after(pause)
+        else:
+            self._tell_all()
+
+    def _others_tell_of(self, peer: PeerId) -> bool:
+        return any(peer in link.linked for link in self._up.values())
 
     def drained(self, link: Link) -> None:
         self._tell(link)
@@ -91,7 +125,7 @@ class Exchange:
             self._timer.cancel()
 
     def _tell_all(self) -> None:
-        self._timer = None
+        self._linked_now, self._news = set(), False
         self._told_at = self._ctx.now.mono
         behind = False
         for link in list(self._up.values()):
@@ -178,4 +212,5 @@ class Exchange:
             if address is not None:
                 self._dialing.learned(address)
                 if peer == link.peer:
-                    self.changed()
+                    self._linked_now.add(peer)
+                    self._tell_soon()
