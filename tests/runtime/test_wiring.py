@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Input
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.runtime.wiring import Sockets, Wiring
+from tests.link_ends import CLIENT, SERVER
+from tests.stepping import SteppedLoop, after_each_step, open_sockets
 
 
 async def test_who_comes_in_the_moment_of_the_end_is_not_left_open() -> None:
@@ -30,3 +38,74 @@ async def test_who_comes_in_the_moment_of_the_end_is_not_left_open() -> None:
             pass
         assert came and came[0].transport.is_closing()
         writer.close()
+
+
+class Connecting:
+    """Two peers' connections: bob dials ada, by a name with two addresses."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Input]] = {"ada": [], "bob": []}
+        self.news = asyncio.Event()
+        self.ada, self.bob = (
+            Wiring(Sockets(), Settings(), server_context=SERVER, client_context=CLIENT, tell=self._teller(told))
+            for told in self.told.values()
+        )
+
+    def _teller(self, told: list[Input]) -> Callable[[Input], None]:
+        def tell(input: Input) -> None:
+            told.append(input)
+            self.news.set()
+
+        return tell
+
+    @property
+    def is_up(self) -> bool:
+        return any(isinstance(one, Accepted) for one in self.told["ada"]) and any(
+            isinstance(one, Dialled) for one in self.told["bob"]
+        )
+
+    async def until_up_or_failed(self) -> None:
+        while not self.is_up and not any(isinstance(one, DialFailed) for one in self.told["bob"]):
+            self.news.clear()
+            await self.news.wait()
+
+
+ENDS: dict[str, Callable[[Connecting], Coroutine[Any, Any, None]]] = {
+    "the dialling one is cut off": lambda two: two.bob.cut_all(),
+    "the dialling one closes": lambda two: two.bob.close_all(),
+    "the accepting one is cut off": lambda two: two.ada.cut_all(),
+    "the accepting one closes": lambda two: two.ada.close_all(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whenever_a_side_ends_while_they_connect_nothing_is_left_open(end: str) -> None:
+    """After each step: of the race, of connecting, of either side's TLS handshake, of handing the link over."""
+    before = open_sockets()
+
+    async def scenario(loop: SteppedLoop, step: int) -> bool:
+        loop.names = {"ada": ["192.0.2.1", "127.0.0.1"]}
+        loop.errors = {"192.0.2.1": OSError(errno.EHOSTUNREACH, "No route to host")}
+        two = Connecting()
+        _, port = await two.ada.listen("127.0.0.1", 0)
+        connecting = asyncio.ensure_future(two.until_up_or_failed())
+        ended: list[asyncio.Task[None]] = []
+
+        def end_it() -> None:
+            ended.append(loop.create_task(ENDS[end](two)))
+            connecting.cancel()
+
+        loop.interrupt(step, end_it)
+        two.bob.dial(1, f"ada:{port}")
+        await asyncio.wait([connecting])
+        interrupted = connecting.cancelled()
+        if ended:
+            await asyncio.wait(ended)
+            ended[0].result()
+        await two.bob.cut_all()
+        await two.ada.cut_all()
+        await asyncio.sleep(0)
+        assert open_sockets() == before, step
+        return interrupted
+
+    assert len(list(after_each_step(scenario))) >= 30
