@@ -2,8 +2,9 @@
 
 The first `peers` on a link tells all, later ones what changed; changes within 0.1 s are joined, and a link that does
 not drain gets its share when it does. In a large mesh whom others tell of as well can wait: while it forms, everybody
-links with everybody, and would tell everybody of it at once. What is heard goes to the address book after a look at its form, and from there
-to the dialler with that peer's id as the pin. Only what a peer says of itself, and what answered, is told on.
+links with everybody, and would tell everybody of it at once. What is heard goes to the address book after a look at
+its form, and from there to the dialler with that peer's id as the pin. Only what a peer says of itself, and what
+answered, is told on.
 
 Nobody is told of itself, with one exception: who names the receiver among those it is linked with has met another
 process with the receiver's key.
