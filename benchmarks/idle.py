@@ -56,7 +56,7 @@ async def _answer(end: End) -> None:
 
 async def give(channel: Channel, directory: str, port: int, links: int) -> None:
     """Worker: dial one link, then the others, then send a burst on each in turn."""
-    from p2pchat.client import dial
+    from p2pchat.dialing import dial
     from p2pchat.protocol import Bye, encode
 
     context = _contexts(directory)[1]
