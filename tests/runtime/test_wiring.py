@@ -108,4 +108,4 @@ def test_whenever_a_side_ends_while_they_connect_nothing_is_left_open(end: str) 
         assert open_sockets() == before, step
         return interrupted
 
-    assert len(list(after_each_step(scenario))) >= 30
+    assert len(list(after_each_step(scenario))) > 20  # some of them within each handshake
