@@ -11,6 +11,7 @@ Source: docs/protocol.md, "Entries" and "Heads".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
 
@@ -105,11 +106,6 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
     return Entries(*batch.log, batch.first, prev, batch.raws, head, n, fork)
 
 
-def size_of(raws: Sequence[str]) -> int:
-    """Return how many bytes of UTF-8 entries are."""
-    return sum([len(raw) if raw.isascii() else len(raw.encode()) for raw in raws])
-
-
 _HASH = blake2b(digest_size=32)  # copied for each entry: to make one of that size anew takes a third longer
 _KEYS = Entry.__struct_encode_fields__
 _encoder = msgspec.json.Encoder()
@@ -181,10 +177,15 @@ def head_message(log: LogId, seq: int, chain: bytes) -> bytes:
 def verify(user: UserId, signature: bytes, message: bytes) -> bool:
     """Say whether `signature` is the user's over `message`; False as well for a key that is none."""
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(user)).verify(signature, message)
+        _public_key(user).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def _public_key(user: UserId) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(user))
 
 
 def contradict(one: Batch, other: Batch) -> bool:

@@ -162,6 +162,8 @@ class TlsPipe:
                     self.closed_by_peer = True
                     return used
                 used += count  # type: ignore[operator]  # with a buffer, read() returns a count
+                if not self._in.pending and not self._object.pending():
+                    return used  # asking for more would be an exception: it costs more than a small read
         except ssl.SSLWantReadError:
             return used
         except ssl.SSLZeroReturnError:

@@ -52,6 +52,9 @@ class Disk:
         storage: Made and opened by the caller.
         directory: Where free space is looked at; None for memory.
         tell: Takes inputs for the core, in the event loop.
+
+    Attributes:
+        told: Called in the event loop when threads have answered, behind all those answers.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Disk:
         self._settings = settings
         self._directory = directory
         self._tell = tell
+        self.told: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._writes: SimpleQueue[Commit | _Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
@@ -227,6 +231,7 @@ class Disk:
     def _hand_over(self) -> None:
         while self._answers:
             self._answers.popleft()()
+        self.told()
 
     # In the writer thread
 

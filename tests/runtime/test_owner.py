@@ -498,6 +498,19 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
     await disk.close()
 
 
+async def test_the_owner_hears_in_the_same_turn_that_answers_are_there(storage: GatedStorage) -> None:
+    told = list[object]()
+    disk = Disk(storage, Settings(), None, told.append)
+    disk.told = lambda: told.append("all")
+    await until(lambda: told)  # its first look at the free disk
+    for ticket in (1, 2):
+        told.clear()
+        disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
+        await until(lambda: told)
+        assert told == [Committed([ticket]), "all"]
+    await disk.close()
+
+
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
     told = Told()
     disk = Disk(storage, Settings(), None, told.append)

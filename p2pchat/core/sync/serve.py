@@ -14,7 +14,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Send, Warned
 from p2pchat.core.inputs import Fetched
-from p2pchat.core.log import Batch, LogId, frame_of, size_of
+from p2pchat.core.log import Batch, LogId, frame_of, size_bytes
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.sides import Key, Serving, Shelf, Side, Tail
@@ -176,7 +176,7 @@ class Serve:
         return not side.link.full and given < self._ctx.settings.buffer_limit_bytes
 
     def _write(self, conversation: Conversation, batch: Batch, sides: list[Side]) -> None:
-        given, size = self._shelf.step.given, size_of(batch.raws) if sides else 0
+        given, size = self._shelf.step.given, size_bytes(batch.raws) if sides else 0
         for side in sides:
             given[side.link.id] = given.get(side.link.id, 0) + size
         new = [side for side in sides if conversation.id not in side.named]
