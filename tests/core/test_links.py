@@ -413,7 +413,7 @@ def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
     of_copy = Peers(port=0, at=[], linked=[(D.id, [])])
     warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]
-    assert met.a.links.up[link].linked == set()
+    assert met.a.links.up[link].linked == {}
     met.a.at(59.0)
     assert [effect for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)] == []
     met.a.at(61.0)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Send
 from p2pchat.core.hosted import HostedUser
+from p2pchat.core.keyset import KeySet
 from p2pchat.core.mesh.hosting import is_due, make_cert
 from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, UserId
@@ -27,8 +28,8 @@ class _End:
     """A link, and the own users whose news it has to get yet."""
 
     link: Link
-    stale: set[UserId] = field(default_factory=set)
-    gone: set[UserId] = field(default_factory=set)  # hosted no more since it was told; perhaps again by now
+    stale: KeySet[UserId] = field(default_factory=dict)
+    gone: KeySet[UserId] = field(default_factory=dict)  # hosted no more since it was told; perhaps again by now
 
 
 class Announcing:
@@ -106,7 +107,7 @@ class Announcing:
         if self.own.pop(user, None) is not None:
             self._words.pop(user, None)
             for end in self._ends.values():
-                end.gone.add(user)
+                end.gone[user] = None
             self._changed([user], at_once=True)
 
     def renew(self) -> None:
@@ -122,8 +123,9 @@ class Announcing:
     # ---- telling
 
     def _changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
+        stale = dict.fromkeys(users)
         for end in self._ends.values():
-            end.stale.update(users)
+            end.stale.update(stale)
         due = self._told_at + self._ctx.settings.presence_told_after
         if at_once or self._ctx.now.mono >= due:
             self._tell_all()

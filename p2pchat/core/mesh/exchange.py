@@ -195,15 +195,21 @@ class Exchange:
             self._learn(link, link.peer, endpoint, near)
         for peer, endpoints in frame.linked:  # who is linked speaks for itself
             self._heard_of(link, peer, () if peer in self._by_peer else endpoints, near)
-        link.linked.difference_update(frame.gone)
+        for peer in frame.gone:
+            link.linked.pop(peer, None)
 
     def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
         if peer == self._ctx.me:
             self._copied()
         elif len(link.linked) < self._ctx.settings.max_addresses:
-            link.linked.add(peer)
+            link.linked[self._known(peer)] = None
             for endpoint in endpoints:
                 self._learn(link, peer, endpoint, near)
+
+    def _known(self, peer: PeerId) -> PeerId:
+        """Return the id as it is kept already: each link tells of nearly all peers there are."""
+        there = self._by_peer.get(peer)
+        return there.peer if there is not None else peer
 
     def _learn(self, link: Link, peer: PeerId, endpoint: str, near: bool) -> None:
         if not self._is_for(endpoint, near):

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.context import Timer
+from p2pchat.core.keyset import KeySet
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.protocol import Bye, PeerId, RunId
 
@@ -50,7 +51,7 @@ class Link:
     phase: Phase = Phase.PROVING
     peer: PeerId = ""
     full: bool = False
-    linked: set[PeerId] = field(default_factory=set)
+    linked: KeySet[PeerId] = field(default_factory=dict)
     run: RunId = ""
     n: int = 0
     up_at: float = 0.0

@@ -49,7 +49,7 @@ class Compare:
     def begin(self, side: Side) -> None:
         """Compare everything with a far end whose hosted users are known now (again, when they change)."""
         side.begun = True
-        side.sharing_seen = set(self._shelf.presence.users_of(side.link.id))
+        side.sharing_seen = dict.fromkeys(self._shelf.presence.users_of(side.link.id))
         side.all_compared = side.sum_told = False
         side.compared.clear()
         side.named.clear()  # as long as its users were others it took no names of what concerns these, and forgot some
@@ -114,7 +114,7 @@ class Compare:
 
     def _sums(self, side: Side, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
         if span[0] == FIRST_ID:
-            side.sums_to, side.differing = "", set()
+            side.sums_to, side.differing = "", {}
         in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= following(side.sums_to))
         here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
         for id in told:
@@ -125,12 +125,12 @@ class Compare:
                     here[id] = found
         for id in sorted(here):
             if self._group_differs(here, told, id):
-                side.differing.add(id)  # the group first: what of its talk is visible depends on it
+                side.differing[id] = None  # the group first: what of its talk is visible depends on it
             elif total([here[id]]) == told.get(id, total([])):
                 self._equal(side, here[id])
-                side.compared.add(id)
+                side.compared[id] = None
             else:
-                side.differing.add(id)
+                side.differing[id] = None
                 self.send_marks(side, here[id], (FIRST_ID, LAST_ID), ask=True)
         room = self._shelf.conversations.room
         if span[0] <= room <= span[1] and room not in side.differing:
@@ -231,8 +231,8 @@ class Compare:
             side.pages_to[conversation] = max(span[1], side.pages_to[conversation])
         if side.pages_to.get(conversation) == LAST_ID:
             del side.pages_to[conversation]
-            side.compared.add(conversation)
-            side.differing.discard(conversation)
+            side.compared[conversation] = None
+            side.differing.pop(conversation, None)
             if side.sums_to == LAST_ID and not side.differing:
                 side.all_compared = True
             self._no_longer_new(conversation)
@@ -355,4 +355,4 @@ def _is_shown(conversation: Conversation, user: UserId, mark: Mark) -> bool:
 def _spoken(side: Side, conversation: Conversation) -> None:
     """The far end tells of a conversation: so it is shared there."""
     if conversation.group is not None:
-        side.spoken.add(conversation.id)
+        side.spoken[conversation.id] = None

@@ -147,7 +147,7 @@ class Forks:
 
     def _owe(self, side: Side, log: Log) -> None:
         if log.id not in side.forks_told:
-            side.forks_owed.add(log.id)
+            side.forks_owed[log.id] = None
             self.tell(side, log)
 
     def drained(self, side: Side) -> None:
@@ -160,16 +160,16 @@ class Forks:
         if log.id in self._to_tell:
             self._to_tell[log.id].add(side)
         elif log.id not in side.forks_told and not side.link.full:
-            side.forks_told.add(log.id)
+            side.forks_told[log.id] = None
             then = partial(self._send, side, log.id)
             self._shelf.lookups.fetch(side.link.id, log.id.key, ForkStart(log.id.run), then)
 
     def _send(self, side: Side, log: LogId, answer: Fetched) -> None:
-        side.forks_owed.discard(log)
+        side.forks_owed.pop(log, None)
         for batch in answer.batches if self._shelf.is_up(side) else ():
             self._shelf.send(frame_of(batch, fork=True), side, log.conversation)
         if not answer.batches:
-            side.forks_told.discard(log)  # storage has lost it
+            side.forks_told.pop(log, None)  # storage has lost it
 
     # ---- hearing
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Effect, Send
 from p2pchat.core.hosted import HostedUsers
+from p2pchat.core.keyset import KeySet
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
@@ -72,29 +73,29 @@ class Side:
     link: Link
     heard: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
     ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # what it holds and this node lacks
-    compared: set[ConversationId] = field(default_factory=set)
+    compared: KeySet[ConversationId] = field(default_factory=dict)
     all_compared: bool = False  # also every conversation that began since
     pages_to: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
     sums_to: ConversationId = ""
-    differing: set[ConversationId] = field(default_factory=set)  # sums differed, marks not all told yet
-    sharing_seen: set[UserId] = field(default_factory=set)  # whom it hosted when comparing began, or nobody knew
+    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not all told yet
+    sharing_seen: KeySet[UserId] = field(default_factory=dict)  # whom it hosted when comparing began, or nobody knew
     begun: bool = False
     sum_told: bool = False  # since comparing began
     had_turn: bool = False  # got a digest of those that go to one link after the other
     insisting: Timer | None = None  # when the digest is told again, until everything is compared
     ahead_count: int = 0  # marks in `ahead`
     unsure: int = 0  # marks that storage was asked about
-    named: set[ConversationId] = field(default_factory=set)
-    spoken: set[ConversationId] = field(default_factory=set)  # groups of which it told marks or sums
+    named: KeySet[ConversationId] = field(default_factory=dict)
+    spoken: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it told marks or sums
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
     serving: dict[int, Serving] = field(default_factory=dict)
     tails: dict[LogId, Tail] = field(default_factory=dict)
-    tell: set[Key] = field(default_factory=set)
+    tell: KeySet[Key] = field(default_factory=dict)
     refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
     full_told: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
-    forks_told: set[LogId] = field(default_factory=set)  # forked logs whose evidence was sent
-    forks_owed: set[LogId] = field(default_factory=set)  # of users hosted there: their evidence comes before any mark
+    forks_told: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
+    forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there: before any mark
     evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
     @property
@@ -295,7 +296,7 @@ class Shelf:
         """Send a frame that mentions these conversations, named where the link has not heard of them."""
         new = [id for id in conversations if id not in side.named]
         if new:
-            side.named.update(new)
+            side.named.update(dict.fromkeys(new))
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [side.link.id]))
 
@@ -303,7 +304,7 @@ class Shelf:
         """Tell the marks that are due, as one frame a link."""
         for side in self.sides.values():
             if side.tell and side.hears_marks:  # no queue: what it has to be told waits here, each key once
-                keys, side.tell = sorted(side.tell - side.refused.keys()), set()
+                keys, side.tell = sorted(side.tell.keys() - side.refused.keys()), {}
                 self._tell(side, keys)
 
     def _tell(self, side: Side, keys: list[Key]) -> None:

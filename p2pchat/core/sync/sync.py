@@ -152,9 +152,10 @@ class Sync:
         side = self.shelf.sides.get(link.id)
         if side is None or not self.shelf.presence.complete(link.id):
             return
-        side.sharing_seen.difference_update(gone)
+        for user in gone:
+            side.sharing_seen.pop(user, None)
         if side.begun and (fresh or all(user in side.sharing_seen for user in users)):
-            side.sharing_seen.update(users)
+            side.sharing_seen.update(dict.fromkeys(users))
         else:
             self.compare.begin(side)
 
@@ -395,11 +396,11 @@ class Sync:
         for link, keys in step.sources.items():
             side = self.shelf.sides.get(link)
             if side is not None:
-                side.tell |= keys
+                side.tell.update(dict.fromkeys(keys))
             for key in keys:
                 for host in self.shelf.presence.hosts(key[1]):
                     if host in self.shelf.sides:
-                        self.shelf.sides[host].tell.add(key)
+                        self.shelf.sides[host].tell[key] = None
                 self._news(key)
 
     def _count_heard(self, conversation: Conversation, user: UserId) -> None:
@@ -433,9 +434,9 @@ class Sync:
                 self.shelf.sides[id].link.peer for id in self.shelf.presence.hosts(key[1]) if id in self.shelf.sides
             }
             for side in self.shelf.sharing(conversation):
-                linked = side.link.linked | {side.link.peer}
+                linked = side.link.linked.keys() | {side.link.peer}
                 if not hosts or not hosts <= linked:
-                    side.tell.add(key)
+                    side.tell[key] = None
 
     def fetched(self, answer: Fetched) -> None:
         self.lookups.fetched(answer)
