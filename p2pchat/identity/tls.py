@@ -120,8 +120,8 @@ class TlsPipe:
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._in, self._out, server_side=server_side)
-        self._early: list[bytes] = []  # plaintext written before the handshake ended
-        self._ready: list[bytes] = []  # ciphertext nobody has taken yet
+        self._early = b""  # plaintext written before the handshake ended
+        self._ready = b""  # ciphertext nobody has taken yet
         self.handshaken = False
         self.closed = False  # we said that we have written our last byte
         self.closed_by_peer = False  # the far end said so
@@ -182,9 +182,8 @@ class TlsPipe:
                 f"that is no p2pchat peer: no TLS 1.3 with it ({_reason(error)})", "identity"
             ) from None
         self.handshaken = True
-        early, self._early = self._early, []
-        for data in early:
-            self.send(data)
+        early, self._early = self._early, b""
+        self.send(early)
         return True
 
     def send(self, plaintext: bytes) -> None:
@@ -194,23 +193,23 @@ class TlsPipe:
             ConnectionError: close() was called, or the stream was damaged before.
         """
         if not self.handshaken:
-            self._early.append(plaintext)
+            self._early += plaintext
             return
         view = memoryview(plaintext)
-        write, take, ready = self._object.write, self._out.read, self._ready
+        write, take, records = self._object.write, self._out.read, [self._ready]
         try:
             for start in range(0, len(view), RECORD_BYTES):
                 write(view[start : start + RECORD_BYTES])
-                ready.append(take())
+                records.append(take())
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"the TLS stream cannot be written: {_reason(error)}") from None
+        finally:
+            self._ready = b"".join(records)
 
     def outgoing(self) -> bytes:
         """Take the ciphertext that waits for the far end; b"" when there is none."""
-        if self._out.pending:
-            self._ready.append(self._out.read())
-        ready, self._ready = self._ready, []
-        return b"".join(ready)
+        ready, self._ready = self._ready, b""
+        return ready + self._out.read() if self._out.pending else ready
 
     def close(self) -> None:
         """Say that nothing more will be written; the words (close_notify) are in outgoing(). Reading goes on."""

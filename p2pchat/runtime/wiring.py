@@ -12,6 +12,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from p2pchat.client import Client
@@ -65,6 +66,11 @@ class Wiring:
         self._client_context = client_context
         self._tell = tell
         self._server = Server(settings, self._accepted)
+        # Once for all of them: each mention of a method makes an object, and a mesh has thousands of links.
+        self._new_client = partial(
+            Client, settings=settings, on_frames=self._got, on_fault=self._faulted, on_down=self._down,
+            on_full=self._filled, on_drained=self._drained,
+        )  # fmt: skip
         self._clients: dict[int, Client] = {}
         self._writers: dict[int, asyncio.StreamWriter] = {}  # of accepted ones: what the server knows them by
         self._count = 0
@@ -122,18 +128,12 @@ class Wiring:
 
     def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
         self._count += 1
-        return Client(
+        return self._new_client(
             self._count,
             reader,
             writer,
             tls_context=self._server_context if server_side else self._client_context,
             server_side=server_side,
-            settings=self._settings,
-            on_frames=self._got,
-            on_fault=self._faulted,
-            on_down=self._down,
-            on_full=self._filled,
-            on_drained=self._drained,
         )
 
     def _begin(self, client: Client, input: Input) -> None:
