@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from p2pchat.apps.cli.control.address import BUSY, SOCKET_NAME, read_door
+from p2pchat.apps.cli.control.address import BUSY, SOCKET_NAME, Door, read_door
 from p2pchat.apps.cli.control.lines import LineBuffer, encode
 from p2pchat.apps.cli.exits import FAILED, NO_SUCH_NAME, USAGE, Failure
 from p2pchat.apps.cli.output import Line
@@ -75,20 +75,27 @@ class Control:
         """Read who answers.
 
         Raises:
-            Failure: Nobody does in time, or with an error.
+            Failure: Nobody does in time, or with an error. Whatever it raises, the connection is closed.
         """
         self._reading = asyncio.create_task(self._read())
+        try:
+            self.listening = await self._greeting()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def _greeting(self) -> Line:
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 first = await self.next_line()
         except TimeoutError:
-            await self.aclose()
             raise Failure("a peer is there and does not answer: it hangs, or its machine is very busy") from None
-        if first is None or first.get("event") != "listening":
-            await self.aclose()
-            raise PeerGone("") if first is None else Refused(first)
-        self.listening = first
-        return self
+        if first is None:
+            raise PeerGone("")
+        if first.get("event") != "listening":
+            raise Refused(first)
+        return first
 
     # What a command does with it
 
@@ -135,8 +142,8 @@ class Control:
     async def aclose(self) -> None:
         """Let it go."""
         self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
         self._writer.close()
+        await asyncio.gather(self._reading, return_exceptions=True)
         try:
             await self._writer.wait_closed()
         except OSError:
@@ -210,13 +217,20 @@ async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         return None
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
-            reader, writer = await asyncio.open_connection(door.host, door.port, limit=READ_BYTES)
-            writer.write(encode({"token": door.token}))
-            line = await reader.readuntil(b"\n")
-        answer = json.loads(line)
-    except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError):
+            return await _enter(door)
+    except (OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError):
         return None
-    if isinstance(answer, dict) and door.same_answer(answer.get("answer")):
-        return reader, writer
-    writer.close()  # somebody else waits where a killed peer was
-    return None
+
+
+async def _enter(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    """Connect to whoever waits there; None, and closed, when it is somebody else than the peer."""
+    reader, writer = await asyncio.open_connection(door.host, door.port, limit=READ_BYTES)
+    known = False
+    try:
+        writer.write(encode({"token": door.token}))
+        answer = json.loads(await reader.readuntil(b"\n"))
+        known = isinstance(answer, dict) and door.same_answer(answer.get("answer"))
+    finally:
+        if not known:
+            writer.close()
+    return (reader, writer) if known else None

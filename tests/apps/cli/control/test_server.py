@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,11 +20,13 @@ from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
 from p2pchat.apps.cli.control import address
 from p2pchat.apps.cli.control.client import Control, PeerGone, Refused, connect
+from p2pchat.apps.cli.control.lines import encode
 from p2pchat.apps.cli.control.server import MOST_CONNECTIONS, ControlServer
 from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE, Failure
 from p2pchat.apps.cli.output import Line
 from p2pchat.testing import mesh
 from tests.apps.cli.control.conftest import Serve
+from tests.stepping import SteppedLoop, after_each_step, open_sockets
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -426,15 +428,28 @@ async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Ser
 
 
 @pytest.mark.usefixtures("on_loopback")
-async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(home: Path) -> None:
-    """Somebody else's program got the port: it hears the token, which opens nothing any more, and no text."""
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"answer":"yes"}\n{"event":"listening","user":"ada","port":1}\n',
+        *(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 200_000, b"", b"[" * 60_000 + b"\n"),
+    ],
+    ids=["object", "HTTP", "no end", "nothing", "deep"],
+)
+async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: bytes, home: Path) -> None:
+    """Somebody else's program got the port: it hears the token, which opens nothing any more, and no text. Whatever it
+    answers, the connection is closed, and not by the garbage collector: that would be a warning, and an error here."""
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def somebody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b'{"answer":"yes"}\n{"event":"listening","user":"ada","port":1}\n')
-        said = await reader.read()
-        writer.close()
-        await writer.wait_closed()
+        writer.write(answer)
+        writer.write_eof()
+        said = await reader.readline()
+        try:
+            said += await reader.read()
+        except ConnectionResetError:
+            pass  # closed with something unread
+        writer.transport.abort()
         heard.put_nowait(said)
 
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
@@ -445,3 +460,33 @@ async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(home: Path)
     assert b"do" not in await asyncio.wait_for(heard.get(), 10)
     server.close()
     await server.wait_closed()
+
+
+def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path: Path) -> None:
+    """After each step: of connecting, of the words at the door, of the first line."""
+    before = open_sockets()
+
+    async def scenario(loop: SteppedLoop, step: int) -> bool:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(encode({"answer": door.answer}) + encode({"event": "listening"}))
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        door = address.Door(server.sockets[0].getsockname()[1])
+        address.write_door(tmp_path, door)
+        connecting = asyncio.ensure_future(connect(tmp_path))
+        loop.interrupt(step, connecting.cancel)
+        await asyncio.wait([connecting])
+        if not connecting.cancelled():
+            control = connecting.result()
+            assert control is not None
+            await control.aclose()
+        server.close()
+        async with asyncio.timeout(10):
+            while open_sockets() != before:  # the far end has to hear of it first
+                await asyncio.sleep(0)
+        return connecting.cancelled()
+
+    assert len(list(after_each_step(scenario))) > 5
