@@ -25,12 +25,12 @@ from p2pchat.peer.message import NOT_SHOWN, Message, Post, Sent
 from p2pchat.peer.seeing import Audience, Sight
 from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.recent import Recent
+from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Mended, Shown
 
 PAGE = 500  # entries read from storage at once
 BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
-LOOKS = 32  # events between two looks at the clock
+LOOKS = 32  # events between two looks at the clock, and at everything else but what is handed out next
 MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
 
 AnyEvent = Event | Message | Sent
@@ -159,7 +159,7 @@ class Reader:
         self._saved = 0  # up to here it is surely on disk that this was acknowledged
         self._taken: list[Message | Sent | AnyMending] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
-        self._given = 0
+        self._smooth = 0  # so many more messages are handed out without a look at anything: nothing has happened
         self._since = 0.0  # when this turn of the loop began to be ours
         self._half: Risen | None = None  # being looked up
         self._known: dict[Receipted, Risen | None] = {}  # looked up before storage is closed
@@ -217,6 +217,7 @@ class Reader:
         if len(self._live) >= MOST_LIVE:
             del self._live[next(iter(self._live))]
         self._live[subject] = (self._source.recent.newest if self._posts else 0, event)
+        self._smooth = 0
         self.wake()
 
     def rest(self) -> None:
@@ -233,27 +234,31 @@ class Reader:
         if self._out <= self.place or self.consumer is None or task is None or task is closer or task.done():
             return
         self._handled = asyncio.get_running_loop().create_future()
+        self._smooth = 0
         await asyncio.wait([self._handled, task], return_when=asyncio.FIRST_COMPLETED)
 
     def end(self) -> None:
         """The peer is closed: hand out the live events that are left, then stop."""
         self.closed = True
+        self._smooth = 0
         self.wake()
 
     # What a program calls, through Events
 
     async def next(self) -> Any:
         """Return the next event; acknowledges the one before."""
+        if self._smooth:  # one of many that need no waiting: as quick as can be
+            self._smooth -= 1
+            self._task = asyncio.current_task(self._loop)
+            self.place = self._out
+            message = self._taken.pop()
+            self._out = message.place
+            return message
         if self._busy:
             raise RuntimeError("two tasks wait for the same events: give each a reader of its own")
         loop = self._loop = self._loop or asyncio.get_running_loop()
         self._task = asyncio.current_task(loop)
         self._acknowledge()
-        self._given += 1
-        if self._taken and not self._live and self._half is None and self._given % LOOKS:
-            event = self._post()  # one of many that need no waiting: as quick as can be
-            if event is not None:
-                return event
         self._busy = True
         try:
             return await self._next()
@@ -261,7 +266,7 @@ class Reader:
             self._busy = False
 
     async def _next(self) -> AnyEvent:
-        if self._given % LOOKS == 0:
+        if self._taken or self._live:
             await self._breathe()
         while True:
             event = self._live_due() or self._post()
@@ -315,6 +320,7 @@ class Reader:
     def _note(self) -> None:
         """Have it saved up to where a program has taken everything: once a turn of the loop, not with each event."""
         noting, self._noting = self._noting, None
+        self._smooth = 0  # the next one is to be noted too
         if noting is not None and self.consumer is not None:
             noting.cancel()
             self._source.hand_on(self.consumer, self.place)
@@ -369,12 +375,17 @@ class Reader:
             return None
         event = self._taken.pop()
         self._out = event.place if self._taken else self._read
+        if not self._live and self._half is None and (self._noting is not None or self.consumer is None):
+            self._smooth = max(0, min(LOOKS, len(self._taken)) - 1)  # the last of all is acknowledged another way
         return event
 
     async def _take(self) -> None:
         """Get the next entries, from memory if they are there; only called when none are left."""
         special: dict[int, AnyMending | Mended] = {}
         run = self._source.recent.after(self._read)
+        if run is not None and not self._source.recent.mended and self.sight.is_all:
+            self._take_run(run)
+            return
         try:
             if run is not None:
                 skip = self._read + 1 - run.place
@@ -397,6 +408,22 @@ class Reader:
             return
         if steps:
             self._keep(steps, steps[-1][0], special)
+
+    def _take_run(self, run: Run) -> None:
+        """Take what is in memory where nothing was mended and everything is for this reader: as quick as can be."""
+        desk, log, received_at, old, gap = self.desk, run.log, run.received_at, run.old, run.gap
+        kind = Sent if log.user in self.sight.mine else Message
+        if kind in self._posts:
+            first, to_seq = self._read + 1, run.first - run.place
+            newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
+            self._taken = [
+                kind(desk, log, place + to_seq, entry, place, received_at, old, gap)
+                for place, entry in newest_first
+                if entry.k not in NOT_SHOWN
+            ]
+        self._read = run.end - 1
+        if not self._taken:
+            self._out = self._read  # nothing for this reader: acknowledged with the next
 
     async def _take_changes(self, steps: Sequence[Step]) -> None:
         """Take what became of groups in earlier runs: events behind the places of these entries."""

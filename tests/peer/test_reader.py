@@ -11,6 +11,7 @@ import pytest
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.events import Risen
 from p2pchat.peer.ledger import Rise
+from p2pchat.peer.message import Message
 from p2pchat.peer.reader import BREATH, LOOKS, Events, Reader
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
@@ -27,6 +28,7 @@ class Source(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.recent = Recent(0)
+        self.handed = 0
 
     def release(self, *texts: str) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
@@ -49,7 +51,8 @@ class Source(Desk):
         await asyncio.sleep(0)
         return [None if event.seq == 1 else event for event in events]
 
-    def hand_on(self, consumer: str, place: int) -> None: ...
+    def hand_on(self, consumer: str, place: int) -> None:
+        self.handed = place
 
     async def hand_on_now(self, consumer: str, place: int) -> None: ...
 
@@ -101,3 +104,31 @@ async def test_messages_taken_quickly_are_taken_in_one_turn(monkeypatch: pytest.
 
 async def test_whoever_is_slow_with_each_message_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH) >= 2000 // LOOKS - 1
+
+
+async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_taken() -> None:
+    source = Source()
+    reader = Reader(source, source, (), "main", "now")
+    events: Events[Any] = Events(reader)
+    reader.begin(0)
+    source.release(*["hi"] * 200)
+    taken = 0
+    for count in (1, 1, 2, 3, LOOKS - 1, LOOKS, LOOKS + 1, 5, 1):
+        for _ in range(count):
+            taken += 1
+            assert (await anext(events)).place == taken
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert source.handed == taken - 1
+
+
+async def test_what_a_reader_does_not_want_of_ones_own_is_passed_over_and_counts_as_taken() -> None:
+    source = Source()
+    reader = Reader(source, source, (Message,), "main", "now")
+    events: Events[Any] = Events(reader)
+    reader.begin(0)
+    source.release("theirs")
+    source.recent.add(Run(2, EARLIER, 2, [Entry(k="text", at=1, c=1, b="mine")] * 3, 1, False, False, 1))
+    source.recent.add(Run(5, THEIRS, 3, [Entry(k="text", at=1, c=2, b="theirs")] * 2, 1, False, False, 1))
+    assert [((message := await anext(events)).place, message.seq) for _ in range(3)] == [(1, 2), (5, 3), (6, 4)]
+    assert reader.place == 5
