@@ -241,6 +241,25 @@ def test_any_byte_is_a_sign_of_life() -> None:
     assert met.a.heard[-1] == ("down", F.id, "timeout")
 
 
+def test_links_that_fall_silent_within_a_second_are_pinged_together() -> None:
+    post = Post(D)
+    for number, came_at in enumerate((0.0, 0.9, 2.0), 1):
+        post.at(came_at)
+        met = Meeting(post, Post(Key(f"far {number}")))
+        met._links = number - 1
+        met.b.at(came_at)
+        met.connect(met.b)
+    pings = [effect for effect in post.wake(21.5) if isinstance(effect, Send) and isinstance(effect.frame, Ping)]
+    assert [ping.links for ping in pings] == [[1, 2], [3], [1, 2]]
+    post.at(22.0)
+    post.got(2)
+    post.wake(30.5)
+    assert post.heard[-1][0] == "down"
+    assert list(post.links.up) == [2, 3]
+    post.wake(33.0)
+    assert list(post.links.up) == [2]
+
+
 def test_pings_are_answered_so_two_silent_peers_stay_linked() -> None:
     met, link = linked()
     met.wake(300.0)

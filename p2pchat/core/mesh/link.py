@@ -55,12 +55,13 @@ class Link:
     run: RunId = ""
     n: int = 0
     up_at: float = 0.0
+    timer: Timer | None = None  # proving.py: the next step must be done by then
     # liveness.py
     reads: bool = True  # False while Paused
     heard_at: float = 0.0
     tokens: float = 0.0
     filled_at: float = 0.0  # when `tokens` was last brought up to date
-    timer: Timer | None = None  # the handshake's, later the liveness's
+    look_at: float = 0.0  # when its silence is to be measured next
     # exchange.py
     told: int = 0  # the last change of the roster that this link was told of
     told_self: tuple[int, tuple[str, ...]] | None = None  # (port, at) as told on this link

@@ -89,7 +89,7 @@ class Links:
             ctx, network, sign, self._dialing, is_welcome=self._is_welcome, proved=self._proved, end=self._end
         )
         self._clones = Clones(ctx, self._dialing, listener.name_of)
-        self._liveness = Liveness(ctx, self._dead)
+        self._liveness = Liveness(ctx, self.up, self._dead)
         self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self.by_peer, self._clones.told)
         self._handlers: dict[type, Callable[..., None]] = {
             Accepted: self._accepted,
@@ -336,6 +336,7 @@ class Links:
         self.up[link.id] = self.by_peer[link.peer] = link
         for effect in effects:
             self._ctx.emit(effect)
+        self._proving.is_done(link)
         self._liveness.watch(link)
         if former is not None:
             self._end(former, "replaced", Bye("replaced", "a newer link is up"))
@@ -386,8 +387,7 @@ class Links:
 
     def _remove(self, link: Link) -> None:
         link.phase = Phase.GONE
-        if link.timer is not None:
-            link.timer.cancel()
+        self._proving.is_done(link)
         self._links.pop(link.id, None)
         self._endings.pop(link.id, None)
         self.up.pop(link.id, None)

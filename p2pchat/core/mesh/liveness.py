@@ -2,33 +2,41 @@
 
 Any byte is a sign of life. After ten seconds of silence a ping asks for one, after thirty the link is dead. While this
 side does not read, silence means nothing: then it pings every ten seconds, so that the other end does not give up.
+One deadline serves all links: who would be pinged within the next second is pinged with who has to be now, so that a
+peer with many idle links wakes once a second and not for each of them.
+
 Frames other than entries and have (which storage paces) are counted in a token bucket; above it reading pauses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from p2pchat.core.context import Context
+from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import Entries, Frame, Have, Ping, Unknown
 
+EARLY = 0.1  # of the time to a ping: so much sooner it comes if another one goes out anyway
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class Liveness:
     """Watches the links that are up; `dead` is called for one that has been silent for too long."""
 
-    def __init__(self, ctx: Context, dead: Callable[[Link], None]) -> None:
+    def __init__(self, ctx: Context, up: Mapping[int, Link], dead: Callable[[Link], None]) -> None:
         self._ctx = ctx
+        self._up = up
         self._dead = dead
+        self._timer: Timer | None = None  # for the link that is to be looked at first
 
     def watch(self, link: Link) -> None:
         """Begin; the link has just come up."""
-        link.heard_at = link.filled_at = self._ctx.now.mono
-        link.tokens = float(self._ctx.settings.flood_burst)
-        self._look_after(link, self._ctx.settings.ping_after)
+        now, settings = self._ctx.now.mono, self._ctx.settings
+        link.heard_at = link.filled_at = now
+        link.tokens = float(settings.flood_burst)
+        link.look_at = now + settings.ping_after
+        self._wake_by(link.look_at)
 
     def paused(self, link: Link, on: bool) -> None:
         """Reading stopped or goes on; the clock of silence begins anew then."""
@@ -48,21 +56,32 @@ class Liveness:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
 
-    def _look_after(self, link: Link, seconds: float) -> None:
-        if link.timer is not None:
-            link.timer.cancel()
-        link.timer = self._ctx.after(seconds, lambda: self._look(link))
+    def _wake_by(self, at: float) -> None:
+        if self._timer is None or self._timer.at > at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._ctx.after(at - self._ctx.now.mono, self._look_round)
 
-    def _look(self, link: Link) -> None:
-        if not link.up:
-            return
+    def _look_round(self) -> None:
+        """Look at every link whose time has come, or will have soon."""
+        self._timer = None
+        soon = self._ctx.now.mono + EARLY * self._ctx.settings.ping_after
+        pinged = [link.id for link in list(self._up.values()) if link.look_at <= soon and self._look(link)]
+        if pinged:
+            self._ctx.emit(Send(Ping(), pinged))
+        if self._up:
+            self._wake_by(min(link.look_at for link in self._up.values()))
+
+    def _look(self, link: Link) -> bool:
+        """End a link that is dead, and say whether one that is not shall be pinged."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         silence = now - link.heard_at if link.reads else 0.0
         if silence >= settings.dead_after - _SLACK:
             self._dead(link)
-        elif link.reads and silence < settings.ping_after - _SLACK:
-            self._look_after(link, settings.ping_after - silence)
-        else:
-            self._ctx.emit(Send(Ping(), [link.id]))
-            left = settings.dead_after - silence if link.reads else settings.ping_after
-            self._look_after(link, min(settings.ping_after, left))
+            return False
+        if link.reads and silence < (1 - EARLY) * settings.ping_after - _SLACK:
+            link.look_at = link.heard_at + settings.ping_after
+            return False
+        left = settings.dead_after - silence if link.reads else settings.ping_after
+        link.look_at = now + min(settings.ping_after, left)
+        return True

@@ -75,9 +75,14 @@ class Proving:
 
     def expect(self, link: Link, seconds: float) -> None:
         """The next step must be done within this time."""
+        self.is_done(link)
+        link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
+
+    def is_done(self, link: Link) -> None:
+        """No further step is expected, for the link is up or gone."""
         if link.timer is not None:
             link.timer.cancel()
-        link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
+            link.timer = None
 
     def _took_too_long(self, link: Link, seconds: float) -> None:
         self._ctx.emit(Counted("handshake_timeout"))
