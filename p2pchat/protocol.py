@@ -157,11 +157,12 @@ class Here(Frame, tag="here"):
 
 
 class Digest(Frame, tag="digest"):
-    """One sum for everything shared, or one a conversation, complete within `span`."""
+    """One sum for everything shared, or one a conversation, complete within `span`; `ask`: answer an equal one too."""
 
     sum: Hex32 | None = None
     sums: dict[Hex32, Hex32] | None = None
     span: tuple[Hex32, Hex32] | None = None
+    ask: bool = False
     names: list[Naming] = []
 
 

@@ -384,7 +384,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
         Peers, st.integers(0, 65535), ENDPOINTS, st.lists(st.tuples(HEX32, ENDPOINTS), max_size=3), st.lists(HEX32)
     ),
     st.builds(Here, st.lists(HOSTED, max_size=3), st.lists(HEX32), st.booleans()),
-    st.builds(Digest, sum=HEX32, names=NAMES),
+    st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),
     st.builds(Digest, sums=st.dictionaries(HEX32, HEX32), span=SPAN, names=NAMES),
     st.builds(Have, MARKS, ask=st.booleans(), end=st.none() | COUNT, names=NAMES),
     st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), names=NAMES),

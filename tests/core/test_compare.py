@@ -11,8 +11,8 @@ from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 
 
-def digest(*authors: Author) -> Digest:
-    return Digest(sum=next(iter((sums(*authors).sums or {}).values())))
+def digest(*authors: Author, ask: bool = False) -> Digest:
+    return Digest(sum=next(iter((sums(*authors).sums or {}).values())), ask=ask)
 
 
 def begin_again(peer: Peer) -> list[str]:
@@ -29,6 +29,13 @@ def test_equal_digests_are_not_answered_and_acknowledge_everything() -> None:
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     assert ada.far("bob").say(digest(mine)) == ["delivered a1:1..2 to bob"]
+
+
+def test_an_equal_digest_that_asks_is_answered_with_ones_own_which_does_not() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("hi"))
+    assert far.say(digest(bob, ask=True)) == ["to bob: digest"]
 
 
 def test_a_digest_that_differs_is_answered_with_sums_and_those_with_marks() -> None:
@@ -76,8 +83,22 @@ def test_until_everything_is_compared_the_digest_is_told_again_and_again() -> No
     far = ada.far("bob")
     assert begin_again(ada) == ["to bob: digest"]
     world.pass_time(3.1)
-    assert ada.take() == ["to bob: digest"] * 2
+    assert ada.take() == ["to bob: digest ask"] * 2
     far.say(sums(), page())
+    world.pass_time(20.0)
+    assert ada.take() == []
+
+
+def test_who_held_less_when_it_told_its_sum_and_all_when_it_heard_this_ones_is_asked_for_it() -> None:
+    world, mine = World(), Author("ada", "a1")
+    ada = world.peer("ada", digest_every=1000.0)
+    ada.say("hello")
+    mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
+    far = ada.far("bob", compared=False)
+    assert far.say(digest()) == ["to bob: sums of 1"]
+    world.pass_time(1.1)  # meanwhile it came there from a third, and the sums are equal: there is nothing to answer
+    assert ada.take() == ["to bob: digest ask"]
+    assert "delivered a1:1..2 to bob" in far.say(digest(mine))
     world.pass_time(20.0)
     assert ada.take() == []
 
@@ -89,7 +110,7 @@ def test_telling_new_users_again_and_again_keeps_one_reminder() -> None:
     for _ in range(100):
         begin_again(ada)
     world.pass_time(1.1)
-    assert ada.take() == ["to bob: digest"]
+    assert ada.take() == ["to bob: digest ask"]
 
 
 def test_each_link_gets_the_digest_once_before_any_gets_it_again() -> None:

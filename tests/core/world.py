@@ -171,7 +171,8 @@ def told(frame: Frame) -> str:
         older = f", older {marks(frame.older)}" if frame.older else ""
         return f"want {frame.n} {where(frame.c)} {NAMES[frame.u]} from {marks(frame.tips)}{older}"
     if isinstance(frame, Digest):
-        return "digest" if frame.sum is not None else f"sums of {len(frame.sums or ())}"
+        asks = " ask" * frame.ask
+        return f"digest{asks}" if frame.sum is not None else f"sums of {len(frame.sums or ())}"
     if isinstance(frame, Have):
         said = [f"{where(id)} {NAMES[user]} {marks(tips)}" for id, users in frame.marks.items()
                 for user, tips in users.items()]  # fmt: skip

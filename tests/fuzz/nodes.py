@@ -217,7 +217,7 @@ class Play:
     def digest(self) -> Digest:
         supply = self.supply
         if supply.yes(2):
-            return Digest(sum=self.hex32(), names=self.names())
+            return Digest(sum=self.hex32(), ask=supply.yes(2), names=self.names())
         sums = {supply.pick(TALKS): self.hex32() for _ in range(supply.often(5))}
         return Digest(sums=sums, span=self.span(), names=self.names())
 

@@ -372,6 +372,7 @@ def frame_objects() -> dict[str, dict[str, Any]]:
             "more": True,
         },
         "digest_sum": {"t": "digest", "sum": digests()["everything"]["sum"], "names": [NAMINGS["room"]]},
+        "digest_ask": {"t": "digest", "sum": digests()["everything"]["sum"], "ask": True},
         "digest_sums": {
             "t": "digest",
             "sums": {room: sum_of(TIPS["room"]), dm: sum_of(TIPS["dm"])},

@@ -1,8 +1,11 @@
 """Comparing what two peers hold: a sum over everything shared, then a sum a conversation, then marks.
 
 A digest is the sum, mod 2**256, of the hashes of all visible tips. Equal digests acknowledge everything in them and
-are never answered. One that differs is answered with the sums of all shared conversations, in pages; those that
-differ with marks, in pages that ask; marks end it: whoever lacks something wants it (pull.py).
+are not answered unless they ask. One that differs is answered with the sums of all shared conversations, in pages;
+those that differ with marks, in pages that ask; marks end it: whoever lacks something wants it (pull.py).
+
+The other end learns that sums are equal from a digest of this side. What this side told may have been another sum,
+for it held less then: so who has heard nothing that ends a comparison asks with each digest that it tells again.
 
 Source: docs/protocol.md, "Comparing"; the sum is an additive multiset hash (Clarke et al., "Incremental Multiset
 Hash Functions", 2003), good enough against accidents; entries themselves are proven by heads.
@@ -63,15 +66,15 @@ class Compare:
         side.insisting = None
         if self._shelf.is_up(side) and not (side.all_compared and side.sum_told):
             if side.hears_marks:
-                self.send_digest(side)
+                self.send_digest(side, ask=side.sum_told)
             again = min(2 * wait, self._ctx.settings.digest_every)
             side.insisting = self._shelf.after(wait, partial(self._insist, side, again))
 
-    def send_digest(self, side: Side) -> None:
-        """Tell the sum of everything shared."""
+    def send_digest(self, side: Side, *, ask: bool = False) -> None:
+        """Tell the sum of everything shared; with `ask` the far end says so if its own is equal."""
         side.sum_told = True
         self.on_digest(side)
-        self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side))), [side.link.id]))
+        self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side)), ask=ask), [side.link.id]))
 
     def digest(self, side: Side, frame: Digest) -> None:
         """Take a digest. A link that may be told nothing now gets no answer: the digest is told again."""
@@ -80,12 +83,12 @@ class Compare:
             self._ctx.emit(Counted("digest_unanswered"))
         elif frame.sum is not None:
             self._ctx.emit(Counted("digest_sum"))
-            self._total(side, frame.sum)
+            self._total(side, frame.sum, ask=frame.ask)
         elif frame.sums is not None and frame.span is not None:
             self._ctx.emit(Counted("digest_sums"))
             self._sums(side, frame.sums, frame.span)
 
-    def _total(self, side: Side, told: str) -> None:
+    def _total(self, side: Side, told: str, *, ask: bool) -> None:
         shared = self._shelf.shared(side)
         if total(shared) != told:
             self._send_sums(side, shared)
@@ -98,6 +101,8 @@ class Compare:
         side.ahead_count = 0
         self._no_longer_new(self._shelf.conversations.room)
         self._talks_no_longer_new(side, (FIRST_ID, LAST_ID))
+        if ask:
+            self.send_digest(side)
 
     def _send_sums(self, side: Side, shared: list[Conversation]) -> None:
         size = self._shelf.page
