@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Row, Setting, middle, shown
+from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, peak_kib, resident_kib, settle
 
 STARTS = 3
@@ -98,8 +99,8 @@ def _fetched(setting: Setting, name: str, one_by_one: bool) -> list[Row]:
     home.mkdir()
     data, entries = str(home / "writer"), setting.entries
     with Worker("stored.write", home=home, data=data, entries=entries, one_by_one=one_by_one) as writing:
-        made = writing.get()
-    seconds, held, got = fetched(home, data, made["last"], entries)
+        last = last_of(writing)
+    seconds, held, got = fetched(home, data, last, entries)
     return _rows(setting, name, entries / seconds, held, got)
 
 
@@ -159,7 +160,7 @@ def restarted(setting: Setting) -> list[Row]:
     home.mkdir()
     asked = {"data": str(home / "writer"), "entries": setting.entries, "one_by_one": True}
     with Worker("stored.write", home=home, **asked) as writing:
-        writing.get()
+        last_of(writing)
     return _starts(setting)
 
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import text
-from benchmarks.workers import Channel
+from benchmarks.workers import Channel, Worker
 
 IN_A_TRANSACTION = 20_000  # entries
+TOLD_AFTER = 25  # transactions: half a million entries, some ten seconds
 UNSIGNED = bytes(64)
 
 
@@ -26,6 +27,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     """Worker: write a history of the room by the user of the profile at `data`; say the last entry's id.
 
     With more writers the others are users who are no longer there, and all of them take turns; that user is the last.
+    Says now and then how many are `written`; `last` is the end.
     """
     from p2pchat.core.sync.conversations import room_id
     from p2pchat.identity.keys import Identity
@@ -42,12 +44,22 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
         own = Writing(room, profile.identity, 0)
         taking_turns.insert((math.ceil(entries / a_batch) - 1) % writers, own)
         storage = SqlStorage(sqlite_url(profile.database))
-        for changes in transactions(taking_turns, entries, a_batch):
+        for number, changes in enumerate(transactions(taking_turns, entries, a_batch), 1):
             storage.commit(changes)
+            if number % TOLD_AFTER == 0:
+                channel.tell(written=number * IN_A_TRANSACTION, of=entries)
         storage.close()
         if one_by_one:
             sign_what_was_kept(profile.database, taking_turns)
     channel.tell(last=message_id(own.log, own.seq), seconds=time.perf_counter() - begun)
+
+
+def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) -> str:
+    """Wait for a worker that writes; return the id of the last entry, and say how far it is until then."""
+    while "last" not in (told := writing.get()):
+        say(f"{told['written']:,} of {told['of']:,} entries are written")
+    last: str = told["last"]
+    return last
 
 
 class Writing:

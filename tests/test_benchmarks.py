@@ -13,6 +13,7 @@ from benchmarks import __main__ as bench
 from benchmarks import disk, report, stored
 from benchmarks.against import __main__ as against
 from benchmarks.against import works
+from benchmarks.against.found import Figures, Found
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth.curves import Curve
 from benchmarks.results import TEXT_BYTES, shown, text
@@ -80,6 +81,25 @@ def test_every_work_beside_others_is_done_and_the_document_and_its_plot_are_made
         assert work["words"][1:] in written
     if find_spec("matplotlib"):
         assert (place / "compared.svg").read_text("utf-8").rstrip().endswith("</svg>")
+
+
+def test_who_keeps_nothing_is_compared_with_what_of_ours_keeps_nothing_and_is_drawn_so() -> None:
+    stored, plain = Figures("stored", [20.0], ours=True), Figures("in memory", [60.0, 90.0, 120.0], ours=True)
+    server, socket = Figures("server", [10.0]), Figures("socket", [30.0], alike=("frames", "in memory"))
+    found = Found("seven", "one to seven", "/s", [stored, plain, server, socket])
+    assert [found.beside(each).name for each in (server, socket)] == ["stored", "in memory"]
+    assert [found.ratio(each) for each in (server, socket)] == [2.0, 3.0]
+    bars = list(report._bars({"works": [found.to_json()]}))
+    assert [(bar.words, bar.better, bar.least, bar.most) for bar in bars] == [
+        ("seven: server", 2.0, 2.0, 2.0),
+        ("seven: socket", 3.0, 2.0, 4.0),
+    ]
+
+
+def test_a_time_is_drawn_as_better_where_it_is_shorter() -> None:
+    found = Found("backlog", "a backlog", "ms", [Figures("ours", [2.0, 4.0], ours=True), Figures("theirs", [6.0])])
+    (bar,) = report._bars({"works": [found.to_json()]})
+    assert (bar.better, bar.least, bar.most) == (2.0, 1.5, 3.0)
 
 
 @pytest.mark.timeout(300)  # it starts eighteen processes

@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
+import re
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import others
-from benchmarks.against import returning, standing, works
+from benchmarks.against import kept, returning, standing, works
 from benchmarks.against.found import Found
 from benchmarks.against.works import Size
 from benchmarks.floor import Commits
+from benchmarks.others import servers
 from benchmarks.results import Row, Setting, middle
 from benchmarks.run import common_arguments, end, machine, progress, run_in_place
 from benchmarks.table import print_rows
@@ -39,6 +44,7 @@ WORKS: dict[str, Run] = {
     "latency": works.latency,
     "half": works.half,
     "backlog": returning.backlog,
+    "kept": kept.kept,
     "mesh": standing.meshes,
     "links": standing.links,
     "start": standing.starts,
@@ -92,10 +98,31 @@ def surroundings(directory: Path) -> dict[str, str]:
     commits = Commits(directory / "commits.db")
     took = 1e6 * middle(commits.measure(COMMITS))
     commits.close()
+    synced = 1e6 * middle(list(_fsyncs(directory / "synced")))
+    server = _version_of("redis-server")
     return {
-        "a commit": f"{took:.0f} us with its fsync, {COMMITS} rows one by one",
-        "beside": ", ".join(found) or "nothing",
+        "an fsync": f"{synced:.0f} us after 4 KiB appended; a commit of SQLite's {took:.0f} us with its own",
+        "beside": ", ".join([*found, *server]) or "nothing",
     }
+
+
+def _fsyncs(file: Path) -> Iterator[float]:
+    with file.open("wb", buffering=0) as written:
+        for _ in range(COMMITS):
+            written.write(bytes(4096))
+            begun = time.perf_counter()
+            os.fsync(written.fileno())
+            yield time.perf_counter() - begun
+
+
+def _version_of(server: str) -> list[str]:
+    """Return what a server that is no package of Python says of itself; nothing where it is not installed."""
+    path = servers.found(server)
+    if not path:
+        return []
+    said = subprocess.run([path, "--version"], capture_output=True, encoding="utf-8", check=True).stdout
+    number = re.search(r"\d+\.\d+[.\d]*", said)
+    return [f"{server} {number[0]}"] if number else []
 
 
 def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Found], list[Row], list[str]]:

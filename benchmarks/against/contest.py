@@ -1,8 +1,9 @@
 """One system ready for rounds: its server, its processes, and what they took of the machine.
 
-However many participants a work has, a system has two processes: on a machine with two cores fifty that all want to
-run would measure the scheduler. One to seven is the giver and, in another process, all takers; of eight that all give
-and take each process holds four. All systems of a work stand ready, but only one of them plays at a time.
+Each participant is a process of its own, whatever the machine has of cores: two processes with several participants
+each were tried and are slower for nearly every system, most of all where a participant has threads (Pyre by half,
+pyzmq to a third), for they take the interpreter's lock from each other. All systems of a work stand ready, but only
+one of them plays at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.against.systems import System
-from benchmarks.against.usage import cpu_of, forget_peak, peak_of
+from benchmarks.against.usage import cpu_of, forget_peak, peak_of, resident_of
 from benchmarks.workers import Worker, WorkFailed
 
 FIRST = 200  # messages of the first round of warming up, doubled until a round lasts
@@ -24,39 +25,38 @@ SHORT = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Who is linked with whom: the numbers in each process, who gives, and whether all do."""
+    """How many take a message, and whether all give: otherwise the last one does, and is linked with each other one."""
 
-    processes: tuple[tuple[int, ...], ...]
+    takers: int
     all_give: bool = False
 
     @property
-    def giver(self) -> int:
-        return self.processes[-1][-1]
+    def numbers(self) -> range:
+        return range(self.takers + 1)
 
     @property
-    def takers(self) -> int:
-        """By how many each message is taken."""
-        return self.giver
+    def givers(self) -> int:
+        return self.takers + 1 if self.all_give else 1
 
     def links(self, number: int) -> list[int]:
         """With whom this one is linked."""
-        if not self.all_give and number != self.giver:
-            return [self.giver]
-        return [other for other in range(self.giver + 1) if other != number]
+        if not self.all_give and number != self.takers:
+            return [self.takers]
+        return [other for other in self.numbers if other != number]
 
     def dials(self, number: int, one_way: bool) -> list[int]:
         """Of any two the higher number dials, or each the other where a connection carries one way only."""
         return [other for other in self.links(number) if other < number or (one_way and self.all_give)]
 
+    def gives(self, number: int) -> bool:
+        return self.all_give or number == self.takers
 
-def star(takers: int) -> Shape:
-    """One gives to so many."""
-    return Shape((tuple(range(takers)), (takers,)))
+    def takes(self, number: int) -> int:
+        """From how many this one takes."""
+        return self.givers - int(self.gives(number))
 
 
-def everybody(ends: int) -> Shape:
-    """Each gives to all others."""
-    return Shape((tuple(range(ends // 2)), tuple(range(ends // 2, ends))), all_give=True)
+PAIR = Shape(1)
 
 
 class Contest:
@@ -70,59 +70,55 @@ class Contest:
         self.server: int | None = address.pop("pid", None)
         self.workers = [
             stack.enter_context(
-                Worker("others.ends.hold", home=self.place, system=system.module, numbers=numbers, address=address)
+                Worker("others.ends.hold", home=self.place, system=system.module, numbers=[number], address=address)
             )
-            for numbers in shape.processes
+            for number in shape.numbers
         ]
         self.told = [told for worker in self.workers for told in worker.get()["ends"]]
-        self.meet(self.workers)
+        self._meet()
         self.messages = 0  # given by each giver so far
         self.rate = 0.0  # of the last round of warming up
+        self.cpu = 0.0  # seconds of all ends and the server, in rounds since warming up
+        self.given = 0  # by all givers in these
 
-    def meet(self, workers: Sequence[Worker]) -> None:
-        """Link the ends of these workers with those they belong to."""
+    def _meet(self) -> None:
+        """Link all ends with those they belong to."""
         shape, one_way = self.shape, self.system.code.Part.one_way
-        for worker, numbers in zip(self.workers, shape.processes, strict=True):
-            if worker in workers:
-                dial = [[self.told[other] for other in shape.dials(number, one_way)] for number in numbers]
-                worker.put({"do": "meet", "dial": dial, "links": [shape.links(number) for number in numbers]})
-        for worker in workers:
+        for number, worker in enumerate(self.workers):
+            dial = [self.told[other] for other in shape.dials(number, one_way)]
+            worker.put({"do": "meet", "dial": [dial], "links": [shape.links(number)]})
+        for worker in self.workers:
             worker.get()
 
-    def ask(self, **asked: Any) -> list[dict[str, Any]]:
-        """Ask all workers the same."""
-        for worker in self.workers:
-            worker.put(asked)
-        return [worker.get() for worker in self.workers]
-
     def round(self, messages: int, **how: float) -> dict[str, Any]:
-        """Let each giver give so many; return `seconds` until all are taken and accepted, `cpu` seconds of the ends
-        and the server, `kib` of the last process, and milliseconds for `each` message that went by itself."""
+        """Let each giver give so many; return `seconds` until all are taken and accepted, and milliseconds for `each`
+        message that went by itself."""
         self.messages += messages
-        gives = {"do": "round", "messages": messages, **how}
-        server = cpu_of(self.server)
-        if self.shape.all_give:
-            found = self.ask(**gives, taken=self.messages * self.shape.takers)
-        else:
-            for worker in self.workers[:-1]:
-                worker.put({"do": "round", "taken": self.messages, **how})
-            self.workers[-1].put(gives)
-            found = [worker.get() for worker in self.workers]
+        shape, server = self.shape, cpu_of(self.server)
+        for number, worker in enumerate(self.workers):
+            gives = messages if shape.gives(number) else 0
+            worker.put({"do": "round", "messages": gives, "taken": self.messages * shape.takes(number), **how})
+        found = [worker.get() for worker in self.workers]
         self._check(found)
-        seconds = max(max(one["done"], one["at"]) for one in found) - min(one["begun"] for one in found)
-        spent = [one["cpu"] for one in found]
+        begun = min(one["begun"] for number, one in enumerate(found) if shape.gives(number))
+        seconds = max(max(one["done"], one["at"]) for one in found) - begun
+        self.cpu += sum(one["cpu"] for one in found) + cpu_of(self.server) - server
+        self.given += messages * self.shape.givers
         ends = zip(found[-1]["each"], found[0]["times"], strict=False)
         each = [1e3 * (max(done, at) - begun) for (begun, done), at in ends]
-        server = cpu_of(self.server) - server
-        return {"seconds": seconds, "cpu": sum(spent), "server_cpu": server, "kib": found[-1]["kib"], "each": each}
+        return {"seconds": seconds, "each": each}
+
+    @property
+    def cpu_a_message(self) -> float:
+        """Microseconds of all ends and the server together, for each message given in rounds since warming up."""
+        return 1e6 * self.cpu / self.given
 
     def _check(self, found: list[dict[str, Any]]) -> None:
         """Refuse a round in which a message came twice."""
-        for worker, numbers in zip(found, self.shape.processes, strict=True):
-            for number, count in zip(numbers, worker["taken"], strict=True):
-                givers = self.shape.takers if self.shape.all_give else int(number != self.shape.giver)
-                if count != self.messages * givers:
-                    raise WorkFailed(f"{self.system.name}: {count} taken of {self.messages * givers}")
+        for number, worker in enumerate(found):
+            (count,), whole = worker["taken"], self.messages * self.shape.takes(number)
+            if count != whole:
+                raise WorkFailed(f"{self.system.name}: {count} taken of {whole}")
 
     def warm_up(self, seconds: float, most: int) -> None:
         """Give longer and longer rounds for so long, to learn how many messages a second it gets."""
@@ -132,20 +128,31 @@ class Contest:
             self.rate = count / took
             if took < SHORT:
                 count = min(2 * count, most)
+        self.forget_cpu()
+
+    def forget_cpu(self) -> None:
+        """Begin to count anew."""
+        self.cpu, self.given = 0.0, 0
 
     def count(self, seconds: float, most: int) -> int:
         """Return how many messages take about so long, `most` at most."""
         return max(1, min(most, int(self.rate * seconds)))
 
     def forget_peaks(self) -> None:
-        for pid in self._pids():
+        for pid in self.pids:
             forget_peak(pid)
 
     def peaks(self) -> list[int]:
         """Return the most KiB since then: of each worker, then of the server if there is one."""
-        return [peak_of(pid) for pid in self._pids()]
+        return [peak_of(pid) for pid in self.pids]
 
-    def _pids(self) -> list[int]:
+    def resident(self) -> list[int]:
+        """Return the KiB now: of each worker, then of the server if there is one."""
+        return [resident_of(pid) for pid in self.pids]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of each worker, then of the server if there is one."""
         return [*(worker.pid for worker in self.workers), *([self.server] if self.server else [])]
 
 

@@ -16,12 +16,12 @@ class Figures:
     name: str
     values: list[float] = field(default_factory=list)
     more: dict[str, float] = field(default_factory=dict)
-    alike: str = ""  # which of ours it is compared with; "" is the first
+    alike: tuple[str, ...] = ()  # names of ours it is compared with, the first that is here; else the work's first
     ours: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "name": self.name, "ours": self.ours, "alike": self.alike, "median": middle(self.values),
+            "name": self.name, "ours": self.ours, "median": middle(self.values),
             "low": min(self.values), "high": max(self.values), "p99": percentile(self.values, 0.99),
             "rounds": len(self.values), "more": self.more,
         }  # fmt: skip
@@ -42,11 +42,15 @@ class Found:
     def less(self) -> bool:
         return not self.unit.endswith("/s")
 
+    def beside(self, figures: Figures) -> Figures:
+        """Return which of ours this one is compared with."""
+        here = {each.name: each for each in self.systems}
+        return next((here[name] for name in figures.alike if name in here), self.systems[0])
+
     def ratio(self, figures: Figures) -> float:
         """p2pchat's median to this one's; 0 where that says nothing."""
-        alike = next((each for each in self.systems if each.name == figures.alike), self.systems[0])
         other = middle(figures.values)
-        return middle(alike.values) / other if other else 0.0
+        return middle(self.beside(figures).values) / other if other else 0.0
 
     def show(self) -> None:
         print(f"\n{self.words}; {'less' if self.less else 'more'} is better")
@@ -57,12 +61,19 @@ class Found:
                 spread = f"{shown(min(figures.values))} to {shown(max(figures.values))}"
             more = "; ".join([spread, *(f"{words} {shown(value)}" for words, value in figures.more.items())])
             median = middle(figures.values)
-            print(f"  {self.ratio(figures):>7.3g} x  {figures.name:<37} {shown(median):>9} {self.unit:<4} {more}")
+            name = figures.name if self.beside(figures) is self.systems[0] else f"{figures.name} (*)"
+            print(f"  {self.ratio(figures):>7.3g} x  {name:<41} {shown(median):>9} {self.unit:<4} {more}")
+        for ours in dict.fromkeys(self.beside(each).name for each in self.systems):
+            if ours != self.systems[0].name:
+                print(f"  (*) compared with: {ours}")
         for reason in self.left_out:
             print(f"  left out: {reason}")
 
     def to_json(self) -> dict[str, Any]:
-        systems = [{**figures.to_json(), "ratio": self.ratio(figures)} for figures in self.systems]
+        systems = [
+            {**figures.to_json(), "ratio": self.ratio(figures), "beside": self.beside(figures).name}
+            for figures in self.systems
+        ]
         said: dict[str, Any] = {"work": self.work, "words": self.words, "unit": self.unit, "singly": self.singly}
         return {**said, "less": self.less, "systems": systems, "left_out": self.left_out}
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.against import systems as s
-from benchmarks.against.contest import Contest, ready, star
+from benchmarks.against.contest import PAIR, Contest, ready
 from benchmarks.against.found import Figures, Found, figures_of
-from benchmarks.against.usage import resident_of
+from benchmarks.against.usage import cpu_of
 from benchmarks.against.works import Say, Size
 from benchmarks.workers import WorkFailed
 
@@ -23,22 +23,17 @@ MOST_ROUNDS = 3  # a hundred thousand commits, one by one, take half a minute
 def backlog(home: Path, size: Size, say: Say) -> Found:
     """Everybody leaves and returns some times, in turn."""
     left_out: list[str] = []
-    with ready(size.chosen(COMPARED), home, star(1), left_out, say) as contests:
+    with ready(size.chosen(COMPARED), home, PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
         for contest in contests:
             contest.round(1)
-        idle = [_resident(contest) for contest in contests]
+        idle = [contest.resident() for contest in contests]
         for number in range(min(MOST_ROUNDS, size.rounds)):
             for contest, figures, before in zip(contests, found, idle, strict=True):
                 say(f"round {number + 1}, {contest.system.name} writes for somebody who is away")
                 _play(contest, figures, size.backlog, before)
     words = f"a backlog of {size.backlog:,}, written one by one, fetched on return"
     return Found("backlog", words, "/s", found, left_out)
-
-
-def _resident(contest: Contest) -> list[int]:
-    pids = [*(worker.pid for worker in contest.workers), *([contest.server] if contest.server else [])]
-    return [resident_of(pid) for pid in pids]
 
 
 def _play(contest: Contest, figures: Figures, messages: int, idle: list[int]) -> None:
@@ -49,6 +44,7 @@ def _play(contest: Contest, figures: Figures, messages: int, idle: list[int]) ->
     giver.get()
     contest.messages += messages
     contest.forget_peaks()
+    worked = [cpu_of(pid) for pid in contest.pids]
     taker.put({"do": "back"})
     back = taker.get()
     dial = [[contest.told[1]]]
@@ -60,6 +56,8 @@ def _play(contest: Contest, figures: Figures, messages: int, idle: list[int]) ->
     if took["taken"] != [contest.messages]:
         raise WorkFailed(f"{contest.system.name}: {took['taken'][0]} taken of {contest.messages}")
     figures.values.append(messages / (max(took["at"], knows["at"]) - back["begun"]))
+    spent = sum(cpu_of(pid) for pid in contest.pids) - sum(worked)
+    figures.more["CPU us/message"] = 1e6 * spent / messages
     grown = [max(0, peak - before) / 1024 for peak, before in zip(contest.peaks(), idle, strict=True)]
     for words, mib in zip(("who returns: + MiB", "writer: + MiB", "server: + MiB"), grown, strict=False):
         figures.more[words] = max(mib, figures.more.get(words, 0.0))

@@ -20,6 +20,9 @@ MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
 LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
 MOST = {"pyre_mesh": 32}  # peers, a guess: any two have sockets of their own, and processes often may have 1,024
 REPEATED = 32  # peers: larger meshes form once
+WATCHED = 32  # peers: what smaller meshes take while nothing happens is too little for the clock of a process
+REST = 3.0  # seconds after the last has joined until marks, addresses and names are told
+MORE_LINKS = 2  # times, where it is only these: peers of p2pchat find each other too, and have n x n
 STARTS = 7
 READY = """
 import asyncio, sys, p2pchat
@@ -45,7 +48,8 @@ def _mesh(home: Path, peers: int, size: Size, say: Say) -> Found:
         for system, figures in zip(systems, found, strict=True):
             say(f"{system.name}, a mesh of {peers}")
             try:
-                _form(home / f"{system.module}{number}", system, peers, size.idle if not number else 0, figures)
+                idle = size.idle if peers >= WATCHED and not number else 0.0
+                _form(home / f"{system.module}{number}", system, peers, idle, figures)
             except WorkFailed as error:
                 left_out.append(f"{system.name}: {error}")
     return Found(f"mesh {peers}", f"a mesh of {peers} forms, all in one process", "s", _with_values(found), left_out)
@@ -75,29 +79,34 @@ def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figur
         )
         met = worker.get()
         figures.values.append(met["met"] - opened["begun"])
-        figures.more["MiB"] = met["kib"] / 1024
+        links_in_all = peers * (peers - 1) / 2
+        figures.more |= {"CPU s": met["cpu"], "CPU ms/link": 1e3 * met["cpu"] / links_in_all, "MiB": met["kib"] / 1024}
         if idle:
-            worker.put({"do": "idle", "seconds": idle})
-            links_in_all = peers * (peers - 1) / 2
+            worker.put({"do": "idle", "rest": min(idle, REST), "seconds": idle})
             cpu = 100 * worker.get()["cpu"] / idle
-            figures.more["idle % of a core"] = cpu
-            figures.more["idle % per 1,000 links"] = cpu / links_in_all * 1000
+            figures.more |= {"idle % of a core": cpu, "idle % per 1,000 links": cpu / links_in_all * 1000}
 
 
 def links(home: Path, size: Size, say: Say) -> Found:
-    """What the process of one end grows by for each other that links with it: the whole library, and links alone."""
+    """What one end's process grows by, and takes of a processor, for each other that links with it.
+
+    Of the whole library, and of links alone.
+    """
     left_out = [f"{each.name}: {reason}" for each in size.chosen(LINKS) if (reason := each.code.absent())]
     systems = [each for each in size.chosen(LINKS) if not each.code.absent()]
     found = figures_of(systems)
     for number in range(min(3, size.rounds)):
         for system, figures in zip(systems, found, strict=True):
             say(f"memory of a link: {system.name}")
-            figures.values.append(_link(home / f"{system.module}{number}", system, size.links))
+            count = size.links * (1 if system is s.MANY else MORE_LINKS)
+            kib, cpu = _link(home / f"{system.module}{number}", system, count)
+            figures.values.append(kib)
+            figures.more["CPU ms/link"] = min(cpu, figures.more.get("CPU ms/link", cpu))
     return Found("links", "memory of a link end with nothing to say, one end", "KiB", found, left_out)
 
 
-def _link(place: Path, system: s.System, count: int) -> float:
-    """The first other is not counted: what it makes the process load is no link's."""
+def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
+    """Return KiB and milliseconds of processor. The first other is not counted: what it loads is no link's."""
     place.mkdir(parents=True)
     with ExitStack() as stack:
         address = dict(stack.enter_context(system.code.server(place, **system.variant)))
@@ -109,12 +118,13 @@ def _link(place: Path, system: s.System, count: int) -> float:
         told = [each for worker in (hub, first, rest) for each in worker.get()["ends"]]
         hub.put({"do": "meet", "dial": [[]], "links": [[1]]})
         first.put({"do": "meet", "dial": [[told[0]]], "links": [[0]]})
-        hub.get(), first.get()
+        worked, _ = hub.get()["cpu"], first.get()
         before = resident_of(hub.pid)
         hub.put({"do": "meet", "dial": [[]], "links": [[1, *parts[2]]]})
-        rest.put({"do": "meet", "dial": [[told[0]]] * count, "links": [[0]] * count})
-        hub.get(), rest.get()
-        return max(0, resident_of(hub.pid) - before) / count
+        # One after the other: many handshakes at once leave memory behind that is no link's.
+        rest.put({"do": "meet", "dial": [[told[0]]] * count, "links": [[0]] * count, "in_turn": True})
+        worked, _ = hub.get()["cpu"] - worked, rest.get()
+        return max(0, resident_of(hub.pid) - before) / count, 1e3 * worked / count
 
 
 def starts(home: Path, size: Size, say: Say) -> Found:

@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way of doing a work; `alike` says which of ours it is compared with, where that is not the first one."""
+    """One way of doing a work.
+
+    `alike` are the ways of ours that do the same and no more: it is compared with the first of them that the work
+    has, else with the work's first one.
+    """
 
     name: str
     module: str
     variant: dict[str, str] = field(default_factory=dict)
-    alike: str = ""
+    alike: tuple[str, ...] = ()
 
     @property
     def code(self) -> Any:
@@ -28,17 +32,23 @@ class System:
 MANY = System("p2pchat, send_many", "own")
 GATHER = System("p2pchat, 2,000 send at once", "own", {"way": "gather"})
 MEMORY_LOOP = System("p2pchat in memory, plain loop", "own", {"way": "loop", "db": "memory://"})
+MEMORY_MANY = System("p2pchat in memory, send_many", "own", {"db": "memory://"})
 ENTRIES = System("p2pchat, frames of entries, 256 each", "frames_only", {"way": "entries"})
 FRAMES = System("p2pchat, one frame a message", "frames_only")
 JETSTREAM = System("NATS JetStream", "jetstream")
 JETSTREAM_SYNC = System("NATS JetStream, sync always", "jetstream", {"sync": "always"})
 REDIS = System("Redis Streams, fsync always", "redis_streams")
-WEBSOCKETS = System("websockets (TLS)", "websocket")
+
+# Who keeps nothing and sends one by one is compared with who does neither; the plain loop is that of `memory`.
+SINGLY = (FRAMES.name, MEMORY_LOOP.name, MEMORY_MANY.name)
+IN_MEMORY = (MEMORY_MANY.name,)
+WEBSOCKETS = System("websockets (TLS)", "websocket", alike=SINGLY)
 WEBSOCKETS_256 = System("websockets (TLS), lists of 256", "websocket", {"way": "json"})
-PYZMQ = System("pyzmq", "zeromq")
+PYZMQ = System("pyzmq", "zeromq", alike=SINGLY)
+PYZMQ_PUBLISH = System("pyzmq, PUB", "zeromq", {"way": "publish"}, alike=IN_MEMORY)
 PYZMQ_256 = System("pyzmq, send_multipart of 256", "zeromq", {"way": "parts"})
-ZENOH = System("zenoh", "zenoh_peers")
+ZENOH = System("zenoh", "zenoh_peers", alike=SINGLY)
 ZENOH_256 = System("zenoh, z_serialize of 256", "zenoh_peers", {"way": "list"})
 ZENOH_GOSSIP = System("zenoh", "zenoh_peers", {"gossip": "yes"})
-PYRE = System("Pyre SHOUT", "pyre_mesh")
-STREAMS = System("asyncio streams, json", "streams_json")
+PYRE = System("Pyre SHOUT", "pyre_mesh", alike=IN_MEMORY)
+STREAMS = System("asyncio streams, json", "streams_json", alike=SINGLY)

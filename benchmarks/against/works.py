@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.against import systems as s
-from benchmarks.against.contest import Contest, Shape, everybody, ready, star
+from benchmarks.against.contest import PAIR as ONE_PAIR
+from benchmarks.against.contest import Contest, Shape, ready
 from benchmarks.against.found import Figures, Found, figures_of
-from benchmarks.against.usage import bytes_in, resident_of
+from benchmarks.against.usage import bytes_in
 from benchmarks.results import middle
 
 PACE = 0.002  # seconds between two single messages
@@ -33,7 +34,7 @@ class Size:
     """
 
     messages: int = 1_000_000
-    seconds: float = 1.0
+    seconds: float = 0.8
     rounds: int = 5
     warm_up: float = 2.0
     backlog: int = 100_000
@@ -54,9 +55,15 @@ PAIR = (s.MANY, s.GATHER, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
 FRAMES = (
     s.ENTRIES, s.FRAMES, s.WEBSOCKETS, s.WEBSOCKETS_256, s.PYZMQ, s.PYZMQ_256, s.ZENOH, s.ZENOH_256, s.STREAMS,
 )  # fmt: skip
-MEMORY = (s.MEMORY_LOOP, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
-SEVEN = (s.MANY, s.ENTRIES, s.PYRE, s.JETSTREAM, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
-ALL = (s.MANY, s.PYRE, s.JETSTREAM, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+MEMORY = (s.MEMORY_LOOP, s.MEMORY_MANY, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
+SEVEN = (
+    s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS,
+    s.MEMORY_MANY, s.ENTRIES, s.PYRE, s.WEBSOCKETS, s.PYZMQ_PUBLISH, s.ZENOH, s.STREAMS,
+)  # fmt: skip
+ALL = (
+    s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC,
+    s.MEMORY_MANY, s.PYRE, s.WEBSOCKETS, s.PYZMQ_PUBLISH, s.ZENOH, s.STREAMS,
+)  # fmt: skip
 SINGLE = (s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
 
 
@@ -67,69 +74,60 @@ def throughput(
     left_out: list[str] = []
     with ready(size.chosen(compared), home, shape, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
+        before = [_kept(contest) for contest in contests]
         for contest in contests:
             say(f"{contest.system.name} warms up")
             contest.warm_up(size.warm_up, size.messages)
-        before = [_kept(contest) for contest in contests]
-        spent = [[0.0, 0.0] for _ in contests]
         for number in range(size.rounds):
-            for contest, figures, cpu in zip(contests, found, spent, strict=True):
+            for contest, figures in zip(contests, found, strict=True):
                 say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
                 count = contest.count(size.seconds, size.messages)
-                played = contest.round(count)
-                givers = shape.takers + 1 if shape.all_give else 1
-                taken = count * givers * shape.takers
-                figures.values.append(taken / played["seconds"])
-                cpu[0] += played["cpu"] + played["server_cpu"]
-                cpu[1] += count * givers
-        for contest, figures, cpu, was in zip(contests, found, spent, before, strict=True):
-            _per_message(contest, figures, cpu, was, durable=contest.system in PAIR)
+                seconds = contest.round(count)["seconds"]
+                figures.values.append(count * contest.shape.givers * shape.takers / seconds)
+        for contest, figures, was in zip(contests, found, before, strict=True):
+            figures.more["CPU us/message"] = contest.cpu_a_message
+            if contest.system in PAIR:
+                _keeping(contest, figures, was)
     return Found(work, words, "/s", found, left_out)
 
 
 def _kept(contest: Contest) -> tuple[int, int, int]:
     """Messages so far, the bytes kept of them, and KiB of memory of all processes."""
-    pids = [*(worker.pid for worker in contest.workers), *([contest.server] if contest.server else [])]
-    return contest.messages, bytes_in(contest.place), sum(map(resident_of, pids))
+    return contest.messages * contest.shape.givers, bytes_in(contest.place), sum(contest.resident())
 
 
-def _per_message(
-    contest: Contest, figures: Figures, cpu: list[float], was: tuple[int, int, int], *, durable: bool
-) -> None:
-    figures.more["CPU us/message"] = 1e6 * cpu[0] / cpu[1]
-    kept = _kept(contest)
-    messages = (kept[0] - was[0]) * (contest.shape.takers + 1 if contest.shape.all_give else 1)
-    if durable and messages:
-        figures.more["disk bytes/message, all ends"] = (kept[1] - was[1]) / messages
-        figures.more["memory bytes/message, all ends"] = max(0, kept[2] - was[2]) * 1024 / messages
+def _keeping(contest: Contest, figures: Figures, was: tuple[int, int, int]) -> None:
+    messages, stored, kib = (now - before for now, before in zip(_kept(contest), was, strict=True))
+    figures.more["disk bytes/message, all ends"] = stored / messages
+    figures.more["memory bytes/message, all ends"] = max(0, kib) * 1024 / messages
 
 
 def pair(home: Path, size: Size, say: Say) -> Found:
-    return throughput("pair", "durable and acknowledged, one pair", PAIR, star(1), home, size, say)
+    return throughput("pair", "durable and acknowledged, one pair", PAIR, ONE_PAIR, home, size, say)
 
 
 def frames(home: Path, size: Size, say: Say) -> Found:
     words = "frames only, nothing kept, one pair"
-    return throughput("frames", words, FRAMES, star(1), home, size, say)
+    return throughput("frames", words, FRAMES, ONE_PAIR, home, size, say)
 
 
 def memory(home: Path, size: Size, say: Say) -> Found:
     words = "the whole library on memory, a plain loop of `await send`, one pair"
-    return throughput("memory", words, MEMORY, star(1), home, size, say)
+    return throughput("memory", words, MEMORY, ONE_PAIR, home, size, say)
 
 
 def seven(home: Path, size: Size, say: Say) -> Found:
-    return throughput("seven", "one to seven, deliveries", SEVEN, star(7), home, size, say)
+    return throughput("seven", "one to seven, deliveries", SEVEN, Shape(7), home, size, say)
 
 
 def all_to_all(home: Path, size: Size, say: Say) -> Found:
-    return throughput("all", "eight, each to all others, deliveries", ALL, everybody(8), home, size, say)
+    return throughput("all", "eight, each to all others, deliveries", ALL, Shape(7, all_give=True), home, size, say)
 
 
 def latency(home: Path, size: Size, say: Say) -> Found:
     """One message at a time."""
     left_out: list[str] = []
-    with ready(size.chosen(SINGLE), home, star(1), left_out, say) as contests:
+    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
         for contest in contests:
             say(f"{contest.system.name} warms up")
@@ -138,13 +136,14 @@ def latency(home: Path, size: Size, say: Say) -> Found:
             for contest, figures in zip(contests, found, strict=True):
                 say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
                 figures.values += contest.round(min(SINGLES, size.messages), pace=PACE)["each"]
+                figures.more["CPU us/message"] = contest.cpu_a_message
     return Found("latency", "one at a time, durable and acknowledged", "ms", found, left_out, singly=True)
 
 
 def half(home: Path, size: Size, say: Say) -> Found:
     """At half of what each of them can do, found just before."""
     left_out: list[str] = []
-    with ready(size.chosen(SINGLE), home, star(1), left_out, say) as contests:
+    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
         rates = []
         for contest in contests:
@@ -152,10 +151,11 @@ def half(home: Path, size: Size, say: Say) -> Found:
             contest.warm_up(size.warm_up, size.messages)
             count = contest.count(size.seconds, size.messages)
             rates.append(middle([count / contest.round(count)["seconds"] for _ in range(CALIBRATING)]) / 2)
+            contest.forget_cpu()
         for number in range(size.rounds):
             for contest, figures, rate in zip(contests, found, rates, strict=True):
                 say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
                 count = max(1, min(size.messages, int(rate * size.seconds)))
                 figures.values += contest.round(count, rate=rate)["each"]
-                figures.more["load/s"] = rate
+                figures.more |= {"load/s": rate, "CPU us/message": contest.cpu_a_message}
     return Found("half", "at half of what it can do, durable and acknowledged", "ms", found, left_out, singly=True)

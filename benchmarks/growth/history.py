@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.catchup import fetched
 from benchmarks.growth.curves import Curve
 from benchmarks.results import middle, text
+from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
 STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 where it is asked for: 4 GiB, and many minutes
@@ -80,16 +81,18 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
     fetching = Curve("a newcomer fetches all", "s")
     size = Curve("file of an entry", "B")
     for entries in steps:
-        say(f"{entries:,} entries")
+        say(f"{entries:,} entries are written")
         home = place / str(entries)
         home.mkdir()
         data, writers = str(home / "writer"), min(WRITERS, entries)
         common = {"data": data, "entries": entries}
         with Worker("stored.write", home=home, **common, one_by_one=True, writers=writers) as writing:
-            last = writing.get()["last"]
+            last = last_of(writing, say)
         stored = _bytes_in(home)
         if entries <= FETCHED_MOST:
+            say(f"{entries:,} entries: a newcomer fetches them")
             fetching.add(entries, fetched(home, data, last, entries)[0])
+        say(f"{entries:,} entries: a peer starts with them")
         with Worker("growth.history.use", home=home, **common) as using:
             found = using.get()
         for curve, name, unit in (

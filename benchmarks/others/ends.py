@@ -1,21 +1,25 @@
-"""The participants of every system, and the worker that holds some of them; times of one clock.
+"""The participants of every system, and the worker that holds one of them, or of a mesh all; times of one clock.
 
 All workers are processes of one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows. A worker
 tells where its ends can be reached, and is then asked, an object a question and an answer:
 
-    meet     for each of its ends: whom to dial, and the numbers of all it is to be linked with
+    meet     for each of its ends: whom to dial, and the numbers of all it is to be linked with. The answer has "met",
+             when all were, and "cpu" seconds since the ends began to open, what is imported not counted; "in_turn" is
+             one end after the other
     round    "messages" that each of its ends gives ("pace": one at a time, so many seconds apart; "rate": so many a
              second), and "taken", what each of them has been given since the start when the round is over. The
              answer has "begun", "done" (the last is accepted by whoever is responsible for it from then on), "at"
              (the last was taken), "cpu" seconds, "kib", "each" and "times" of single messages
+    newest   read the newest of what is kept
     leave    close all ends, forgetting nothing that is on the disk
     back     open them again; "begun" is when that was done, and meeting begins
-    idle     stay quiet for so many seconds, twice; "cpu" is what the second time took
+    idle     rest for so many seconds, and then stay quiet for so many, in which "cpu" seconds were taken
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from importlib import import_module
 from typing import Any
@@ -25,6 +29,7 @@ from benchmarks.workers import Channel, resident_kib, settle
 
 now = time.perf_counter
 DIFFERENT = 50_000  # texts; longer rounds repeat them
+PATIENCE = 240.0  # seconds until all have met
 TICK = 0.001  # seconds: at a rate, what has become due meanwhile is given together
 Told = dict[str, Any]
 
@@ -63,6 +68,7 @@ class End:
     """One participant. Those of a system differ from here on; `taken.add` is told what comes."""
 
     one_way = False  # True: who dials gives and does not take, so each dials the other
+    loads: tuple[str, ...] = ()  # modules that its first use imports: they are there before a clock runs
 
     def __init__(self, number: int, taken: Taken) -> None:
         self.number, self.taken = number, taken
@@ -89,6 +95,9 @@ class End:
     async def kept_is_taken(self) -> None:
         """Wait until the system knows that what was kept is taken, where it knows such a thing."""
 
+    async def newest(self) -> None:
+        """Read the newest of what is kept here, where something is: a server's module has a function of that name."""
+
     async def close(self) -> None:
         """End."""
 
@@ -97,6 +106,7 @@ async def hold(channel: Channel, system: str, numbers: list[int], address: dict[
     """Worker: some ends of a system."""
     held = _Held(system, numbers, address)
     begun = now()
+    held.worked = time.process_time()
     channel.tell(ends=await held.open(), begun=begun, kib=resident_kib())
     while (asked := await channel.heard()) is not None:
         channel.tell(**await getattr(held, asked.pop("do"))(**asked))
@@ -106,6 +116,9 @@ async def hold(channel: Channel, system: str, numbers: list[int], address: dict[
 class _Held:
     def __init__(self, system: str, numbers: list[int], address: dict[str, Any]) -> None:
         self._make, self._address = import_module(f"benchmarks.others.{system}").Part, address
+        for name in self._make.loads:
+            import_module(name)
+        self.worked = 0.0
         self._taken = {number: Taken() for number in numbers}
         self._ends: list[End] = []
 
@@ -114,11 +127,21 @@ class _Held:
         first = await self._ends[0].open()
         return [first, *await asyncio.gather(*(end.open() for end in self._ends[1:]))]
 
-    async def meet(self, dial: list[list[Told]], links: list[list[int]]) -> Told:
-        await asyncio.gather(*(end.meet(*each) for end, *each in zip(self._ends, dial, links, strict=True)))
-        met = now()
+    async def meet(self, dial: list[list[Told]], links: list[list[int]], in_turn: bool = False) -> Told:
+        at_once = asyncio.Semaphore(1 if in_turn else len(self._ends))
+
+        async def meet(end: End, dial: list[Told], links: list[int]) -> None:
+            async with at_once:
+                await end.meet(dial, links)
+
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*map(meet, self._ends, dial, links))
+        except TimeoutError:
+            sys.exit(f"not all have met within {PATIENCE:.0f} s")
+        met, worked = now(), time.process_time()
         settle()
-        return {"met": met, "kib": resident_kib()}
+        return {"met": met, "cpu": worked - self.worked, "kib": resident_kib()}
 
     async def round(self, messages: int = 0, taken: int = 0, pace: float = 0, rate: float = 0) -> Told:
         texts = [text(i) for i in range(min(messages, DIFFERENT))]
@@ -145,6 +168,10 @@ class _Held:
         await asyncio.gather(*(end.kept_is_taken() for end in self._ends))
         return {"at": now()}
 
+    async def newest(self) -> Told:
+        await asyncio.gather(*(end.newest() for end in self._ends))
+        return {"at": now()}
+
     async def leave(self) -> Told:
         await asyncio.gather(*(end.close() for end in self._ends))
         self._ends.clear()
@@ -154,8 +181,8 @@ class _Held:
         ends = await self.open()
         return {"ends": ends, "begun": now()}
 
-    async def idle(self, seconds: float) -> Told:
-        await asyncio.sleep(seconds)  # what forming has left to do is not idling
+    async def idle(self, rest: float, seconds: float) -> Told:
+        await asyncio.sleep(rest)  # what forming has left to do is not idling
         worked = time.process_time()
         await asyncio.sleep(seconds)
         return {"cpu": time.process_time() - worked}

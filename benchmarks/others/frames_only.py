@@ -32,6 +32,8 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
 class Part(End):
     """One that listens, dials, and counts what comes in frames."""
 
+    loads = ("p2pchat.client", "p2pchat.identity.tls", "cryptography.x509")
+
     def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
         super().__init__(number, taken)
         self._contexts = _contexts(directory)

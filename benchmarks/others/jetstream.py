@@ -41,8 +41,21 @@ def server(directory: Path, *, sync: str = "") -> Iterator[dict[str, Any]]:
         yield {"url": f"nats://127.0.0.1:{port}", "pid": pid}
 
 
+async def newest(address: dict[str, Any]) -> None:
+    """Return when a server that has just been started answers with the newest it keeps, or that there is nothing."""
+    import nats
+    from nats.js.errors import NotFoundError
+
+    client = await nats.connect(address["url"])
+    with suppress(NotFoundError):
+        await client.jetstream().get_last_msg("talk", "talk.1")
+    await client.close()
+
+
 class Part(End):
     """A client that publishes to its subject, and has a durable consumer of the others'."""
+
+    loads = ("nats",)
 
     def __init__(self, number: int, taken: Taken, url: str) -> None:
         super().__init__(number, taken)

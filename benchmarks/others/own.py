@@ -26,6 +26,8 @@ def server(directory: Path, *, way: str = "many", db: str = "") -> Iterator[dict
 class Part(End):
     """A peer whose program takes every message, and writes to the one other, or to the room."""
 
+    loads = ("p2pchat.peer.peer", "p2pchat.storage.sql", "cryptography.x509")
+
     def __init__(self, number: int, taken: Taken, directory: str, way: str, db: str) -> None:
         from p2pchat import Joined, TCPPeer
 
@@ -68,6 +70,10 @@ class Part(End):
 
     async def kept_is_taken(self) -> None:
         await self._kept.delivered()
+
+    async def newest(self) -> None:
+        for conversation in self._peer.conversations():
+            await self._peer.history(conversation, limit=1)
 
     async def close(self) -> None:
         assert self._reading is not None

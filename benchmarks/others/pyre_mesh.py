@@ -51,6 +51,8 @@ def _node(name: str) -> Any:
 class Part(End):
     """A peer in the group: it finds the others by itself, and shouts."""
 
+    loads = ("pyre",)
+
     def __init__(self, number: int, taken: Taken, group: str) -> None:
         super().__init__(number, taken)
         self._group, self._over = group, False

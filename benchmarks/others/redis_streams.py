@@ -19,6 +19,7 @@ from benchmarks.others.servers import found, free_port, running
 
 PIPED = 1_000  # XADD in one pipeline; the documents speak of batches "of a reasonable number, for instance 10k"
 READ = 1_000
+WAIT = 0.01  # seconds between two questions to a server that still loads
 
 
 def absent() -> str:
@@ -38,8 +39,24 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
         yield {"port": port, "pid": pid}
 
 
+async def newest(address: dict[str, Any]) -> None:
+    """Return when a server that has just been started answers with the newest it keeps, or that there is nothing."""
+    from redis.asyncio import Redis
+    from redis.exceptions import BusyLoadingError
+
+    async with Redis(port=address["port"]) as client:
+        while True:
+            try:
+                await client.xrevrange("talk", count=1)
+                return
+            except BusyLoadingError:
+                await asyncio.sleep(WAIT)
+
+
 class Part(End):
     """A client that adds, or a consumer in a group of its own: there is one giver, which reads nothing."""
+
+    loads = ("redis.asyncio",)
 
     def __init__(self, number: int, taken: Taken, port: int) -> None:
         from redis.asyncio import Redis

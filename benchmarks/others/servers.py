@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.workers import WorkFailed
 
 PATIENCE = 10.0  # seconds until a server listens
+PORTS = range(20_000, 32_768)  # below those that systems give to connections: Linux begins there, others higher
+_given: set[int] = set()
 
 
 def found(program: str) -> str:
@@ -23,9 +26,14 @@ def found(program: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    """Return one that is free, and that the system gives to no connection until somebody listens there."""
+    while True:
+        port = PORTS[secrets.randbelow(len(PORTS))]
+        with socket.socket() as asked, suppress(OSError):
+            asked.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @contextmanager

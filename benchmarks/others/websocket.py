@@ -34,6 +34,8 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
 class Part(End):
     """One that listens, dials, and reads whoever is there."""
 
+    loads = ("websockets.asyncio.client", "websockets.asyncio.server", "p2pchat.identity.tls")
+
     def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
         super().__init__(number, taken)
         self._directory, self._joined = directory, way == "json"

@@ -2,8 +2,10 @@
 
 Set up as advised: a declared publisher, CongestionControl.BLOCK so that nothing is dropped, a callback on the taking
 side (zenoh's own throughput examples, z_pub_thr.py and z_sub_thr.py), no scouting where the endpoints are known. Its
-transport writes small messages together by itself (default configuration, transport/link/tx/queue/batching). `way`
-"list" joins 256 texts to one put, by its own z_serialize; `gossip` lets peers that know one address find the others.
+transport writes small messages together by itself (default configuration, transport/link/tx/queue/batching). Its shared
+memory between processes of one machine is off, for loopback stands for a network here: with it lists of 256 are 1.7
+times as quick, single messages as quick as without, and 128 peers take more than 20,000 files. `way` "list" joins 256
+texts to one put, by its own z_serialize; `gossip` lets peers that know one address find the others.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, Taken, Told, now
 from benchmarks.others.servers import free_port
 
 TOGETHER = 256
@@ -38,6 +40,8 @@ def server(directory: Path, *, way: str = "one", gossip: str = "") -> Iterator[d
 class Part(End):
     """A peer that subscribes to what the others put."""
 
+    loads = ("zenoh",)
+
     def __init__(self, number: int, taken: Taken, way: str, gossip: bool) -> None:
         super().__init__(number, taken)
         self._list, self._gossip, self._port = way == "list", gossip, free_port()
@@ -52,8 +56,7 @@ class Part(End):
             await asyncio.to_thread(self._open, dial, links)
         while len(self._session.info.peers_zid()) < len(links):
             await asyncio.sleep(WAIT)
-        if not self._gossip:
-            await asyncio.sleep(DECLARED)
+        self._declared_at = now() + DECLARED
 
     def _open(self, dial: list[Told], links: list[int]) -> None:
         import zenoh
@@ -61,6 +64,7 @@ class Part(End):
         config = zenoh.Config()
         config.insert_json5("mode", '"peer"')
         config.insert_json5("scouting/multicast/enabled", "false")
+        config.insert_json5("transport/shared_memory/enabled", "false")
         config.insert_json5("scouting/gossip/enabled", json.dumps(self._gossip))
         config.insert_json5("listen/endpoints", json.dumps([f"tcp/127.0.0.1:{self._port}"]))
         config.insert_json5("connect/endpoints", json.dumps([f"tcp/127.0.0.1:{each['port']}" for each in dial]))
@@ -79,6 +83,7 @@ class Part(End):
         self.taken.add(len(z_deserialize(list[str], sample.payload)))
 
     async def give(self, texts: list[str]) -> None:
+        await asyncio.sleep(self._declared_at - now())
         await asyncio.to_thread(self._put, texts)  # several ends of one process give at once
 
     def _put(self, texts: list[str]) -> None:

@@ -1,8 +1,9 @@
-"""pyzmq: a PULL for each end, a PUSH to each of the others; nothing is kept, acknowledged or encrypted.
+"""pyzmq: a PUSH to the PULL of the other one, or a PUB to the SUB of several; nothing is kept, acked or encrypted.
 
-Set up as advised: no high-water mark where nothing may be dropped, `copy=True` for small messages (pyzmq documents,
-"Sending and receiving"), the plain sockets rather than zmq.asyncio, which are quicker. ZeroMQ itself writes small
-messages together (guide, chapter 1: "batches"). `way` "parts" joins 256 texts to one message with send_multipart.
+Set up as advised: PUB for one to many, so that a message is handed over once (guide, chapter 2, "messaging patterns");
+no high-water mark where nothing may be dropped, `copy=True` for small messages (pyzmq documents, "Sending and
+receiving"), the plain sockets rather than zmq.asyncio, which are quicker. ZeroMQ itself writes small messages together
+(guide, chapter 1: "batches"). `way` "parts" joins 256 texts to one message with send_multipart, "publish" is PUB.
 """
 
 from __future__ import annotations
@@ -32,22 +33,25 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
 
 
 class Part(End):
-    """One that pulls what the others push."""
+    """One that takes what the others push or publish."""
 
+    loads = ("zmq",)
     one_way = True
 
     def __init__(self, number: int, taken: Taken, way: str) -> None:
         import zmq
 
         super().__init__(number, taken)
-        self._parts = way == "parts"
+        self._parts, self._publish = way == "parts", way == "publish"
         self._context = zmq.Context()
         self._pushing: list[Any] = []
 
     async def open(self) -> Told:
         import zmq
 
-        socket = self._context.socket(zmq.PULL)
+        socket = self._context.socket(zmq.SUB if self._publish else zmq.PULL)
+        if self._publish:
+            socket.subscribe(b"")
         socket.set_hwm(0)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         self._thread = threading.Thread(target=self._read, args=[socket], daemon=True)
@@ -71,11 +75,26 @@ class Part(End):
     async def meet(self, dial: list[Told], links: list[int]) -> None:
         import zmq
 
+        if self._publish and dial:
+            return await asyncio.to_thread(self._meet_subscribers, dial)
         for other in dial:
             socket = self._context.socket(zmq.PUSH)
             socket.set_hwm(0)
             socket.connect(f"tcp://127.0.0.1:{other['port']}")
             self._pushing.append(socket)
+
+    def _meet_subscribers(self, dial: list[Told]) -> None:
+        """A PUB drops what nobody has subscribed to yet; an XPUB is one that hears of each who does."""
+        import zmq
+
+        socket = self._context.socket(zmq.XPUB)
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # of those too who subscribe to the same
+        socket.set_hwm(0)
+        self._pushing.append(socket)
+        for other in dial:
+            socket.connect(f"tcp://127.0.0.1:{other['port']}")
+        for _ in dial:
+            socket.recv()
 
     async def give(self, texts: list[str]) -> None:
         await asyncio.to_thread(self._push, texts)  # several ends of one process give at once

@@ -1,0 +1,96 @@
+"""What an entry costs that is stored: on the disk, in memory, and when what keeps it starts again.
+
+p2pchat's writer is started with all it wrote, a whole process; of the others the server is. The clock stops when the
+newest of what is kept was asked for and is there. Memory and processor are what that process has then, less what it
+has when it starts with nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.against import systems as s
+from benchmarks.against.contest import PAIR, Contest
+from benchmarks.against.found import Figures, Found, figures_of
+from benchmarks.against.usage import bytes_in, cpu_of, resident_of
+from benchmarks.against.works import Say, Size
+from benchmarks.results import middle
+from benchmarks.workers import Worker
+
+COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)
+MOST = 200_000  # entries
+A_ROUND = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start: milliseconds until it answers, and what the process has and took by then."""
+
+    ms: float
+    kib: int
+    cpu: float
+
+
+def kept(home: Path, size: Size, say: Say) -> Found:
+    """Start each of them with so much stored, and with nothing, in turn."""
+    entries = min(size.stored, MOST)
+    left_out = [f"{each.name}: {reason}" for each in size.chosen(COMPARED) if (reason := each.code.absent())]
+    systems = [each for each in size.chosen(COMPARED) if not each.code.absent()]
+    found, places = figures_of(systems), [home / system.module for system in systems]
+    for system, place in zip(systems, places, strict=True):
+        say(f"{system.name} stores {entries:,} entries")
+        place.mkdir()
+        _fill(system, place, entries)
+    starts: list[list[tuple[Start, Start]]] = [[] for _ in systems]
+    for number in range(size.rounds):
+        for system, place, those in zip(systems, places, starts, strict=True):
+            say(f"round {number + 1} of {size.rounds}, {system.name} starts with {entries:,} entries")
+            empty = home / f"{system.module} with nothing {number}"
+            empty.mkdir()
+            those.append((_start(system, _kept_in(place)), _start(system, empty)))
+    for figures, place, those in zip(found, places, starts, strict=True):
+        _tell(figures, those, bytes_in(_kept_in(place) / "1" if figures.ours else _kept_in(place)), entries)
+    return Found("kept", f"start with {entries:,} entries stored, until it answers", "ms", found, left_out)
+
+
+def _fill(system: s.System, place: Path, entries: int) -> None:
+    with ExitStack() as stack:
+        contest = Contest(stack, system, place, PAIR)
+        while contest.messages < entries:
+            contest.round(min(A_ROUND, entries - contest.messages))
+
+
+def _kept_in(place: Path) -> Path:
+    """Return the one directory that a contest made there."""
+    (made,) = place.iterdir()
+    return made
+
+
+def _start(system: s.System, place: Path) -> Start:
+    for name in system.code.Part.loads:
+        import_module(name)  # who asks a server has all it needs
+    begun = time.perf_counter()
+    with system.code.server(place, **system.variant) as address:
+        if pid := address.get("pid"):
+            asyncio.run(system.code.newest(address))
+            return Start(1e3 * (time.perf_counter() - begun), resident_of(pid), cpu_of(pid))
+        asked = {"system": system.module, "numbers": [1], "address": address}
+        with Worker("others.ends.hold", home=place, **asked) as worker:
+            worker.get()
+            worker.put({"do": "newest"})
+            worker.get()
+            return Start(1e3 * (time.perf_counter() - begun), resident_of(worker.pid), cpu_of(worker.pid))
+
+
+def _tell(figures: Figures, starts: list[tuple[Start, Start]], stored: int, entries: int) -> None:
+    figures.values += [full.ms for full, _ in starts]
+    figures.more["with nothing ms"] = middle([empty.ms for _, empty in starts])
+    figures.more["disk bytes/entry"] = stored / entries
+    kib, cpu = middle([full.kib - empty.kib for full, empty in starts]), middle([f.cpu - e.cpu for f, e in starts])
+    figures.more["memory bytes/entry"] = max(0, kib) * 1024 / entries
+    figures.more["CPU us/entry"] = max(0, cpu) * 1e6 / entries
