@@ -26,6 +26,7 @@ from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input, Loaded
 from p2pchat.core.records import Change, Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
+from p2pchat.runtime.bell import Bell
 from p2pchat.storage.base import Storage
 
 T = TypeVar("T")
@@ -79,7 +80,9 @@ class Disk:
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._closer: threading.Thread
+        self._bell: Bell  # with threads
         if storage.durable:
+            self._bell = Bell(self._loop, self._hand_over)
             self._threads = [
                 threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
                 threading.Thread(target=self._read_on, name="p2pchat reader", daemon=True),
@@ -192,7 +195,10 @@ class Disk:
         self._reads.put(None)
         closed: asyncio.Future[None] = self._loop.create_future()
         self._closer = _daemon(lambda: self._close_storage(closed))
-        await asyncio.wait([closed], timeout=within)
+        try:
+            await asyncio.wait([closed], timeout=within)
+        finally:
+            self._bell.close()
         if not closed.done():
             return False
         self._closer.join()
@@ -223,10 +229,7 @@ class Disk:
     def _answer(self, answer: Callable[[], None]) -> None:
         """Called in a thread: run this in the loop."""
         self._answers.append(answer)
-        try:
-            self._loop.call_soon_threadsafe(self._hand_over)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is left to hear it
+        self._bell.ring()
 
     def _hand_over(self) -> None:
         while self._answers:

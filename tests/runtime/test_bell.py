@@ -1,0 +1,85 @@
+"""The bell that threads ring in the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+
+import pytest
+
+from p2pchat.runtime.bell import Bell
+
+
+class Porch:
+    """A bell, and a way to wait until it was heard so often."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self._news = asyncio.Event()
+        self.bell = Bell(asyncio.get_running_loop(), self._hear)
+
+    def _hear(self) -> None:
+        self.heard += 1
+        self._news.set()
+
+    async def until(self, times: int) -> None:
+        async with asyncio.timeout(5):
+            while self.heard < times:
+                self._news.clear()
+                await self._news.wait()
+
+
+async def test_a_ring_in_a_thread_is_heard_in_the_loop_each_time() -> None:
+    porch = Porch()
+    for times in range(1, 4):
+        await asyncio.to_thread(porch.bell.ring)
+        await porch.until(times)
+    porch.bell.close()
+
+
+async def test_what_rings_while_it_is_closed_and_later_is_heard() -> None:
+    porch = Porch()
+    porch.bell.ring()
+    porch.bell.close()
+    await porch.until(1)
+    heard = porch.heard
+    await asyncio.to_thread(porch.bell.ring)
+    await porch.until(heard + 1)
+    porch.bell.close()
+
+
+def test_a_ring_after_the_end_of_the_loop_is_heard_by_nobody_and_hurts_nobody() -> None:
+    async def close() -> Bell:
+        porch = Porch()
+        porch.bell.close()
+        return porch.bell
+
+    asyncio.run(close()).ring()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what only Linux shows")
+async def test_a_closed_bell_holds_nothing_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    porches = [Porch() for _ in range(3)]
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+    for porch in porches:
+        porch.bell.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_many_threads_may_ring_while_it_is_closed() -> None:
+    porch = Porch()
+
+    def ring_on() -> None:
+        for _ in range(1000):
+            porch.bell.ring()
+
+    threads = [threading.Thread(target=ring_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    porch.bell.close()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    await porch.until(1)
