@@ -108,6 +108,7 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: to make one of that size anew takes a third longer
 _KEYS = Entry.__struct_encode_fields__
+_USUAL_BODIES = {str, type(None)}
 _encoder = msgspec.json.Encoder()
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -132,6 +133,16 @@ def decode_entry(raw: str) -> Entry:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     return _decode_exactly(raw)
+
+
+def decode_entries(raws: Sequence[str]) -> list[Entry]:
+    """Return the entries of many texts, as decode_entry."""
+    try:
+        entries = [_decode_known(raw) for raw in raws]
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return [decode_entry(raw) for raw in raws]
+    usual = {type(entry.b) for entry in entries} <= _USUAL_BODIES
+    return entries if usual else [decode_entry(raw) for raw in raws]
 
 
 def _decode_exactly(raw: str) -> Entry:

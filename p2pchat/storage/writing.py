@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 from sqlalchemy import Table
 
@@ -283,9 +282,10 @@ class Rows:
         if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
         cs = clocks(batch)
-        id = log.number * SEQS + batch.first
-        for row in zip(range(id, id + len(cs)), repeat(log.conversation), cs, batch.raws):
-            self._entries += row
+        id, count = log.number * SEQS + batch.first, len(cs)
+        rows: list[object] = [log.conversation] * (4 * count)
+        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), cs, batch.raws
+        self._entries += rows
         added = entry_bytes("".join(batch.raws))
         self._touched[log.number] = log
         self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))

@@ -75,10 +75,11 @@ def says_the_same(raw: str, entry: Entry) -> None:
 def in_order(raws: list[str], settings: Settings) -> None:
     """What intake takes of a batch keeps every rule for a single entry."""
     try:
-        entries = decode(raws, 1, 0, settings)
+        entries, names = decode(raws, 1, 0, settings)
     except LogError as error:
         hold(error.code in ("malformed", "limit", "head"), f"a fault with the code {error.code}")
         return
+    hold(names == any(entry.after or entry.before or entry.re for entry in entries), "named or not, and told otherwise")
     clocks = [0, *(entry.c for entry in entries)]
     hold(all(one < other for one, other in pairwise(clocks)), "a clock that does not rise")
     for seq, (raw, entry) in enumerate(zip(raws, entries, strict=True), 1):

@@ -169,10 +169,10 @@ class Intake:
             self._conflict(span, frame)
             return
         raws = frame.e[skip:]
-        entries = decode(raws, span.next_seq, span.last_c, self._ctx.settings)
+        entries, names = decode(raws, span.next_seq, span.last_c, self._ctx.settings)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
         span.source.repeated(skip)
-        span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws)))
+        span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
 
     def _repeat(self, span: Span, frame: Entries) -> None:
         """Nothing new, as long as it is the same: compare where both end together."""
@@ -314,7 +314,8 @@ class Intake:
             span.conversation.past.brought(log.id, batch.last, log.before, self._ctx.settings.max_tips)
         if span.conversation.past.marks and frame.n is None and span.source.hosts(log.id.user):
             span.conversation.past.pushed(log.id, log.before, batch.first)
-        self._order.arrived(span.conversation, log, batch.first, entries)
+        names = any(piece.names for piece in pieces)
+        self._order.arrived(span.conversation, log, batch.first, entries if names else ())
         return True
 
     def keep(self, conversation: Conversation, log: Log, batch: Batch) -> None:

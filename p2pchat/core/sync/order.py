@@ -41,7 +41,11 @@ class Order:
     # ---- entries that came
 
     def arrived(self, conversation: Conversation, log: Log, first: int, entries: Sequence[Entry]) -> None:
-        """Release what may be shown of these new entries of a log, and let the rest wait."""
+        """Release what may be shown of the new entries of a log, and let the rest wait.
+
+        Args:
+            entries: Those that came; () where none of them names others.
+        """
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         for seq, entry in enumerate(entries, first):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Entry, decode_entry, head_message, verify
+from p2pchat.core.log import Entry, decode_entries, head_message, verify
 from p2pchat.core.sync.sources import Source
 from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
@@ -27,6 +27,7 @@ class Piece:
     size: int  # bytes of the entries
     prev: bytes
     chain: bytes  # after the last entry
+    names: bool  # whether an entry names others
 
 
 @dataclass(slots=True)
@@ -69,26 +70,32 @@ def fitting(pieces: list[Piece], settings: Settings) -> int:
     return count
 
 
-def decode(raws: list[str], first: int, last_c: int, settings: Settings) -> list[Entry]:
-    """Return entries first, first+1, ... of a log; LogError for one that may not stand behind the clock last_c."""
+def decode(raws: list[str], first: int, last_c: int, settings: Settings) -> tuple[list[Entry], bool]:
+    """Return entries first, first+1, ... of a log, and whether any of them names others.
+
+    LogError for one that may not stand behind the clock last_c.
+    """
+    entries = decode_entries(raws)
     within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters pass no limit
-    entries = []
-    for seq, raw in enumerate(raws, first):
-        if len(raw) > within and len(raw.encode()) > settings.max_entry_bytes:
-            raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
-        entry = decode_entry(raw)
-        if entry.c <= last_c:
+    are_plain = len(max(raws, key=len, default="")) <= within and "\\" not in "".join(raws)  # a NUL is written with one
+    names = False
+    for seq, entry in enumerate(entries, first):
+        c = entry.c
+        if c <= last_c:
             raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
-        last_c = entry.c
-        usual = entry.k == "text" and type(entry.b) is str and not (entry.after or entry.before)
-        if not usual or len(raw) > within or "\\" in raw:  # a NUL is written with a backslash
-            _check(entry, seq, settings)
-        entries.append(entry)
-    return entries
+        last_c = c
+        named = entry.after or entry.before
+        if named or entry.re is not None:
+            names = True
+        if named or not are_plain or entry.k != "text" or type(entry.b) is not str:
+            _check(entry, raws[seq - first], seq, settings)
+    return entries, names
 
 
-def _check(entry: Entry, seq: int, settings: Settings) -> None:
+def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
     body = entry.b
+    if len(raw) > settings.max_entry_bytes // 4 and len(raw.encode()) > settings.max_entry_bytes:
+        raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
     if entry.before and (seq > 1 or len(entry.before) > settings.max_before):
         raise LogError("`before` where it may not be, or too long", code="malformed")
     if len(entry.after) > settings.max_after:
