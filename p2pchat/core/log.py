@@ -119,6 +119,12 @@ def encode_entry(entry: Entry) -> str:
     return _encoder.encode(entry).decode()
 
 
+def encode_entries(entries: Iterable[Entry]) -> list[str]:
+    """Return the JSON texts of new entries, as encode_entry."""
+    encode = _encoder.encode
+    return [encode(entry).decode() for entry in entries]
+
+
 def decode_entry(raw: str) -> Entry:
     """Return the entry a JSON text holds; LogError("malformed") for anything else.
 

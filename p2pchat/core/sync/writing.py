@@ -8,12 +8,13 @@ profile. Heads are signed once a commit and at least once a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Refused
 from p2pchat.core.inputs import Said
-from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entry, extend_chain, head_message
+from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message
 from p2pchat.core.mending import MENDING, is_own, shape_fault
 from p2pchat.core.sync.clock import next_c
 from p2pchat.core.sync.intake import Intake
@@ -158,13 +159,17 @@ class Writing:
         after = self._followed(conversation, log)
         if conversation.is_talk and conversation.group is not None:
             cite = conversation.group.cite
-        entries = []
+        entries: list[Entry] = []
         now = self._ctx.now.utc
         before: tuple[Mark, ...] = () if log.seq else log.before
-        for c, (kind, body, re, claimed) in enumerate(words, next_c(now, log.last_c, conversation.newest_c)):
+        numbered = enumerate(words, next_c(now, log.last_c, conversation.newest_c))
+        for c, (kind, body, re, claimed) in numbered:
             follows = () if kind == "profile" else after
             entries.append(Entry(kind, now, c, re, follows, before, cite, body, claimed))
-            before, after = (), () if follows else after
+            before = ()
+            if kind != "profile":
+                break
+        entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
         self._append(conversation, log, entries)
 
     def _append(self, conversation: Conversation, log: Log, entries: list[Entry]) -> None:
@@ -182,20 +187,20 @@ class Writing:
 
     def _parts(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
         """Cut new entries into batches."""
-        settings = self._ctx.settings
-        raws: list[str] = []
-        part: list[Entry] = []
-        size = 0
-        for entry in entries:
-            raw = encode_entry(entry)
-            length = len(raw) if raw.isascii() else len(raw.encode())
-            if raws and (len(raws) >= settings.max_batch_entries or size + length > settings.max_batch_bytes):
-                yield raws, part
-                raws, part, size = [], [], 0
-            raws.append(raw)
-            part.append(entry)
-            size += length
-        yield raws, part
+        raws = encode_entries(entries)
+        sizes = list(map(len, raws)) if "".join(raws).isascii() else [len(raw.encode()) for raw in raws]
+        start = 0
+        while start < len(raws):
+            end = start + self._fitting(sizes[start : start + self._ctx.settings.max_batch_entries])
+            yield raws[start:end], entries[start:end]
+            start = end
+
+    def _fitting(self, sizes: list[int]) -> int:
+        """Return how many entries of these sizes fit into one batch: one at least."""
+        most = self._ctx.settings.max_batch_bytes
+        if sum(sizes) <= most:
+            return len(sizes)
+        return max(1, sum(size <= most for size in accumulate(sizes)))
 
     def _sign(self, conversation: Conversation, log: Log, raws: list[str], entries: list[Entry]) -> None:
         first, prev = log.seq + 1, log.chain
