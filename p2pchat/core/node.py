@@ -18,6 +18,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
 from p2pchat.core.groups.view import GroupView
+from p2pchat.core.hearsay import Hearsay
 from p2pchat.core.hosted import HostedUser, HostedUsers, Network
 from p2pchat.core.inputs import (
     Accepted,
@@ -109,6 +110,7 @@ class Node:
             self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
         )  # fmt: skip
         self._stalls = Stalls(self._ctx)
+        self._hearsay = Hearsay(self._ctx)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
         self._saving = False  # a timer will save them: one, however often they go on
@@ -161,7 +163,7 @@ class Node:
         if shelf.quota.wanted:
             shelf.quota.ask()
         shelf.lookups.flush()
-        if self._ctx.change:
+        if self._ctx.change and not self._hearsay.may_wait(self._ctx.change):
             self._commit()
             self._ctx.change = Change()
         self._ctx.tell_wake()
@@ -458,6 +460,7 @@ class Node:
     def _stop(self, input: Stop) -> None:
         """What programs have taken is kept, for there is no later."""
         self._save_consumers()
+        self._hearsay.last()
         self.sync.reads.leave()
         self.links.handle(input)
 

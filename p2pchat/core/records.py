@@ -186,8 +186,15 @@ class Change:
     def __bool__(self) -> bool:
         return any(_all_of(self))
 
+    @property
+    def is_hearsay(self) -> bool:
+        """Whether it holds nothing but what others will tell again."""
+        return not any(_all_but_hearsay_of(self))
 
+
+HEARSAY = {"users", "addresses", "forgotten"}
 _all_of = attrgetter(*Change.__slots__)  # asked at every step of a node
+_all_but_hearsay_of = attrgetter(*(name for name in Change.__slots__ if name not in HEARSAY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,41 @@ def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
     assert ada.storage.load([]).consumers == {"bot": 3}
 
 
+# ---- what others will tell again
+
+
+def names_kept(ada: Peer) -> set[str]:
+    return {user.name for user in ada.storage.load([]).users}
+
+
+def test_names_and_addresses_are_kept_at_once_and_of_many_once_a_second() -> None:
+    world = World()
+    ada = world.peer("ada")
+    ada.far("bob")
+    assert names_kept(ada) == {"bob"}
+    world.pass_time(0.1)
+    ada.far("cyd")
+    world.pass_time(0.1)
+    ada.far("dan")
+    assert names_kept(ada) == {"bob"}
+    world.pass_time(0.7)
+    assert names_kept(ada) == {"bob"}
+    world.pass_time(0.2)
+    assert names_kept(ada) == {"bob", "cyd", "dan"}
+
+
+def test_names_and_addresses_are_kept_with_what_is_said_and_at_an_orderly_end() -> None:
+    ada = World().peer("ada")
+    ada.far("bob")
+    ada.far("cyd")
+    ada.say("hello")
+    assert names_kept(ada) == {"ada", "bob", "cyd"}
+    ada.far("dan")
+    assert names_kept(ada) == {"ada", "bob", "cyd"}
+    ada.put(Stop())
+    assert names_kept(ada) == {"ada", "bob", "cyd", "dan"}
+
+
 # ---- links
 
 

@@ -30,8 +30,7 @@ from p2pchat.protocol import PeerId
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin anew; a guess, after LESSONS of others
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
 CROWD = 256  # peers to dial, as many as links there may be; of more each waits longer
-TOLD_AT_ONCE = 8  # peers that are left within one wait to dial us first; a guess, 64 in one process measured with it
-MOST_TOLD_WAITS = 8  # however many they are: some cannot dial us at all
+MOST_TOLD_WAITS = 8  # that the other gets to dial us first, while a mesh forms: it may not be able to at all
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
 UP = ("up", "")  # what people were told of a target, when its peer is linked
@@ -59,6 +58,7 @@ class Target:
     teller: PeerId = ""
     tries: int = 0
     due_at: float = 0.0
+    left_until: float = 0.0  # until then the other may dial us first
     has_slot: bool = False  # its turn among the targets of a teller of nonsense
     told: tuple[str, str] = ("", "")
     forgotten: bool = False
@@ -100,7 +100,7 @@ class Dialing:
         self._queue: deque[Course] = deque()
         self._failures: Counter[PeerId] = Counter()  # of addresses they told
         self._next_slot: dict[PeerId, float] = {}
-        self._left_until = 0.0  # when the last of those that others may dial first is dialled from here
+        self._came_up_at = float("-inf")  # when a link last did, to whomever
         self._stopped = False
 
     # ---- what is to be reached
@@ -159,16 +159,17 @@ class Dialing:
         settings = self._ctx.settings
         course = self._course(address.peer)
         wait = self._pause(0, settings.redial_first)
+        target = self._target(course, address)
         if not decides(self._ctx.me, address.peer):
-            wait += self._leave_to_other()
-        self._target(course, address).due_at = self._ctx.now.mono + wait
+            wait += settings.told_dial_after
+            target.left_until = self._ctx.now.mono + MOST_TOLD_WAITS * settings.told_dial_after
+        target.due_at = self._ctx.now.mono + wait
         self._arm(course)
 
-    def _leave_to_other(self) -> float:
-        """Return how long the other has to dial first: those of whom many are told at once are busy with many."""
-        now, wait = self._ctx.now.mono, self._ctx.settings.told_dial_after
-        self._left_until = max(now + wait, self._left_until + wait / TOLD_AT_ONCE)
-        return min(self._left_until - now, MOST_TOLD_WAITS * wait)
+    def _leave_to_other(self, target: Target) -> None:
+        """Let the other dial first for longer, as long as links come up: a mesh forms, and it is busy with others."""
+        busy_until = self._came_up_at + self._ctx.settings.told_dial_after
+        target.due_at = max(target.due_at, min(busy_until, target.left_until))
 
     def seen(self, address: Address) -> None:
         """An address was announced just now: as learned, but it does not wait long for a dial elsewhere to end."""
@@ -345,6 +346,7 @@ class Dialing:
         `told` is the endpoint people hear of with this link; other endpoints they named for this peer are told here,
         once, or who waits for them would wait for a dial that is not needed any more.
         """
+        self._came_up_at = self._ctx.now.mono
         course = self._courses.get(peer)
         if course is None:
             return
@@ -418,6 +420,7 @@ class Dialing:
             self._courses.pop(course.peer, None)
             return
         target = min(course.targets.values(), key=lambda target: target.due_at)
+        self._leave_to_other(target)
         wait = max(target.due_at, course.not_before) - self._ctx.now.mono
         if wait <= _SLACK:
             self._try(course, target)

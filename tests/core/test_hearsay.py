@@ -1,0 +1,46 @@
+"""When addresses and names are committed; that nodes do so is among the tests of node.py."""
+
+from __future__ import annotations
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import WakeAt
+from p2pchat.core.hearsay import Hearsay
+from p2pchat.core.records import Address, Change
+
+HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
+
+
+def context() -> Context:
+    return Context(Settings(), "0b" * 32, bytes)
+
+
+def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
+    ctx = context()
+    hearsay = Hearsay(ctx)
+    ctx.now = Now(5.0, 0)
+    assert not hearsay.may_wait(HEARD)
+    ctx.now = Now(5.4, 0)
+    assert hearsay.may_wait(HEARD)
+    assert hearsay.may_wait(HEARD)
+    ctx.tell_wake()
+    assert ctx.out == [WakeAt(6.0)]
+    ctx.now = Now(6.0, 0)
+    ctx.run_due()
+    assert not hearsay.may_wait(HEARD)
+    ctx.tell_wake()
+    assert ctx.out == [WakeAt(6.0)]
+
+
+def test_what_nobody_tells_again_never_waits() -> None:
+    ctx = context()
+    hearsay = Hearsay(ctx)
+    assert not hearsay.may_wait(HEARD)
+    assert not hearsay.may_wait(Change(addresses=HEARD.addresses, meta={"network": "x"}))
+
+
+def test_nothing_waits_at_the_end() -> None:
+    hearsay = Hearsay(context())
+    assert not hearsay.may_wait(HEARD)
+    hearsay.last()
+    assert not hearsay.may_wait(HEARD)
