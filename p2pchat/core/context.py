@@ -15,6 +15,8 @@ from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.core.records import Change
 from p2pchat.protocol import PeerId
 
+SWEPT_FROM = 64  # deadlines; fewer are not worth a look
+
 
 class Now(NamedTuple):
     """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""
@@ -48,6 +50,7 @@ class Context:
         self.change = Change()  # what this step wants durable; the node commits it when it is not empty
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self._sweep_at = SWEPT_FROM
         self._told: float | None = None
         self._ticket = 0
 
@@ -65,10 +68,18 @@ class Context:
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call back once, this long from now."""
+        if len(self._heap) >= self._sweep_at:
+            self._sweep()
         timer = Timer(self.now.mono + seconds, call)
         self._count += 1
         heapq.heappush(self._heap, (timer.at, self._count, timer))
         return timer
+
+    def _sweep(self) -> None:
+        """Forget what was cancelled; most deadlines are, long before their time."""
+        self._heap = [due for due in self._heap if due[2].call is not None]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(SWEPT_FROM, 2 * len(self._heap))
 
     def run_due(self) -> None:
         """Call everything whose time has come, in order of time."""

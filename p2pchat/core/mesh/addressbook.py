@@ -74,7 +74,7 @@ class AddressBook:
         known = self.get(peer, endpoint)
         if known is not None:
             own_word = teller == peer and not known.verified_at
-            if not is_there or not (known.failing_since or own_word and known.teller != teller):
+            if not is_there or not (known.failing_since or (own_word and known.teller != teller)):
                 return False
             now = replace(known, failing_since=0, teller=teller if own_word else known.teller)
             self._keep(now)

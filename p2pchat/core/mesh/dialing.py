@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Dial, LinkChanged
+from p2pchat.core.keyset import KeySet
 from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.election import decides
 from p2pchat.core.mesh.endpoints import split_endpoint
@@ -70,7 +71,7 @@ class Course:
 
     peer: PeerId
     targets: dict[str, Target] = field(default_factory=dict)
-    dials: set[int] = field(default_factory=set)  # under way
+    dials: KeySet[int] = field(default_factory=dict)  # under way
     timer: Timer | None = None
     not_before: float = 0.0
     was_up: bool = False  # a link to this peer was up in this run
@@ -261,7 +262,7 @@ class Dialing:
     def _rebind(self, dial: int, former: Course, target: Target, peer: PeerId) -> Course:
         """Someone else than last time, or the first to answer at a typed endpoint."""
         former.targets.pop(target.endpoint, None)
-        former.dials.discard(dial)
+        former.dials.pop(dial, None)
         if former.peer:
             self._book.forget(former.peer, target.endpoint)
             self._arm(former)
@@ -269,7 +270,7 @@ class Dialing:
             self._loose.pop(target.endpoint, None)
         course = self._course(peer)
         course.targets[target.endpoint] = target
-        course.dials.add(dial)
+        course.dials[dial] = None
         self._dials[dial] = (course, target)
         return course
 
@@ -325,7 +326,7 @@ class Dialing:
         found = self._dials.pop(dial, None)
         if found is None:
             return None
-        found[0].dials.discard(dial)
+        found[0].dials.pop(dial, None)
         self._told_dials.discard(dial)
         self._let_next()
         return found
@@ -449,7 +450,7 @@ class Dialing:
     def _dial(self, course: Course, target: Target) -> None:
         self._last_dial += 1
         self._dials[self._last_dial] = (course, target)
-        course.dials.add(self._last_dial)
+        course.dials[self._last_dial] = None
         if target.teller and not target.typed:
             self._told_dials.add(self._last_dial)
             target.has_slot = False

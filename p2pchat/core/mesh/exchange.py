@@ -193,8 +193,8 @@ class Exchange:
         seen = [join_endpoint(link.host, frame.port)] if frame.port else []
         for endpoint in (*seen, *frame.at):
             self._learn(link, link.peer, endpoint, near)
-        for peer, endpoints in frame.linked:  # who is linked speaks for itself
-            self._heard_of(link, peer, () if peer in self._by_peer else endpoints, near)
+        for peer, endpoints in frame.linked:
+            self._heard_of(link, peer, endpoints, near)
         for peer in frame.gone:
             link.linked.pop(peer, None)
 
@@ -202,14 +202,13 @@ class Exchange:
         if peer == self._ctx.me:
             self._copied()
         elif len(link.linked) < self._ctx.settings.max_addresses:
-            link.linked[self._known(peer)] = None
+            there = self._by_peer.get(peer)
+            if there is not None:  # who is linked speaks for itself; and its id is kept once: all links tell of it
+                link.linked[there.peer] = None
+                return
+            link.linked[peer] = None
             for endpoint in endpoints:
                 self._learn(link, peer, endpoint, near)
-
-    def _known(self, peer: PeerId) -> PeerId:
-        """Return the id as it is kept already: each link tells of nearly all peers there are."""
-        there = self._by_peer.get(peer)
-        return there.peer if there is not None else peer
 
     def _learn(self, link: Link, peer: PeerId, endpoint: str, near: bool) -> None:
         if not self._is_for(endpoint, near):
