@@ -1,8 +1,9 @@
-"""python -m benchmarks.report FOUND.json [MORE.json ...]: writes the figures of docs/compared.md, and its plot.
+"""python -m benchmarks.report FOUND.json [MORE.json ...]: writes the figures of docs/compared.md and docs/growth.md.
 
 The first file is what `python -m benchmarks.against --json` wrote. Others are of a further run of it, whose works take
-the place of the same ones, or what `python -m benchmarks.growth --json` wrote. Only what stands between the two
-markers of the document is written anew; the words around are people's. The plot needs matplotlib (extra `bench`).
+the place of the same ones, or what `python -m benchmarks.growth --json` wrote, whose figures take the place of the same
+ones. With files of growth alone compared.md stays as it is. Only what stands between markers is written anew; the words
+around are people's. The plot of compared.md needs matplotlib (extra `bench`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.goals import GOALS
+from benchmarks.growth import document
 from benchmarks.results import shown
 from benchmarks.workers import ROOT
 
@@ -37,7 +39,7 @@ def joined(files: list[Path]) -> Told:
         works = {work["work"]: work for work in [*told["works"], *more.get("works", [])]}
         rows = {row["work"]: row for row in [*told["rows"], *more.get("rows", [])]}
         told |= {"works": list(works.values()), "rows": list(rows.values())}
-        told["growth"] |= more.get("growth", {})
+        told["growth"] = document.merged(told["growth"], more.get("growth", {}))
     return told
 
 
@@ -173,14 +175,22 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("found", type=Path, nargs="+", metavar="FOUND.json")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help=f"where {DOCUMENT} and {PLOT} are")
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", help=f"where {DOCUMENT}, {PLOT} and {document.DOCUMENT} are"
+    )
     chosen = parser.parse_args(given)
     try:
         told = joined(chosen.found)
-        put_into(chosen.docs / DOCUMENT, written(told))
+        if told["works"] or told["rows"]:
+            put_into(chosen.docs / DOCUMENT, written(told))
+        if told["growth"]:
+            growth = chosen.docs / document.DOCUMENT
+            growth.write_text(document.put_into(growth.read_text("utf-8"), told["growth"]), "utf-8")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    if not told["works"]:
+        return 0
     if find_spec("matplotlib") is None:
         print(f"{PLOT} is as before: matplotlib is not installed (extra `bench`)", file=sys.stderr)
         return 0

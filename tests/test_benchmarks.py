@@ -6,6 +6,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from benchmarks.against import __main__ as against
 from benchmarks.against import works
 from benchmarks.against.found import Figures, Found
 from benchmarks.growth import __main__ as growth
+from benchmarks.growth import document
 from benchmarks.growth.curves import Curve
 from benchmarks.results import TEXT_BYTES, shown, text
 from benchmarks.workers import ROOT
@@ -118,6 +120,33 @@ def test_each_driver_of_growth_gives_curves_and_the_file_holds_them(
             assert curve["cost"] in said
             assert curve["points"], f"{driver}: {curve['cost']}"
     assert list(place.iterdir()) == [found]
+    shutil.copy(ROOT / "docs" / "growth.md", place)
+    assert report.main([str(found), f"--docs={place}"]) == 0
+    written = (place / "growth.md").read_text("utf-8")
+    assert all(
+        f"| {curve['cost']}, {curve['unit']} |" in written for curves in told["growth"].values() for curve in curves
+    )
+
+
+def test_figures_of_growth_measured_later_take_the_place_of_those_of_the_same_size_in_the_table() -> None:
+    def cost(name: str, *points: tuple[float, float]) -> dict[str, Any]:
+        return Curve(name, "ms", list(points)).to_json()
+
+    first = {"history": [cost("start", (1_000, 1.0), (10_000, 2.0)), cost("page", (1_000, 5.0))]}
+    later = {"history": [cost("start", (10_000, 3.0), (100_000, 4.0)), cost("page")]}
+    page = "# Growth\n<!-- growth: history -->\nold\n<!-- end of history -->\nwords\n"
+    assert document.put_into(page, document.merged(first, later)).splitlines() == [
+        "# Growth",
+        "<!-- growth: history -->",
+        "| | 10^3 | 10^4 | 10^5 | exponent |",
+        "|---|---|---|---|---|",
+        "| start, ms | 1 | 3 | 4 | 0.3 |",
+        "| page, ms | 5 |  |  |  |",
+        "<!-- end of history -->",
+        "words",
+    ]
+    with pytest.raises(ValueError, match="no place for figures"):
+        document.put_into("# Growth", first)
 
 
 @pytest.mark.parametrize(

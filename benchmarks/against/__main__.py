@@ -1,11 +1,11 @@
 """python -m benchmarks.against: p2pchat beside what people would use instead, the same work for each, in one run.
 
-    python -m benchmarks.against --json found.json   # or: poe bench-peers; everything, 15 minutes at most
+    python -m benchmarks.against --json found.json   # or: poe bench-peers; everything, some 15 minutes
     python -m benchmarks.against pair seven --rounds 3 --seconds 0.5
 
-All systems of a work stand ready, with processes of their own for giving and for taking (contest.py says how many);
-2 s of every one of them warm up, then rounds go round (A B A B ...), so that whatever else the machine does meets all
-alike. A system that is not installed is left out, with the reason. Figures are ratios first: p2pchat to the other.
+All systems of a work stand ready, every giver and every taker a process of its own; 2 s of every one of them warm up,
+then rounds go round (A B A B ...), so that whatever else the machine does meets all alike. A system that is not
+installed is left out, with the reason. Figures are ratios first: p2pchat to the other.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from benchmarks.workers import ROOT, Worker, WorkFailed
 
 MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
 LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
-MOST = {"pyre_mesh": 32}  # peers, a guess: any two have sockets of their own, and processes often may have 1,024
+MOST = {"pyre_mesh": 64}  # peers: any two have sockets of their own, and 128 want more files than a process may have
 REPEATED = 32  # peers: larger meshes form once
 WATCHED = 32  # peers: what smaller meshes take while nothing happens is too little for the clock of a process
 REST = 3.0  # seconds after the last has joined until marks, addresses and names are told

@@ -19,7 +19,7 @@ from benchmarks.results import middle, text
 from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
-STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 where it is asked for: 4 GiB, and many minutes
+STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 where it is asked for (__main__.py says what it takes)
 WRITERS = 4  # a user may fill 1 GiB, so 10**7 entries of 260 bytes are at least three users'
 INDEXED_MOST = 1_000_000  # an index of more takes minutes
 FETCHED_MOST = 1_000_000

@@ -135,9 +135,11 @@ class _Held:
                 await end.meet(dial, links)
 
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as patience:
                 await asyncio.gather(*map(meet, self._ends, dial, links))
         except TimeoutError:
+            if not patience.expired():
+                raise
             sys.exit(f"not all have met within {PATIENCE:.0f} s")
         met, worked = now(), time.process_time()
         settle()

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.others.ends import End, Taken, Told
 
 TOGETHER = 256
+OPTIONS: dict[str, Any] = {"compression": None, "open_timeout": None}  # a busy machine takes longer than its 10 s
 
 
 def absent() -> str:
@@ -50,7 +51,7 @@ class Part(End):
         from p2pchat.identity.tls import server_context
 
         context = server_context(Identity.generate(), Path(self._directory))
-        self._server = await serve(self._read, "127.0.0.1", 0, ssl=context, compression=None)
+        self._server = await serve(self._read, "127.0.0.1", 0, ssl=context, **OPTIONS)
         return {"port": next(iter(self._server.sockets)).getsockname()[1]}
 
     async def _read(self, socket: Any) -> None:
@@ -66,7 +67,7 @@ class Part(End):
 
         context = client_context()
         for other in dial:
-            socket = await connect(f"wss://127.0.0.1:{other['port']}", ssl=context, compression=None)
+            socket = await connect(f"wss://127.0.0.1:{other['port']}", ssl=context, **OPTIONS)
             self._tasks.append(asyncio.create_task(self._read(socket)))
         while len(self._sockets) < len(links):
             self._news.clear()
