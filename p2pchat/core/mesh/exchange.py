@@ -24,7 +24,7 @@ from p2pchat.core.mesh.roster import At, Roster
 from p2pchat.protocol import PeerId, Peers
 
 FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
-KNOWN_AFTER = 2.5  # seconds at most until all are told of a link with whom others tell of too; a guess
+KNOWN_AFTER = 5.0  # seconds at most until all are told of a link with whom others tell of too; a guess
 
 
 class Exchange:
@@ -50,8 +50,7 @@ class Exchange:
         self._up = up
         self._by_peer = by_peer
         self._copied = copied
-        self._port = 0
-        self._at: At = ()
+        self._own: dict[bool, tuple[int, At]] = {True: (0, ()), False: (0, ())}  # for links on loopback, and for others
         self._timer: Timer | None = None
         self._told_at = float("-inf")  # when all were last told
         self._linked_now: set[PeerId] = set()  # since then, or has another address; others may tell of them too
@@ -62,7 +61,7 @@ class Exchange:
 
     def listening(self, port: int, at: At) -> None:
         """This peer can be reached there; port 0: it does not listen."""
-        self._port, self._at = port, at
+        self._own = {near: (port, tuple(each for each in at if self._is_for(each, near))) for near in (True, False)}
         self.changed()
 
     def link_up(self, link: Link) -> None:
@@ -118,7 +117,7 @@ class Exchange:
 
     def tell_of_copy(self, link: Link) -> None:
         """Tell one of two processes with one key that there is the other."""
-        own = self._own(link)
+        own = self._own[is_loopback(link.host)]
         self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, [])]), [link.id]))
 
     def stop(self) -> None:
@@ -144,7 +143,7 @@ class Exchange:
         roster = self._rosters[is_loopback(link.host)]
         news = roster.since(link.told)
         news.pop(link.peer, None)
-        own = self._own(link)
+        own = self._own[is_loopback(link.host)]
         link.told = roster.change
         if not news and link.told_self == own:
             return
@@ -166,11 +165,6 @@ class Exchange:
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
             yield Peers(port=own[0], at=list(own[1]), linked=news[part], gone=gone[part])
-
-    def _own(self, link: Link) -> tuple[int, At]:
-        """Return where this peer listens, as `link` may hear it."""
-        near = is_loopback(link.host)
-        return self._port, tuple(at for at in self._at if self._is_for(at, near))
 
     def _endpoints(self, peer: PeerId, near: bool) -> At:
         """Return what links on loopback (`near`), or others, may hear about where a peer is."""
