@@ -79,7 +79,8 @@ class Messaging(Places):
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
-        log, seq = await owner.say(self.people.me, conversation.key, kind, (text,), re, ref, claimed)
+        said = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
+        log, seq = owner.say_at_once(*said) or await owner.say(*said)
         return Receipt(self._ledger, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:

@@ -47,7 +47,7 @@ from p2pchat.runtime.fetching import Fetching
 from p2pchat.runtime.loads import Loading, Loads
 from p2pchat.runtime.recent import Recent, runs_of
 from p2pchat.runtime.rereading import Rereading
-from p2pchat.runtime.saying import Gathering, Saying
+from p2pchat.runtime.saying import At, Gathering, Saying
 from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
 
@@ -392,24 +392,42 @@ class Owner:
         future: Saying = self._loop.create_future()
         if self._stopped or self.broken is not None:
             future.set_exception(PeerClosed("the peer was closed"))
-            return future
-        told = (
-            not self.disk.storage.durable and kind in ("text", "action") and self._promise(future, user, conversation)
-        )
-        self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed, promised=told)
-        self._schedule()
+        elif (at := self.say_at_once(user, conversation, kind, bodies, re, ref, claimed)) is not None:
+            future.set_result(at)
+        else:
+            self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
+            self._schedule()
         return future
 
-    def _promise(self, future: Saying, user: UserId, conversation: ConversationId) -> bool:
-        """Say where an entry will stand, if that is settled: it goes in before anything else happens."""
+    def say_at_once(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        kind: str,
+        bodies: Sequence[str],
+        re: Ref | None = None,
+        ref: str | None = None,
+        claimed: int | None = None,
+    ) -> At | None:
+        """Write entries where it is settled where they will stand, and return that of the first; otherwise None, and
+        nothing is said: say() says it, and why it cannot be."""
+        if self.disk.storage.durable or kind not in ("text", "action") or self._stopped or self.broken is not None:
+            return None
+        at = self._next_place(user, conversation)
+        if at is not None:
+            self.saying.add(None, user, conversation, kind, bodies, re, ref, claimed, at)
+            self._promised = True
+            self._schedule()
+        return at
+
+    def _next_place(self, user: UserId, conversation: ConversationId) -> At | None:
+        """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
         key, ahead = (conversation, user), self.saying.ahead(user, conversation)
         found = self._next.get(key) or self.node.next_entry(conversation, user)
         if found is None or ahead is None:
-            return False
+            return None
         self._next[key] = found
-        future.set_result((found[0], found[1] + ahead))
-        self._promised = True
-        return True
+        return found[0], found[1] + ahead
 
     def _keep_promises(self) -> None:
         self._promised = False

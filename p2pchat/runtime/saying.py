@@ -23,13 +23,14 @@ MOST_PROMISED = 256  # entries told where they will stand before the core has th
 MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
-Saying = asyncio.Future[tuple[LogId, int]]  # resolves to the log and number of the first entry
+At = tuple[LogId, int]  # log and number
+Saying = asyncio.Future[At]  # resolves to where the first entry stands
 
 
 class Group:
     """Texts that go in as one Said."""
 
-    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "user", "waiting")
+    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
 
     def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
         self.user = user
@@ -39,8 +40,9 @@ class Group:
         self.bodies: list[str] = []
         self.characters = 0
         self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
-        self.promised = False  # whoever says it has been told where it will stand
-        self.waiting: list[tuple[Saying, int, str | None]] = []  # future, offset in bodies, the program's own word
+        self.promised: At | None = None  # where its first entry will stand, if anybody has been told that
+        self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
+        self.waiting: list[tuple[Saying, int]] = []  # future, offset in bodies
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
         """Whether such a text may join, with nothing of that conversation said in between."""
@@ -68,7 +70,7 @@ class Gathering:
 
     def add(
         self,
-        future: Saying,
+        future: Saying | None,
         user: UserId,
         conversation: ConversationId,
         kind: str,
@@ -76,21 +78,26 @@ class Gathering:
         re: Ref | None,
         ref: str | None,
         claimed: int | None = None,
-        *,
-        promised: bool = False,
+        promised: At | None = None,
     ) -> None:
         """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first.
 
-        promised: `future` says already where they will stand.
+        Args:
+            future: Is told where the first stands; None where that was `promised`.
         """
         group = self._last.get(conversation)
         if group is None or not group.takes(user, kind, re):
             group = self._last[conversation] = Group(user, conversation, kind, re)
             self._groups.append(group)
-        group.waiting.append((future, len(group.bodies), ref))
+        offset = len(group.bodies)
+        if future is not None:
+            group.waiting.append((future, offset))
+        elif promised is not None and group.promised is None:
+            group.promised = (promised[0], promised[1] - offset)
+        if ref is not None:
+            group.refs[offset] = ref
         if claimed is not None:
-            group.claims[len(group.bodies)] = claimed
-        group.promised |= promised
+            group.claims[offset] = claimed
         group.bodies.extend(bodies)
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
@@ -115,7 +122,7 @@ class Gathering:
 
     def take_promised(self) -> Iterator[Said]:
         """Yield the groups that were promised a place, in their order."""
-        promised = [group for group in self._groups if group.promised]
+        promised = [group for group in self._groups if group.promised is not None]
         for group in promised:
             self._groups.remove(group)
             yield self._said_by(group)
@@ -131,13 +138,13 @@ class Gathering:
         """These are durable: tell who waits; return how many that are."""
         group = self._said.pop(effect.ticket)
         log, first = effect.log, effect.first
-        for future, offset, ref in group.waiting:
-            if ref is not None:
-                self._note(log, first + offset, ref)
-            if not future.done():
+        if group.promised not in (None, (log, first)):
+            raise RuntimeError("an entry stands elsewhere than was promised")
+        for offset, ref in group.refs.items():
+            self._note(log, first + offset, ref)
+        for future, offset in group.waiting:
+            if not future.done():  # cancelled: kept all the same
                 future.set_result((log, first + offset))
-            elif not future.cancelled() and future.result() != (log, first + offset):  # cancelled: kept all the same
-                raise RuntimeError("an entry stands elsewhere than was promised")
         return len(group.waiting)
 
     def _note(self, log: LogId, seq: int, ref: str) -> None:
@@ -166,6 +173,6 @@ class Gathering:
 
 def _fail(group: Group, error: Callable[[], P2PChatError]) -> None:
     """Each waiter gets an error of its own: one raised twice would gather both tracebacks."""
-    for future, _, _ in group.waiting:
+    for future, _ in group.waiting:
         if not future.done():
             future.set_exception(error())
