@@ -19,7 +19,7 @@ from p2pchat.protocol import ConversationId, UserId
 
 MOST_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MOST_CHARACTERS = 4 * 1024 * 1024
-MOST_PROMISED = 256  # entries told where they will stand before the core has them: what one signature covers
+MOST_PROMISED = 1024  # entries told where they will stand before the core has them: a turn of 2 ms
 MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
