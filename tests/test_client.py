@@ -142,6 +142,23 @@ async def test_an_idle_link_keeps_nothing_of_its_last_burst() -> None:
         assert kept < 32 * 1024
 
 
+async def test_links_that_read_into_one_buffer_keep_what_each_has_read() -> None:
+    """Half a frame of one link waits for the rest while the other link's bytes come in."""
+    async with linked() as one, linked() as other:
+        for link in (one, other):
+            link.ada.raise_limit()
+        frames = [encode(Bye("left", letter * 100_000)) for letter in "ab"]
+        for start in range(0, len(frames[0]), 30_000):
+            for link, frame in zip((one, other), frames, strict=True):
+                link.bob.send(frame[start : start + 30_000])
+                link.bob.flush()
+            reads = [len(link.to_ada.reads) for link in (one, other)]
+            for link, had in zip((one, other), reads, strict=True):
+                await link.to_ada.until(lambda link=link, had=had: len(link.to_ada.reads) > had)  # type: ignore[misc]
+        assert one.to_ada.frames == [Bye("left", "a" * 100_000)]
+        assert other.to_ada.frames == [Bye("left", "b" * 100_000)]
+
+
 # Pressure
 
 

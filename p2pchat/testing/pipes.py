@@ -28,7 +28,7 @@ class PipeEnd(asyncio.Transport):
         super().__init__({"peername": far, "sockname": own})
         self._loop = loop
         self.other: PipeEnd
-        self.protocol: asyncio.Protocol
+        self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
         self._unsent: deque[bytes] = deque()  # this end's bytes that the far one has not taken
         self.unsent_bytes = 0
         self._reading = True
@@ -52,7 +52,7 @@ class PipeEnd(asyncio.Transport):
             self.protocol.pause_writing()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
         self.protocol = protocol
 
     def write_eof(self) -> None:
@@ -113,7 +113,7 @@ class PipeEnd(asyncio.Transport):
         while self._unsent and self.other._reading and not self.other._lost:
             data = self._unsent.popleft()
             self.unsent_bytes -= len(data)
-            self.other.protocol.data_received(data)
+            _hand_over(data, self.other.protocol)
         if self._unsent and self.other._lost:
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
             return
@@ -130,6 +130,20 @@ class PipeEnd(asyncio.Transport):
             other.protocol.eof_received()
         if self._closing:
             self.lose(None)
+
+
+def _hand_over(data: bytes, protocol: asyncio.Protocol | asyncio.BufferedProtocol) -> None:
+    """Give a protocol what came for it, as transports do."""
+    if isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)
+        return
+    left = memoryview(data)
+    while left:
+        buffer = memoryview(protocol.get_buffer(len(left)))
+        count = min(len(left), len(buffer))
+        buffer[:count] = left[:count]
+        protocol.buffer_updated(count)
+        left = left[count:]
 
 
 def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Streams, PipeEnd], tuple[Streams, PipeEnd]]:
