@@ -241,23 +241,50 @@ def test_any_byte_is_a_sign_of_life() -> None:
     assert met.a.heard[-1] == ("down", F.id, "timeout")
 
 
-def test_links_that_fall_silent_within_a_second_are_pinged_together() -> None:
-    post = Post(D)
-    for number, came_at in enumerate((0.0, 0.9, 2.0), 1):
+def post_with_links(key: Key, *fars: Key) -> Post:
+    """Links number 1, 2 and 3 came up at 0, 0.9 and 2 s."""
+    post = Post(key)
+    for number, (far, came_at) in enumerate(zip(fars, (0.0, 0.9, 2.0), strict=True), 1):
         post.at(came_at)
-        met = Meeting(post, Post(Key(f"far {number}")))
+        met = Meeting(post, Post(far))
         met._links = number - 1
         met.b.at(came_at)
         met.connect(met.b)
-    pings = [effect for effect in post.wake(21.5) if isinstance(effect, Send) and isinstance(effect.frame, Ping)]
-    assert [ping.links for ping in pings] == [[1, 2], [3], [1, 2]]
+    return post
+
+
+def pinged(effects: list[Effect]) -> list[list[int]]:
+    return [list(effect.links) for effect in effects if isinstance(effect, Send) and isinstance(effect.frame, Ping)]
+
+
+def test_links_that_fall_silent_within_a_second_are_pinged_together() -> None:
+    post = post_with_links(*peers_in_order("ada", "bob", "cyd", "dan"))
+    assert pinged(post.wake(21.5)) == [[1, 2], [3], [1, 2]]
     post.at(22.0)
     post.got(2)
-    post.wake(30.5)
-    assert post.heard[-1][0] == "down"
+    post.wake(30.0)
     assert list(post.links.up) == [2, 3]
-    post.wake(33.0)
+    post.wake(32.0)
     assert list(post.links.up) == [2]
+
+
+def test_the_larger_id_of_two_pings_up_to_a_second_later() -> None:
+    *fars, largest = peers_in_order("ada", "bob", "cyd", "dan")
+    post = post_with_links(largest, *fars)
+    assert pinged(post.wake(10.95)) == [[1]]
+    assert pinged(post.wake(12.0)) == [[2], [3]]
+    post.wake(31.0)
+    assert list(post.links.up) == [3]
+
+
+def test_one_of_two_silent_peers_pings_and_not_both() -> None:
+    met = meeting()
+    met.wake(0.5)
+    met.connect(met.b)
+    met.take(met.a), met.take(met.b)
+    met.wake(100.5)
+    assert len(sent(met.take(met.a), Ping)) == 10
+    assert sent(met.take(met.b), Ping) == []
 
 
 def test_pings_are_answered_so_two_silent_peers_stay_linked() -> None:

@@ -2,8 +2,9 @@
 
 Any byte is a sign of life. After ten seconds of silence a ping asks for one, after thirty the link is dead. While this
 side does not read, silence means nothing: then it pings every ten seconds, so that the other end does not give up.
-One deadline serves all links: who would be pinged within the next second is pinged with who has to be now, so that a
-peer with many idle links wakes once a second and not for each of them.
+Links are looked at on whole seconds of the clock, by the smaller id of two on the one before the time and by the other
+on the one after: so one of them pings, and a peer with many idle links wakes once a second and not for each of them,
+together with the others on its machine.
 
 Frames other than entries and have (which storage paces) are counted in a token bucket; above it reading pauses.
 """
@@ -14,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, PauseReading, Send
+from p2pchat.core.mesh.election import decides
 from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import Entries, Frame, Have, Ping, Unknown
 
-EARLY = 0.1  # of the time to a ping: so much sooner it comes if another one goes out anyway
+EARLY = 0.1  # of the time to a ping: so much sooner it may come
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
@@ -35,8 +37,8 @@ class Liveness:
         now, settings = self._ctx.now.mono, self._ctx.settings
         link.heard_at = link.filled_at = now
         link.tokens = float(settings.flood_burst)
-        link.look_at = now + settings.ping_after
-        self._wake_by(link.look_at)
+        self._look_by(link, now + settings.ping_after)
+        self._wake()
 
     def paused(self, link: Link, on: bool) -> None:
         """Reading stopped or goes on; the clock of silence begins anew then."""
@@ -56,21 +58,30 @@ class Liveness:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
 
-    def _wake_by(self, at: float) -> None:
-        if self._timer is None or self._timer.at > at:
+    def _look_by(self, link: Link, due: float) -> None:
+        step = EARLY * self._ctx.settings.ping_after
+        before = due - due % step
+        if not decides(self._ctx.me, link.peer):
+            link.look_at = before + step if before < due else due
+        else:
+            link.look_at = before if before > self._ctx.now.mono else due
+
+    def _wake(self) -> None:
+        """Wake for the link that is to be looked at first."""
+        at = min((link.look_at for link in self._up.values()), default=None)
+        if at is not None and (self._timer is None or self._timer.at > at):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._ctx.after(at - self._ctx.now.mono, self._look_round)
 
     def _look_round(self) -> None:
-        """Look at every link whose time has come, or will have soon."""
+        """Look at every link whose time has come."""
         self._timer = None
-        soon = self._ctx.now.mono + EARLY * self._ctx.settings.ping_after
-        pinged = [link.id for link in list(self._up.values()) if link.look_at <= soon and self._look(link)]
+        now = self._ctx.now.mono + _SLACK
+        pinged = [link.id for link in list(self._up.values()) if link.look_at <= now and self._look(link)]
         if pinged:
             self._ctx.emit(Send(Ping(), pinged))
-        if self._up:
-            self._wake_by(min(link.look_at for link in self._up.values()))
+        self._wake()
 
     def _look(self, link: Link) -> bool:
         """End a link that is dead, and say whether one that is not shall be pinged."""
@@ -79,9 +90,10 @@ class Liveness:
         if silence >= settings.dead_after - _SLACK:
             self._dead(link)
             return False
-        if link.reads and silence < (1 - EARLY) * settings.ping_after - _SLACK:
-            link.look_at = link.heard_at + settings.ping_after
+        early = EARLY * settings.ping_after if decides(self._ctx.me, link.peer) else 0.0
+        if link.reads and silence < settings.ping_after - early - _SLACK:
+            self._look_by(link, link.heard_at + settings.ping_after)
             return False
         left = settings.dead_after - silence if link.reads else settings.ping_after
-        link.look_at = now + min(settings.ping_after, left)
+        self._look_by(link, now + min(settings.ping_after, left))
         return True
