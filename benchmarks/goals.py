@@ -140,7 +140,8 @@ GOALS = (
     Goal(LINK, "32 KiB fresh", _row("memory of an idle link end, fresh"), "KiB", most=32),
     Goal(LINK, "96 KiB after traffic", _row("the same after traffic"), "KiB", most=96),
     Goal(MESH, "meshed in 6 s", _median("mesh 64", s.MANY), "s", most=6),
-    Goal(MESH, "idle: 1 % of a core for 1,000 links, both ends", _more("mesh 64", s.MANY, "idle % per 1,000 links"), "%", most=1),
+    Goal(MESH, "idle: 1 % of a core for 1,000 links, both ends", _more("mesh 64", s.MANY, "idle % per 1,000 links"),
+         "%", most=1),
     Goal(STOPPED, "others lose under 5 %", _lost, "%", most=5),
     Goal(STOPPED, "writer grows under 16 MiB", _curve("readers", "stopped: the writer grows", 1), "MiB", most=16),
 )  # fmt: skip
