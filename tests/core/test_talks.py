@@ -195,10 +195,9 @@ def test_what_was_cut_off_is_given_to_nobody(sim: Simulation) -> None:
     club.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
-    ada.crash()  # so that dan can have it from cyd only, who holds all of it
-    ada.start()
+    sim.partition([dan], [ada, bob])  # so that dan can have it from cyd only, who holds all of it
     club.change(add=(dan.user,))
-    sim.run(10)
+    sim.run(APART)
     held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == club.talk]
     assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut runs on to the next head
     assert club.texts(dan) == ["before"] and not sim.counts["cut_off"]
