@@ -1,7 +1,7 @@
 """A Redis stream with consumer groups, `appendfsync always`: on the disk before it is answered.
 
-Set up as advised: pipelines of many XADD (Redis documents, "Redis pipelining"), two of them out at a time as p2pchat has
-two send_many, XREADGROUP with COUNT and one XACK for all that came (documents, "Redis Streams"), the parser in C
+Set up as advised: pipelines of many XADD (Redis documents, "Redis pipelining"), two of them out at a time as p2pchat
+has two send_many, XREADGROUP with COUNT and one XACK for all that came (documents, "Redis Streams"), the parser in C
 (hiredis) where installed. Each of several takers is a group of its own.
 """
 
