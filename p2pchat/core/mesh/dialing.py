@@ -8,8 +8,10 @@ address that never answered ("full jitter"); contact from the peer itself begins
 addresses they are longer, or thousands of them would be dialled all the time. One dial more is made when
 a peer is seen on the local network while the only one under way hangs, mostly at the address it had yesterday.
 
-Addresses told by others are dialled few at once, and slowly once many of one teller's came to nothing: a peer that
-tells nonsense, or wants someone flooded, gets little for it.
+Of two who are told of each other the smaller id dials at once, the other a second later; while a mesh forms, as long
+as links come up, for the other is busy with it then, but 8 s at most. Addresses told by others are dialled few at once,
+and slowly once many of one teller's came to nothing: a peer that tells nonsense, or wants someone flooded, gets little
+for it.
 """
 
 from __future__ import annotations
