@@ -51,7 +51,7 @@ def test_every_work_gives_its_rows_and_the_table_and_the_file_hold_them(
 
 
 BESIDE = ["--messages=40", "--rounds=1", "--seconds=0.01", "--warm-up=0", "--backlog=30", "--peers=3"]
-BESIDE += ["--links=1", "--stored=300", "--idle=0.01"]
+BESIDE += ["--links=1", "--stored=300", "--idle=0.01", "--takers=2"]
 
 
 def test_p2pchat_stands_beside_what_is_installed_and_the_rest_is_left_out_with_the_reason(

@@ -65,6 +65,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=size.seconds, help="that a round is meant to take")
     parser.add_argument("--rounds", type=int, default=size.rounds, help="of each system; the median counts")
     parser.add_argument("--warm-up", type=float, default=size.warm_up, metavar="SECONDS", help="of each system")
+    parser.add_argument("--takers", type=int, default=size.takers, help="of each message, in `seven` and `all`")
     parser.add_argument("--backlog", type=int, default=size.backlog, help="messages that wait for who returns")
     peers = ",".join(map(str, size.peers))
     parser.add_argument("--peers", default=peers, help=f"sizes of the meshes that form (default: {peers})")
@@ -78,7 +79,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     unknown = [work for work in chosen.work if work not in names]
     if unknown:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(names)}")
-    if min(chosen.messages, chosen.rounds, chosen.backlog, chosen.links, chosen.stored) < 1:
+    if min(chosen.messages, chosen.rounds, chosen.takers, chosen.backlog, chosen.links, chosen.stored) < 1:
         parser.error("sizes begin at 1")
     try:
         chosen.peers = tuple(int(each) for each in chosen.peers.split(","))

@@ -25,6 +25,7 @@ class Size:
     Attributes:
         messages: The most that one giver gives in a round.
         seconds: What a round is meant to take.
+        takers: Of each message, in the works `seven` and `all`.
         backlog: Messages that wait for who returns.
         peers: Sizes of the meshes that form.
         links: How many link ends are made to see what memory one takes.
@@ -37,6 +38,7 @@ class Size:
     seconds: float = 0.8
     rounds: int = 5
     warm_up: float = 2.0
+    takers: int = 7
     backlog: int = 100_000
     peers: tuple[int, ...] = (8, 32, 64, 128)
     links: int = 30
@@ -117,11 +119,12 @@ def memory(home: Path, size: Size, say: Say) -> Found:
 
 
 def seven(home: Path, size: Size, say: Say) -> Found:
-    return throughput("seven", "one to seven, deliveries", SEVEN, Shape(7), home, size, say)
+    return throughput("seven", f"one to {size.takers}, deliveries", SEVEN, Shape(size.takers), home, size, say)
 
 
 def all_to_all(home: Path, size: Size, say: Say) -> Found:
-    return throughput("all", "eight, each to all others, deliveries", ALL, Shape(7, all_give=True), home, size, say)
+    words, shape = f"{size.takers + 1}, each to all others, deliveries", Shape(size.takers, all_give=True)
+    return throughput("all", words, ALL, shape, home, size, say)
 
 
 def latency(home: Path, size: Size, say: Say) -> Found:
