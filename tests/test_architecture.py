@@ -30,6 +30,18 @@ DIRECTION = (
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
 # Folders whose rooms (folders and files) have an order of their own, by the same rule.
 ROOMS = {
+    "peer": (
+        {"times", "whole", "carrying"},
+        {"users"},
+        {"assembly"},
+        {"messages"},
+        {"groups"},
+        {"reading"},
+        {"calls"},
+        {"life", "standing", "forgetting", "hosted"},  # a running peer: its life ends with the users it hosts
+        {"peer"},
+        {"profiles", "probe"},
+    ),
     "apps/web": (
         {"settings", "errors", "journal"},
         {"accounts", "calls"},

@@ -27,7 +27,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
     from p2pchat import TCPPeer
     from p2pchat.core.records import Heard
     from p2pchat.identity.profile import Profile
-    from p2pchat.peer.message import message_id
+    from p2pchat.peer.messages.message import message_id
     from p2pchat.storage.connect import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

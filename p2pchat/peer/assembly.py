@@ -24,7 +24,7 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Network, load_network, login_network
 from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.peer.people import id_of
+from p2pchat.peer.users.people import id_of
 from p2pchat.storage.base import Storage
 
 MEMORY_URL = "memory://"

@@ -23,17 +23,17 @@ from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.invites import normal_endpoint
 from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network
-from p2pchat.peer import events as ev
 from p2pchat.peer.assembly import Home, Options, login_name, open_home
-from p2pchat.peer.feed import Feed
-from p2pchat.peer.groupbook import GroupBook
-from p2pchat.peer.herald import Herald
-from p2pchat.peer.ignoring import load_ignored
-from p2pchat.peer.indexing import Indexing, indexing_of
-from p2pchat.peer.ledger import Ledger
-from p2pchat.peer.people import People, Status
-from p2pchat.peer.seeing import Sight, audience_of, has_others
+from p2pchat.peer.groups.groupbook import GroupBook
+from p2pchat.peer.messages import events as ev
+from p2pchat.peer.messages.ledger import Ledger
+from p2pchat.peer.reading.feed import Feed
+from p2pchat.peer.reading.herald import Herald
+from p2pchat.peer.reading.indexing import Indexing, indexing_of
+from p2pchat.peer.reading.seeing import Sight, audience_of, has_others
 from p2pchat.peer.times import EPOCH, aware, now_micros
+from p2pchat.peer.users.ignoring import load_ignored
+from p2pchat.peer.users.people import People, Status
 from p2pchat.protocol import UserId
 from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
@@ -43,7 +43,7 @@ from p2pchat.runtime.wiring import Sockets, Wires, Wiring
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
     from p2pchat.discovery.local import Discovery
-    from p2pchat.peer.hosteduser import HostedUser
+    from p2pchat.peer.hosted.hosteduser import HostedUser
 
 LOOPBACK = "127.0.0.1"
 

@@ -21,12 +21,12 @@ from collections.abc import Callable
 from p2pchat.config import Settings
 from p2pchat.core.records import META_ABOUT, META_IGNORED, META_NAME, Change
 from p2pchat.peer.assembly import Options, PathLike
+from p2pchat.peer.calls.messaging import Messaging
+from p2pchat.peer.calls.places import To
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
-from p2pchat.peer.conversation import Desk
-from p2pchat.peer.hosting import Hosting
+from p2pchat.peer.hosted.hosting import Hosting
 from p2pchat.peer.life import LOOPBACK, normal
-from p2pchat.peer.messaging import Messaging
-from p2pchat.peer.places import To
+from p2pchat.peer.messages.conversation import Desk
 
 
 class TCPPeer(Hosting, Messaging):

@@ -114,7 +114,8 @@ LESS_OFTEN = {
 }
 # Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/test_talks.py).
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
-# alike: tests/peer/test_people.py), strangers' quotas (tests/core/test_quota.py), what file systems do (tests/storage).
+# alike: tests/peer/users/test_people.py), strangers' quotas (tests/core/test_quota.py), what file systems do
+# (tests/storage).
 
 
 @pytest.fixture(scope="module")

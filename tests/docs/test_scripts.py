@@ -12,8 +12,8 @@ import pytest
 
 from p2pchat import Edited, Message, Sent
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
-from p2pchat.peer import events
-from p2pchat.peer.group import GroupChanged, Undelivered
+from p2pchat.peer.groups.group import GroupChanged, Undelivered
+from p2pchat.peer.messages import events
 from p2pchat.testing import mesh
 from tests.docs.pages import ROOT, blocks
 

@@ -241,8 +241,8 @@ def _at_frames(count: Count, kind: type) -> None:
 
 def _before_hand_over(count: Count) -> None:
     """A message is released and read, and the program has not got it."""
-    from p2pchat.peer.message import Message
-    from p2pchat.peer.reader import Reader
+    from p2pchat.peer.messages.message import Message
+    from p2pchat.peer.reading.reader import Reader
 
     following = Reader.next
 
@@ -257,7 +257,7 @@ def _before_hand_over(count: Count) -> None:
 
 def _after_hand_over(count: Count) -> None:
     """The program has a message and is done with it, and has not acknowledged it."""
-    from p2pchat.peer.reader import Reader
+    from p2pchat.peer.reading.reader import Reader
 
     acknowledge = Reader._acknowledge
 

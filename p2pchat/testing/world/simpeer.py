@@ -24,7 +24,7 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.tips import total
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import base32
-from p2pchat.peer.message import referred_id
+from p2pchat.peer.messages.message import referred_id
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.storage.base import Shown
 from p2pchat.testing.world.disk import Disk

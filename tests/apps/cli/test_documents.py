@@ -13,7 +13,8 @@ from p2pchat.apps.cli.chat.typed import COMMANDS, Command
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.registry import COMMANDS as WORDS
-from p2pchat.peer import events, group, mending
+from p2pchat.peer.groups import group
+from p2pchat.peer.messages import events, mending
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 

@@ -1,0 +1,229 @@
+"""What events say in JSON, and the ids people see."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from p2pchat.core.effects import PresenceChanged
+from p2pchat.core.inputs import PresenceSet, Said
+from p2pchat.core.log import Entry, LogId, Ref
+from p2pchat.peer.messages.conversation import Conversation
+from p2pchat.peer.messages.events import (
+    Delivered,
+    Event,
+    Failed,
+    Gap,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    Presence,
+    Stopped,
+    Typing,
+    Warned,
+)
+from p2pchat.peer.messages.message import Message, Sent, message_id, parse_message_id, referred_id
+from p2pchat.peer.profiles.history import History
+from p2pchat.peer.times import EPOCH, aware, iso, micros_of
+from p2pchat.peer.users.people import People, User
+from p2pchat.protocol import Naming
+from p2pchat.storage.base import Shown
+
+ADA, BOB = "a1" * 32, "b0" * 32
+ROOM, DM = "c0" * 32, "d0" * 32
+RUN = "0123456789abcdef"
+AT = datetime(2026, 3, 1, 12, 30, 15, 678, UTC)
+AT_JSON = "2026-03-01T12:30:15.000678Z"
+ROOM_ID = "YDAMBQGA" * 6 + "YDAA"
+BOB_ID = User(People(ADA, lambda user: ("", "", 0)), BOB).id
+
+
+class Desk(History):
+    """A history that knows two users and two conversations, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+        self.people.me = ADA
+        self.people.learn([(ADA, "ada"), (BOB, "bob")])
+        self._conversations = {
+            ROOM: Conversation(self, ROOM, Naming(room=True)),
+            DM: Conversation(self, DM, Naming(dm=(ADA, BOB))),
+        }
+
+
+DESK = Desk()
+
+
+def post(kind: type[Message] | type[Sent], conversation: str, entry: Entry, *, old: bool = False) -> Message | Sent:
+    user = ADA if kind is Sent else BOB
+    return kind(DESK, LogId(conversation, user, RUN), 7, entry, 3, micros_of(AT), old, False)
+
+
+def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
+    id = message_id(LogId(ROOM, BOB, RUN), 12)
+    code, _, seq = id.partition(".")
+    assert (len(code), seq) == (39, "12")
+    assert parse_message_id(id) == (ROOM[:16], Ref(BOB[:16] + RUN, 12))
+    assert parse_message_id(f" {id.lower()} ") == parse_message_id(id)
+    assert referred_id(ROOM, Ref(BOB[:16] + RUN, 12)) == id
+
+
+@pytest.mark.parametrize("text", ["", "x", ".1", "A" * 39, "A" * 39 + ".", "A" * 39 + ".0", "A" * 39 + ".x", "A.1"])
+def test_what_is_no_message_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_message_id(text)
+
+
+def test_the_line_of_a_message() -> None:
+    entry = Entry("text", micros_of(AT), 1, Ref(ADA[:16] + RUN, 2), (Ref(ADA[:16] + RUN, 3),), b="hello")
+    message = post(Message, ROOM, entry, old=True)
+    assert message.to_json() == {
+        "event": "message",
+        "at": AT_JSON,
+        "id": message_id(LogId(ROOM, BOB, RUN), 7),
+        "conversation": "room",
+        "conversation_id": ROOM_ID,
+        "kind": "room",
+        "sender": "bob",
+        "sender_id": BOB_ID,
+        "text": "hello",
+        "sent_at": AT_JSON,
+        "action": False,
+        "reply_to": message_id(LogId(ROOM, ADA, RUN), 2),
+        "after": [message_id(LogId(ROOM, ADA, RUN), 3)],
+        "old": True,
+    }
+    assert (message.sent_at, message.received_at, message.at) == (AT, AT, AT)
+
+
+def test_the_line_of_what_was_sent_says_where_it_went() -> None:
+    sent = post(Sent, DM, Entry("action", micros_of(AT), 1, b="waves")).to_json()
+    assert (sent["event"], sent["to"], sent["conversation"], sent["kind"], sent["ref"]) == (
+        "sent", "bob", "bob", "dm", None,
+    )  # fmt: skip
+    assert (sent["action"], sent["text"], sent["sender"]) == (True, "waves", "ada")
+
+
+def test_when_something_is_claimed_to_be_written_is_told_beside_when_it_was() -> None:
+    claimed = post(Message, ROOM, Entry("text", micros_of(AT), 1, b="hi", t=0))
+    assert (claimed.claimed_at, claimed.sent_at) == (EPOCH, AT)
+    line = claimed.to_json()
+    assert (line["claimed_at"], line["sent_at"]) == ("1970-01-01T00:00:00.000000Z", AT_JSON)
+    assert post(Message, ROOM, Entry("text", 1, 1, b="hi")).claimed_at is None
+
+
+def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:
+    message = post(Message, ROOM, Entry("sticker", 1, 1, b={"fancy": True}))
+    assert (message.text, message.unsupported) == ("", "sticker")
+    assert message.to_json()["unsupported"] == "sticker"
+    assert post(Message, ROOM, Entry("text", 1, 1, b={"no": "string"})).text == ""
+
+
+def test_a_repr_shows_who_and_never_what() -> None:
+    secret = "the password is swordfish"
+    user = DESK.people.user(BOB)
+    shown = [
+        repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
+        repr(Presence(user=user, status="idle", text=secret, since=None)),
+        repr(Shown(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
+        repr([Said(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
+        repr(PresenceChanged(BOB, "idle", secret, 0)),
+    ]
+    assert not any("swordfish" in text for text in shown)
+    assert "bob" in shown[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            Listening(
+                at=AT, version="0.1.0", host="h", port=1, peer_id="P", user=DESK.people.user(BOB), data="d",
+                network="open",
+            ),
+            {
+                "event": "listening", "schema": 1, "version": "0.1.0", "host": "h", "port": 1, "peer_id": "P",
+                "user": "bob", "user_id": BOB_ID, "data": "d", "network": "open",
+            },
+        ),
+        (Stopped(at=AT, reason="SIGTERM"), {"event": "stopped", "reason": "SIGTERM"}),
+        (
+            Link(at=AT, peer=BOB, endpoint="h:1", state="up", reason=""),
+            {
+                "event": "link", "peer_id": BOB_ID, "endpoint": "h:1", "state": "up", "reason": "", "code": "",
+                "address": "",
+            },
+        ),
+        (
+            Joined(at=AT, user=DESK.people.user(BOB), first=True, address="192.0.2.7"),
+            {"event": "joined", "user": "bob", "user_id": BOB_ID, "first": True, "address": "192.0.2.7"},
+        ),
+        (
+            Left(at=AT, user=DESK.people.user(BOB), reason="lost"),
+            {"event": "left", "user": "bob", "user_id": BOB_ID, "reason": "lost"},
+        ),
+        (
+            Presence(at=AT, user=DESK.people.user(BOB), status="idle", text="tea", since=AT),
+            {"event": "presence", "user": "bob", "user_id": BOB_ID, "status": "idle", "text": "tea", "since": AT_JSON},
+        ),
+        (
+            Typing(at=AT, user=DESK.people.user(BOB), conversation=DESK.conversation(DM), typing=True),
+            {
+                "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": DESK.conversation(DM).id,
+                "typing": True,
+            },
+        ),
+        (
+            Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=DESK.people.user(BOB), count=1, of=3),
+            {
+                "event": "delivered", "id": message_id(LogId(ROOM, ADA, RUN), 2), "conversation_id": ROOM_ID,
+                "user": "bob", "user_id": BOB_ID, "count": 1, "of": 3,
+            },
+        ),
+        (
+            Gap(at=AT, about="X.1", missing=("Y.1", "Y.2")),
+            {
+                "event": "gap", "code": "gap", "text": "2 earlier messages are missing here", "about": "X.1",
+                "missing": ["Y.1", "Y.2"], "last_seen_with": [],
+            },
+        ),
+        (Warned(at=AT, code="c", text="t"), {"event": "warning", "code": "c", "text": "t", "about": ""}),
+        (
+            Failed(at=AT, code="c", text="t", ref="7"),
+            {"event": "error", "code": "c", "text": "t", "about": "", "ref": "7"},
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Event) else "",
+)  # fmt: skip
+def test_the_line_of_each_live_event(event: Event, line: dict[str, object]) -> None:
+    assert event.to_json() == {"at": AT_JSON, **line}
+    json.dumps(event.to_json())
+
+
+def test_events_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Stopped(reason="x").reason = "y"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        post(Message, ROOM, Entry("text", 1, 1, b="x")).text = "y"  # type: ignore[misc]
+
+
+def test_users_and_conversations_are_equal_by_id() -> None:
+    people = People(ADA, lambda user: ("idle", "tea", 1_000_000))
+    people.learn([(BOB, "robert")])
+    bob = people.user(BOB)
+    assert bob == DESK.people.user(BOB)
+    assert len({bob, DESK.people.user(BOB), DESK.people.user(ADA)}) == 2
+    assert (bob.status, bob.status_text, bob.since) == ("idle", "tea", aware(1_000_000))
+    assert people.user(ADA).label == f"user#{people.user(ADA).id[:8]}"
+    assert DESK.conversation(DM) == Conversation(Desk(), DM, None)
+
+
+def test_times_are_utc_with_microseconds() -> None:
+    assert iso(0) == "1970-01-01T00:00:00.000000Z"
+    assert iso(2**53 - 1).startswith("2255-")  # the largest on the wire
+    assert aware(micros_of(AT)) == AT
+    with pytest.raises(ValueError):
+        micros_of(datetime(2026, 1, 1))

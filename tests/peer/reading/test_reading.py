@@ -1,0 +1,325 @@
+"""Reading events: consumers, cursors, what comes again and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from p2pchat import (
+    ConsumerBusy,
+    Delivered,
+    Events,
+    Joined,
+    Left,
+    Link,
+    Message,
+    PeerClosed,
+    Sent,
+    Stopped,
+    TCPPeer,
+)
+from p2pchat.peer.reading.herald import HANDLED_WITHIN
+from p2pchat.testing import Mesh, mesh
+
+
+async def test_events_tell_messages_of_others_and_what_was_sent(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = ada.events()
+    await ada.send("room", "mine", ref="7")
+    await bob.broadcast("yours")
+    heard = []
+    async for event in events:
+        if isinstance(event, Message | Sent):
+            heard.append((event.event, event.text, event.to_json().get("ref")))
+        if isinstance(event, Message):
+            break
+    assert heard == [("sent", "mine", "7"), ("message", "yours", None)]
+
+
+async def test_a_bot_answers(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+
+    async def bot() -> None:
+        async for message in bob.events(Message):
+            await message.reply(message.text.upper())
+
+    running = asyncio.create_task(bot())
+    receipt = await ada.send("bob", "ping")
+    answer = await ada.wait_for(Message, where=lambda m: m.reply_to == receipt.id, timeout=5)
+    assert (answer.text, answer.conversation) == ("PING", ada.find("bob"))
+    running.cancel()
+
+
+async def test_only_the_types_asked_for_come(net: Mesh) -> None:
+    ada, _, cyd = net.peers
+    events = ada.events(Left, Delivered)
+    receipt = await ada.broadcast("hello")
+    await receipt.delivered(timeout=5)
+    await cyd.aclose()
+    heard = [(await anext(events)).to_json() for _ in range(3)]
+    told = [(line["event"], line.get("id"), line.get("count"), line.get("of")) for line in heard]
+    assert told == [("delivered", receipt.id, 1, 2), ("delivered", receipt.id, 2, 2), ("left", None, None, None)]
+    assert (heard[2]["user"], heard[2]["reason"]) == ("cyd", "left")
+
+
+async def test_a_consumer_goes_on_where_it_stood_after_a_crash(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message)
+    for number in range(5):
+        await ada.send("bob", str(number))
+    first = [(await anext(events)).text for _ in range(3)]
+    await events.ack()
+    await net.crash(bob)
+    bob = await net.restart(bob)
+    await ada.send("bob", "5")
+    again = bob.events(Message)
+    rest = [(await anext(again)).text for _ in range(3)]
+    assert first + rest == ["0", "1", "2", "3", "4", "5"]
+
+
+async def test_what_was_not_acknowledged_comes_again(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    async with bob.events(Message, consumer="bot") as events:
+        await ada.send("bob", "important")
+        assert (await anext(events)).text == "important"
+    await ada.send("bob", "next")  # before anybody asks again: who had lost the first one is given this
+    async with bob.events(Message, consumer="bot") as events:
+        assert (await anext(events)).text == "important"
+        await events.ack()
+    async with bob.events(Message, consumer="bot") as events:
+        assert (await anext(events)).text == "next"
+
+
+async def test_a_reader_that_holds_its_place_reads_on_and_acknowledges_nothing(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send_many("bob", ["shown", "lost", "seen"])
+    events = bob.events(Message, start="beginning")
+    assert [(await anext(events)).text for _ in range(2)] == ["shown", "lost"]
+    events.hold()
+    assert (await anext(events)).text == "seen"
+    await bob.aclose()
+    bob = await net.restart(bob)
+    again = bob.events(Message)
+    assert [(await anext(again)).text for _ in range(2)] == ["lost", "seen"]
+
+
+async def test_what_belongs_to_the_inside_of_a_peer_is_not_offered(net: Mesh) -> None:
+    ada = net.peers[0]
+    offered = {name for name in (*dir(ada), *dir(ada.events())) if not name.startswith("_")}
+    inside = {
+        "let_go",
+        "live_in",
+        "node",
+        "begin",
+        "tell",
+        "wake",
+        "end",
+        "idle",
+        "kill",
+        "ledger",
+        "recent",
+    }
+    assert offered & inside == set()
+
+
+async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await (await ada.broadcast("of the run before")).delivered(timeout=5)
+    await bob.aclose()
+    bob = await net.restart(bob)
+    await net.settle()
+    await (await ada.broadcast("before anybody asked")).delivered(by="bob", timeout=5)
+    now, all_ = bob.events(Message, consumer="now"), bob.events(Message, consumer="all", start="beginning")
+    passing = bob.events(Message, consumer=None)
+    await ada.broadcast("after")
+    assert [(await anext(now)).text for _ in range(2)] == ["before anybody asked", "after"]
+    assert [(await anext(all_)).text for _ in range(3)] == ["of the run before", "before anybody asked", "after"]
+    assert (await anext(passing)).text == "after"  # who keeps no place begins when it is opened
+
+
+async def test_one_reader_for_each_consumer(net: Mesh) -> None:
+    ada = net.peers[0]
+    events = ada.events()
+    with pytest.raises(ConsumerBusy) as caught:
+        ada.events(Message)
+    assert caught.value.consumer == "main"
+    ada.events(Left)  # reads no messages: no cursor, no conflict
+    ada.events(consumer=None)
+    await events.aclose()
+    ada.events()
+
+
+async def test_a_reader_nobody_holds_is_free_again(net: Mesh) -> None:
+    ada = net.peers[0]
+    await ada.broadcast("hello")
+
+    async def first() -> None:
+        async for _ in ada.events(start="beginning"):
+            break
+
+    await first()
+    ada.events()
+
+
+async def test_cancelling_a_wait_loses_nothing(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(events), 0.01)
+    await ada.send("bob", "still here")
+    assert (await anext(events)).text == "still here"
+
+
+async def test_a_slow_reader_gets_everything_from_storage_and_in_order(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message)
+    said = [f"{number}" for number in range(9000)]  # more than is kept in memory
+    await (await ada.send_many("bob", said)).delivered(timeout=20)
+    assert [(await anext(events)).text for _ in said] == said
+
+
+async def test_closing_while_a_reader_is_behind_loses_nothing(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message, Stopped)
+    said = [f"{number}" for number in range(300)]
+    await (await ada.send_many("bob", said)).delivered(timeout=5)
+    first = [event.text for event in [await anext(events) for _ in range(10)] if isinstance(event, Message)]
+    closing = asyncio.create_task(bob.aclose())
+    rest = [event async for event in events]
+    await closing
+    assert isinstance(rest[-1], Stopped)
+    read = [event.text for event in rest if isinstance(event, Message)]
+    bob = await net.restart(bob)
+    again = bob.events(Message)
+    heard = dict.fromkeys([*first, *read])  # the last one may come twice
+    while len(heard) < len(said):
+        heard[(await anext(again)).text] = None
+    assert list(heard) == said
+
+
+async def test_what_was_acknowledged_before_a_good_end_does_not_come_again(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message, Sent)
+    await bob.send("ada", "mine")
+    await (await ada.send_many("bob", [str(number) for number in range(100)])).delivered(timeout=5)
+    heard = [(await anext(events)).text for _ in range(101)]
+    asking = asyncio.create_task(anext(events, None))  # acknowledges the last
+    await asyncio.sleep(0)
+    await bob.aclose()
+    assert await asking is None
+    bob = await net.restart(bob)
+    await ada.send("bob", "next")
+    assert (await anext(bob.events(Message, Sent))).text == "next"
+    assert sorted(heard) == sorted(["mine", *map(str, range(100))])
+
+
+async def test_a_reader_that_goes_on_while_the_peer_closes_gets_nothing_twice(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message)
+    said = [str(number) for number in range(1000)]
+    heard: list[str] = []
+    begun = asyncio.Event()
+
+    async def read(events: Events[Message]) -> None:
+        async for message in events:
+            heard.append(message.text)
+            begun.set()
+            if message.text == said[-1]:
+                break
+            if len(heard) % 10 == 0:
+                await asyncio.sleep(0)  # the peer closes step by step beside it
+
+    reading = asyncio.create_task(read(events))
+    sending = asyncio.create_task(ada.send_many("bob", said))
+    await begun.wait()
+    await bob.aclose()
+    await reading
+    await sending
+    assert 0 < len(heard) < len(said)
+    bob = await net.restart(bob)
+    await read(bob.events(Message))
+    assert heard == said
+
+
+async def test_what_is_being_handled_when_the_peer_closes_comes_again(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send_many("bob", ["done", "in work"])
+    async for message in bob.events(Message, start="beginning"):
+        if message.text == "in work":
+            async with asyncio.timeout(HANDLED_WITHIN):  # whoever handles it is not waited for by itself
+                await bob.aclose()
+    bob = await net.restart(bob)
+    assert (await anext(bob.events(Message))).text == "in work"
+
+
+async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    events = ada.events(Message, Left)
+    await cyd.broadcast("bye")
+    await net.settle()
+    await cyd.aclose()
+    await bob.broadcast("he is gone")
+    heard = [(await anext(events)).event for _ in range(3)]
+    assert heard == ["message", "left", "message"]
+
+
+async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> None:
+    async with mesh("ada") as net:
+        peer = TCPPeer(0, net.peers[0].endpoint, temporary=True, name="bob")
+        peer._live_in(lambda: net._home(net._places[0]), net.network.wires("elsewhere"))
+        events = peer.events()
+        await peer.start()  # one key in two processes: a self-dial, refused; never an exception
+        await peer.aclose("done")
+        heard = [event async for event in events]
+        assert any(isinstance(event, Link) for event in heard)
+        assert isinstance(heard[-1], Stopped)
+        assert heard[-1].reason == "done"
+
+
+async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: Mesh) -> None:
+    ada = net.peers[0]
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            await ada.wait_user("zoe", timeout=0.001)
+    assert not ada._herald._waiting
+
+
+async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    net.partition([ada], [bob])
+    receipt = await ada.send("bob", "hello?")
+    waiting = [
+        asyncio.create_task(receipt.delivered()),
+        asyncio.create_task(ada.wait_user("nobody")),
+        asyncio.create_task(ada.wait_for(Joined)),
+    ]
+    await asyncio.sleep(0)
+    await ada.aclose()
+    await ada.aclose()  # again: nothing
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [PeerClosed] * 3
+    for use in (ada.broadcast("late"), ada.history(), ada.rename("x")):
+        with pytest.raises(PeerClosed):
+            await use
+    with pytest.raises(PeerClosed):
+        ada.events()
+
+
+async def test_what_an_event_leads_to_can_be_looked_at_after_the_peer_has_closed(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await bob.send("ada", "the last word")
+    message = await anext(ada.events(Message))
+    dm, room = message.conversation, ada.room
+    await ada.aclose()
+    assert message.to_json()["conversation"] == "bob"
+    assert (ada.room, ada.find("room"), ada.find("bob"), ada.conversation(dm.key)) == (room, room, dm, dm)
+    assert ada.find("cyd").name == "cyd"
+    assert room in ada.conversations()
+    assert bob.me in ada.users()
+    assert ada.links() == []
+    for late in (message.reply("late"), ada.broadcast("late"), dm.history(), ada.connect(bob.endpoint)):
+        with pytest.raises(PeerClosed, match="the peer was closed"):
+            await late
+    with pytest.raises(PeerClosed, match="has not been started"):
+        _ = TCPPeer(temporary=True).room

@@ -1,0 +1,236 @@
+"""Messages found by their words: with an index and without one it is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
+from p2pchat.core.records import Change, KnownUser, Talk
+from p2pchat.identity.profile import Profile
+from p2pchat.peer.reading import indexing, searching
+from p2pchat.protocol import Naming
+from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.search.index import SearchIndex
+from p2pchat.storage.sql import SqlStorage
+from p2pchat.testing import Mesh
+from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
+
+RECORDED = Path(__file__).resolve().parents[3] / "shared/data/irc/ubuntu-2004-11-15.jsonl"
+WRITERS = ("ada", "bob", "cyd", "dan")
+SAID = (
+    "the backup failed again", "Backup FAILED, at the café", "did it fail? no: failing", "东京 is 東京",
+    "東京タワーへ行く",
+    "สวัสดีครับ everybody", "foo_bar-baz https://example.com/x?y=1", "naïve 👍🏽", "don't panic", "straße und strasse",
+    "a", "हिन्दी में backup", "the the the", "zq" * 50, "12:04 bob: not by him", "failed backup",
+)  # fmt: skip
+ASKED = (
+    "fail", "backup failed", '"backup failed"', '"failed backup"', "cafe", "京タ", "東京", "สวัส", "everybody",
+    "example.com", "naive 👍", "t", '"t panic"', "strasse", "a", "the", '"the the"', "zqzq", "हिन्दी", "nothing at all",
+    "ubuntu", "how do i", '"do you"', "kern", "from:bob fail", 'from:"dan" the', "from:ada", '"backup f"*', "12 04 bob",
+)  # fmt: skip
+
+
+def texts() -> Iterator[str]:
+    """Yield what people write, real where it is recorded, and other things between: from fixed seeds."""
+    chance = random.Random(7)
+    real = recorded()
+    while True:
+        yield " ".join(chance.sample(SAID, chance.randrange(1, 4)))
+        if real:
+            yield chance.choice(real)
+
+
+@cache
+def recorded() -> list[str]:
+    """Return recorded texts from P2PCHAT_TEST_IRC, or from ../shared/data beside the repository; [] without."""
+    path = Path(os.environ.get("P2PCHAT_TEST_IRC", RECORDED))
+    if not path.exists():
+        return []
+    said = map(json.loads, path.read_text("utf-8").splitlines())
+    return [line["text"] for line in said if line["kind"] in ("message", "action")]
+
+
+def write(data: Path, count: int) -> None:
+    """Make a profile with so many messages of several writers, in two conversations, with clocks that cross."""
+    with Profile.open(data=data) as profile:
+        me = profile.identity.peer_id
+        storage = SqlStorage(sqlite_url(profile.database))
+        storage.commit(
+            [
+                Change(
+                    talks=[Talk(ROOM, Naming(room=True)), Talk(DM, Naming(dm=(me, user("bob"))))],
+                    users=[KnownUser(user(name), name, 1) for name in WRITERS],
+                )
+            ]
+        )
+        add(storage, count, run=1, place=1)
+        storage.close()
+
+
+def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
+    chance, said = random.Random(run), texts()
+    authors = [Author(name, run, where) for name in WRITERS for where in (ROOM, DM)]
+    changes: list[Change] = []
+    clock = [MORNING + 100 * n for n in range(len(authors))]
+    for _ in range(count // 10):
+        n = chance.randrange(len(authors))
+        batch = [next(said) for _ in range(10)]
+        author = authors[n]
+        clock[n] += chance.choice((100, 100, 1_000_000))
+        change = author.goes_on(*batch, c=clock[n]) if author.seq else author.begins(*batch, c=clock[n])
+        clock[n] += 10
+        changes.append(released(change, place))
+        place += 10
+    storage.commit(changes)
+
+
+@asynccontextmanager
+async def indexed(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[History]:
+    """Open a history that uses its index for everything but the newest few."""
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", 2)
+    async with open_history(data) as history:
+        yield history
+
+
+async def found(history: History, asked: str, **narrowed: object) -> list[str]:
+    return [post.id for post in await history.search(asked, limit=40, **narrowed)]  # type: ignore[arg-type]
+
+
+async def test_an_index_finds_what_looking_through_everything_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "ada", 500)
+    async with open_history(tmp_path / "ada") as plain:
+        middle = (await plain.history(limit=200))[0]
+        narrowings: list[dict[str, object]] = [{}, {"conversation": "room"}, {"sender": "cyd"}, {"before": middle}]
+        narrowings.append({"since": middle.sent_at, "conversation": plain.conversation(DM)})
+        wanted = [[await found(plain, asked, **how) for how in narrowings] for asked in ASKED]
+    assert not (tmp_path / "ada" / "search.db").exists()
+    assert sum(len(ids) for row in wanted for ids in row) > 800
+    async with indexed(tmp_path / "ada", monkeypatch) as history:
+        got = [[await found(history, asked, **how) for how in narrowings] for asked in ASKED]
+        assert (tmp_path / "ada" / "search.db").exists()
+    assert got == wanted
+
+
+async def test_what_came_since_is_found_and_what_another_database_had_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "ada"
+    write(data, 100)
+    old = (data / "history.db").read_bytes()
+    async with indexed(data, monkeypatch) as history:
+        assert len(await found(history, "the")) > 10
+    storage = SqlStorage(sqlite_url(data / "history.db"))
+    add(storage, 50, run=2, place=101)
+    storage.commit([released(Author("bob", 9).begins("marzipan"), 151)])
+    storage.close()
+    async with indexed(data, monkeypatch) as history:
+        assert len(await found(history, "marzipan")) == 1
+        assert await found(history, "marzipan", since=(await history.history(limit=1))[0].sent_at) == []
+    (data / "history.db").write_bytes(old)  # a backup is put back, and other things are written on top of it
+    storage = SqlStorage(sqlite_url(data / "history.db"))
+    add(storage, 60, run=3, place=101)
+    storage.commit([released(Author("cyd", 9).begins("nougat"), 161)])
+    storage.close()
+    async with indexed(data, monkeypatch) as history:
+        assert await found(history, "marzipan") == []
+        assert len(await found(history, "nougat")) == 1
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"this is no database, but long enough to be one" * 100])
+async def test_a_spoiled_index_is_made_again_and_one_that_cannot_be_made_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: bytes
+) -> None:
+    data, index = tmp_path / "ada", tmp_path / "ada" / "search.db"
+    write(data, 100)
+    index.write_bytes(spoiled)
+    async with indexed(data, monkeypatch) as history:
+        wanted = await found(history, "fail")
+        assert len(wanted) > 10
+    assert sqlite3.connect(index).execute("select count(*) from docs").fetchone() == (100,)
+    index.unlink()
+    index.mkdir()
+    async with indexed(data, monkeypatch) as history:
+        assert await found(history, "fail") == wanted
+
+
+async def test_how_far_an_index_is_is_told_while_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "ada", 3000)
+    told: list[tuple[int, int]] = []
+    async with indexed(tmp_path / "ada", monkeypatch) as history:
+        await history.search("nothing of the kind", progress=lambda *done: told.append(done))
+        assert told == [(1000, 3000), (2000, 3000), (3000, 3000)]
+        await history.search("nothing of the kind", progress=lambda *done: told.append(done))
+    assert len(told) == 3
+
+
+async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", 1)
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        for number in range(10):
+            await ada.broadcast(f"tea number {number}")
+        assert [post.text for post in await ada.search("tea 2")] == ["tea number 2"]
+        await ada.broadcast("and two more teas")
+        assert [post.text for post in await ada.search("tea", limit=2)] == ["tea number 9", "and two more teas"]
+    assert (tmp_path / "ada" / "search.db").stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize("without_index", [1, 1000])
+async def test_what_is_shown_is_what_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_index: int
+) -> None:
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", without_index)
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        tea, milk = await ada.broadcast("tea at four"), await ada.broadcast("milk")
+        for number in range(5):
+            await ada.broadcast(f"number {number}")
+        assert [post.id for post in await ada.search("tea four")] == [tea.id]
+        await ada.edit(tea.id, "coffee at five")
+        await ada.delete(milk.id)
+        assert [post.id for post in await ada.search("coffee")] == [tea.id]
+        assert await ada.search("tea") == await ada.search("milk") == []
+        assert [post.text for post in await ada.search("number", limit=1)] == ["number 4"]
+
+
+async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "LOOKED_THROUGH", 1)
+    monkeypatch.setattr(searching, "WITHOUT_INDEX", 1)
+    monkeypatch.setattr(indexing, "LOOKED_EVERY", 0.01)
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        await ada.send_many("room", ["tea", "milk"])
+        assert len(await ada.search("tea")) == 1
+        await ada.broadcast("more tea")
+        index = SearchIndex(tmp_path / "ada" / "search.db")
+        newest = (await ada.history(limit=1))[0].place
+        async with asyncio.timeout(20):
+            while index.taken().place < newest:
+                await asyncio.sleep(0.01)
+        index.close()
+
+
+async def test_whom_it_is_from_is_somebody(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.broadcast("tea?")
+    await bob.broadcast("tea!")
+    await net.settle()
+    assert [post.text for post in await ada.search("from:bob tea")] == ["tea!"]
+    assert [post.text for post in await ada.search("tea", sender=ada.me)] == ["tea?"]
+    assert await ada.search("from:bob tea", sender="ada") == []
+    with pytest.raises(UnknownName):
+        await ada.search("from:nobody tea")
