@@ -1,23 +1,33 @@
 """When what others will tell again is committed: where peers are, and what they say that their users are called.
 
-At once, but no more than once a second: while a mesh forms each link brings some, and to each commit belong an fsync
-and a thread that is in the loop's way. Whatever else is committed takes it along. A crash loses a second of it at most.
+At once, until a few peers are written down: whoever is killed in its first second finds its mesh again by itself. From
+then on no more than once a second: while a mesh forms each link brings some, and to each commit belong an fsync and a
+thread that is in the loop's way. Whatever else is committed takes it along. A crash loses a second of it at most.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from p2pchat.core.context import Context
 from p2pchat.core.records import Change
 
+FEW = 8  # peers that are written down: one of so many is there when all are looked for; a guess
 SAVED_EVERY = 1.0  # seconds; a guess, as long as what programs have taken may wait
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class Hearsay:
-    """Says of each change whether it may wait; a deadline sees to it that it does not for long."""
+    """Says of each change whether it may wait; a deadline sees to it that it does not for long.
 
-    def __init__(self, ctx: Context) -> None:
+    Args:
+        book: The peers whose addresses are known, those of earlier runs at first.
+    """
+
+    def __init__(self, ctx: Context, book: Sized) -> None:
         self._ctx = ctx
+        self._book = book
+        self._written = len(book)  # peers, when it was committed last
         self._saved_at = float("-inf")
         self._awaited = False  # a deadline is set
         self._last = False
@@ -29,8 +39,9 @@ class Hearsay:
     def may_wait(self, change: Change) -> bool:
         """Whether this change shall be committed later, with what comes meanwhile."""
         now = self._ctx.now.mono
-        if self._last or not change.is_hearsay or now >= self._saved_at + SAVED_EVERY - _SLACK:
-            self._saved_at = now
+        is_due = now >= self._saved_at + SAVED_EVERY - _SLACK
+        if self._last or is_due or self._written < FEW or not change.is_hearsay:
+            self._saved_at, self._written = now, len(self._book)
             return False
         if not self._awaited:
             self._awaited = True

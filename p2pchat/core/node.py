@@ -110,7 +110,7 @@ class Node:
             self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
         )  # fmt: skip
         self._stalls = Stalls(self._ctx)
-        self._hearsay = Hearsay(self._ctx)
+        self._hearsay = Hearsay(self._ctx, self.links.book)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
         self._saving = False  # a timer will save them: one, however often they go on

@@ -5,9 +5,10 @@ from __future__ import annotations
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
-from p2pchat.core.hearsay import Hearsay
+from p2pchat.core.hearsay import FEW, Hearsay
 from p2pchat.core.records import Address, Change
 
+MANY = range(FEW)
 HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
 
 
@@ -17,7 +18,7 @@ def context() -> Context:
 
 def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
     ctx = context()
-    hearsay = Hearsay(ctx)
+    hearsay = Hearsay(ctx, MANY)
     ctx.now = Now(5.0, 0)
     assert not hearsay.may_wait(HEARD)
     ctx.now = Now(5.4, 0)
@@ -32,15 +33,24 @@ def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
     assert ctx.out == [WakeAt(6.0)]
 
 
+def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
+    book: list[int] = []
+    hearsay = Hearsay(context(), book)
+    for peer in range(FEW + 1):
+        assert not hearsay.may_wait(HEARD)
+        book.append(peer)
+    assert hearsay.may_wait(HEARD)
+
+
 def test_what_nobody_tells_again_never_waits() -> None:
     ctx = context()
-    hearsay = Hearsay(ctx)
+    hearsay = Hearsay(ctx, MANY)
     assert not hearsay.may_wait(HEARD)
     assert not hearsay.may_wait(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
 def test_nothing_waits_at_the_end() -> None:
-    hearsay = Hearsay(context())
+    hearsay = Hearsay(context(), MANY)
     assert not hearsay.may_wait(HEARD)
     hearsay.last()
     assert not hearsay.may_wait(HEARD)

@@ -7,9 +7,12 @@ from typing import get_args
 import pytest
 
 from p2pchat.core import inputs
+from p2pchat.core.hearsay import FEW
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, HandedOn, Input, Loaded, Said, Stop
+from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted
 from p2pchat.protocol import Here as HereFrame
+from p2pchat.storage.memory import MemoryStorage
 from tests.core.world import IDS, ROOM, Author, Peer, World, dm, have, page
 
 
@@ -291,13 +294,20 @@ def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
 # ---- what others will tell again
 
 
+def knowing_a_few() -> MemoryStorage:
+    """A disk on which so many peers are written down that of more a second may be lost."""
+    storage = MemoryStorage()
+    storage.commit([Change(addresses=[Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW + 1)])])
+    return storage
+
+
 def names_kept(ada: Peer) -> set[str]:
     return {user.name for user in ada.storage.load([]).users}
 
 
 def test_names_and_addresses_are_kept_at_once_and_of_many_once_a_second() -> None:
     world = World()
-    ada = world.peer("ada")
+    ada = world.peer("ada", knowing_a_few())
     ada.far("bob")
     assert names_kept(ada) == {"bob"}
     world.pass_time(0.1)
@@ -312,7 +322,7 @@ def test_names_and_addresses_are_kept_at_once_and_of_many_once_a_second() -> Non
 
 
 def test_names_and_addresses_are_kept_with_what_is_said_and_at_an_orderly_end() -> None:
-    ada = World().peer("ada")
+    ada = World().peer("ada", knowing_a_few())
     ada.far("bob")
     ada.far("cyd")
     ada.say("hello")

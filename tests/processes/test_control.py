@@ -168,7 +168,8 @@ async def test_a_pipe_may_come_from_anywhere(desk: Desk) -> None:
     assert (await (await desk.shell("ada", "seq 500 | p2pchat send bob --lines")).ended())[0] == 0
     told = await bob.wait(lambda line: line["event"] == "message" and line["kind"] == "dm", count=500)
     assert [line["text"] for line in told] == [f"{number}" for number in range(1, 501)]
-    assert ada.count("sent") == 501  # the open chat shows what was sent beside it
+    await ada.wait(lambda line: line["event"] == "sent", count=501)  # the open chat shows what was sent beside it
+    assert ada.count("sent") == 501
 
 
 async def test_lines_are_sent_as_they_come(desk: Desk) -> None:
