@@ -31,14 +31,14 @@ LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
 # Folders whose rooms (folders and files) have an order of their own, by the same rule.
 ROOMS = {
     "peer": (
-        {"times", "whole", "carrying"},
+        {"times", "whole", "carrying", "endpoints"},
         {"users"},
-        {"assembly"},
+        {"assembly", "forgetting"},
         {"messages"},
         {"groups"},
         {"reading"},
         {"calls"},
-        {"life", "standing", "forgetting", "hosted"},  # a running peer: its life ends with the users it hosts
+        {"life", "standing", "hosted"},  # a running peer: its life ends with the users it hosts
         {"peer"},
         {"profiles", "probe"},
     ),

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from p2pchat.discovery.local import Discovery
     from p2pchat.peer.hosted.hosteduser import HostedUser
 
-LOOPBACK = "127.0.0.1"
-
 
 class Life:
     """What TCPPeer is below its public calls.
@@ -418,9 +416,3 @@ def _load(home: Home) -> tuple[Stored, list[KeptUser]]:
     with nothing_is_garbage():
         hosted = home.storage.hosted()
         return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
-
-
-def normal(endpoint: str | int) -> str:
-    """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
-    text = str(endpoint).strip()
-    return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)

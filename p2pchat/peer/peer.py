@@ -24,8 +24,8 @@ from p2pchat.peer.assembly import Options, PathLike
 from p2pchat.peer.calls.messaging import Messaging
 from p2pchat.peer.calls.places import To
 from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
+from p2pchat.peer.endpoints import LOOPBACK, normal
 from p2pchat.peer.hosted.hosting import Hosting
-from p2pchat.peer.life import LOOPBACK, normal
 from p2pchat.peer.messages.conversation import Desk
 
 

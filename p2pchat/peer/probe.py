@@ -30,7 +30,7 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import load_network
 from p2pchat.identity.profile import KEY_NAME, home_directory, profile_directory
 from p2pchat.identity.tls import client_context
-from p2pchat.peer.life import normal
+from p2pchat.peer.endpoints import normal
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
 
 Verdict = Literal[

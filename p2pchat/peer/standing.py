@@ -15,8 +15,9 @@ from p2pchat.errors import InviteError, P2PChatError, StorageError
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32
+from p2pchat.peer.endpoints import LOOPBACK, normal
 from p2pchat.peer.forgetting import Forgotten, forgetting
-from p2pchat.peer.life import LOOPBACK, Life, normal
+from p2pchat.peer.life import Life
 from p2pchat.peer.messages import events as ev
 from p2pchat.peer.times import now_micros
 from p2pchat.peer.users.people import User, somebody
