@@ -2,7 +2,8 @@
 
 At once, until a few peers are written down: whoever is killed in its first second finds its mesh again by itself. From
 then on no more than once a second: while a mesh forms each link brings some, and to each commit belong an fsync and a
-thread that is in the loop's way. Whatever else is committed takes it along. A crash loses a second of it at most.
+thread that is in the loop's way. Whatever else is committed takes it along, and so does what a user has forgotten. A
+crash loses a second of it at most.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ class Hearsay:
         self._written = len(book)  # peers, when it was committed last
         self._saved_at = float("-inf")
         self._awaited = False  # a deadline is set
-        self._last = False
+        self._at_once = False
 
-    def last(self) -> None:
-        """Nothing comes after this step: it takes along what waits."""
-        self._last = True
+    def at_once(self) -> None:
+        """This step takes along what waits: somebody wants to know it on disk, or nothing comes after it."""
+        self._at_once = True
 
     def may_wait(self, change: Change) -> bool:
         """Whether this change shall be committed later, with what comes meanwhile."""
         now = self._ctx.now.mono
         is_due = now >= self._saved_at + SAVED_EVERY - _SLACK
-        if self._last or is_due or self._written < FEW or not change.is_hearsay:
-            self._saved_at, self._written = now, len(self._book)
+        if self._at_once or is_due or self._written < FEW or not change.is_hearsay:
+            self._saved_at, self._written, self._at_once = now, len(self._book), False
             return False
         if not self._awaited:
             self._awaited = True

@@ -122,7 +122,7 @@ class Node:
             Accepted: self._link_input, Dialled: self._link_input, DialFailed: self._link_input,
             Faulted: self._link_input, LinkDown: self._link_input, Paused: self._link_input,
             Listening: self._link_input, Connect: self._link_input, Sighted: self._link_input,
-            Forget: self._link_input, Stop: self._stop,
+            Forget: self._forget, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
             Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set,
             TypingSet: self._typing_set, HandedOn: self._handed_on,
@@ -270,6 +270,11 @@ class Node:
                 self.sync.quota.proved(user.id)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.hosts_told(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
+
+    def _forget(self, input: Forget) -> None:
+        """Whoever wants something forgotten waits until it is so on disk."""
+        self._hearsay.at_once()
+        self.links.handle(input)
 
     def link_up(self, link: Link) -> None:
         """Called by Links: a link passed go."""
@@ -460,7 +465,7 @@ class Node:
     def _stop(self, input: Stop) -> None:
         """What programs have taken is kept, for there is no later."""
         self._save_consumers()
-        self._hearsay.last()
+        self._hearsay.at_once()
         self.sync.reads.leave()
         self.links.handle(input)
 

@@ -49,8 +49,9 @@ def test_what_nobody_tells_again_never_waits() -> None:
     assert not hearsay.may_wait(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
-def test_nothing_waits_at_the_end() -> None:
+def test_nothing_waits_at_the_end_or_when_it_is_wanted_once() -> None:
     hearsay = Hearsay(context(), MANY)
     assert not hearsay.may_wait(HEARD)
-    hearsay.last()
+    hearsay.at_once()
     assert not hearsay.may_wait(HEARD)
+    assert hearsay.may_wait(HEARD)

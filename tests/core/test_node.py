@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.core import inputs
 from p2pchat.core.hearsay import FEW
-from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, HandedOn, Input, Loaded, Said, Stop
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Forget, HandedOn, Input, Loaded, Said, Stop
 from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted
 from p2pchat.protocol import Here as HereFrame
@@ -331,6 +331,14 @@ def test_names_and_addresses_are_kept_with_what_is_said_and_at_an_orderly_end() 
     assert names_kept(ada) == {"ada", "bob", "cyd"}
     ada.put(Stop())
     assert names_kept(ada) == {"ada", "bob", "cyd", "dan"}
+
+
+def test_what_a_user_has_forgotten_is_so_on_disk_at_once() -> None:
+    ada = World().peer("ada", knowing_a_few())
+    ada.far("bob")
+    known = ada.storage.load([]).addresses
+    ada.put(Forget(endpoint=known[0].endpoint))
+    assert ada.storage.load([]).addresses == known[1:]
 
 
 # ---- links
