@@ -10,7 +10,9 @@ there, and whoever is cancelled closes what is in it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable
 from itertools import chain, zip_longest
@@ -82,6 +84,8 @@ class _Race:
             raise
         if self._won is None:
             raise self._telling_error()
+        if self._won[1].transport.is_closing():  # cut while the others were given up
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return self._won
 
     async def _try(self, address: str) -> None:

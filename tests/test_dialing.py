@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -62,6 +64,40 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
             await asyncio.sleep(0)
         assert loop.still_open == []
         return task.cancelled()
+
+    assert len(list(after_each_step(scenario))) >= 5
+
+
+def test_a_connection_that_is_cut_while_others_are_given_up_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forwarders do that: they take a connection, and cut it when nobody is behind them. Loops other than asyncio's own
+    let nobody ask anything of it then."""
+    monkeypatch.setattr(dialing, "CONNECT_STAGGER", 0)
+
+    async def scenario(loop: SteppedLoop, step: int) -> bool:
+        loop.names, loop.slow = {"two": [ALSO_HERE, HERE]}, {ALSO_HERE: 30}
+        cut = False
+
+        def cut_it() -> None:
+            nonlocal cut
+            cut = True
+            with suppress(BlockingIOError):
+                taken, _ = listening.accept()
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                taken.close()
+
+        async def is_cut() -> bool:
+            _, writer = await dial("two", listening.getsockname()[1], timeout=20)
+            closing: bool = writer.transport.is_closing()
+            writer.transport.abort()
+            return closing
+
+        with socket.create_server((HERE, 0)) as listening:
+            listening.setblocking(False)
+            task = asyncio.ensure_future(is_cut())
+            loop.interrupt(step, cut_it)
+            await asyncio.wait([task])
+        assert isinstance(task.exception(), OSError) or not task.result()
+        return cut
 
     assert len(list(after_each_step(scenario))) >= 5
 
