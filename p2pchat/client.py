@@ -185,11 +185,11 @@ class Client(_Reads):
 
     def start(self) -> None:
         """Begin to hand on what is read; from now on the callbacks come, with what came before from within."""
-        self._started = True
+        self._started, had_ended = True, bool(self._ended)
         plaintext, self._first_plain = self._first_plain, b""
         if plaintext:
             self._take(plaintext)
-        if self._ended:
+        if had_ended:
             self._loop.call_soon(self._on_down, self.link_id, self._ended)
 
     def get_buffer(self, sizehint: int) -> memoryview:

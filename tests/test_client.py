@@ -17,7 +17,7 @@ import pytest
 from p2pchat.client import Client
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, client_context, server_context
-from p2pchat.protocol import Bye, Ping, Pong, Typing, encode
+from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, Typing, encode
 from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Relay, Streams, Told, door, linked, make_client
 
 PING, PONG, LEFT = encode(Ping()), encode(Pong()), encode(Bye("left"))
@@ -369,6 +369,28 @@ async def test_a_link_that_ended_before_it_was_started_says_so() -> None:
         bob.start()
         await to_bob.until(lambda: to_bob.reason == "local")
         accepted[1].transport.abort()
+
+
+async def test_a_link_that_is_ended_over_its_first_frame_says_so_once() -> None:
+    class Ending(Told):
+        def on_frames(self, link: int, frames: list[AnyFrame]) -> None:
+            super().on_frames(link, frames)
+            ada.abort()
+
+        def on_down(self, link: int, reason: str) -> None:
+            reasons.append(reason)
+
+    reasons: list[str] = []
+    async with door() as entrance:
+        dialled, accepted = await entrance.connect()
+        to_ada, to_bob = Ending(), Told()
+        ada, bob = make_client(accepted, to_ada, server_side=True), make_client(dialled, to_bob, server_side=False)
+        bob.send(PONG)  # it comes with the end of the handshake
+        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        bob.start()
+        ada.start()
+        await to_bob.until(lambda: to_bob.reason == "lost")
+        assert (reasons, to_ada.frames) == (["local"], [Pong()])
 
 
 # Handshakes that fail
