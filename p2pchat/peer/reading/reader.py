@@ -266,7 +266,7 @@ class Reader:
             self._busy = False
 
     async def _next(self) -> AnyEvent:
-        if self._taken or self._live:
+        if self._taken or self._live or self._read < self._source.recent.newest:
             await self._breathe()
         while True:
             event = self._live_due() or self._post()

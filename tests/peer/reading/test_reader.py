@@ -71,14 +71,20 @@ async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
         assert [(await anext(events)).text for _ in range(3)] == ["one", "two", "three"]
 
 
-async def turns_of_others(monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float) -> int:
-    """Take so many messages, each in so many seconds; return how often others had their turn meanwhile."""
+async def turns_of_others(
+    monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float, at_once: bool = True
+) -> int:
+    """Take so many messages, each in so many seconds; return how often others had their turn meanwhile.
+
+    at_once: All were released together; otherwise one after the other.
+    """
     loop, source = asyncio.get_running_loop(), Source()
     at, turns = loop.time(), 0
     monkeypatch.setattr(loop, "time", lambda: at)
     reader = Reader(source, source, (), None, "now")
     reader.begin(0)
-    source.release(*["hi"] * messages)
+    for texts in [["hi"] * messages] if at_once else [["hi"]] * messages:
+        source.release(*texts)
 
     async def others() -> None:
         nonlocal turns
@@ -104,6 +110,10 @@ async def test_messages_taken_quickly_are_taken_in_one_turn(monkeypatch: pytest.
 
 async def test_whoever_is_slow_with_each_message_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH) >= 2000 // LOOKS - 1
+
+
+async def test_so_does_whoever_takes_many_that_came_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH, at_once=False) >= 1998
 
 
 async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_taken() -> None:
