@@ -102,12 +102,17 @@ class Gathering:
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
     def ahead(self, user: UserId, conversation: ConversationId) -> int | None:
-        """Return how many entries of this user wait for this conversation; None when a good deal waits in all."""
+        """Return how many entries of this user wait for this conversation.
+
+        None when a good deal waits in all, or one of these may be taken later than what is promised a place: an edit.
+        """
         entries = characters = own = 0
         for group in self._groups:
             entries += len(group.bodies)
             characters += group.characters
             if group.user == user and group.conversation == conversation:
+                if group.promised is None:
+                    return None
                 own += len(group.bodies)
         return own if entries < MOST_PROMISED and characters < MOST_CHARACTERS // 4 else None
 

@@ -55,6 +55,20 @@ async def test_in_memory_a_loop_of_sends_never_waits_and_each_is_told_where_it_w
     assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
 
 
+async def test_in_memory_what_is_said_behind_an_edit_in_the_same_turn_stands_behind_it(net: Mesh) -> None:
+    ada = net.peers[0]
+    first = await ada.send("bob", "frist")
+    post = await ada.message(first.id)
+    told = await asyncio.gather(
+        ada.send("bob", "second"), ada.edit(post, "first"), ada.send("bob", "third"), ada.send("bob", "fourth")
+    )
+    assert [int(receipt.id.rpartition(".")[2]) for receipt in (first, *told)] == [1, 2, 3, 4, 5]
+    await told[-1].delivered(timeout=5)
+    wrote = await ada.history("bob")
+    assert [post.text for post in wrote] == ["first", "second", "third", "fourth"]
+    assert [post.id for post in wrote] == [receipt.id for receipt in (first, told[0], told[2], told[3])]
+
+
 async def test_in_memory_what_was_just_sent_is_found_at_once(net: Mesh) -> None:
     ada = net.peers[0]
     await ada.send("bob", "first")
