@@ -141,7 +141,9 @@ class Gathering:
 
     def kept(self, effect: Kept) -> int:
         """These are durable: tell who waits; return how many that are."""
-        group = self._said.pop(effect.ticket)
+        group = self._said.pop(effect.ticket, None)
+        if group is None:
+            return 0  # the peer closes: who waited was told not to
         log, first = effect.log, effect.first
         if group.promised not in (None, (log, first)):
             raise RuntimeError("an entry stands elsewhere than was promised")

@@ -454,6 +454,28 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
     assert storage.history(None)[-1].seq == 3  # as it happens this one was kept
 
 
+async def test_what_gets_onto_the_disk_when_nobody_waits_for_it_any_more_disturbs_no_closing(
+    net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.runtime.owner.FINISH_TIMEOUT", 0.1)
+    troubles: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
+    peer = await join(net, "cyd", storage)
+    await peer.broadcast("accepted")
+    warnings = peer.events(Warned)
+    storage.gate.clear()
+    saying = asyncio.create_task(peer.broadcast("on its way"))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(peer.aclose())
+    with pytest.raises(PeerClosed):
+        await saying
+    storage.gate.set()
+    await closing
+    assert [warned.text async for warned in warnings] == []
+    assert troubles == []
+    assert storage.history(None)[-1].seq == 3
+
+
 async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh, storage: GatedStorage) -> None:
     before = {*threading.enumerate()}
     peer = await join(net, "cyd", storage)
