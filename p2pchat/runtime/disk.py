@@ -221,7 +221,7 @@ class Disk:
             thread.join()
         try:
             self.storage.close()
-        except Exception as error:
+        except Exception as error:  # whatever it is, who closes is told
             self._answer(partial(_settle, closed, error))
         else:
             self._answer(partial(_settle, closed, None))
@@ -336,7 +336,7 @@ class Disk:
     def _do(self, job: _Job) -> None:
         try:
             result = job.run()
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, who asked is told
             caught = error  # the name of an except clause ends with it
             self._answer(lambda: job.done(None, caught))
         else:

@@ -101,7 +101,7 @@ class Server(ABC):
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.listens_at))
             self.admin()
-        except Exception:
+        except Exception:  # each driver has its own for a server that does not answer yet
             return False
         return True
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _stdout_closed()
-    except Exception as error:
+    except Exception as error:  # what is none of ours is raised again by code_of()
         code = code_of(error)
         complain(str(error) or type(error).__name__)
         return code

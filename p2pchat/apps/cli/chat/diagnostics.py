@@ -18,7 +18,7 @@ class Telling(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-        except Exception:
+        except Exception:  # whatever the text of an argument raises; logging's own handlers do the same
             self.handleError(record)
             return
         tell(safe_text(text) if record.exc_info else safe_line(text))

@@ -222,6 +222,6 @@ def _write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
-    except BaseException:
+    except BaseException:  # interrupted as well: half a file must not stay
         new.unlink(missing_ok=True)
         raise

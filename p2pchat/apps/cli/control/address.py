@@ -71,7 +71,7 @@ def make_socket(directory: Path) -> socket.socket:
     try:
         made.bind(os.fspath(path))
         os.chmod(path, 0o600)  # nobody can connect before listen(), which whoever gets this calls
-    except BaseException:
+    except BaseException:  # interrupted as well: nothing of it stays open
         made.close()
         raise
     return made
@@ -91,7 +91,7 @@ def write_door(directory: Path, door: Door) -> None:
         with open(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
             file.write(json.dumps(found) + "\n")
         os.replace(new, path)
-    except BaseException:
+    except BaseException:  # interrupted as well: half a file must not stay
         new.unlink(missing_ok=True)
         raise
 

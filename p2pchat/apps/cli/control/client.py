@@ -80,7 +80,7 @@ class Control:
         self._reading = asyncio.create_task(self._read())
         try:
             self.listening = await self._greeting()
-        except BaseException:
+        except BaseException:  # cancelled as well: nothing of it stays open
             await self.aclose()
             raise
         return self

@@ -95,7 +95,7 @@ class Connection:
                         break
         except TimeoutError:  # it said no more long ago
             self._writer.transport.abort()
-        except Exception:
+        except Exception:  # a defect ends this command, not the chat it came in beside
             _log.exception("a command ended with an error that is not its own")
         finally:
             if reading is not None:

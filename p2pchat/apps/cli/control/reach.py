@@ -54,7 +54,7 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
         await asyncio.sleep(HELD_AGAIN)
     try:
         yield await runs.control()
-    except BaseException:
+    except BaseException:  # whatever ends the command ends the peer it runs
         await runs.leave()
         raise
     await runs.rest()

@@ -78,7 +78,7 @@ class ControlServer:
                 try:
                     self._server = await asyncio.start_unix_server(self.accept, sock=made, limit=_BUFFER_BYTES)
                     return
-                except BaseException:
+                except BaseException:  # cancelled as well: nothing of it stays open
                     made.close()
                     raise
         self._server = await asyncio.start_server(self._stranger, LOOPBACK, 0, limit=_BUFFER_BYTES)

@@ -81,7 +81,7 @@ class Once:
         self._make_room(asked)
         try:
             made = await make()
-        except BaseException as error:
+        except BaseException as error:  # cancelled as well: who waits for the same must not wait for ever
             if asked.get(key) is here:
                 del asked[key]
                 self._count -= 1

@@ -242,7 +242,7 @@ class ChatSession:
             await self._do(order)
         except (Slow, Over):
             raise
-        except Exception as error:
+        except Exception as error:  # what is none of ours is raised again by _refuse()
             self._refuse(error, error.ref if isinstance(error, NotUnderstood) else ref)
 
     def _refuse(self, error: Exception, ref: Ref | None) -> None:
@@ -297,7 +297,7 @@ class ChatSession:
             what = (order.text, to.key, order.reply_to, order.action)
             with self._gateway.metrics.accepting("chat"):
                 receipt = await self._gateway.once.do_at_once(self._account.key, order.key, what, send)
-        except Exception as error:
+        except Exception as error:  # what is none of ours is raised again
             answer = self._gateway.metrics.problem(error).to_json(order.ref)
         else:
             answer = {"status": "ok", "id": receipt.id}

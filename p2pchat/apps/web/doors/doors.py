@@ -80,7 +80,7 @@ class Doors:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception:
+        except Exception:  # a defect is answered like everything else, while that is possible
             if scope["type"] != "http" or answering.begun:
                 raise
             _log.exception("a request to %s ended with an error that is not its own", route_of(scope))

@@ -53,7 +53,7 @@ async def sign_in(websocket: WebSocket) -> SignedIn | None:
         return await _by_first_frame(websocket)
     except WebSocketDisconnect:
         return None
-    except Exception as error:
+    except Exception as error:  # what is none of ours is raised again by _refuse()
         await _refuse(websocket, error)
         return None
 

@@ -116,7 +116,7 @@ class Connection:
             pass
         except Slow:
             self._end("slow")
-        except Exception:
+        except Exception:  # a defect ends this connection, and nobody else's
             _log.exception("a caller of /lines met an error that is not its own")
 
     async def _introduce(self) -> None:

@@ -231,7 +231,7 @@ class SocketServer:
         sign_in = name == REGISTER or wire.client is None
         try:
             return await self._do(wire, name, given)
-        except Exception as error:
+        except Exception as error:  # what is none of ours is logged by _problem()
             problem = self._problem(error)
         if sign_in:
             self._send_away(wire, problem)
@@ -256,7 +256,7 @@ class SocketServer:
     def _problem(self, error: Exception) -> Problem:
         try:
             return self._gateway.metrics.problem(error)
-        except Exception:
+        except Exception:  # a defect ends this event, not the gateway
             _logger.exception("an event could not be handled")
             return Problem(500, "failed", "this gateway has failed at it")
 
