@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,20 +77,32 @@ def throughput(
     with ready(size.chosen(compared), home, shape, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
         before = [_kept(contest) for contest in contests]
-        for contest in contests:
-            say(f"{contest.system.name} warms up")
-            contest.warm_up(size.warm_up, size.messages)
-        for number in range(size.rounds):
-            for contest, figures in zip(contests, found, strict=True):
-                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
-                count = contest.count(size.seconds, size.messages)
-                seconds = contest.round(count)["seconds"]
-                figures.values.append(count * contest.shape.givers * shape.takers / seconds)
+        _warm_up(contests, size, say)
+        for contest, figures in _rounds(contests, found, size, say):
+            count = contest.count(size.seconds, size.messages)
+            seconds = contest.round(count)["seconds"]
+            figures.values.append(count * contest.shape.givers * shape.takers / seconds)
         for contest, figures, was in zip(contests, found, before, strict=True):
             figures.more["CPU us/message"] = contest.cpu_a_message
             if contest.system in PAIR:
                 _keeping(contest, figures, was)
     return Found(work, words, "/s", found, left_out)
+
+
+def _warm_up(contests: Sequence[Contest], size: Size, say: Say) -> None:
+    for contest in contests:
+        say(f"{contest.system.name} warms up")
+        contest.warm_up(size.warm_up, size.messages)
+
+
+def _rounds(
+    contests: Sequence[Contest], found: Sequence[Figures], size: Size, say: Say
+) -> Iterator[tuple[Contest, Figures]]:
+    """Yield each with its figures, in turn, once a round."""
+    for number in range(size.rounds):
+        for contest, figures in zip(contests, found, strict=True):
+            say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
+            yield contest, figures
 
 
 def _kept(contest: Contest) -> tuple[int, int, int]:
@@ -132,14 +144,10 @@ def latency(home: Path, size: Size, say: Say) -> Found:
     left_out: list[str] = []
     with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
-        for contest in contests:
-            say(f"{contest.system.name} warms up")
-            contest.warm_up(size.warm_up, size.messages)
-        for number in range(size.rounds):
-            for contest, figures in zip(contests, found, strict=True):
-                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
-                figures.values += contest.round(min(SINGLES, size.messages), pace=PACE)["each"]
-                figures.more["CPU us/message"] = contest.cpu_a_message
+        _warm_up(contests, size, say)
+        for contest, figures in _rounds(contests, found, size, say):
+            figures.values += contest.round(min(SINGLES, size.messages), pace=PACE)["each"]
+            figures.more["CPU us/message"] = contest.cpu_a_message
     return Found("latency", "one at a time, durable and acknowledged", "ms", found, left_out, singly=True)
 
 
@@ -148,17 +156,16 @@ def half(home: Path, size: Size, say: Say) -> Found:
     left_out: list[str] = []
     with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
-        rates = []
+        rates: dict[Contest, float] = {}
         for contest in contests:
             say(f"{contest.system.name} shows what it can do")
             contest.warm_up(size.warm_up, size.messages)
             count = contest.count(size.seconds, size.messages)
-            rates.append(middle([count / contest.round(count)["seconds"] for _ in range(CALIBRATING)]) / 2)
+            rates[contest] = middle([count / contest.round(count)["seconds"] for _ in range(CALIBRATING)]) / 2
             contest.forget_cpu()
-        for number in range(size.rounds):
-            for contest, figures, rate in zip(contests, found, rates, strict=True):
-                say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
-                count = max(1, min(size.messages, int(rate * size.seconds)))
-                figures.values += contest.round(count, rate=rate)["each"]
-                figures.more |= {"load/s": rate, "CPU us/message": contest.cpu_a_message}
+        for contest, figures in _rounds(contests, found, size, say):
+            rate = rates[contest]
+            count = max(1, min(size.messages, int(rate * size.seconds)))
+            figures.values += contest.round(count, rate=rate)["each"]
+            figures.more |= {"load/s": rate, "CPU us/message": contest.cpu_a_message}
     return Found("half", "at half of what it can do, durable and acknowledged", "ms", found, left_out, singly=True)
