@@ -12,15 +12,17 @@ import pytest
 
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Carried
-from p2pchat.core.log import Batch
+from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
+from p2pchat.testing.eventlogs.eventlog import Fault
 from p2pchat.testing.histories.history import play
 from p2pchat.testing.histories.many import judge
 from p2pchat.testing.world.schedule import LocalClock, Schedule
 from p2pchat.testing.world.simpeer import SimPeer
 from p2pchat.testing.world.simulation import LAST_WORDS, QUIET_FOR, Simulation
+from p2pchat.testing.world.wire import End
 
 FINGERPRINT = "from p2pchat.testing.histories.history import play; print(play(7)[0].fingerprint())"
 
@@ -223,8 +225,8 @@ def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_judge() -> No
     assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
 
 
-def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
-    """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
+def answered_with_what_it_has() -> tuple[Simulation, SimPeer, End, Batch]:
+    """Bob wanted ada's log from ada, and got what he holds of it already, a second before he gives up waiting."""
     sim = Simulation(seed=14)
     ada, bob = sim.peers(2)
     sim.run(5)
@@ -233,37 +235,32 @@ def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
     (log,) = [log for log in bob.disk.logs if log.user == ada.user]
     end, raws = bob.end_to(ada), bob.disk.logs[log]
     assert end is not None
-    telling = sim.judge.telling
-    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.judge.telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
     sim.run(sim.settings.want_progress_timeout - 1.0)
-    telling.frames_got(
-        bob, end, [Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)]
-    )
+    answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
+    sim.judge.telling.frames_got(bob, end, [answer])
+    return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"")
+
+
+def faults_when_it_asks_on(sim: Simulation, bob: SimPeer, end: End, log: LogId) -> list[Fault]:
+    """What the judge says when bob asks for more of that log as soon as the first answer brought nothing in time."""
     sim.run(1.0)
-    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
-    assert sim.check() == []
+    sim.judge.telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    return sim.check()
+
+
+def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
+    """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
+    sim, bob, end, brought = answered_with_what_it_has()
+    assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
 
 
 def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> None:
     """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
-    sim = Simulation(seed=14)
-    ada, bob = sim.peers(2)
-    sim.run(5)
-    ada.say("hello")
-    sim.run(2)
-    (log,) = [log for log in bob.disk.logs if log.user == ada.user]
-    end, raws, telling = bob.end_to(ada), bob.disk.logs[log], sim.judge.telling
-    assert end is not None
-    telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
-    sim.run(sim.settings.want_progress_timeout - 1.0)
-    answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
-    telling.frames_got(bob, end, [answer])
+    sim, bob, end, brought = answered_with_what_it_has()
     bob.handling = Carried
-    batch = Batch(log, 1, raws, None, b"", b"", b"")
-    telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[batch])))
-    sim.run(1.0)
-    telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
-    assert sim.check() == []
+    sim.judge.telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[brought])))
+    assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
 
 
 def test_who_forgot_with_its_storage_that_it_types_may_say_so_again() -> None:
