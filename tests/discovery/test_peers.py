@@ -15,9 +15,9 @@ import asyncio, sys
 from p2pchat import Joined, Link, P2PChatError, PeerClosed, TCPPeer, Warned
 
 async def linked(peer, count=1):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20), peer.events(Link, consumer=None) as news:
         while len(peer.links()) < count:
-            await asyncio.sleep(0.02)
+            await anext(news)
 
 async def whole():
     await main()
@@ -42,8 +42,7 @@ def test_two_peers_of_one_login_find_each_other_and_end_without_a_trace(lan: Lan
 async def main():
     async with TCPPeer(host="0.0.0.0", name="ada", discover=True) as ada:
         async with TCPPeer(name="bob", discover=True) as bob:
-            await linked(ada)
-            receipt = await ada.send("bob", "found you")
+            receipt = await ada.send(await ada.wait_user("bob", timeout=20), "found you")
             await receipt.delivered(timeout=10)
 """
     run(body, tmp_path, *lan.machine("10.77.0.1/24").under())

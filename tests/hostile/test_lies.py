@@ -474,7 +474,7 @@ async def test_who_wants_all_and_reads_nothing_is_cut_off_as_slow(meet: Meet) ->
                 most,
                 *(client._written_bytes and client._transport.get_write_buffer_size() for client in clients.values()),
             )
-            await asyncio.sleep(0.02)  # looked at now and then
+            await asyncio.sleep(0.02)  # no event says how much is held: it is looked at now and then
         return most
 
     async with asyncio.timeout(10):

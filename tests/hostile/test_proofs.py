@@ -143,11 +143,14 @@ async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    over = asyncio.Event()
 
     def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
         if not frames:
             writer.write(encode(Hello(v=[1], nonce="ab" * 32)))
         for frame in frames:
+            if isinstance(frame, Bye):
+                over.set()
             if isinstance(frame, Hello):
                 given = {"reflected": frame.proof, "wrong": "0c" * 32, "stripped": None}[kind]
                 writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(0, ["10.1.1.1:9"])))
@@ -155,8 +158,7 @@ async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
     async with listening(answer) as (port, said):
         async with TCPPeer(0, f"127.0.0.1:{port}", name="cyd", db="memory://", settings=QUICK) as cyd:
             async with asyncio.timeout(10):
-                while not any(isinstance(frame, Bye) for frame in said):
-                    await asyncio.sleep(0.01)
+                await over.wait()
             assert [type(frame) for frame in said][:2] == [Hello, Bye]
             assert said[1].code == "network"  # type: ignore[union-attr]
             assert cyd.links() == [] and "10.1.1.1" not in repr([*cyd._begun.node.links.book])

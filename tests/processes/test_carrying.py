@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,12 @@ from p2pchat.apps.cli.commands.children import Child
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+PATIENCE = 30.0  # seconds for anything at all
 
 
 async def p2pchat(stage: Stage, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
     """Run `p2pchat WORDS --data OF`; return exit code, stdout, stderr."""
-    code, out, err = await asyncio.wait_for(stage.talk(*words, "--data", str(stage.home / of), stdin=stdin), 30)
+    code, out, err = await asyncio.wait_for(stage.talk(*words, "--data", str(stage.home / of), stdin=stdin), PATIENCE)
     assert b"Traceback" not in err, err.decode()
     return code, out, err.decode()
 
@@ -141,6 +144,13 @@ async def started(quick: Stage, of: str, *words: str) -> asyncio.subprocess.Proc
     return process
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Look again and again: what another process does to a pipe or a file, nobody is told."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 async def stops(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:
     """Send a signal; return exit code and stderr."""
     process.send_signal(number)
@@ -164,16 +174,18 @@ async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
         pytest.skip("has no such pipes")
     await gone(await said_by(quick, "ada", "one"))
     process = await started(quick, "ada", "import", str(fifo))
-    while True:
-        try:
-            writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError:  # nobody has it open for reading yet
-            await asyncio.sleep(0.02)
+    writers: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):  # nobody has it open for reading yet
+            writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writers)
+
+    await until(is_read)
     try:
         assert await stops(process, number) == (code, "")
     finally:
-        os.close(writer)
+        os.close(writers[0])
 
 
 async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(quick: Stage, fifo: Path) -> None:
@@ -186,10 +198,11 @@ async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(quick: Stage,
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
         process = await started(quick, "ada", "export", str(fifo))
-        waiting = 0
-        while waiting < 65536:  # as much as a pipe takes
-            await asyncio.sleep(0.02)
-            waiting = int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+        def waiting() -> int:
+            return int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+        await until(lambda: waiting() >= 65536)  # as much as a pipe takes
         assert await stops(process, signal.SIGINT) == (130, "")
     finally:
         os.close(reader)
@@ -201,7 +214,6 @@ async def test_an_input_that_never_ends_keeps_nobody_and_leaves_nothing(quick: S
     assert process.stdin is not None
     process.stdin.write(b"x")
     directory = quick.home / "ada"
-    while not (left := list(directory.glob(".import-*"))) or not left[0].stat().st_size:
-        await asyncio.sleep(0.02)
+    await until(lambda: any(left.stat().st_size for left in directory.glob(".import-*")))
     code, _ = await stops(process, signal.SIGTERM)
     assert (code, list(directory.glob(".import-*"))) == (1, [])

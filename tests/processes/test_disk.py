@@ -142,9 +142,10 @@ async def test_too_little_room_is_told_before_it_is_none(
     await write(ada, "before")
     await bob.event("message", text="before")
     disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=1M", "count=15", "status=none")
-    while not bob.count("warning"):  # it looks with a commit, once a second at most
-        await write(ada, "meanwhile")
-        await asyncio.sleep(0.3)
+    async with asyncio.timeout(ARRIVES):
+        while not bob.count("warning"):  # it looks with a commit, once a second at most
+            await write(ada, "meanwhile")
+            await asyncio.sleep(0.3)
     await write(ada, "and this")
     await bob.do(do="send", to="room", text="mine", ref="mine")
     assert "nearly full" in (await bob.event("error", ref="mine"))["text"]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
@@ -46,41 +44,33 @@ class GatewayProcess:
         self.http_port, self.port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http_port}/"
         self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        words = (
-            "web",
-            str(self.http_port),
-            "--port",
-            str(self.port),
-            "--name",
-            "gate",
-            "--data",
-            str(self._home / "g"),
-        )
-        self._process = await started(self._home, *words)
-        async with asyncio.timeout(PATIENCE * 2), httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-            while True:
-                assert self._process.returncode is None
-                try:
-                    if (await http.get(f"{self.url}readyz")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
+        words = ("--port", str(self.port), "--name", "gate", "--data", str(self._home / "g"), "--json")
+        self._process = process = await started(self._home, "web", str(self.http_port), *words)
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE * 2):
+            while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
+                pass
+        assert line, "the gateway has ended"
+        self._reading = asyncio.create_task(process.stdout.read())  # a pipe that nobody reads gets full
 
     async def kill(self) -> None:
         """As kill -9 does."""
         if self._process is not None:
             self._process.kill()
-            await self._process.wait()
+            await self._ended(self._process)
 
     async def stop(self) -> None:
-        await self._end(signal.SIGTERM)
-
-    async def _end(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-            await self._process.wait()
+            self._process.terminate()
+            await self._ended(self._process)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        if self._reading is not None:
+            await self._reading
 
 
 class Terminal:

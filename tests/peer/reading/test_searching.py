@@ -218,7 +218,7 @@ async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monke
         await ada.broadcast("more tea")
         index = SearchIndex(tmp_path / "ada" / "search.db")
         newest = (await ada.history(limit=1))[0].place
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20):  # its thread tells nobody: the file itself is looked at
             while index.taken().place < newest:
                 await asyncio.sleep(0.01)
         index.close()

@@ -149,16 +149,23 @@ def test_lines() -> None:
 
 
 async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    news = asyncio.Event()
+
     class Tty(io.StringIO):
         def isatty(self) -> bool:
             return True
+
+        def write(self, text: str) -> int:
+            news.set()
+            return super().write(text)
 
     monkeypatch.setattr("p2pchat.apps.cli.commands.doctoring.waiting.SAID_AFTER", 0.01)
     monkeypatch.setattr(sys, "stderr", screen := Tty())
     done = asyncio.Event()
     waiting = asyncio.ensure_future(told_while("looking", done.wait()))
-    while "looking ... " not in screen.getvalue():
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        await news.wait()
+    assert "looking ... " in screen.getvalue()
     done.set()
     assert await waiting
     assert screen.getvalue().endswith("\r\x1b[K")
