@@ -98,7 +98,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
                     "hostile/lies: clocks_from_the_future_drag_nobody_along"),
     "wrong_head_ban": ("limits: a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer",),
     "max_conversations_a_user": ("core/compare: a_user_has_a_limited_number_of_conversations_that_others_name",
-                                 "core/talks: of_one_user_a_peer_takes_so_many_groups_and_no_more"),
+                                 "core/talk_intake: of_one_user_a_peer_takes_so_many_groups_and_no_more"),
     "max_hosted_users": ("core/presence: a_peer_hosts_so_many_users_and_no_more",),
     "max_uncommitted_entries": ("runtime/owner: reading_pauses_while_storage_is_behind",),
     "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",

@@ -1,0 +1,318 @@
+"""Groups as one node takes them from far ends: in whatever order things come, and what should not come at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core import effects as out
+from p2pchat.core.groups.operations import group_body, operation_hash, talk_id
+from p2pchat.core.log import Entry, decode_entry, encode_entry
+from p2pchat.core.sync.conversations import MAX_UNKNOWN
+from p2pchat.protocol import Entries, Have, Naming
+from tests.core.world import IDS, NAMINGS, Author, Far, World
+
+
+class Away:
+    """A node of ada's, and bob far away, who made a group of both as his peer would; the node knows it."""
+
+    def __init__(self, *others: str) -> None:
+        self.ada = World().peer("ada")
+        members = dict.fromkeys((IDS["ada"], IDS["bob"], *others), 1)
+        body = group_body(1, "ops", IDS["bob"], members, {}, salt="00" * 16)
+        self.first = encode_entry(Entry("group", 1, 1, b=body))
+        self.id = operation_hash(self.first)
+        NAMINGS[self.id] = Naming(group=(self.id, IDS["bob"], "b0" * 8))
+        NAMINGS[talk_id(self.id)] = Naming(talk=self.id)
+        self.operations = Author("bob", "b0", self.id)
+        self.bob = self.ada.far("bob")
+
+    def talk(self, run: str, *texts: str, cite: tuple[int, str] | None, name: str = "bob") -> Entries:
+        author = Author(name, run, talk_id(self.id))
+        return author.write(*(encode_entry(Entry("text", n, n, g=cite, b=text)) for n, text in enumerate(texts, 1)))
+
+    def shown(self) -> list[str]:
+        return [decode_entry(one.raw).b for one in self.ada.storage.history(talk_id(self.id), limit=0)]
+
+
+def test_nothing_of_a_group_is_stored_before_its_first_operation() -> None:
+    away = Away()
+    other = away.operations.write(encode_entry(Entry("group", 1, 1, b={"gen": 1})))
+    assert away.bob.say(other) == [] and away.ada.counted["group_not_known"] == 1
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+
+
+def test_what_cites_an_operation_that_is_not_here_is_neither_kept_nor_acknowledged() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    heard = len(away.bob.heard)
+    away.bob.say(away.talk("b2", "early", cite=(2, "ab" * 8)), away.talk("b3", "uncited", cite=None))
+    assert away.shown() == [] and not [frame for frame in away.bob.heard[heard:] if isinstance(frame, Have)]
+    assert away.ada.counted["cites_unknown"] == 2
+    away.bob.say(away.talk("b1", "now", cite=(1, away.id[:16])))
+    assert away.shown() == ["now"]
+
+
+def test_a_group_and_what_is_said_there_may_come_in_one_read() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    assert away.shown() == ["now"]
+
+
+def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    cyd: Far = away.ada.far("cyd")
+    away.ada.world.pass_time(5)
+    away.ada.take()
+    told = [frame for frame in cyd.heard if isinstance(frame, Have)]
+    assert not any(id in frame.marks for frame in told for id in (away.id, talk_id(away.id)))
+    assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
+
+
+def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    cite, unknown = (1, away.id[:16]), Author("ada", "a7", talk_id(away.id)).ref(3)
+    entries = [Entry("text", 1, 1, unknown, g=cite, b="answer"), Entry("text", 2, 2, g=cite, b="more")]
+    away.bob.say(Author("bob", "b1", talk_id(away.id)).write(*map(encode_entry, entries)))
+    away.ada.crash()
+    away.ada.start()
+    assert away.shown() == []
+    away.ada.world.pass_time(away.ada.settings.order_wait + 1)
+    assert away.shown() == ["answer", "more"]
+
+
+def test_what_only_a_forked_log_of_a_talk_covered_is_told_again() -> None:
+    """It comes back from storage: that all of it is visible was found out before it left memory (seed 712251)."""
+    away = Away()
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    first = Author("bob", "b1", talk)
+    one = first.write(encode_entry(Entry("text", 1, 1, g=cite, b="one")))
+    two, lie = (
+        Author("bob", "b2", talk).write(encode_entry(Entry("text", 2, 2, before=(first.mark,), g=cite, b=text)))
+        for text in ("two", "lie")
+    )
+    away.bob.say(away.operations.write(away.first), one, two)
+    away.bob.say(lie)
+    away.bob.say(away.talk("b3", "three", cite=cite))
+    told = [frame for frame in away.bob.heard if isinstance(frame, Have) and talk in frame.marks][-1]
+    assert sorted(mark.run for mark in told.marks[talk][IDS["bob"]]) == ["b1" * 8, "b3" * 8]
+
+
+def test_what_may_lie_below_a_cut_that_has_not_come_is_waited_for() -> None:
+    """Bob removed cyd up to its second log: that the first lies below it is known when the second is here."""
+    away = Away(IDS["cyd"])
+    body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    question = Author("cyd", "c1", talk)
+    asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
+    later = Author("cyd", "c2", talk)
+    more = later.write(encode_entry(Entry("text", 2, 2, before=(question.mark,), g=cite, b="please")))
+    body["cuts"] = [[IDS["cyd"], *later.mark]]
+    removal = away.operations.write(away.first, encode_entry(Entry("group", 3, 3, b=body)))
+    answer = encode_entry(Entry("text", 4, 4, re=question.ref(1), g=cite, b="because"))
+    away.bob.say(removal, Author("bob", "b1", talk).write(answer))
+    away.bob.say(asked)
+    away.bob.say(away.talk("b2", "hello", cite=cite))  # whatever may be shown is shown then
+    assert away.shown() == ["hello"]
+    away.bob.say(more)
+    assert away.shown() == ["why?", "hello", "please", "because"]
+    assert not any(one.gap for one in away.ada.storage.places(0, 99))
+
+
+def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = Away()
+    ada, told = away.ada, list[out.Effect]()
+    away.bob.say(away.operations.write(away.first))
+    ada.say("one", "two", to=talk_id(away.id))
+    ada.holding = True
+    body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
+    away.bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
+    ada.storage.commit([order.change for order in ada.held])  # it is on disk, and the node never hears so
+    ada.crash()
+    ada.holding = False
+    carry_out = ada._carry_out
+
+    def listens(effects: list[out.Effect]) -> None:
+        told.extend(effects)
+        carry_out(effects)
+
+    monkeypatch.setattr(ada, "_carry_out", listens)
+    ada.start()
+    ada.take()
+    ada.crash()
+    ada.start()
+    lost = [each for each in told if isinstance(each, out.Undelivered)]
+    assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
+
+
+@pytest.mark.parametrize("starts", [0, 2])
+def test_what_is_cut_off_is_hidden_in_the_commit_of_what_cuts_it_off(starts: int) -> None:
+    """Whoever is killed behind it shows nothing of it; of logs that are found in storage only as of others."""
+    away = Away()
+    ada = away.ada
+    away.bob.say(away.operations.write(away.first))
+    ada.say("one", to=talk_id(away.id))
+    for n in range(starts):
+        ada.start()
+        ada.say(f"{n}", to=talk_id(away.id))
+    bob = ada.far("bob")
+    assert len(away.shown()) == 1 + starts
+    ada.holding = True
+    body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
+    bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
+    for order in ada.held:
+        ada.storage.commit([order.change])
+        known = any(batch.log.conversation == away.id for batch in order.change.batches)
+        assert not known or away.shown() == []
+    assert away.shown() == []
+
+
+def test_operations_that_come_again_while_logs_are_fetched_are_known_to_be_stored() -> None:
+    """They lie in a log that is in storage only, and cyd's logs in the talk are looked up before they are taken."""
+    away = Away()
+    first = away.operations.write(away.first)
+    body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
+    second = encode_entry(Entry("group", 2, 2, before=(away.operations.mark,), b=body))
+    away.bob.say(first, Author("bob", "b1", away.id).write(second))
+    cite = operation_hash(second)[:16]
+    question, answer = (Author("cyd", run, talk_id(away.id)) for run in ("c1", "c2"))
+    asked = question.write(encode_entry(Entry("text", 3, 3, g=(2, cite), b="why?")))
+    more = encode_entry(Entry("text", 4, 4, before=(question.mark,), g=(2, cite), b="because"))
+    away.bob.say(asked, answer.write(more))
+    away.ada.start()
+    away.ada.far("bob").say(first)
+    assert away.ada.counted["repeated_batch"] == 1 and away.shown() == ["why?", "because"]
+
+
+def test_a_group_and_its_talk_come_in_a_file() -> None:
+    away = Away()
+    away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))
+    assert away.shown() == ["carried"] and [*away.ada.node.groups] == [away.id]
+
+
+def test_a_group_of_others_in_a_file_is_foreign() -> None:
+    away = Away()
+    body = group_body(1, "ops", IDS["bob"], {IDS["cyd"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
+    away.ada.carry(Author("bob", "b0", group).write(first))
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+
+
+# ---- what a cut covers, and what waits for it
+
+
+class Cut:
+    """A talk in which dan wrote two logs; cyd follows what dan said in the first. Then bob removed dan, at the second.
+
+    All of it comes to ada from bob, in this order or another.
+    """
+
+    def __init__(self, *, beyond: bool) -> None:
+        """`beyond`: cyd follows what dan said after all that the second log builds on: it is cut off."""
+        away = self.away = Away(IDS["cyd"], IDS["dan"])
+        talk, cite = talk_id(away.id), (1, away.id[:16])
+        away.bob.say(away.operations.write(away.first))
+        one, cyd = Author("dan", "d1", talk), Author("cyd", "c1", talk)
+        self.first = one.write(encode_entry(Entry("text", 1, 1, g=cite, b="dan 1")))
+        two = Author("dan", "d2", talk, before=[one.mark])
+        self.more = one.write(encode_entry(Entry("text", 2, 2, g=cite, b="dan 2")))
+        never = cyd.ref(9) if beyond else None  # what the second log answers
+        self.second = two.write(encode_entry(Entry("text", 3, 3, never, before=two.before, g=cite, b="dan 3")))
+        follows = Entry("text", 4, 4, after=(one.ref(2 if beyond else 1),), g=cite, b="cyd")
+        self.follows = cyd.write(encode_entry(follows))
+        members = {IDS[name]: 1 for name in ("ada", "bob", "cyd")}
+        body = group_body(2, "ops", IDS["bob"], members, {IDS["dan"]: (two.mark,)})
+        self.removed = away.operations.write(encode_entry(Entry("group", 2, 2, b=body)))
+
+    def come(self, *frames: Entries) -> list[str]:
+        """Return what ada's program was given of the talk when these had come, in order; ? with a gap."""
+        for frame in frames:
+            self.away.bob.say(frame)
+        shown = [one for one in self.away.ada.storage.places(0, 99) if one.log.conversation == talk_id(self.away.id)]
+        return ["?" * one.gap + decode_entry(one.raw).b for one in shown]
+
+
+def test_what_a_cut_turns_out_not_to_cover_is_waited_for_no_longer() -> None:
+    cut = Cut(beyond=True)
+    assert cut.come(cut.first) == ["dan 1"]
+    assert cut.come(cut.removed, cut.more, cut.follows) == []  # nor what was shown, until its cut is understood
+    assert cut.come(cut.second) == ["dan 1", "cyd"]
+    cut.away.ada.world.pass_time(31)
+    assert cut.come() == ["dan 1", "cyd", "?dan 3"]
+
+
+def test_what_a_cut_names_and_nobody_has_makes_nobody_wait_for_long() -> None:
+    cut = Cut(beyond=False)
+    assert cut.come(cut.follows, cut.removed, cut.first) == []
+    cut.away.ada.world.pass_time(31)
+    assert cut.come() == ["?cyd"]
+
+
+# ---- edits in a talk
+
+
+def test_what_waits_in_a_talk_waits_on_after_a_restart() -> None:
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    cite = (1, away.id[:16])
+    question, answer = Author("bob", "b1", talk_id(away.id)), Author("bob", "b2", talk_id(away.id))
+    asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
+    away.bob.say(answer.write(encode_entry(Entry("text", 2, 2, re=question.ref(1), g=cite, b="because"))))
+    away.bob.say(answer.write(encode_entry(Entry("edit", 3, 3, re=answer.ref(1), g=cite, b="because!"))))
+    assert away.shown() == []
+    away.ada.start()
+    assert away.shown() == []
+    away.ada.far("bob").say(asked)
+    history = away.ada.storage.history(talk_id(away.id), limit=0)
+    assert [decode_entry(one.raw).b for one in history] == ["why?", "because", "because!"]
+    assert history[1].mended is not None and history[1].mended.newest is not None
+    away.ada.start()
+    away.ada.world.pass_time(60)
+    assert len(away.ada.storage.places(0, 99)) == len({one.place for one in away.ada.storage.places(0, 99)})
+
+
+# ---- members who name groups without end
+
+
+def made_group(by: str, number: int) -> Entries:
+    """The first operation of a group made by somebody, with ada in it."""
+    body = group_body(1, "ops", IDS[by], {IDS["ada"]: 1, IDS[by]: 1}, {}, salt=f"{number:032x}")
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS[by], "b0" * 8))
+    return Author(by, "b0", group).write(first)
+
+
+def test_of_one_user_a_peer_takes_so_many_groups_and_no_more() -> None:
+    ada = World().peer("ada", max_conversations_a_user=3)
+    bob, cyd = ada.far("bob"), ada.far("cyd")
+    for number in range(5):
+        lines = bob.say(made_group("bob", number))
+    assert len(ada.node.groups) == 3 and any("full" in line for line in lines)
+    cyd.say(made_group("cyd", 5))
+    assert len(ada.node.groups) == 4
+    ada.crash()
+    ada.start()
+    ada.far("bob").say(made_group("bob", 6))
+    assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
+
+
+def test_who_names_groups_that_never_come_keeps_nobody_else_s_from_coming() -> None:
+    ada = World().peer("ada")
+    bob, eve = ada.far("bob"), ada.far("eve")
+    for start in range(0, 4 * MAX_UNKNOWN, 500):
+        ids = [f"{n:064x}" for n in range(start, start + 500)]
+        eve.say(Have({}, names=[Naming(group=(id, IDS["eve"], "b0" * 8)) for id in ids]))
+    assert len(ada.node.sync.conversations.by_id) <= MAX_UNKNOWN + 10
+    bob.say(made_group("bob", 1))
+    assert len(ada.node.groups) == 1
+    ada.drop(eve)
+    assert len(ada.node.sync.conversations.by_id) <= 10
+    eve = ada.far("eve")
+    eve.say(made_group("eve", 2))
+    assert len(ada.node.groups) == 2
