@@ -1,0 +1,280 @@
+"""The command line over real processes: pipes, terminals and signals, and what becomes of what was typed there.
+
+What was accepted goes out, whichever end is closed first; what nobody was shown comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from tests.processes.commands import TIMEOUT, Ran, born, one_loop, posix
+from tests.processes.stage import Stage
+
+
+@one_loop
+async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    lines = "one\n//two\n/me waves\n/msg ada three\nfour"
+    ran = await born(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
+    assert ran.code == 0, ran.err
+    assert f"-- {ada.endpoint} reached" in ran.err
+    assert f"-- {closed} does not answer" in ran.err and "trying on" in ran.err
+    got = await ada.wait(lambda line: line["event"] == "message", count=5)
+    by_kind = [(line["text"], line["action"]) for line in got if line["kind"] == "room"]
+    assert by_kind == [("one", False), ("/two", False), ("waves", True), ("four", False)]
+    assert [line["text"] for line in got if line["kind"] == "dm"] == ["three"]
+
+
+@one_loop
+async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(quick: Stage) -> None:
+    data = ("--data", str(quick.home / "cron"), "--name", "cron")
+    ada = quick.child("ada", log=False)
+    alone = born(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
+    _, ran = await asyncio.gather(ada.start(), alone)
+    assert ran.code == 3
+    assert "it is kept, and sent at the next start" in ran.err
+    await born(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
+    lines = await ada.wait(lambda line: line["event"] == "message", count=2)
+    assert [line["text"] for line in lines] == ["hello", "and again"]
+
+
+@one_loop
+async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    ran = await born(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
+    assert ran.code == 2, ran.err
+    assert "did you mean /msg?" in ran.complains()
+    await ada.event("message", text="after it")
+    assert ada.count("message") == 1
+
+
+@one_loop
+async def test_no_input_is_no_reason_to_leave_and_sigterm_is(quick: Stage) -> None:
+    log = quick.home / "log"
+    quick.home.mkdir(exist_ok=True)
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
+    try:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        ada = quick.child("ada", f"127.0.0.1:{first['port']}", log=False)
+        await ada.start()
+        await ada.event("joined", user="bob")
+        assert process.poll() is None
+        if sys.platform == "win32":
+            process.kill()
+            return
+        process.send_signal(signal.SIGTERM)
+        await ada.event("left", user="bob", reason="left")
+        assert process.wait(TIMEOUT) == 0
+        lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+        assert lines[-1]["event"] == "stopped"
+        assert [json.loads(line) for line in log.read_text("utf-8").splitlines()] == [first, *lines]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@posix
+@one_loop
+async def test_ctrl_c_leaves_in_good_order_with_130(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    bob.process.send_signal(signal.SIGINT)
+    assert await bob.ended() == 130
+    await ada.event("left", user="bob", reason="left")
+    assert bob.lines[-1]["event"] == "stopped"
+    assert not any("Traceback" in line for line in bob.complaints)
+
+
+@posix
+@one_loop
+async def test_a_reader_that_goes_away_ends_it_quietly(quick: Stage) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        process.stdout.readline()
+        process.stdout.close()
+        await ada.event("joined", user="bob")
+        await ada.do(do="send", text="anybody?")
+        await ada.event("left", user="bob", reason="left")
+        assert process.wait(TIMEOUT) == 0
+        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@posix
+@one_loop
+async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(quick: Stage) -> None:
+    """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines go out, and what head never saw comes again."""
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "p2pchat", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert b"listening" in process.stdout.readline()
+        process.stdout.close()
+        await ada.event("joined", user="bob")
+        await ada.do(do="send", text="anybody?")  # and nobody to show it to
+        await ada.event("delivered", user="bob")
+        texts = [f"line {number}" for number in range(40)]
+        process.stdin.write("".join(text + "\n" for text in texts).encode())
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0
+        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
+    lines = await ada.wait(lambda line: line["event"] == "message", count=40)
+    assert [line["text"] for line in lines] == texts
+    again = await born(quick, quick.home, *words)
+    assert [line["text"] for line in again.events if line["event"] == "sent"] == texts
+    assert [line["text"] for line in again.events if line["event"] == "message"] == ["anybody?"]
+
+
+@one_loop
+async def test_stay_goes_on_after_the_end_of_input(quick: Stage) -> None:
+    ada = quick.child("ada", "--stay", log=False)
+    await ada.start()
+    await ada.do(do="send", text="early")
+    await ada.close_input()
+    await ada.event("sent", text="early")
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.event("joined", user="bob")
+
+
+@posix
+def test_a_full_stdout_is_told(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is Linux's")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "p2pchat", "0", "--json"],
+            stdin=subprocess.PIPE,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "P2PCHAT_HOME": str(tmp_path)},
+            timeout=TIMEOUT,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "p2pchat: cannot write to standard output: No space left on device" in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+
+
+def test_what_somebody_wrote_in_earlier_runs_is_not_shown_as_news(here: Callable[..., Ran], tmp_path: Path) -> None:
+    """As with a profile that a program has used: for the command line everything in it is unread."""
+
+    async def write() -> None:
+        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+            await ada.send_many("room", ["one", "two", "three"])
+
+    asyncio.run(write())
+    ran = here("0", "--data", str(tmp_path / "ada"), "--drain", "1", stdin="four\n")
+    [line] = ran.out.splitlines()
+    assert line.endswith("ada: four")
+    assert "-- 3 older messages: p2pchat history --data " in ran.err
+
+
+@posix
+def test_a_stdout_closed_from_the_start_is_nobody_listening(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m p2pchat 0 --name bob --drain 0 >&-"
+    env = {**os.environ, "P2PCHAT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", command], input="hi\n", encoding="utf-8", capture_output=True, env=env, check=False
+    )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+@one_loop
+async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(quick: Stage) -> None:
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are POSIX")
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    await ada.do(do="send", text="long ago")
+    await ada.event("sent", text="long ago")
+    main, side = os.openpty()
+    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--plain"]
+    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    with subprocess.Popen(
+        command, stdin=side, stdout=side, stderr=subprocess.PIPE, env=env, start_new_session=True
+    ) as process:
+        try:
+            os.close(side)
+            await ada.event("joined", user="bob")
+            os.write(main, b"hello\n/mgs ada oops\n")
+            await ada.event("message", text="hello", sender="bob")
+            await ada.do(do="send", text="hello bob\x1b[2J")
+            shown = b""
+            while b"2J" not in shown:
+                shown += os.read(main, 65536)
+            assert b"ada: hello bob\\u{1b}[2J" in shown
+            assert b"bob: hello" not in shown  # it stands there already, as it was typed
+            assert b"long ago" not in shown
+            os.write(main, b"\x04")
+            assert process.wait(TIMEOUT) == 0
+            assert process.stderr is not None
+            assert re.search(rb"-- 1 older message: .*p2pchat history --data ", process.stderr.read())
+            await ada.event("left", user="bob", reason="left")
+        finally:
+            process.kill()
+            os.close(main)
+
+
+def test_on_a_terminal_ctrl_c_on_an_empty_line_leaves(tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are POSIX")
+    main, side = os.openpty()
+    # It must be the terminal that the process belongs to: only then does its Ctrl-C mean a signal.
+    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob"]
+    start = f"import os, sys; os.login_tty({side}); os.execv(sys.executable, {command!r})"
+    env = {**os.environ, "P2PCHAT_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", start], pass_fds=[side], env=env) as process:
+        try:
+            os.close(side)
+            shown = b""
+            while b"bob listens on" not in shown:
+                shown += os.read(main, 65536)
+            os.write(main, b"\x03")
+            assert process.wait(TIMEOUT) == 130
+        finally:
+            process.kill()
+            os.close(main)
