@@ -1,0 +1,306 @@
+"""What members of a mesh may say to a node: frames, and batches that they signed, right, bent or made of nonsense.
+
+All of it is made of what that node knows (ids, runs, chains) and of what it does not, as the bytes of an input choose.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from p2pchat.core.groups.operations import group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
+from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.protocol import (
+    MAX_INT,
+    Bye,
+    Cert,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Peers,
+    Ping,
+    Pong,
+    Read,
+    Typing,
+    Want,
+    Welcome,
+)
+from tests.core.world import ALL, IDS, ROOM, START, Author, Far, Peer, dm
+from tests.core.world import NAMINGS as NAMED
+from tests.fuzz.supply import Supply
+
+WHO = ("bob", "ada", "cyd", "eve")
+USERS = (*(IDS[name] for name in WHO), "00" * 32, "ff" * 32)
+DMS = (dm("ada", "bob"), dm("ada", "cyd"), dm("bob", "cyd"))
+RUNS = ("b1" * 8, "b2" * 8, "c1" * 8, "a1" * 8, "00" * 8)
+PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
+# a group that bob made, with ada, cyd and eve in it
+MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
+FIRST = encode_entry(Entry("group", START, START, b=MADE))
+GROUP = operation_hash(FIRST)
+TALK = talk_id(GROUP)
+OF_GROUP = (Naming(group=(GROUP, IDS["bob"], "b1" * 8)), Naming(talk=GROUP))
+NAMED[GROUP], NAMED[TALK] = OF_GROUP
+TALKS = (ROOM, ROOM, *DMS, GROUP, TALK, TALK, "00" * 32, "ff" * 32)
+GENS = (1, 2, 2, 2, 3, 3, 4, 5, 64, MAX_INT)
+NAMINGS = (
+    Naming(room=True),
+    *OF_GROUP,
+    *(dm_naming(IDS[one], IDS[other]) for one, other in PAIRS),
+    Naming(talk="00" * 32),
+    Naming(group=("00" * 32, IDS["bob"], "b1" * 8)),
+)
+NUMBERS = (0, 1, 2, 3, 64, 2**40 - 1, 2**40, 2**40 + 1, MAX_INT)
+
+
+class Sayings:
+    """What those say who are linked with a peer; `live` tells who that is."""
+
+    def __init__(self, supply: Supply, peer: Peer, live: Callable[[], list[Far]]) -> None:
+        self.supply = supply
+        self.peer = peer
+        self.live = live
+        self.authors: dict[tuple[str, str, str], Author] = {}
+        self.operations = [(1, GROUP)]  # gen and hash
+        self.made: deque[Entries] = deque(maxlen=12)  # batches that were signed, for saying them again
+
+    def frame(self) -> Frame:
+        supply = self.supply
+        kinds: tuple[Callable[[], Frame], ...] = (
+            self.have, self.have, self.want, self.want, self.digest, self.digest, self.here, self.peers, self.other,
+            self.have, self.want, self.digest, self.evidence, lambda: self.bent(self.signed()),
+        )  # fmt: skip
+        return supply.pick(kinds)()
+
+    def have(self) -> Have:
+        supply = self.supply
+        marks: dict[str, dict[str, list[Mark]]] = {}
+        for _ in range(supply.often(5)):
+            marks.setdefault(supply.pick(TALKS), {})[supply.pick(USERS)] = self.marks()
+        span = self.span() if supply.yes(2) else None
+        if span:
+            marks = dict(list(marks.items())[:1]) or {ROOM: {}}
+        full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
+        end = supply.pick(NUMBERS) if supply.yes(3) else None
+        return Have(marks, span, supply.yes(2), end, full, self.names())
+
+    def want(self) -> Want:
+        supply = self.supply
+        return Want(
+            supply.pick(NUMBERS),
+            supply.pick(TALKS),
+            supply.pick(USERS),
+            self.marks()[:3],
+            self.marks()[:2],
+            self.names(),
+        )
+
+    def digest(self) -> Digest:
+        supply = self.supply
+        if supply.yes(2):
+            return Digest(sum=self.hex32(), ask=supply.yes(2), names=self.names())
+        sums = {supply.pick(TALKS): self.hex32() for _ in range(supply.often(5))}
+        return Digest(sums=sums, span=self.span(), names=self.names())
+
+    def here(self) -> Here:
+        supply = self.supply
+        users = [self.hosted() for _ in range(supply.often(5))]
+        return Here(users, [supply.pick(USERS) for _ in range(supply.often(3))], supply.yes(3))
+
+    def hosted(self) -> Hosted:
+        supply = self.supply
+        true = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
+        user = supply.pick(USERS if supply.yes(8) else true)
+        cert = Cert(supply.pick(NUMBERS), supply.pick(NUMBERS), "00" * 64) if supply.yes(8) else None
+        status = supply.pick(("online", "idle", "offline", "unknown", supply.text(8)))
+        return Hosted(user, supply.text(40), status, supply.text(20) or None, supply.pick((None, *NUMBERS)), cert)
+
+    def peers(self) -> Peers:
+        supply = self.supply
+        at = ["10.0.0.7:1", "10.0.0.2:2", "[::1]:3", "224.0.0.1:1", "host:0", supply.text(20), "127.0.0.1:5"]
+        some = [supply.pick(at) for _ in range(supply.often(6))]
+        linked = [(supply.pick(USERS), [supply.pick(at)]) for _ in range(supply.often(4))]
+        return Peers(supply.pick((0, 1, 65535)), some, linked, [supply.pick(USERS) for _ in range(supply.often(3))])
+
+    def other(self) -> Frame:
+        supply = self.supply
+        if supply.yes(4):
+            return supply.pick((Go("0f" * 8, 1), Welcome(), Hello([1], "00" * 32), Bye("left"), Bye("replaced")))
+        odd: tuple[Frame, ...] = (
+            Ping(), Pong(), *([Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
+            Typing(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
+            self.read(), self.read(), self.read(),
+            Read({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
+        )  # fmt: skip
+        return supply.pick(odd)
+
+    def read(self) -> Read:
+        supply = self.supply
+        hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
+        marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        for _ in range(1 + supply.often(4)):
+            reader = supply.pick(USERS if supply.yes(12) else hosted)
+            refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
+            marks.setdefault(supply.pick(TALKS), {})[reader] = refs
+        return Read(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+
+    def evidence(self) -> Entries:
+        frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()
+        return Entries(
+            frame.c, frame.u, frame.r, frame.first, frame.prev, frame.e, frame.head, frame.n, True, frame.names
+        )
+
+    # ---- what is written
+
+    def signed(self) -> Entries:
+        """Return a batch whose author signed it, whatever it says."""
+        supply = self.supply
+        name, talk, run = supply.pick(WHO), supply.pick(TALKS[:8]), supply.pick(RUNS)
+        if talk == GROUP and not supply.yes(3):
+            name = next((name for name in WHO if IDS[name] == self.now()[1]), name)
+        author = self.authors.get((name, talk, run))
+        if author is None or supply.yes(12):  # or a fork: the same log from the beginning
+            before = self.marks() if supply.yes(3) else []
+            author = self.authors[name, talk, run] = Author(name, run[:2], talk, before)
+        raws = [self.entry(author, at) for at in range(1 + supply.often(5))]
+        if (name, talk, run) == ("bob", GROUP, RUNS[0]) and not author.seq and not supply.yes(8):
+            raws[0] = FIRST
+        frame = author.write(*raws)
+        frame.n = supply.pick(NUMBERS[:4]) if supply.yes(3) else None
+        frame.names = [Naming(room=True)] if talk == ROOM else self.names() or NAMINGS[1:4]  # type: ignore[assignment]
+        if talk in (GROUP, TALK) and not supply.yes(8):
+            frame.names = OF_GROUP  # type: ignore[assignment]
+        frame.names = list(frame.names)
+        self.made.append(frame)
+        return frame
+
+    def entry(self, author: Author, at: int) -> str:
+        supply = self.supply
+        if supply.yes(60):
+            return supply.text(60)
+        seq = author.seq + at + 1
+        clock = START + seq if not supply.yes(16) else supply.pick((0, MAX_INT, START + 10**12, START))
+        before = author.before if seq == 1 or supply.yes(60) else ()
+        after = tuple(self.ref() for _ in range(supply.below(3 + supply.yes(20)) if supply.yes(3) else 0))
+        in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
+        if in_group and not supply.yes(6):
+            return self.of_group(clock, before)
+        kind = supply.pick(("text", "text", "text", "profile", "action", "delete", "edit", "leave", "reaction", "x"))
+        body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
+        named = self.ref() if supply.yes(6) or (kind in ("edit", "delete", "reaction") and not supply.yes(4)) else None
+        cite = self.cite() if in_talk != supply.yes(20) else None
+        return encode_entry(Entry(kind, clock, clock, named, after, before, cite, body))
+
+    # ---- groups
+
+    def first_of_group(self) -> Entries:
+        author = self.authors["bob", GROUP, RUNS[0]] = Author("bob", "b1", GROUP)
+        frame = author.write(FIRST)
+        frame.names = list(OF_GROUP)
+        return frame
+
+    def now(self) -> tuple[int, str]:
+        """Return the gen and the owner of the group, as ada sees it."""
+        view = self.peer.node.groups.get(GROUP)
+        return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
+
+    def of_group(self, clock: int, before: tuple[Mark, ...]) -> str:
+        """Return an operation or a leave, mostly one that may count."""
+        supply = self.supply
+        if supply.yes(3):
+            return encode_entry(Entry("leave", clock, clock, None, (), before, self.cite(), leave_body(self.marks())))
+        gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
+        members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
+        owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)
+        if not supply.yes(6):
+            members[owner] = min(gen, supply.pick(GENS))
+        cuts = {supply.pick(USERS): tuple(self.marks()) for _ in range(supply.often(3))}
+        name = supply.text(40) if supply.yes(4) else "ops"
+        redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
+        raw = encode_entry(
+            Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo), before=before)
+        )
+        self.operations = [*self.operations[-8:], (gen, operation_hash(raw))]
+        return raw
+
+    def cite(self) -> tuple[int, str]:
+        gen, hash = self.supply.pick(self.operations)
+        return (self.supply.pick(GENS) if self.supply.yes(6) else gen), hash[:16]
+
+    # ---- pieces
+
+    def body(self, kind: str) -> object:
+        supply = self.supply
+        if kind == "profile" or supply.yes(40):
+            odd: tuple[object, ...] = (
+                {"name": supply.text(40)},
+                {"name": 7},
+                {"name": "Ada", "about": supply.text(9)},
+                [],
+                None,
+                {},
+                1,
+                True,
+            )
+            return supply.pick(odd)
+        return supply.text(90).replace("\0", "")
+
+    def ref(self) -> Ref:
+        supply = self.supply
+        return Ref(ref_key(supply.pick(USERS), supply.pick((*RUNS, self.peer.node.run))), max(1, supply.pick(NUMBERS)))
+
+    def marks(self) -> list[Mark]:
+        supply = self.supply
+        some = [author.mark for author in self.authors.values() if author.seq]
+        odd = [
+            Mark(
+                supply.pick((*RUNS, self.peer.node.run)),
+                max(1, supply.pick(NUMBERS)),
+                supply.pick(("00" * 8, "ab" * 8)),
+            )
+        ]
+        return [supply.pick(some if some and not supply.yes(3) else odd) for _ in range(supply.often(4))]
+
+    def names(self) -> list[Naming]:
+        return [self.supply.pick(NAMINGS) for _ in range(self.supply.often(4))]
+
+    def span(self) -> tuple[str, str]:
+        one, other = sorted((self.supply.pick((*USERS, *ALL)), self.supply.pick((*USERS, *ALL))))
+        return self.supply.pick((ALL, (one, other)))
+
+    def hex32(self) -> str:
+        return self.supply.pick(("00" * 32, "ff" * 32, self.supply.take(4).hex().rjust(64, "0")))
+
+    # ---- what was signed, and is bent
+
+    def bent(self, frame: Entries) -> Entries:
+        """Return a batch with something changed that its author did not sign."""
+        supply = self.supply
+        c, u, r, first, prev, e, head = frame.c, frame.u, frame.r, frame.first, frame.prev, list(frame.e), frame.head
+        match supply.below(9):
+            case 0:
+                first = max(1, supply.pick(NUMBERS))
+            case 1:
+                prev = self.hex32()
+            case 2:
+                head = head[:10] + supply.pick("0123456789abcdef") + head[11:]
+            case 3:
+                e = e[:-1] or ["{}"]
+            case 4:
+                e[0] = e[0] + " "
+            case 5:
+                u = supply.pick(USERS)
+            case 6:
+                r = supply.pick(RUNS)
+            case 7:
+                c = supply.pick(TALKS)
+        first = min(first, MAX_INT - len(e))
+        return Entries(c, u, r, first, prev, e, head, frame.n, supply.yes(6), frame.names)

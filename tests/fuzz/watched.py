@@ -1,0 +1,81 @@
+"""A node whose whole output is looked at: what it sends is fit to be sent, and what it keeps its writer signed."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as out
+from p2pchat.core.inputs import CommitFailed, Input, Loaded
+from p2pchat.core.log import extend_chain, first_chain, head_message, verify
+from p2pchat.core.records import WantStart
+from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
+from p2pchat.storage.memory import MemoryStorage
+from tests.core.world import IDS, Peer, World
+from tests.fuzz.sayings import WHO
+from tests.fuzz.target import hold
+
+SLOW = 2.0  # seconds one input may take here: a hundred times what the slowest takes
+
+
+class Watched(Peer):
+    """A node of which everything that comes out is looked at."""
+
+    def __init__(self, world: World, name: str, settings: Settings) -> None:
+        self.sent = 0
+        super().__init__(world, name, MemoryStorage(), settings)
+        world.peers.append(self)
+
+    def put(self, input: Input) -> None:
+        begun = perf_counter()
+        super().put(input)
+        hold(perf_counter() - begun < SLOW, f"one {type(input).__name__} took {perf_counter() - begun:.1f} s")
+
+    def fail(self) -> None:
+        """Storage kept nothing of what is on its way, and works again."""
+        self.held.clear()
+        self.put(CommitFailed(self.node._epoch, "it broke"))
+        self.put(Loaded(self.storage.load([self.id])))
+
+    def _dial(self, order: out.Dial) -> None:
+        hold(order.endpoint.isprintable(), "a dial to what is no endpoint")
+
+    def _one(self, effect: out.Effect) -> None:
+        if isinstance(effect, out.Send):
+            self.sent += 1
+            fit(effect.frame)
+        elif isinstance(effect, out.Close) and effect.bye is not None:
+            fit(effect.bye)
+        super()._one(effect)
+
+    def _line(self, effect: out.Effect) -> str:
+        return ""
+
+    def judge(self, bytes_in: int) -> None:
+        """What is kept and shown was signed by its writer; what waits is bounded."""
+        shown = self.storage.places(0, 100_000)
+        for one in shown:
+            log = one.log
+            hold(log.user in (IDS[name] for name in ("ada", *WHO)), "a writer whom nobody knows")
+        for holding in self.storage.holdings():
+            for user in holding.writers:
+                self._judge_log(holding.talk.id, user)
+        timers = len(self.node._ctx._heap)
+        hold(timers < 200 + bytes_in // 10, f"{timers} timers after {bytes_in} bytes")
+
+    def _judge_log(self, talk: str, user: str) -> None:
+        batches, more = self.storage.fetch(talk, user, WantStart(()), batches=1000)
+        hold(more is None, "more than a thousand batches")
+        chains: dict[str, bytes] = {}
+        for batch in batches:
+            prev = chains.get(batch.log.run, first_chain(batch.log))
+            chain = chains[batch.log.run] = extend_chain(prev, batch.raws)
+            message = head_message(batch.log, batch.last, chain)
+            hold(prev == batch.prev and verify(user, batch.head, message), "kept, and its writer never signed it")
+
+
+def fit(frame: Frame) -> None:
+    """What is sent can be encoded, and whoever gets it finds no fault in it."""
+    decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    decoder.feed(encode(frame))
+    hold(decoder.fault is None, f"a frame was sent that no one may send: {decoder.fault}")
