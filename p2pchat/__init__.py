@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from p2pchat.peer.profiles.history import KnownAddress as KnownAddress
     from p2pchat.peer.profiles.history import open_history as open_history
     from p2pchat.peer.profiles.importing import import_into as import_into
-    from p2pchat.peer.reading.reader import Events as Events
+    from p2pchat.peer.reading.iterator import Events as Events
     from p2pchat.peer.users.people import User as User
     from p2pchat.peer.users.whois import HostPeer as HostPeer
     from p2pchat.peer.users.whois import Whois as Whois
@@ -115,7 +115,7 @@ _HOMES = {
     "peer.peer": ("TCPPeer",),
     "peer.users.people": ("User",),
     "peer.probe": ("Probed", "probe"),
-    "peer.reading.reader": ("Events",),
+    "peer.reading.iterator": ("Events",),
     "peer.messages.receipt": ("Receipt", "Receipts"),
     "peer.users.whois": ("HostPeer", "Whois"),
     "storage.search.query": ("where_found",),

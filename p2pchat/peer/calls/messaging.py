@@ -24,8 +24,9 @@ from p2pchat.peer.messages.message import Message, Post, Sent, parse_message_id
 from p2pchat.peer.messages.receipt import Piece, Receipt, Receipts
 from p2pchat.peer.messages.texts import check_text, check_texts
 from p2pchat.peer.reading.indexing import Progress
+from p2pchat.peer.reading.iterator import Events, matches
 from p2pchat.peer.reading.posts import find_post, read_posts
-from p2pchat.peer.reading.reader import AnyEvent, Events, Reader, matches
+from p2pchat.peer.reading.reader import AnyEvent, Reader
 from p2pchat.peer.reading.released import read_released
 from p2pchat.peer.reading.searching import search_posts, wanted
 from p2pchat.peer.reading.unread import unread_among

@@ -12,8 +12,9 @@ from p2pchat.peer.messages.events import Event, Risen
 from p2pchat.peer.messages.ledger import Rise
 from p2pchat.peer.messages.mending import Deleted, Edited, Reaction
 from p2pchat.peer.messages.message import Post
-from p2pchat.peer.reading.reader import AnyEvent, Reader, Source
+from p2pchat.peer.reading.reader import AnyEvent, Reader
 from p2pchat.peer.reading.seeing import Audience, Everyone, audience_of
+from p2pchat.peer.reading.source import Source
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:

@@ -1,130 +1,38 @@
-"""Events: how a program hears of things: a durable cursor over messages, with live events in between.
+"""The reader: the durable cursor behind one iterator of events, with live events in between.
 
 A cursor is one number, the place of the last message handed out and acknowledged; the database keeps it under the
-consumer's name. Messages are made when they are asked for, from memory at the tip and from storage behind it, so a
-slow or stopped program costs no memory. Live events (joined, left, link, presence, delivered ...) wait here, the
-newest of each subject only, each behind the messages that were there when it happened.
+consumer's name. Messages are made when they are asked for (making.py), so a slow or stopped program costs no memory.
+Live events (joined, left, link, presence, delivered ...) wait here, the newest of each subject only, each behind the
+messages that were there when it happened.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Hashable
+from typing import Any
 
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.core.mending import MENDING
+from p2pchat.core.log import LogId
 from p2pchat.errors import PeerClosed
-from p2pchat.peer.groups.changes import KINDS, earlier_changes
 from p2pchat.peer.groups.group import GroupChanged
 from p2pchat.peer.messages.conversation import Desk
 from p2pchat.peer.messages.events import Delivered, Event, Read, Risen
 from p2pchat.peer.messages.ledger import Kind, Rise
-from p2pchat.peer.messages.mending import MENDINGS, AnyMending, mending_event
-from p2pchat.peer.messages.message import NOT_SHOWN, Message, Post, Sent
+from p2pchat.peer.messages.mending import MENDINGS
+from p2pchat.peer.messages.message import Message, Sent
+from p2pchat.peer.reading.making import Made, Making
 from p2pchat.peer.reading.seeing import Audience, Sight
-from p2pchat.peer.times import aware
-from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.recent import Recent, Run
-from p2pchat.storage.base import Mended, Shown
+from p2pchat.peer.reading.source import Source
+from p2pchat.protocol import UserId
 
-PAGE = 500  # entries read from storage at once
 BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
 LOOKS = 32  # events between two looks at the clock, and at everything else but what is handed out next
 MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
+LOOKED_UP = 500  # receipts at once
 
 AnyEvent = Event | Message | Sent
 RISEN: dict[Kind, type[Risen]] = {"delivered": Delivered, "read": Read}
-T = TypeVar("T")
 Receipted = tuple[type[Risen], LogId, int, UserId]  # which entry, and who has it or has read it
-Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
-
-
-class Source(Protocol):
-    """What feeds a reader."""
-
-    recent: Recent
-
-    async def places(self, after: int, limit: int) -> list[Shown]:
-        """Read released entries from storage; PeerClosed when that is over."""
-
-    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
-        """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
-
-    @property
-    def start(self) -> int:
-        """The newest place of earlier runs."""
-
-    async def written(self, group: ConversationId) -> list[Shown]:
-        """Read everything released of one conversation; PeerClosed when that is over."""
-
-    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
-        """Return what to tell of receipts; None for those of no message."""
-
-    def hand_on(self, consumer: str, place: int) -> None:
-        """A consumer has taken everything up to there; saved soon."""
-
-    async def hand_on_now(self, consumer: str, place: int) -> None:
-        """The same; returns when it is on disk."""
-
-
-class Events(AsyncIterator[T], Generic[T]):
-    """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
-
-    def __init__(
-        self, reader: Reader, passed_over: Callable[[Any], bool] | None = None, consumer: str | None = None
-    ) -> None:
-        self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
-        self._passed_over = passed_over
-        self._name = consumer
-
-    @property
-    def consumer(self) -> str | None:
-        """The name under which the cursor is kept; None when nobody remembers the place, or no messages are read."""
-        return None if self._reader.consumer is None else self._name
-
-    def __aiter__(self) -> Events[T]:
-        return self
-
-    def __anext__(self) -> Coroutine[Any, Any, T]:
-        """Return the next event; acknowledges the one before."""
-        return self._reader.next() if self._passed_over is None else self._next_shown()
-
-    async def _next_shown(self) -> Any:
-        assert self._passed_over is not None
-        while self._passed_over(event := await self._reader.next()):
-            pass
-        return event
-
-    async def ack(self) -> None:
-        """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
-
-        Raises:
-            StorageError: It could not be written.
-            PeerClosed: The peer was closed.
-        """
-        await self._reader.ack()
-
-    def hold(self) -> None:
-        """Acknowledge nothing any more: what was handed out last and all behind it come again, to whoever is next."""
-        self._reader.hold()
-
-    async def aclose(self) -> None:
-        """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
-        self._reader.close()
-
-    def close(self) -> None:
-        """As aclose, without await."""
-        self._reader.close()
-
-    async def __aenter__(self) -> Events[T]:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._reader.close()
-
-    def __repr__(self) -> str:
-        return f"<Events of {self.consumer!a} at place {self._reader.place}>"
 
 
 class Reader:
@@ -149,6 +57,7 @@ class Reader:
         self.sight = sight or Sight(lambda: None, lambda: desk.people.me)
         self._types = types
         self._posts = tuple(kind for kind in (Message, Sent, *MENDINGS) if self._wants(kind))
+        self._making = Making(source, desk, self.sight, self._posts, self._wants(GroupChanged))
         self.consumer = consumer if self._posts else None
         self.start = start
         self.place = 0
@@ -157,7 +66,7 @@ class Reader:
         self._read = 0  # everything up to here is taken into _taken, or was nothing for this reader
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
         self._saved = 0  # up to here it is surely on disk that this was acknowledged
-        self._taken: list[Message | Sent | AnyMending] = []  # still to hand out, the next one last
+        self._taken: list[Made] = []  # still to hand out, the next one last
         self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
         self._smooth = 0  # so many more messages are handed out without a look at anything: nothing has happened
         self._since = 0.0  # when this turn of the loop began to be ours
@@ -303,8 +212,8 @@ class Reader:
         """The peer closes: find out what the receipts that wait here lack, for storage is closed next."""
         waiting = [event for _, event in self._live.values() if isinstance(event, Rise)]
         for rise in waiting:
-            for first in range(rise.first, rise.last + 1, PAGE):
-                last = min(first + PAGE - 1, rise.last)
+            for first in range(rise.first, rise.last + 1, LOOKED_UP):
+                last = min(first + LOOKED_UP - 1, rise.last)
                 events = [self._receipt(rise, seq) for seq in range(first, last + 1)]
                 for event, done in zip(events, await self._source.complete(events), strict=True):
                     self._known[_receipted(event)] = done
@@ -370,7 +279,7 @@ class Reader:
         user = self.desk.people.user(rise.member)
         return RISEN[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
 
-    def _post(self) -> Message | Sent | AnyMending | None:
+    def _post(self) -> Made | None:
         if not self._taken or self.closed or self._cut_off:
             return None
         event = self._taken.pop()
@@ -380,126 +289,19 @@ class Reader:
         return event
 
     async def _take(self) -> None:
-        """Get the next entries, from memory if they are there; only called when none are left."""
-        special: dict[int, AnyMending | Mended] = {}
-        run = self._source.recent.after(self._read)
-        if run is not None and not self._source.recent.mended and self.sight.is_all:
-            self._take_run(run)
-            return
+        """Get the next ones, from memory if they are there; only called when none are left."""
         try:
-            if run is not None:
-                skip = self._read + 1 - run.place
-                log, first, place = run.log, run.first, run.place
-                steps = [
-                    (place + i, log, first + i, entry, run.received_at, run.old, run.gap)
-                    for i, entry in enumerate(run.entries)
-                    if i >= skip
-                ]
-                if self._source.recent.mended:
-                    special = await self._became(run.log, steps)
-            else:
-                shown = await self._source.places(self._read, PAGE)
-                steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
-                special = {s.place: s.mended for s in shown if s.mended is not None}
-                special |= await self._mendings(steps)
-                await self._take_changes(steps)
+            taken = await self._making.after(self._read)
         except PeerClosed:
             self._cut_off = True  # what is left comes at the next start; the last events of this one still come
             return
-        if steps:
-            self._keep(steps, steps[-1][0], special)
-
-    def _take_run(self, run: Run) -> None:
-        """Take what is in memory where nothing was mended and everything is for this reader: as quick as can be."""
-        desk, log, received_at, old, gap = self.desk, run.log, run.received_at, run.old, run.gap
-        kind = Sent if log.user in self.sight.mine else Message
-        if kind in self._posts:
-            first, to_seq = self._read + 1, run.first - run.place
-            newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
-            self._taken = [
-                kind(desk, log, place + to_seq, entry, place, received_at, old, gap)
-                for place, entry in newest_first
-                if entry.k not in NOT_SHOWN
-            ]
-        self._read = run.end - 1
+        if taken is None:
+            return
+        self._taken, self._read = taken.made, taken.read
+        if taken.changes:
+            self._live = {**taken.changes, **self._live}
         if not self._taken:
             self._out = self._read  # nothing for this reader: acknowledged with the next
-
-    async def _take_changes(self, steps: Sequence[Step]) -> None:
-        """Take what became of groups in earlier runs: events behind the places of these entries."""
-        if not self._wants(GroupChanged):
-            return
-        named = [(step[0], step[1]) for step in steps if step[3].k in KINDS and step[0] <= self._source.start]
-        found = await earlier_changes(self.desk, self._source.written, named) if named else {}
-        told: dict[Hashable, tuple[int, Event | Rise]] = {
-            (event.log, event.seq, event.change, event.target): (place, event)
-            for place, events in found.items()
-            for event in events
-            if self.sight.hears(event.audience)
-        }
-        self._live = {**told, **self._live}
-
-    async def _became(self, log: LogId, steps: Sequence[Step]) -> dict[int, AnyMending | Mended]:
-        """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
-        special: dict[int, AnyMending | Mended] = {}
-        ref = ref_key(log.user, log.run)
-        seqs = self._source.recent.mended.get((log.conversation, ref))
-        touched = [step for step in steps if step[2] in seqs] if seqs else []
-        if touched:
-            found = await self._source.entries([(log.conversation, Ref(ref, step[2])) for step in touched])
-            for step, shown in zip(touched, found, strict=True):
-                if shown is not None and shown.mended is not None:
-                    special[step[0]] = shown.mended
-        return special | await self._mendings(steps)
-
-    async def _mendings(self, steps: Sequence[Step]) -> dict[int, AnyMending | Mended]:
-        """Return what the edits, deletions and reactions among these tell, by place, as far as they do anything."""
-        if not any(kind in self._posts for kind in MENDINGS):
-            return {}
-        mending = [(step, step[3].re) for step in steps if step[3].k in MENDING]
-        named = [(step[1].conversation, re) for step, re in mending if re is not None]
-        if not named:
-            return {}
-        told: dict[int, AnyMending | Mended] = {}
-        found = await self._source.entries(named)
-        for step, shown in zip((step for step, re in mending if re is not None), found, strict=True):
-            event = None if shown is None else self._told(step, shown)
-            if event is not None and type(event) in self._posts:
-                told[step[0]] = event
-        return told
-
-    def _told(self, step: Step, shown: Shown) -> AnyMending | None:
-        place, log, seq, entry, received_at, old, _ = step
-        desk = self.desk
-        kind = Sent if shown.log.user in self.sight.mine else Message
-        message = kind(
-            desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
-            shown.mended,
-        )  # fmt: skip
-        by = desk.people.user(log.user)
-        return mending_event(
-            message, by, log, seq, place, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
-            ref=desk.ref(log, seq),
-        )  # fmt: skip
-
-    def _keep(self, steps: list[Step], read: int, special: dict[int, AnyMending | Mended]) -> None:
-        """Make events of what is for this reader. `special`, by place: what is no message, and what became of one."""
-        wanted, sight, mine, desk = self._posts, self.sight, self.sight.mine, self.desk
-        if not sight.is_all:
-            steps = [step for step in steps if sight.sees(step[1], step[3])]
-        self._read = read
-        taken = self._taken
-        for place, log, seq, entry, received_at, old, gap in reversed(steps):
-            became = special.get(place) if special else None
-            if entry.k in NOT_SHOWN:
-                if became is not None and not isinstance(became, Mended):
-                    taken.append(became)
-                continue
-            kind = Sent if log.user in mine else Message
-            if kind in wanted:
-                taken.append(kind(desk, log, seq, entry, place, received_at, old, gap, became))  # type: ignore[arg-type]
-        if not taken:
-            self._out = read  # nothing for this reader: acknowledged with the next
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
@@ -513,11 +315,3 @@ class Reader:
 
 def _receipted(event: Risen) -> Receipted:
     return type(event), event.log, event.seq, event.user.key
-
-
-def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:
-    """Whether an event is one that somebody waits for."""
-    return (not types or isinstance(event, types)) and (where is None or where(event))
-
-
-__all__ = ["AnyEvent", "Events", "Post", "Reader", "Source", "matches"]

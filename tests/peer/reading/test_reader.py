@@ -12,7 +12,8 @@ from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.messages.events import Risen
 from p2pchat.peer.messages.ledger import Rise
 from p2pchat.peer.messages.message import Message
-from p2pchat.peer.reading.reader import BREATH, LOOKS, Events, Reader
+from p2pchat.peer.reading.iterator import Events
+from p2pchat.peer.reading.reader import BREATH, LOOKS, Reader
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
