@@ -230,7 +230,7 @@ async def read_file(
             while unpacking.waiting:
                 if len(under_way) >= UNDER_WAY:
                     await _next_answer(under_way, done, progress)
-                under_way.append(owner.carry(unpacking.take(HANDED_IN)))
+                under_way.append(owner.programs.carry(unpacking.take(HANDED_IN)))
         unpacking.finish()
     except OSError as error:
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error

@@ -1,13 +1,14 @@
-"""The owner: the only code that touches the core. It feeds inputs, carries effects out, and gathers what is said.
+"""The owner: the only code that touches the core. It feeds inputs, and carries effects out.
 
 One pump, no task and no queue to wait on: whatever happens is put into the inbox, and the next turn of the loop hands
 everything in it to the core and does what it orders. The owner waits for nobody: commits and reads run in threads
-(disk.py), links take bytes without waiting (wiring.py), and what comes of both returns as inputs.
+(disk.py, reading.py), links take bytes without waiting (wiring.py), programs get futures (programs.py), and what comes
+of all that returns as inputs.
 
 Three things make it quick. Texts that are said while an own commit is under way go in together as one input, so one
-signature and one transaction serve them all. A frame is encoded once for all its links, and everything for one link
-in one turn is one write. And reading stops while more than a few thousand received entries are not committed yet:
-that is the back-pressure of the whole peer.
+signature and one transaction serve them all (saying.py). A frame is encoded once for all its links, and everything for
+one link in one turn is one write (outgoing.py). And reading stops while more than a few thousand received entries are
+not committed yet: that is the back-pressure of the whole peer (inflight.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -28,26 +29,27 @@ from p2pchat.core.inputs import (
     Drained,
     Fetched,
     Filled,
-    Found,
     HandedOn,
     Input,
     LinkDown,
+    Said,
     Stop,
     Woke,
 )
-from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.protocol import ConversationId, Entries, UserId, encode
-from p2pchat.runtime.asking import Asked, Asking, Make
+from p2pchat.protocol import encode
 from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.fetching import Fetching
-from p2pchat.runtime.loads import Loading, Loads
+from p2pchat.runtime.inflight import InFlight
+from p2pchat.runtime.outgoing import Outgoing
+from p2pchat.runtime.programs import Programs
+from p2pchat.runtime.reading import Reading
 from p2pchat.runtime.recent import Recent, runs_of
-from p2pchat.runtime.rereading import Rereading
-from p2pchat.runtime.saying import At, Gathering, Saying
+from p2pchat.runtime.saying import Gathering
 from p2pchat.runtime.wiring import Wiring
 from p2pchat.storage.base import Shown
 
@@ -79,40 +81,31 @@ class Owner:
     ) -> None:
         self.node = node
         self.recent = recent
-        self.disk: Disk  # given by use(): storage has to be loaded before there is a node, links come after
+        self.disk: Disk  # given by start(): storage has to be loaded before there is a node, links come after
         self.wiring: Wiring
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
-        self.saying = Gathering()
-        self.asked = Asked()
-        self.loads = Loads()
-        self._fetching = Fetching(self._fetch, self._has_room)
-        self._rereading = Rereading(tell, lambda: not node.keeping)
+        self.saying = Gathering(node.next_entry)
+        self.programs = Programs(self.saying, self.put, self._schedule, tell)
+        self._in_flight = InFlight(settings.max_uncommitted_entries, lambda paused: self.wiring.pause_all(paused))
+        self._reading = Reading(node, settings, self.put, tell, self._reading_broke)
+        self._fetching = Fetching(self._reading.fetch, self._has_room)
+        self._outgoing = Outgoing()
         self._settings = settings
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
         self._inbox: deque[Input] = deque()
         self._pumping: asyncio.Handle | None = None
-        self._out: dict[int, list[bytes]] = {}  # what goes to each link at the end of this turn
-        self._out_bytes = 0
-        self._woken = 0  # programs that are told in this turn that what they said is durable
         self._wake: asyncio.TimerHandle | None = None
-        self._changes: dict[int, Change] = {}  # commits in flight, by ticket
-        self._epochs: dict[int, int] = {}
-        self._own: set[int] = set()  # those of them that hold entries of our users
         self._fresh: dict[LogId, list[Batch]] = {}  # of the commits that are being answered
-        self._uncommitted = 0  # received entries in flight
-        self.paused = False
         self._handed: dict[str, int] = {}
         self._stopped = False
-        self._promised = False  # something said has been told where it will stand
-        self._next: dict[tuple[ConversationId, UserId], tuple[LogId, int]] = {}  # told by the core since its last input
         self._leave_by = 0.0
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
         self._cutting: asyncio.Task[None] | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
-            fx.Send: self._send,
+            fx.Send: self._outgoing.send,
             fx.Close: self._close,
             fx.Dial: lambda effect: self.wiring.dial(effect.dial, effect.endpoint),
             fx.Established: lambda effect: self.wiring.established(effect.link),
@@ -120,21 +113,27 @@ class Owner:
             fx.WakeAt: self._wake_at,
             fx.Commit: self._commit,
             fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
-            fx.Lookup: self._lookup,
+            fx.Lookup: self._reading.look_up,
             fx.Fetch: self._fetching.ask,
-            fx.Kept: self._kept,
-            fx.Refused: self._refused,
-            fx.Imported: self.loads.imported,
+            fx.Kept: self.programs.kept,
+            fx.Refused: self.programs.refused,
+            fx.Imported: self.programs.imported,
             fx.Released: self._released,
             fx.Counted: self._count,
             fx.Stopped: self._has_stopped,
         }
 
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read from links because storage is behind."""
+        return self._in_flight.paused
+
     # The pump
 
     def start(self, disk: Disk, wiring: Wiring) -> None:
         """Begin; from now on inputs are handled."""
-        self.disk = disk
+        self.disk = self._reading.disk = disk
+        self.programs.promises = not disk.storage.durable
         self.disk.told = self._go_on
         self.wiring = wiring
         with nothing_is_garbage():
@@ -168,13 +167,13 @@ class Owner:
         if self.broken is not None:
             return
         try:
-            if self._promised:
-                self._keep_promises()
+            if self.saying.has_promised:
+                self._hand_in(self.saying.take_promised())
             if self._handed and not self._stopped:
                 self._hand_on_all()  # first: no commit of this turn may put back what hand_on_now() has written
             self._handle_all()
-            while self.saying and not self._own and not self._stopped:
-                self._say_gathered()
+            while self.saying and not self._in_flight.own and not self._stopped:
+                self._hand_in(self.saying.take())
                 self._handle_all()  # memory storage has answered already
             self._end_turn()
         except BaseException as error:
@@ -182,6 +181,10 @@ class Owner:
             raise
         if self._idle is not None and not self._idle.done() and self.idle:
             self._idle.set_result(None)
+
+    def _hand_in(self, groups: Iterable[Said]) -> None:
+        for said in groups:
+            self._carry_out(self.node.handle(said, self._now()))
 
     def _handle_all(self) -> None:
         inbox, handle = self._inbox, self.node.handle
@@ -191,7 +194,7 @@ class Owner:
             if kind is Committed:
                 self._committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._commit_failed(input)  # type: ignore[arg-type]
+                self._in_flight.failed(input.epoch)  # type: ignore[union-attr]
             elif kind is Drained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it has filled again meanwhile, and that was told already
             self._carry_out(handle(input, self._now()))
@@ -201,7 +204,7 @@ class Owner:
                 self._fetching.answered(input.link)  # type: ignore[union-attr]
             elif kind is LinkDown:
                 self._give_up(input.link)  # type: ignore[union-attr]
-            if self._out_bytes >= OUT_NOW_BYTES:
+            if self._outgoing.size_bytes >= OUT_NOW_BYTES:
                 self._flush_links()
 
     def _carry_out(self, effects: list[fx.Effect]) -> None:
@@ -217,53 +220,33 @@ class Owner:
         """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
-        self._fail(lambda: P2PChatError(text))
+        self.programs.fail(lambda: P2PChatError(text))
         self._tell(fx.Warned("internal", text))
         self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
 
-    def _fail(self, error: Callable[[], P2PChatError]) -> None:
-        """Nobody gets an answer any more."""
-        self.saying.fail(error)
-        self.asked.fail(error)
-        self.loads.fail(error)
-
     # Links
-
-    def _send(self, effect: fx.Send) -> None:
-        data = encode(effect.frame)
-        self._out_bytes += len(data)
-        out = self._out
-        for link in effect.links:
-            parts = out.get(link)
-            if parts is None:
-                out[link] = [data]
-            else:
-                parts.append(data)
 
     def _end_turn(self) -> None:
         """Write to links; behind those who wait for what they said, while they are few."""
-        if 0 < self._woken <= FEW_WOKEN:
+        if 0 < self.programs.woken <= FEW_WOKEN:
             self._loop.call_soon(self._flush_links)
         else:
             self._flush_links()
-        self._woken = 0
+        self.programs.woken = 0
 
     def _flush_links(self) -> None:
-        out, self._out = self._out, {}
-        self._out_bytes = 0
-        for link, parts in out.items():
-            self.wiring.send(link, parts[0] if len(parts) == 1 else b"".join(parts))
+        self._outgoing.flush(self.wiring.send)
         self._fetching.go_on()
 
     def _has_room(self, link: int) -> bool:
         """Whether a link takes a page more: what waits here for the end of the turn counts too."""
-        waiting = sum(map(len, self._out.get(link, ())))
+        waiting = self._outgoing.waiting_bytes(link)
         return self.wiring.buffered(link) + waiting <= self._settings.buffer_limit_bytes
 
     def _close(self, effect: fx.Close) -> None:
-        parts = self._out.pop(effect.link, None)
-        if parts and effect.bye is not None:
-            self.wiring.send(effect.link, b"".join(parts))
+        data = self._outgoing.take(effect.link)
+        if data and effect.bye is not None:
+            self.wiring.send(effect.link, data)
         self.wiring.close(effect.link, None if effect.bye is None else encode(effect.bye))
 
     def _pause_reading(self, effect: fx.PauseReading) -> None:
@@ -282,192 +265,28 @@ class Owner:
     # Storage
 
     def _commit(self, effect: fx.Commit) -> None:
-        change = effect.change
-        self._changes[effect.ticket] = change
-        self._epochs[effect.ticket] = effect.epoch
-        if effect.own:
-            self._own.add(effect.ticket)
-        else:
-            self._uncommitted += sum(len(batch.raws) for batch in change.batches)
-            if self._uncommitted > self._settings.max_uncommitted_entries and not self.paused:
-                self.paused = True
-                self.wiring.pause_all(True)
+        self._in_flight.add(effect)
         self.disk.commit(effect)
 
     def _committed(self, input: Committed) -> None:
         """Before the core hears of it: what it releases must be at hand."""
-        for ticket in input.tickets:
-            change = self._take_back(ticket)
+        for change in self._in_flight.kept(input.tickets):
             for batch in change.batches:
                 self._fresh.setdefault(batch.log, []).append(batch)
             if change.mendings:
                 self.recent.note_mended(change.mendings)
-
-    def _commit_failed(self, input: CommitFailed) -> None:
-        for ticket in [t for t, epoch in self._epochs.items() if epoch <= input.epoch]:
-            self._take_back(ticket)
-
-    def _take_back(self, ticket: int) -> Change:
-        change = self._changes.pop(ticket)
-        del self._epochs[ticket]
-        if ticket in self._own:
-            self._own.discard(ticket)
-            return change
-        self._uncommitted -= sum(len(batch.raws) for batch in change.batches)
-        if self.paused and self._uncommitted <= self._settings.max_uncommitted_entries // 2:
-            self.paused = False
-            self.wiring.pause_all(False)
-        return change
-
-    def _lookup(self, effect: fx.Lookup) -> None:
-        storage = self.disk.storage
-        self.disk.read_then(
-            lambda: (
-                *storage.lookup(effect.logs, effect.older),
-                {whose: storage.size_bytes(*whose) for whose in effect.sizes},
-                {key: storage.shown_by(key) for key in effect.shown},
-                {whose: storage.logs_of(*whose) for whose in effect.of},
-            ),
-            lambda found: self._found(effect, Found(effect.ticket, *found)),
-            lambda error: self._again(error, self._lookup, effect),
-        )
-
-    def _found(self, effect: fx.Lookup, answer: Found) -> None:
-        self._rereading.answered(effect)
-        self.put(answer)
-
-    def _fetch(self, effect: fx.Fetch) -> None:
-        storage, most = self.disk.storage, self._settings.fetch_batches
-        self.disk.read_then(
-            lambda: storage.fetch(effect.conversation, effect.user, effect.start, batches=most),
-            lambda found: self._fetched(effect, Fetched(effect.link, effect.ticket, *found)),
-            lambda error: self._again(error, self._fetch, effect),
-        )
 
     def _give_up(self, link: int) -> None:
         """A link has ended: what was to be read for it is answered, with nothing."""
         for effect in self._fetching.gone(link):
             self.put(Fetched(link, effect.ticket, [], None))
 
-    def _fetched(self, effect: fx.Fetch, answer: Fetched) -> None:
-        """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
-        self._rereading.answered(effect)
-        if self.disk.storage.durable:
-            self.put(answer)
-        else:
-            self._loop.call_soon(self.put, answer)
-
-    def _again(self, error: BaseException, what: Callable[[Any], None], effect: fx.Effect) -> None:
-        """A read failed: the core waits for its answer, so try until it comes."""
-        if not isinstance(error, StorageError):
-            self._break(error)
-            self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
-        elif isinstance(effect, fx.Fetch) and effect.link not in self.node.links.up:
-            self._rereading.give_up(effect)
-            self.put(Fetched(effect.link, effect.ticket, [], None))
-        elif not self._stopped:
-            self._rereading.failed(error, effect, lambda: what(effect))
+    def _reading_broke(self, error: BaseException) -> None:
+        self._break(error)
+        self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
 
     def _count(self, effect: fx.Counted) -> None:
         self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
-
-    # What is said
-
-    def say(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        bodies: Sequence[str],
-        re: Ref | None = None,
-        ref: str | None = None,
-        claimed: int | None = None,
-    ) -> Saying:
-        """Write entries; the future has the log and the number of the first when they are durable: in storage that is
-        only memory at once, where they are sure to be kept, so that a loop of sends shares signatures and frames.
-
-        All bodies of one call are consecutive; `claimed`: when the first is said to be written. The future fails with
-        StorageError, PeerClosed or P2PChatError.
-        """
-        future: Saying = self._loop.create_future()
-        if self._stopped or self.broken is not None:
-            future.set_exception(PeerClosed("the peer was closed"))
-        elif (at := self.say_at_once(user, conversation, kind, bodies, re, ref, claimed)) is not None:
-            future.set_result(at)
-        else:
-            self.saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
-            self._schedule()
-        return future
-
-    def say_at_once(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        bodies: Sequence[str],
-        re: Ref | None = None,
-        ref: str | None = None,
-        claimed: int | None = None,
-    ) -> At | None:
-        """Write entries where it is settled where they will stand, and return that of the first; otherwise None, and
-        nothing is said: say() says it, and why it cannot be."""
-        if self.disk.storage.durable or kind not in ("text", "action") or self._stopped or self.broken is not None:
-            return None
-        at = self._next_place(user, conversation)
-        if at is not None:
-            self.saying.add(None, user, conversation, kind, bodies, re, ref, claimed, at)
-            self._promised = True
-            self._schedule()
-        return at
-
-    def _next_place(self, user: UserId, conversation: ConversationId) -> At | None:
-        """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
-        key, ahead = (conversation, user), self.saying.ahead(user, conversation)
-        found = self._next.get(key) or self.node.next_entry(conversation, user)
-        if found is None or ahead is None:
-            return None
-        self._next[key] = found
-        return found[0], found[1] + ahead
-
-    def _keep_promises(self) -> None:
-        self._promised = False
-        self._next.clear()
-        for said in self.saying.take_promised():
-            self._carry_out(self.node.handle(said, self._now()))
-
-    def _say_gathered(self) -> None:
-        for said in self.saying.take():
-            self._carry_out(self.node.handle(said, self._now()))
-
-    def ask(self, make: Make) -> Asking:
-        """Hand in what is answered once; the future says where it is written when that is durable.
-
-        It fails with StorageError, PeerClosed or P2PChatError, whose text says why not.
-        """
-        future: Asking = self._loop.create_future()
-        if self._stopped or self.broken is not None:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            self.put(self.asked.add(future, make))
-        return future
-
-    def _kept(self, effect: fx.Kept) -> None:
-        if not self.asked.kept(effect):
-            self._tell(effect)
-            self._woken += self.saying.kept(effect)
-
-    def _refused(self, effect: fx.Refused) -> None:
-        if not (self.asked.refused(effect) or self.saying.refused(effect)):
-            self._tell(effect)
-
-    def carry(self, frames: list[Entries]) -> Loading:
-        """Take frames of a file; the future says what became of them, fails with PeerClosed or P2PChatError."""
-        future: Loading = self._loop.create_future()
-        if self._stopped or self.broken is not None:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            self.put(self.loads.add(future, frames))
-        return future
 
     # What is released
 
@@ -518,7 +337,7 @@ class Owner:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way to the disk or into the core."""
-        return not (self.saying or self._changes or self._inbox or self._handed)
+        return not (self.saying or self._in_flight or self._inbox or self._handed)
 
     async def finish(self) -> None:
         """Wait until everything said is durable, FINISH_TIMEOUT at most."""
@@ -540,7 +359,7 @@ class Owner:
         if self.broken is None:
             self._pump_now()
         self._stopped = True
-        self._fail(lambda: PeerClosed("the peer was closed"))
+        self.programs.fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
 
     async def close(self) -> bool:
@@ -570,7 +389,7 @@ class Owner:
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
-        self._fail(lambda: PeerClosed("the peer was killed"))
+        self.programs.fail(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.wiring.cut_all()
         return await self.disk.close(wait=False)
@@ -586,9 +405,11 @@ class Owner:
 
     def _has_stopped(self, effect: fx.Stopped) -> None:
         self._stopped = True
+        self.programs.end()
+        self._reading.stop()
 
     def _cancel_timers(self) -> None:
-        self._rereading.stop()
+        self._reading.stop()
         for handle in (self._wake, self._pumping):
             if handle is not None:
                 handle.cancel()

@@ -3,6 +3,9 @@
 While a commit of our own is on its way texts gather here, in groups: consecutive texts of one user, kind and answered
 entry in one conversation. A group goes to the core as one Said, so one signature and one transaction serve it. Every
 call of a program has a future of its own, for a shared one would be cancelled for all by whoever cancels first.
+
+Where storage is only memory programs need not wait for that: they are promised where an entry will stand, as the core
+says, and it goes in before anything else happens.
 """
 
 from __future__ import annotations
@@ -53,16 +56,22 @@ class Group:
 class Gathering:
     """Everything said that is not durable yet.
 
+    Args:
+        next_entry: Says where the next entry of a user in a conversation will stand, if it is the core's next input.
     Attributes:
         refs: The words programs gave to what they said, by log and number.
+        has_promised: Something that waits here was promised a place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, next_entry: Callable[[ConversationId, UserId], At | None]) -> None:
+        self._next_entry = next_entry
+        self._next: dict[tuple[ConversationId, UserId], At] = {}  # as the core said it since its last input
         self._groups: deque[Group] = deque()
         self._last: dict[ConversationId, Group] = {}  # the group that takes the next text
         self._said: dict[int, Group] = {}  # in the core, by ticket
         self._tickets = 0
         self.refs: dict[tuple[LogId, int], str] = {}
+        self.has_promised = False
 
     def __bool__(self) -> bool:
         """Whether something waits to be taken."""
@@ -94,6 +103,7 @@ class Gathering:
             group.waiting.append((future, offset))
         elif promised is not None and group.promised is None:
             group.promised = (promised[0], promised[1] - offset)
+            self.has_promised = True
         if ref is not None:
             group.refs[offset] = ref
         if claimed is not None:
@@ -101,7 +111,16 @@ class Gathering:
         group.bodies.extend(bodies)
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
-    def ahead(self, user: UserId, conversation: ConversationId) -> int | None:
+    def next_place(self, user: UserId, conversation: ConversationId) -> At | None:
+        """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
+        key, ahead = (conversation, user), self._ahead(user, conversation)
+        found = self._next.get(key) or self._next_entry(conversation, user)
+        if found is None or ahead is None:
+            return None
+        self._next[key] = found
+        return found[0], found[1] + ahead
+
+    def _ahead(self, user: UserId, conversation: ConversationId) -> int | None:
         """Return how many entries of this user wait for this conversation.
 
         None when a good deal waits in all, or one of these may be taken later than what is promised a place: an edit.
@@ -127,6 +146,8 @@ class Gathering:
 
     def take_promised(self) -> Iterator[Said]:
         """Yield the groups that were promised a place, in their order."""
+        self.has_promised = False
+        self._next.clear()
         promised = [group for group in self._groups if group.promised is not None]
         for group in promised:
             self._groups.remove(group)

@@ -224,16 +224,16 @@ def _before_go(count: Count) -> None:
 
 def _at_frames(count: Count, kind: type) -> None:
     from p2pchat.core.effects import Send
-    from p2pchat.runtime.owner import Owner
+    from p2pchat.runtime.outgoing import Outgoing
 
-    send = Owner._send
+    send = Outgoing.send
 
-    def watched(owner: Owner, effect: Send) -> None:
+    def watched(outgoing: Outgoing, effect: Send) -> None:
         if isinstance(effect.frame, kind):
             count.hit()
-        send(owner, effect)
+        send(outgoing, effect)
 
-    _put(Owner, "_send", watched)
+    _put(Outgoing, "send", watched)
 
 
 # ---- the program

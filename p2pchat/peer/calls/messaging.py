@@ -74,14 +74,14 @@ class Messaging(Places):
                 no time between 1970 and 2255 that has a zone.
             StorageError: It could not be stored; nothing was sent. PeerClosed: Not running.
         """
-        owner = self._running
+        programs = self._running.programs
         conversation = to if type(to) is Conversation else self.find(to)
         check_text(text, self._options.settings)
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
         said = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
-        log, seq = owner.say_at_once(*said) or await owner.say(*said)
+        log, seq = programs.say_at_once(*said) or await programs.say(*said)
         return Receipt(self._ledger, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
@@ -93,14 +93,15 @@ class Messaging(Places):
 
         Raises as send; when that is TooLong, TypeError or ValueError, none was written.
         """
-        owner = self._running
+        programs = self._running.programs
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
         conversation, me = self.find(to), self.people.me
         texts = list(texts)
         check_texts(texts, self._options.settings)
         said = [
-            owner.say(me, conversation.key, "text", texts[start : start + MANY]) for start in range(0, len(texts), MANY)
+            programs.say(me, conversation.key, "text", texts[start : start + MANY])
+            for start in range(0, len(texts), MANY)
         ]
         try:
             firsts = [await saying for saying in said]
@@ -140,10 +141,10 @@ class Messaging(Places):
         return await self._mend("reaction", message, reaction, ref)
 
     async def _mend(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
-        owner, me = self._running, self.people.me
+        programs, me = self._running.programs, self.people.me
         post = message if isinstance(message, Post) else await self.message(message)
         body = body_of(kind, post, text, me, self._options.settings)
-        log, seq = await owner.say(me, post.log.conversation, kind, (body,), named(post), ref)
+        log, seq = await programs.say(me, post.log.conversation, kind, (body,), named(post), ref)
         return Receipt(self._ledger, log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:

@@ -15,7 +15,7 @@ async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[User
     """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Owner.ask."""
     name = validate_name(name)
     others = tuple(dict.fromkeys(member for member in members if member != me))
-    return talk_id(await owner.ask(lambda ticket: GroupMade(ticket, me, name, others)))
+    return talk_id(await owner.programs.ask(lambda ticket: GroupMade(ticket, me, name, others)))
 
 
 async def change_group(
@@ -24,8 +24,8 @@ async def change_group(
 ) -> None:  # fmt: skip
     """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Owner.ask."""
     name = None if name is None else validate_name(name)
-    await owner.ask(lambda ticket: GroupChanging(ticket, me, group, add, remove, name, new_owner))
+    await owner.programs.ask(lambda ticket: GroupChanging(ticket, me, group, add, remove, name, new_owner))
 
 
 async def leave_group(owner: Owner, me: UserId, group: ConversationId) -> None:
-    await owner.ask(lambda ticket: GroupLeaving(ticket, me, group))
+    await owner.programs.ask(lambda ticket: GroupLeaving(ticket, me, group))
