@@ -29,10 +29,11 @@ from p2pchat.testing.judges.reading import Reading
 from p2pchat.testing.judges.showing import Showing
 from p2pchat.testing.judges.telling import Telling, log_name
 from p2pchat.testing.world.guests import GuestJudge
-from p2pchat.testing.world.simpeer import message_id
+from p2pchat.testing.world.program import message_id
 
 if TYPE_CHECKING:
-    from p2pchat.testing.world.simpeer import SimPeer, Written
+    from p2pchat.testing.world.program import Written
+    from p2pchat.testing.world.simpeer import SimPeer
     from p2pchat.testing.world.simulation import Simulation
     from p2pchat.testing.world.wire import End
 

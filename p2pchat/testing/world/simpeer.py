@@ -1,16 +1,12 @@
 """One simulated peer: a whole Node with a disk, a clock, links and somebody who writes. It crashes and comes back.
 
 SimPeer is the owner of its node, as the runtime is in a real process: it carries out every effect and feeds what
-that leads to. What a real program would log it logs, as event lines (DESIGN: the command line's `--json`), so the
-same checker judges both. `at` in those lines is the true time of the simulation; only `sent_at` is the peer's own.
+that leads to. What is for programs its Program hears.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
@@ -18,17 +14,15 @@ from p2pchat.core import inputs
 from p2pchat.core.context import Timer
 from p2pchat.core.hosted import HostedUser, Network
 from p2pchat.core.inputs import Input
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry
+from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.tips import total
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.names import base32
-from p2pchat.peer.messages.message import referred_id
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
-from p2pchat.storage.base import Shown
 from p2pchat.testing.world.disk import Disk
-from p2pchat.testing.world.schedule import EPOCH_UTC, LocalClock
+from p2pchat.testing.world.program import Line, Program, Written, shown_id
+from p2pchat.testing.world.schedule import LocalClock
 from p2pchat.testing.world.signatures import signer
 from p2pchat.testing.world.sticks import Plugged
 from p2pchat.testing.world.wire import End, Wire
@@ -37,32 +31,6 @@ if TYPE_CHECKING:
     from p2pchat.testing.world.guests import Guest, Word
     from p2pchat.testing.world.liars import Liar
     from p2pchat.testing.world.simulation import Simulation
-
-Line = dict[str, Any]
-_UNIX = datetime(1970, 1, 1)  # UTC, and no zone: isoformat() then ends with the microseconds
-_shown = lru_cache(4096)(base32)  # a history says the same few again and again
-
-
-@dataclass(slots=True)
-class Written:
-    """One thing somebody wrote, and what became of it."""
-
-    writer: SimPeer
-    conversation: ConversationId
-    to: SimPeer | None  # None: the room
-    text: str
-    log: LogId | None = None  # None until accepted
-    seq: int = 0
-
-
-def message_id(log: LogId, seq: int) -> str:
-    """Return how people and programs name an entry: the same on every peer, for ever."""
-    return f"{_shown(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
-
-
-def iso(utc: int) -> str:
-    """Return UTC microseconds as event lines have them."""
-    return (_UNIX + timedelta(microseconds=utc)).isoformat(timespec="microseconds") + "Z"
 
 
 class SimPeer:
@@ -74,7 +42,7 @@ class SimPeer:
         gone: It left for good.
         restored: Its disk went back to an older copy once.
         liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
-        lines: Its event log.
+        program: What is told all that is for programs; its lines are the peer's event log.
         lives: How often it was started.
         word: What its user said last of itself in this life: a status and a text.
     """
@@ -104,7 +72,7 @@ class SimPeer:
         self.allows = False  # whatever anybody writes, however much
         self.low = False  # told that there is little room on its disk
         self.kept_from = 0.0  # when it last began to keep what comes, after its storage failed or had no room
-        self.lines: list[Line] = []
+        self.program = Program(self)
         self.lives = 0
         self.loads = 0  # how often its node began with what its disk holds
         self.word = ("online", "")
@@ -118,17 +86,9 @@ class SimPeer:
         self._links: dict[int, End] = {}
         self._next_link = 1
         self._wake: Timer | None = None
-        self._place = 0  # handed on to the program so far
-        self._next_ticket = 1
-        self._asked: dict[int, list[Written]] = {}
-        self._mends: set[int] = set()  # tickets of edits, deletions and reactions
-        self._gathered: list[tuple[ConversationId, list[Written]]] = []
-        self._own_commits: set[int] = set()
-        self._plugged: dict[int, Plugged] = {}  # by ticket
-        self._words: dict[int, Word] = {}  # of guests, by ticket
         self._carry: dict[type, Callable[[Any], None]] = {
             kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
-        }
+        } | self.program.hears
 
     def __repr__(self) -> str:
         return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
@@ -136,6 +96,11 @@ class SimPeer:
     @property
     def up(self) -> bool:
         return self.node is not None
+
+    @property
+    def lines(self) -> list[Line]:
+        """Its event log."""
+        return self.program.lines
 
     @property
     def endpoint(self) -> str:
@@ -194,10 +159,9 @@ class SimPeer:
         self.word = ("online", "")
         self.fails = self.low = False
         self._fuse = None
-        self._links, self._asked, self._gathered, self._own_commits, self._plugged = {}, {}, [], set(), {}
-        self._words = {}
+        self._links = {}
         stored = self.disk.storage.load(self.speaks_for)
-        self._place = stored.consumers.get("main", 0)
+        self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedUser(self.user, self.name_told, self._sign)
         self.node = Node(
             settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
@@ -206,8 +170,8 @@ class SimPeer:
         self.sim.judge.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
-        self._log("listening", schema=1, host=self.host, port=self.port, peer_id=_shown(self.user),
-                  user=self.name, user_id=_shown(self.user))  # fmt: skip
+        self.program.log("listening", schema=1, host=self.host, port=self.port, peer_id=shown_id(self.user),
+                         user=self.name, user_id=shown_id(self.user))  # fmt: skip
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
@@ -217,27 +181,19 @@ class SimPeer:
             self.put(inputs.PresenceSet(guest.user, "online"))
         for endpoint in endpoints:
             self.put(inputs.Connect(endpoint))
-        self._hand_on()
+        self.program.hand_on()
 
-    def say(self, text: str, to: SimPeer | None = None, kind: str = "text") -> Written:
+    def say(self, text: str, to: SimPeer | None = None) -> Written:
         """Write to the room, or to one peer's user."""
         assert self.node is not None, f"{self.name} is not running"
-        conversation = self._opened(to)
-        written = Written(self, conversation, to, text)
+        written = Written(self, self._opened(to), to, text)
         self.sim.written[text] = written
-        if self._gathered and self._gathered[-1][0] == conversation:
-            self._gathered[-1][1].append(written)
-        else:
-            self._gathered.append((conversation, [written]))
-        self._say_gathered()
+        self.program.say(written)
         return written
 
     def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
         """Edit, delete or react to what `re` names there."""
-        self.sim.counts[kind] += 1
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._mends.add(ticket)
-        self.put(inputs.Said(ticket, self.user, conversation, kind, [body], re))
+        self.program.mend(kind, body, conversation, re)
 
     def rename(self, name: str) -> None:
         self.name_told = name
@@ -246,11 +202,12 @@ class SimPeer:
     def _opened(self, to: SimPeer | None) -> ConversationId:
         """Return the room, or the direct conversation with a peer's user, which may be new."""
         assert self.node is not None
-        if to is None:
-            return self.node.room
-        low, high = sorted((self.user, to.user))
+        return self.node.room if to is None else self._opened_dm(self.user, to.user)
+
+    def _opened_dm(self, one: UserId, other: UserId) -> ConversationId:
+        low, high = sorted((one, other))
         self.put(inputs.Opened(Naming(dm=(low, high))))
-        return dm_id(self.user, to.user)
+        return dm_id(low, high)
 
     def had(self, log: LogId) -> int:
         """Return how much of a log its disk ever held."""
@@ -290,22 +247,12 @@ class SimPeer:
         """Have a guest write to the room, or to one peer's user."""
         if self.node is None:
             return  # killed by the last one
-        conversation = self.node.room
-        if word.to is not None:
-            low, high = sorted((word.guest.user, word.to.user))
-            self.put(inputs.Opened(Naming(dm=(low, high))))
-            conversation = dm_id(low, high)
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._words[ticket] = word
-        self.put(inputs.Said(ticket, word.guest.user, conversation, "text", [text]))
+        room, guest = self.node.room, word.guest.user
+        self.program.say_as(word, text, room if word.to is None else self._opened_dm(guest, word.to.user))
 
     def say_to_guest(self, guest: Guest, text: str) -> None:
         """Write to a user whom some peer hosts, or did."""
-        low, high = sorted((self.user, guest.user))
-        self.put(inputs.Opened(Naming(dm=(low, high))))
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._mends.add(ticket)
-        self.put(inputs.Said(ticket, self.user, dm_id(low, high), "text", [text]))
+        self.program.say_to_guest(text, self._opened_dm(self.user, guest.user))
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.word = status, text
@@ -327,12 +274,6 @@ class SimPeer:
     def plug_in(self, data: bytes) -> None:
         """Import a file of entries."""
         Plugged(self, data).begin()
-
-    def next_carry(self, plugged: Plugged) -> int:
-        """Return a ticket for frames of a file."""
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._plugged[ticket] = plugged
-        return ticket
 
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
@@ -454,9 +395,6 @@ class SimPeer:
 
     def soon(self, least: float, most: float, call: Callable[[], None]) -> None:
         """Call at a time drawn between these, if this process still runs then."""
-        self._soon(least, most, call)
-
-    def _soon(self, least: float, most: float, call: Callable[[], None]) -> None:
         life = self.lives
         seconds = self.sim.chance.uniform(least, most)
         self.sim.schedule.after(seconds, lambda: call() if self.up and self.lives == life else None)
@@ -505,7 +443,7 @@ class SimPeer:
     def _pause_reading(self, order: out.PauseReading) -> None:
         end = self._links.get(order.link)
         if end is not None:
-            self._soon(0, 0, lambda: end.pause(order.seconds))
+            self.soon(0, 0, lambda: end.pause(order.seconds))
 
     def _wake_at(self, order: out.WakeAt) -> None:
         if self._wake is not None:
@@ -516,8 +454,6 @@ class SimPeer:
     # ---- carrying out: storage
 
     def _commit(self, order: out.Commit) -> None:
-        if order.own:
-            self._own_commits.add(order.ticket)
         self.sim.judge.telling.ordered(self, order)
         self.disk.commit(order)
 
@@ -526,13 +462,13 @@ class SimPeer:
 
         def load() -> None:
             if self.disk.broken:
-                self._soon(1.0, 1.0, load)
+                self.soon(1.0, 1.0, load)
             else:
                 stored = self.disk.storage.load(self.speaks_for)
                 self.put(inputs.Loaded(stored))
                 self.sim.judge.showing.began(self, stored.next_place)
 
-        self._soon(0.0, 1.0, load)
+        self.soon(0.0, 1.0, load)
 
     def _lookup(self, order: out.Lookup) -> None:
         def read() -> None:
@@ -542,7 +478,7 @@ class SimPeer:
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.of}
             self.put(inputs.Found(order.ticket, logs, older, sizes, shown, every))
 
-        self._soon(self.disk.quick, self.disk.slow, read)
+        self.soon(self.disk.quick, self.disk.slow, read)
 
     def _fetch(self, order: out.Fetch) -> None:
         def read() -> None:
@@ -551,153 +487,17 @@ class SimPeer:
             )
             self.put(inputs.Fetched(order.link, order.ticket, batches, more))
 
-        self._soon(self.disk.quick, self.disk.slow, read)
+        self.soon(self.disk.quick, self.disk.slow, read)
 
-    # ---- carrying out: answers to programs
-
-    def _say_gathered(self) -> None:
-        """Hand texts to the node; they gather while a commit with own entries is in flight, as in the runtime."""
-        if self._asked or not self._gathered:
-            return
-        conversation, written = self._gathered.pop(0)
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._asked[ticket] = written
-        self.put(inputs.Said(ticket, self.user, conversation, "text", [one.text for one in written]))
-
-    def _kept(self, answer: out.Kept) -> None:
-        if answer.ticket in self._mends:
-            self.sim.judge.accepted(self, answer.log, answer.first, answer.count, 1)
-            return
-        if answer.ticket < 0:
-            self.sim.judge.grouping.kept(self, answer)
-            return
-        if answer.ticket in self._words:
-            self.sim.judge.guests.kept(self._words.pop(answer.ticket), answer)
-            return
-        written = self._asked.pop(answer.ticket)
-        self.sim.judge.accepted(self, answer.log, answer.first, answer.count, len(written))
-        for n, one in enumerate(written):
-            one.log, one.seq = answer.log, answer.first + n
-            self._log("sent", **self._message(one.log, one.seq, decode_entry(self.disk.logs[one.log][one.seq - 1])))
-        self._soon(0, 0, self._say_gathered)
-
-    def _refused(self, answer: out.Refused) -> None:
-        if answer.ticket < 0:
-            self.sim.counts[f"group_refused_{answer.code}"] += 1
-            return
-        self._words.pop(answer.ticket, None)
-        for one in self._asked.pop(answer.ticket, ()):  # of edits and the like nothing was noted
-            del self.sim.written[one.text]
-        self._log("error", code=answer.code, text=answer.text)
-        self._soon(0, 0, self._say_gathered)
-
-    def _imported(self, answer: out.Imported) -> None:
-        self._plugged.pop(answer.ticket).imported(answer)
-
-    def _released(self, _: out.Released) -> None:
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        """Give the program everything that has a place, in order of place; what was given is saved later."""
-        shown = self.disk.storage.places(self._place, 1 << 20)
-        for one in shown:
-            self._place = one.place
-            self._hand_on_one(one)
-        if shown:
-            place = self._place
-            self._soon(0.0, 1.0, lambda: self.put(inputs.HandedOn("main", place)))
-
-    def _hand_on_one(self, one: Shown) -> None:
-        entry = decode_entry(one.raw)
-        if self.sim.judge.grouping.is_group(self, one.log.conversation) or self._is_of_guests(one.log.conversation):
-            return
-        self.sim.judge.showing.handed_on(self, one, entry)
-        self.sim.judge.reading.handed_on(self, one)
-        if entry.k == "text" and not self.ever_spoke_for(one.log.user):  # what is written here has no line of its own
-            self._log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
-
-    def _is_of_guests(self, conversation: ConversationId) -> bool:
-        """Say whether a direct conversation is one of guests': nothing of it is for its own user."""
-        named = self.node.sync.conversations.by_id.get(conversation) if self.node is not None else None
-        return named is not None and named.naming.dm is not None and self.user not in named.naming.dm
-
-    def _message(self, log: LogId, seq: int, entry: Entry) -> Line:
-        assert self.node is not None
-        kind = "room" if log.conversation == self.node.room else "dm"
-        sender = self.sim.person(log.user)
-        return {
-            "id": message_id(log, seq), "conversation_id": _shown(log.conversation), "kind": kind,
-            "sender": sender.name, "sender_id": _shown(log.user), "text": entry.b, "sent_at": iso(entry.at),
-            "reply_to": referred_id(log.conversation, entry.re) if entry.re else None,
-            "after": [referred_id(log.conversation, ref) for ref in entry.after],
-        }  # fmt: skip
-
-    def _delivered(self, news: out.Delivered) -> None:
-        for member in (news.member, *news.others):
-            one = replace(news, member=member, others=())
-            self.sim.judge.delivered(self, one)
-            self._log_receipt("delivered", one)
-
-    def _was_read(self, news: out.WasRead) -> None:
-        self.sim.judge.reading.was_read(self, news)
-        self._log_receipt("read", news)
-
-    def _log_receipt(self, event: str, news: out.Delivered | out.WasRead) -> None:
-        member = self.sim.person(news.member)
-        raws = self.disk.logs.get(news.log, [])
-        if self.sim.judge.grouping.is_group(self, news.log.conversation) or news.log.user != self.user:
-            return
-        if news.log.conversation in {dm_id(self.user, guest) for guest in self.sim.guests}:
-            return  # what is said to a guest has no line of its own
-        for seq in range(news.first, min(news.last, len(raws)) + 1):
-            if decode_entry(raws[seq - 1]).k != "text":
-                continue
-            self._log(event, id=message_id(news.log, seq), conversation_id=_shown(news.log.conversation),
-                      user=member.name, user_id=_shown(member.user))  # fmt: skip
+    # ---- carrying out: what is told
 
     def _link_changed(self, news: out.LinkChanged) -> None:
         if news.state == "up" and self.node is not None:
             self.ever_linked = True
             link = self.node.links.by_peer.get(news.peer)  # None: it went down in the same step
             self.sim.judge.telling.link_up(self, self._links.get(link.id) if link else None)
-        self._log("link", peer_id=_shown(news.peer) if news.peer else "", endpoint=news.endpoint, state=news.state,
-                  reason=news.reason)  # fmt: skip
-
-    def _joined(self, news: out.UserJoined) -> None:
-        self._log("joined", user=self.sim.person(news.user).name, user_id=_shown(news.user))
-
-    def _left(self, news: out.UserLeft) -> None:
-        self.sim.judge.showing.told_left(self, news)
-        self._log("left", user=self.sim.person(news.user).name, user_id=_shown(news.user), reason=news.reason)
-
-    def _presence(self, news: out.PresenceChanged) -> None:
-        self._log("presence", user=self.sim.person(news.user).name, user_id=_shown(news.user), status=news.status,
-                  text=news.text)  # fmt: skip
-
-    def _typing(self, news: out.TypingChanged) -> None:
-        self.sim.judge.presences.told(self, news)
-        self._log("typing", user=self.sim.person(news.user).name, user_id=_shown(news.user),
-                  conversation_id=base32(news.conversation), typing=news.on)  # fmt: skip
-
-    def _named(self, news: out.UserNamed) -> None:
-        pass
-
-    def _gap(self, news: out.Gap) -> None:
-        self.sim.counts["gap"] += 1
-        self._log("gap", code="gap", about=message_id(news.log, news.seq), missing=list(news.missing), text="")
-
-    def _warned(self, news: out.Warned) -> None:
-        self.sim.counts[f"warned_{news.code}"] += 1
-        self._log("warning", code=news.code, text=news.text, about=news.about)
-
-    def _counted(self, news: out.Counted) -> None:
-        self.sim.counts[news.what] += news.n
-
-    def _group_changed(self, news: out.GroupChanged) -> None:
-        self.sim.judge.grouping.changed(self, news)
-
-    def _undelivered(self, news: out.Undelivered) -> None:
-        self.sim.judge.grouping.undelivered(self, news)
+        self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                         state=news.state, reason=news.reason)  # fmt: skip
 
     def _stopped(self, _: out.Stopped) -> None:
         """All byes are said."""
@@ -708,16 +508,10 @@ class SimPeer:
         self.disk.finish()
         if not self.up:  # killed after all
             return
-        self._log("stopped", reason="left")
+        self.program.log("stopped", reason="left")
         self._end()
         for end in ends:
             end.close(b"")
-
-    def _log(self, event: str, **fields: Any) -> None:
-        at = iso(EPOCH_UTC + round(self.sim.schedule.now * 1_000_000))
-        line = {"event": event, "at": at, **fields}
-        self.lines.append(line)
-        self.sim.trace_line(self, line)
 
 
 def _hosted(guest: Guest) -> HostedUser:
@@ -727,11 +521,5 @@ def _hosted(guest: Guest) -> HostedUser:
 _EFFECTS: dict[type, str] = {
     out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
     out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
-    out.Lookup: "lookup", out.Fetch: "fetch", out.Kept: "kept", out.Refused: "refused", out.Imported: "imported",
-    out.Released: "released", out.Delivered: "delivered", out.LinkChanged: "link_changed", out.UserJoined: "joined",
-    out.UserLeft: "left", out.PresenceChanged: "presence", out.TypingChanged: "typing",
-    out.UserNamed: "named", out.Gap: "gap", out.Warned: "warned", out.Counted: "counted", out.Stopped: "stopped",
-    out.GroupChanged: "group_changed",
-    out.Undelivered: "undelivered",
-    out.WasRead: "was_read",
+    out.Lookup: "lookup", out.Fetch: "fetch", out.LinkChanged: "link_changed", out.Stopped: "stopped",
 }  # fmt: skip

@@ -30,8 +30,9 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.testing.eventlogs.checker import Fault, Log
 from p2pchat.testing.judges.promises import Judge
 from p2pchat.testing.world.guests import Guest
+from p2pchat.testing.world.program import Line, Written
 from p2pchat.testing.world.schedule import Schedule
-from p2pchat.testing.world.simpeer import Line, SimPeer, Written
+from p2pchat.testing.world.simpeer import SimPeer
 from p2pchat.testing.world.small import SMALL
 from p2pchat.testing.world.wire import Wire
 

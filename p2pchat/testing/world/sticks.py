@@ -71,7 +71,7 @@ class Plugged:
     def _hand_in(self) -> None:
         frames = self._unpacking.take(AT_ONCE)
         if frames:
-            ticket = self._peer.next_carry(self)
+            ticket = self._peer.program.next_carry(self)
             self._asked[ticket] = frames
             self._peer.put(inputs.Carried(ticket, frames))
 
