@@ -6,7 +6,7 @@ there: that is the back-pressure of the whole peer. What is said here does not c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from p2pchat.core.effects import Commit
 from p2pchat.core.records import Change
@@ -46,25 +46,22 @@ class InFlight:
             self.paused = True
             self._pause(True)
 
-    def kept(self, tickets: Iterable[int]) -> list[Change]:
-        """These are durable; return what they changed."""
-        return [self._take_back(ticket).change for ticket in tickets]
-
     def failed(self, epoch: int) -> None:
         """Nothing of this epoch and of those before it is going to be stored."""
         for ticket in [ticket for ticket, commit in self._commits.items() if commit.epoch <= epoch]:
-            self._take_back(ticket)
+            self.answered(ticket)
 
-    def _take_back(self, ticket: int) -> Commit:
+    def answered(self, ticket: int) -> Change:
+        """This one is in flight no more; return what it was to change."""
         commit = self._commits.pop(ticket)
         if commit.own:
             self.own -= 1
-            return commit
+            return commit.change
         self._received -= _entries_in(commit.change)
         if self.paused and self._received <= self._limit // 2:
             self.paused = False
             self._pause(False)
-        return commit
+        return commit.change
 
 
 def _entries_in(change: Change) -> int:

@@ -270,7 +270,8 @@ class Owner:
 
     def _committed(self, input: Committed) -> None:
         """Before the core hears of it: what it releases must be at hand."""
-        for change in self._in_flight.kept(input.tickets):
+        for ticket in input.tickets:
+            change = self._in_flight.answered(ticket)
             for batch in change.batches:
                 self._fresh.setdefault(batch.log, []).append(batch)
             if change.mendings:
