@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Callable
 
@@ -21,7 +20,6 @@ from p2pchat.client import STREAM_LIMIT_BYTES
 from p2pchat.config import Settings
 from p2pchat.errors import P2PChatError, PortInUse
 
-WINDOWS = os.name == "nt"  # tests force the other branch
 SWEEP_ABOVE = 1024  # addresses remembered for their rate before those that say nothing any more are forgotten
 ONE_PORT_ATTEMPTS = 8  # to find one free port on all addresses of a host, when any port will do
 BACKLOG = 128  # connections the system holds until they are accepted; the usual number
@@ -86,6 +84,15 @@ class Strangers:
         self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
 
 
+def grows_deaf(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop closes a listening socket for good when one accept fails: a visitor who resets at once is enough.
+
+    asyncio's own for Windows does (https://github.com/python/cpython/issues/93821). No other may take the way round it:
+    winloop lets nobody have a second descriptor of its sockets.
+    """
+    return isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
+
+
 def address_of(host: str) -> str:
     """Return what counts as one address: IPv4 as it is (mapped into IPv6 too), IPv6 as its /64."""
     try:
@@ -127,7 +134,7 @@ class Server:
         self._strangers = Strangers(settings)
         self._address: dict[asyncio.StreamWriter, str] = {}  # of those who are strangers still
         self._server: asyncio.Server | None = None
-        self._doors: list[asyncio.Task[None]] = []  # on Windows: one for each listening socket
+        self._doors: list[asyncio.Task[None]] = []  # where the loop grows deaf: one for each listening socket
         self.host = ""
         self.port = 0
         self.refused = 0  # connections closed because of a cap, since the start
@@ -144,22 +151,23 @@ class Server:
             PortInUse: Somebody listens there already.
             P2PChatError: Not an address of this machine, or not allowed; says what to do.
         """
-        server = self._server = await self._bind(host, port)
+        deaf = grows_deaf(asyncio.get_running_loop())
+        server = self._server = await self._bind(host, port, start_serving=not deaf)
         self.host = host
         self.port = server.sockets[0].getsockname()[1]
-        if WINDOWS:
+        if deaf:
             try:
                 self._open_doors(server)
             except OSError as error:  # it may find out only now that the port is taken
                 await self.close()
                 raise _listen_error(error, host, port) from error
 
-    async def _bind(self, host: str, port: int) -> asyncio.Server:
+    async def _bind(self, host: str, port: int, *, start_serving: bool) -> asyncio.Server:
         """A host name may have several addresses (localhost: IPv4 and IPv6), which get a port each when it is 0."""
         for attempt in range(ONE_PORT_ATTEMPTS):
             try:
                 server = await asyncio.start_server(
-                    self.accepted, host, port, limit=STREAM_LIMIT_BYTES, backlog=BACKLOG, start_serving=not WINDOWS
+                    self.accepted, host, port, limit=STREAM_LIMIT_BYTES, backlog=BACKLOG, start_serving=start_serving
                 )
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and attempt and attempt < ONE_PORT_ATTEMPTS - 1:
@@ -174,9 +182,7 @@ class Server:
         raise P2PChatError(f"no port is free on all addresses of {host}: name a port, or an address instead of a name")
 
     def _open_doors(self, server: asyncio.Server) -> None:
-        """Accept by ourselves: Windows' loop closes a listening socket for good when one accept fails, and a visitor
-        who resets at once makes it fail (https://github.com/python/cpython/issues/93821).
-        """
+        """Accept by ourselves, where the loop grows deaf."""
         for bound in server.sockets:
             sock = bound.dup()
             sock.setblocking(False)

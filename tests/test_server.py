@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from p2pchat.config import Settings
 from p2pchat.dialing import dial
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.protocol import Ping, Pong, encode
-from p2pchat.server import SWEEP_ABOVE, Server, Strangers, address_of
+from p2pchat.server import SWEEP_ABOVE, Server, Strangers, address_of, grows_deaf
 from tests.link_ends import SETTINGS, Streams, Told, door, make_client
 
 HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
@@ -98,7 +99,7 @@ def test_an_address_is_what_one_party_commands(host: str, address: str) -> None:
 @pytest.fixture(params=[False, True], ids=["elsewhere", "windows"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to accept, wherever this runs."""
-    monkeypatch.setattr(server_module, "WINDOWS", request.param)
+    monkeypatch.setattr(server_module, "grows_deaf", lambda loop: request.param)
 
 
 both_systems = pytest.mark.usefixtures("system")
@@ -148,6 +149,16 @@ async def test_any_port_is_the_same_on_all_addresses_of_a_host() -> None:
     await server.close()
 
 
+async def test_only_the_loop_that_grows_deaf_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf(asyncio.SelectorEventLoop):
+        pass
+
+    monkeypatch.setattr(asyncio, "ProactorEventLoop", Deaf, raising=False)
+    with closing(Deaf()) as deaf, closing(asyncio.SelectorEventLoop()) as other:
+        assert grows_deaf(deaf)
+        assert not grows_deaf(other)  # also on Windows
+
+
 async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own loop would: whoever resets a connection at once could make a peer deaf."""
     loop = asyncio.get_running_loop()
@@ -158,7 +169,7 @@ async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pyte
             raise failures.pop()
         return await accept(sock)
 
-    monkeypatch.setattr(server_module, "WINDOWS", True)
+    monkeypatch.setattr(server_module, "grows_deaf", lambda loop: True)
     monkeypatch.setattr(loop, "sock_accept", fail_first)
     async with door() as entrance:
         for streams in await entrance.connect():
