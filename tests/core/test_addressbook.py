@@ -375,6 +375,12 @@ def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_fo
     assert 8.0 <= dialled_at(60.0) <= 8.2
 
 
+def test_what_a_user_names_is_dialled_at_once_though_the_other_might_dial_first() -> None:
+    met, link = linked()
+    met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ["10.0.1.1:1"])]))
+    assert dials(met.a.handle(Connect("10.0.1.1:1", "00" * 32))) == ["10.0.1.1:1"]
+
+
 def test_a_told_address_that_fails_is_no_news_for_people() -> None:
     met, link = linked()
     met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))

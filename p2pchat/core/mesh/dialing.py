@@ -138,7 +138,7 @@ class Dialing:
             return
         course, target = self._typed(endpoint, pin)
         target.typed, target.pin = True, pin
-        target.tries, target.due_at, target.told = 0, self._ctx.now.mono, ("", "")
+        target.tries, target.due_at, target.left_until, target.told = 0, self._ctx.now.mono, 0.0, ("", "")
         if course.peer and self._is_up(course.peer):
             self._ctx.emit(LinkChanged(course.peer, endpoint, "up"))
         self._arm(course)
