@@ -262,7 +262,7 @@ class Station:
         with suppress(Exception):  # what failed in open() fails here once more
             if self._browser is not None:
                 await self._browser.async_cancel()
-        with suppress(Exception):
+        with suppress(Exception):  # nor does anybody need to know that it does not close
             if self._zeroconf is not None:
                 await self._zeroconf.async_close()
 

@@ -281,7 +281,7 @@ async def _apart(what: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = what()
-        except BaseException as caught:
+        except BaseException as caught:  # whatever it is, who asked is told
             error = caught
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)

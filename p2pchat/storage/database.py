@@ -94,7 +94,7 @@ class Database:
     def _drop(self) -> None:
         """Let go what was lost: nothing more is heard of it."""
         for end in (self.connection.invalidate, self.connection.close, self.connection.engine.dispose):
-            with suppress(Exception):
+            with suppress(Exception):  # it is lost: each driver fails at it in its own way
                 end()
 
     # ---- questions

@@ -92,7 +92,7 @@ class Server(Dialect):
             if writes:
                 self._take_lock(connection)
         except BaseException:
-            with suppress(Exception):
+            with suppress(Exception):  # what was wrong with it is told already
                 connection.close()
             raise
         return connection
