@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.disk import free_gib
 from benchmarks.results import Row, Setting
-from benchmarks.run import common_arguments, end, machine, progress, run_in_place
+from benchmarks.run import common_arguments, end, machine, progress, run_in_place, show
 from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
@@ -67,8 +67,7 @@ def report(chosen: argparse.Namespace, directory: Path) -> int:
         print(f"not enough disk at {directory.parent} for {chosen.entries} entries: take fewer with --entries")
         return 1
     about = machine(directory)
-    for name, value in about.items():
-        print(f"{name:>18}  {value}")
+    show(about)
     rows, failed = measure(chosen, directory)
     print_rows(rows)
     return end(chosen, {"machine": about, "rows": [row.to_json() for row in rows]}, failed)

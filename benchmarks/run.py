@@ -9,7 +9,7 @@ import sqlite3
 import ssl
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ def run_in_place(chosen: argparse.Namespace, report: Callable[[argparse.Namespac
     except (NoDisk, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def show(about: Mapping[str, str]) -> None:
+    """Print what the figures depend on."""
+    for name, value in about.items():
+        print(f"{name:>18}  {value}")
 
 
 def progress(words: str) -> None:

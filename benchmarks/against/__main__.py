@@ -30,7 +30,7 @@ from benchmarks.against.works import Size
 from benchmarks.floor import Commits
 from benchmarks.others import servers
 from benchmarks.results import Row, Setting, middle
-from benchmarks.run import common_arguments, end, machine, progress, run_in_place
+from benchmarks.run import common_arguments, end, machine, progress, run_in_place, show
 from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
@@ -163,8 +163,7 @@ def _alone(name: str, home: Path, size: Size) -> list[Row]:
 
 def report(chosen: argparse.Namespace, directory: Path) -> int:
     about = machine(directory) | surroundings(directory)
-    for name, value in about.items():
-        print(f"{name:>18}  {value}")
+    show(about)
     found, rows, failed = measure(chosen, directory)
     if rows:
         print_rows(rows)

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.disk import free_gib
 from benchmarks.growth.curves import Curve, print_curves
 from benchmarks.growth.history import FETCHED_MOST
-from benchmarks.run import common_arguments, end, machine, progress, run_in_place
+from benchmarks.run import common_arguments, end, machine, progress, run_in_place, show
 from benchmarks.workers import WorkFailed
 
 DRIVERS = {
@@ -65,8 +65,7 @@ def report(chosen: argparse.Namespace, directory: Path) -> int:
         print(f"not enough disk at {directory.parent}: such a history needs {needed:.0f} GiB", file=sys.stderr)
         return 1
     about = machine(directory)
-    for name, value in about.items():
-        print(f"{name:>18}  {value}")
+    show(about)
     found: dict[str, list[Curve]] = {}
     failed: list[str] = []
     for driver in drivers:
