@@ -8,11 +8,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from p2pchat.apps.cli.commands.children import Line
+from p2pchat.apps.cli.loop import VARIABLE as LOOP
 from tests.processes.stage import Stage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -40,26 +40,28 @@ class Ran:
         return lines[0]
 
 
-def p2pchat(home: Path, *words: str, stdin: str | int | None = "", **environment: str) -> Ran:
-    """Run a command line to its end; `stdin` is text, or what subprocess takes."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
-    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
+def environment(home: Path) -> dict[str, str]:
+    """Return what a command line finds around it: of what is meant for p2pchat only the loop, as tests have it."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP}
+    return {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
+
+
+def p2pchat(home: Path, *words: str) -> Ran:
+    """Run a command line to its end; nothing is typed."""
     done = subprocess.run(
         [sys.executable, "-m", "p2pchat", *words],
+        input="",
         capture_output=True,
         encoding="utf-8",
         timeout=TIMEOUT,
-        env={**env, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", **environment},
+        env=environment(home),
         check=False,
-        **given,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
 async def born(quick: Stage, home: Path, *words: str, stdin: str = "") -> Ran:
     """Run a command line to its end as p2pchat() does, quickly born."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
-    environment = {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
     async with asyncio.timeout(TIMEOUT):
-        code, out, err = await quick.talk(*words, stdin=stdin.encode(), environment=environment)
+        code, out, err = await quick.talk(*words, stdin=stdin.encode(), environment=environment(home))
     return Ran(code, out.decode(), err.decode())

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from tests.processes.commands import TIMEOUT, Ran, born, one_loop, posix
+from tests.processes.commands import TIMEOUT, Ran, born, environment, one_loop, posix
 from tests.processes.stage import Stage
 
 
@@ -69,7 +69,7 @@ async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(quic
 async def test_no_input_is_no_reason_to_leave_and_sigterm_is(quick: Stage) -> None:
     log = quick.home / "log"
     quick.home.mkdir(exist_ok=True)
-    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    env = environment(quick.home)
     command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
     try:
@@ -113,7 +113,7 @@ async def test_ctrl_c_leaves_in_good_order_with_130(quick: Stage) -> None:
 async def test_a_reader_that_goes_away_ends_it_quietly(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    env = environment(quick.home)
     command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
@@ -140,7 +140,7 @@ async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(quic
     ada = quick.child("ada", log=False)
     await ada.start()
     words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
-    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    env = environment(quick.home)
     with subprocess.Popen(
         [sys.executable, "-m", "p2pchat", *words],
         stdin=subprocess.PIPE,
@@ -189,7 +189,7 @@ def test_a_full_stdout_is_told(tmp_path: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "P2PCHAT_HOME": str(tmp_path)},
+            env=environment(tmp_path),
             timeout=TIMEOUT,
             check=False,
         )
@@ -215,7 +215,7 @@ def test_what_somebody_wrote_in_earlier_runs_is_not_shown_as_news(here: Callable
 @posix
 def test_a_stdout_closed_from_the_start_is_nobody_listening(tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m p2pchat 0 --name bob --drain 0 >&-"
-    env = {**os.environ, "P2PCHAT_HOME": str(tmp_path)}
+    env = environment(tmp_path)
     done = subprocess.run(
         ["sh", "-c", command], input="hi\n", encoding="utf-8", capture_output=True, env=env, check=False
     )
@@ -233,7 +233,7 @@ async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(quick: Stag
     await ada.event("sent", text="long ago")
     main, side = os.openpty()
     command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--plain"]
-    env = {**os.environ, "P2PCHAT_HOME": str(quick.home)}
+    env = environment(quick.home)
     with subprocess.Popen(
         command, stdin=side, stdout=side, stderr=subprocess.PIPE, env=env, start_new_session=True
     ) as process:
@@ -266,7 +266,7 @@ def test_on_a_terminal_ctrl_c_on_an_empty_line_leaves(tmp_path: Path) -> None:
     # It must be the terminal that the process belongs to: only then does its Ctrl-C mean a signal.
     command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob"]
     start = f"import os, sys; os.login_tty({side}); os.execv(sys.executable, {command!r})"
-    env = {**os.environ, "P2PCHAT_HOME": str(tmp_path)}
+    env = environment(tmp_path)
     with subprocess.Popen([sys.executable, "-c", start], pass_fds=[side], env=env) as process:
         try:
             os.close(side)
