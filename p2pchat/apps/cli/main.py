@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     if argv is None:  # the process is ours: at its end nobody looks for garbage, which took a fifth of a short command
         atexit.register(gc.freeze)
+        _fill_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     _speak_utf8()
     try:
@@ -36,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = code_of(error)
         complain(str(error) or type(error).__name__)
         return code
+
+
+def _fill_standard_streams() -> None:
+    """Put the null device where 0, 1 or 2 is closed: a socket or a file that got such a number would be written into.
+
+    libuv, so uvloop, ends the process rather than close one that has.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def _speak_utf8() -> None:
