@@ -8,7 +8,7 @@ from p2pchat.config import Settings
 from p2pchat.core.sync.writing import ROOM_FOR_REST, are_plain, text_fault, written_bytes
 from p2pchat.errors import TooLong
 
-PLAIN_CHARACTERS = 1024  # ASCII up to here is within every limit, whatever it holds: looked at no further
+PLAIN_CHARACTERS = 1024  # ASCII up to here is within the usual limits, whatever it holds: looked at no further
 
 
 def check_texts(texts: Sequence[str], settings: Settings) -> None:
@@ -29,7 +29,8 @@ def check_text(text: str, settings: Settings) -> None:
         raise TypeError(f"a text is a str, not {type(text).__name__}")
     if not text:
         raise ValueError("an empty text says nothing")
-    if len(text) <= PLAIN_CHARACTERS and text.isascii() and "\0" not in text:
+    most = min(PLAIN_CHARACTERS, settings.max_text_bytes, settings.max_entry_bytes // 8)
+    if len(text) <= most and text.isascii() and "\0" not in text:
         return
     fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
     if fault is not None and fault[0] == "too_long":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -16,6 +17,7 @@ from p2pchat import (
     UnknownName,
 )
 from p2pchat.testing import Mesh, mesh
+from p2pchat.testing.meshes import QUICK
 from tests.peer.said import texts
 
 
@@ -256,6 +258,17 @@ async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net:
     with pytest.raises(TooLong):
         await ada.send_many("room", ["fine", "x" * 40_000])
     assert [len(text) for text in await texts(ada)] == [32 * 1024]
+
+
+@pytest.mark.parametrize("limit", [{"max_text_bytes": 100}, {"max_entry_bytes": 3000}])
+async def test_a_limit_below_the_usual_one_is_told_before_anything_is_accepted(limit: dict[str, int]) -> None:
+    async with mesh("ada", settings=replace(QUICK, **limit)) as net:
+        ada = net.peers[0]
+        await ada.broadcast("first")  # from here on memory says at once where the next will stand
+        with pytest.raises(TooLong):
+            await ada.broadcast("\x1b" * 500)
+        await ada.broadcast("last")
+        assert await texts(ada) == ["first", "last"]
 
 
 async def test_an_answer_belongs_to_the_conversation_it_answers_in(net: Mesh) -> None:
