@@ -99,10 +99,11 @@ async def take(channel: Channel, directory: str, messages: int, rounds: int) -> 
 
 async def give(channel: Channel, directory: str, port: int, messages: int, rounds: int) -> None:
     """Worker: send `messages` frames and wait for the answer; say how long each round took."""
-    from p2pchat.dialing import dial
+    from p2pchat.client import STREAM_LIMIT_BYTES
     from p2pchat.protocol import Bye, encode
 
-    end = End(*await dial("127.0.0.1", port, timeout=10), _contexts(directory)[1], server=False)
+    streams = await asyncio.open_connection("127.0.0.1", port, limit=STREAM_LIMIT_BYTES)
+    end = End(*streams, _contexts(directory)[1], server=False)
     await end.client.handshake(10)
     end.client.start()
     settle()

@@ -56,13 +56,14 @@ async def _answer(end: End) -> None:
 
 async def give(channel: Channel, directory: str, port: int, links: int) -> None:
     """Worker: dial one link, then the others, then send a burst on each in turn."""
-    from p2pchat.dialing import dial
+    from p2pchat.client import STREAM_LIMIT_BYTES
     from p2pchat.protocol import Bye, encode
 
     context = _contexts(directory)[1]
 
     async def one() -> End:
-        end = End(*await dial("127.0.0.1", port, timeout=30), context, server=False)
+        streams = await asyncio.open_connection("127.0.0.1", port, limit=STREAM_LIMIT_BYTES)
+        end = End(*streams, context, server=False)
         await end.client.handshake(30)
         end.client.start()
         return end

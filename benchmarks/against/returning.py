@@ -17,7 +17,6 @@ from benchmarks.against.works import Say, Size
 from benchmarks.workers import WorkFailed
 
 COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)  # who reads is as quick where the server fsyncs, and writing takes minutes
-MOST_ROUNDS = 3  # a hundred thousand commits, one by one, take half a minute
 
 
 def backlog(home: Path, size: Size, say: Say) -> Found:
@@ -28,9 +27,9 @@ def backlog(home: Path, size: Size, say: Say) -> Found:
         for contest in contests:
             contest.round(1)
         idle = [contest.resident() for contest in contests]
-        for number in range(min(MOST_ROUNDS, size.rounds)):
+        for number in range(size.rounds):
             for contest, figures, before in zip(contests, found, idle, strict=True):
-                say(f"round {number + 1}, {contest.system.name} writes for somebody who is away")
+                say(f"round {number + 1} of {size.rounds}, {contest.system.name} writes for somebody who is away")
                 _play(contest, figures, size.backlog, before)
     words = f"a backlog of {size.backlog:,}, written one by one, fetched on return"
     return Found("backlog", words, "/s", found, left_out)
