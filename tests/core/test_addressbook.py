@@ -220,32 +220,55 @@ def test_while_a_large_mesh_forms_all_are_told_less_often_and_a_lone_change_at_o
     assert len(told_frames(ada.wake(2.1))) == 13
 
 
-def test_in_a_large_mesh_a_link_with_whom_others_tell_of_too_is_told_later_and_with_others() -> None:
-    ada = Post(ADA)
-    ada.handle(Listening(8080))
+class Crowd:
+    """Ada, linked with so many, who may be silent."""
 
-    def meets(number: int) -> str:
-        key = Key(str(number))
-        met = Meeting(ada, Post(key))
-        met._links = 100 * number
+    def __init__(self, links: int) -> None:
+        self.ada = Post(ADA, settings=Settings(ping_after=300.0, dead_after=900.0))
+        self.ada.handle(Listening(8080))
+        self._met = 0
+        for _ in range(links):
+            self.meet()
+
+    def meet(self, *, known: bool = False) -> str:
+        """One more link comes up; `known`: the second peer tells that it is linked there too."""
+        key = Key(str(self._met))
+        met = Meeting(self.ada, Post(key))
+        met._links = 100 * self._met
+        self._met += 1
         met.connect(met.b)
+        if known:
+            self.ada.got(101, Peers(port=0, at=[], linked=[(key.id, [])]))
         return key.id
 
-    for number in range(20):
-        meets(number)
+
+def test_in_a_large_mesh_a_link_with_whom_others_tell_of_too_is_told_when_no_more_come_up_and_with_others() -> None:
+    crowd = Crowd(20)
+    ada = crowd.ada
     assert len(told_frames(ada.wake(0.1))) == 19  # the last one heard all as it came
-    known = meets(20)
-    ada.got(101, Peers(port=0, at=[], linked=[(known, [])]))
-    assert told_frames(ada.wake(0.75)) == []
-    assert len(told_frames(ada.wake(0.8))) == 20  # 0.1 s for each 8 links, as often as there are 8 links
-    known = meets(21)
-    ada.got(101, Peers(port=0, at=[], linked=[(known, [])]))
+    crowd.meet(known=True)
     assert told_frames(ada.wake(1.1)) == []
-    unknown = meets(22)
-    assert told_frames(ada.wake(1.15)) == []
-    frames = told_frames(ada.wake(1.21))
+    assert len(told_frames(ada.wake(1.2))) == 20  # four times as long as all are left alone: 0.1 s for each 8 links
+    known = crowd.meet(known=True)
+    assert told_frames(ada.wake(1.9)) == []
+    unknown = crowd.meet()
+    assert told_frames(ada.wake(1.95)) == []
+    frames = told_frames(ada.wake(2.01))
     assert len(frames) == 22
     assert {peer for peer, _ in frames[0].linked} == {known, unknown}
+
+
+def test_all_are_told_of_links_with_whom_others_tell_of_too_though_more_and_more_come_up() -> None:
+    crowd = Crowd(20)
+    ada = crowd.ada
+    ada.wake(0.1)
+    told = []
+    for step in range(1, 40):
+        now = 0.1 + 0.9 * step
+        if told_frames(ada.wake(now)):
+            told.append(now)
+        crowd.meet(known=True)
+    assert told == [pytest.approx(30.7)]  # half a minute after the last time
 
 
 def test_a_link_that_takes_the_place_of_another_is_no_news() -> None:
@@ -358,21 +381,28 @@ def test_of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_othe
 def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_for_ever() -> None:
     """A mesh forms: the other one is on it, and two dials to each other cost a handshake that is thrown away."""
 
-    def dialled_at(links_come_until: float) -> float:
+    def dialled_at(links_come_until: float, known: int = 0) -> float:
         met, link = linked()
+
+        def meets(number: int, port: int = 0) -> None:
+            other = Meeting(met.a, Post(Key(f"other {number}")))
+            other._links = 10 * number
+            met.a.got(other.connect(other.b), Peers(port=port, at=[]))
+
+        for number in range(1, known + 1):
+            meets(1000 + number, port=7000 + number)
         met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ["10.0.1.1:1"])]))
-        for step in range(1, 100):
+        for step in range(1, 200):
             if any(isinstance(effect, Dial) for effect in met.a.wake(step / 10)):
                 break
             if step % 5 == 0 and step / 10 <= links_come_until:
-                other = Meeting(met.a, Post(Key(f"late {step}")))
-                other._links = 10 * step
-                other.connect(other.b)
+                meets(step)
         return met.a.ctx.now.mono
 
     assert dialled_at(0.0) <= 1.2
     assert 3.0 <= dialled_at(2.0) <= 3.2
     assert 8.0 <= dialled_at(60.0) <= 8.2
+    assert 15.5 <= dialled_at(60.0, known=62) <= 16.2  # who has as many to dial as that needs longer
 
 
 def test_what_a_user_names_is_dialled_at_once_though_the_other_might_dial_first() -> None:

@@ -9,9 +9,9 @@ addresses they are longer, or thousands of them would be dialled all the time. O
 a peer is seen on the local network while the only one under way hangs, mostly at the address it had yesterday.
 
 Of two who are told of each other the smaller id dials at once, the other a second later; while a mesh forms, as long
-as links come up, for the other is busy with it then, but 8 s at most. Addresses told by others are dialled few at once,
-and slowly once many of one teller's came to nothing: a peer that tells nonsense, or wants someone flooded, gets little
-for it.
+as links come up, for the other is busy with it then, but 8 s at most, or a quarter of a second for each peer known.
+Addresses told by others are dialled few at once, and slowly once many of one teller's came to nothing: a peer that
+tells nonsense, or wants someone flooded, gets little for it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to begin a
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more take proportionally longer
 CROWD = 256  # peers to dial, as many as links there may be; of more each waits longer
 MOST_TOLD_WAITS = 8  # that the other gets to dial us first, while a mesh forms: it may not be able to at all
+TOLD_WAITS_FOR = 32  # peers known; of more it gets proportionally more, for it has as many to dial
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
 UP = ("up", "")  # what people were told of a target, when its peer is linked
@@ -61,7 +62,7 @@ class Target:
     teller: PeerId = ""
     tries: int = 0
     due_at: float = 0.0
-    left_until: float = 0.0  # until then the other may dial us first
+    left_since: float = float("-inf")  # when the other was first left to dial us; -inf: it was not
     has_slot: bool = False  # its turn among the targets of a teller of nonsense
     told: tuple[str, str] = ("", "")
     forgotten: bool = False
@@ -165,14 +166,15 @@ class Dialing:
         target = self._target(course, address)
         if not decides(self._ctx.me, address.peer):
             wait += settings.told_dial_after
-            target.left_until = self._ctx.now.mono + MOST_TOLD_WAITS * settings.told_dial_after
+            target.left_since = self._ctx.now.mono
         target.due_at = self._ctx.now.mono + wait
         self._arm(course)
 
     def _leave_to_other(self, target: Target) -> None:
         """Let the other dial first for longer, as long as links come up: a mesh forms, and it is busy with others."""
-        busy_until = self._came_up_at + self._ctx.settings.told_dial_after
-        target.due_at = max(target.due_at, min(busy_until, target.left_until))
+        once = self._ctx.settings.told_dial_after
+        most = once * MOST_TOLD_WAITS * max(1.0, len(self._courses) / TOLD_WAITS_FOR)
+        target.due_at = max(target.due_at, min(self._came_up_at + once, target.left_since + most))
 
     def seen(self, address: Address) -> None:
         """An address was announced just now: as learned, but it does not wait long for a dial elsewhere to end."""

@@ -1,10 +1,10 @@
 """Peers tell each other where they listen and whom they are linked with, so that one endpoint joins the whole mesh.
 
 The first `peers` on a link tells all, later ones what changed; changes within 0.1 s are joined, and a link that does
-not drain gets its share when it does. In a large mesh whom others tell of as well can wait: while it forms, everybody
-links with everybody, and would tell everybody of it at once. What is heard goes to the address book after a look at
-its form, and from there to the dialler with that peer's id as the pin. Only what a peer says of itself, and what
-answered, is told on.
+not drain gets its share when it does. In a large mesh whom others tell of as well can wait until no more links come
+up: while it forms, everybody links with everybody, and would tell everybody of it, again and again. What is heard goes
+to the address book after a look at its form, and from there to the dialler with that peer's id as the pin. Only what a
+peer says of itself, and what answered, is told on.
 
 Nobody is told of itself, with one exception: who names the receiver among those it is linked with has met another
 process with the receiver's key.
@@ -24,7 +24,9 @@ from p2pchat.core.mesh.roster import At, Roster
 from p2pchat.protocol import PeerId, Peers
 
 FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
-KNOWN_AFTER = 5.0  # seconds at most until all are told of a link with whom others tell of too; a guess
+STILL = 4  # as often as that, when no link has come up for so long: a mesh has formed; a guess
+KNOWN_AFTER = 30.0  # seconds at most until all are told of a link with whom others tell of too; a guess
+_SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class Exchange:
@@ -53,6 +55,7 @@ class Exchange:
         self._own: dict[bool, tuple[int, At]] = {True: (0, ()), False: (0, ())}  # for links on loopback, and for others
         self._timer: Timer | None = None
         self._told_at = float("-inf")  # when all were last told
+        self._came_up_at = float("-inf")  # when a link last did
         self._linked_now: set[PeerId] = set()  # since then, or has another address; others may tell of them too
         self._news = False  # something else is to be told
         self._rosters = {True: Roster(), False: Roster()}  # for links on loopback, and for others
@@ -68,8 +71,8 @@ class Exchange:
         """Tell a new link all; the others hear of it soon."""
         self._book.touched.add(link.peer)
         self._tell(link)
-        self._linked_now.add(link.peer)
-        self._tell_soon()
+        self._came_up_at = self._ctx.now.mono
+        self._tell_of(link.peer)
 
     def link_down(self, link: Link) -> None:
         """Tell the others soon, if no other link took its place."""
@@ -77,19 +80,23 @@ class Exchange:
         if link.peer not in self._by_peer:
             self.changed()
 
+    def _tell_of(self, peer: PeerId) -> None:
+        """This peer is linked now, or has another address: who waits to be told of others can wait for that too."""
+        self._linked_now.add(peer)
+        if self._timer is None or not self._others_tell_of(peer):
+            self._tell_soon()
+
     def changed(self) -> None:
         """Tell everyone soon what is another."""
         self._news = True
         self._tell_soon()
 
     def _tell_soon(self) -> None:
-        if self._up:
-            self._tell_after(self._pause())
-
-    def _tell_after(self, pause: float) -> None:
-        """See who can be told, this long after they were told last; sooner, if that was meant already."""
+        """See who can be told, a while after they were told last; sooner, if that was meant already."""
+        if not self._up:
+            return
         now = self._ctx.now.mono
-        wait = max(self._ctx.settings.peers_told_after, self._told_at + pause - now)
+        wait = max(self._ctx.settings.peers_told_after, self._told_at + self._pause() - now)
         if self._timer is None or self._timer.at > now + wait:
             self.stop()
             self._timer = self._ctx.after(wait, self._tell_due)
@@ -99,13 +106,13 @@ class Exchange:
         return self._ctx.settings.peers_told_after * len(self._up) / FEW
 
     def _tell_due(self) -> None:
-        """All can be told; unless everything is known to them from others, so that it can wait."""
+        """All can be told; unless everything is known to them from others, so that it can wait until links stand."""
         self._timer = None
-        crowd = len(self._up) / FEW
-        pause = min(self._pause() * crowd, KNOWN_AFTER)
-        can_wait = crowd > 1 and self._ctx.now.mono < self._told_at + pause
-        if can_wait and not self._news and all(self._others_tell_of(peer) for peer in self._linked_now):
-            self._tell_after(pause)
+        now = self._ctx.now.mono
+        until = min(self._came_up_at + STILL * self._pause(), self._told_at + KNOWN_AFTER)
+        can_wait = len(self._up) > FEW and now < until - _SLACK and not self._news
+        if can_wait and all(self._others_tell_of(peer) for peer in self._linked_now):
+            self._timer = self._ctx.after(until - now, self._tell_due)
         else:
             self._tell_all()
 
@@ -212,5 +219,4 @@ class Exchange:
             if address is not None:
                 self._dialing.learned(address)
                 if peer == link.peer:
-                    self._linked_now.add(peer)
-                    self._tell_soon()
+                    self._tell_of(peer)
