@@ -1,7 +1,9 @@
-"""Making very much at once without looking for garbage in it meanwhile.
+"""Making very much without looking for garbage in it meanwhile.
 
 Python looks through everything there is, again and again, while what it counts grows. Of what a peer loads at its start
-nothing is garbage, and of 5,000 users and 10,000 conversations that search takes as long as all the rest.
+nothing is garbage, and of 5,000 users and 10,000 conversations that search takes as long as all the rest. Links stay
+too, and each is dozens of objects: while many peers of one process link with each other, all of them would be looked
+through for every quarter that there are more.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MUCH = 10_000  # objects; a search through fewer takes less than a millisecond
+MANY = 64  # ends of links, some 3,000 objects
 
 
 @contextmanager
@@ -25,8 +28,38 @@ def nothing_is_garbage() -> Iterator[None]:
         yield
     finally:
         if collects:
-            # What a program has frozen would thaw, and to count that passes over all of it: for much alone.
-            if gc.get_count()[0] > MUCH and not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
+            if gc.get_count()[0] > MUCH:
+                _all_is_old()
             gc.enable()
+
+
+class Standing:
+    """How many link ends stand; when they are many more than ever before, what there is counts as old.
+
+    Those that come and go are looked through like everything else, for what is left of them may be garbage.
+    """
+
+    def __init__(self) -> None:
+        self._ends = 0
+        self._old = 0  # as many as there were when all was counted as old
+
+    def began(self) -> None:
+        """One end more."""
+        self._ends += 1
+        if self._ends >= self._old + MANY:
+            self._old = self._ends
+            _all_is_old()
+
+    def ended(self) -> None:
+        """One end less."""
+        self._ends -= 1
+
+
+standing = Standing()  # of all peers in this process: they share one search
+
+
+def _all_is_old() -> None:
+    """Look through what there is when garbage of all ages is looked for, and not before."""
+    if not gc.get_freeze_count():  # what a program has frozen would thaw; counting passes over all of it: seldom
+        gc.freeze()
+        gc.unfreeze()

@@ -21,6 +21,7 @@ from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted,
 from p2pchat.dialing import dial as dial_socket
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
+from p2pchat.runtime.collecting import standing
 from p2pchat.server import Server
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -138,6 +139,7 @@ class Wiring:
 
     def _begin(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
+        standing.began()
         self._tell(input)
         if self._all_paused:
             client.pause_reading()
@@ -157,7 +159,8 @@ class Wiring:
         self._tell(Drained(link))
 
     def _down(self, link: int, reason: str) -> None:
-        self._clients.pop(link, None)
+        if self._clients.pop(link, None) is not None:
+            standing.ended()
         self._held.discard(link)
         writer = self._writers.pop(link, None)
         if writer is not None:

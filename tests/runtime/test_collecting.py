@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from p2pchat.runtime.collecting import MUCH, nothing_is_garbage
+from p2pchat.runtime.collecting import MANY, MUCH, Standing, nothing_is_garbage
 
 
 def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
@@ -63,3 +63,47 @@ def test_who_collects_none_collects_none_afterwards() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+class Kept:
+    """What nobody frees but the search for garbage."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def is_old(one: object) -> bool:
+    return any(each is one for each in gc.get_objects(generation=2))
+
+
+def test_what_is_there_counts_as_old_when_there_are_many_more_links_than_ever() -> None:
+    gc.unfreeze()  # what the test run has frozen
+    gc.disable()  # only what is counted as old becomes so
+    try:
+        standing = Standing()
+        kept = Kept()
+        for _ in range(MANY - 1):
+            standing.began()
+        assert not is_old(kept)
+        standing.began()
+        assert is_old(kept)
+    finally:
+        gc.enable()
+        gc.freeze()  # as it was
+
+
+def test_links_that_come_and_go_keep_nothing_from_being_looked_through() -> None:
+    gc.unfreeze()
+    gc.disable()
+    try:
+        standing = Standing()
+        for _ in range(MANY):
+            standing.began()
+        kept = Kept()
+        for _ in range(3 * MANY):
+            standing.ended()
+            standing.began()
+        assert not is_old(kept)
+    finally:
+        gc.enable()
+        gc.freeze()
