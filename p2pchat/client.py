@@ -284,6 +284,17 @@ class Client(_Reads):
         data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._encrypt(data)
+
+    def write(self, data: bytes) -> None:
+        """Write whole encoded frames now, behind what was sent before. Dropped when the link is closing."""
+        if self._waiting:
+            self.send(data)
+            self.flush()
+        elif not (self._closing or self._ended):
+            self._encrypt(data)
+
+    def _encrypt(self, data: bytes) -> None:
         try:
             self._tls.send(data)
         except ConnectionError:

@@ -179,8 +179,7 @@ class Wiring:
         """Write whole frames; nothing when the link is gone."""
         client = self._clients.get(link)
         if client is not None:
-            client.send(data)
-            client.flush()  # the owner sends once a turn
+            client.write(data)  # the owner sends once a turn
 
     def is_full(self, link: int) -> bool:
         """Whether a link's buffer is above its limit, and has not drained since."""
