@@ -28,7 +28,7 @@ def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
     with database.begin():
         found = version(database)
         if found is None:
-            metadata.create_all(database.connection)
+            database.dialect.make_tables(database)
             database.connection.execute(meta.insert().values(name=SCHEMA_KEY, value=str(wanted)))
             return
     if found > wanted:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
@@ -23,6 +24,7 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.faults import sentence
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.tables import metadata
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, many, proves, released, user
 
@@ -197,6 +199,19 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
     with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 4\)"):
         opened(path)
     assert path.read_bytes() == before
+
+
+def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
+    opened(path).close()
+    by_sqlalchemy = create_engine(sqlite_url(tmp_path / "other.db"))
+    metadata.create_all(by_sqlalchemy)
+    by_sqlalchemy.dispose()
+    made = []
+    for each in (path, tmp_path / "other.db"):
+        with closing(sqlite3.connect(each)) as database:
+            made.append(set(database.execute("select type, name, sql from sqlite_master")))
+    assert made[0] == made[1]
+    assert len(made[0]) > len(metadata.tables)
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -391,6 +406,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import StorageError
 from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.tables import metadata
 from tests.storage.writers import Author, many
 directory, kept = Path(sys.argv[1]), 0
 storage = SqlStorage(sqlite_url(directory / "chat.db"), Settings(wal_warm_bytes=1 << 18))
@@ -484,6 +500,7 @@ WRITE = """
 import sys
 from p2pchat.config import Settings
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.tables import metadata
 from tests.storage.writers import Author, many, released
 storage = SqlStorage(sys.argv[1], Settings(wal_warm_bytes=0))
 ada = Author("ada", int(sys.argv[2]))

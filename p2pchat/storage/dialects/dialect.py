@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table
 
+from p2pchat.storage.tables import metadata
+
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
@@ -88,6 +90,10 @@ class Dialect(ABC):
         """Return what to tell a person about this exception of the driver."""
 
     # ---- care
+
+    def make_tables(self, database: Database) -> None:
+        """Make those tables of a new database that are not there."""
+        metadata.create_all(database.connection)
 
     def older(self, database: Database) -> Database | None:
         """Return a copy for reading of a database of an earlier version, brought up to date; None when it is not so."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import URL, Connection
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from p2pchat.errors import StorageError
 from p2pchat.storage import connect, schema
@@ -17,6 +20,7 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.faults import DAMAGED, sentence
 from p2pchat.storage.proving import misfits, unproven
+from p2pchat.storage.tables import metadata
 
 
 class SQLite(Dialect):
@@ -49,6 +53,10 @@ class SQLite(Dialect):
 
     def sentence(self, error: BaseException | None) -> str:
         return sentence(error, self.where)
+
+    def make_tables(self, database: Database) -> None:
+        for statement in _making():
+            database.run(statement)
 
     def older(self, database: Database) -> Database | None:
         """Who may not write reads a database of an earlier version as it will be: from a copy that is up to date."""
@@ -111,3 +119,15 @@ class SQLite(Dialect):
 
     def facts(self, database: Database) -> dict[str, str]:
         return connect.pragmas(database.connection)
+
+
+@lru_cache
+def _making() -> Sequence[str]:
+    """Return what makes the tables of an empty database.
+
+    SQLAlchemy would look for each of them first, and work out its text for each database anew.
+    """
+    made: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return [str(each.compile(dialect=sqlite.dialect())) for each in made]
