@@ -144,8 +144,8 @@ class Peers(Frame, tag="peers"):
 
     port: Annotated[int, Meta(ge=0, le=65535)]
     at: list[str]
-    linked: list[tuple[Hex32, list[str]]] = []
-    gone: list[Hex32] = []
+    linked: list[tuple[Long32, list[str]]] = []  # each tells all others of all: digits are looked at in one go
+    gone: list[Long32] = []
 
 
 class Here(Frame, tag="here"):
@@ -366,14 +366,16 @@ class Decoder:
         self.max_frame_bytes = max(self.max_frame_bytes, self._settings.max_frame_bytes)
 
     def _check_peers(self, frame: Peers, size: int) -> None:
-        most = self._settings.page_items
+        most, longest = self._settings.page_items, self._settings.max_endpoint_bytes
         _at_most(most, "peers", "gone", frame.gone)
         _at_most(most, "peers", "linked", frame.linked)
+        if "".join([*frame.gone, *(peer for peer, _ in frame.linked)]).encode().translate(None, _DIGITS):
+            raise FrameError("peers: ids are lower-case hex")
         for endpoints in (frame.at, *(told for _, told in frame.linked)):
             _at_most(most, "peers", "endpoints", endpoints)
             for endpoint in endpoints:
-                if len(endpoint.encode()) > self._settings.max_endpoint_bytes:
-                    raise _over("peers: an endpoint", len(endpoint.encode()), self._settings.max_endpoint_bytes)
+                if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
+                    raise _over("peers: an endpoint", len(endpoint.encode()), longest)
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)

@@ -33,6 +33,7 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return host, int(port)
 
 
+@lru_cache(CACHED)
 def join_endpoint(host: str, port: int) -> str:
     """Return the endpoint of a host as connections report it; mapped IPv4 addresses become plain ones."""
     address = _address(host)

@@ -134,7 +134,7 @@ class Serve:
         del side.serving[serving.n]
         writer = conversation.writers[serving.key[1]]
         if side.forks_owed:  # the marks come when that is told
-            side.tell[serving.key] = None
+            self._shelf.owe(side, (serving.key,))
             self._ctx.emit(Send(Have({}, end=serving.n), [side.link.id]))
         else:
             end = Have({conversation.id: {writer.user: writer.marks()}}, end=serving.n)
@@ -163,7 +163,7 @@ class Serve:
             if tail is None and side.knows(conversation.id) and self._stands_before(side, log, batch):
                 tail = side.tails[log.id] = Tail(batch.first - 1)
             if tail is None or tail.sent > batch.first - 1:
-                side.tell[log.id.key] = None
+                self._shelf.owe(side, (log.id.key,))
             elif tail.sent == batch.first - 1 and not tail.behind and self._has_room(side):
                 tail.sent = batch.last
                 ready.append(side)

@@ -186,6 +186,7 @@ class Shelf:
         self.presence = presence
         self.hosted = hosted
         self.sides: dict[int, Side] = {}
+        self._owing: dict[int, Side] = {}  # far ends with marks to be told, by link
         self.step = Step()
         self.dead = False  # thrown away after storage failed: its timers do nothing any more
         self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
@@ -300,12 +301,24 @@ class Shelf:
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [side.link.id]))
 
+    def owe(self, side: Side, keys: Iterable[Key]) -> None:
+        """Tell a far end these marks at the end of the step, or as soon as it may hear them."""
+        side.tell.update(dict.fromkeys(keys))  # no queue: what it has to be told waits there, each key once
+        self._owing[side.link.id] = side
+
     def told(self) -> None:
         """Tell the marks that are due, as one frame a link."""
-        for side in self.sides.values():
-            if side.tell and side.hears_marks:  # no queue: what it has to be told waits here, each key once
+        if not self._owing:
+            return  # asked at every step of a node
+        owing, self._owing = self._owing, {}
+        for id, side in owing.items():
+            if not self.is_up(side):
+                continue
+            if side.hears_marks:
                 keys, side.tell = sorted(side.tell.keys() - side.refused.keys()), {}
                 self._tell(side, keys)
+            else:
+                self._owing[id] = side
 
     def _tell(self, side: Side, keys: list[Key]) -> None:
         page, count = Marks(), 0

@@ -396,11 +396,11 @@ class Sync:
         for link, keys in step.sources.items():
             side = self.shelf.sides.get(link)
             if side is not None:
-                side.tell.update(dict.fromkeys(keys))
+                self.shelf.owe(side, keys)
             for key in keys:
                 for host in self.shelf.presence.hosts(key[1]):
                     if host in self.shelf.sides:
-                        self.shelf.sides[host].tell[key] = None
+                        self.shelf.owe(self.shelf.sides[host], (key,))
                 self._news(key)
 
     def _count_heard(self, conversation: Conversation, user: UserId) -> None:
@@ -436,7 +436,7 @@ class Sync:
             for side in self.shelf.sharing(conversation):
                 linked = side.link.linked.keys() | {side.link.peer}
                 if not hosts or not hosts <= linked:
-                    side.tell[key] = None
+                    self.shelf.owe(side, (key,))
 
     def fetched(self, answer: Fetched) -> None:
         self.lookups.fetched(answer)
