@@ -37,6 +37,7 @@ MOST_TOLD_WAITS = 8  # that the other gets to dial us first, while a mesh forms:
 TOLD_WAITS_FOR = 32  # peers known; of more it gets proportionally more, for it has as many to dial
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 _MOST_DOUBLINGS = 30
+NEVER = float("-inf")
 UP = ("up", "")  # what people were told of a target, when its peer is linked
 
 
@@ -62,7 +63,7 @@ class Target:
     teller: PeerId = ""
     tries: int = 0
     due_at: float = 0.0
-    left_since: float = float("-inf")  # when the other was first left to dial us; -inf: it was not
+    left_since: float = NEVER  # when the other was first left to dial us; NEVER: it was not
     has_slot: bool = False  # its turn among the targets of a teller of nonsense
     told: tuple[str, str] = ("", "")
     forgotten: bool = False
@@ -104,7 +105,7 @@ class Dialing:
         self._queue: deque[Course] = deque()
         self._failures: Counter[PeerId] = Counter()  # of addresses they told
         self._next_slot: dict[PeerId, float] = {}
-        self._came_up_at = float("-inf")  # when a link last did, to whomever
+        self._came_up_at = NEVER  # when a link last did, to whomever
         self._stopped = False
 
     # ---- what is to be reached
@@ -139,7 +140,7 @@ class Dialing:
             return
         course, target = self._typed(endpoint, pin)
         target.typed, target.pin = True, pin
-        target.tries, target.due_at, target.left_until, target.told = 0, self._ctx.now.mono, 0.0, ("", "")
+        target.tries, target.due_at, target.left_since, target.told = 0, self._ctx.now.mono, NEVER, ("", "")
         if course.peer and self._is_up(course.peer):
             self._ctx.emit(LinkChanged(course.peer, endpoint, "up"))
         self._arm(course)
