@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, bindparam, select, text
+from sqlalchemy import select
 
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
@@ -27,25 +27,12 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Holding
 from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import placeholders
 from p2pchat.storage.faults import Misfit, fitting
 from p2pchat.storage.fragments import THEN_ENTRIES
 from p2pchat.storage.reading import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.rows import naming_of_text
-from p2pchat.storage.tables import (
-    COVERED,
-    FORKED,
-    OWN_KEYS,
-    SEQ_BITS,
-    SEQS,
-    addresses,
-    consumers,
-    conversations,
-    former_names,
-    hosted,
-    meta,
-    tokens,
-    users,
-)
+from p2pchat.storage.tables import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, hosted, tokens
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
@@ -63,7 +50,7 @@ join heard h on h.log = l.number
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users m on m.number = h.member
-where l.state = 0 and u.id in :hosted
+where l.state = 0 and u.id in {whose}
 """
 READS = """
 select c.id, u.id, l.run, r.id, m.seq from read_marks m
@@ -71,7 +58,7 @@ join logs l on l.number = m.log
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users r on r.number = m.reader
-where r.id in :hosted or (l.state = 0 and u.id in :hosted)
+where r.id in {whose} or (l.state = 0 and u.id in {whose})
 """
 FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
 WRITERS = f"""
@@ -104,7 +91,7 @@ WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Stored:
     """Return what a node starts from; call it inside a transaction."""
-    rows, connection = database.all, database.connection
+    rows = database.all
     unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     cited = cites_of(rows(CITES_OF_TIPS))
     seen: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
@@ -124,13 +111,13 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
             for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
         next_place=newest[0][0] if newest else 1,
-        talks=_talks(connection),
-        users=_users(connection),
-        former=_former(connection),
-        heard=_heard(connection, whose),
-        reads=_reads(connection, whose),
-        addresses=_addresses(connection),
-        consumers={row.name: row.place for row in connection.execute(select(consumers))},
+        talks=_talks(database),
+        users=_users(database),
+        former=_former(database),
+        heard=_heard(database, whose),
+        reads=_reads(database, whose),
+        addresses=_addresses(database),
+        consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
         groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
@@ -143,16 +130,16 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
 
 def load_hosted(database: Database) -> list[KeptUser]:
     """Return the users hosted here, in the order they came."""
-    rows = database.connection.execute(select(hosted).order_by(hosted.c.created_at, hosted.c.id)).all()
-    if not all(len(row.id) == len(row.secret) == 32 and type(row.created_at) is int for row in rows):
+    rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
+    if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
         raise Misfit("keys of another kind")
     with fitting():
-        return [KeptUser(row.id.hex(), row.secret, row.name.decode(), row.created_at) for row in rows]
+        return [KeptUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
 
 
 def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
     """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
-    return Stored(heard=_heard(database.connection, users), reads=_reads(database.connection, users))
+    return Stored(heard=_heard(database, users), reads=_reads(database, users))
 
 
 def load_token(database: Database, hash: bytes) -> Token | None:
@@ -171,7 +158,7 @@ def load_tokens(database: Database, user: UserId | None) -> list[Token]:
 
 def load_meta(database: Database) -> dict[str, str]:
     """Return what the core, and what it is part of, remember by name."""
-    rows = database.connection.execute(select(meta))
+    rows = database.all("select name, value from meta")
     found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
     if not all(type(text) is str for item in found.items() for text in item):
         raise Misfit("values of another kind")
@@ -208,51 +195,54 @@ def holdings(database: Database) -> list[Holding]:
         forked.setdefault(row[0].hex(), []).append(_log(row))
     return [
         Holding(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
-        for talk in _talks(database.connection)
+        for talk in _talks(database)
         if talk.id in writers or talk.id in forked
     ]
 
 
-def _talks(connection: Connection) -> list[Talk]:
-    named = select(conversations).where(conversations.c.naming.is_not(None)).order_by(conversations.c.number)
-    return [Talk(row.id.hex(), naming_of_text(row.naming)) for row in connection.execute(named)]
+def _talks(database: Database) -> list[Talk]:
+    named = "select id, naming from conversations where naming is not null order by number"
+    return [Talk(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
 
 
-def _users(connection: Connection) -> list[KnownUser]:
-    named = select(users).where(users.c.name.is_not(None)).order_by(users.c.number)
-    return [KnownUser(row.id.hex(), row.name, row.named_c, row.about) for row in connection.execute(named)]
+def _users(database: Database) -> list[KnownUser]:
+    named = "select id, name, named_c, about from users where name is not null order by number"
+    return [KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in database.all(named)]
 
 
-def _former(connection: Connection) -> list[FormerName]:
-    rows = connection.execute(
-        select(users.c.id, former_names.c.name, former_names.c.c)
-        .join(users, users.c.number == former_names.c.owner)
-        .order_by(former_names.c.owner, former_names.c.c)
+def _former(database: Database) -> list[FormerName]:
+    rows = database.all(
+        "select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c"
     )
     return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
 
 
-def _heard(connection: Connection, whose: Sequence[UserId]) -> list[Heard]:
-    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(connection, HEARD, whose)]
+def _heard(database: Database, whose: Sequence[UserId]) -> list[Heard]:
+    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(database, HEARD, whose)]
 
 
-def _reads(connection: Connection, whose: Sequence[UserId]) -> list[ReadMark]:
-    rows = _of_hosted(connection, READS, whose)
+def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
+    rows = _of_hosted(database, READS, whose)
     return list(dict.fromkeys(ReadMark(_log(row), row[3].hex(), row[4]) for row in rows))
 
 
-def _of_hosted(connection: Connection, statement: str, whose: Sequence[UserId]) -> list[Any]:
+def _of_hosted(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
     """Return the rows of all these, some at a time: a statement takes only so many values."""
-    bound = text(statement).bindparams(bindparam("hosted", expanding=True, type_=LargeBinary))
     users = [bytes.fromhex(user) for user in whose]
     pages = [users[start : start + USERS_AT_ONCE] for start in range(0, len(users), USERS_AT_ONCE)]
-    return [row for page in pages for row in connection.execute(bound, {"hosted": page}).all()]
+    return [row for page in pages for row in _of_page(database, statement, page)]
 
 
-def _addresses(connection: Connection) -> list[Address]:
+def _of_page(database: Database, statement: str, page: list[bytes]) -> Sequence[Any]:
+    parts = statement.split("{whose}")
+    return database.all(placeholders(len(page), 1).join(parts), *page * (len(parts) - 1))
+
+
+def _addresses(database: Database) -> list[Address]:
+    rows = database.all("select peer, endpoint, verified_at, failing_since, teller from addresses")
     return [
-        Address(row.peer.hex(), row.endpoint, row.verified_at, row.failing_since, row.teller.hex())
-        for row in connection.execute(select(addresses))
+        Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
+        for peer, endpoint, verified_at, failing_since, teller in rows
     ]
 
 
