@@ -51,6 +51,7 @@ async def fetch(channel: Channel, data: str) -> None:
         channel.tell(begun=begun)
         asked = await channel.heard()
         assert asked is not None
+        assert peer._owner is not None
         while peer._owner.node.sync.order.next_place <= asked["entries"]:
             await asyncio.sleep(LOOK / 10)
         await peer._owner.settle()  # on this disk too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ FORGET_PEAK = "5"  # to /proc/PID/clear_refs, proc(5): VmHWM begins again at wha
 
 def cpu_of(pid: int | None) -> float:
     """Return the seconds of all its threads, user and system, in steps of 10 ms."""
-    if pid is None:
+    if pid is None or sys.platform == "win32":
         return 0.0
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
