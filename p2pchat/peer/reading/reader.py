@@ -175,7 +175,7 @@ class Reader:
             self._busy = False
 
     async def _next(self) -> AnyEvent:
-        if self._taken or self._live or self._read < self._source.recent.newest:
+        if self._taken or self._live:
             await self._breathe()
         while True:
             event = self._live_due() or self._post()
@@ -188,6 +188,7 @@ class Reader:
             if self.closed:
                 raise StopAsyncIteration
             if self._posts and self._begun and not self._cut_off and self._read < self._source.recent.newest:
+                await self._breathe()  # they may have come one by one, or be nothing for this reader
                 await self._take()
             elif not self._live or self._cut_off:
                 await self._wait()

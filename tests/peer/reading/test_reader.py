@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.peer.messages.events import Risen
 from p2pchat.peer.messages.ledger import Rise
-from p2pchat.peer.messages.message import Message
+from p2pchat.peer.messages.message import Message, Sent
 from p2pchat.peer.reading.iterator import Events
 from p2pchat.peer.reading.reader import BREATH, LOOKS, Reader
 from p2pchat.protocol import ConversationId
@@ -19,7 +20,7 @@ from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown
 from tests.peer.messages.test_events import ADA, BOB, ROOM, Desk
 
-THEIRS = LogId(ROOM, BOB, "01" * 8)
+THEIRS, OURS = LogId(ROOM, BOB, "01" * 8), LogId(ROOM, ADA, "01" * 8)
 EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
 
 
@@ -31,9 +32,9 @@ class Source(Desk):
         self.recent = Recent(0)
         self.handed = 0
 
-    def release(self, *texts: str) -> None:
+    def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
-        self.recent.add(Run(self.recent.newest + 1, THEIRS, self.recent.newest + 2, entries, 1, False, False, 1))
+        self.recent.add(Run(self.recent.newest + 1, log, self.recent.newest + 2, entries, 1, False, False, 1))
 
     async def places(self, after: int, limit: int) -> list[Shown]:
         raise AssertionError("everything is in memory")
@@ -115,6 +116,24 @@ async def test_whoever_is_slow_with_each_message_lets_others_have_their_turn(mon
 
 async def test_so_does_whoever_takes_many_that_came_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH, at_once=False) >= 1998
+
+
+async def test_so_does_whoever_passes_over_many_that_are_nothing_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, looks = Source(), itertools.count()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
+    reader = Reader(source, source, (Sent,), None, "now")
+    reader.begin(0)
+    for _ in range(100):
+        source.release("hi")
+    source.release("mine", log=OURS)
+    events: Events[Any] = Events(reader)
+    taking = asyncio.ensure_future(anext(events))
+    turns = 0
+    while not taking.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert taking.result().text == "mine"
+    assert turns >= 100
 
 
 async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_taken() -> None:
