@@ -144,7 +144,9 @@ class Peers(Frame, tag="peers"):
 
     port: Annotated[int, Meta(ge=0, le=65535)]
     at: list[str]
-    linked: list[tuple[Long32, list[str]]] = []  # each tells all others of all: digits are looked at in one go
+    linked: list[
+        tuple[Long32, tuple[str, ...]]
+    ] = []  # all tell all of all: tuples are no objects to search for garbage
     gone: list[Long32] = []
 
 

@@ -193,8 +193,8 @@ def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
     assert told_frames(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
     cyd.b.links.handle(Listening(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, [])])]
-    at = ["10.0.0.7:7070"]
+    assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
+    at = ("10.0.0.7:7070",)
     assert told_frames(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
     effects = ada.handle(LinkDown(101, "lost"))
     assert told_frames(effects) == []
@@ -238,7 +238,7 @@ class Crowd:
         self._met += 1
         met.connect(met.b)
         if known:
-            self.ada.got(101, Peers(port=0, at=[], linked=[(key.id, [])]))
+            self.ada.got(101, Peers(port=0, at=[], linked=[(key.id, ())]))
         return key.id
 
 
@@ -294,7 +294,7 @@ def test_the_port_told_is_kept_with_the_host_seen_and_dialled_when_the_link_is_g
 
 def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))
+    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
     assert met.a.links.up[link].linked.keys() == {CYD.id}
     effects = met.a.wake(0.2)
     assert dials(effects) == ["10.0.0.7:1"]
@@ -310,7 +310,7 @@ def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_call
     first, second = Meeting(ada, bob), Meeting(ada, eva)
     second._links = 100
     link = first.connect(bob, host="10.0.0.2")
-    ada.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.3:3"])]))
+    ada.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.3:3",))]))
     cyd = Post(CYD)
     cyd.handle(Listening(3))
     third = Meeting(ada, cyd)
@@ -318,7 +318,7 @@ def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_call
     third.connect(cyd, host="10.0.0.3")
     second.connect(eva)
     (frame,) = told_frames(second.take(ada))
-    assert dict(frame.linked)[CYD.id] == ["10.0.0.3:3"]
+    assert dict(frame.linked)[CYD.id] == ("10.0.0.3:3",)
 
 
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
@@ -330,7 +330,7 @@ def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     first.connect(bob, host="10.0.0.2")
     second.connect(cyd, host="10.0.0.3")  # Cyd knows Bob's endpoint only
     (frame,) = [frame for frame in told_frames(bob.wake(0.1)) if frame.linked]
-    assert frame.linked == [(CYD.id, ["10.0.0.3:3"])]
+    assert frame.linked == [(CYD.id, ("10.0.0.3:3",))]
     ada.at(0.1)
     ada.got(1, frame)
     (dial,) = [effect for effect in ada.wake(0.3) if isinstance(effect, Dial)]
@@ -348,7 +348,7 @@ def test_bad_addresses_are_counted_and_nothing_else() -> None:
 
 def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failures() -> None:
     met, link = linked()
-    many = [(an_id(i), [f"10.0.1.{i}:1"]) for i in range(1, 65)]
+    many: list[tuple[str, tuple[str, ...]]] = [(an_id(i), (f"10.0.1.{i}:1",)) for i in range(1, 65)]
     effects = met.a.got(link, Peers(port=0, at=[], linked=many))
     under_way = [effect for effect in effects + met.a.wake(10.0) if isinstance(effect, Dial)]
     assert len(under_way) == 8
@@ -372,7 +372,7 @@ def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failu
 def test_of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
     met, link = linked()
     smaller, larger = "00" * 32, "ff" * 32
-    met.a.got(link, Peers(port=0, at=[], linked=[(smaller, ["10.0.0.7:1"]), (larger, ["10.0.0.8:1"])]))
+    met.a.got(link, Peers(port=0, at=[], linked=[(smaller, ("10.0.0.7:1",)), (larger, ("10.0.0.8:1",))]))
     at_once = [effect.endpoint for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
     later = [effect.endpoint for effect in met.a.wake(1.2) if isinstance(effect, Dial)]
     assert (at_once, later) == (["10.0.0.8:1"], ["10.0.0.7:1"])
@@ -391,7 +391,7 @@ def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_fo
 
         for number in range(1, known + 1):
             meets(1000 + number, port=7000 + number)
-        met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ["10.0.1.1:1"])]))
+        met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ("10.0.1.1:1",))]))
         for step in range(1, 200):
             if any(isinstance(effect, Dial) for effect in met.a.wake(step / 10)):
                 break
@@ -407,13 +407,13 @@ def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_fo
 
 def test_what_a_user_names_is_dialled_at_once_though_the_other_might_dial_first() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ["10.0.1.1:1"])]))
+    met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ("10.0.1.1:1",))]))
     assert dials(met.a.handle(Connect("10.0.1.1:1", "00" * 32))) == ["10.0.1.1:1"]
 
 
 def test_a_told_address_that_fails_is_no_news_for_people() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ["10.0.0.7:1"])]))
+    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
     (dial,) = [effect for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
     assert told(met.a.handle(DialFailed(dial.dial, "no"))) == []
 
@@ -507,7 +507,7 @@ def test_an_endpoint_typed_in_vain_and_then_reached_as_told_is_dialled_no_second
     met, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     link = cyd.connect(cyd.b)
-    ada.got(link, Peers(port=0, at=[], linked=[(BOB.id, ["10.0.0.2:1"])]))
+    ada.got(link, Peers(port=0, at=[], linked=[(BOB.id, ("10.0.0.2:1",))]))
     second = [effect for effect in ada.wake(1.2) if isinstance(effect, Dial)][-1]
     met.reach(ada, second)
     assert BOB.id in ada.links.by_peer

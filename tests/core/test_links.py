@@ -398,7 +398,7 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         met.reach(copy, dial)
         for effect in met.take(d):
             warned += [effect] if isinstance(effect, Warned) else []
-            if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, []) in effect.frame.linked:
+            if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, ()) in effect.frame.linked:
                 told_of_copy += effect.links
         last = met.take(copy)
         staying += [effect for effect in last if copy is other and isinstance(effect, Warned)]
@@ -449,14 +449,14 @@ def test_of_two_processes_that_decide_the_one_that_is_left_in_peace_is_told_too(
         "two processes seem to use the key of 'fay': stop one of them",
     ]
     of_copy = [effect for effect in said if isinstance(effect, Send) and effect.links == [101]][-1]
-    assert of_copy.frame == Peers(port=0, at=[], linked=[(D.id, [])])
+    assert of_copy.frame == Peers(port=0, at=[], linked=[(D.id, ())])
     (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, Warned)]
     assert heard.text == warned[0]
 
 
 def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
     met, link = linked()
-    of_copy = Peers(port=0, at=[], linked=[(D.id, [])])
+    of_copy = Peers(port=0, at=[], linked=[(D.id, ())])
     warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]
     assert met.a.links.up[link].linked == {}

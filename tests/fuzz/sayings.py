@@ -127,7 +127,9 @@ class Sayings:
         supply = self.supply
         at = ["10.0.0.7:1", "10.0.0.2:2", "[::1]:3", "224.0.0.1:1", "host:0", supply.text(20), "127.0.0.1:5"]
         some = [supply.pick(at) for _ in range(supply.often(6))]
-        linked = [(supply.pick(USERS), [supply.pick(at)]) for _ in range(supply.often(4))]
+        linked: list[tuple[str, tuple[str, ...]]] = [
+            (supply.pick(USERS), (supply.pick(at),)) for _ in range(supply.often(4))
+        ]
         return Peers(supply.pick((0, 1, 65535)), some, linked, [supply.pick(USERS) for _ in range(supply.often(3))])
 
     def other(self) -> Frame:

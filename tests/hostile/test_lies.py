@@ -252,7 +252,9 @@ async def test_clocks_from_the_future_drag_nobody_along(meet: Meet) -> None:
 async def test_addresses_are_believed_64_from_one_teller(meet: Meet) -> None:
     honest = await meet()
     liar = await honest.liar()
-    peers = [(somebody(f"peer {n}").peer_id, [f"127.0.0.1:{1 + n % 20}"]) for n in range(5_000)]
+    peers: list[tuple[str, tuple[str, ...]]] = [
+        (somebody(f"peer {n}").peer_id, (f"127.0.0.1:{1 + n % 20}",)) for n in range(5_000)
+    ]
     liar.say(*(Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
     liar.say(Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
     await honest.while_chatting(lives_on(liar))

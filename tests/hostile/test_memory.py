@@ -60,7 +60,7 @@ async def full_of_everybody(liar: Liar) -> None:
 
 async def addresses(liar: Liar) -> None:
     await liar.pour(
-        Peers(0, [], linked=[(f"{n:064x}", ["127.0.0.1:9", f"127.0.0.1:{1 + n % 1000}"]) for n in page])
+        Peers(0, [], linked=[(f"{n:064x}", ("127.0.0.1:9", f"127.0.0.1:{1 + n % 1000}")) for n in page])
         for page in pages(250)
     )
 

@@ -125,7 +125,7 @@ class Exchange:
     def tell_of_copy(self, link: Link) -> None:
         """Tell one of two processes with one key that there is the other."""
         own = self._own[is_loopback(link.host)]
-        self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, [])]), [link.id]))
+        self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, ())]), [link.id]))
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -155,7 +155,7 @@ class Exchange:
         if not news and link.told_self == own:
             return
         link.told_self = own
-        there = [(peer, list(at)) for peer, at in sorted(news.items()) if at is not None]
+        there = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
         gone = sorted(peer for peer, at in news.items() if at is None)
         for frame in self._pages(own, there, gone):
             self._ctx.emit(Send(frame, [link.id]))
@@ -166,7 +166,7 @@ class Exchange:
             for near, roster in self._rosters.items():
                 roster.put(peer, self._endpoints(peer, near) if peer in self._by_peer else None)
 
-    def _pages(self, own: tuple[int, At], news: list[tuple[PeerId, list[str]]], gone: list[PeerId]) -> Iterator[Peers]:
+    def _pages(self, own: tuple[int, At], news: list[tuple[PeerId, At]], gone: list[PeerId]) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
         pages = max(1, -(-len(news) // most), -(-len(gone) // most))
         for page in range(pages):
