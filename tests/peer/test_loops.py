@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Left, Message, TCPPeer
+from p2pchat import Left, Message, Probed, TCPPeer, probe
 
 
 def test_two_peers_in_uvloop_meet_talk_and_part(tmp_path: Path) -> None:
@@ -29,6 +29,20 @@ def test_two_peers_in_uvloop_meet_talk_and_part(tmp_path: Path) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         got, said, reason = runner.run(scenario())
     assert (got, reason) == (said, "left")
+
+
+def test_what_a_probe_takes_is_told_to_less_than_a_millisecond_in_uvloop_too(tmp_path: Path) -> None:
+    """The clock of that loop has whole milliseconds, and on one machine a connection takes less."""
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+
+    async def scenario() -> Probed:
+        async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+            return await probe(f"127.0.0.1:{ada.port}", data=tmp_path / "ada")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(scenario())
+    taken = [1000 * seconds for seconds in (found.connect_seconds, found.tls_seconds)]
+    assert all(abs(each - round(each)) > 1e-4 for each in taken), taken
 
 
 async def _first(peer: TCPPeer, count: int) -> AsyncIterator[Message]:

@@ -11,6 +11,7 @@ import pytest
 from p2pchat import TCPPeer, profile_invite
 from p2pchat.apps.cli.commands.bench import parse_bench
 from p2pchat.apps.cli.commands.benching.figure import TEXT_BYTES, message, rate, shown, times
+from p2pchat.apps.cli.commands.benching.own import own
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.main import main
 
@@ -55,6 +56,14 @@ async def _once(directory: Path) -> None:
     """Make a profile as a peer does that runs for a moment."""
     async with TCPPeer(data=directory):
         pass
+
+
+def test_times_below_a_millisecond_are_told_in_uvloop_too(tmp_path: Path) -> None:
+    """The clock of that loop has whole milliseconds."""
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        accepted, _ = runner.run(own(tmp_path, 0.0))
+    assert abs(1000 * accepted.value - round(1000 * accepted.value)) > 1e-4
 
 
 def test_a_figure_is_a_line() -> None:

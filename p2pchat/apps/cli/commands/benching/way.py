@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from time import perf_counter
 
 from p2pchat import Probed, probe
 from p2pchat.apps.cli.commands.benching.figure import Figure, times
@@ -17,15 +18,14 @@ async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
     """Go there again and again for so long; `first` has found the address. Raises Failure when it is not reached."""
     host = f"[{first.address}]" if ":" in first.address else first.address
     endpoint = f"{host}:{first.endpoint.rpartition(':')[2]}"
-    clock = asyncio.get_running_loop().time
-    until, found = clock() + seconds, list[Probed]()
-    while len(found) < LINKS and (not found or clock() < until):
-        next_at = clock() + APART
+    until, found = perf_counter() + seconds, list[Probed]()
+    while len(found) < LINKS and (not found or perf_counter() < until):
+        next_at = perf_counter() + APART
         there = await probe(endpoint, data=directory)
         if there.verdict != "reached":
             raise Failure(f"{endpoint} was reached and is not any more: {there.text}")
         found.append(there)
-        await asyncio.sleep(next_at - clock())
+        await asyncio.sleep(next_at - perf_counter())
     links = [each.connect_seconds + each.tls_seconds + each.seconds for each in found]
     return [
         times("round_trip", [each.connect_seconds for each in found], "of the network alone: a connection"),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import perf_counter
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, profile_invite
 from p2pchat.apps.cli.commands.benching.figure import Figure, message, rate, times
@@ -39,23 +40,22 @@ async def passing(there: Probed, directory: Path, place: Path) -> AsyncIterator[
 
 async def writing(peer: TCPPeer, to: User, count: int, seconds: float, tell: Tell) -> list[Figure]:
     """Send so many messages in all: some one at a time, at most for so long, the others together."""
-    clock = asyncio.get_running_loop().time
     first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the way to you"
     await _delivered(await peer.send(to, first))
     singly: list[float] = []
-    until = clock() + seconds
-    while len(singly) < min(SINGLES, count // 5) and clock() < until:
-        begun = clock()
+    until = perf_counter() + seconds
+    while len(singly) < min(SINGLES, count // 5) and perf_counter() < until:
+        begun = perf_counter()
         await _delivered(await peer.send(to, message(len(singly))))
-        singly.append(clock() - begun)
+        singly.append(perf_counter() - begun)
         tell(f"-- {len(singly):,} of {count:,} messages, one at a time")
     figures = [times("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
     left = count - 1 - len(singly)
     if left:
-        begun = clock()
+        begun = perf_counter()
         await _many(peer, to, left, tell)
         figures.append(
-            rate("delivered_many", left, clock() - begun, f"the same, {AT_ONCE:,} at once and two on the way")
+            rate("delivered_many", left, perf_counter() - begun, f"the same, {AT_ONCE:,} at once and two on the way")
         )
     return figures
 
