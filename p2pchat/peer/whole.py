@@ -15,4 +15,13 @@ T = TypeVar("T")
 
 async def whole(doing: Coroutine[Any, Any, T]) -> T:
     """Do it to its end, and return or raise what comes of it; cancelled, it goes on, and nobody hears how it went."""
-    return await asyncio.shield(asyncio.ensure_future(doing))
+    task = asyncio.ensure_future(doing)
+    task.add_done_callback(_hear)
+    await asyncio.wait([task])  # which cancels nothing
+    return task.result()
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    """What failed when nobody waits any more is no error of the loop's."""
+    if not task.cancelled():
+        task.exception()

@@ -59,7 +59,12 @@ class Once:
                 tried again.
         """
         doing = self.do_at_once(account, key, what, make)
-        return await (asyncio.shield(asyncio.ensure_future(doing)) if key else doing)
+        if not key:
+            return await doing
+        task = asyncio.ensure_future(doing)
+        task.add_done_callback(_hear)
+        await asyncio.wait([task])  # which cancels nothing
+        return task.result()
 
     async def do_at_once(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
         """As do, begun before this returns to the loop, so in the order of the calls; for tasks that nobody cancels.
@@ -114,3 +119,9 @@ def _fail(made: asyncio.Future[Any], error: BaseException) -> None:
     """Whoever waits for the same hears the same; but nobody else has cancelled them."""
     made.set_exception(error if isinstance(error, Exception) else PeerClosed("this gateway is stopping: try again"))
     made.exception()  # seen: it need not be that anybody waits
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    """What failed when who asked has gone is no error of the loop's."""
+    if not task.cancelled():
+        task.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 
 import pytest
@@ -62,6 +63,21 @@ async def test_who_goes_away_takes_the_answer_from_nobody_and_it_is_written_once
     write.may.set()
     assert (await second, await third) == (1, 1)
     assert first.cancelled() and write.times == 1
+
+
+async def test_what_fails_when_who_asked_has_gone_troubles_nobody() -> None:
+    keys, write, troubles = Once(), Writing(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
+    write.fails = True
+    asking = asyncio.ensure_future(keys.do("ada", "k", "hello", write))
+    await write.begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    write.may.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert troubles == []
 
 
 async def test_what_ends_with_the_gateway_is_told_to_who_waits_for_it() -> None:

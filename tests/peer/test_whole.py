@@ -1,0 +1,50 @@
+"""What is done whole, whoever gives up waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from p2pchat.peer.whole import whole
+
+
+async def test_it_goes_on_to_its_end_when_nobody_waits_any_more() -> None:
+    gate, done = asyncio.Event(), list[str]()
+
+    async def doing() -> None:
+        done.append("half")
+        await gate.wait()
+        done.append("all")
+
+    waiting = asyncio.create_task(whole(doing()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.set()
+    await asyncio.sleep(0)
+    assert done == ["half", "all"]
+
+
+async def test_what_fails_when_nobody_waits_any_more_troubles_nobody() -> None:
+    gate, troubles = asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
+
+    async def failing() -> None:
+        await gate.wait()
+        raise ValueError("too late")
+
+    waiting = asyncio.create_task(whole(failing()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert troubles == []
