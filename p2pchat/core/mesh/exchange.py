@@ -209,7 +209,8 @@ class Exchange:
                 return
             link.linked[peer] = None
             for endpoint in endpoints:
-                self._learn(link, peer, endpoint, near)
+                if self._book.get(peer, endpoint) is None:  # what it knows it has heard of all others: that is no news
+                    self._learn(link, peer, endpoint, near)
 
     def _learn(self, link: Link, peer: PeerId, endpoint: str, near: bool) -> None:
         if not self._is_for(endpoint, near):
