@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,9 @@ def test_a_key_that_others_can_read_is_refused(here: Callable[..., Ran], tmp_pat
 def test_a_newer_database_is_refused(here: Callable[..., Ran], tmp_path: Path) -> None:
     ada = tmp_path / "ada"
     assert here("0", "--data", str(ada)).code == 0
-    with sqlite3.connect(ada / "history.db") as database:
+    with closing(sqlite3.connect(ada / "history.db")) as database, database:
         [(version,)] = database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()
         database.execute("UPDATE meta SET value = '999' WHERE name = 'schema'")
-    database.close()
     ran = here("0", "--data", str(ada))
     assert ran.code == 1
     assert "newer" in ran.complains()

@@ -103,13 +103,13 @@ def test_what_cannot_be_kept_there_leaves_nothing_there(made: NewDatabase, tmp_p
     source, target = sqlite_url(tmp_path / "ada.db"), made("postgresql")
     with closing(SqlStorage(source, SMALL)) as storage:
         storage.commit([Author("ada", 1).begins(*many(2000)), Change(meta={"note": "x"})])
-    with sqlite3.connect(tmp_path / "ada.db") as database:
+    with closing(sqlite3.connect(tmp_path / "ada.db")) as database, database:
         database.execute("update meta set value = 'a' || char(0) where name = 'note'")
     with pytest.raises(StorageError, match="cannot be used"):
         copy_rows(source, target)
     with closing(SqlStorage(target, SMALL)) as storage:
         assert storage.load([]) == Stored()
-    with sqlite3.connect(tmp_path / "ada.db") as database:
+    with closing(sqlite3.connect(tmp_path / "ada.db")) as database, database:
         database.execute("update meta set value = 'b' where name = 'note'")
     assert copy_rows(source, target).entries == 2000
 

@@ -296,7 +296,7 @@ def test_a_damaged_database_says_so(path: Path) -> None:
 def test_rows_of_the_wrong_kind_are_damage_and_said_so(path: Path, damage: str) -> None:
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute(damage)
 
     def refused(ask: Callable[[], object]) -> bool:
@@ -323,7 +323,7 @@ def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Pa
         ada, bob = Author("ada", 1), Author("bob", 2)
         storage.commit([released(ada.begins("one", "two"), 1), released(bob.begins("three"), 3)])
         assert storage.faults(9) == []
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("update entries set body = replace(body, 'two', 'twq')")
     with closing(opened(path)) as storage:
         with pytest.raises(StorageError, match="is damaged"):
@@ -334,7 +334,7 @@ def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Pa
 
 def test_what_the_check_finds_in_a_log(path: Path) -> None:
     def after(damage: str) -> list[str]:
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             database.execute(damage)
         with closing(opened(path)) as storage:
             return storage.faults(9)
@@ -554,7 +554,7 @@ def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.
         monkeypatch.setattr("p2pchat.storage.showing.OLD", "1")  # a constant of another kind
         with pytest.raises(TypeError):
             storage.places(0, 9)
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             database.execute("update users set about = x'07'")
         with pytest.raises(StorageError, match="is damaged"):
             storage.places(0, 9)
@@ -564,7 +564,7 @@ def test_a_commit_that_does_not_follow_is_the_caller_s_also_in_a_damaged_databas
     with closing(opened(path)) as storage:
         ada = Author("ada", 1)
         storage.commit([ada.begins("one", "two")])
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             database.execute("update users set about = x'07'")
         ada.write("lost")
         with pytest.raises(ValueError, match="does not follow"):

@@ -105,7 +105,7 @@ async def test_where_others_are_is_remembered(tmp_path: Path) -> None:
         [address] = history.addresses()
     assert (address.user, address.endpoint) == (ada.me, ada.endpoint)
     assert address.answered_at is not None
-    with sqlite3.connect(tmp_path / "bob" / "history.db") as database:
+    with closing(sqlite3.connect(tmp_path / "bob" / "history.db")) as database, database:
         database.execute("update addresses set verified_at = 0")
     async with open_history(tmp_path / "bob") as history:
         assert [address.answered_at for address in history.addresses()] == [None]

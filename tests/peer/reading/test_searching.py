@@ -8,7 +8,7 @@ import os
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 
@@ -159,7 +159,8 @@ async def test_a_spoiled_index_is_made_again_and_one_that_cannot_be_made_is_not_
     async with indexed(data, monkeypatch) as history:
         wanted = await found(history, "fail")
         assert len(wanted) > 10
-    assert sqlite3.connect(index).execute("select count(*) from docs").fetchone() == (100,)
+    with closing(sqlite3.connect(index)) as db:
+        assert db.execute("select count(*) from docs").fetchone() == (100,)
     index.unlink()
     index.mkdir()
     async with indexed(data, monkeypatch) as history:

@@ -8,6 +8,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,9 +102,8 @@ def test_a_database_of_a_newer_version_or_of_another_program(doctor: Doctor, ada
 
 
 def change(data: Path, sql: str) -> None:
-    with sqlite3.connect(data / "history.db") as database:
+    with closing(sqlite3.connect(data / "history.db")) as database, database:
         database.execute(sql)
-    database.close()
 
 
 def test_a_database_that_another_program_keeps_to_itself(doctor: Doctor, ada: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,6 @@ def test_the_tables_of_a_database_name_what_they_hold(tmp_path: Path) -> None:
 
     asyncio.run(run())
     [database] = [path for path in tmp_path.glob("*.db") if path.name != "search.db"]
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         rows = connection.execute("select * from tokens").fetchall()
-    connection.close()
     assert len(rows) == 1 and any(isinstance(cell, bytes) and len(cell) == 32 for cell in rows[0])

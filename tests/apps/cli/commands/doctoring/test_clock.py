@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +33,7 @@ async def stored(home: Path) -> list[Message | Sent]:
 
 def move(home: Path, by: timedelta, every: timedelta = timedelta(0)) -> None:
     """As if ada's clock had been off by that when those messages came, and they had been written so far apart."""
-    with sqlite3.connect(home / "ada" / "history.db") as database:
+    with closing(sqlite3.connect(home / "ada" / "history.db")) as database, database:
         database.execute(
             "update entries set body = json_set(body, '$.at', json_extract(body, '$.at') - (id & 255) * ?)",
             (round(every.total_seconds() * 1e6),),
@@ -41,7 +42,6 @@ def move(home: Path, by: timedelta, every: timedelta = timedelta(0)) -> None:
             "update places set received_at = received_at + ? - (start & 255) * ?",
             (round(by.total_seconds() * 1e6), round(every.total_seconds() * 1e6)),
         )
-    database.close()
 
 
 @pytest.fixture
