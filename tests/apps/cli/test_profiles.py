@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_the_command_that_shows_the_history(chat: ChatOptions, command: str, mon
 
 
 def test_on_windows_it_is_quoted_for_its_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)  # since Python 3.12 it asks Windows, which is not here
     monkeypatch.setattr(sys, "platform", "win32")
     chat = ChatOptions(port=0, data="x")
     assert history_command(chat, "C:\\my chat") == 'p2pchat history --data "C:\\my chat"'
