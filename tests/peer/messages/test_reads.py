@@ -6,13 +6,18 @@ import asyncio
 
 import pytest
 
-from p2pchat import Delivered, DeliveryTimeout, PeerClosed, Read, TCPPeer, UnknownName
+from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
 from p2pchat.testing import Mesh
 
 
 async def read_all(peer: TCPPeer, to: str) -> None:
     """Have a peer's program mark the message that came last somewhere."""
     max(await peer.history(to), key=lambda post: post.place).mark_read()
+
+
+async def gone(peer: TCPPeer, name: str) -> None:
+    """Wait until the last link to somebody is gone: of each of several, for one event is told to all who wait."""
+    await peer.wait_for(Left, where=lambda event: event.user.name == name)
 
 
 async def test_a_message_is_read_when_the_program_of_the_other_says_so(net: Mesh) -> None:
@@ -61,7 +66,7 @@ async def test_a_room_message_is_read_by_so_many_of_those_who_were_there(net: Me
 async def test_who_was_not_there_can_read_it_all_the_same(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada], [bob, cyd])
-    await asyncio.gather(*(ada.wait_for(where=lambda event: event.event == "left") for _ in (bob, cyd)))
+    await asyncio.gather(gone(ada, "bob"), gone(ada, "cyd"))
     receipt = await ada.broadcast("hello?")
     assert receipt.of == []
     net.heal()
