@@ -12,7 +12,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.records import Change
 
 
-class InFlight:
+class CommitsInFlight:
     """The book of these commits.
 
     Args:

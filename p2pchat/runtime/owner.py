@@ -44,7 +44,7 @@ from p2pchat.protocol import encode
 from p2pchat.runtime.collecting import nothing_is_garbage
 from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.fetching import Fetching
-from p2pchat.runtime.inflight import InFlight
+from p2pchat.runtime.inflight import CommitsInFlight
 from p2pchat.runtime.outgoing import Outgoing
 from p2pchat.runtime.programs import Programs
 from p2pchat.runtime.reading import Reading
@@ -86,7 +86,9 @@ class Owner:
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
         self.saying = Gathering(node.next_entry)
         self.programs = Programs(self.saying, self.put, self._schedule, tell)
-        self._in_flight = InFlight(settings.max_uncommitted_entries, lambda paused: self.wiring.pause_all(paused))
+        self._in_flight = CommitsInFlight(
+            settings.max_uncommitted_entries, lambda paused: self.wiring.pause_all(paused)
+        )
         self._reading = Reading(node, settings, self.put, tell, self._reading_broke)
         self._fetching = Fetching(self._reading.fetch, self._has_room)
         self._outgoing = Outgoing()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
-from p2pchat.runtime.inflight import InFlight
+from p2pchat.runtime.inflight import CommitsInFlight
 
 LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
@@ -17,7 +17,7 @@ def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> C
 
 def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() -> None:
     said: list[bool] = []
-    book = InFlight(100, said.append)
+    book = CommitsInFlight(100, said.append)
     for ticket, entries in enumerate((60, 40, 1, 30)):
         book.add(commit(ticket, entries))
         assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
@@ -28,7 +28,7 @@ def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() 
 
 def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() -> None:
     said: list[bool] = []
-    book = InFlight(100, said.append)
+    book = CommitsInFlight(100, said.append)
     book.add(commit(1, 1000, own=True))
     book.add(commit(2, 1, own=True))
     assert (book.own, book.paused) == (2, False)
@@ -40,7 +40,7 @@ def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() 
 
 def test_a_failure_takes_away_what_is_of_its_epoch_or_older_and_reading_goes_on() -> None:
     said: list[bool] = []
-    book = InFlight(100, said.append)
+    book = CommitsInFlight(100, said.append)
     for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
         book.add(commit(ticket, 50, epoch=epoch))
     book.add(commit(4, 1, own=True, epoch=1))
