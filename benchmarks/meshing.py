@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from benchmarks.results import Row, Setting
 from benchmarks.workers import Channel, Worker, peak_kib
 
+CALM_AFTER = 10.0  # seconds after the last has joined until all is told: of 128 the last news of links, after 6.4 s
+
 if TYPE_CHECKING:
     from p2pchat import TCPPeer
 

@@ -144,9 +144,8 @@ class Peers(Frame, tag="peers"):
 
     port: Annotated[int, Meta(ge=0, le=65535)]
     at: list[str]
-    linked: list[
-        tuple[Long32, tuple[str, ...]]
-    ] = []  # all tell all of all: tuples are no objects to search for garbage
+    # Everybody tells everybody of everybody, and in tuples of texts Python searches for no garbage.
+    linked: list[tuple[Long32, tuple[str, ...]]] = []
     gone: list[Long32] = []
 
 

@@ -14,6 +14,7 @@ from benchmarks.against import systems as s
 from benchmarks.against.found import Figures, Found, figures_of
 from benchmarks.against.usage import resident_of
 from benchmarks.against.works import Say, Size
+from benchmarks.meshing import CALM_AFTER
 from benchmarks.workers import ROOT, Worker, WorkFailed
 
 MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
@@ -21,7 +22,6 @@ LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
 MOST = {"pyre_mesh": 64}  # peers: any two have sockets of their own, and 128 want more files than a process may have
 REPEATED = 32  # peers: larger meshes form once
 WATCHED = 32  # peers: what smaller meshes take while nothing happens is too little for the clock of a process
-REST = 10.0  # seconds after the last has joined until all is told: of 128 the last news of links, after 6.4 s
 MORE_LINKS = 2  # times, where it is only these: peers of p2pchat find each other too, and have n x n
 STARTS = 7
 READY = """
@@ -82,7 +82,7 @@ def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figur
         links_in_all = peers * (peers - 1) / 2
         figures.more |= {"CPU s": met["cpu"], "CPU ms/link": 1e3 * met["cpu"] / links_in_all, "MiB": met["kib"] / 1024}
         if idle:
-            worker.put({"do": "idle", "rest": min(idle, REST), "seconds": idle})
+            worker.put({"do": "idle", "rest": min(idle, CALM_AFTER), "seconds": idle})
             cpu = 100 * worker.get()["cpu"] / idle
             figures.more |= {"idle % of a core": cpu, "idle % per 1,000 links": cpu / links_in_all * 1000}
 

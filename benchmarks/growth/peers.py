@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth.curves import Curve
-from benchmarks.meshing import meshed
+from benchmarks.meshing import CALM_AFTER, meshed
 from benchmarks.results import text
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
 STEPS = (2, 8, 32, 64, 128)
-CALM = 10.0  # seconds after the last has joined until all is told: of 128 the last news of links, after 6.4 s
 IDLE = 10.0  # seconds that an idle mesh is watched: each link is pinged once, each peer compares once
 ALONE, AFTER = 3, 1.5  # broadcasts one by one, and seconds until all that follows one is over
 TOGETHER = 500  # texts of one send_many
@@ -31,7 +30,7 @@ async def mesh(channel: Channel, data: str, peers: int, idle: float) -> None:
     async with meshed(str(Path(data, "mesh")), peers) as (them, _, formed):
         found: dict[str, float] = {"formed": formed, "cpu": time.process_time() - worked}
         await (await them[-1].broadcast("here we are")).delivered()  # who has kept something prepares for more
-        await asyncio.sleep(CALM * min(1.0, idle / IDLE))
+        await asyncio.sleep(CALM_AFTER * min(1.0, idle / IDLE))
         settle()
         found["memory"] = (resident_kib() - before) / peers
         worked = time.process_time()

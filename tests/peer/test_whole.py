@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Coroutine
 
 import pytest
 
 from p2pchat.peer.whole import whole
+
+
+async def give_up(doing: Coroutine[object, object, None]) -> None:
+    """Begin to wait for it, and wait no more once it is under way."""
+    waiting = asyncio.create_task(whole(doing))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_it_goes_on_to_its_end_when_nobody_waits_any_more() -> None:
@@ -18,12 +29,7 @@ async def test_it_goes_on_to_its_end_when_nobody_waits_any_more() -> None:
         await gate.wait()
         done.append("all")
 
-    waiting = asyncio.create_task(whole(doing()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await give_up(doing())
     gate.set()
     await asyncio.sleep(0)
     assert done == ["half", "all"]
@@ -37,12 +43,7 @@ async def test_what_fails_when_nobody_waits_any_more_troubles_nobody() -> None:
         await gate.wait()
         raise ValueError("too late")
 
-    waiting = asyncio.create_task(whole(failing()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await give_up(failing())
     gate.set()
     for _ in range(3):
         await asyncio.sleep(0)

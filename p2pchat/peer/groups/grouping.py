@@ -12,7 +12,7 @@ from p2pchat.runtime.owner import Owner
 
 
 async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[UserId]) -> ConversationId:
-    """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Owner.ask."""
+    """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Programs.ask."""
     name = validate_name(name)
     others = tuple(dict.fromkeys(member for member in members if member != me))
     return talk_id(await owner.programs.ask(lambda ticket: GroupMade(ticket, me, name, others)))
@@ -22,7 +22,7 @@ async def change_group(
     owner: Owner, me: UserId, group: ConversationId, add: tuple[UserId, ...], remove: tuple[UserId, ...],
     name: str | None, new_owner: UserId | None,
 ) -> None:  # fmt: skip
-    """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Owner.ask."""
+    """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Programs.ask."""
     name = None if name is None else validate_name(name)
     await owner.programs.ask(lambda ticket: GroupChanging(ticket, me, group, add, remove, name, new_owner))
 
