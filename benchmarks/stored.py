@@ -29,10 +29,10 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     With more writers the others are users who are no longer there, and all of them take turns; that user is the last.
     Says now and then how many are `written`; `last` is the end.
     """
+    from p2pchat.core.log import message_id
     from p2pchat.core.sync.conversations import room_id
     from p2pchat.identity.keys import Identity
     from p2pchat.identity.profile import Profile
-    from p2pchat.peer.messages.message import message_id
     from p2pchat.storage.connect import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

@@ -25,9 +25,9 @@ STEPS = (1, 10, 100, 1_000, 10_000)
 async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
     """Worker: make both profiles, each with all of it; say the id of the last entry."""
     from p2pchat import TCPPeer
+    from p2pchat.core.log import message_id
     from p2pchat.core.records import Heard
     from p2pchat.identity.profile import Profile
-    from p2pchat.peer.messages.message import message_id
     from p2pchat.storage.connect import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

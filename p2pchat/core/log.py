@@ -10,6 +10,7 @@ Source: docs/protocol.md, "Entries" and "Heads".
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -223,3 +224,17 @@ def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
 def ref_key(user: UserId, run: RunId) -> Hex16:
     """Return how references name a log within its conversation: 8 bytes of the user id, then the run."""
     return user[:16] + run
+
+
+def message_id(log: LogId, seq: int) -> str:
+    """Return the id of an entry: 39 characters, a dot, its number; the same on every peer, for ever."""
+    return f"{_base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+
+
+def referred_id(conversation: ConversationId, ref: Ref) -> str:
+    """Return the message id that a reference inside a conversation stands for."""
+    return f"{_base32(conversation[:16] + ref.log)}.{ref.seq}"
+
+
+def _base32(id: str) -> str:
+    return base64.b32encode(bytes.fromhex(id)).decode().rstrip("=")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.effects import GroupChanged as Told
 from p2pchat.core.groups.view import GroupView
+from p2pchat.core.log import message_id
 from p2pchat.peer.messages.conversation import Conversation
 from p2pchat.peer.messages.events import Event
-from p2pchat.peer.messages.message import message_id
 from p2pchat.peer.times import aware, now_micros
 from p2pchat.peer.users.people import People, User, by_label, id_of
 from p2pchat.protocol import ConversationId, UserId

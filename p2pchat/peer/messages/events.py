@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, message_id
 from p2pchat.identity.names import base32
-from p2pchat.peer.messages.message import message_id
 from p2pchat.peer.times import aware, iso, micros_of, now_micros
 from p2pchat.protocol import PeerId
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from p2pchat.core.log import Ref
+from p2pchat.core.log import Ref, referred_id
 from p2pchat.core.records import LogKey
 from p2pchat.peer.messages.conversation import Desk
 from p2pchat.peer.messages.events import Gap
-from p2pchat.peer.messages.message import Post, referred_id
+from p2pchat.peer.messages.message import Post
 from p2pchat.peer.users.people import People
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage

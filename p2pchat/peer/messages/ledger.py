@@ -17,9 +17,8 @@ from itertools import count as counting
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, message_id
 from p2pchat.errors import DeliveryTimeout, PeerClosed
-from p2pchat.peer.messages.message import message_id
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:

@@ -11,11 +11,9 @@ import binascii
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.mending import MENDING
-from p2pchat.identity.names import base32
 from p2pchat.peer.times import aware, iso, micros_of
-from p2pchat.protocol import ConversationId
 
 if TYPE_CHECKING:
     from p2pchat.peer.messages.conversation import Conversation, Desk
@@ -28,16 +26,6 @@ NOT_SHOWN = MENDING | {"profile", "group", "leave"}  # entries that are no messa
 
 
 # ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq
-
-
-def message_id(log: LogId, seq: int) -> str:
-    """Return the id of an entry: 39 characters, a dot, its number; the same on every peer, for ever."""
-    return f"{base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
-
-
-def referred_id(conversation: ConversationId, ref: Ref) -> str:
-    """Return the message id that a reference inside a conversation stands for."""
-    return f"{base32(conversation[:16] + ref.log)}.{ref.seq}"
 
 
 def parse_message_id(text: str) -> tuple[str, Ref]:

@@ -7,10 +7,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, message_id
 from p2pchat.errors import UnknownName
 from p2pchat.peer.messages.ledger import Kind, Ledger
-from p2pchat.peer.messages.message import message_id
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:

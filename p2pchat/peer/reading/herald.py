@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from p2pchat.core import effects as fx
-from p2pchat.core.log import Ref
+from p2pchat.core.log import Ref, message_id, referred_id
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.peer.groups.group import Group, Undelivered, changed
@@ -22,7 +22,7 @@ from p2pchat.peer.messages import events as ev
 from p2pchat.peer.messages.conversation import Desk
 from p2pchat.peer.messages.gaps import who_had
 from p2pchat.peer.messages.ledger import Ledger, Rise
-from p2pchat.peer.messages.message import NOT_SHOWN, message_id, referred_id
+from p2pchat.peer.messages.message import NOT_SHOWN
 from p2pchat.peer.reading.reader import Reader
 from p2pchat.peer.reading.seeing import Audience
 from p2pchat.peer.times import aware

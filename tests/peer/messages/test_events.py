@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import PresenceSet, Said
-from p2pchat.core.log import Entry, LogId, Ref
+from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
 from p2pchat.peer.messages.conversation import Conversation
 from p2pchat.peer.messages.events import (
     Delivered,
@@ -25,7 +25,7 @@ from p2pchat.peer.messages.events import (
     Typing,
     Warned,
 )
-from p2pchat.peer.messages.message import Message, Sent, message_id, parse_message_id, referred_id
+from p2pchat.peer.messages.message import Message, Sent, parse_message_id
 from p2pchat.peer.profiles.history import History
 from p2pchat.peer.times import EPOCH, aware, iso, micros_of
 from p2pchat.peer.users.people import People, User

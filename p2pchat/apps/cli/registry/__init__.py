@@ -5,47 +5,45 @@ Nothing here imports what does the work, so that --help and --version answer at 
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry import (
-    backup,
-    bench,
-    chat,
-    check,
-    client,
-    completion,
-    db,
-    demo,
-    doctor,
-    export,
-    history,
-    import_,
-    invite,
-    send,
-    tail,
-    users,
-    web,
-)
+from p2pchat.apps.cli.registry.backup import COMMAND as BACKUP_COMMAND
+from p2pchat.apps.cli.registry.bench import COMMAND as BENCH_COMMAND
+from p2pchat.apps.cli.registry.chat import COMMAND as CHAT_COMMAND
+from p2pchat.apps.cli.registry.check import COMMAND as CHECK_COMMAND
+from p2pchat.apps.cli.registry.client import COMMAND as CLIENT_COMMAND
 from p2pchat.apps.cli.registry.command import Command, Option
+from p2pchat.apps.cli.registry.completion import COMMAND as COMPLETION_COMMAND
+from p2pchat.apps.cli.registry.db import COMMAND as DB_COMMAND
+from p2pchat.apps.cli.registry.demo import COMMAND as DEMO_COMMAND
+from p2pchat.apps.cli.registry.doctor import COMMAND as DOCTOR_COMMAND
+from p2pchat.apps.cli.registry.export import COMMAND as EXPORT_COMMAND
+from p2pchat.apps.cli.registry.history import COMMAND as HISTORY_COMMAND
+from p2pchat.apps.cli.registry.import_ import COMMAND as IMPORT_COMMAND
+from p2pchat.apps.cli.registry.invite import COMMAND as INVITE_COMMAND
+from p2pchat.apps.cli.registry.send import COMMAND as SEND_COMMAND
+from p2pchat.apps.cli.registry.tail import COMMAND as TAIL_COMMAND
+from p2pchat.apps.cli.registry.users import COMMAND as USERS_COMMAND
+from p2pchat.apps.cli.registry.web import COMMAND as WEB_COMMAND
 
-CHAT = chat.COMMAND  # what `p2pchat PORT` does
-_MODULES = (
-    demo,
-    send,
-    tail,
-    history,
-    users,
-    check,
-    invite,
-    doctor,
-    bench,
-    export,
-    import_,
-    backup,
-    db,
-    web,
-    client,
-    completion,
+CHAT = CHAT_COMMAND  # what `p2pchat PORT` does
+_COMMANDS = (
+    DEMO_COMMAND,
+    SEND_COMMAND,
+    TAIL_COMMAND,
+    HISTORY_COMMAND,
+    USERS_COMMAND,
+    CHECK_COMMAND,
+    INVITE_COMMAND,
+    DOCTOR_COMMAND,
+    BENCH_COMMAND,
+    EXPORT_COMMAND,
+    IMPORT_COMMAND,
+    BACKUP_COMMAND,
+    DB_COMMAND,
+    WEB_COMMAND,
+    CLIENT_COMMAND,
+    COMPLETION_COMMAND,
 )  # in the order of --help
-COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
+COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}
 
 # What later versions bring: asked for, each gets one line and exit 2; --help does not name them.
 LATER = frozenset(("tui",))

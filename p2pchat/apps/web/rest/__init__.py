@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from p2pchat.apps.web.rest import groups, messages, operations, people, signup
 from p2pchat.apps.web.rest.calls import says_who
+from p2pchat.apps.web.rest.groups import router as groups_router
+from p2pchat.apps.web.rest.messages import router as messages_router
+from p2pchat.apps.web.rest.operations import router as operations_router
+from p2pchat.apps.web.rest.people import router as people_router
+from p2pchat.apps.web.rest.signup import router as signup_router
 
 router = APIRouter()
-for open_to_all in (signup, operations):
-    router.include_router(open_to_all.router)
-for of_somebody in (messages, people, groups):
-    router.include_router(of_somebody.router, dependencies=[Depends(says_who)])
+for open_to_all in (signup_router, operations_router):
+    router.include_router(open_to_all)
+for of_somebody in (messages_router, people_router, groups_router):
+    router.include_router(of_somebody, dependencies=[Depends(says_who)])
