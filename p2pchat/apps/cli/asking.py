@@ -11,8 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, Kind, kind_of_stdin, raw_stdin
+from p2pchat import InviteError, parse_invite
+from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES
+from p2pchat.apps.cli.exits import Usage, complain
+from p2pchat.apps.cli.invites import looks_like_invite
+from p2pchat.apps.cli.stdin import Kind, kind_of_stdin, raw_stdin, read_first_line
 
+MOST_PASTES = 3  # an invite that cannot be read is asked for again so often
 PASTED_WITHIN = 0.2  # seconds between the lines of one paste
 
 
@@ -89,3 +94,52 @@ def nothing_shown() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+class NothingSaid(Exception):
+    """Whoever was asked ended the input instead (Ctrl-D): leave without a word."""
+
+
+def read_invite(given: str, kind: Kind) -> str | None:
+    """Return the invite's text, which can be read: asked for, from a file, or as it stands; None when none was given.
+
+    Raises:
+        Usage: There is no such file, or nothing to ask. InviteError: It is none; says what is wrong with it.
+        NothingSaid: Who was asked for it ended the input.
+    """
+    if not given:
+        return None
+    if given == "-" and kind is Kind.TERMINAL:
+        return _ask_for_invite()
+    text = given if looks_like_invite(given) else _written_down(given, kind)
+    parse_invite(text)
+    return text
+
+
+def _written_down(given: str, kind: Kind) -> str:
+    if given == "-":
+        if kind is Kind.NONE:
+            raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
+        return read_first_line(raw_stdin()).decode("utf-8", "replace")
+    try:
+        with open(given, encoding="utf-8") as file:
+            return file.read(65536)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Usage(f"cannot read the invite in {given}: {why}") from None
+
+
+def _ask_for_invite() -> str:
+    with nothing_shown():  # from the first question to the last answer: who is quick pastes before the next one stands
+        for attempts_left in reversed(range(MOST_PASTES)):
+            text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
+            if text is None:
+                raise NothingSaid
+            try:
+                parse_invite(text)
+                return text
+            except InviteError as error:
+                if not attempts_left:
+                    raise
+                complain("nothing was pasted; Ctrl-D leaves" if not text else str(error))
+    raise AssertionError("the last attempt returns or raises")

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import BinaryIO
 
-MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may write each byte of it with six
+from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES
+
 _READ_BYTES = 64 * 1024
 _WAITING_READS = 4  # chunks read and not yet taken: a fast producer waits
 
@@ -137,14 +138,6 @@ def raw_stdin() -> BinaryIO:
     """Return standard input without a buffer; on a Windows console it is UTF-8."""
     buffer = sys.stdin.buffer
     return getattr(buffer, "raw", buffer)
-
-
-def decode(line: bytes) -> tuple[str, bool]:
-    """Return a line as text, and whether it was UTF-8; what is none is shown as U+FFFD."""
-    try:
-        return line.decode("utf-8"), True
-    except UnicodeDecodeError:
-        return line.decode("utf-8", "replace"), False
 
 
 def read_first_line(source: BinaryIO) -> bytes:

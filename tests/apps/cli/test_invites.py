@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
+from p2pchat.apps.cli.asking import read_invite
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.folding import fold
 from p2pchat.apps.cli.invites import (
@@ -15,7 +16,6 @@ from p2pchat.apps.cli.invites import (
     beyond_loopback,
     endpoints_of,
     invite_screen,
-    read_invite,
     welcome_screen,
 )
 from p2pchat.apps.cli.stdin import Kind

@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pchat import P2PChatError, login_name, parse_invite, profile_invite, validate_name
+from p2pchat.apps.cli.asking import NothingSaid
 from p2pchat.apps.cli.chat.known import Known, look, started_before
 from p2pchat.apps.cli.chat.options import ChatOptions
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.endpoints import LOOPBACK, is_loopback
 from p2pchat.apps.cli.exits import complain, tell
-from p2pchat.apps.cli.invites import JOIN_COMMAND, NothingSaid
+from p2pchat.apps.cli.invites import JOIN_COMMAND
 from p2pchat.apps.cli.plain import shown_time
 from p2pchat.apps.cli.ports import free_port, is_free, next_port
 from p2pchat.apps.cli.program import program

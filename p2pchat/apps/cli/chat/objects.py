@@ -32,6 +32,8 @@ from typing import Any
 
 from p2pchat.apps.cli.exits import Usage
 
+MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may write each byte of it with six
+
 Shapes = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, needed)
 SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "send": {
@@ -132,3 +134,11 @@ def can_be_written(text: str) -> bool:
 
 def _are_strings(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
+
+
+def decode(line: bytes) -> tuple[str, bool]:
+    """Return a line as text, and whether it was UTF-8; what is none is shown as U+FFFD."""
+    try:
+        return line.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return line.decode("utf-8", "replace"), False

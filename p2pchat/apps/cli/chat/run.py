@@ -25,7 +25,7 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
 )
-from p2pchat.apps.cli.asking import ask, can_ask
+from p2pchat.apps.cli.asking import NothingSaid, ask, can_ask, read_invite
 from p2pchat.apps.cli.chat.arrival import Arrival
 from p2pchat.apps.cli.chat.bare import next_steps, settle
 from p2pchat.apps.cli.chat.calling import ALONE_AFTER, Endpoints
@@ -42,7 +42,7 @@ from p2pchat.apps.cli.control.server import ControlServer
 from p2pchat.apps.cli.endpoints import is_loopback
 from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, Failure, complain, tell, worse
 from p2pchat.apps.cli.ignoring import take_over
-from p2pchat.apps.cli.invites import NothingSaid, endpoints_of, read_invite, welcome_screen
+from p2pchat.apps.cli.invites import endpoints_of, welcome_screen
 from p2pchat.apps.cli.loop import make_runner
 from p2pchat.apps.cli.output import Log
 from p2pchat.apps.cli.peeroptions import make_peer

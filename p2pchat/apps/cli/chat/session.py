@@ -13,7 +13,7 @@ from p2pchat.apps.cli.chat.attention import Attention
 from p2pchat.apps.cli.chat.doing import grouping, mending, meshing, people, places, reading, setting, talking
 from p2pchat.apps.cli.chat.doing.here import NAME_GRACE, Function, Here
 from p2pchat.apps.cli.chat.doing.talking import Outbox, Text
-from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
+from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES, BadOrder, Order, decode, parse_object
 from p2pchat.apps.cli.chat.seen import Seen
 from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.chat.show import Show
@@ -21,7 +21,6 @@ from p2pchat.apps.cli.chat.typed import Do, Say, parse_line
 from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Failure, Usage, code_of, stable_word, worse
 from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.stdin import MAX_LINE_BYTES, decode
 
 TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are texts
     "msg": talking.message, "me": talking.action, "reply": mending.reply,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from p2pchat.apps.cli.chat.objects import decode
 from p2pchat.apps.cli.commands.clienting.line import Gateway, Line
 from p2pchat.apps.cli.commands.clienting.showing import Showing
 from p2pchat.apps.cli.commands.clienting.token import looks_like_token, read_token
@@ -18,7 +19,7 @@ from p2pchat.apps.cli.exits import DONE, FAILED, USAGE, Failure, Usage, complain
 from p2pchat.apps.cli.options import parse_seconds, parse_words
 from p2pchat.apps.cli.output import Output, raw_stdout
 from p2pchat.apps.cli.registry.client import COMMAND
-from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
+from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 from p2pchat.apps.safetext import safe_line
 
 USUAL_DRAIN = 5.0  # seconds

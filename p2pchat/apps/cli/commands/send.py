@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Timer
 
 from p2pchat import Settings
+from p2pchat.apps.cli.chat.objects import decode
 from p2pchat.apps.cli.control.client import Control, PeerGone, connect, exit_code
 from p2pchat.apps.cli.control.orders import USUAL_TIMEOUT
 from p2pchat.apps.cli.control.reach import reach
@@ -24,7 +25,7 @@ from p2pchat.apps.cli.options import WhichPeer, database_of, parse_seconds, pars
 from p2pchat.apps.cli.plain import shown_names
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.registry.send import COMMAND
-from p2pchat.apps.cli.stdin import Kind, Lines, decode, kind_of_stdin, raw_stdin
+from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 
 READ_BYTES = 64 * 1024
 LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all

@@ -45,9 +45,9 @@ def run_web(argv: Sequence[str]) -> int:
 
 
 def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
+    from p2pchat.apps.cli.asking import NothingSaid, read_invite
     from p2pchat.apps.cli.chat.descriptors import allow_descriptors
     from p2pchat.apps.cli.chat.diagnostics import tell_diagnostics
-    from p2pchat.apps.cli.invites import NothingSaid, read_invite
     from p2pchat.apps.cli.serving.options import parse_serving
     from p2pchat.apps.cli.stdin import kind_of_stdin
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.apps.cli.chat.attention import Attention
-from p2pchat.apps.cli.chat.objects import Order
+from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES, Order
 from p2pchat.apps.cli.chat.session import Session
 from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.control.accounts import ACCOUNT_ORDERS
@@ -23,7 +23,6 @@ from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import USUAL_LAST, USUAL_TIMEOUT, parse_own_order
 from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.output import Line, Output
-from p2pchat.apps.cli.stdin import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from p2pchat.apps.web.accounts.accounts import Accounts
