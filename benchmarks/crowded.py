@@ -243,8 +243,8 @@ async def _add_and_remove(group: Any) -> Took:
 
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
     """Return what gives a typed command and measures until its answer is written."""
-    from p2pchat.apps.cli.chat.session import Session
-    from p2pchat.apps.cli.chat.show import Show
+    from p2pchat.commands.display import Show
+    from p2pchat.commands.session import Session
 
     show = Show(_Nowhere(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)

@@ -117,7 +117,7 @@ def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[l
 def sign_what_was_kept(database: Path, writers: list[Writing]) -> None:
     """Sign the heads that are left of a history written one by one."""
     from p2pchat.core.log import head_message
-    from p2pchat.storage.tables import SEQS
+    from p2pchat.storage.schema import SEQS
 
     db = sqlite3.connect(database)
     users = dict(db.execute("select logs.number, users.id from logs join users on users.number = logs.writer"))

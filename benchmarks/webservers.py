@@ -83,8 +83,8 @@ async def plain_socketio(channel: Channel) -> None:
 async def gateway(channel: Channel, directory: str, users: int) -> None:
     """Worker: a gateway on a real disk, without limits on rates, and so many accounts, whose tokens go into a file."""
     from p2pchat import TCPPeer
-    from p2pchat.apps.web import WebSettings, create_app
-    from p2pchat.apps.web.settings import Pace
+    from p2pchat.web import WebSettings, create_app
+    from p2pchat.web.settings import Pace
 
     fast = Pace(PLENTY, PLENTY)
     settings = WebSettings(

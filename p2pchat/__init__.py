@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from p2pchat.backup import Backup as Backup
+    from p2pchat.backup import backup_profile as backup_profile
     from p2pchat.config import Settings as Settings
     from p2pchat.errors import AmbiguousName as AmbiguousName
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
@@ -34,89 +36,87 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
-    from p2pchat.peer.assembly import login_name as login_name
-    from p2pchat.peer.assembly import profile_invite as profile_invite
-    from p2pchat.peer.carrying import Exported as Exported
-    from p2pchat.peer.carrying import Imported as Imported
+    from p2pchat.messaging.events import Delivered as Delivered
+    from p2pchat.messaging.events import Event as Event
+    from p2pchat.messaging.events import Failed as Failed
+    from p2pchat.messaging.events import Gap as Gap
+    from p2pchat.messaging.events import Joined as Joined
+    from p2pchat.messaging.events import Left as Left
+    from p2pchat.messaging.events import Link as Link
+    from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import Presence as Presence
+    from p2pchat.messaging.events import Read as Read
+    from p2pchat.messaging.events import Renamed as Renamed
+    from p2pchat.messaging.events import Stopped as Stopped
+    from p2pchat.messaging.events import Typing as Typing
+    from p2pchat.messaging.events import Warned as Warned
+    from p2pchat.messaging.groups import Group as Group
+    from p2pchat.messaging.groups import GroupChanged as GroupChanged
+    from p2pchat.messaging.groups import Undelivered as Undelivered
+    from p2pchat.messaging.hosted_user import HostedUser as HostedUser
+    from p2pchat.messaging.messages import Message as Message
+    from p2pchat.messaging.messages import Sent as Sent
+    from p2pchat.messaging.receipts import Receipt as Receipt
+    from p2pchat.messaging.receipts import Receipts as Receipts
+    from p2pchat.messaging.users import User as User
+    from p2pchat.offline import Checked as Checked
+    from p2pchat.offline import History as History
+    from p2pchat.offline import KnownAddress as KnownAddress
+    from p2pchat.offline import open_history as open_history
     from p2pchat.peer.forgetting import Forgotten as Forgotten
-    from p2pchat.peer.groups.group import Group as Group
-    from p2pchat.peer.groups.group import GroupChanged as GroupChanged
-    from p2pchat.peer.groups.group import Undelivered as Undelivered
-    from p2pchat.peer.hosted.hosteduser import HostedUser as HostedUser
     from p2pchat.peer.messages.conversation import Conversation as Conversation
-    from p2pchat.peer.messages.events import Delivered as Delivered
-    from p2pchat.peer.messages.events import Event as Event
-    from p2pchat.peer.messages.events import Failed as Failed
-    from p2pchat.peer.messages.events import Gap as Gap
-    from p2pchat.peer.messages.events import Joined as Joined
-    from p2pchat.peer.messages.events import Left as Left
-    from p2pchat.peer.messages.events import Link as Link
-    from p2pchat.peer.messages.events import Listening as Listening
-    from p2pchat.peer.messages.events import Presence as Presence
-    from p2pchat.peer.messages.events import Read as Read
-    from p2pchat.peer.messages.events import Renamed as Renamed
-    from p2pchat.peer.messages.events import Stopped as Stopped
-    from p2pchat.peer.messages.events import Typing as Typing
-    from p2pchat.peer.messages.events import Warned as Warned
     from p2pchat.peer.messages.mending import Deleted as Deleted
     from p2pchat.peer.messages.mending import Edited as Edited
     from p2pchat.peer.messages.mending import Reaction as Reaction
-    from p2pchat.peer.messages.message import Message as Message
-    from p2pchat.peer.messages.message import Sent as Sent
-    from p2pchat.peer.messages.receipt import Receipt as Receipt
-    from p2pchat.peer.messages.receipt import Receipts as Receipts
     from p2pchat.peer.peer import TCPPeer as TCPPeer
-    from p2pchat.peer.probe import Probed as Probed
-    from p2pchat.peer.probe import probe as probe
     from p2pchat.peer.profiles.alone import open_alone as open_alone
-    from p2pchat.peer.profiles.backup import Backup as Backup
-    from p2pchat.peer.profiles.backup import backup_profile as backup_profile
     from p2pchat.peer.profiles.copying import Copied as Copied
     from p2pchat.peer.profiles.copying import copy_database as copy_database
-    from p2pchat.peer.profiles.history import Checked as Checked
-    from p2pchat.peer.profiles.history import History as History
-    from p2pchat.peer.profiles.history import KnownAddress as KnownAddress
-    from p2pchat.peer.profiles.history import open_history as open_history
     from p2pchat.peer.profiles.importing import import_into as import_into
     from p2pchat.peer.reading.iterator import Events as Events
-    from p2pchat.peer.users.people import User as User
     from p2pchat.peer.users.whois import HostPeer as HostPeer
     from p2pchat.peer.users.whois import Whois as Whois
+    from p2pchat.reachability import Probed as Probed
+    from p2pchat.reachability import probe as probe
+    from p2pchat.resources import login_name as login_name
+    from p2pchat.resources import profile_invite as profile_invite
     from p2pchat.storage.search.query import where_found as where_found
+    from p2pchat.transfer import Exported as Exported
+    from p2pchat.transfer import Imported as Imported
 
 _HOMES = {
     "peer.profiles.alone": ("open_alone",),
-    "peer.assembly": ("login_name", "profile_invite"),
+    "resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
-    "peer.profiles.backup": ("Backup", "backup_profile"),
-    "peer.carrying": ("Exported", "Imported"),
+    "backup": ("Backup", "backup_profile"),
+    "transfer": ("Exported", "Imported"),
     "peer.messages.conversation": ("Conversation",),
     "peer.profiles.copying": ("Copied", "copy_database"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
         *("ImportRefused", "NameTaken", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
-    "peer.messages.events": (
+    "messaging.events": (
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence"),
         *("Read", "Renamed", "Stopped", "Typing", "Warned"),
     ),
     "peer.forgetting": ("Forgotten",),
-    "peer.groups.group": ("Group", "GroupChanged", "Undelivered"),
-    "peer.profiles.history": ("Checked", "History", "KnownAddress", "open_history"),
+    "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
+    "offline": ("Checked", "History", "KnownAddress", "open_history"),
     "identity.addresses": ("own_addresses",),
     "identity.inspecting": ("ProfileState", "inspect_profile"),
     "identity.invites": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),
     "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
-    "peer.hosted.hosteduser": ("HostedUser",),
+    "messaging.hosted_user": ("HostedUser",),
     "peer.profiles.importing": ("import_into",),
-    "peer.messages.message": ("Message", "Sent"),
+    "messaging.messages": ("Message", "Sent"),
     "peer.messages.mending": ("Deleted", "Edited", "Reaction"),
     "peer.peer": ("TCPPeer",),
-    "peer.users.people": ("User",),
-    "peer.probe": ("Probed", "probe"),
+    "messaging.users": ("User",),
+    "reachability": ("Probed", "probe"),
     "peer.reading.iterator": ("Events",),
-    "peer.messages.receipt": ("Receipt", "Receipts"),
+    "messaging.receipts": ("Receipt", "Receipts"),
     "peer.users.whois": ("HostPeer", "Whois"),
     "storage.search.query": ("where_found",),
 }

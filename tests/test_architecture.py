@@ -261,7 +261,7 @@ def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> 
     [
         ("core/node.py", "from p2pchat.storage import base", ["core/node.py:1 imports storage"]),
         ("core/node.py", "from ..storage.base import Storage", ["core/node.py:1 imports storage"]),
-        ("core/node.py", "import p2pchat.runtime.owner", ["core/node.py:1 imports runtime"]),
+        ("core/node.py", "import p2pchat.runtime.driver", ["core/node.py:1 imports runtime"]),
         ("core/node.py", "from p2pchat import TCPPeer", ["core/node.py:1 imports p2pchat itself"]),
         ("core/node.py", "def f():\n    from p2pchat import peer", ["core/node.py:2 imports peer"]),
         ("errors.py", "from p2pchat.core import node", ["errors.py:1 imports core"]),
@@ -269,7 +269,7 @@ def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> 
         ("storage/sql.py", "from p2pchat.identity import keys\nimport sqlalchemy", []),
         ("core/node.py", "from p2pchat.protocol import Mark\nfrom .clock import Now\nfrom . import sync", []),
         ("runtime.py", "from .storage import base\nfrom . import client", []),
-        ("apps/cli/main.py", "from p2pchat import TCPPeer", []),
+        ("cli/main.py", "from p2pchat import TCPPeer", []),
         ("testing/mesh.py", "from p2pchat.peer.peer import TCPPeer", []),
     ],
 )
@@ -280,10 +280,10 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
 @pytest.mark.parametrize(
     ("path", "code", "wrong"),
     [
-        ("sessions/hub.py", "from p2pchat.apps.web.gateway import Gateway", ["gateway"]),
-        ("sessions/hub.py", "from p2pchat.apps.web import gateway", ["gateway"]),
+        ("sessions/hub.py", "from p2pchat.web.gateway import Gateway", ["gateway"]),
+        ("sessions/hub.py", "from p2pchat.web import gateway", ["gateway"]),
         ("chat/session.py", "from p2pchat.apps.web.lines.show import LinesShow", ["lines"]),
-        ("chat/session.py", "from p2pchat.apps.web.sessions.hub import Hub\nfrom p2pchat.apps.web import chat", []),
+        ("chat/session.py", "from p2pchat.web.hub import Hub\nfrom p2pchat.web import chat", []),
     ],
 )
 def test_the_reader_of_imports_sees_each_room(path: str, code: str, wrong: list[str]) -> None:

@@ -120,7 +120,7 @@ def test_nobody_is_told_to_install_somebody_else_s_package() -> None:
 def test_the_project_is_named_as_its_documents_say() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["name"] == "p2pchat-mesh"
-    assert project["project"]["scripts"] == {"p2pchat": "p2pchat.apps.cli.main:main"}
+    assert project["project"]["scripts"] == {"p2pchat": "p2pchat.cli.main:main"}
     assert {"test", "lint", "types", "bench", "demo"} <= set(project["tool"]["poe"]["tasks"])
 
 

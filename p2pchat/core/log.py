@@ -3,7 +3,7 @@
 A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running
 hash over the exact bytes of its entries; a head is the author's signature over (log, seq, chain), so it proves
 every entry up to seq. An entry travels and is kept as the JSON text its author made: it is never re-encoded.
-This file knows bytes and shapes only; who may write what, and when, is decided in sync.py and node.py.
+This file knows bytes and shapes only; who may write what, and when, is decided in replicator.py and node.py.
 
 Source: docs/protocol.md, "Entries" and "Heads".
 """

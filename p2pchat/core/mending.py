@@ -3,7 +3,7 @@
 The entry they name stays in its log as it was written; what is shown is worked out. Of the edits and deletions of its
 writer the newest counts, of the reactions of each person the newest; the newest has the greatest (c, user, run, seq),
 as in history, so that all peers show the same whatever order things came in. This file says what such an entry may
-hold and which of several counts; that it is released like any other entry, order.py sees to.
+hold and which of several counts; that it is released like any other entry, causal_order.py sees to.
 
 Source: docs/protocol.md, "Edits, deletions, reactions".
 """
@@ -40,7 +40,7 @@ def is_own(user: UserId, re: Ref) -> bool:
 def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     """Return what an entry of one of these kinds may not be, as a sentence; "" for a good one.
 
-    That a text is one, and how long it may be, is asked of every kind that has one (spans.py, writing.py).
+    That a text is one, and how long it may be, is asked of every kind that has one (validation.py, writing.py).
     """
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"

@@ -2,8 +2,8 @@
 
 A node is what one peer decides with. It knows no clock, no socket, no disk and no randomness of its own: what
 happened goes in, what shall be done comes out, and the same inputs give the same effects. Who is there is decided in
-handshake.py, links.py and presence.py; what is kept in sync.py and what it puts together; this file passes inputs on
-and orders one commit for everything a step wants durable.
+handshake.py, links.py and presence.py; what is kept in replicator.py and what it puts together; this file passes inputs
+on and orders one commit for everything a step wants durable.
 
 All effects of one input are carried out before the next input. Nothing uncommitted is ever sent: marks and entries
 go out only after Committed.
@@ -65,8 +65,8 @@ from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import META_NETWORK, Change, Stored
 from p2pchat.core.stalls import Stalls
-from p2pchat.core.sync.sides import Step
-from p2pchat.core.sync.sync import Sync
+from p2pchat.core.sync.progress import Step
+from p2pchat.core.sync.replicator import Sync
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, Typing, UserId, Want
 

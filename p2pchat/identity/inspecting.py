@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.files import OTHERS, POSIX
 from p2pchat.identity.keys import load_identity
 from p2pchat.identity.names import base32
 from p2pchat.identity.network import FILE_NAME, load_network
+from p2pchat.identity.private_files import OTHERS, POSIX
 from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, PID_NAME, home_directory, lock_holder, profile_directory
 
 

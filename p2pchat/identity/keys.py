@@ -1,6 +1,6 @@
 """Who a peer is: an Ed25519 key pair. The public half, as lower-case hex, is the peer id.
 
-The secret half lives in a private file (files.py) as PKCS#8 PEM, the form `openssl genpkey -algorithm ed25519`
+The secret half lives in a private file (private_files.py) as PKCS#8 PEM, the form `openssl genpkey -algorithm ed25519`
 makes and reads too, or in memory only for a temporary profile. It leaves an Identity as signatures, and as PEM for
 the TLS library. A repr never shows it.
 """
@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.files import read_private, write_private
+from p2pchat.identity.private_files import read_private, write_private
 from p2pchat.protocol import PeerId
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.files import make_private_directory, read_private, remove_left, write_private
+from p2pchat.identity.private_files import make_private_directory, read_private, remove_left, write_private
 
 FILE_NAME = "network"
 _LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64}|-)\s*")

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.errors import DataLocked, P2PChatError
-from p2pchat.identity.files import UNTOUCHED, make_private_directory, remove_left, remove_untouched
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import FILE_NAME, Network, load_network, login_network, save_network
+from p2pchat.identity.private_files import UNTOUCHED, make_private_directory, remove_left, remove_untouched
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

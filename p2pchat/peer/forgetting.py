@@ -11,8 +11,8 @@ from p2pchat.core.inputs import Forget
 from p2pchat.core.node import Node
 from p2pchat.errors import UnknownName
 from p2pchat.identity.names import base32
+from p2pchat.messaging.users import FULL_ID_CHARACTERS, People, User
 from p2pchat.peer.endpoints import normal
-from p2pchat.peer.users.people import FULL_ID_CHARACTERS, People, User
 from p2pchat.protocol import PeerId
 
 

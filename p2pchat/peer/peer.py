@@ -7,9 +7,9 @@
         async for event in peer.events():
             ...
 
-It is two things in one. As a peer it begins and ends (life.py), stands among others (standing.py) and hosts users
+It is two things in one. As a peer it begins and ends (lifecycle.py), stands among others (standing.py) and hosts users
 (hosting.py); as the peer's own user it is somebody (being.py), has conversations (places.py) and writes and reads there
-(messaging.py). It takes no signals, sets up no logging and keeps no global state: many live in one process and one
+(local_user.py). It takes no signals, sets up no logging and keeps no global state: many live in one process and one
 loop.
 """
 
@@ -20,13 +20,13 @@ from collections.abc import Callable
 
 from p2pchat.config import Settings
 from p2pchat.core.records import META_ABOUT, META_IGNORED, META_NAME, Change
-from p2pchat.peer.assembly import Options, PathLike
-from p2pchat.peer.calls.messaging import Messaging
+from p2pchat.messaging.local_user import Messaging
 from p2pchat.peer.calls.places import To
-from p2pchat.peer.carrying import Exported, Imported, Place, read_file, write_file
 from p2pchat.peer.endpoints import LOOPBACK, normal
 from p2pchat.peer.hosted.hosting import Hosting
 from p2pchat.peer.messages.conversation import Desk
+from p2pchat.resources import Options, PathLike
+from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
 
 
 class TCPPeer(Hosting, Messaging):

@@ -1,6 +1,6 @@
 """Where a peer stands among others: where it is, whom it is linked with and how others get to it.
 
-Of its users nothing: who they are is being.py, what they write messaging.py.
+Of its users nothing: who they are is being.py, what they write local_user.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from p2pchat.errors import InviteError, P2PChatError, StorageError
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite
 from p2pchat.identity.names import base32
+from p2pchat.lifecycle import Life
+from p2pchat.messaging import events as ev
+from p2pchat.messaging.timestamps import now_micros
+from p2pchat.messaging.users import User, somebody
 from p2pchat.peer.endpoints import LOOPBACK, normal
 from p2pchat.peer.forgetting import Forgotten, forgetting
-from p2pchat.peer.life import Life
-from p2pchat.peer.messages import events as ev
-from p2pchat.peer.times import now_micros
-from p2pchat.peer.users.people import User, somebody
 
 STATUSES = ("online", "idle", "offline")
 

@@ -13,8 +13,8 @@ from p2pchat.core.effects import Effect, Fetch, Lookup
 from p2pchat.core.inputs import Fetched, Found, Input
 from p2pchat.core.node import Node
 from p2pchat.errors import StorageError
-from p2pchat.runtime.disk import Disk
 from p2pchat.runtime.rereading import Rereading
+from p2pchat.runtime.storage_worker import Disk
 
 Read = Callable[[], Found | Fetched]
 

@@ -2,7 +2,7 @@
 
 Statements stand in the code as SQL with `?`; the dialect makes of them what its driver takes. They run by the driver's
 own cursor: a message alone is a commit of four statements, of which SQLAlchemy's wrapping costs 4 us each and the
-statement itself 1. What is raised are the driver's exceptions then (faults.py knows them). SQLAlchemy's connection is
+statement itself 1. What is raised are the driver's exceptions then (errors.py knows them). SQLAlchemy's connection is
 for what makes tables, and for what is read once.
 
 Rows are inserted with cached text and many VALUES, never by executemany: that takes and gives the interpreter's lock

@@ -13,7 +13,7 @@ import os
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Conflict
-from p2pchat.storage.tables import WRITER_KEY, meta
+from p2pchat.storage.schema import WRITER_KEY, meta
 
 TURN = f"update meta set value = ? where name = '{WRITER_KEY}' and value = ?"
 LAST = f"select value from meta where name = '{WRITER_KEY}'"

@@ -16,9 +16,9 @@ from p2pchat.core.log import Batch, LogId, extend_chain, head_message, verify
 from p2pchat.core.records import ForkStart, Position, Start, TailStart, WantStart
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, RunId, UserId
-from p2pchat.storage.reading import Reader
-from p2pchat.storage.serving import Head, Numbered, batch_ends, only, position_of, resumed
-from p2pchat.storage.tables import FORKED, MAX_LOG, SEQS
+from p2pchat.storage.batches import Head, Numbered, batch_ends, only, position_of, resumed
+from p2pchat.storage.read import Reader
+from p2pchat.storage.schema import FORKED, MAX_LOG, SEQS
 
 HEADS_FROM = f"""
 select l.number, l.run, h.id, h.size, h.c, h.chain, h.sig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.storage.tables import SEQ_BITS, SEQS
+from p2pchat.storage.schema import SEQ_BITS, SEQS
 
 # All that follows is looked up for what stands before: SQLite keeps this order, MySQL has a word for it.
 THEN_ENTRIES = "cross join entries e"

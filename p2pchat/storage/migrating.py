@@ -1,6 +1,6 @@
 """What turns a database of one version into one of the next: a named function each, run in order in one transaction.
 
-A copy of the former one is beside it by then (schema.py). Each may take its time: it happens once.
+A copy of the former one is beside it by then (migrations.py). Each may take its time: it happens once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from p2pchat.core.mending import mending_of
 from p2pchat.errors import LogError
 from p2pchat.storage.database import Database
 from p2pchat.storage.rows import mending_row
-from p2pchat.storage.tables import SEQ_BITS, SEQS, mendings, metadata
+from p2pchat.storage.schema import SEQ_BITS, SEQS, mendings, metadata
 
 Migration = Callable[[Database], None]
 

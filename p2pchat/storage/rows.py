@@ -9,7 +9,7 @@ from typing import Any
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Mending
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.faults import fitting
+from p2pchat.storage.errors import fitting
 
 
 def mending_row(mending: Mending, id: int, conversation: int, author: int) -> tuple[object, ...]:

@@ -1,89 +1,176 @@
-"""Which version a database has: made when new, migrated when older, refused when newer.
+"""The tables of version 3, sized for SQLite now and MySQL and PostgreSQL later.
 
-A migration (migrating.py) turns version n into n + 1. All that are needed run in one transaction, of a file after a
-backup copy beside it; of a server's database nobody makes a copy here, and MySQL and MariaDB commit each change of a
-table at once: so a migration may be run again when it was broken off. The tables of the present version are in
-tables.py.
+Conversations, users and logs have a number of their own here, given in the order they came; everything else names
+them by it. An entry's id is `log << 40 | seq`: one integer key, entries of a log next to each other, and the same id
+names its head. What is said often is said once:
+
+    the last entry of a log     its newest row in heads; no row of logs is touched by a commit
+    what is released            everything, except in logs that `waiting` names (released: how far)
+    which logs are tips         state 0, found by an index
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy.types import VARBINARY
 
-from sqlalchemy import inspect, select, update
+SCHEMA_VERSION = 3
+SCHEMA_KEY = "schema"  # in meta
+WRITER_KEY = "writer"  # in meta, where a server keeps it: who wrote last (fence.py)
+OWN_KEYS = (SCHEMA_KEY, WRITER_KEY)  # no key of the core's may be called so
 
-from p2pchat.errors import StorageError
-from p2pchat.storage.database import Database
-from p2pchat.storage.migrating import MIGRATIONS, Migration
-from p2pchat.storage.tables import SCHEMA_KEY, SCHEMA_VERSION, meta, metadata
+SEQ_BITS = 40
+SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
 
+COVERED = 1  # bits of logs.state; 0 is a tip
+FORKED = 2
+OLD = 1  # bits of places.flags
+GAP = 2
 
-def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Make the tables of a new database, or bring an older one to this version.
-
-    Raises:
-        StorageError: It is of a newer version, or no database of ours; it is left as it was.
-    """
-    wanted = 1 + len(migrations)
-    with database.begin():
-        found = version(database)
-        if found is None:
-            database.dialect.make_tables(database)
-            database.connection.execute(meta.insert().values(name=SCHEMA_KEY, value=str(wanted)))
-            return
-    if found > wanted:
-        raise _newer(database, found)
-    if found < wanted:
-        database.dialect.keep_former(database, found)
-        _migrate(database, migrations, found)
+_Number = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
+_Long = Text().with_variant(Text(2**24 - 1), "mysql", "mariadb")  # an entry may have 64 KiB
 
 
-def is_older(database: Database) -> bool:
-    """Say whether a database is of an earlier version of ours; StorageError when it is none of ours."""
-    found = version(database)
-    return found is not None and found < SCHEMA_VERSION
+def _bytes(size: int) -> LargeBinary:
+    return LargeBinary(size).with_variant(VARBINARY(size), "mysql", "mariadb")
 
 
-def bring_up_to_date(database: Database) -> None:
-    """Migrate a database that is only a copy."""
-    with database.begin():
-        found = version(database) or 1
-    _migrate(database, MIGRATIONS, found)
+def _key(name: str) -> Column[int]:
+    return Column(name, _Number, primary_key=True, autoincrement=False)
 
 
-def check(database: Database) -> None:
-    """Raise StorageError unless the database has exactly this version: for those that only read."""
-    found = version(database)
-    if found is not None and found > SCHEMA_VERSION:
-        raise _newer(database, found)
-    if found != SCHEMA_VERSION:
-        where = database.dialect.where
-        raise StorageError(f"{where} has schema {found or 'none'}, not {SCHEMA_VERSION}: start a peer with it once")
+def _number(name: str) -> Column[int]:
+    return Column(name, _Number, nullable=False)
 
 
-def _newer(database: Database, found: int) -> StorageError:
-    where = database.dialect.where
-    return StorageError(f"{where} was written by a newer version of p2pchat (schema {found}): update this one")
+metadata = MetaData()
 
-
-def version(database: Database) -> int | None:
-    """Return the schema version, None for an empty database."""
-    tables = inspect(database.connection).get_table_names()
-    if not tables:
-        return None
-    key = select(meta.c.value).where(meta.c.name == SCHEMA_KEY)
-    text = database.connection.scalar(key) if "meta" in tables else None
-    if text is None and database.dialect.commits_tables and set(tables) <= set(metadata.tables):
-        return None  # it was stopped while they were made
-    if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
-        raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
-    return int(text)
-
-
-def _migrate(database: Database, migrations: Sequence[Migration], found: int) -> None:
-    with database.begin():
-        for migration in migrations[found - 1 :]:
-            migration(database)
-        database.connection.execute(
-            update(meta).where(meta.c.name == SCHEMA_KEY).values(value=str(1 + len(migrations)))
-        )
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(190), primary_key=True),
+    Column("value", _Long, nullable=False),
+)
+conversations = Table(
+    "conversations",
+    metadata,
+    _key("number"),
+    Column("id", _bytes(32), nullable=False, unique=True),
+    Column("naming", Text),  # JSON; null while only the id is known
+)
+users = Table(
+    "users",
+    metadata,
+    _key("number"),
+    Column("id", _bytes(32), nullable=False, unique=True),
+    Column("name", Text),  # null while nobody named it
+    Column("named_c", BigInteger),
+    Column("about", Text),
+)
+logs = Table(
+    "logs",
+    metadata,
+    _key("number"),
+    _number("conversation"),
+    _number("writer"),
+    Column("run", _bytes(8), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("whole", SmallInteger, nullable=False),
+    Column("builds_on", _bytes(24 * 64), nullable=False),  # the marks of `before`: run, seq and chain, 8 bytes each
+    Index("logs_by_run", "conversation", "run", "writer", unique=True),
+    Index("logs_by_writer", "writer", "conversation", "number"),
+    Index("logs_by_state", "state"),
+)
+entries = Table(
+    "entries",
+    metadata,
+    _key("id"),
+    _number("conversation"),
+    _number("c"),
+    Column("body", _Long, nullable=False),
+    Index("entries_by_clock", "conversation", "c"),
+)
+heads = Table(
+    "heads",
+    metadata,
+    _key("id"),
+    _number("size"),  # bytes of all entries of the log up to here
+    _number("c"),
+    Column("chain", _bytes(32), nullable=False),
+    Column("sig", _bytes(64), nullable=False),
+)
+places = Table(
+    "places",
+    metadata,
+    _key("first_place"),
+    Column("start", _Number, nullable=False, unique=True),  # id of its first entry
+    _number("entries"),
+    _number("received_at"),
+    Column("flags", SmallInteger, nullable=False),
+)
+mendings = Table(  # released edits, deletions and reactions, by what they name; a message without any has no row
+    "mendings",
+    metadata,
+    _key("id"),  # of the entry itself
+    _number("conversation"),
+    Column("run", _bytes(8), nullable=False),
+    _number("seq"),
+    Column("writer", _bytes(8), nullable=False),  # how the id of whoever wrote what is named begins
+    _number("author"),  # the user who edits, deletes or reacts
+    Column("reaction", SmallInteger, nullable=False),
+    _number("c"),
+    Index("mendings_by_message", "conversation", "run", "seq", "writer", "author", "reaction", "c"),
+)
+waiting = Table("waiting", metadata, _key("log"), _number("released"))
+heard = Table("heard", metadata, _key("log"), _key("member"), _number("seq"))
+read_marks = Table("read_marks", metadata, _key("log"), _key("reader"), _number("seq"))
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("peer", _bytes(32), primary_key=True),
+    Column("endpoint", String(190), primary_key=True),
+    _number("verified_at"),
+    _number("failing_since"),
+    Column("teller", _bytes(32), nullable=False),
+)
+former_names = Table(
+    "former_names",
+    metadata,
+    _key("owner"),  # a user's number
+    Column("name", _bytes(128), primary_key=True),  # UTF-8: 32 characters, told apart by every bit
+    _number("c"),
+)
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("name", String(190), primary_key=True),
+    _number("place"),
+)
+cites = Table(
+    "cites", metadata, _key("log"), _key("first"), _number("gen"), Column("chain8", _bytes(8), nullable=False)
+)
+seen = Table("seen", metadata, _key("log"), _number("upto"))  # only entries 1..upto of it may be read
+forks = Table(
+    "forks",
+    metadata,
+    _key("log"),
+    Column("one", _Long, nullable=False),
+    Column("other", _Long, nullable=False),
+)
+hosted = Table(  # users a gateway speaks for; their keys are nowhere else
+    "hosted",
+    metadata,
+    Column("id", _bytes(32), primary_key=True),
+    Column("secret", _bytes(32), nullable=False),
+    Column("name", _bytes(128), nullable=False),  # UTF-8, as in former_names
+    _number("created_at"),
+)
+tokens = Table(  # what lets programs act for them
+    "tokens",
+    metadata,
+    Column("hash", _bytes(32), primary_key=True),
+    Column("owner", _bytes(32), nullable=False, index=True),  # the id of a hosted user
+    _number("created_at"),
+    Column("label", Text, nullable=False),
+)

@@ -20,26 +20,18 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, KeptUser, LogFacts, LogKey, Position, ShownKey, Start, Stored, Token
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
-from p2pchat.storage import schema
+from p2pchat.storage import migrations
 from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.faults import IN_ROWS_WRITTEN, told_clearly
+from p2pchat.storage.errors import IN_ROWS_WRITTEN, told_clearly
 from p2pchat.storage.fetching import Fetching
-from p2pchat.storage.loading import (
-    holdings,
-    load,
-    load_hosted,
-    load_meta,
-    load_of_users,
-    load_token,
-    load_tokens,
-)
-from p2pchat.storage.proving import unproven
-from p2pchat.storage.reading import READ, Reader
-from p2pchat.storage.showing import Showing
+from p2pchat.storage.load import holdings, load, load_hosted, load_meta, load_of_users, load_token, load_tokens
+from p2pchat.storage.messages import Showing
+from p2pchat.storage.read import READ, Reader
 from p2pchat.storage.stepwise import Stepwise
-from p2pchat.storage.writing import Writer
+from p2pchat.storage.verify import unproven
+from p2pchat.storage.write import Writer
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
@@ -82,7 +74,7 @@ class SqlStorage:
 
     def _open_writer(self) -> Writer:
         self._write = self._open(writes=True)
-        schema.prepare(self._write)
+        migrations.prepare(self._write)
         return Writer(self._write, self._settings)
 
     def _open_reader(self) -> None:
@@ -93,7 +85,7 @@ class SqlStorage:
             self._read = older
             self._databases.append(older)
         with self._read.begin():
-            schema.check(self._read)
+            migrations.check(self._read)
         self._reader = Reader(self._read, self._settings)
         self._showing = (Stepwise if self._dialect.asks_within_bounds else Showing)(self._reader)
 

@@ -13,8 +13,8 @@ from itertools import chain
 from typing import Any
 
 from p2pchat.protocol import ConversationId
-from p2pchat.storage.showing import BY_PLACE, IN_PLACE, IN_THESE, SEEN, Bounds, Condition, Showing, joined
-from p2pchat.storage.tables import SEQ_BITS
+from p2pchat.storage.messages import BY_PLACE, IN_PLACE, IN_THESE, SEEN, Bounds, Condition, Showing, joined
+from p2pchat.storage.schema import SEQ_BITS
 
 BY_CLOCK = f"""
 select e.id, e.body, e.c, u.id, l.run from entries e

@@ -14,20 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.eventlogs.checker import Fault as Fault
-    from p2pchat.testing.eventlogs.checker import Log as Log
-    from p2pchat.testing.eventlogs.checker import check as check
+    from p2pchat.testing.checker import Fault as Fault
+    from p2pchat.testing.checker import Log as Log
+    from p2pchat.testing.checker import check as check
     from p2pchat.testing.meshes import Mesh as Mesh
     from p2pchat.testing.meshes import mesh as mesh
-    from p2pchat.testing.world.simulation import Simulation as Simulation
+    from p2pchat.testing.simulation.simulation import Simulation as Simulation
 
 _HOME = {
-    "Fault": "eventlogs.checker",
-    "Log": "eventlogs.checker",
-    "check": "eventlogs.checker",
+    "Fault": "checker",
+    "Log": "checker",
+    "check": "checker",
     "Mesh": "meshes",
     "mesh": "meshes",
-    "Simulation": "world.simulation",
+    "Simulation": "simulation.simulation",
 }
 
 __all__ = ["Fault", "Log", "Mesh", "Simulation", "check", "mesh"]

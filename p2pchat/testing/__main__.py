@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from itertools import count
 
-from p2pchat.testing.histories.history import Steps
-from p2pchat.testing.histories.many import Played, judge, minutes_are_over, play_many
 from p2pchat.testing.histories.shrinking import shrink
+from p2pchat.testing.simulation.many import Played, judge, minutes_are_over, play_many
+from p2pchat.testing.simulation.scenario import Steps
 
 
 def replay(seed: int, steps: Steps | None = None) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from p2pchat.errors import PortInUse
-from p2pchat.runtime.wiring import Streams
+from p2pchat.runtime.connections import Streams
 from p2pchat.server import Server
 
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -230,7 +230,7 @@ class PipeNetwork:
 
 
 class PipeWires:
-    """Wires (see p2pchat.runtime.wiring) of one host in a PipeNetwork."""
+    """Wires (see p2pchat.runtime.connections) of one host in a PipeNetwork."""
 
     def __init__(self, network: PipeNetwork, host: str) -> None:
         self._network = network

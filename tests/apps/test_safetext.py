@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2pchat.apps.safetext import CONTINUED, safe_json, safe_line, safe_text
+from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 
 
 @pytest.mark.parametrize(

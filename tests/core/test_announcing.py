@@ -10,7 +10,7 @@ from p2pchat.core.mesh.announcing import Announcing
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link import Link, Phase
 from p2pchat.protocol import Here
-from p2pchat.testing.world.simulation import Simulation
+from p2pchat.testing.simulation.simulation import Simulation
 from tests.core.meeting import START, Draws, Key, N
 
 ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")

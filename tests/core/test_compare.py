@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import DiskLow, Filled
-from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, following
-from p2pchat.core.sync.sides import MAX_REMEMBERED
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, following
+from p2pchat.core.sync.progress import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.files import Unpacking
+from p2pchat.core.export_file import Unpacking
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
 from tests.core.world import ROOM, Author, dm

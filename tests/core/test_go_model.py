@@ -2,7 +2,7 @@
 
 The world is small and complete. D and F are two processes; each connection has two ends and a queue each way, in
 which frames wait for as long as they like. What can happen in a state: a queue hands over its first frame, somebody
-dials (whenever core/mesh/dialing.py would), a connection is cut without either end noticing, a process is killed (its
+dials (whenever core/mesh/dialer.py would), a connection is cut without either end noticing, a process is killed (its
 connections close, or die silently), a process starts anew, an end of a dead connection gives up after its timeout.
 States are told apart up to renaming: connections by what they are, runs and numbers by their order. So the graph is
 finite although time is not, and is walked to the end.

@@ -9,8 +9,8 @@ import pytest
 from p2pchat.core.inputs import Opened, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.testing import Simulation
-from p2pchat.testing.world.guests import Guest, Word
-from p2pchat.testing.world.simpeer import SimPeer
+from p2pchat.testing.simulation.hosted_users import Guest, Word
+from p2pchat.testing.simulation.peer import SimPeer
 
 
 @pytest.fixture

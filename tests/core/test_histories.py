@@ -13,7 +13,7 @@ import time
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.histories.many import Played, play_many
+from p2pchat.testing.simulation.many import Played, play_many
 from tests.conftest import Tell
 
 SEEDS = 1000

@@ -14,7 +14,7 @@ from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.testing import Simulation
-from p2pchat.testing.world.simpeer import SimPeer
+from p2pchat.testing.simulation.peer import SimPeer
 
 APART = 40.0  # seconds after which two who are apart know it
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.log import mark_hash
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.log_index import Conversation, Log
 from p2pchat.protocol import Mark, Naming
 from tests.core.world import ALL, IDS, ROOM, Author
 

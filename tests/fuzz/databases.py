@@ -40,8 +40,8 @@ from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.base import Shown
 from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.schema import metadata
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import metadata
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold, memory_place
 from tests.storage.writers import DM, MORNING, ROOM, Author, key, proves, released, user

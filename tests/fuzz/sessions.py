@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack
 from functools import cache
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Output
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Output
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold

@@ -9,13 +9,12 @@ from functools import cache
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.chat.objects import SHAPES, BadOrder, parse_object
-from p2pchat.apps.cli.chat.typed import BY_NAME, Do, Say, help_lines, parse_line, split_name, typed_name
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import parse_own_order
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.rows import CONTINUED_NARROW, NARROW, fold_row, plain_text
-from p2pchat.apps.safetext import CONTINUED, safe_json, safe_line, safe_text
+from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.json_commands import SHAPES, BadOrder, parse_object
+from p2pchat.commands.typed_commands import BY_NAME, Do, Say, help_lines, parse_line, split_name, typed_name
 from p2pchat.core.names import RESERVED, is_visible
 from p2pchat.errors import InviteError
 from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite, normal_endpoint, parse_invite
@@ -28,6 +27,7 @@ from p2pchat.identity.names import (
     validate_name,
 )
 from p2pchat.identity.network import Network
+from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.supply import Supply, any_text
 from tests.fuzz.target import Target, hold
 

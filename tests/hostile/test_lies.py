@@ -13,8 +13,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from p2pchat.apps.cli.output import json_line
-from p2pchat.apps.safetext import safe_line, safe_text
+from p2pchat.commands.output import json_line
 from p2pchat.protocol import (
     LENGTH,
     Digest,
@@ -35,6 +34,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
+from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.conftest import QUICK, Honest, Meet
 from tests.hostile.liar import NOW, ROOM, Liar, Pen, somebody
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity import files
-from p2pchat.identity.files import make_private_directory, read_private, write_private
+from p2pchat.identity import private_files
+from p2pchat.identity.private_files import make_private_directory, read_private, write_private
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 
@@ -54,9 +54,9 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(
 
 
 def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:
-    write_private(tmp_path / "fits", bytes(files.MAX_PRIVATE_BYTES))
-    write_private(tmp_path / "large", bytes(files.MAX_PRIVATE_BYTES + 1))
-    assert len(read_private(tmp_path / "fits")) == files.MAX_PRIVATE_BYTES
+    write_private(tmp_path / "fits", bytes(private_files.MAX_PRIVATE_BYTES))
+    write_private(tmp_path / "large", bytes(private_files.MAX_PRIVATE_BYTES + 1))
+    assert len(read_private(tmp_path / "fits")) == private_files.MAX_PRIVATE_BYTES
     with pytest.raises(P2PChatError, match="too large"):
         read_private(tmp_path / "large")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity import files
+from p2pchat.identity import private_files
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity, verify
 from p2pchat.identity.names import base32
 
@@ -45,7 +45,7 @@ def test_a_key_file_others_can_use_is_refused_with_the_command_that_mends_it(tmp
 def test_where_there_are_no_modes_the_key_file_is_read_without_asking_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "POSIX", False)
+    monkeypatch.setattr(private_files, "POSIX", False)
     path = tmp_path / "identity.pem"
     made = load_or_create_identity(path)
     path.chmod(0o644)
@@ -57,7 +57,7 @@ def test_where_there_are_no_modes_the_key_file_is_read_without_asking_for_them(
 )
 def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "identity.pem"
-    files.write_private(path, content)
+    private_files.write_private(path, content)
     with pytest.raises(P2PChatError, match="no usable private key"):
         load_or_create_identity(path)
     assert path.read_bytes() == content
@@ -70,7 +70,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     pem = X25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    files.write_private(tmp_path / "key", pem)
+    private_files.write_private(tmp_path / "key", pem)
     with pytest.raises(P2PChatError, match="Ed25519 is needed"):
         load_identity(tmp_path / "key")
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat import Settings
-from p2pchat.apps.cli.chat import run
-from p2pchat.apps.cli.main import main
+from p2pchat.cli.chat import run
+from p2pchat.cli.main import main
 
 LOOKED_AT_EVERY = 0.02  # seconds between looks at the file that stalls
 

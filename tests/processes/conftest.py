@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from p2pchat.apps.cli.main import main
+from p2pchat.cli.main import main
 from tests.processes.commands import Ran
 from tests.processes.nursery import Nursery
 from tests.processes.stage import ROOT, Stage

@@ -127,7 +127,8 @@ def _newer(_: Count) -> None:
     """Be a version whose database is one further: it has to migrate what the present one made."""
     from sqlalchemy import text
 
-    from p2pchat.storage import migrating, schema
+    from p2pchat.storage import migrating
+    from p2pchat.storage import migrations as schema
     from p2pchat.storage.database import Database
 
     def one_more(database: Database) -> None:
@@ -241,8 +242,8 @@ def _at_frames(count: Count, kind: type) -> None:
 
 def _before_hand_over(count: Count) -> None:
     """A message is released and read, and the program has not got it."""
-    from p2pchat.peer.messages.message import Message
-    from p2pchat.peer.reading.reader import Reader
+    from p2pchat.messaging.messages import Message
+    from p2pchat.messaging.subscription import Reader
 
     following = Reader.next
 
@@ -257,7 +258,7 @@ def _before_hand_over(count: Count) -> None:
 
 def _after_hand_over(count: Count) -> None:
     """The program has a message and is done with it, and has not acknowledged it."""
-    from p2pchat.peer.reading.reader import Reader
+    from p2pchat.messaging.subscription import Reader
 
     acknowledge = Reader._acknowledge
 
@@ -271,7 +272,7 @@ def _after_hand_over(count: Count) -> None:
 
 def _mid_line(count: Count) -> None:
     """Half a line of --log is in the file, or half a line is on standard output."""
-    from p2pchat.apps.cli import output
+    from p2pchat.commands import output
 
     write_all = output._write_all
 
@@ -289,7 +290,7 @@ def _mid_line(count: Count) -> None:
 
 def _file(count: Count) -> None:
     """While a private file is written: it is made, written, synced, in its place; the directory is synced."""
-    from p2pchat.identity.files import Aside
+    from p2pchat.identity.private_files import Aside
 
     begin = Aside.__init__
 
@@ -314,8 +315,8 @@ def _between(call: Callable[..., None], count: Count) -> Callable[..., None]:
 def _closing(count: Count) -> None:
     """In an orderly end, before and after each of its steps: goodbyes, the last commit, the database, the lock."""
     from p2pchat.identity.profile import Profile
-    from p2pchat.runtime.owner import Owner
-    from p2pchat.runtime.wiring import Wiring
+    from p2pchat.runtime.connections import Wiring
+    from p2pchat.runtime.driver import Owner
     from p2pchat.storage.sql import SqlStorage
 
     for owner, name, step in ((Owner, "stop", Owner.stop), (Wiring, "close_all", Wiring.close_all)):
@@ -360,7 +361,7 @@ POINTS: dict[str, Callable[[Count], None]] = {
 def main(argv: Sequence[str]) -> int:
     """Run `p2pchat` with failpoints; return its exit code, if it gets that far. `python -m p2pchat` may stand before
     its words, as in a command that this one is put in front of."""
-    from p2pchat.apps.cli.main import main as p2pchat
+    from p2pchat.cli.main import main as p2pchat
 
     arm(argv[0].split(","))
     words = argv[4:] if argv[2:4] == ["-m", "p2pchat"] else argv[1:]

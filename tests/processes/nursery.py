@@ -269,7 +269,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         time.tzset()
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
-        from p2pchat.apps.cli.main import main
+        from p2pchat.cli.main import main
         from tests.processes.altered import alter
         from tests.processes.failing import arm
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.apps.cli.commands.children import ChildFailed, Line
-from p2pchat.storage.tables import SCHEMA_VERSION
+from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.processes.failing import POINTS
 from tests.processes.kills import POINTS as IN_A_MESH
 from tests.processes.lives import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from p2pchat.apps.cli.commands.children import Child, Line
-from p2pchat.apps.cli.exits import DONE, FAILED, KEPT
+from p2pchat.commands.errors import DONE, FAILED, KEPT
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

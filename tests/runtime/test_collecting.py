@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from p2pchat.runtime.collecting import MANY, MUCH, Standing, nothing_is_garbage
+from p2pchat.runtime.gc_tuning import MANY, MUCH, Standing, nothing_is_garbage
 
 
 def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:

@@ -22,11 +22,11 @@ from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
 from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
-from p2pchat.peer.assembly import Home, contexts
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.disk import Disk
+from p2pchat.resources import Home, contexts
+from p2pchat.runtime.connections import Streams, Wires
 from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
-from p2pchat.runtime.wiring import Streams, Wires
+from p2pchat.runtime.storage_worker import Disk
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
@@ -428,9 +428,9 @@ async def test_closing_keeps_what_was_said_and_ends_what_waits(net: Mesh, storag
 async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its_files_until_it_answers(
     net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.runtime.owner.FINISH_TIMEOUT", 0.1)
-    monkeypatch.setattr("p2pchat.runtime.owner.LEAVE_WITHIN", 0.2)
-    monkeypatch.setattr("p2pchat.runtime.owner.LEAST", 0.1)
+    monkeypatch.setattr("p2pchat.runtime.driver.FINISH_TIMEOUT", 0.1)
+    monkeypatch.setattr("p2pchat.runtime.driver.LEAVE_WITHIN", 0.2)
+    monkeypatch.setattr("p2pchat.runtime.driver.LEAST", 0.1)
     peer = await join(net, "cyd", storage)
     await peer.broadcast("accepted")
     warnings = peer.events(Warned)
@@ -457,7 +457,7 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
 async def test_what_gets_onto_the_disk_when_nobody_waits_for_it_any_more_disturbs_no_closing(
     net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.runtime.owner.FINISH_TIMEOUT", 0.1)
+    monkeypatch.setattr("p2pchat.runtime.driver.FINISH_TIMEOUT", 0.1)
     troubles: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
     peer = await join(net, "cyd", storage)
@@ -564,7 +564,7 @@ async def test_storage_that_cannot_be_warmed_goes_on_storing(
 ) -> None:
     told, reported = Told(), list[dict[str, object]]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-    monkeypatch.setattr("p2pchat.runtime.disk.WARM_AFTER", 0.001)
+    monkeypatch.setattr("p2pchat.runtime.storage_worker.WARM_AFTER", 0.001)
     storage.unwarmable = ZeroDivisionError("a bug")
     disk = Disk(storage, Settings(), None, told.append)
     await until(lambda: reported)

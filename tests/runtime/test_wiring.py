@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Input
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.runtime.wiring import Sockets, Wiring
+from p2pchat.runtime.connections import Sockets, Wiring
 from tests.link_ends import CLIENT, SERVER
 from tests.stepping import SteppedLoop, after_each_step, open_sockets
 

@@ -14,8 +14,8 @@ from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.schema import SCHEMA_KEY, metadata
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import SCHEMA_KEY, metadata
 from tests.databases.servers import KINDS
 
 SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)

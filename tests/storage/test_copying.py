@@ -15,7 +15,7 @@ from p2pchat.core.records import Address, Change, FormerName, KnownUser, Stored,
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
 from p2pchat.storage.connect import sqlite_url
-from p2pchat.storage.copying import copy_rows
+from p2pchat.storage.copy import copy_rows
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
@@ -118,7 +118,7 @@ def test_a_copy_that_lacks_something_is_not_kept(made: NewDatabase, monkeypatch:
     source, target = made("sqlite"), made("sqlite")
     with closing(SqlStorage(source, SMALL)) as storage:
         storage.commit([Author("ada", 1).begins("1")])
-    monkeypatch.setattr("p2pchat.storage.copying._pages", lambda database, table: iter(()))
+    monkeypatch.setattr("p2pchat.storage.copy._pages", lambda database, table: iter(()))
     with pytest.raises(StorageError, match=r"the copy has 0 rows of .* and not 1: nothing of it was kept"):
         copy_rows(source, target)
     monkeypatch.undo()

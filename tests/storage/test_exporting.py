@@ -8,7 +8,7 @@ from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.core.records import Change, Fork, Talk
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
 from p2pchat.storage.base import Storage
-from p2pchat.storage.exporting import MOST_HELD, file_pages
+from p2pchat.storage.export import MOST_HELD, file_pages
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, proves, user
 
 ROOM_TALK = Talk(ROOM, Naming(room=True))

@@ -19,8 +19,8 @@ from p2pchat.core.records import Change, Mending, Stretch
 from p2pchat.errors import StorageError
 from p2pchat.storage.base import Shown
 from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.schema import SCHEMA_VERSION
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import SCHEMA_VERSION
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, user
 

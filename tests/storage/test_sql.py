@@ -18,13 +18,14 @@ from sqlalchemy import create_engine
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage import migrating, schema
+from p2pchat.storage import migrating
+from p2pchat.storage import migrations as schema
 from p2pchat.storage.connect import driver_of, sqlite_url
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.faults import sentence
+from p2pchat.storage.errors import sentence
+from p2pchat.storage.schema import metadata
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import metadata
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, many, proves, released, user
 
@@ -406,7 +407,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import StorageError
 from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import metadata
+from p2pchat.storage.schema import metadata
 from tests.storage.writers import Author, many
 directory, kept = Path(sys.argv[1]), 0
 storage = SqlStorage(sqlite_url(directory / "chat.db"), Settings(wal_warm_bytes=1 << 18))
@@ -500,7 +501,7 @@ WRITE = """
 import sys
 from p2pchat.config import Settings
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.tables import metadata
+from p2pchat.storage.schema import metadata
 from tests.storage.writers import Author, many, released
 storage = SqlStorage(sys.argv[1], Settings(wal_warm_bytes=0))
 ada = Author("ada", int(sys.argv[2]))
@@ -551,7 +552,7 @@ def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.
     """The same error, out of the same call: the database decides whose fault it is."""
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
-        monkeypatch.setattr("p2pchat.storage.showing.OLD", "1")  # a constant of another kind
+        monkeypatch.setattr("p2pchat.storage.messages.OLD", "1")  # a constant of another kind
         with pytest.raises(TypeError):
             storage.places(0, 9)
         with closing(sqlite3.connect(path)) as database, database:

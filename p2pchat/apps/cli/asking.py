@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES
-from p2pchat.apps.cli.exits import Usage, complain
-from p2pchat.apps.cli.invites import looks_like_invite
-from p2pchat.apps.cli.stdin import Kind, kind_of_stdin, raw_stdin, read_first_line
+from p2pchat.cli.stdin import Kind, kind_of_stdin, raw_stdin, read_first_line
+from p2pchat.commands.errors import Usage, complain
+from p2pchat.commands.invites import looks_like_invite
+from p2pchat.commands.json_commands import MAX_LINE_BYTES
 
 MOST_PASTES = 3  # an invite that cannot be read is asked for again so often
 PASTED_WITHIN = 0.2  # seconds between the lines of one paste

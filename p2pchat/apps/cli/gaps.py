@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat import History, HostedUser, Message, Sent, TCPPeer
-from p2pchat.apps.cli.output import Line
+from p2pchat.commands.output import Line
 
 
 async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> Line:

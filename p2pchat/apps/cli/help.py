@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-from p2pchat.apps.cli.folding import USUAL_WIDTH, fold
 from p2pchat.apps.cli.registry import CHAT, COMMANDS, EVERY_COMMAND
+from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 WIDEST = 100  # columns; longer lines are hard to read
 _LEFT = 24  # columns of what stands left of its explanation

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat import History, HostedUser, P2PChatError, TCPPeer
-from p2pchat.apps.cli.chat.settings import ChatSettings
-from p2pchat.apps.cli.output import Line
+from p2pchat.commands.output import Line
+from p2pchat.commands.settings import ChatSettings
 
 OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
 

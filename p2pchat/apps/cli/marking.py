@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pchat import Message, Sent, where_found
-from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_message
-from p2pchat.apps.cli.rows import FOUND, Fragment
-from p2pchat.apps.safetext import safe_text
+from p2pchat.commands.columns import FOUND, Fragment
+from p2pchat.commands.format import plain_message
+from p2pchat.commands.output import Line
+from p2pchat.safe_text import safe_text
 
 
 def found_line(post: Message | Sent, words: str) -> Line:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from p2pchat.apps.cli.endpoints import LOOPBACK
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.invites import looks_like_invite
-from p2pchat.apps.cli.options import SEEN, has_password
+from p2pchat.cli.options import SEEN, has_password
+from p2pchat.commands.endpoints import LOOPBACK
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.invites import looks_like_invite
 
 if TYPE_CHECKING:
     from p2pchat import Settings, TCPPeer

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from p2pchat import known_profiles
-from p2pchat.apps.cli.endpoints import LOOPBACK
-from p2pchat.apps.cli.exits import Failure
+from p2pchat.commands.endpoints import LOOPBACK
+from p2pchat.commands.errors import Failure
 
 FIRST_PORT = 8080
 MOST_TRIED = 200  # who has that many taken names one

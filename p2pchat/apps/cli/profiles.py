@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import WhichPeer, has_password
 from p2pchat.apps.cli.program import command
+from p2pchat.cli.options import WhichPeer, has_password
+from p2pchat.commands.errors import Usage
 
 if TYPE_CHECKING:
     from p2pchat.apps.cli.chat.options import ChatOptions

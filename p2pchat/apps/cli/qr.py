@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 QUIET = 4  # modules of white around it (ISO/IEC 18004)
-INDENT = "    "  # such lines are never folded (folding.py)
+INDENT = "    "  # such lines are never folded (wrap.py)
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"  # of the colour cube, which themes leave alone
 _AS_BEFORE = "\x1b[0m"
 _HALVES = {(0, 0): " ", (0, 1): "▄", (1, 0): "▀", (1, 1): "█"}  # upper and lower module; 1 is black

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.registry import CHAT, COMMANDS, LATER
-from p2pchat.apps.cli.registry.command import Option
+from p2pchat.cli.command_table import Option
+from p2pchat.commands.errors import Usage
 
 
 def split_first_word(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -1,7 +1,7 @@
 """Which endpoints are known of which peer: what is kept, how much of it, and when it is forgotten.
 
 An address is *verified* once that peer's key answered there. What others tell is unverified until then, and bounded:
-so many from one teller, so many endpoints a peer, so many peers. When it is dialled is dialing.py's matter; here
+so many from one teller, so many endpoints a peer, so many peers. When it is dialled is dialer.py's matter; here
 records go in and the changes worth keeping come out through ctx.change.
 """
 

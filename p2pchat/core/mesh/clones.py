@@ -2,7 +2,7 @@
 
 Each of two processes that run with one key takes the other's links for its own, over and over: a copied machine, a
 profile that two containers share. That cannot be settled here; people are told, and for a while the link that is
-stays. Who notices tells both of them (exchange.py): the one whose link stays would hear nothing of the other.
+stays. Who notices tells both of them (peer_exchange.py): the one whose link stays would hear nothing of the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Warned
-from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.dialer import Dialing
 from p2pchat.core.mesh.link import Link
 from p2pchat.protocol import PeerId
 

@@ -1,7 +1,7 @@
 """One connection, dialled or accepted, and what the machines that know who is there remember of it.
 
 It goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, or to GONE from anywhere. links.py alone
-moves it; liveness.py, exchange.py and dialing.py keep their facts of it here, so that all of them die with it.
+moves it; liveness.py, peer_exchange.py and dialer.py keep their facts of it here, so that all of them die with it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Link:
     tokens: float = 0.0
     filled_at: float = 0.0  # when `tokens` was last brought up to date
     look_at: float = 0.0  # when its silence is to be measured next
-    # exchange.py
+    # peer_exchange.py
     told: int = 0  # the last change of the roster that this link was told of
     told_self: tuple[int, tuple[str, ...]] | None = None  # (port, at) as told on this link
 

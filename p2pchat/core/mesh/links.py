@@ -33,12 +33,12 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.clones import Clones
-from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.dialer import Dialing
 from p2pchat.core.mesh.election import Decided, Standing, abandon, decide, decides, lose, take_go
-from p2pchat.core.mesh.exchange import Exchange
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.mesh.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
 from p2pchat.core.mesh.liveness import Liveness
+from p2pchat.core.mesh.peer_exchange import Exchange
 from p2pchat.core.mesh.proving import Proving
 from p2pchat.core.mesh.sighting import sighted
 from p2pchat.core.records import Address

@@ -12,7 +12,7 @@ from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Dialled
-from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.dialer import Dialing
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, REFUSALS, Link
 from p2pchat.errors import HandshakeError

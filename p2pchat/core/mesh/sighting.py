@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from p2pchat.core.context import Context
 from p2pchat.core.mesh.addressbook import AddressBook
-from p2pchat.core.mesh.dialing import Dialing
+from p2pchat.core.mesh.dialer import Dialing
 from p2pchat.core.mesh.endpoints import may_be_told
 from p2pchat.protocol import PeerId
 

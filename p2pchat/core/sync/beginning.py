@@ -1,6 +1,6 @@
 """Whether a log may begin here: all it builds on must be held, and its writer must not have too many tips.
 
-What its first entry names may have left memory; then storage is asked, and the log waits (intake.py).
+What its first entry names may have left memory; then storage is asked, and the log waits (ingest.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import partial
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, decode_entry, ref_key
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.sides import Shelf
+from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.progress import Shelf
 from p2pchat.core.sync.sources import Source
-from p2pchat.core.sync.tips import Conversation, Log
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark
 

@@ -1,7 +1,7 @@
 """How far the users hosted here have read: one mark for each reader and newest log read of each writer.
 
 A mark on a log stands for all that the log builds on, so the mark below goes when one above is set. The books know who
-is to be told of which mark and what all of that sums up to; when it is told is decided in reads.py.
+is to be told of which mark and what all of that sums up to; when it is told is decided in read_receipts.py.
 
 Source: docs/protocol.md, "Receipts and presence".
 """

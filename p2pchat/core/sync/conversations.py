@@ -1,7 +1,7 @@
 """Which conversations there are: their ids, what the ids stand for, and who belongs to them.
 
 The room is everyone; a direct conversation (dm) two users. A group is two conversations, one of operations and one in
-which its members talk (talks.py); until its first operation has come only who named it is asked about it.
+which its members talk (groups.py); until its first operation has come only who named it is asked about it.
 
 Source: docs/protocol.md, "Conversations".
 """
@@ -15,7 +15,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.group import Group
-from p2pchat.core.sync.tips import Conversation
+from p2pchat.core.sync.log_index import Conversation
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"

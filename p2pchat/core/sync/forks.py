@@ -32,10 +32,10 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
-from p2pchat.core.sync.order import Order
+from p2pchat.core.sync.causal_order import Order
+from p2pchat.core.sync.log_index import Conversation, Log
 from p2pchat.core.sync.people import People
-from p2pchat.core.sync.sides import Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.progress import Shelf, Side
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
 

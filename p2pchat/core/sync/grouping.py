@@ -29,9 +29,9 @@ from p2pchat.core.groups.state import State, intent_of
 from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade
 from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.core.names import name_fault
+from p2pchat.core.sync.append import Writing
 from p2pchat.core.sync.clock import next_c
-from p2pchat.core.sync.sides import Shelf
-from p2pchat.core.sync.writing import Writing
+from p2pchat.core.sync.progress import Shelf
 from p2pchat.protocol import Mark, Naming, UserId
 
 MOST_REDONE = 16  # operations at once; what is left is made again a moment later

@@ -4,8 +4,8 @@ Who stands anywhere in a log stands at the end of all that it builds on, as far 
 Logs that are not in memory are looked up; what waits for that goes on when storage has answered. What rose is saved
 with the next commit and needs none of its own: it is told again when the peers meet.
 
-This file knows how levels rise; what they mean, how far a mark counts and what is told are its children's: receipts.py
-and readers.py.
+This file knows how levels rise; what they mean, how far a mark counts and what is told are its children's:
+delivery_receipts.py and readers.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from functools import partial
 
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
 from p2pchat.protocol import Mark, UserId
 
 Then = Callable[[], None]

@@ -11,14 +11,14 @@ from functools import partial
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mending import mending_of
 from p2pchat.core.records import LogFacts, LogKey, Stored
+from p2pchat.core.sync.anti_entropy import COMPARED_ROOM
+from p2pchat.core.sync.append import Writing
+from p2pchat.core.sync.causal_order import KEPT_RECENT, Order, followed_by
 from p2pchat.core.sync.clock import counts
-from p2pchat.core.sync.compare import COMPARED_ROOM
-from p2pchat.core.sync.order import KEPT_RECENT, Order, followed_by
+from p2pchat.core.sync.groups import Talks
+from p2pchat.core.sync.log_index import Conversation, Waits
 from p2pchat.core.sync.past import OLD_MARKS, Past
-from p2pchat.core.sync.sides import Shelf
-from p2pchat.core.sync.talks import Talks
-from p2pchat.core.sync.tips import Conversation, Waits
-from p2pchat.core.sync.writing import Writing
+from p2pchat.core.sync.progress import Shelf
 
 
 class Loading:

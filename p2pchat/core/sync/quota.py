@@ -2,10 +2,10 @@
 
 Bytes are counted as batches are taken, one addition a batch. What is stored of a user already is asked of storage
 only when it matters: while all that is stored here, of everybody together, leaves room, nobody's sum is worth a
-question. When it is asked, what comes of that user waits (intake.py), and it is asked when nothing of that user is
+question. When it is asked, what comes of that user waits (ingest.py), and it is asked when nothing of that user is
 on its way to the disk, so that the answer is exact and no limit is ever passed.
 
-Who is full is told so (`full`), not asked for anything (pull.py), and not waited for by others' entries. `allow`
+Who is full is told so (`full`), not asked for anything (fetch.py), and not waited for by others' entries. `allow`
 lifts every limit for a user, for good; then everything is compared again, and what was refused comes. In an open
 network strangers.py adds limits for those whom nobody here knows. Hosted users have no limits at home.
 

@@ -14,10 +14,10 @@ from functools import partial
 from p2pchat.core.effects import WasRead
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey, ReadMark
+from p2pchat.core.sync.delivery_receipts import Receipts
 from p2pchat.core.sync.levels import Level, Levels, Then, nothing
-from p2pchat.core.sync.receipts import Receipts
-from p2pchat.core.sync.sides import MAX_REMEMBERED, Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
 from p2pchat.protocol import Mark, UserId
 
 Wants = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading

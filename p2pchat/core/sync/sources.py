@@ -2,7 +2,7 @@
 
 What a batch is worth is the same whichever way it came. Whom its fate is told, and what else follows from it, is not:
 the far end of a link is asked for what lies between, blamed for a wrong head and told what is held now (FromLink);
-a file that somebody carried here can only be counted (carrying.py).
+a file that somebody carried here can only be counted (import_file.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2pchat.core.log import LogId
+from p2pchat.core.sync.fetch import Pull
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.pull import Pull
-from p2pchat.core.sync.sides import Key, Shelf, Side
-from p2pchat.core.sync.tips import Conversation, Log
+from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.progress import Key, Shelf, Side
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, PeerId, UserId
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from p2pchat.core.log import ref_key
 from p2pchat.core.records import ReadMark
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, following
 from p2pchat.core.sync.bookmarks import Pair, read_sum
-from p2pchat.core.sync.compare import FIRST_ID, LAST_ID, following
 from p2pchat.protocol import ConversationId
 
 MOST_TOLD = 10_000  # marks of one peer: as many as users it may host; a few MiB

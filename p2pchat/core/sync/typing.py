@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted, Send, TypingChanged
-from p2pchat.core.sync.sides import Key, Shelf, Side
-from p2pchat.core.sync.tips import Conversation
+from p2pchat.core.sync.log_index import Conversation
+from p2pchat.core.sync.progress import Key, Shelf, Side
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import Typing as TypingFrame

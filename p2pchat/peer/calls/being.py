@@ -9,10 +9,10 @@ from p2pchat.core.inputs import PresenceSet, ReceiptsChosen, Renamed
 from p2pchat.core.records import Change
 from p2pchat.core.sync.people import MAX_ABOUT_CHARACTERS
 from p2pchat.identity.names import validate_name
+from p2pchat.messaging.users import User, id_of, somebody
 from p2pchat.peer.calls.part import UserPart
 from p2pchat.peer.messages.texts import check_text
 from p2pchat.peer.users.ignoring import ignored_meta
-from p2pchat.peer.users.people import User, id_of, somebody
 from p2pchat.peer.users.whois import Whois, known_of, names_before
 from p2pchat.peer.whole import whole
 from p2pchat.protocol import MAX_STATUS_CHARACTERS

@@ -1,7 +1,7 @@
 """What the calls of one user stand on, whoever's they are: a peer's own user, or one that the peer hosts beside.
 
-UserPart names it; TCPPeer gives it of itself (life.py), HostedUser of the peer behind it (hosteduser.py). Being, Places
-and Messaging, which are made of it, are the user's part of both: no call is written twice.
+UserPart names it; TCPPeer gives it of itself (lifecycle.py), HostedUser of the peer behind it (hosted_user.py). Being,
+Places and Messaging, which are made of it, are the user's part of both: no call is written twice.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from p2pchat.core.records import Change
 
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
-    from p2pchat.peer.assembly import Options
+    from p2pchat.messaging.access import Sight
+    from p2pchat.messaging.dispatcher import Herald
+    from p2pchat.messaging.users import People
     from p2pchat.peer.groups.groupbook import GroupBook
     from p2pchat.peer.messages.ledger import Ledger
     from p2pchat.peer.reading.feed import Feed
-    from p2pchat.peer.reading.herald import Herald
     from p2pchat.peer.reading.indexing import Indexing
-    from p2pchat.peer.reading.seeing import Sight
-    from p2pchat.peer.users.people import People
-    from p2pchat.runtime.owner import Owner
+    from p2pchat.resources import Options
+    from p2pchat.runtime.driver import Owner
 
 
 class UserPart:

@@ -1,6 +1,6 @@
 """Where the messages of one user may go: its conversations and groups, and what an address as typed means.
 
-What is written there and read is messaging.py.
+What is written there and read is local_user.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from p2pchat.core.groups.view import GroupView
 from p2pchat.core.inputs import Opened
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import UnknownName
+from p2pchat.messaging.groups import Group, Who, whom
+from p2pchat.messaging.users import User, id_of
 from p2pchat.peer.calls.being import Being
-from p2pchat.peer.groups.group import Group, Who, whom
 from p2pchat.peer.groups.grouping import change_group, leave_group, make_group
 from p2pchat.peer.messages.conversation import Conversation, Desk
-from p2pchat.peer.users.people import User, id_of
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 To = User | Conversation | str

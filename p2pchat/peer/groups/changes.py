@@ -12,9 +12,9 @@ from p2pchat.core.effects import GroupChanged as Told
 from p2pchat.core.groups.group import Group as State
 from p2pchat.core.groups.operations import LEAVE, OPERATION
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.peer.groups.group import GroupChanged, changed
+from p2pchat.messaging.groups import GroupChanged, changed
+from p2pchat.messaging.timestamps import aware
 from p2pchat.peer.messages.conversation import Desk
-from p2pchat.peer.times import aware
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown
 

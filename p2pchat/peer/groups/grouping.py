@@ -8,7 +8,7 @@ from p2pchat.core.groups.operations import talk_id
 from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade
 from p2pchat.identity.names import validate_name
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.owner import Owner
+from p2pchat.runtime.driver import Owner
 
 
 async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[UserId]) -> ConversationId:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from p2pchat.core.log import LogId
+from p2pchat.messaging.access import Audience, Everyone, audience_of
+from p2pchat.messaging.events import Event, Risen
+from p2pchat.messaging.messages import Post
+from p2pchat.messaging.subscription import AnyEvent, Reader
 from p2pchat.peer.messages.conversation import Desk
-from p2pchat.peer.messages.events import Event, Risen
 from p2pchat.peer.messages.ledger import Rise
 from p2pchat.peer.messages.mending import Deleted, Edited, Reaction
-from p2pchat.peer.messages.message import Post
-from p2pchat.peer.reading.reader import AnyEvent, Reader
-from p2pchat.peer.reading.seeing import Audience, Everyone, audience_of
 from p2pchat.peer.reading.source import Source
 from p2pchat.protocol import UserId
 

@@ -17,13 +17,13 @@ from p2pchat.core.records import Change, KeptUser, Stored, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
+from p2pchat.messaging.access import Everyone, audience_of
+from p2pchat.messaging.hosted_user import Crowd, HostedUser, consumer_of, core_user
+from p2pchat.messaging.timestamps import now_micros
+from p2pchat.messaging.users import User
 from p2pchat.peer.hosted.everybody import Everybody, EverybodyReader
-from p2pchat.peer.hosted.hosteduser import Crowd, HostedUser, consumer_of, core_user
-from p2pchat.peer.reading.seeing import Everyone, audience_of
 from p2pchat.peer.standing import Standing
-from p2pchat.peer.times import now_micros
 from p2pchat.peer.users.ignoring import load_ignored
-from p2pchat.peer.users.people import User
 from p2pchat.peer.whole import whole
 from p2pchat.protocol import UserId
 

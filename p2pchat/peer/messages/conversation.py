@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import LogId
 from p2pchat.identity.names import base32, full_label
-from p2pchat.peer.times import EPOCH
-from p2pchat.peer.users.people import People, User
+from p2pchat.messaging.timestamps import EPOCH
+from p2pchat.messaging.users import People, User
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.peer.messages.message import Message, Post, Sent
-    from p2pchat.peer.messages.receipt import Receipt, Receipts
+    from p2pchat.messaging.messages import Message, Post, Sent
+    from p2pchat.messaging.receipts import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat.core.log import Ref, referred_id
 from p2pchat.core.records import LogKey
+from p2pchat.messaging.events import Gap
+from p2pchat.messaging.messages import Post
+from p2pchat.messaging.users import People
 from p2pchat.peer.messages.conversation import Desk
-from p2pchat.peer.messages.events import Gap
-from p2pchat.peer.messages.message import Post
-from p2pchat.peer.users.people import People
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage
 

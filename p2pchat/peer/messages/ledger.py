@@ -22,7 +22,7 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.peer.users.people import People
+    from p2pchat.messaging.users import People
 
 Kind = Literal["delivered", "read"]
 MOST_ASKED = 8  # messages of one log whose counts are kept up: what a thousand read at once; a guess

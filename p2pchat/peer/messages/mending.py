@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry, LogId, Ref, message_id, ref_key
+from p2pchat.messaging.events import Event
+from p2pchat.messaging.messages import Message, Post, Sent
+from p2pchat.messaging.timestamps import iso, micros_of
+from p2pchat.messaging.users import User
 from p2pchat.peer.messages.conversation import Conversation
-from p2pchat.peer.messages.events import Event
-from p2pchat.peer.messages.message import Message, Post, Sent
 from p2pchat.peer.messages.texts import check_text
-from p2pchat.peer.times import iso, micros_of
-from p2pchat.peer.users.people import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
 

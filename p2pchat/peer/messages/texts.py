@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2pchat.config import Settings
-from p2pchat.core.sync.writing import ROOM_FOR_REST, are_plain, text_fault, written_bytes
+from p2pchat.core.sync.append import ROOM_FOR_REST, are_plain, text_fault, written_bytes
 from p2pchat.errors import TooLong
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.profile import KEY_NAME, profile_directory
-from p2pchat.peer.assembly import PathLike
 from p2pchat.peer.peer import TCPPeer
+from p2pchat.resources import PathLike
 
 
 def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.files import make_private_directory
+from p2pchat.identity.private_files import make_private_directory
 from p2pchat.identity.profile import DATABASE_NAME, held
-from p2pchat.peer.assembly import MEMORY_URL, PathLike
+from p2pchat.resources import MEMORY_URL, PathLike
 from p2pchat.storage.connect import sqlite_url
 
 
@@ -44,7 +44,7 @@ async def copy_database(
 
 
 def _copy(source: str, target: str, progress: Callable[[int, int], None]) -> Copied:
-    from p2pchat.storage.copying import copy_rows
+    from p2pchat.storage.copy import copy_rows
 
     with ExitStack() as locks:
         read, write = _opened(source, locks, make=False), _opened(target, locks, make=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from p2pchat.peer.assembly import PathLike
-from p2pchat.peer.carrying import Imported, Place
 from p2pchat.peer.profiles.alone import open_alone
+from p2pchat.resources import PathLike
+from p2pchat.transfer import Imported, Place
 
 
 async def import_into(

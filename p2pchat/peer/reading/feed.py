@@ -13,13 +13,13 @@ from dataclasses import replace
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
+from p2pchat.messaging.events import Read, Risen
+from p2pchat.messaging.messages import NOT_SHOWN
+from p2pchat.messaging.subscription import Reader
 from p2pchat.peer.groups.membership import waited_for
-from p2pchat.peer.messages.events import Read, Risen
 from p2pchat.peer.messages.ledger import Ledger
-from p2pchat.peer.messages.message import NOT_SHOWN
-from p2pchat.peer.reading.reader import Reader
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.owner import Owner
+from p2pchat.runtime.driver import Owner
 from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Shown, Storage
 

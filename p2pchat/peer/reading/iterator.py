@@ -1,11 +1,11 @@
-"""Events: the iterator that programs hold. What comes, and what counts as taken, its reader knows (reader.py)."""
+"""Events: the iterator that programs hold. What comes, and what counts as taken, its reader knows (subscription.py)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from p2pchat.peer.reading.reader import AnyEvent, Reader
+from p2pchat.messaging.subscription import AnyEvent, Reader
 
 T = TypeVar("T")
 

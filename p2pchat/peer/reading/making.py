@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.mending import MENDING
+from p2pchat.messaging.access import Sight
+from p2pchat.messaging.groups import GroupChanged
+from p2pchat.messaging.messages import NOT_SHOWN, Message, Sent
+from p2pchat.messaging.timestamps import aware
 from p2pchat.peer.groups.changes import KINDS, earlier_changes
-from p2pchat.peer.groups.group import GroupChanged
 from p2pchat.peer.messages.conversation import Desk
 from p2pchat.peer.messages.mending import MENDINGS, AnyMending, mending_event
-from p2pchat.peer.messages.message import NOT_SHOWN, Message, Sent
-from p2pchat.peer.reading.seeing import Sight
 from p2pchat.peer.reading.source import Source
-from p2pchat.peer.times import aware
 from p2pchat.runtime.recent import Run
 from p2pchat.storage.base import Mended, Shown
 

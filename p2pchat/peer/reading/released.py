@@ -1,7 +1,7 @@
 """What came since: messages in the order they were shown here, behind one that somebody has already.
 
-A reader with a cursor (reader.py) goes through all of a peer; this asks for pages of chosen conversations only. So a
-thousand users of one gateway, each with a few direct messages, cost no walk through the room for each of them.
+A reader with a cursor (subscription.py) goes through all of a peer; this asks for pages of chosen conversations only.
+So a thousand users of one gateway, each with a few direct messages, cost no walk through the room for each of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from p2pchat.core.log import decode_entry
+from p2pchat.messaging.access import Sight
+from p2pchat.messaging.history import post_of
+from p2pchat.messaging.messages import NOT_SHOWN, Message, Sent
 from p2pchat.peer.messages.conversation import Desk
-from p2pchat.peer.messages.message import NOT_SHOWN, Message, Sent
-from p2pchat.peer.reading.posts import post_of
-from p2pchat.peer.reading.seeing import Sight
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import Shown, Storage
 

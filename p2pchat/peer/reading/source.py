@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from p2pchat.core.log import Ref
-from p2pchat.peer.messages.events import Risen
+from p2pchat.messaging.events import Risen
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent
 from p2pchat.storage.base import Shown

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.peer.messages.message import Message, Sent
+from p2pchat.messaging.messages import Message, Sent
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Shown, Storage
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pchat.core.records import META_IGNORED
-from p2pchat.peer.users.people import People, User
+from p2pchat.messaging.users import People, User
 from p2pchat.protocol import UserId
 
 OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them

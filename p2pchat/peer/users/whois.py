@@ -7,8 +7,8 @@ from datetime import datetime
 
 from p2pchat.core.node import Node
 from p2pchat.identity.names import base32
-from p2pchat.peer.times import aware
-from p2pchat.peer.users.people import User
+from p2pchat.messaging.timestamps import aware
+from p2pchat.messaging.users import User
 from p2pchat.protocol import PeerId, UserId
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table
 
-from p2pchat.storage.tables import metadata
+from p2pchat.storage.schema import metadata
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database

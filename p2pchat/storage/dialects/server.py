@@ -20,8 +20,8 @@ from sqlalchemy.pool import NullPool
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
-from p2pchat.storage.faults import SENTENCES
-from p2pchat.storage.tables import heads, meta
+from p2pchat.storage.errors import SENTENCES
+from p2pchat.storage.schema import heads, meta
 
 CONNECT_WITHIN = 5  # seconds
 TRIED_OUT_MOST = 1 << 18  # bytes: what is deleted on a server stays in its files for a while

@@ -14,13 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from p2pchat.errors import StorageError
-from p2pchat.storage import connect, schema
+from p2pchat.storage import connect, migrations
 from p2pchat.storage.connect import driver_of, make_private
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
-from p2pchat.storage.faults import DAMAGED, sentence
-from p2pchat.storage.proving import misfits, unproven
-from p2pchat.storage.tables import metadata
+from p2pchat.storage.errors import DAMAGED, sentence
+from p2pchat.storage.schema import metadata
+from p2pchat.storage.verify import misfits, unproven
 
 
 class SQLite(Dialect):
@@ -61,11 +61,11 @@ class SQLite(Dialect):
     def older(self, database: Database) -> Database | None:
         """Who may not write reads a database of an earlier version as it will be: from a copy that is up to date."""
         with database.begin():
-            older = schema.is_older(database)
+            older = migrations.is_older(database)
         if not older:
             return None
         copy = Database(self, connection=connect.temporary_copy(database.connection))
-        schema.bring_up_to_date(copy)
+        migrations.bring_up_to_date(copy)
         return copy
 
     def keep_former(self, database: Database, version: int) -> None:

@@ -9,9 +9,9 @@ from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import ForkStart, Position, Start, TailStart, WantStart
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.batches import batch_ends, only, position_of, resumed
 from p2pchat.storage.dicts.log import MemoryLog
 from p2pchat.storage.dicts.tables import Tables
-from p2pchat.storage.serving import batch_ends, only, position_of, resumed
 
 
 class Fetching:

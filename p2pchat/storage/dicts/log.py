@@ -10,7 +10,7 @@ from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Stretch
 from p2pchat.protocol import Mark
 from p2pchat.storage.base import Shown, SortKey
-from p2pchat.storage.serving import Head, Numbered, clocks, entry_bytes, fits
+from p2pchat.storage.batches import Head, Numbered, clocks, entry_bytes, fits
 
 
 @dataclass(slots=True)

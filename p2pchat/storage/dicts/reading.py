@@ -8,8 +8,8 @@ from p2pchat.config import Settings
 from p2pchat.core.log import LogId
 from p2pchat.core.records import LogFacts, LogKey, ShownKey
 from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.storage.batches import implied_seqs
 from p2pchat.storage.dicts.tables import Tables
-from p2pchat.storage.serving import implied_seqs
 
 Levels = Mapping[LogId, Mapping[UserId, int]]  # how high members stand in each log
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from p2pchat.testing.eventlogs.eventlog import Fault, Log, Session, seconds
+from p2pchat.testing.eventlog import Fault, Log, Session, seconds
 
 TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds a busy machine may be late with its lines

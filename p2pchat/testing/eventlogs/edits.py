@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from p2pchat.testing.eventlogs.eventlog import POSTS, Fault, Line, Log
+from p2pchat.testing.eventlog import POSTS, Fault, Line, Log
 
 MENDINGS = ("edited", "deleted", "reaction")
 _SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")

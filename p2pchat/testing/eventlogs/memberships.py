@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from p2pchat.testing.eventlogs.eventlog import Fault, Line, Log
+from p2pchat.testing.eventlog import Fault, Line, Log
 
 _GONE = ("removed", "left")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
-from p2pchat.testing.eventlogs.eventlog import Fault, Log
+from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.eventlogs.memberships import Memberships
 
 MOST_NAMED = 3  # ids in one fault

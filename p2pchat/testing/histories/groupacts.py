@@ -12,8 +12,8 @@ from random import Random
 from p2pchat.core import inputs
 from p2pchat.core.groups.view import GroupView
 from p2pchat.core.inputs import Input
-from p2pchat.testing.world.simpeer import SimPeer
-from p2pchat.testing.world.simulation import Simulation
+from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulation import Simulation
 
 WITH_GROUPS = 0.35  # of the histories
 MOST_GROUPS = 3

@@ -12,9 +12,9 @@ from random import Random
 from p2pchat.config import Settings
 from p2pchat.core.mesh.clones import SETTLED_AFTER
 from p2pchat.core.mesh.election import decides
-from p2pchat.testing.world.simpeer import SimPeer
-from p2pchat.testing.world.simulation import Simulation
-from p2pchat.testing.world.sticks import make_stick
+from p2pchat.testing.simulation.export_files import make_stick
+from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulation import Simulation
 
 WITH_A_GAP = 0.7  # of the histories of three or more
 WITH_COPIES = 0.15

@@ -1,6 +1,6 @@
 """Shrinking a failing history: the fewest steps of its program that still break the same rule.
 
-Steps draw from chances of their own (history.py), so most can be left out without changing the others. They are left
+Steps draw from chances of their own (scenario.py), so most can be left out without changing the others. They are left
 out in ever smaller parts, while it helps and time lasts (Zeller and Hildebrandt, "Simplifying and Isolating
 Failure-Inducing Input", 2002).
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from p2pchat.testing.histories.history import History, Steps
-from p2pchat.testing.histories.many import judge
+from p2pchat.testing.simulation.many import judge
+from p2pchat.testing.simulation.scenario import History, Steps
 
 SHRUNK_WITHIN = 60.0  # seconds
 

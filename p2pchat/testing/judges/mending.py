@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Shown
-from p2pchat.testing.eventlogs.checker import Fault
-from p2pchat.testing.judges.telling import log_name
+from p2pchat.testing.checker import Fault
+from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.world.simpeer import SimPeer
-    from p2pchat.testing.world.simulation import Simulation
+    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulation import Simulation
 
 OFTEN = 0.4  # of the steps in which somebody writes to the room
 LOOKED_BACK = 30  # entries; what is older is left alone

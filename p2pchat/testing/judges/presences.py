@@ -19,13 +19,13 @@ from p2pchat.core.effects import Commit, Effect, TypingChanged
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, Typing, UserId
-from p2pchat.testing.eventlogs.checker import Fault
+from p2pchat.testing.checker import Fault
 
 if TYPE_CHECKING:
-    from p2pchat.testing.judges.promises import Judge
-    from p2pchat.testing.world.simpeer import SimPeer
-    from p2pchat.testing.world.simulation import Simulation
-    from p2pchat.testing.world.wire import End
+    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulation import Simulation
 
 HOW_OFTEN = 0.4  # of the histories have words in them
 WORDS = (("online", ""), ("idle", ""), ("idle", "lunch"), ("idle", "back at one"), ("offline", ""))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import SHAPES, parse_object
-from p2pchat.apps.cli.chat.settings import SETTINGS, Setting
-from p2pchat.apps.cli.chat.typed import COMMANDS, Command
-from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.registry import COMMANDS as WORDS
-from p2pchat.peer.groups import group
-from p2pchat.peer.messages import events, mending
+from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.commands.json_commands import SHAPES, parse_object
+from p2pchat.commands.settings import SETTINGS, Setting
+from p2pchat.commands.typed_commands import COMMANDS, Command
+from p2pchat.messaging import events, groups
+from p2pchat.peer.messages import mending
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 
@@ -71,7 +71,7 @@ def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
 def test_every_event_stands_there() -> None:
     listed = {name for cell in first_cells("Event lines") for name in re.findall(r"`(\w+)`", cell)}
     classes = [
-        thing for module in (events, group, mending) for thing in vars(module).values() if isinstance(thing, type)
+        thing for module in (events, groups, mending) for thing in vars(module).values() if isinstance(thing, type)
     ]
     assert listed == {name for kind in classes if (name := getattr(kind, "event", ""))} | {"answer"}
 

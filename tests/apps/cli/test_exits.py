@@ -6,7 +6,7 @@ import re
 
 import p2pchat
 from p2pchat import NameTaken, P2PChatError, TooLong, UnknownName
-from p2pchat.apps.cli.exits import Failure, Usage, stable_word
+from p2pchat.commands.errors import Failure, Usage, stable_word
 
 
 def test_the_word_of_an_error_is_its_name_written_small() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.exits import complain
-from p2pchat.apps.cli.folding import fold, fold_marked, terminal_width
+from p2pchat.commands.errors import complain
+from p2pchat.commands.wrap import fold, fold_marked, terminal_width
 
 
 @pytest.mark.parametrize(

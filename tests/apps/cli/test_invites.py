@@ -9,16 +9,10 @@ import pytest
 
 from p2pchat import InviteError
 from p2pchat.apps.cli.asking import read_invite
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.folding import fold
-from p2pchat.apps.cli.invites import (
-    JOIN_COMMAND,
-    beyond_loopback,
-    endpoints_of,
-    invite_screen,
-    welcome_screen,
-)
-from p2pchat.apps.cli.stdin import Kind
+from p2pchat.cli.stdin import Kind
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
+from p2pchat.commands.wrap import fold
 
 INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
 
@@ -40,15 +34,15 @@ def test_the_endpoints_of_an_invite() -> None:
 
 
 def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
     assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
-    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", list)
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 
 def test_without_any_address_it_says_so_instead_of_a_dead_invite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.apps.cli.invites.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", list)
     screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
     assert "no address that others could reach" in screen and "p2pchat:abc" not in screen
     assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", 8080, qr=False)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
-from p2pchat.apps.cli.commands.history import parse_history
-from p2pchat.apps.cli.commands.invite import parse_invite_command
-from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
-from p2pchat.apps.cli.exits import Usage
 from p2pchat.apps.cli.help import help_screen
-from p2pchat.apps.cli.options import WhichPeer
 from p2pchat.apps.cli.registry import CHAT, COMMANDS, LATER
 from p2pchat.apps.cli.words import split_first_word
+from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.subcommands.history import parse_history
+from p2pchat.cli.subcommands.invite import parse_invite_command
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.errors import Usage
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.output import Log, Output
+from p2pchat.commands.output import Log, Output
 
 
 async def test_lines_are_out_when_write_returns() -> None:

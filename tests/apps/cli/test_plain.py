@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.plain import (
+from p2pchat.commands.format import (
     plain_line,
     plain_message,
     plain_notice,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import WhichPeer
 from p2pchat.apps.cli.profiles import MOST_LISTED, find_profile, history_command
+from p2pchat.cli.options import WhichPeer
+from p2pchat.commands.errors import Usage
 
 
 def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

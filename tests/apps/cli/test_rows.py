@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.rows import CONTINUED_NARROW, NARROW, fold_row, plain_text
-from p2pchat.apps.safetext import CONTINUED
+from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
+from p2pchat.safe_text import CONTINUED
 
 
 def folded(text: str, width: int, hang: str = "") -> list[str]:

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES, decode
-from p2pchat.apps.cli.stdin import Kind, Lines, kind_of_stdin, read_first_line, split_lines
+from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, read_first_line, split_lines
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode
 
 
 @pytest.mark.parametrize(

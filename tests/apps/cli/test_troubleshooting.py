@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.calling import _OF_AN_INVITE, _WRONG
+from p2pchat.cli.chat.endpoint_status import _OF_AN_INVITE, _WRONG
 from p2pchat.storage.dialects.server import TOLD as OF_SERVERS
-from p2pchat.storage.faults import SENTENCES
+from p2pchat.storage.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
@@ -20,7 +20,7 @@ DIFFERS = "…"
 # What is raised or told of trouble. Usage says itself what to write, ValueError and TypeError are a program's fault.
 TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "Failure", "Warned", "complain"}
 # A terminal's dialogue says itself what to do next.
-NOT_OF_TROUBLE = {"apps/cli/chat/bare.py", "apps/cli/commands/send.py", "apps/cli/chat/run.py", "apps/cli/exits.py"}
+NOT_OF_TROUBLE = {"cli/chat/startup.py", "cli/subcommands/send.py", "cli/chat/run.py", "commands/errors.py"}
 
 
 def rows() -> list[str]:

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from p2pchat import TCPPeer
-from p2pchat.apps.web import Gateway, WebSettings, create_app
+from p2pchat.web import Gateway, WebSettings, create_app
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from p2pchat.apps.web import WebSettings
-from p2pchat.apps.web.settings import Pace
+from p2pchat.web import WebSettings
+from p2pchat.web.settings import Pace
 from tests.apps.web.clients import WITHIN, chatting, drop, opened, until
 from tests.apps.web.conftest import Served
 

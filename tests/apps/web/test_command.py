@@ -18,12 +18,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from p2pchat.apps.cli.commands.web import REPORTS, AccountOptions
-from p2pchat.apps.cli.exits import Failure, Usage
-from p2pchat.apps.cli.options import WhichPeer, parse_words
 from p2pchat.apps.cli.registry.web import COMMAND
 from p2pchat.apps.cli.serving.options import WebOptions, parse_serving
-from p2pchat.apps.cli.serving.server import listen
+from p2pchat.cli.options import WhichPeer, parse_words
+from p2pchat.cli.subcommands.web import REPORTS, AccountOptions
+from p2pchat.cli.subcommands.web_server import listen
+from p2pchat.commands.errors import Failure, Usage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
@@ -181,7 +181,7 @@ def test_a_password_of_the_database_is_warned_of_and_in_no_repr() -> None:
 
 
 def test_a_missing_library_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from p2pchat.apps.cli.commands import web
+    from p2pchat.cli.subcommands import web
 
     def find(name: str) -> object:
         return None if name == "uvicorn" else object()

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from p2pchat.apps.web import WebSettings
+from p2pchat.web import WebSettings
 from tests.apps.web.conftest import Served
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from p2pchat.apps.safetext import safe_line
+from p2pchat.safe_text import safe_line
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 

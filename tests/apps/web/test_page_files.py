@@ -10,9 +10,9 @@ import httpx
 from fastapi import FastAPI
 from websockets.asyncio.client import connect
 
-import p2pchat.apps.web.page as page
+import p2pchat.web.page as page
 from p2pchat import TCPPeer
-from p2pchat.apps.web import create_app
+from p2pchat.web import create_app
 from tests.apps.web.conftest import Served, listening
 
 FOLDER = Path(page.__file__).parent

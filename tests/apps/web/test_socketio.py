@@ -11,12 +11,12 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from p2pchat import Presence
-from p2pchat.apps.web import WebSettings
-from p2pchat.apps.web.sessions.hub import Told
-from p2pchat.apps.web.settings import Pace
 from p2pchat.apps.web.socketio.floor import Floor
-from p2pchat.apps.web.socketio.packets import StrictPacket, may_come_in
 from p2pchat.apps.web.socketio.statuses import CONSUMER
+from p2pchat.web import WebSettings
+from p2pchat.web.hub import Told
+from p2pchat.web.settings import Pace
+from p2pchat.web.socketio.messages import StrictPacket, may_come_in
 from tests.apps.web.conftest import Served, listening
 from tests.apps.web.sockets import socket
 

@@ -7,8 +7,8 @@ import pytest
 from p2pchat.core.groups.view import GroupView
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import suffix
+from p2pchat.messaging.users import id_of
 from p2pchat.peer.groups.groupbook import GroupBook
-from p2pchat.peer.users.people import id_of
 
 OPS, OTHER = "ab" * 32, "cd" * 32
 ADA = "11" * 32

@@ -10,8 +10,7 @@ import pytest
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import PresenceSet, Said
 from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
-from p2pchat.peer.messages.conversation import Conversation
-from p2pchat.peer.messages.events import (
+from p2pchat.messaging.events import (
     Delivered,
     Event,
     Failed,
@@ -25,10 +24,11 @@ from p2pchat.peer.messages.events import (
     Typing,
     Warned,
 )
-from p2pchat.peer.messages.message import Message, Sent, parse_message_id
-from p2pchat.peer.profiles.history import History
-from p2pchat.peer.times import EPOCH, aware, iso, micros_of
-from p2pchat.peer.users.people import People, User
+from p2pchat.messaging.messages import Message, Sent, parse_message_id
+from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
+from p2pchat.messaging.users import People, User
+from p2pchat.offline import History
+from p2pchat.peer.messages.conversation import Conversation
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import Shown
 

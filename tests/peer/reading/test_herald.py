@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Joined, Link, TCPPeer
-from p2pchat.runtime.wiring import _reason
+from p2pchat.runtime.connections import _reason
 
 
 async def test_who_comes_is_new_once_and_from_somewhere(home: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
-from p2pchat.peer.reading import searching
+from p2pchat.messaging import search
 from p2pchat.testing import Mesh
 
 
 async def test_a_search_finds_the_newest_oldest_first(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "LOOKED_THROUGH", 3)  # so that many pages are read
+    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)  # so that many pages are read
     ada, bob, cyd = net.peers
     for number in range(8):
         await ada.broadcast(f"Tea number {number} at the STRASSE")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.peer.messages.events import Risen
+from p2pchat.messaging.events import Risen
+from p2pchat.messaging.messages import Message, Sent
+from p2pchat.messaging.subscription import BREATH, LOOKS, Reader
 from p2pchat.peer.messages.ledger import Rise
-from p2pchat.peer.messages.message import Message, Sent
 from p2pchat.peer.reading.iterator import Events
-from p2pchat.peer.reading.reader import BREATH, LOOKS, Reader
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import Shown

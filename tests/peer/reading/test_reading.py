@@ -19,7 +19,7 @@ from p2pchat import (
     Stopped,
     TCPPeer,
 )
-from p2pchat.peer.reading.herald import HANDLED_WITHIN
+from p2pchat.messaging.dispatcher import HANDLED_WITHIN
 from p2pchat.testing import Mesh, mesh
 
 

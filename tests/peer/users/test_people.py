@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from p2pchat.peer.users.people import People
+from p2pchat.messaging.users import People
 
 ADA, BOB = "a1" * 32, "b0" * 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from p2pchat.testing.eventlogs.checker import Line, Log, check
+from p2pchat.testing.checker import Line, Log, check
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

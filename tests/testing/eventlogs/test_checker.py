@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.names import base32
-from p2pchat.testing.eventlogs.checker import Log, check
+from p2pchat.testing.checker import Log, check
 from tests.testing.eventlogs.logs import Writer, ada, bob, iso, rules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from p2pchat.testing.eventlogs.checker import Line, Log
+from p2pchat.testing.checker import Line, Log
 from tests.testing.eventlogs.logs import Writer, ada, bob, id_of, iso, rules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from p2pchat.testing.eventlogs.checker import Log, check
+from p2pchat.testing.checker import Log, check
 from tests.testing.eventlogs.logs import Writer, ada, bob, iso, rules
 
 

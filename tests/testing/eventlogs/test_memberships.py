@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.testing.eventlogs.checker import check
+from p2pchat.testing.checker import check
 from tests.testing.eventlogs.logs import Writer, ada, bob, rules
 
 

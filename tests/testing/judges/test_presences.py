@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from p2pchat.core.effects import TypingChanged
 from p2pchat.protocol import Typing
-from p2pchat.testing.world.simpeer import SimPeer
-from p2pchat.testing.world.simulation import Simulation
+from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulation import Simulation
 
 
 def rules(sim: Simulation) -> set[str]:

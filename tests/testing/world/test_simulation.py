@@ -16,15 +16,15 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
-from p2pchat.testing.eventlogs.eventlog import Fault
-from p2pchat.testing.histories.history import play
-from p2pchat.testing.histories.many import judge
-from p2pchat.testing.world.schedule import LocalClock, Schedule
-from p2pchat.testing.world.simpeer import SimPeer
-from p2pchat.testing.world.simulation import LAST_WORDS, QUIET_FOR, Simulation
-from p2pchat.testing.world.wire import End
+from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.simulation.environment import LocalClock, Schedule
+from p2pchat.testing.simulation.many import judge
+from p2pchat.testing.simulation.network import End
+from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.scenario import play
+from p2pchat.testing.simulation.simulation import LAST_WORDS, QUIET_FOR, Simulation
 
-FINGERPRINT = "from p2pchat.testing.histories.history import play; print(play(7)[0].fingerprint())"
+FINGERPRINT = "from p2pchat.testing.simulation.scenario import play; print(play(7)[0].fingerprint())"
 
 
 def texts(peer: SimPeer) -> list[str]:

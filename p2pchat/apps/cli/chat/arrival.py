@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Link, TCPPeer, parse_invite
-from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.cli.plain import shown_name
-from p2pchat.apps.safetext import safe_line
+from p2pchat.commands.errors import tell
+from p2pchat.commands.format import shown_name
+from p2pchat.safe_text import safe_line
 
 MOMENT = 0.5  # seconds without news: a guess at what people wait for gladly
 AT_MOST = 3.0  # seconds after the first link, in a network where somebody always comes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from p2pchat.apps.cli.exits import tell
-from p2pchat.apps.safetext import safe_line, safe_text
+from p2pchat.commands.errors import tell
+from p2pchat.safe_text import safe_line, safe_text
 
 
 class Telling(logging.Handler):

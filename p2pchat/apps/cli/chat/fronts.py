@@ -11,13 +11,13 @@ import sys
 from typing import Protocol
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.chat.calling import Endpoints
-from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Log
-from p2pchat.apps.cli.stdin import Kind
+from p2pchat.cli.chat.endpoint_status import Endpoints
+from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.stdin import Kind
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Log
+from p2pchat.commands.session import Session
 
 
 class Front(Protocol):
@@ -58,7 +58,7 @@ class Front(Protocol):
 def choose_front(options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> Front:
     """Return the front end that fits what standard input and output are, and what was asked for."""
     if wants_terminal(options, kind):
-        from p2pchat.apps.cli.terminal.front import TerminalFront
+        from p2pchat.cli.terminal.app import TerminalFront
 
         return TerminalFront(options, log, leaving)
     from p2pchat.apps.cli.chat.streams import Streams

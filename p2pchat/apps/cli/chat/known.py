@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pchat import P2PChatError, inspect_profile, known_profiles, open_history
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.commands.format import shown_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from p2pchat.apps.cli.endpoints import LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from p2pchat.apps.cli.endpoints import parse_endpoint, parse_port
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import database_url, parse_seconds, parse_words
 from p2pchat.apps.cli.peeroptions import PeerOptions
 from p2pchat.apps.cli.registry import CHAT
 from p2pchat.apps.cli.words import refuse_first_word
+from p2pchat.cli.options import database_url, parse_seconds, parse_words
+from p2pchat.commands.endpoints import parse_endpoint, parse_port
+from p2pchat.commands.errors import Usage
 
 USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and nobody minds to wait so long once
 
@@ -27,7 +27,7 @@ class ChatOptions(PeerOptions):
     verbose: bool = False
     warnings: tuple[str, ...] = ()
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
-    bare: bool = False  # no PORT was given: what is missing is asked for, or picked (bare.py)
+    bare: bool = False  # no PORT was given: what is missing is asked for, or picked (startup.py)
 
 
 def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:

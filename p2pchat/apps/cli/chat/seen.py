@@ -1,7 +1,7 @@
 """What somebody sees is read: messages of the conversation in front while somebody looks, the others at the moment one
 comes back or goes there.
 
-Who looks is attention.py's to say. It is one mark on the message shown last: it stands for all that came before it.
+Who looks is read_tracking.py's to say. It is one mark on the message shown last: it stands for all that came before it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, Reaction, TCPPeer
-from p2pchat.apps.cli.chat.attention import Attention
+from p2pchat.commands.read_tracking import Attention
 
 TOGETHER = 0.02  # seconds: what comes within so long is one mark
 LOOKED_BACK = 20  # messages that are shown of the past; the one that came last of them is what was seen

@@ -15,11 +15,11 @@ from p2pchat import (
     profile_directory,
 )
 from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.exits import Failure, Usage
-from p2pchat.apps.cli.invites import looks_like_invite
 from p2pchat.apps.cli.ports import free_port, next_port
 from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.words import split_first_word
+from p2pchat.commands.errors import Failure, Usage
+from p2pchat.commands.invites import looks_like_invite
 
 MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
 _LOOK_WITHIN = 1.0  # seconds, for who it is that listens there

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.chat.calling import Endpoints
-from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Log, Output, raw_stdout
-from p2pchat.apps.cli.stdin import Kind, Lines, raw_stdin
+from p2pchat.cli.chat.endpoint_status import Endpoints
+from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.stdin import Kind, Lines, raw_stdin
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Log, Output, raw_stdout
+from p2pchat.commands.session import Session
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
 REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse

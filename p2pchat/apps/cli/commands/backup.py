@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat import Backup, backup_profile
-from p2pchat.apps.cli.exits import DONE, Usage, tell
-from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
 from p2pchat.apps.cli.profiles import find_profile
 from p2pchat.apps.cli.program import command
-from p2pchat.apps.cli.progress import Progress, size
 from p2pchat.apps.cli.registry.backup import COMMAND
+from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.progress import Progress, size
+from p2pchat.commands.errors import DONE, Usage, tell
 
 
 @dataclass(slots=True)

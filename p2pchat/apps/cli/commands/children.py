@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from p2pchat.apps.cli import loop
+from p2pchat.cli import loop
 
 Line = dict[str, Any]
 _LINE_BYTES = 1 << 20  # a text of 32 KiB, escaped, stays far below

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from p2pchat import Copied, copy_database
-from p2pchat.apps.cli.exits import DONE, Usage, complain, tell
-from p2pchat.apps.cli.options import SEEN, database_url, has_password, parse_words
-from p2pchat.apps.cli.output import json_line
-from p2pchat.apps.cli.progress import Progress
 from p2pchat.apps.cli.registry.db import COMMAND
+from p2pchat.cli.options import SEEN, database_url, has_password, parse_words
+from p2pchat.cli.progress import Progress
+from p2pchat.commands.errors import DONE, Usage, complain, tell
+from p2pchat.commands.output import json_line
 
 VARIABLE = "P2PCHAT_DB"
 FROM_VARIABLE = "-"

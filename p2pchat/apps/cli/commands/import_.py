@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from p2pchat import DataLocked, import_into
-from p2pchat.apps.cli.control.client import connect
 from p2pchat.apps.cli.control.reach import answers_nobody
 from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.exits import DONE, FAILED, Failure, Usage, complain
-from p2pchat.apps.cli.options import WhichPeer, database_of, parse_words, which_peer
-from p2pchat.apps.cli.output import Line, json_line
 from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.progress import Progress
 from p2pchat.apps.cli.registry.import_ import COMMAND
-from p2pchat.apps.cli.stdin import Kind, kind_of_stdin, raw_stdin
+from p2pchat.cli.control_client import connect
+from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.progress import Progress
+from p2pchat.cli.stdin import Kind, kind_of_stdin, raw_stdin
+from p2pchat.commands.errors import DONE, FAILED, Failure, Usage, complain
+from p2pchat.commands.output import Line, json_line
 
 STDIN = "-"
 WHY = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from p2pchat.apps.cli.output import Line
+from p2pchat.commands.output import Line
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.accounts.accounts import Account, Accounts
+    from p2pchat.web.accounts import Account, Accounts
 
 
 async def _token(accounts: Accounts, name: str) -> list[Line]:

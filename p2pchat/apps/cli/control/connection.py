@@ -14,18 +14,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
-from p2pchat.apps.cli.chat.attention import Attention
-from p2pchat.apps.cli.chat.objects import MAX_LINE_BYTES, Order
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
 from p2pchat.apps.cli.control.accounts import ACCOUNT_ORDERS
 from p2pchat.apps.cli.control.lines import LineBuffer
 from p2pchat.apps.cli.control.orders import USUAL_LAST, USUAL_TIMEOUT, parse_own_order
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.output import Line, Output
+from p2pchat.commands.display import Show
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, Order
+from p2pchat.commands.output import Line, Output
+from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.accounts.accounts import Accounts
+    from p2pchat.web.accounts import Accounts
 
 READ_BYTES = 64 * 1024
 WAITING_READS = 4  # reads not carried out yet: a fast client waits
@@ -198,7 +198,7 @@ class Connection:
 
     async def _look_after(self, order: Order) -> None:
         if self._accounts is None:  # a chat runs here now, and a gateway does at other times
-            from p2pchat.apps.web.accounts.accounts import open_accounts
+            from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
         rows = await ACCOUNT_ORDERS[order.do](self._accounts, order.fields.get("name", ""))

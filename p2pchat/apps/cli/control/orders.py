@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from p2pchat.apps.cli.chat.objects import BadOrder, Order
+from p2pchat.commands.json_commands import BadOrder, Order
 
 MAX_TIMEOUT = 86_400.0  # seconds; who has to wait longer asks again
 MOST_LAST = 10_000  # messages of one answer, as of a history

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.apps.cli.chat.last import LastStart
-from p2pchat.apps.cli.control.client import Control, connect
-from p2pchat.apps.cli.exits import Failure, Usage
+from p2pchat.cli.control_client import Control, connect
+from p2pchat.commands.errors import Failure, Usage
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked
@@ -81,7 +81,7 @@ class _Run:
     async def start(self) -> bool:
         """Start it; False when another process holds the profile, which `held` says then."""
         from p2pchat import DataLocked, inspect_profile
-        from p2pchat.apps.cli.chat.settings import ChatSettings
+        from p2pchat.commands.settings import ChatSettings
 
         found = inspect_profile(self._directory)
         if not found.peer_id and not found.key_trouble:
@@ -111,7 +111,7 @@ class _Run:
 
     async def _begin(self, port: int, how: LastStart) -> None:
         from p2pchat import Settings, TCPPeer
-        from p2pchat.apps.cli.control.server import ControlServer
+        from p2pchat.cli.control_server import ControlServer
 
         self._peer = TCPPeer(
             port,

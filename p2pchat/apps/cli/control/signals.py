@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
-from p2pchat.apps.cli.loop import make_runner
+from p2pchat.cli.loop import make_runner
 
 _SIGNALS = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
 

@@ -10,7 +10,6 @@ from p2pchat.apps.cli.registry.bench import COMMAND as BENCH_COMMAND
 from p2pchat.apps.cli.registry.chat import COMMAND as CHAT_COMMAND
 from p2pchat.apps.cli.registry.check import COMMAND as CHECK_COMMAND
 from p2pchat.apps.cli.registry.client import COMMAND as CLIENT_COMMAND
-from p2pchat.apps.cli.registry.command import Command, Option
 from p2pchat.apps.cli.registry.completion import COMMAND as COMPLETION_COMMAND
 from p2pchat.apps.cli.registry.db import COMMAND as DB_COMMAND
 from p2pchat.apps.cli.registry.demo import COMMAND as DEMO_COMMAND
@@ -23,6 +22,7 @@ from p2pchat.apps.cli.registry.send import COMMAND as SEND_COMMAND
 from p2pchat.apps.cli.registry.tail import COMMAND as TAIL_COMMAND
 from p2pchat.apps.cli.registry.users import COMMAND as USERS_COMMAND
 from p2pchat.apps.cli.registry.web import COMMAND as WEB_COMMAND
+from p2pchat.cli.command_table import Command, Option
 
 CHAT = CHAT_COMMAND  # what `p2pchat PORT` does
 _COMMANDS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, WHICH_PEER, Command
+from p2pchat.cli.command_table import DB, WHICH_PEER, Command
 
 _PAGE = """\
 Usage: p2pchat backup DIR [options]
@@ -23,7 +23,7 @@ COMMAND = Command(
     name="backup",
     summary="copy a peer, key and history, also while it runs",
     page=_PAGE,
-    run="commands.backup:run_backup",
+    run="apps.cli.commands.backup:run_backup",
     options=(*WHICH_PEER, DB),
     words="directory",
 )

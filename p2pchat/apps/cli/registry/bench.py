@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import JSON, WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import JSON, WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat bench HOST:PORT [options]
@@ -31,7 +31,7 @@ COMMAND = Command(
     name="bench",
     summary="how quick the way to a peer is, and this disk",
     page=_PAGE,
-    run="commands.bench:run_bench",
+    run="cli.subcommands.bench:run_bench",
     options=(
         *WHICH_PEER,
         Option(("--write",), "N", "send N real messages there too, up to 100,000 (default: none)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DATA, DB, JSON, Command, Option
+from p2pchat.cli.command_table import DATA, DB, JSON, Command, Option
 
 _PAGE = """\
 Usage: p2pchat [PORT [HOST:PORT ...]] [options]
@@ -52,7 +52,7 @@ COMMAND = Command(
     name="",
     summary="chat with other peers",
     page=_PAGE,
-    run="chat.run:run_chat",
+    run="cli.chat.run:run_chat",
     options=(
         Option(("--name",), "NAME", "my name (default: login name and port)"),
         Option(("--host",), "ADDR", "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import Command, Option
+from p2pchat.cli.command_table import Command, Option
 
 _PAGE = """\
 Usage: p2pchat check LOG... [options]
@@ -26,7 +26,7 @@ COMMAND = Command(
     name="check",
     summary="judge event logs: was every promise held?",
     page=_PAGE,
-    run="commands.check:run_check",
+    run="cli.subcommands.check:run_check",
     options=(Option(("--complete",), "", "everything had come to rest before the logs end: what is missing was lost"),),
     words="file",
 )

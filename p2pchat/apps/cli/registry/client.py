@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import JSON, Command, Option
+from p2pchat.cli.command_table import JSON, Command, Option
 
 _PAGE = """\
 Usage: p2pchat client ws://HOST:PORT/chat [options]
@@ -31,7 +31,7 @@ COMMAND = Command(
     name="client",
     summary="chat through a gateway, without a peer of one's own",
     page=_PAGE,
-    run="commands.client:run_client",
+    run="cli.subcommands.web_client:run_client",
     options=(
         Option(("--user",), "NAME", "who I am, where this machine is trusted"),
         Option(("--recipient",), "TO", "whom to write to: bob, #ops (default: everybody)"),

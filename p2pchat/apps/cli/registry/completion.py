@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import Command
+from p2pchat.cli.command_table import Command
 
 _PAGE = """\
 Usage: p2pchat completion bash|zsh|fish
@@ -27,6 +27,6 @@ COMMAND = Command(
     name="completion",
     summary="completion for bash, zsh or fish",
     page=_PAGE,
-    run="commands.completion:run_completion",
+    run="cli.subcommands.completion:run_completion",
     words="shell",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import JSON, Command
+from p2pchat.cli.command_table import JSON, Command
 
 _PAGE = """\
 Usage: p2pchat db copy FROM TO
@@ -26,7 +26,7 @@ COMMAND = Command(
     name="db",
     summary="move what is stored to another database",
     page=_PAGE,
-    run="commands.db:run_db",
+    run="apps.cli.commands.db:run_db",
     options=(JSON,),
     words="directory",
 )

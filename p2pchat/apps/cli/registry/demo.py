@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import Command
+from p2pchat.cli.command_table import Command
 
 _PAGE = """\
 Usage: p2pchat demo
@@ -18,5 +18,5 @@ COMMAND = Command(
     name="demo",
     summary="the tour: real peers, a kill, a restart, receipts",
     page=_PAGE,
-    run="commands.demo:run_demo",
+    run="cli.subcommands.demo:run_demo",
 )

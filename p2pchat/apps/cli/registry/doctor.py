@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, JSON, WHICH_PEER, Command
+from p2pchat.cli.command_table import DB, JSON, WHICH_PEER, Command
 
 _PAGE = """\
 Usage: p2pchat doctor [HOST:PORT] [options]
@@ -26,7 +26,7 @@ COMMAND = Command(
     name="doctor",
     summary="what is wrong, and how to mend it",
     page=_PAGE,
-    run="commands.doctor:run_doctor",
+    run="cli.subcommands.doctor:run_doctor",
     options=(*WHICH_PEER, DB, JSON),
     words="endpoint",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import DB, WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat export FILE [options]
@@ -24,7 +24,7 @@ COMMAND = Command(
     name="export",
     summary="write what is stored into a file that others can import",
     page=_PAGE,
-    run="commands.export:run_export",
+    run="cli.subcommands.transfer:run_export",
     options=(
         *WHICH_PEER,
         DB,

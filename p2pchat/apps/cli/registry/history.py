@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, JSON, WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import DB, JSON, WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat history [TO] [options]
@@ -24,7 +24,7 @@ COMMAND = Command(
     name="history",
     summary="print what was said, oldest first",
     page=_PAGE,
-    run="commands.history:run_history",
+    run="cli.subcommands.history:run_history",
     options=(
         *WHICH_PEER,
         DB,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, JSON, WHICH_PEER, Command
+from p2pchat.cli.command_table import DB, JSON, WHICH_PEER, Command
 
 _PAGE = """\
 Usage: p2pchat import FILE [options]
@@ -26,7 +26,7 @@ COMMAND = Command(
     name="import",
     summary="take in a file that export made",
     page=_PAGE,
-    run="commands.import_:run_import",
+    run="apps.cli.commands.import_:run_import",
     options=(*WHICH_PEER, DB, JSON),
     words="file",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat invite [options]
@@ -22,7 +22,7 @@ COMMAND = Command(
     name="invite",
     summary="the command for another machine, and the invite",
     page=_PAGE,
-    run="commands.invite:run_invite",
+    run="cli.subcommands.invite:run_invite",
     options=(
         *WHICH_PEER,
         Option(("--advertise",), "HOST:PORT", "the address others reach this peer at"),

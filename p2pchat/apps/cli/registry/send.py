@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import DB, WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat send TO [TEXT] [options]
@@ -27,7 +27,7 @@ COMMAND = Command(
     name="send",
     summary="send one message, or each line of a pipe",
     page=_PAGE,
-    run="commands.send:run_send",
+    run="cli.subcommands.send:run_send",
     options=(
         *WHICH_PEER,
         DB,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, JSON, WHICH_PEER, Command, Option
+from p2pchat.cli.command_table import DB, JSON, WHICH_PEER, Command, Option
 
 _PAGE = """\
 Usage: p2pchat tail [TO] [options]
@@ -25,7 +25,7 @@ COMMAND = Command(
     name="tail",
     summary="follow what is said",
     page=_PAGE,
-    run="commands.tail:run_tail",
+    run="cli.subcommands.tail:run_tail",
     options=(
         *WHICH_PEER,
         DB,

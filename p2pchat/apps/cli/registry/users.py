@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DB, JSON, WHICH_PEER, Command
+from p2pchat.cli.command_table import DB, JSON, WHICH_PEER, Command
 
 _PAGE = """\
 Usage: p2pchat users [options]
@@ -21,6 +21,6 @@ COMMAND = Command(
     name="users",
     summary="who is known, and who is here",
     page=_PAGE,
-    run="commands.users:run_users",
+    run="cli.subcommands.users:run_users",
     options=(*WHICH_PEER, DB, JSON),
 )

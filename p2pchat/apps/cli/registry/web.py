@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.apps.cli.registry.command import DATA, DB, JSON, Command, Option
+from p2pchat.cli.command_table import DATA, DB, JSON, Command, Option
 
 _PAGE = """\
 Usage: p2pchat web HTTP_PORT [HOST:PORT ...] [options]
@@ -30,7 +30,7 @@ COMMAND = Command(
     name="web",
     summary="a page, REST, WebSocket and Socket.IO for others",
     page=_PAGE,
-    run="commands.web:run_web",
+    run="cli.subcommands.web:run_web",
     options=(
         Option(("--http-host",), "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)"),
         Option(("--sign-up",), "WHO", "open: anybody may register; token: only `web token NAME`", ("open", "token")),

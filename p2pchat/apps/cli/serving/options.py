@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from p2pchat.apps.cli.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import database_url
 from p2pchat.apps.cli.peeroptions import PeerOptions
+from p2pchat.cli.options import database_url
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
+from p2pchat.commands.errors import Usage
 
 _EXAMPLE = "for example: p2pchat web 8000 (--help web shows more)"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from p2pchat.apps.cli.exits import Failure, complain, tell
-from p2pchat.apps.cli.output import Line, Log, Output, json_line, raw_stdout
 from p2pchat.apps.cli.serving.options import WebOptions
-from p2pchat.apps.safetext import safe_line
+from p2pchat.commands.errors import Failure, complain, tell
+from p2pchat.commands.output import Line, Log, Output, json_line, raw_stdout
+from p2pchat.safe_text import safe_line
 
 MOST_WAITING = 10_000  # lines of some 300 bytes
 

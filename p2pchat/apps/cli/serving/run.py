@@ -13,23 +13,23 @@ from typing import Any
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
 from p2pchat.apps.cli.asking import can_ask
-from p2pchat.apps.cli.chat.calling import ALONE_AFTER, Endpoints
-from p2pchat.apps.cli.chat.leaving import Leaving
 from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
-from p2pchat.apps.cli.control.server import ControlServer
-from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.exits import DONE, FAILED, INTERRUPTED, Usage, complain, tell, worse
-from p2pchat.apps.cli.invites import endpoints_of, own_addresses, welcome_screen
 from p2pchat.apps.cli.peeroptions import make_peer
-from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.program import command
 from p2pchat.apps.cli.serving.options import WebOptions
 from p2pchat.apps.cli.serving.records import Records
-from p2pchat.apps.cli.serving.server import Server, listen, make_server, started, url_of
-from p2pchat.apps.safetext import safe_line
-from p2pchat.apps.web.app import create_app
-from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.settings import WebSettings
+from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, Endpoints
+from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.subcommands.web_server import Server, listen, make_server, started, url_of
+from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, Usage, complain, tell, worse
+from p2pchat.commands.format import shown_name
+from p2pchat.commands.invites import endpoints_of, own_addresses, welcome_screen
+from p2pchat.safe_text import safe_line
+from p2pchat.web.app import create_app
+from p2pchat.web.gateway import Gateway
+from p2pchat.web.settings import WebSettings
 
 _TOLD = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # nothing of them is what somebody wrote
 _STOPPED = {"interrupted": "interrupted", "refused": "refused by every endpoint", "ended": "failed"}
@@ -41,7 +41,7 @@ def web_settings(options: WebOptions) -> WebSettings:
     Raises:
         Usage: An origin or a proxy that is none.
     """
-    from p2pchat.apps.web.doors.origins import parse_origin
+    from p2pchat.web.origins import parse_origin
 
     try:
         for origin in options.origins:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.plain import shown_name
-from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import UNREAD
-from p2pchat.apps.safetext import safe_line
+from p2pchat.commands.columns import Row
+from p2pchat.commands.format import shown_name
+from p2pchat.safe_text import safe_line
 
 _PLAIN = re.compile(r"[\w#.'-]+\Z")  # anything else could be taken for more than a name here
 ROOM_TO_TYPE = 16  # columns left for the input, at least, where the terminal has them

@@ -1,6 +1,6 @@
-"""Event lines as coloured lines: the words of plain.py, with the time alone in front, as days have lines of their own.
+"""Event lines as coloured lines: the words of format.py, with the time alone in front, as days have lines of their own.
 
-Every line begins with its time; names that could be taken for more stand in quotes. So it holds what plain.py says:
+Every line begins with its time; names that could be taken for more stand in quotes. So it holds what format.py says:
 no line can pass for another speaker's.
 """
 
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from p2pchat.apps.cli.plain import (
+from p2pchat.apps.cli.terminal.colours import DIM, ME, name_style
+from p2pchat.apps.cli.terminal.day import local
+from p2pchat.commands.columns import Fragment
+from p2pchat.commands.format import (
     mended_marks,
     message_text,
     plain_line,
@@ -19,10 +22,7 @@ from p2pchat.apps.cli.plain import (
     shown_place,
     shown_speaker,
 )
-from p2pchat.apps.cli.rows import Fragment
-from p2pchat.apps.cli.terminal.colours import DIM, ME, name_style
-from p2pchat.apps.cli.terminal.day import local
-from p2pchat.apps.safetext import safe_text
+from p2pchat.safe_text import safe_text
 
 Event = Mapping[str, Any]
 

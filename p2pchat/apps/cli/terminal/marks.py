@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pchat.apps.cli.rows import Fragment
+from p2pchat.commands.columns import Fragment
 
 SETTLED_AFTER = 5.0  # seconds: who has not answered by then is away
 OVERTAKEN_AFTER = 0.3  # seconds a line may keep those behind it from going up; a receipt takes some milliseconds

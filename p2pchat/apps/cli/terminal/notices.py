@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from prompt_toolkit.output import Output
 
-from p2pchat.apps.safetext import safe_line
+from p2pchat.safe_text import safe_line
 
 BELL_EVERY = 2.0  # seconds; more often it is noise
 MOST_CHARACTERS = 120  # of a notice: what desktops show of one

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.settings import QUIET_ABOVE, ChatSettings
-from p2pchat.apps.cli.plain import shown_name, shown_names
-from p2pchat.apps.cli.rows import Row
 from p2pchat.apps.cli.terminal.colours import DIM
+from p2pchat.commands.columns import Row
+from p2pchat.commands.format import shown_name, shown_names
+from p2pchat.commands.session import Session
+from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings
 
 SAID_EVERY = 1.0  # seconds between two words to the peer, which tells others more seldom
 

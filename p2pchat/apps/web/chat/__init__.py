@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, WebSocket
 
-from p2pchat.apps.web.chat.session import EVENTS, ChatSession
 from p2pchat.apps.web.doors.signing import sign_in
-from p2pchat.apps.web.gateway import gateway_of
+from p2pchat.web.chat_socket import EVENTS, ChatSession
+from p2pchat.web.gateway import gateway_of
 
 router = APIRouter()
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from p2pchat.apps.cli.chat.objects import can_be_written
-from p2pchat.apps.web.errors import WebError
 from p2pchat.apps.web.sessions.frames import read_object
+from p2pchat.commands.json_commands import can_be_written
+from p2pchat.web.errors import WebError
 
 Ref = str | int
 ROOM = "room"

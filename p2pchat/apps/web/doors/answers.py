@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from p2pchat import P2PChatError
-from p2pchat.apps.web.errors import Problem, WebError
-from p2pchat.apps.web.gateway import gateway_of
+from p2pchat.web.errors import Problem, WebError
+from p2pchat.web.gateway import gateway_of
 
 _WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
 

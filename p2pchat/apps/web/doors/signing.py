@@ -14,10 +14,10 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.calls.rates import site_of
 from p2pchat.apps.web.doors.answers import answer
-from p2pchat.apps.web.doors.callers import (
+from p2pchat.apps.web.sessions.frames import as_frame, read_object
+from p2pchat.web.accounts import Account
+from p2pchat.web.auth import (
     NAME_PARAMETERS,
     account_of_token,
     address_of,
@@ -26,9 +26,9 @@ from p2pchat.apps.web.doors.callers import (
     named_account,
     token_of,
 )
-from p2pchat.apps.web.errors import Unauthorized, WebError
-from p2pchat.apps.web.gateway import gateway_of
-from p2pchat.apps.web.sessions.frames import as_frame, read_object
+from p2pchat.web.errors import Unauthorized, WebError
+from p2pchat.web.gateway import gateway_of
+from p2pchat.web.rate_limit import site_of
 
 NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
 

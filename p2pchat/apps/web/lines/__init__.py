@@ -11,11 +11,11 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from p2pchat.apps.web.doors.signing import sign_in
-from p2pchat.apps.web.errors import WebError, problem_of
-from p2pchat.apps.web.lines.connection import Connection
 from p2pchat.apps.web.lines.show import error_line
 from p2pchat.apps.web.sessions.frames import as_frame
-from p2pchat.apps.web.sessions.hub import CLOSE_CODES
+from p2pchat.web.errors import WebError, problem_of
+from p2pchat.web.event_socket import Connection
+from p2pchat.web.hub import CLOSE_CODES
 
 router = APIRouter()
 

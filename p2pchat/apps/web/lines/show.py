@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Failed
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Line, Output
-from p2pchat.apps.web.errors import Problem
 from p2pchat.apps.web.sessions.frames import as_frame
-from p2pchat.apps.web.sessions.hub import Slow
-from p2pchat.apps.web.sessions.outbox import Outbox
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Line, Output
+from p2pchat.web.errors import Problem
+from p2pchat.web.hub import Slow
+from p2pchat.web.send_queue import Outbox
 
 
 def error_line(problem: Problem, ref: str | None = None) -> Line:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from p2pchat import P2PChatError, TCPPeer
-from p2pchat.apps.web.settings import WebSettings
+from p2pchat.web.settings import WebSettings
 
 
 class Health:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query, Security
 from fastapi.security import HTTPBearer
 
-from p2pchat.apps.web.rest.shapes import Problem
+from p2pchat.web.schemas import Problem
 
 _WHY = {
     400: "It cannot be meant.",
@@ -39,4 +39,4 @@ async def says_who(
         ),
     ] = None,
 ) -> None:
-    """How a call says who makes it, for OpenAPI; whether it is so finds callers.py."""
+    """How a call says who makes it, for OpenAPI; whether it is so finds auth.py."""

@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from p2pchat import P2PChatError, User
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway
-from p2pchat.apps.web.errors import WebError
-from p2pchat.apps.web.gateway import Gateway
 from p2pchat.apps.web.rest.calls import problems
-from p2pchat.apps.web.rest.shapes import Done, GroupChange, GroupShape, NewGroup, NewMembers
 from p2pchat.apps.web.words.addressing import conversation_with, group_of, is_me
+from p2pchat.web.accounts import Account
+from p2pchat.web.auth import CurrentAccount, CurrentGateway
+from p2pchat.web.errors import WebError
+from p2pchat.web.gateway import Gateway
+from p2pchat.web.schemas import Done, GroupChange, GroupShape, NewGroup, NewMembers
 
 router = APIRouter(tags=["groups"])
 Named = Annotated[str, Path(max_length=64, description="A group: its name, or its name with its id (`#` as `%23`).")]

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from p2pchat.apps.web.doors.callers import CurrentGateway, current_account, is_on_loopback
-from p2pchat.apps.web.errors import WebError
+from p2pchat.web.auth import CurrentGateway, current_account, is_on_loopback
+from p2pchat.web.errors import WebError
 
 router = APIRouter(tags=["operations"])
 

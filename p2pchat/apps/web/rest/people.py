@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from p2pchat.apps.web.doors.callers import CurrentAccount, CurrentGateway
 from p2pchat.apps.web.rest.calls import problems
-from p2pchat.apps.web.rest.shapes import Person, Place, Presence
+from p2pchat.web.auth import CurrentAccount, CurrentGateway
+from p2pchat.web.schemas import Person, Place, Presence
 
 router = APIRouter(tags=["people"])
 KINDS = ("room", "dm", "group")

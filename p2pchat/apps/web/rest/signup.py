@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from p2pchat.apps.web.calls.rates import site_of
-from p2pchat.apps.web.doors.callers import CurrentGateway, address_of, is_on_loopback
-from p2pchat.apps.web.errors import Forbidden
 from p2pchat.apps.web.rest.calls import problems
+from p2pchat.web.auth import CurrentGateway, address_of, is_on_loopback
+from p2pchat.web.errors import Forbidden
+from p2pchat.web.rate_limit import site_of
 
 router = APIRouter(tags=["accounts"])
 

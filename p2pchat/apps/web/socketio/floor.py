@@ -7,16 +7,16 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Left, Presence, Typing, User
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.gateway import Gateway
-from p2pchat.apps.web.sessions.hub import Ending, Told
-from p2pchat.apps.web.socketio.packets import EnginePacket, event
 from p2pchat.apps.web.socketio.shapes import STATUSES, name_of
 from p2pchat.apps.web.socketio.statuses import Statuses
 from p2pchat.apps.web.socketio.wire import Post
+from p2pchat.web.accounts import Account
+from p2pchat.web.gateway import Gateway
+from p2pchat.web.hub import Ending, Told
+from p2pchat.web.socketio.messages import EnginePacket, event
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.socketio.client import Client
+    from p2pchat.web.socketio.clients import Client
 
 
 class Floor:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from p2pchat import Message, Sent, User
-from p2pchat.apps.web.accounts.accounts import Accounts
-from p2pchat.apps.web.errors import WebError
+from p2pchat.web.accounts import Accounts
+from p2pchat.web.errors import WebError
 
 STATUSES = {"online": "online", "idle": "idle"}  # of presence; whatever else there is counts as offline here
 _MOST_CHARACTERS = 256  # of a name, an id or a token, each of which is shorter

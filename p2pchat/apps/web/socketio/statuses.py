@@ -12,15 +12,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from p2pchat import Delivered, PeerClosed, Read, Sent, StorageError, UnknownName
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.sessions.hub import Told
-from p2pchat.apps.web.sessions.unseen import TAKEN
-from p2pchat.apps.web.socketio.packets import EnginePacket
 from p2pchat.apps.web.socketio.wire import Post
+from p2pchat.web.accounts import Account
+from p2pchat.web.catch_up import TAKEN
+from p2pchat.web.hub import Told
+from p2pchat.web.socketio.messages import EnginePacket
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.socketio.client import Client
     from p2pchat.apps.web.socketio.floor import Floor
+    from p2pchat.web.socketio.clients import Client
 
 CONSUMER = "socketio status"  # cursor of an account: of what it wrote up to there everything is read
 MOST_HELD = 10_000  # messages whose receiver is away, in all; the writer of a forgotten one hears when it comes back

@@ -15,11 +15,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Message, Sent
-from p2pchat.apps.web.sessions.hub import Slow
-from p2pchat.apps.web.socketio.packets import MESSAGE_STARTS, PING, PONG, EnginePacket, farewell, ping, size_of
+from p2pchat.web.hub import Slow
+from p2pchat.web.socketio.messages import MESSAGE_STARTS, PING, PONG, EnginePacket, farewell, ping, size_of
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.socketio.client import Client
+    from p2pchat.web.socketio.clients import Client
 
 PROBE_AFTER = 5.0  # seconds after a message in which a ping asks whether it has arrived; Engine.IO's own come each 25 s
 PROVED_WITHIN = 1.0  # seconds that the proof gets when a connection is closed from here

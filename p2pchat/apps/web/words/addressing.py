@@ -6,9 +6,9 @@ A name nobody known carries is reserved: what is written to it waits until someb
 from __future__ import annotations
 
 from p2pchat import Conversation, Group, UnknownName, validate_name
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.errors import Forbidden
-from p2pchat.apps.web.gateway import Gateway
+from p2pchat.web.accounts import Account
+from p2pchat.web.errors import Forbidden
+from p2pchat.web.gateway import Gateway
 
 
 async def conversation_with(gateway: Gateway, account: Account, to: str) -> Conversation:

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.settings import ChatSettings
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Line, Output
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Line, Output
+from p2pchat.commands.session import Session
+from p2pchat.commands.settings import ChatSettings
 
 
 class Shown:

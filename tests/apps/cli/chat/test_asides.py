@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
-from p2pchat.apps.cli.chat.asides import Asides
+from p2pchat.commands.notifications import Asides
 from p2pchat.testing import mesh
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from p2pchat.apps.cli.chat.attention import Attention
+from p2pchat.commands.read_tracking import Attention
 
 
 class Watched:

@@ -12,13 +12,13 @@ import pytest
 
 from p2pchat import TCPPeer, home_directory, login_name
 from p2pchat.apps.cli.asking import NothingSaid
-from p2pchat.apps.cli.chat.bare import next_steps, settle
 from p2pchat.apps.cli.chat.last import LastStart
 from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
-from p2pchat.apps.cli.chat.settings import ChatSettings
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.invites import JOIN_COMMAND
 from p2pchat.apps.cli.ports import FIRST_PORT
+from p2pchat.cli.chat.startup import next_steps, settle
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.invites import JOIN_COMMAND
+from p2pchat.commands.settings import ChatSettings
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from p2pchat.apps.cli.chat.diagnostics import Telling
-from p2pchat.apps.cli.exits import complain, tell, tell_through
+from p2pchat.commands.errors import complain, tell, tell_through
 
 
 @pytest.fixture

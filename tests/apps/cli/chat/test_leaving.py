@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from p2pchat.apps.cli.chat.leaving import SIGNALS, Leaving
+from p2pchat.cli.chat.shutdown import SIGNALS, Leaving
 
 
 async def test_the_first_reason_counts() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import BadOrder, Order, parse_object
+from p2pchat.commands.json_commands import BadOrder, Order, parse_object
 
 
 @pytest.mark.parametrize(

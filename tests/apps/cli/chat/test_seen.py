@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from p2pchat import Message, Receipt, TCPPeer
-from p2pchat.apps.cli.chat.session import Session
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

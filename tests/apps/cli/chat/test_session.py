@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.apps.cli.chat.asides import Asides
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.apps.cli.output import Output
+from p2pchat.commands.display import Show
+from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE
+from p2pchat.commands.notifications import Asides
+from p2pchat.commands.output import Output
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, got, session
 

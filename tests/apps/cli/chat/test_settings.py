@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.settings import BY_NAME, SETTINGS, ChatSettings
+from p2pchat.commands.settings import BY_NAME, SETTINGS, ChatSettings
 
 
 def test_what_was_set_is_there_at_the_next_start(tmp_path: Path) -> None:

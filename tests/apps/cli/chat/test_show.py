@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Line, Log, Output
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Line, Log, Output
 
 AT = "2026-11-20T11:30:00.000000Z"
 

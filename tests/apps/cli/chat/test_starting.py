@@ -12,8 +12,8 @@ import pytest
 from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer
 from p2pchat.apps.cli.chat.options import parse_chat
 from p2pchat.apps.cli.chat.starting import Starting
-from p2pchat.apps.cli.exits import Failure, Usage
 from p2pchat.apps.cli.ports import is_free
+from p2pchat.commands.errors import Failure, Usage
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import SHAPES
-from p2pchat.apps.cli.chat.session import MENDING, ORDERS, TALKING, TYPED
-from p2pchat.apps.cli.chat.typed import (
+from p2pchat.apps.cli.terminal.paste import Question
+from p2pchat.cli.terminal.prompt import Typed
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.json_commands import SHAPES
+from p2pchat.commands.session import MENDING, ORDERS, TALKING, TYPED
+from p2pchat.commands.typed_commands import (
     BY_NAME,
     COMMANDS,
     MOST_USED,
@@ -17,9 +20,6 @@ from p2pchat.apps.cli.chat.typed import (
     parse_line,
     typed_name,
 )
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.terminal.paste import Question
-from p2pchat.apps.cli.terminal.prompt import Typed
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, profile_invite
-from p2pchat.apps.cli.commands.bench import parse_bench
 from p2pchat.apps.cli.commands.benching.figure import TEXT_BYTES, message, rate, shown, times
 from p2pchat.apps.cli.commands.benching.own import own
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.main import main
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.bench import parse_bench
+from p2pchat.commands.errors import Usage
 
 
 def test_an_endpoint_and_how_much() -> None:

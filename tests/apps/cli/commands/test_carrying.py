@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli import progress
 from p2pchat.apps.cli.commands.backup import BackupOptions, parse_backup
-from p2pchat.apps.cli.commands.export import ExportOptions, parse_export
 from p2pchat.apps.cli.commands.import_ import ImportOptions, parse_import
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.main import main
-from p2pchat.apps.cli.options import WhichPeer
-from p2pchat.apps.cli.progress import size
+from p2pchat.cli import progress
+from p2pchat.cli.main import main
+from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.progress import size
+from p2pchat.cli.subcommands.transfer import ExportOptions, parse_export
+from p2pchat.commands.errors import Usage
 
 ANY = WhichPeer()
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.commands.client import parse_client
-from p2pchat.apps.cli.commands.clienting.line import Gateway
 from p2pchat.apps.cli.commands.clienting.showing import Showing
 from p2pchat.apps.cli.commands.clienting.token import read_token
-from p2pchat.apps.cli.exits import DONE, NO_SUCH_NAME, USAGE, Usage
-from p2pchat.apps.cli.main import main
-from p2pchat.apps.cli.output import Output
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.web_client import parse_client
+from p2pchat.cli.subcommands.web_connection import Gateway
+from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, Usage
+from p2pchat.commands.output import Output
 
 URL = "ws://localhost:8000/chat"
 TOKEN = "t" * 43

@@ -13,8 +13,8 @@ import pytest
 
 from p2pchat import TCPPeer
 from p2pchat.apps.cli.commands.completing.table import CHAT_NAME, SHELLS, table, values
-from p2pchat.apps.cli.main import main
 from p2pchat.apps.cli.registry import CHAT, COMMANDS
+from p2pchat.cli.main import main
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX")
 

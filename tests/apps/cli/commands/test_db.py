@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.apps.cli.commands.db import parse_db, run_db
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.options import SEEN, database_of, has_password
+from p2pchat.cli.options import SEEN, database_of, has_password
+from p2pchat.commands.errors import Usage
 
 
 def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.commands.doctor import shown, summary
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, told, warning, wrong
 from p2pchat.apps.cli.commands.doctoring.waiting import told_while
-from p2pchat.apps.cli.main import main
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.doctor import shown, summary
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.send import SendOptions, parse_send
-from p2pchat.apps.cli.commands.tail import MOST_RECENT, Recent, TailOptions, parse_tail
-from p2pchat.apps.cli.commands.users import UsersOptions, parse_users
-from p2pchat.apps.cli.main import main
-from p2pchat.apps.cli.options import WhichPeer
+from p2pchat.cli.main import main
+from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.subcommands.send import SendOptions, parse_send
+from p2pchat.cli.subcommands.tail import MOST_RECENT, Recent, TailOptions, parse_tail
+from p2pchat.cli.subcommands.users import UsersOptions, parse_users
 
 ANY = WhichPeer()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.control.server import ControlServer
+from p2pchat.cli.control_server import ControlServer
 
 Served = tuple[TCPPeer, ControlServer]
 Serve = Callable[..., Coroutine[Any, Any, Served]]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.control import address
-from p2pchat.apps.cli.control.address import Door, make_socket, read_door, remove, takes_socket, write_door
+from p2pchat.cli import control_socket
+from p2pchat.cli.control_socket import Door, make_socket, read_door, remove, takes_socket, write_door
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -41,7 +41,7 @@ def test_a_socket_that_was_left_is_replaced(home: Path) -> None:
 
 @posix
 def test_a_path_too_long_for_a_socket_is_known_before(home: Path) -> None:
-    spare = address.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
+    spare = control_socket.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
     assert takes_socket(fits) and not takes_socket(fits.with_name(fits.name + "x"))
@@ -49,7 +49,7 @@ def test_a_path_too_long_for_a_socket_is_known_before(home: Path) -> None:
 
 
 def test_without_unix_sockets_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
     assert not takes_socket(Path("/x"))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.objects import SHAPES, BadOrder
 from p2pchat.apps.cli.control.orders import parse_own_order
+from p2pchat.commands.json_commands import SHAPES, BadOrder
 
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "cli.md").read_text("utf-8")
 OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke"}

@@ -11,11 +11,11 @@ import pytest
 
 from p2pchat import TCPPeer, open_history
 from p2pchat.apps.cli.chat.last import LastStart
-from p2pchat.apps.cli.chat.settings import ChatSettings
 from p2pchat.apps.cli.control import reach as reaching
-from p2pchat.apps.cli.control.client import Control
 from p2pchat.apps.cli.control.reach import reach
-from p2pchat.apps.cli.exits import Failure, Usage
+from p2pchat.cli.control_client import Control
+from p2pchat.commands.errors import Failure, Usage
+from p2pchat.commands.settings import ChatSettings
 from tests.apps.cli.control.conftest import Serve
 
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.apps.cli.chat.attention import Attention
-from p2pchat.apps.cli.chat.doing.here import NAME_GRACE
-from p2pchat.apps.cli.control import address
-from p2pchat.apps.cli.control.client import Control, PeerGone, Refused, connect
 from p2pchat.apps.cli.control.lines import encode
-from p2pchat.apps.cli.control.server import MOST_CONNECTIONS, ControlServer
-from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE, Failure
-from p2pchat.apps.cli.output import Line
+from p2pchat.cli import control_socket
+from p2pchat.cli.control_client import Control, PeerGone, Refused, connect
+from p2pchat.cli.control_server import MOST_CONNECTIONS, ControlServer
+from p2pchat.commands.context import NAME_GRACE
+from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, Failure
+from p2pchat.commands.output import Line
+from p2pchat.commands.read_tracking import Attention
 from p2pchat.testing import mesh
 from tests.apps.cli.control.conftest import Serve
 from tests.stepping import SteppedLoop, after_each_step, open_sockets
@@ -205,7 +205,7 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
     """Connect without a client of ours."""
     if sys.platform != "win32" and (directory / "control.sock").exists():
         return await asyncio.open_unix_connection(str(directory / "control.sock"))
-    door = address.read_door(directory)
+    door = control_socket.read_door(directory)
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(json.dumps({"token": door.token}).encode() + b"\n")
@@ -216,7 +216,7 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
 async def test_an_unknown_name_is_refused_at_once_by_a_peer_that_runs_for_a_while(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.apps.cli.control.server.NAME_GRACE", 0.0)
+    monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
     await serve("ada")
     async with talking(home / "ada") as control, asyncio.timeout(NAME_GRACE / 2):
         with pytest.raises(Refused, match="nobody here is called 'bbo'") as refused:
@@ -271,7 +271,7 @@ async def test_so_many_connections_and_no_more(serve: Serve, home: Path, monkeyp
     await serve("ada")
     held = [control for _ in range(MOST_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.apps.cli.control.client.CONNECT_WITHIN", 0.2)
+        patch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.2)
         with pytest.raises(Refused, match="16 commands are connected to this peer"):
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))
@@ -304,9 +304,9 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
 
 @posix
 async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.apps.cli.control.client.CONNECT_WITHIN", 0.1)
+    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.1)
     home.mkdir()
-    with address.make_socket(home) as made:
+    with control_socket.make_socket(home) as made:
         made.listen()  # the system accepts; nobody says a word
         with pytest.raises(Failure, match="a peer is there and does not answer"):
             await connect(home)
@@ -357,9 +357,9 @@ async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) ->
 async def test_what_a_killed_peer_left_is_no_way_in_and_is_replaced(serve: Serve, home: Path) -> None:
     directory = home / "ada"
     directory.mkdir(parents=True)
-    address.write_door(directory, address.Door(9))  # the port of a peer that is gone
+    control_socket.write_door(directory, control_socket.Door(9))  # the port of a peer that is gone
     if sys.platform != "win32":
-        address.make_socket(directory).close()
+        control_socket.make_socket(directory).close()
     assert await connect(directory) is None
     await serve("ada")
     async with talking(directory) as control:
@@ -382,7 +382,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
 
 @pytest.fixture
 def on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
 
 
 @pytest.mark.usefixtures("on_loopback")
@@ -415,7 +415,7 @@ async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> 
 )
 async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Serve, home: Path) -> None:
     await serve("ada")
-    door = address.read_door(home / "ada")
+    door = control_socket.read_door(home / "ada")
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(said)
@@ -455,7 +455,7 @@ async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: byt
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
     directory = home / "ada"
     directory.mkdir(parents=True)
-    address.write_door(directory, address.Door(server.sockets[0].getsockname()[1]))
+    control_socket.write_door(directory, control_socket.Door(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
     assert b"do" not in await asyncio.wait_for(heard.get(), 10)
     server.close()
@@ -474,8 +474,8 @@ def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path:
             writer.close()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        door = address.Door(server.sockets[0].getsockname()[1])
-        address.write_door(tmp_path, door)
+        door = control_socket.Door(server.sockets[0].getsockname()[1])
+        control_socket.write_door(tmp_path, door)
         connecting = asyncio.ensure_future(connect(tmp_path))
         loop.interrupt(step, connecting.cancel)
         await asyncio.wait([connecting])

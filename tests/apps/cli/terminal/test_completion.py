@@ -6,7 +6,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from p2pchat.apps.cli.terminal.completion import MOST_SPEAKERS, LineCompleter, Speakers
+from p2pchat.cli.terminal.completer import MOST_SPEAKERS, LineCompleter, Speakers
 
 USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
 

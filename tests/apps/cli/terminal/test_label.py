@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.rows import plain_text
 from p2pchat.apps.cli.terminal.label import Waiting, label
+from p2pchat.commands.columns import plain_text
 
 BOTH = [Waiting("bob", 2, 0), Waiting("room", 5, 1)]
 

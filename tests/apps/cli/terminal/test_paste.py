@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.chat.typed import Say, parse_line
 from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
+from p2pchat.commands.typed_commands import Say, parse_line
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prompt_toolkit.output import ColorDepth, DummyOutput
 
-from p2pchat.apps.cli.terminal.screen import MOST_CHARACTERS_AT_ONCE, MOST_WAITING, Screen
+from p2pchat.cli.terminal.screen import MOST_CHARACTERS_AT_ONCE, MOST_WAITING, Screen
 
 LONG = "x" * (MOST_CHARACTERS_AT_ONCE - 1)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.chat.settings import ChatSettings
-from p2pchat.apps.cli.chat.show import Show
-from p2pchat.apps.cli.output import Output
-from p2pchat.apps.cli.rows import plain_text
 from p2pchat.apps.cli.terminal.typing import Typist, Typists, is_text
+from p2pchat.commands.columns import plain_text
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Output
+from p2pchat.commands.session import Session
+from p2pchat.commands.settings import ChatSettings
 from p2pchat.testing import mesh
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, Renamed, Settings, TCPPeer, open_alone
-from p2pchat.apps.web import WebSettings
-from p2pchat.apps.web.accounts.accounts import Accounts, NameTaken, open_accounts
-from p2pchat.apps.web.errors import Forbidden, WebError
 from p2pchat.testing import mesh
+from p2pchat.web import WebSettings
+from p2pchat.web.accounts import Accounts, NameTaken, open_accounts
+from p2pchat.web.errors import Forbidden, WebError
 from tests.apps.web.conftest import Served, serving
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from p2pchat import PeerClosed
-from p2pchat.apps.web.calls import once
-from p2pchat.apps.web.calls.once import Once, OtherRequest
+from p2pchat.web import idempotency
+from p2pchat.web.idempotency import Once, OtherRequest
 
 
 class Writing:
@@ -104,7 +104,7 @@ async def test_who_says_much_has_nobody_else_write_twice() -> None:
     keys, write = Once(), Writing()
     write.may.set()
     assert await keys.do("ada", "k", "hello", write) == 1
-    for number in range(once._MOST + 1):
+    for number in range(idempotency._MOST + 1):
         await keys.do("loud", str(number), "buy", write)
     before = write.times
     assert await keys.do("ada", "k", "hello", write) == 1
@@ -112,7 +112,7 @@ async def test_who_says_much_has_nobody_else_write_twice() -> None:
 
 
 async def test_what_is_kept_is_bounded_and_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "_MOST", 3)
+    monkeypatch.setattr(idempotency, "_MOST", 3)
     now = 0.0
     keys, write = Once(lambda: now), Writing()
     write.may.set()
@@ -120,5 +120,5 @@ async def test_what_is_kept_is_bounded_and_forgotten_in_time(monkeypatch: pytest
         await keys.do(account, "k", "hello", write)
     assert await keys.do("dan", "k", "hello", write) == 4
     assert await keys.do("ada", "k", "hello", write) == 5  # the one that asked longest ago
-    now = once._FOR + 1
+    now = idempotency._FOR + 1
     assert await keys.do("ada", "k", "hello", write) == 6

@@ -15,12 +15,12 @@ from fastapi import FastAPI, Request
 from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.serving.server import Drained, make_server, started
-from p2pchat.apps.web import WebSettings, create_app
-from p2pchat.apps.web.doors.callers import CurrentAccount, address_of
-from p2pchat.apps.web.doors.doors import SECURITY_HEADERS
-from p2pchat.apps.web.errors import Forbidden
-from p2pchat.apps.web.settings import Pace
+from p2pchat.cli.subcommands.web_server import Drained, make_server, started
+from p2pchat.web import WebSettings, create_app
+from p2pchat.web.auth import CurrentAccount, address_of
+from p2pchat.web.errors import Forbidden
+from p2pchat.web.middleware import SECURITY_HEADERS
+from p2pchat.web.settings import Pace
 from tests.apps.web.conftest import Served, listening, serving
 from tests.apps.web.raw import UPGRADE, Answer, ask, read_answer, request
 
@@ -435,7 +435,7 @@ async def test_a_flood_of_orders_is_read_no_faster_than_they_may_come() -> None:
 async def test_who_opens_socket_after_socket_takes_the_places_of_its_own_address_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("p2pchat.apps.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
+    monkeypatch.setattr("p2pchat.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
     async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
 
         async def opens(address: str) -> int:

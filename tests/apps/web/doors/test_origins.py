@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.web.doors.origins import Places, parse_host, parse_origin
+from p2pchat.web.origins import Places, parse_host, parse_origin
 
 
 @pytest.mark.parametrize(

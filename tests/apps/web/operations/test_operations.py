@@ -10,11 +10,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from p2pchat import PeerClosed, StorageError, TCPPeer
-from p2pchat.apps.web import WebSettings, create_app
-from p2pchat.apps.web.calls.rates import Buckets, site_of
 from p2pchat.apps.web.operations.health import Health
-from p2pchat.apps.web.settings import Pace
 from p2pchat.storage.memory import MemoryStorage
+from p2pchat.web import WebSettings, create_app
+from p2pchat.web.rate_limit import Buckets, site_of
+from p2pchat.web.settings import Pace
 from tests.apps.web.conftest import Served, serving
 
 

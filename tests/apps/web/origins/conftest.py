@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.web import WebSettings
+from p2pchat.web import WebSettings
 from tests.apps.web.conftest import Served, serving
 
 

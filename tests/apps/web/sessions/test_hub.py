@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
-from p2pchat.apps.web import Gateway, WebSettings
-from p2pchat.apps.web.accounts.accounts import Account
-from p2pchat.apps.web.errors import WebError
-from p2pchat.apps.web.sessions.hub import Slow, Told
+from p2pchat.web import Gateway, WebSettings
+from p2pchat.web.accounts import Account
+from p2pchat.web.errors import WebError
+from p2pchat.web.hub import Slow, Told
 
 
 @asynccontextmanager
@@ -179,7 +179,7 @@ async def test_presence_follows_from_the_sessions() -> None:
 
 
 async def test_in_a_crowd_presence_is_told_to_those_it_has_to_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.apps.web.sessions.hub.CROWD", 2)
+    monkeypatch.setattr("p2pchat.web.hub.CROWD", 2)
     async with gateway("ada", "bob", "cyd", "dan") as (gate, [ada, bob, cyd, dan]):
         told: list[tuple[str, str]] = []
         at_end: set[str] = set()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from p2pchat import TCPPeer
-from p2pchat.apps.cli.chat.doing.here import Answer, Here
-from p2pchat.apps.cli.endpoints import is_loopback, parse_endpoint
-from p2pchat.apps.cli.invites import beyond_loopback, endpoints_of, invite_screen
-from p2pchat.apps.cli.output import Line
-from p2pchat.apps.safetext import safe_line
+from p2pchat.commands.context import Answer, Here
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.invites import beyond_loopback, endpoints_of, invite_screen
+from p2pchat.commands.output import Line
+from p2pchat.safe_text import safe_line
 
 _AT_ONCE = 0.01  # seconds: how it goes on, the endpoint's own line says
 

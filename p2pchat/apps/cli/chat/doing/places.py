@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from p2pchat import AmbiguousName, Conversation, Group, HostedUser, TCPPeer, UnknownName
-from p2pchat.apps.cli.chat.doing.here import Answer, Here
 from p2pchat.apps.cli.chat.unread import Unread
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_conversation
+from p2pchat.commands.context import Answer, Here
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.format import plain_conversation
+from p2pchat.commands.output import Line
 
 MOST_LISTED = 40  # conversations at once; a guess: more is no list to look at
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from p2pchat import Conversation, Message, Receipt, Sent
-from p2pchat.apps.cli.chat.doing.here import Answer, Here
-from p2pchat.apps.cli.exits import Usage, tell
 from p2pchat.apps.cli.marking import found_line
-from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import plain_receipt, shown_place
-from p2pchat.apps.safetext import safe_line
+from p2pchat.commands.context import Answer, Here
+from p2pchat.commands.errors import Usage, tell
+from p2pchat.commands.format import plain_receipt, shown_place
+from p2pchat.commands.output import Line
+from p2pchat.safe_text import safe_line
 
 HISTORY_LINES = 20  # what fits into 24 rows beside the prompt
 SEARCH_LINES = 50  # a guess: some screens

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from p2pchat import P2PChatError, User
-from p2pchat.apps.cli.chat.doing.here import Answer, Here
-from p2pchat.apps.cli.chat.doing.people import save
-from p2pchat.apps.cli.chat.settings import AS_ELSEWHERE, BY_NAME, Setting
-from p2pchat.apps.cli.chat.typed import help_lines
-from p2pchat.apps.cli.exits import Usage
-from p2pchat.apps.cli.output import Line
-from p2pchat.apps.cli.plain import shown_name
+from p2pchat.commands.context import Answer, Here
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.format import shown_name
+from p2pchat.commands.output import Line
+from p2pchat.commands.people_commands import save
+from p2pchat.commands.settings import AS_ELSEWHERE, BY_NAME, Setting
+from p2pchat.commands.typed_commands import help_lines
 
 
 async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Answer:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from p2pchat import Probed, probe
 from p2pchat.apps.cli.commands.benching.figure import Figure, times
-from p2pchat.apps.cli.exits import Failure
+from p2pchat.commands.errors import Failure
 
 LINKS = 30  # at most
 APART = 0.06  # seconds from one to the next: a peer lets 20 strangers a second in from one address

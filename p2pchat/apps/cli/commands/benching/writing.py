@@ -10,7 +10,7 @@ from time import perf_counter
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, profile_invite
 from p2pchat.apps.cli.commands.benching.figure import Figure, message, rate, times
-from p2pchat.apps.cli.exits import Failure
+from p2pchat.commands.errors import Failure
 
 MOST = 100_000  # messages, 30 MB there
 SINGLES = 200  # at most, and a fifth of all

@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from p2pchat.apps.cli.exits import DONE, FAILED, NO_SUCH_NAME, USAGE, complain, worse
-from p2pchat.apps.cli.output import Output, iso, json_line
-from p2pchat.apps.cli.plain import message_text, plain_message, shown_name, shown_place, shown_speaker
-from p2pchat.apps.safetext import safe_text
+from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE, complain, worse
+from p2pchat.commands.format import message_text, plain_message, shown_name, shown_place, shown_speaker
+from p2pchat.commands.output import Output, iso, json_line
+from p2pchat.safe_text import safe_text
 
 Frame = dict[str, Any]
 _CODES = {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME} | dict.fromkeys(

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from p2pchat.apps.cli.asking import ask_hidden, can_ask
-from p2pchat.apps.cli.exits import Usage
+from p2pchat.commands.errors import Usage
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{40,128}")
 _MOST_BYTES = 64 * 1024  # of a file with a token

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Sequence
 
 from p2pchat import known_profiles, open_history
-from p2pchat.apps.cli.options import database_url, parse_words, which_peer
 from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.command import DB, WHICH_PEER, Command
-from p2pchat.apps.safetext import safe_line
+from p2pchat.cli.command_table import DB, WHICH_PEER, Command
+from p2pchat.cli.options import database_url, parse_words, which_peer
+from p2pchat.safe_text import safe_line
 
 NAMES = Command("completion names", "", "", "", (*WHICH_PEER, DB))
 

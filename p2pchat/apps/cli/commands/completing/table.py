@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from p2pchat.apps.cli.registry import CHAT, COMMANDS, EVERY_COMMAND
-from p2pchat.apps.cli.registry.command import Command, Option
+from p2pchat.cli.command_table import Command, Option
 
 SHELLS = ("bash", "zsh", "fish")
 CHAT_NAME = "PORT"  # stands for the command that is a number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat import Checked, History
 from p2pchat.apps.cli.commands.doctoring.disk import size
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
-from p2pchat.apps.safetext import safe_line
+from p2pchat.safe_text import safe_line
 
 MEND = "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
 

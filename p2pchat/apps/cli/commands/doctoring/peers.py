@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from p2pchat import KnownAddress, Probed, probe
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning
-from p2pchat.apps.cli.plain import shown_names
+from p2pchat.commands.format import shown_names
 
 MOST_ASKED = 8  # of those reached last
 PROBE_WITHIN = 3.0  # seconds

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from p2pchat import Probed, probe
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning, wrong
-from p2pchat.apps.cli.endpoints import host_port
+from p2pchat.commands.endpoints import host_port
 
 NOBODY = {"refused", "no_answer", "unreachable", "no_such_host"}
 LOOPBACKS = ("127.0.0.1", "::1")

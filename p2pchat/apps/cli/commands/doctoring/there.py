@@ -7,9 +7,9 @@ from pathlib import Path
 
 from p2pchat import P2PChatError, Probed, open_history
 from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, wrong
-from p2pchat.apps.cli.endpoints import is_loopback
-from p2pchat.apps.cli.plain import shown_name
 from p2pchat.apps.cli.program import command
+from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.format import shown_name
 
 MENDS = {
     "no_such_host": "check how the name is written, or use the address",

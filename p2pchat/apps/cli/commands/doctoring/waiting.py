@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from p2pchat.apps.safetext import safe_line
+from p2pchat.safe_text import safe_line
 
 T = TypeVar("T")
 SAID_AFTER = 1.0  # seconds; and again so often

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from p2pchat import GroupChanged, Message, TCPPeer, Undelivered
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.exits import DONE, FAILED, NO_SUCH_NAME, USAGE
+from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
-from p2pchat.apps.cli.chat.session import Session
-from p2pchat.apps.cli.exits import DONE, USAGE
+from p2pchat.commands.errors import DONE, USAGE
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

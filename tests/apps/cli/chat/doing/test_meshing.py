@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Settings, TCPPeer
-from p2pchat.apps.cli.exits import NO_SUCH_NAME
+from p2pchat.commands.errors import NO_SUCH_NAME
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

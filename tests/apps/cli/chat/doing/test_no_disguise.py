@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from p2pchat.apps.cli.plain import shown_name, shown_speaker
-from p2pchat.apps.safetext import CONTINUED
+from p2pchat.commands.format import shown_name, shown_speaker
+from p2pchat.safe_text import CONTINUED
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 from tests.apps.cli.test_no_disguise import DONE, SAID, lines_of

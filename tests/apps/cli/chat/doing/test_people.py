@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Presence, Settings, TCPPeer, Typing, Warned
-from p2pchat.apps.cli.chat.settings import ChatSettings
-from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
 from p2pchat.apps.cli.ignoring import hides, take_over
-from p2pchat.apps.cli.output import Log
+from p2pchat.commands.errors import NO_SUCH_NAME, USAGE
+from p2pchat.commands.output import Log
+from p2pchat.commands.settings import ChatSettings
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, see, session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.exits import NO_SUCH_NAME, USAGE
+from p2pchat.commands.errors import NO_SUCH_NAME, USAGE
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

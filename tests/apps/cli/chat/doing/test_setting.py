@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.chat.settings import SETTINGS, ChatSettings
-from p2pchat.apps.cli.exits import FAILED, USAGE
+from p2pchat.commands.errors import FAILED, USAGE
+from p2pchat.commands.settings import SETTINGS, ChatSettings
 from p2pchat.testing import mesh
 from tests.apps.cli.chat.shown import Shown, session
 

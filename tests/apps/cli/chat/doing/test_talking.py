@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.apps.cli.exits import USAGE
+from p2pchat.commands.errors import USAGE
 from p2pchat.testing import Mesh, mesh
 from tests.apps.cli.chat.shown import Shown, got, see, session
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from p2pchat import Settings
 from p2pchat.apps.cli.commands.doctoring.disk import disk, size
-from p2pchat.apps.cli.commands.doctoring.machine import extras, files, machine, python, terminal
+from p2pchat.cli.subcommands.doctor_checks import extras, files, machine, python, terminal
 
 LIMIT = Settings().min_free_disk_bytes
 

@@ -14,7 +14,7 @@ import pytest
 from p2pchat import TCPPeer
 from p2pchat.apps.cli.commands.doctoring.finding import Finding
 from p2pchat.apps.cli.commands.doctoring.port import answers, bind_trouble, port
-from p2pchat.apps.cli.commands.doctoring.reach import addresses, behind_nat, is_only_loopback, reach
+from p2pchat.cli.subcommands.doctor_network import addresses, behind_nat, is_only_loopback, reach
 
 LOOPBACK = ["127.0.0.1"]
 OTHER = "127.0.0.2"  # stands in for an address that others use; only Linux has it without being asked

@@ -1,0 +1,151 @@
+"""Standard input: whether there is any, and its lines, read by a thread so that no loop ever waits for it.
+
+Input that is /dev/null (NUL on Windows) or closed is no input: what runs under `&`, systemd or cron stays. So does a
+peer put into the background of a terminal, which would be stopped if it read. The thread reads raw bytes and never
+through sys.stdin's buffer, whose lock a blocked reader would still hold when the interpreter ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import BinaryIO
+
+from p2pchat.commands.json_commands import MAX_LINE_BYTES
+
+_READ_BYTES = 64 * 1024
+_WAITING_READS = 4  # chunks read and not yet taken: a fast producer waits
+
+
+class Kind(Enum):
+    """What standard input is."""
+
+    NONE = "none"
+    TERMINAL = "terminal"
+    PIPED = "piped"
+
+
+def kind_of_stdin() -> Kind:
+    """Look at standard input once, at start."""
+    try:
+        fd = sys.stdin.fileno() if sys.stdin is not None else -1
+        if fd < 0 or _is_null(fd):
+            return Kind.NONE
+        if os.isatty(fd):
+            return Kind.NONE if _in_background(fd) else Kind.TERMINAL
+        os.fstat(fd)
+    except (OSError, ValueError):
+        return Kind.NONE
+    return Kind.PIPED
+
+
+def _is_null(fd: int) -> bool:
+    if sys.platform == "win32":  # NUL is a character device that is no console
+        import ctypes
+        import msvcrt
+
+        mode = ctypes.c_ulong()
+        handle = msvcrt.get_osfhandle(fd)
+        return os.isatty(fd) and not ctypes.windll.kernel32.GetConsoleMode(handle, ctypes.byref(mode))
+    return os.path.samestat(os.fstat(fd), os.stat(os.devnull))
+
+
+def _in_background(fd: int) -> bool:
+    if sys.platform == "win32":
+        return False
+    try:
+        return os.tcgetpgrp(fd) != os.getpgrp()
+    except OSError:
+        return False
+
+
+def split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+    """Yield lines without their ends, the last also when it has none; None for one longer than MAX_LINE_BYTES."""
+    rest = b""
+    too_long = False
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield None if too_long or len(line) > MAX_LINE_BYTES else line.removesuffix(b"\r")
+            too_long = False
+        if len(rest) > MAX_LINE_BYTES:
+            rest, too_long = b"", True
+    if too_long or len(rest) > MAX_LINE_BYTES:
+        yield None
+    elif rest:
+        yield rest.removesuffix(b"\r")
+
+
+class Lines:
+    """The lines of a byte stream, for one asyncio loop: start it, then `await take()` until it returns [].
+
+    Args:
+        source: Raw and unbuffered; read() returns what there is, b"" at the end.
+    """
+
+    def __init__(self, source: BinaryIO, loop: asyncio.AbstractEventLoop) -> None:
+        self._source = source
+        self._loop = loop
+        self._queue: asyncio.Queue[list[bytes | None]] = asyncio.Queue()
+        self._room = threading.Semaphore(_WAITING_READS)
+
+    def start(self) -> None:
+        """Begin to read; the thread ends with the input or with the process."""
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    async def take(self) -> list[bytes | None]:
+        """Return all lines that came with one read, None for one that was too long; [] at the end of input."""
+        lines = await self._queue.get()
+        self._room.release()
+        return lines
+
+    def _read(self) -> None:
+        pending: list[bytes | None] = []
+        for line in split_lines(self._chunks(lambda: self._hand_over(pending))):
+            pending.append(line)
+        self._hand_over(pending)
+        self._put([])
+
+    def _chunks(self, before_read: Callable[[], None]) -> Iterator[bytes]:
+        while True:
+            before_read()
+            try:
+                chunk = self._source.read(_READ_BYTES)
+            except (OSError, ValueError):  # a terminal that went away, a descriptor that was closed
+                return
+            if not chunk:
+                return
+            yield chunk
+
+    def _hand_over(self, pending: list[bytes | None]) -> None:
+        if pending:
+            self._put(pending.copy())
+            pending.clear()
+
+    def _put(self, lines: list[bytes | None]) -> None:
+        self._room.acquire()
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, lines)
+        except RuntimeError:  # the loop is closed: nobody reads any more
+            raise SystemExit from None
+
+
+def raw_stdin() -> BinaryIO:
+    """Return standard input without a buffer; on a Windows console it is UTF-8."""
+    buffer = sys.stdin.buffer
+    return getattr(buffer, "raw", buffer)
+
+
+def read_first_line(source: BinaryIO) -> bytes:
+    """Read one line byte by byte, so that what follows stays for the reader after us; b"" at the end of input."""
+    line = bytearray()
+    while len(line) < MAX_LINE_BYTES:
+        byte = source.read(1)
+        if not byte or byte == b"\n":
+            break
+        line += byte
+    return bytes(line)

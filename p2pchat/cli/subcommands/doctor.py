@@ -1,0 +1,222 @@
+"""`p2pchat doctor`: looks at everything that can be wrong with a peer, and says how to mend it.
+
+What is looked at is in doctoring/, one subject a file; here it is asked in order and printed as it comes. Only looks:
+nothing is made, mended or kept open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from p2pchat import (
+    History,
+    Message,
+    ProfileState,
+    Sent,
+    StorageError,
+    inspect_profile,
+    known_profiles,
+    open_history,
+    probe,
+)
+from p2pchat.apps.cli.commands.doctoring import clock, disk, firewall, home, peers, port, there
+from p2pchat.apps.cli.commands.doctoring.database import database
+from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, told, warning
+from p2pchat.apps.cli.commands.doctoring.waiting import told_while
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.program import command
+from p2pchat.apps.cli.registry.doctor import COMMAND
+from p2pchat.cli.control_client import connect
+from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.subcommands import doctor_checks, doctor_network
+from p2pchat.commands.endpoints import parse_endpoint
+from p2pchat.commands.errors import DONE, FAILED, Failure, Usage
+from p2pchat.commands.invites import own_addresses
+from p2pchat.commands.output import json_line
+from p2pchat.commands.wrap import fold, terminal_width
+from p2pchat.safe_text import safe_line
+
+USUAL_PORT = 8080  # of the examples
+NEWEST = 1000  # messages whose times the clock is compared with
+_COLUMNS = (9, 10)  # of the verdict and of what was looked at
+
+
+@dataclass(slots=True)
+class DoctorOptions:
+    """`p2pchat doctor [HOST:PORT]`. `endpoint` "" looks at the peer itself."""
+
+    which: WhichPeer
+    endpoint: str = ""
+    db: str = field(default="", repr=False)
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The peer that is looked at: its profile, and the port it has or will have, 0 when nobody says."""
+
+    state: ProfileState
+    port: int
+    db: str
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether key and network can be used, so that one can knock at doors as this peer would."""
+        return not self.state.key_trouble and not self.state.network_trouble
+
+
+def parse_doctor(argv: Sequence[str]) -> DoctorOptions:
+    """Read `doctor [HOST:PORT] [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if len(words) > 1:
+        raise Usage(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
+    endpoint = parse_endpoint(words[0]) if words else ""
+    return DoctorOptions(which_peer(given, typed), endpoint, database_of(given, typed), given["as_json"])
+
+
+def run_doctor(argv: Sequence[str]) -> int:
+    """Print what was found; 1 when something is wrong."""
+    options = parse_doctor(argv)
+    return asyncio.run(_print(options, _profile(options.which)))
+
+
+def _profile(which: WhichPeer) -> Path | None:
+    """Return the profile that is meant; None when nothing was said and there is none yet."""
+    if not which.data and which.port < 0 and not known_profiles():
+        return None
+    return find_profile(which).expanduser().absolute()
+
+
+async def _print(options: DoctorOptions, directory: Path | None) -> int:
+    found: list[Finding] = []
+    findings = _way(options, directory) if options.endpoint else examine(options, directory)
+    async for finding in findings:
+        found.append(finding)
+        print(json_line(asdict(finding)) if options.as_json else shown(finding), flush=True)
+    if not options.as_json and not options.endpoint:
+        print(summary(found), flush=True)
+    return FAILED if any(finding.verdict == "wrong" for finding in found) else DONE
+
+
+def shown(finding: Finding) -> str:
+    """Return a finding as people read it: one line, and how to mend it on one more."""
+    verdict, what = _COLUMNS
+    head = f"{finding.verdict:<{verdict}}{finding.what:<{what}}"
+    lines = [fold(f"{head} {safe_line(finding.seen)}", terminal_width(sys.stdout), verdict + what + 1)]
+    if finding.mend:
+        lines.append(" " * verdict + f"-> {safe_line(finding.mend)}")
+    return "\n".join(lines)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """Return the last line."""
+    wrongs, warnings = (sum(finding.verdict == verdict for finding in found) for verdict in ("wrong", "warning"))
+    told = f"{wrongs} {'thing is' if wrongs == 1 else 'things are'} wrong" if wrongs else "nothing is wrong"
+    return told + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
+
+
+async def _way(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
+    """Look at the way to an endpoint."""
+    found = await probe(options.endpoint, data=directory)
+    yield there.there(found, await there.name_of(found.peer_id, directory, options.db))
+
+
+async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
+    """Look at everything about one profile; None looks at the machine only."""
+    for finding in doctor_checks.machine():
+        yield finding
+    if directory is None:
+        yield warning("profile", "there is none yet", f"start a peer, which makes one: {command(USUAL_PORT)}")
+        yield clock.clock(datetime.now(UTC), [])
+        return
+    state = await asyncio.to_thread(inspect_profile, directory)
+    for finding in home.profile(state):
+        yield finding
+    running, trouble = await _running_port(directory)
+    if trouble:
+        yield warning("commands", trouble, "end that process, and start the peer again")
+    patient = Patient(state, running or _usual_port(options.which, directory), options.db)
+    own = await asyncio.to_thread(own_addresses)
+    async for finding in _ways_in(patient, own):
+        yield finding
+    async for finding in _stored(patient, own):
+        yield finding
+    if state.exists:
+        yield await asyncio.to_thread(disk.disk, directory)
+
+
+async def _running_port(directory: Path) -> tuple[int, str]:
+    """Return where the running peer of a profile listens, 0 when none answers; and what is wrong with its answering."""
+    try:
+        control = await connect(directory)
+    except Failure as failure:
+        return 0, str(failure)
+    if control is None:
+        return 0, ""
+    await control.aclose()
+    return int(control.listening["port"]), ""
+
+
+def _usual_port(which: WhichPeer, directory: Path) -> int:
+    """Return the port that was said, or that the directory is for."""
+    if which.port >= 0:
+        return which.port
+    return int(directory.name) if directory.name.isdecimal() and int(directory.name) <= 65535 else 0
+
+
+async def _ways_in(patient: Patient, own: Sequence[str]) -> AsyncIterator[Finding]:
+    """Look at the port and at how others reach it."""
+    number = patient.port
+    if not number:
+        yield ok("port", "which one this peer has is not known while it does not run", "say it with --port PORT")
+        return
+    found = {}
+    if patient.is_readable:
+        found = await port.answers(number, [*port.LOOPBACKS, *own], str(patient.state.directory))
+    yield port.port(number, found, patient.state.holder)
+    for finding in doctor_network.reach(number, own, found):
+        yield finding
+    if not doctor_network.is_only_loopback(own, found):
+        for finding in await asyncio.to_thread(lambda: list(firewall.firewalls(number))):
+            yield finding
+
+
+async def _stored(patient: Patient, own: Sequence[str]) -> AsyncIterator[Finding]:
+    """Look at what is stored, and at what it says of the clock and of the network around."""
+    state, posts = patient.state, list[Message | Sent]()
+    if not state.peer_id:
+        if state.key_trouble:
+            yield ok("database", "not looked at before the key can be read")
+    elif patient.db.startswith("memory:"):
+        yield ok("database", "none: everything is in memory")
+    elif not patient.db and not state.database_path.exists():
+        yield ok("database", "nothing is stored yet")
+    else:
+        try:
+            async with open_history(state.directory, db=patient.db or None) as history:
+                yield await told_while(f"looking through {state.database_path}", database(history))
+                posts = await history.history(limit=NEWEST)
+                async for finding in _others(patient, own, history):
+                    yield finding
+        except StorageError as error:
+            yield told("database", error)
+    yield clock.clock(datetime.now(UTC), posts)
+
+
+async def _others(patient: Patient, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
+    """Look at the peers that are known here."""
+    known = history.addresses()
+    for finding in doctor_network.behind_nat(patient.port or USUAL_PORT, own, [address.endpoint for address in known]):
+        yield finding
+    if patient.is_readable:
+        for finding in await peers.peers(known, str(patient.state.directory)):
+            yield finding

@@ -1,0 +1,250 @@
+"""`p2pchat send TO [TEXT]`: one message, or each line of standard input, through the peer that runs or one of its own.
+
+A text that cannot be sent is found before anything is; a pipe is read to its end all the same, so that what writes
+into it (a build, a backup) does not die of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
+
+from p2pchat import Settings
+from p2pchat.apps.cli.control.orders import USUAL_TIMEOUT
+from p2pchat.apps.cli.control.reach import reach
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.registry.send import COMMAND
+from p2pchat.cli.control_client import Control, PeerGone, connect, exit_code
+from p2pchat.cli.options import WhichPeer, database_of, parse_seconds, parse_words, which_peer
+from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
+from p2pchat.commands.errors import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
+from p2pchat.commands.format import shown_names
+from p2pchat.commands.json_commands import decode
+
+READ_BYTES = 64 * 1024
+LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
+
+
+@dataclass(slots=True)
+class SendOptions:
+    """`p2pchat send TO [TEXT]`. `text` None: standard input is the text, or with `lines` one text a line."""
+
+    which: WhichPeer
+    to: str
+    text: str | None = field(default=None, repr=False)
+    db: str = field(default="", repr=False)
+    lines: bool = False
+    wait: str = "delivered"
+    timeout: float = USUAL_TIMEOUT
+
+
+def parse_send(argv: Sequence[str]) -> SendOptions:
+    """Read `send TO [TEXT] [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if not words:
+        raise Usage('to whom? For example: p2pchat send bob "lunch?"')
+    if not words[0].strip():
+        raise Usage("to whom? The first word, TO, is empty")
+    text = _from_shell(" ".join(words[1:])) if len(words) > 1 else None
+    if text is not None and given["lines"]:
+        raise Usage("--lines reads standard input: leave the text out, or --lines")
+    wait = given["wait"] or "delivered"
+    if wait not in ("accepted", "delivered", "read"):
+        raise Usage(f"--wait {wait!a}: it is accepted, delivered or read")
+    return SendOptions(
+        which=which_peer(given, typed),
+        to=words[0],
+        text=text,
+        db=database_of(given, typed),
+        lines=given["lines"],
+        wait=wait,
+        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else USUAL_TIMEOUT,
+    )
+
+
+def _from_shell(text: str) -> str:
+    """Return what an argument says; its bytes that are no UTF-8 are replaced, as in a pipe."""
+    return decode(os.fsencode(text))[0] if sys.platform != "win32" else text
+
+
+def run_send(argv: Sequence[str]) -> int:
+    """Send what is asked for; return the exit code."""
+    options = parse_send(argv)
+    if not options.lines:
+        options.text = _checked(_read(options) if options.text is None else options.text)
+    directory = find_profile(options.which)
+    sending = Sending(options)
+    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.said else FAILED)
+
+
+# ---- one text
+
+
+def _read(options: SendOptions) -> str:
+    """Return the text on standard input.
+
+    What is wrong otherwise is found before anybody types in vain; who waits for a build hears of it meanwhile. The
+    pipe is read all the same, and at its end it is tried.
+    """
+    kind = kind_of_stdin()
+    if kind is Kind.NONE:
+        raise Usage('there is no text and no input: p2pchat send TO "TEXT"')
+    if kind is Kind.TERMINAL:
+        _look(options)
+        tell("-- type the message; Ctrl-D on a line of its own ends it")
+    looking = Timer(LOOK_AFTER, _warn, [options])
+    looking.daemon = True
+    if kind is Kind.PIPED:
+        looking.start()
+    try:
+        return _read_text(Settings().max_text_bytes)
+    finally:
+        looking.cancel()
+
+
+def _warn(options: SendOptions) -> None:
+    try:
+        _look(options)
+    except (Usage, Failure) as error:
+        complain(f"warning: {error}")
+
+
+def _look(options: SendOptions) -> None:
+    """Raise Usage or Failure for what would be wrong by now: no such peer, or the one that runs knows no such name."""
+    asyncio.run(_find(find_profile(options.which), options.to))
+
+
+async def _find(directory: Path, to: str) -> None:
+    """Ask the peer that runs whether it knows this address; without one it is seen later."""
+    control = await connect(directory.expanduser().absolute())
+    if control is not None:
+        try:
+            await control.ask("find", to=to)
+        finally:
+            await control.aclose()
+
+
+def _checked(text: str) -> str:
+    """Return the text.
+
+    Raises:
+        Usage: There is nothing to send, or too much.
+    """
+    limit = Settings().max_text_bytes
+    if not text.strip():
+        raise Usage("there is nothing to send: the text is empty")
+    size = len(text.encode("utf-8", "replace"))
+    if size > limit:
+        raise Usage(_too_long(f"the text has {size:,} bytes", limit))
+    return text
+
+
+def _too_long(what: str, limit: int) -> str:
+    return (
+        f"{what}, a message at most {limit:,}: nothing was sent. "
+        "Send each line as a message of its own (--lines), or put it into a file and send where it is"
+    )
+
+
+def _read_text(limit: int) -> str:
+    """Return all of standard input without the ends of lines at its end."""
+    source, read, size = raw_stdin(), bytearray(), 0
+    while chunk := source.read(READ_BYTES):
+        size += len(chunk)
+        if len(read) <= limit:  # a little more may end in empty lines; what is far too long is not kept
+            read += chunk
+    text, was_utf8 = decode(bytes(read).rstrip(b"\r\n"))
+    if len(read) < size:
+        raise Usage(_too_long(f"standard input has {size:,} bytes", limit))
+    if not was_utf8:
+        complain("warning: the input was not UTF-8: what could not be read was replaced")
+    return text
+
+
+# ---- sending
+
+
+class Sending:
+    """One run of the command.
+
+    Attributes:
+        said: Something was handed to the peer.
+    """
+
+    def __init__(self, options: SendOptions) -> None:
+        self._options = options
+        self._code = DONE
+        self.said = False
+
+    async def run(self, directory: Path) -> int:
+        """Return the exit code."""
+        options = self._options
+        async with reach(directory, port=options.which.port, db=options.db) as control:
+            trouble = asyncio.create_task(self._hear(control))
+            try:
+                [to] = await control.ask("find", to=options.to)
+                await self._say_while(trouble, control, to["conversation_id"])
+                seconds = 0.0 if options.wait == "accepted" else options.timeout
+                what = "read" if options.wait == "read" else "delivered"
+                [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
+            finally:
+                trouble.cancel()
+        if self.said and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
+            self._tell_kept(fate["status"], fate["missing"])
+            self._code = worse(self._code, KEPT)
+        return self._code
+
+    async def _hear(self, control: Control) -> None:
+        """Tell what was refused of the texts."""
+        while (line := await control.next_line()) is not None:
+            if line["event"] == "error":
+                complain(str(line.get("text", "")))
+                self._code = worse(self._code, exit_code(line))
+
+    async def _say_while(self, trouble: asyncio.Task[None], control: Control, to: str) -> None:
+        """Say everything; PeerGone when the connection ends before, however long input has been silent."""
+        saying = asyncio.create_task(self._say(control, to))
+        try:
+            await asyncio.wait([saying, trouble], return_when=asyncio.FIRST_COMPLETED)
+            if not saying.done():
+                raise PeerGone(control.reason)
+            saying.result()
+        finally:
+            saying.cancel()
+
+    async def _say(self, control: Control, to: str) -> None:
+        if self._options.text is not None:
+            self.said = True
+            await control.say(do="send", to=to, text=self._options.text)
+            return
+        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines.start()
+        limit, number = Settings().max_text_bytes, 0
+        while batch := await lines.take():
+            for raw in batch:
+                number += 1
+                text = "" if raw is None else decode(raw)[0]
+                if raw is None or len(raw) > limit:
+                    complain(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
+                    self._code = worse(self._code, USAGE)
+                elif text.strip():
+                    self.said = True
+                    await control.say(do="send", to=to, text=text)
+
+    def _tell_kept(self, status: str, missing: list[str]) -> None:
+        if status == "delivered":
+            who = f"not read yet by {shown_names(missing)}" if missing else "not read yet"
+            tell(f"p2pchat: {who}; it is delivered")
+            return
+        who = f"not delivered yet to {shown_names(missing)}" if missing else "not delivered yet: nobody was there"
+        tell(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")

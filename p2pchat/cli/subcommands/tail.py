@@ -1,0 +1,156 @@
+"""`p2pchat tail [TO]`: the newest messages, then what comes, for people or as JSON lines, until somebody has enough."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from p2pchat.apps.cli.control.orders import MOST_LAST, USUAL_LAST
+from p2pchat.apps.cli.control.reach import reach
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.profiles import find_profile
+from p2pchat.apps.cli.registry.tail import COMMAND
+from p2pchat.cli.control_client import Control, PeerGone, Refused
+from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.commands.errors import DONE, Usage, tell
+from p2pchat.commands.format import MENDINGS, plain_line, plain_notice, shown_name
+from p2pchat.commands.output import Line, Output, json_line, raw_stdout
+from p2pchat.safe_text import safe_line
+
+MOST_RECENT = 500  # messages to which answers are shown with what they are to
+
+
+@dataclass(slots=True)
+class TailOptions:
+    """`p2pchat tail [TO]`. `to` "" is everything; `last` messages come first."""
+
+    which: WhichPeer
+    to: str = ""
+    last: int = USUAL_LAST
+    db: str = field(default="", repr=False)
+    as_json: bool = False
+
+
+def parse_tail(argv: Sequence[str]) -> TailOptions:
+    """Read `tail [TO] [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if len(words) > 1:
+        raise Usage(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
+    last = given["last"]
+    if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MOST_LAST):
+        raise Usage(f"-n {last!a} is no number from 0 to {MOST_LAST}")
+    return TailOptions(
+        which=which_peer(given, typed),
+        to=words[0] if words else "",
+        last=USUAL_LAST if last is None else int(last),
+        db=database_of(given, typed),
+        as_json=given["as_json"],
+    )
+
+
+def run_tail(argv: Sequence[str]) -> int:
+    """Follow until the end; return the exit code."""
+    options = parse_tail(argv)
+    directory = find_profile(options.which)
+    return run_until_signal(_tail(options, directory), terminated=lambda: DONE)
+
+
+async def _tail(options: TailOptions, directory: Path) -> int:
+    output = Output(raw_stdout(), for_people=not options.as_json)
+    async with reach(directory, port=options.which.port, db=options.db) as control:
+        if control.is_own:
+            me = control.listening
+            tell(f"-- no peer runs here, so this command does: {shown_name(me['user'])} listens on port {me['port']}")
+        following = asyncio.create_task(_follow(options, control, output))
+        closed = asyncio.create_task(_closed(output))
+        try:
+            await asyncio.wait([following, closed], return_when=asyncio.FIRST_COMPLETED)
+            return following.result() if following.done() else DONE
+        finally:
+            for task in (following, closed):
+                task.cancel()
+            await asyncio.gather(following, closed, return_exceptions=True)
+
+
+class Recent:
+    """The newest messages, by id: what an answer is to is shown with it."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+
+    def keep(self, line: Line) -> None:
+        if line["event"] in ("message", "sent"):
+            self._lines[line["id"]] = line
+            if len(self._lines) > MOST_RECENT:
+                del self._lines[next(iter(self._lines))]
+
+    def answered(self, line: Line) -> Line | None:
+        """Return the message this one answers, edits, deletes or reacts to; None when it does not, or to an older
+        one."""
+        return self._lines.get(line["id"] if line["event"] in MENDINGS else line.get("reply_to") or "")
+
+
+async def _follow(options: TailOptions, control: Control, output: Output) -> int:
+    fields = {"to": options.to} if options.to else {}
+    await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
+    recent = Recent()
+    asked = True  # and not answered yet: an error is about that
+    while (line := await control.next_line()) is not None:
+        if asked and line["event"] == "error":
+            raise Refused(line)
+        if line["event"] == "answer":
+            asked = False
+        elif options.as_json:
+            await output.write(json_line(line))
+        else:
+            await _show(line, control, output, recent)
+    if not control.reason:
+        raise PeerGone("")
+    tell(f"-- the peer stopped: {safe_line(control.reason)}")
+    return DONE
+
+
+async def _show(line: Line, control: Control, output: Output, recent: Recent) -> None:
+    notice = plain_notice(line)
+    if notice is not None:
+        tell(notice)
+        return
+    recent.keep(line)
+    text = plain_line(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
+    if text is not None:
+        await output.write(text)
+
+
+async def _closed(output: Output) -> None:
+    """Return when nobody reads the output any more: at once where it is a pipe, else with the next line."""
+    loop = asyncio.get_running_loop()
+    fd = _pipe()
+    if fd is not None:
+        with suppress(OSError, NotImplementedError, ValueError):
+            loop.add_reader(fd, output.closed.set)  # a pipe one writes to is only ever "readable" when it is broken
+    try:
+        await output.closed.wait()
+    finally:
+        if fd is not None:
+            with suppress(OSError, NotImplementedError, ValueError):
+                loop.remove_reader(fd)
+
+
+def _pipe() -> int | None:
+    """Return the descriptor of standard output when it is a pipe."""
+    try:
+        fd = sys.stdout.fileno()
+        return fd if sys.platform != "win32" and stat.S_ISFIFO(os.fstat(fd).st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,189 @@
+"""`p2pchat client WS_URL`: a chat through somebody's gateway, one line a message, for people and for pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from p2pchat.apps.cli.commands.clienting.showing import Showing
+from p2pchat.apps.cli.commands.clienting.token import looks_like_token, read_token
+from p2pchat.apps.cli.control.signals import run_until_signal
+from p2pchat.apps.cli.registry.client import COMMAND
+from p2pchat.cli.options import parse_seconds, parse_words
+from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
+from p2pchat.cli.subcommands.web_connection import Gateway, Line
+from p2pchat.commands.errors import DONE, FAILED, USAGE, Failure, Usage, complain, tell, worse
+from p2pchat.commands.json_commands import decode
+from p2pchat.commands.output import Output, raw_stdout
+from p2pchat.safe_text import safe_line
+
+USUAL_DRAIN = 5.0  # seconds
+_DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
+_ACTION = re.compile(r"/me\s+(?P<text>.+)", re.IGNORECASE)
+LEAVING = ("/quit", "/exit")
+
+
+@dataclass(slots=True)
+class ClientOptions:
+    """`p2pchat client WS_URL`. `recipient` "" is everybody; `style` words, plain or json."""
+
+    gateway: Gateway
+    recipient: str = ""
+    style: str = "words"
+    drain: float = USUAL_DRAIN
+    stay: bool = False
+    warnings: tuple[str, ...] = field(default=())
+
+
+def parse_client(argv: Sequence[str]) -> ClientOptions:
+    """Read `client WS_URL [options]`.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(COMMAND, argv)
+    if len(words) != 1:
+        raise Usage("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
+    if given["as_json"] and given["plain"]:
+        raise Usage("--json and --plain exclude each other")
+    gateway = Gateway(_checked_url(words[0]), given["user"] or "")
+    token = given["token"] or ""
+    if not token and not gateway.user:
+        raise Usage("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
+    gateway.token = read_token(token) if token else ""
+    return ClientOptions(
+        gateway,
+        given["recipient"] or "",
+        "json" if given["as_json"] else "plain" if given["plain"] else "words",
+        parse_seconds("--drain", given["drain"]) if given["drain"] is not None else USUAL_DRAIN,
+        given["stay"],
+        tuple(_secrets_seen(gateway, "token" in typed and looks_like_token(token))),
+    )
+
+
+def _checked_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme in ("http", "https"):
+        raise Usage(f"{text!a} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
+    if parts.scheme not in ("ws", "wss") or not host:
+        raise Usage(f"{text!a} is no gateway: write ws://HOST:PORT/chat")
+    if parts.username is not None or parts.password is not None:
+        raise Usage("a name or password in the address is not used: --user NAME, or --token FILE")
+    return text
+
+
+def _secrets_seen(gateway: Gateway, token_typed: bool) -> list[str]:
+    seen = []
+    if token_typed:
+        seen.append("others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN")
+    if gateway.token and gateway.url.startswith("ws:") and not gateway.is_on_this_machine:
+        seen.append("the token and all messages go to the gateway in the clear: use wss://")
+    return seen
+
+
+def run_client(argv: Sequence[str]) -> int:
+    """Chat until the end; return the exit code.
+
+    Raises:
+        Failure: The extra is not installed.
+    """
+    options = parse_client(argv)
+    try:
+        import websockets  # noqa: F401
+    except ModuleNotFoundError:
+        raise Failure(
+            "client needs websockets, which is not installed: install the extra `web`, p2pchat-mesh[web]"
+        ) from None
+    for warning in options.warnings:
+        complain(f"warning: {warning}")
+    return run_until_signal(_Chat(options).run(), terminated=lambda: DONE)
+
+
+class _Chat:
+    """One run of the command."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._output = Output(raw_stdout(), for_people=options.style != "json")
+        self._showing = Showing(self._output, options.style)
+        self._line = Line(options.gateway, self._heard, lambda text: tell(f"-- {safe_line(text)}"))
+
+    async def run(self) -> int:
+        """Return the exit code."""
+        tasks = [asyncio.create_task(work) for work in (self._line.run(), self._read(), self._output.closed.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            return self._showing.code
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _heard(self, frame: dict[str, Any], said: dict[str, Any] | None) -> None:
+        await self._showing.heard(frame, said, self._line.me)
+
+    # ---- what is typed
+
+    async def _read(self) -> None:
+        """Send each line; returns at the end, when everything is acknowledged or that took too long."""
+        kind = kind_of_stdin()
+        await self._line.ready.wait()
+        if kind is not Kind.NONE:
+            await self._send_all()
+        if kind is Kind.NONE or self._options.stay:
+            await asyncio.get_running_loop().create_future()
+        missing = await self._line.acknowledged(self._options.drain)
+        if missing:
+            complain(f"{missing} of what was sent was not acknowledged in {self._options.drain:g} s")
+            self._showing.code = worse(self._showing.code, FAILED)
+
+    async def _send_all(self) -> None:
+        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines.start()
+        while batch := await lines.take():
+            for raw in batch:
+                text = "" if raw is None else decode(raw)[0]
+                if raw is None:
+                    complain("this line is too long: it was not sent")
+                elif text.strip() in LEAVING:
+                    return
+                elif text.strip():
+                    await self._say(text)
+
+    async def _say(self, text: str) -> None:
+        frame = self._frame(text)
+        if frame is not None:
+            await self._showing.said(await self._line.say(frame))
+
+    def _frame(self, text: str) -> dict[str, Any] | None:
+        """Return what a line says as a frame; None when it cannot be meant, and that was told."""
+        if self._options.style == "json" and text.lstrip().startswith("{"):
+            try:
+                frame = json.loads(text)
+                return frame if isinstance(frame, dict) else None
+            except ValueError:
+                complain("this line is no JSON: it was not sent")
+                return None
+        recipient = self._options.recipient
+        where = {"group": recipient[1:]} if recipient.startswith("#") else {"to": recipient} if recipient else {}
+        if direct := _DIRECT.fullmatch(text):
+            return {"to": (direct["quoted"] or direct["name"]).strip(), "text": direct["text"]}
+        if action := _ACTION.fullmatch(text):
+            return {"text": action["text"], "action": True, **where}
+        if text.startswith("/") and not text.startswith("//"):
+            complain(f"there is no {text.split()[0]} here, only /dm NAME TEXT, /me TEXT, /quit, and // before a slash")
+            self._showing.code = worse(self._showing.code, USAGE)
+            return None
+        return {"text": text.removeprefix("/") if where else text, **where}

@@ -1,0 +1,314 @@
+"""What a chat shows on a terminal: lines of the conversation one is in, what goes to oneself alone or says one's name
+from elsewhere, and the rest as numbers in the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from p2pchat import Conversation, P2PChatError, TCPPeer
+from p2pchat.apps.cli.chat.doing.reading import HISTORY_LINES
+from p2pchat.apps.cli.chat.unread import is_here, is_meant
+from p2pchat.apps.cli.gaps import with_gap
+from p2pchat.apps.cli.ignoring import without_ignored
+from p2pchat.apps.cli.marking import marked_message
+from p2pchat.apps.cli.terminal.colours import DIM
+from p2pchat.apps.cli.terminal.day import Days, local, rule
+from p2pchat.apps.cli.terminal.lines import change_line, edited_line, message_line, told_line
+from p2pchat.apps.cli.terminal.marks import OwnLine
+from p2pchat.apps.cli.terminal.notices import Notices
+from p2pchat.apps.cli.terminal.typing import Typists
+from p2pchat.cli.terminal.completer import Speakers
+from p2pchat.cli.terminal.screen import Screen
+from p2pchat.commands.columns import Fragment
+from p2pchat.commands.display import Show
+from p2pchat.commands.format import MENDINGS, plain_gap, shown_place, shown_speaker
+from p2pchat.commands.output import Line, Log, json_line
+from p2pchat.commands.session import Session
+from p2pchat.commands.settings import QUIET_ABOVE
+from p2pchat.commands.wrap import fold
+
+NARROW_HELP = 60  # columns
+_TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
+REMEMBERED = 1000  # ids of messages that came: many more than may be read back before they come
+
+
+class TerminalShow(Show):
+    """What is shown on one terminal.
+
+    Args:
+        changed: Called when what stands in the prompt may have changed.
+    """
+
+    def __init__(self, screen: Screen, notices: Notices, log: Log | None, changed: Callable[[], None]) -> None:
+        super().__init__(screen, log, as_json=False, echo=True)
+        self._screen = screen
+        self._notices = notices
+        self._changed = changed
+        self._days = Days()
+        self._peer: TCPPeer | None = None
+        self._session: Session | None = None
+        self._own_id = ""
+        self._since = ""  # when this run began, as event lines write it
+        self._turn = asyncio.Lock()  # nothing new is shown among lines of the past
+        self._shown: set[str] = set()  # ids of messages that stand above already, and come as events still
+        self._came_by: dict[str, None] = {}  # ids of messages that came as events
+        self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
+        self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
+        self._told_of_many = False
+        self._catching_up: asyncio.Task[None] | None = None
+        self.asides.counted = self._counted
+        self.speakers = Speakers()
+        self.typists = Typists()
+
+    # Where one is
+
+    async def begin(self, peer: TCPPeer, session: Session) -> None:
+        """Show the last lines of the room, and a line under them."""
+        self._peer, self._session = peer, session
+        self._since = peer.listening.to_json()["at"]
+        self._own_id = peer.me.id
+        async with self._turn:
+            try:
+                lines = await self._history(session.current)
+            except P2PChatError:  # an open network that has met nobody yet
+                lines = []
+            await self._past([line for line in lines if line["at"] < self._since], end="now")  # others come as events
+        self._changed()
+
+    async def went(self, conversation: Conversation) -> None:
+        """Show where one is now, and what was said there last."""
+        async with self._turn:
+            self._rule(shown_place(conversation.name, conversation.kind))
+            await self._past(await self._history(conversation))
+        self._changed()
+
+    def _counted(self, text: str) -> None:
+        """What was said before one came has arrived: show the end of it, once, and how much there is."""
+        self._screen.tell(text)
+        if self._catching_up is None:
+            self._catching_up = asyncio.ensure_future(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        assert self._session is not None
+        async with self._turn:
+            try:
+                lines = await self._history(self._session.current)
+            except P2PChatError:
+                return
+            lines = [line for line in lines if line["old"] and line["at"] >= self._since]
+            await self._past(lines, "before you came", "now")
+
+    async def _history(self, conversation: Conversation) -> list[Line]:
+        assert self._peer is not None
+        posts = await self._peer.history(conversation, limit=HISTORY_LINES)
+        return [
+            without_ignored(self._peer, line)
+            for post in posts
+            if not self.hides(line := await with_gap(self._peer, post))
+        ]
+
+    async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "", *, numbered: bool = False) -> None:
+        """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
+        one's own is, for its mark."""
+        if lines and begin:
+            self._rule(begin)
+        for line in lines:
+            if gap := plain_gap(line):
+                self._screen.tell(gap)
+            await self._message(line, elsewhere=False, numbered=numbered)
+            self._mended.shown(line)
+            if line["id"] not in self._came_by and (line["event"] == "message" or line["at"] < self._since):
+                self._shown.add(line["id"])
+        if lines and end:
+            self._rule(end)
+
+    def _is_here(self, event: Line) -> bool:
+        if self._session is None:
+            return True
+        try:
+            return is_here(event, self._session.current.id)
+        except P2PChatError:
+            return is_here(event, None)
+
+    # Events
+
+    async def event(self, event: Line, *, older: bool = False) -> None:
+        """Show one event. What an earlier run received and did not show is only counted, or stands above already."""
+        async with self._turn:
+            if event["event"] in ("message", "sent"):
+                older = older or event["at"] < self._since
+                if self._stands_above(event["id"]):
+                    if self._log is not None:
+                        self._log.write(json_line(event))
+                    return
+            await super().event(event, older=older)
+        self._changed()
+        await self._screen.room()
+
+    def _stands_above(self, id: str) -> bool:
+        self._came_by[id] = None
+        if len(self._came_by) > REMEMBERED:
+            del self._came_by[next(iter(self._came_by))]
+        if id not in self._shown:
+            return False
+        self._shown.discard(id)
+        return True
+
+    async def _for_people(self, event: Line) -> None:
+        kind = event["event"]
+        if kind == "message":
+            await self._came(event)
+        elif kind == "sent":
+            await self._sent(event)
+        elif kind in MENDINGS:
+            await self._mend(event)
+        elif kind == "delivered":
+            self._delivered(event)
+        elif kind == "typing":
+            if event["user_id"] != self._own_id:
+                self.typists.noticed(event)
+        elif kind == "read":
+            self._screen.was_read(event["id"], event["count"], event["of"])
+        elif kind == "group":
+            self._changed_group(event)
+        elif kind in ("joined", "left", "renamed"):
+            if kind == "joined":
+                self.asides.joined(event["user_id"])
+                event = {**event, "first": event["first"] and not self.arriving}
+            if self._tells_who_comes:
+                self._day(event["at"])
+                self._screen.line(change_line(event, self.me))
+            elif self._session is not None and self._session.settings.joins == "auto" and not self._told_of_many:
+                self._told_of_many = True
+                self._screen.tell(
+                    f"-- more than {QUIET_ABOVE} are here: who comes and goes is not told (/set joins on)"
+                )
+
+    def _changed_group(self, event: Line) -> None:
+        """Show what becomes of the group one is in, and of any what becomes of oneself there."""
+        ours = self._own_id in (event["target_id"], event["by_id"]) or event["change"] == "created"
+        if (line := change_line(event, self.me))[0][1] and (ours or self._is_here({**event, "kind": "group"})):
+            self._day(event["at"])
+            self._screen.line(line)
+
+    async def _came(self, event: Line) -> None:
+        here = self._is_here(event)
+        self.speakers.heard(event["sender"])
+        assert self._session is not None
+        settings, unread = self._session.settings, self._session.unread
+        meant = is_meant(event, unread.name, unread.id)
+        notified = settings.notifies(event["conversation_id"], meant=meant)
+        if here or notified:
+            await self._message(event, elsewhere=not here)
+        if notified and not event["old"]:
+            told = f"{shown_speaker(event['sender'])}: {event['text']}"
+            self._notices.ring(told, bell=settings.bell, desktop=settings.desktop)
+
+    async def _message(self, event: Line, *, elsewhere: bool, numbered: bool = False) -> None:
+        answered = await self.answered(event) if self.answered is not None else None
+        self._day(event["sent_at"])
+        line = message_line(event, self.me, elsewhere=elsewhere, answered=answered)
+        self._screen.line([*self._number(event), *line] if numbered else line)
+
+    def _number(self, event: Line) -> list[Fragment]:
+        """Return the number of a listed line, to stand before it."""
+        width = len(str(len(self.numbers)))
+        return [(DIM, f"{self.numbers[event['id']]:>{width}} ")] if event["id"] in self.numbers else []
+
+    async def _mend(self, event: Line) -> None:
+        """Something was edited, deleted or reacted to: a line of its own, for what stands above cannot be changed. Of
+        reactions to what others wrote only one's own are shown, since many people may react; /history has them all."""
+        mended = await self.answered(event) if self.answered is not None else None
+        mine = self._peer is not None and event["by_id"] == self._peer.me.id
+        here = self._is_here(event)
+        if not (here or event["kind"] == "dm"):
+            return
+        if event["event"] == "reaction" and not mine and (mended is None or mended["event"] != "sent"):
+            return
+        self._day(event["sent_at"])
+        if event["event"] == "edited":
+            self._screen.line(edited_line(event, self.me, elsewhere=not here, edited=mended))
+        else:
+            self._screen.line(told_line(event, self.me, mended))
+
+    def _day(self, iso: str) -> None:
+        day = self._days.change(local(iso), datetime.now().astimezone().date())
+        if day is not None:
+            self._rule(day)
+
+    def _rule(self, text: str) -> None:
+        self._screen.line([(DIM, rule(text, self._screen.columns))])
+
+    @property
+    def _tells_who_comes(self) -> bool:
+        if self._session is None or self._peer is None or self._session.settings.joins == "off":
+            return False
+        if self._session.settings.joins == "on":
+            return True
+        return len(self._peer.here()) <= QUIET_ABOVE
+
+    # Own lines
+
+    async def _sent(self, event: Line) -> None:
+        answered = await self.answered(event) if self.answered is not None else None
+        self._day(event["sent_at"])
+        fragments = message_line(event, self.me, elsewhere=not self._is_here(event), answered=answered)
+        self._open[event["id"]] = event
+        self._screen.own(OwnLine(event["id"], event["kind"] == "dm", fragments, self._screen.now))
+
+    def went_up(self, own: OwnLine) -> None:
+        """An own line has the mark it will keep: when that is `kept`, it is told later who has it."""
+        event = self._open.pop(own.id)
+        if not own.count:
+            self._kept.add(own.id)
+            self.asides.sent(event, room=True)
+
+    def _delivered(self, event: Line) -> None:
+        if not self._screen.delivered(event["id"], event["count"], event["of"]):
+            self.asides.delivered(event, room=event["id"] in self._kept)
+            self._kept.discard(event["id"])
+
+    async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
+        """Show what a command says: help in two columns, and what was said before between two rules."""
+        if command == "history":
+            async with self._turn:
+                await self._past(self._shown_rows(rows), "history", "now", numbered=True)
+            return
+        if command == "search":
+            await self._search_found(self._shown_rows(rows))
+            lines = lines[-1:]  # how much it was
+        if command == "help":
+            lines = _in_columns(lines, self._screen.columns)
+        await super().answer(command, rows, lines, ref)
+
+    def _shown_rows(self, rows: Sequence[Line]) -> list[Line]:
+        """Return what people want to see of these messages."""
+        assert self._peer is not None
+        return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
+
+    async def _search_found(self, rows: Sequence[Line]) -> None:
+        """Show what was found, with its words marked; always with the date, for it may be of any day."""
+        for row in rows:
+            answered = await self.answered(row) if self.answered is not None else None
+            self._screen.line([*self._number(row), *marked_message(row, self.me, None, answered)])
+
+    async def clear(self) -> bool:
+        self._screen.clear()
+        return True
+
+    def close(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        super().close()
+
+
+def _in_columns(lines: Sequence[str], width: int) -> list[str]:
+    """Return lines of help folded to the screen: below each other where two columns have no room beside each other."""
+    lines = [f"   {line[4:]}" if line[:4].isspace() and line[4:5] != " " else line for line in lines]
+    if width < NARROW_HELP:
+        lines = [_TWO_COLUMNS.sub(r"\1\n   ", line) for line in lines]
+    return [fold(line, width, 3) for text in lines for line in text.split("\n")]

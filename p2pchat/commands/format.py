@@ -1,0 +1,309 @@
+"""Event lines as people read them. Works on the objects of --json, so that a log reads like a chat as well.
+
+Every line of a text begins with its time, or with the mark of a continued text; a name that could be taken for more
+than a name, by what stands in it or by what that looks like, stands in quotes. So no line can pass for another
+speaker's.
+
+    12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
+    12:04 [#ops] bob: text     12:05 -- ada took carol into #ops
+    12:05 bob (edited 12:04): text     12:06 -- bob deleted a message of 12:04     12:07 -- bob reacts 👍 to ada: "are…"
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from p2pchat.commands.endpoints import is_loopback
+from p2pchat.safe_text import safe_line, safe_text
+
+_MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
+_MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+_MORE_THAN_A_PLACE = re.compile(rf"{_MORE_THAN_A_NAME.pattern}|[\[\]]")  # stands in these before a line
+# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, of Lisu, visargas of India and Burma.
+_LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
+_END_OF_GREEK_AND_CYRILLIC = "\u0530"
+_EMOJI = ("\U0001f000", "\U0001faff")
+_IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
+MOST_NAMED = 8  # people in one line; programs get them all
+MENDINGS = frozenset({"edited", "deleted", "reaction"})  # event lines about a message that is there
+DELETED = "[deleted]"  # instead of its text
+QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
+_REASONS = {
+    "left": "left",
+    "lost": "left: the connection was lost",
+    "timeout": "left: no sign of life for too long",
+}
+
+
+def shown_name(label: str) -> str:
+    """Return a name fit to stand in a sentence of ours."""
+    return _fenced(label, _MORE_THAN_A_NAME)
+
+
+def shown_speaker(label: str) -> str:
+    """Return a name fit to stand where a line begins and before a colon, where blanks are part of it."""
+    return _fenced(label, _MORE_THAN_A_SPEAKER)
+
+
+def shown_place(name: str, kind: str) -> str:
+    """Return the name of a conversation fit to stand in a sentence of ours: `room`, `bob`, `#ops`."""
+    return f"#{_fenced(name, _MORE_THAN_A_PLACE)}" if kind == "group" else shown_name(name)
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Return names as part of a sentence, the first few of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(map(shown_name, names[:MOST_NAMED])) + more
+
+
+def _fenced(label: str, more: re.Pattern[str]) -> str:
+    safe = safe_line(label)
+    in_quotes = not safe or more.search(safe) or _looks_like_more(safe)
+    return '"' + safe.replace('"', "'") + '"' if in_quotes else safe
+
+
+def _looks_like_more(name: str) -> bool:
+    """Whether something in a name could be taken for a mark of our own lines: another script's colon, dash or arrow.
+
+    What is no ASCII is a letter, a digit, an emoji, or a mark on a letter.
+    """
+    return not name.isascii() and any(map(_is_like_ours, " " + name, name, name[1:] + "x"))
+
+
+def _is_like_ours(before: str, character: str, after: str) -> bool:
+    if character in _LIKE_A_COLON:
+        return before < _END_OF_GREEK_AND_CYRILLIC or after.isspace()
+    if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
+        return False
+    is_mark = unicodedata.category(character).startswith("M")
+    return not is_mark or (before.isascii() and not before.isalnum())  # dots upon a blank are a colon
+
+
+def quoted(text: str, most: int = QUOTED_CHARACTERS) -> str:
+    """Return the beginning of a text in double quotes, on one line."""
+    short = text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
+
+
+def shown_time(iso: str, now: datetime | None) -> str:
+    """Return a time as it is called in the zone of `now`: HH:MM today, else with its date; in the local zone and
+    always with its date when `now` is None."""
+    moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)
+    return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def plain_message(
+    event: Mapping[str, Any], me: str, now: datetime | None, answered: Mapping[str, Any] | None = None
+) -> str:
+    """Return a `message` or `sent` line as text.
+
+    Args:
+        me: The own label.
+        now: As in shown_time.
+        answered: The line of the message this one answers; None when it answers none, or when that is not known.
+    """
+    show = shown_name if event["action"] else shown_speaker
+    who = show(event["sender"])
+    if event["kind"] == "dm":
+        who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
+    if answered is not None:
+        who = f"{who} (to {quoted_message(answered)})"
+    time = shown_time(event["sent_at"], now) + _in_group(event)
+    text = message_text(event) + mended_marks(event)
+    return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
+
+
+def _in_group(event: Mapping[str, Any]) -> str:
+    return f" [{shown_place(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
+
+
+def message_text(event: Mapping[str, Any]) -> str:
+    """Return what a `message` or `sent` line says, made safe."""
+    if event.get("deleted"):
+        return DELETED
+    if event.get("unsupported"):
+        return f"[unsupported: {safe_line(event['unsupported'])}]"
+    return safe_text(event["text"])
+
+
+def mended_marks(event: Mapping[str, Any]) -> str:
+    """Return what stands behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    counted = Counter(one["reaction"] for one in event.get("reactions", ()))
+    reactions = [shown_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
+    edited = " (edited)" if event.get("edited") else ""
+    return edited + (f" [{', '.join(reactions)}]" if reactions else "")
+
+
+def quoted_message(event: Mapping[str, Any]) -> str:
+    """Return who wrote a message, and how it begins."""
+    said = DELETED if event.get("deleted") else quoted(event["text"])
+    return f"{shown_name(event['sender'])}: {said}"
+
+
+def plain_mending(
+    event: Mapping[str, Any], me: str, now: datetime | None, mended: Mapping[str, Any] | None = None
+) -> str:
+    """Return an `edited`, `deleted` or `reaction` line as text; `mended` is the line of the message, where known."""
+    time, kind = shown_time(event["sent_at"], now) + _in_group(event), event["event"]
+    when = "" if mended is None else shown_time(mended["sent_at"], now)
+    if kind == "edited":
+        action = mended is not None and mended["action"]
+        show = shown_name if action else shown_speaker
+        who = show(event["by"])
+        if event["kind"] == "dm":
+            who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
+        edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
+        return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
+    by = shown_name(event["by"])
+    if kind == "deleted":
+        return f"{time} -- {by} deleted a message" + (f" of {when}" if when else "")
+    to = "" if mended is None else f" to {quoted_message(mended)}"
+    if not event["reaction"]:
+        return f"{time} -- {by} takes back a reaction{to}"
+    return f"{time} -- {by} reacts {shown_name(event['reaction'])}{to}"
+
+
+def plain_gap(event: Mapping[str, Any]) -> str | None:
+    """Return what is missing before a `message` or `sent` line of the history as text; None when nothing is."""
+    if not event.get("missing"):
+        return None
+    one = len(event["missing"]) == 1
+    what = f"{len(event['missing'])} earlier {'message is' if one else 'messages are'} missing here"
+    return f"-- {what}{_last_seen(event)}"
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    return f"; last seen with {shown_names(event['last_seen_with'])}" if event.get("last_seen_with") else ""
+
+
+def plain_line(
+    event: Mapping[str, Any], me: str, now: datetime, answered: Mapping[str, Any] | None = None
+) -> str | None:
+    """Return an event line as text for stdout; None for what is not chat. `answered` as in plain_message."""
+    kind = event["event"]
+    if kind in ("message", "sent"):
+        return plain_message(event, me, now, answered)
+    if kind in MENDINGS:
+        return plain_mending(event, me, now, answered)
+    time = shown_time(event["at"], now)
+    if kind == "group":
+        told = group_change(event, me)
+        return f"{time} -- {told}" if told else None
+    if kind == "joined":
+        return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"
+    if kind == "renamed":
+        return f"{time} -- {shown_name(event['before'])} is called {shown_name(event['user'])} now"
+    if kind == "left":
+        reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
+        return f"{time} -- {shown_name(event['user'])} {reason}"
+    return None
+
+
+def group_change(event: Mapping[str, Any], me: str) -> str | None:
+    """Return what a `group` line says, as a sentence; None for what happens in a group that one is not in."""
+    change, place = event["change"], shown_place(event["group"], "group")
+    by, target = _you_or(event["by"], me), _you_or(event["target"] or "", me)
+    if me not in (*event["members"], event["by"], event["target"]):
+        return None
+    if change == "created":
+        others = [name for name in event["members"] if name not in (event["by"], me)]
+        with_ = f" with {shown_names(others)}" if others else ""
+        return f"{by} made {place}{with_}" if by == "you" else f"{by} took you into {place}{with_}"
+    if change == "added":
+        return f"{by} took {target} into {place}"
+    if change == "removed":
+        return f"{by} removed {target} from {place}"
+    if change == "left":
+        return f"{target} left {place}"
+    if change == "renamed":
+        former = shown_place(event["former"], "group") if event.get("former") else "this group"
+        return f"{by} renamed {former}: it is {place} now"
+    return f"{by} handed {place} over to {target}" if change == "owner" else None
+
+
+def _you_or(label: str, me: str) -> str:
+    if label == me:
+        return "you"
+    return f'"{shown}"' if (shown := shown_name(label)).casefold() == "you" else shown
+
+
+def _first_time(event: Mapping[str, Any]) -> str:
+    """Say of somebody nobody here has met before from where they came, unless that is this machine."""
+    if not event.get("first"):
+        return ""
+    address = event.get("address") or "127.0.0.1"
+    return " for the first time" + ("" if is_loopback(address) else f", from {safe_line(address)}")
+
+
+def plain_notice(event: Mapping[str, Any]) -> str | None:
+    """Return an event line as text for stderr; None for what needs no word there."""
+    kind = event["event"]
+    if kind in ("warning", "error", "gap"):
+        who = _last_seen(event) if kind == "gap" else ""
+        return f"p2pchat: {'warning: ' if kind == 'warning' else ''}{safe_line(event['text'])}{who}"
+    return None
+
+
+def plain_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return one row of /who; `now` as in shown_time."""
+    state = "not seen yet" if row["status"] == "unknown" else row["status"]
+    since = f" since {shown_time(row['since'], now)}" if row.get("since") else ""
+    text = f" {quoted(row['text'], len(row['text']))}" if row.get("text") else ""
+    marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=row.get("ignored", False))
+    return f"-- {shown_name(row['user'])}: {state}{since}{text}{marks}"
+
+
+def plain_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
+    """Return the lines of /whois."""
+    called = f"   called {shown_name(row['name'])}" if row["name"] else "   has told no name"
+    before = f"; before {shown_names(row['names_before'])}" if row["names_before"] else ""
+    about = [f"   says {quoted(row['about'], len(row['about']))}"] if row["about"] else []
+    since = row["known_since"]
+    known = f"   known since {shown_time(since, now)}" if since else "   has written nothing here"
+    known += "; all of it is stored, without a limit" if row["allowed"] else ""
+    hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer is known to speak for it now"]
+    return [plain_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
+
+
+def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MOST_NAMED]))}" if host["endpoints"] else ""
+    if row["me"] and host["peer_id"] == row["user_id"]:
+        return f"   this peer{at}"
+    whose = "its own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
+    state = f"a link is up, from {safe_line(host['address'])}" if host["linked"] else "no link"
+    return f"   {whose}: {state}{at}"
+
+
+def plain_conversation(row: Mapping[str, Any]) -> str:
+    """Return one row of /list."""
+    unread = f": {row['unread']} unread" if row["unread"] else ""
+    mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
+    return f"-- {shown_place(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
+
+
+def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
+    """Return one row of /receipts: how far a message of one's own has come."""
+    has, lacks = row["delivered_to"], row["missing"]
+    read = row["read_by"]
+    has = [label for label in has if label not in read]
+    having = len(has) + len(read)
+    state = "delivered" if having else "accepted"
+    if having and row["of"]:  # else it is not known any more for how many it was
+        state += f" {having} of {having + len(lacks)}"
+    if read:
+        state += f", read {len(read)} of {having + len(lacks)}" if row["of"] else ", read"
+    who = [f"{shown_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
+    who += [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"{shown_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    told = ", ".join(who) or "nobody else has it yet"
+    said = DELETED if row.get("deleted") else quoted(row["text"])
+    return f"-- {shown_time(row['sent_at'], now)} {said}: {state}; {told}"
+
+
+def _marks(**given: bool) -> str:
+    return "".join(f" ({name})" for name, yes in given.items() if yes)

@@ -1,0 +1,165 @@
+"""What people are told beside the chat, on stderr: who has what, who is away, how much is older. Calmly: what comes
+within a moment is one line, and what stays as it is, is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from p2pchat import Conversation, Receipt, Receipts, User
+from p2pchat.commands.errors import tell
+from p2pchat.commands.format import quoted, shown_name, shown_place
+
+ASIDES_WITHIN = 0.3  # seconds: receipts that come together are one line, and who has it by then is not away
+_ROOM = ""  # stands for everybody where a user's id is meant
+
+
+class Asides:
+    """One chat's asides.
+
+    Args:
+        tell: Takes each line.
+    Attributes:
+        history: The command that shows what is older.
+        rooms: Ids of the room, once it is known: receipts there are too many to show to people.
+        counted: Called when no more older messages come, with the line that says how many there are.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = tell) -> None:
+        self._say = tell
+        self.history = "/history"
+        self.rooms: set[str] = set()
+        self.counted: Callable[[str], None] = self._say
+        self._older = 0
+        self._older_before = 0  # a moment ago
+        self._open: Counter[str] = Counter()  # direct messages of this run nobody has yet, by conversation
+        self._delivered: Counter[tuple[str, str]] = Counter()  # by user and conversation, not told yet
+        self._kept: dict[str, tuple[Conversation, Receipt | Receipts]] = {}  # the newest by user, not looked at yet
+        self._told: set[str] = set()  # users of whom it was said that they are away
+        self._words: dict[str, str] = {}  # what was said of those who are here and away, by user
+        self._later: asyncio.TimerHandle | None = None
+
+    # What is noticed
+
+    def older(self) -> None:
+        """An entry from before is not shown."""
+        self._older += 1
+        self._soon()
+
+    def sent(self, event: dict[str, Any], *, room: bool = False) -> None:
+        """A `sent` line of this run was shown, or would have been; `room`: also when it went to the room."""
+        if event["kind"] == "dm" or room:
+            self._open[event["conversation_id"]] += 1
+
+    def delivered(self, event: dict[str, Any], *, room: bool = False) -> None:
+        """A `delivered` line came; `room`: it is told also when it is of the room, or of a group of several."""
+        if room or (event["conversation_id"] not in self.rooms and event.get("of", 1) < 2):
+            self._delivered[event["user"], event["conversation_id"]] += 1
+            self._soon()
+
+    def kept(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        """Something was accepted; whether somebody is there for it is seen a moment later."""
+        self._kept[_whose(to)] = (to, receipt)
+        self._soon()
+
+    def joined(self, user_id: str) -> None:
+        """Somebody came: when they are away again, it is told again."""
+        self._told -= {user_id, _ROOM}
+
+    def leave(self) -> None:
+        """We leave: who lacks what is told at the end, by whoever knows it then."""
+        self._kept.clear()
+
+    def close(self) -> None:
+        """Tell what was kept for a moment."""
+        self._tell_delivered()
+        self._tell_older()
+        if self._later is not None:
+            self._later.cancel()
+
+    # A moment later
+
+    def _soon(self) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(ASIDES_WITHIN, self._tell)
+
+    def _tell(self) -> None:
+        self._later = None
+        self._tell_delivered()
+        self._tell_away()
+        if self._older != self._older_before:  # still coming
+            self._older_before = self._older
+            self._soon()
+        else:
+            self._tell_older()
+
+    def _tell_delivered(self) -> None:
+        for (user, conversation), count in self._delivered.items():
+            self._say(f"-- {shown_name(user)} has {_how_many(count, self._open[conversation])}")
+            self._open[conversation] = max(0, self._open[conversation] - count)
+        self._delivered.clear()
+
+    def _tell_away(self) -> None:
+        kept, self._kept = self._kept, {}
+        for user_id, (to, receipt) in kept.items():
+            self._tell_word(to.user)
+            if user_id not in self._told and _waits_for_nobody_here(to, receipt):
+                self._told.add(user_id)
+                if to.kind == "group":
+                    self._say(f"-- nobody of {shown_place(to.name, to.kind)} is here: kept, sent on return")
+                elif to.user is None:
+                    self._say("-- nobody is here: kept, sent to whoever comes")
+                else:
+                    self._say(f"-- {shown_name(to.name)} is away: kept, sent on return")
+
+    def _tell_word(self, user: User | None) -> None:
+        """Say once what somebody who is away says of it to whoever writes to them."""
+        if user is None or user.is_me:
+            return
+        word = user.status_text if user.status == "idle" else ""
+        if word and word != self._words.get(user.id):
+            self._say(f"-- {shown_name(user.label)} is away: {quoted(word, len(word))}")
+        self._words[user.id] = word
+
+    def _tell_older(self) -> None:
+        if self._older:
+            many = f"{self._older:,} older messages" if self._older > 1 else "1 older message"
+            self.counted(f"-- {many}: {self.history} shows {'them' if self._older > 1 else 'it'}")
+        self._older = self._older_before = 0
+
+
+def _how_many(count: int, open_: int) -> str:
+    """Say which messages somebody has now: `count` of those `open_` in this run; more are of earlier runs too."""
+    if count > open_:
+        return f"{count} of your messages"
+    if count < open_:
+        return f"{count} of your {open_} messages"
+    return "your message" if count == 1 else f"all {count} of your messages"
+
+
+def _whose(to: Conversation) -> str:
+    return to.user.id if to.user else to.id if to.kind == "group" else _ROOM
+
+
+def _waits_for_nobody_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
+    if is_delivered(receipt):
+        return False
+    if to.kind == "group":
+        members = last_of(receipt).of
+        return bool(members) and not any(user.status in ("online", "idle") for user in members)
+    if to.user is not None:
+        return to.user.status not in ("online", "idle")
+    return not last_of(receipt).of
+
+
+def is_delivered(receipt: Receipt | Receipts) -> bool:
+    """Whether everything a call sent is delivered; of many the last says it for all before."""
+    return last_of(receipt).status in ("delivered", "read")
+
+
+def last_of(receipt: Receipt | Receipts) -> Receipt:
+    """Return the receipt that says it for all before."""
+    return receipt if isinstance(receipt, Receipt) else receipt[-1]

@@ -1,0 +1,374 @@
+"""Groups within synchronisation: what comes into their two conversations, and what follows from it.
+
+Operations and leaves are entries of a group's own conversation; when one is taken in the group is another
+(core/groups), and with it who may be told of the talk, and how far each log there is visible. Whoever may know of the
+group gets a digest. Of a writer of whom anything was cut off all logs stand in memory: which of them are tips depends
+on the cuts.
+
+What was shown before its cut was known here keeps its place, and is read no more (Change.seen).
+
+Source: docs/protocol.md, "Groups".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
+from p2pchat.core.groups.group import Difference, Group
+from p2pchat.core.groups.operations import LEAVE, read_operation
+from p2pchat.core.groups.view import GroupView
+from p2pchat.core.groups.visibility import ends_of, may_be_seen
+from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
+from p2pchat.core.sync.causal_order import Order
+from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.log_index import Conversation, Log, TalkLog, Writer
+from p2pchat.core.sync.progress import Key, Shelf, Side
+from p2pchat.core.sync.sources import Source
+from p2pchat.core.sync.validation import Piece, Span
+from p2pchat.errors import LogError
+from p2pchat.protocol import ConversationId, Entries, Naming, UserId
+
+UNTOLD = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
+
+
+class Talks:
+    """All groups known here, and their talks."""
+
+    def __init__(self, shelf: Shelf, order: Order, pull: Pull) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._order = order
+        self._pull = pull
+        self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
+        self._gathering: set[Key] = set()  # writers of whom storage was asked for all logs
+        self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
+        self._made: Counter[UserId] = Counter()  # how many groups each user made
+        self.compare: Callable[[Side], None] = lambda side: None
+        self.on_change: Callable[[Group], None] = lambda group: None
+
+    # ---- starting
+
+    def load(self, spoken: Iterable[Spoken], forked: Iterable[LogId]) -> None:
+        """Begin with what is stored of groups, before their logs are known."""
+        of_group: dict[ConversationId, list[Spoken]] = {}
+        for each in spoken:
+            of_group.setdefault(each.log.conversation, []).append(each)
+        forks: dict[ConversationId, list[LogId]] = {}
+        for log in forked:
+            forks.setdefault(log.conversation, []).append(log)
+        for group in list(self._shelf.conversations.groups.values()):
+            entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
+            group.load(entries, forks.get(group.id, ()))
+            self._made.update([group.creator])
+            self._open(group)
+
+    def start(self, meta: Mapping[str, str]) -> None:
+        """All logs are known: see how far those of talks are visible."""
+        self._tell_again(meta)
+        for group in self._shelf.conversations.groups.values():
+            self._see_all(group)
+
+    def _open(self, group: Group) -> None:
+        """Bring up to date who belongs to a group's two conversations."""
+        conversations = self._shelf.conversations
+        if group.state is None:
+            return
+        view = group.view
+        if view is not None:
+            self.views[group.id] = view
+        present, hosted = group.state.present, self._shelf.hosted.keys()
+        operations = conversations.by_id[group.id]
+        operations.members = operations.may = group.named
+        operations.in_vain = group.in_vain
+        operations.concerns_us = not hosted.isdisjoint(group.named)
+        talk = conversations.open(Naming(talk=group.id))
+        if talk is not None:
+            talk.members, talk.may = present, group.named
+            talk.concerns_us = not hosted.isdisjoint(present)
+
+    def hosts_changed(self, user: UserId = "") -> None:
+        """This peer speaks for this user too, or ("") for one less: see which groups concern it."""
+        for group in self._shelf.conversations.groups.values():
+            if not user or user in group.named:
+                self._open(group)
+
+    def _talk(self, group: Group) -> Conversation | None:
+        return self._shelf.conversations.by_id.get(group.talk)
+
+    # ---- what comes
+
+    def may_begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a log of a group that is not here may begin: of one not known only with its first operation.
+
+        Nobody fills a peer with groups: of one user it takes as many as direct conversations.
+        """
+        group = conversation.group
+        if group is None or group.state is not None:
+            return True
+        if self._made[id.user] >= self._ctx.settings.max_conversations_a_user:
+            self._ctx.emit(Counted("group_refused"))
+            source.is_full(id.key)
+            return False
+        try:
+            known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
+            known = known and self._may_concern_us(conversation, id, frame)
+        except LogError:
+            known = False
+        if not known:
+            self._ctx.emit(Counted("group_not_known"))
+        return known
+
+    def _may_concern_us(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
+        hosted = self._shelf.hosted.keys()
+        if not (conversation.members or frozenset()) <= hosted:
+            return True
+        entries = ((seq, raw, decode_entry(raw)) for seq, raw in enumerate(frame.e, frame.first))
+        operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
+        return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
+
+    def unsure(self, conversation: Conversation, frames: Iterable[Entries]) -> list[UserId]:
+        """Return whose logs have to be in memory before these frames of a group are taken: they may cut some off.
+
+        What is cut off is hidden in the commit of what cuts it off. (What is done here cuts off nothing of what is
+        seen here.)
+        """
+        group = conversation.group
+        talk = self._talk(group) if group is not None and group.state is not None else None
+        if group is None or talk is None or not any(map(_is_unsure, talk.writers.values())):
+            return []
+        try:
+            users = {user for frame in frames for user in _cut_by(group, frame)} & talk.writers.keys()
+        except LogError:
+            return []  # it is refused when it is taken
+        return [user for user in sorted(users) if _is_unsure(talk.writers[user])]
+
+    def gather(self, group: Group, users: list[UserId], then: Callable[[], None]) -> None:
+        """Have all logs of these users in the talk in memory, then go on."""
+        talk = self._talk(group)
+        assert talk is not None and users
+        for user in users:
+            self._shelf.lookups.all_logs(talk.id, user, partial(self._gathered, talk, group, talk.writers[user]))
+        self._shelf.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
+
+    def takes(self, span: Span, pieces: Sequence[Piece]) -> bool:
+        """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
+        conversation, log, frame = span.conversation, span.log, pieces[-1].frame
+        group = conversation.group
+        assert group is not None and isinstance(log, TalkLog)
+        cites = {entry.g for piece in pieces for entry in piece.entries}
+        if not all(cite is not None and group.knows(cite) for cite in cites):
+            self._ctx.emit(Counted("cites_unknown"))
+            if None not in cites:
+                span.source.left_gap(log.id, frame)  # its operation may be on its way
+            return False
+        first = pieces[0].entries[0]
+        assert first.g is not None
+        if log.plain and log.visible == log.seq and group.is_present(log.id.user):
+            if first.g[0] >= group.added(log.id.user):
+                return True
+        strips = conversation.writer(log.id.user).strips
+        if may_be_seen(group.sights(log.id.user), strips, log.id.run, log.seq + 1, first.g[0]):
+            return True
+        self._ctx.emit(Counted("cut_off"))
+        span.source.is_cut(log.id.key)
+        return False
+
+    def kept(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+        """A batch was taken in."""
+        assert conversation.group is not None
+        if isinstance(log, TalkLog):
+            self._ctx.change.cites += [(log.id, cite) for cite in log.cite(batch)]
+            self._see_more(conversation, conversation.group, log, batch)
+        else:
+            self._operated(conversation.group, batch)
+
+    def _operated(self, group: Group, batch: Batch) -> None:
+        """Something was written to a group."""
+        assert batch.entries is not None
+        step = self._shelf.step
+        step.groups.add(group.id)
+        was_known = group.state is not None
+        for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
+            differences = group.add(batch.log, seq, raw, entry)
+            step.news += self._news(group, differences, batch.log, seq)
+        if group.state is not None:
+            if not was_known:
+                self._shelf.conversations.stays(group.id)
+                self._made[batch.log.user] += 1
+            self._open(group)
+            self._see_all(group)
+            talk = self._talk(group)
+            if talk is not None and not was_known and batch.log.user not in self._shelf.hosted:
+                talk.newcomer = True
+                self._shelf.conversations.new_talks.add(talk.id)
+
+    def forked(self, conversation: Conversation, log: LogId) -> None:
+        """A log forked: what stands in one of a group may count no more, or no longer than until it is made again."""
+        group = conversation.group
+        if group is None or not conversation.is_open:
+            return
+        differences = group.fork(log)
+        if group.state is not None:
+            self._shelf.step.groups.add(group.id)
+            newest = group.state.tied[0]
+            self._shelf.step.news += self._news(group, differences, newest.log, newest.seq)
+            self._open(group)
+            self._see_all(group)
+
+    def recalled(self, conversation: Conversation, user: UserId) -> None:
+        """A log of this user came back from storage: of a talk, see how far it is visible."""
+        if conversation.is_talk and conversation.group is not None:
+            self._see(conversation, conversation.group, conversation.writer(user))
+
+    def _news(self, group: Group, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
+        state = group.state
+        members = tuple(sorted(state.present)) if state is not None and differences else ()
+        return [
+            GroupChanged(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
+            for change, by, target in differences
+            if state is not None
+        ]
+
+    # ---- how far logs are visible
+
+    def _see_more(self, conversation: Conversation, group: Group, log: TalkLog, batch: Batch) -> None:
+        """A log has grown: mostly all of that is visible."""
+        user = log.id.user
+        writer = conversation.writer(user)
+        log.plain = writer.plain
+        usual = log.visible == batch.first - 1 and writer.plain and not group.has_cut(user) and group.is_present(user)
+        if usual and all(cite.gen >= group.added(user) for cite in log.cites):
+            log.visible = log.seq
+            return
+        self._see(conversation, group, writer, but=log)
+
+    def _see_all(self, group: Group) -> None:
+        talk = self._talk(group)
+        if talk is not None:
+            for writer in list(talk.writers.values()):
+                self._see(talk, group, writer)
+            if talk.blocked:
+                self._order.retry(talk)
+
+    def _see(self, talk: Conversation, group: Group, writer: Writer, but: TalkLog | None = None) -> None:
+        """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
+        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
+        ends = ends_of(group.sights(writer.user), writer.strips)
+        is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
+        writer.plain = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
+        writer.whole = writer.whole or not writer.builds
+        if not writer.plain and not writer.whole:
+            self._gather(talk, group, writer)
+        for log in logs:
+            log.plain = writer.plain
+            log.visible, log.chain8 = ends[log.id.run]
+            if writer.plain or writer.whole:
+                self._note(log)
+        self.settle(talk, writer)
+        for log in logs:
+            if log is not but:
+                self._order.turned(talk, log)
+
+    def _note(self, log: TalkLog) -> None:
+        """Have storage hide what is not visible any more, and tell a writer hosted here of it."""
+        noted, log.noted = log.noted, EVERYTHING if log.visible == log.seq else log.visible
+        if log.noted == noted or not log.seq:
+            return
+        self._ctx.change.seen[log.id] = log.noted
+        is_less = log.noted != EVERYTHING and (noted == EVERYTHING or log.noted < noted)
+        if is_less and log.id.user in self._shelf.hosted and not log.forked:
+            self._ctx.change.meta[_untold(log.id)] = f"{log.visible + 1} {log.seq}"
+            self._shelf.step.news.append(Undelivered(log.id, log.visible + 1, log.seq))
+
+    def settle(self, talk: Conversation, writer: Writer) -> None:
+        """Find out which logs of a writer are tips now: with each commit, for one of whom something was cut off."""
+        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
+        named = [mark for log in logs if log.told_seq and not log.forked for mark in log.before]
+        for log in logs:
+            log.hidden = any(mark.run == log.id.run and mark.seq >= log.told_seq for mark in named)
+            talk.refresh(log)
+
+    def _gather(self, talk: Conversation, group: Group, writer: Writer) -> None:
+        """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
+        if (talk.id, writer.user) in self._gathering:
+            return
+        self._gathering.add((talk.id, writer.user))
+        self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
+
+    def _gathered(self, talk: Conversation, group: Group, writer: Writer, facts: list[LogFacts]) -> None:
+        self._gathering.discard((talk.id, writer.user))
+        writer.whole = True
+        for each in facts:
+            if each.log.run not in writer.logs:
+                talk.add(talk.log_of(each))
+        self._see(talk, group, writer)
+        self._order.retry(talk)
+
+    # ---- what follows a commit
+
+    def tell(self, news: Iterable[Effect]) -> None:
+        """These are durable: tell the programs. What was not delivered is told again by whoever is killed now."""
+        for each in news:
+            self._ctx.emit(each)
+            if isinstance(each, Undelivered):
+                self._ctx.change.meta[_untold(each.log)] = ""
+
+    def _tell_again(self, meta: Mapping[str, str]) -> None:
+        for name, text in meta.items():
+            log, span = name.removeprefix(UNTOLD).split(","), text.split()
+            if name.startswith(UNTOLD) and len(log) == 3 and len(span) == 2 and all(map(str.isdecimal, span)):
+                self.tell([Undelivered(LogId(*log), int(span[0]), int(span[1]))])
+
+    def durable(self, groups: set[ConversationId]) -> None:
+        """What was written to these groups is on disk: everybody who may know of them is compared with."""
+        for id in groups:
+            group = self._shelf.conversations.groups.get(id)
+            if group is not None:
+                for side in self._shelf.sides.values():
+                    self.reconsider(side, group)
+                self.on_change(group)
+        if groups and not self._changed:
+            wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
+            self._shelf.after(wait, self._tell)
+        self._changed |= groups
+
+    def _tell(self) -> None:
+        groups, self._changed = self._changed, set()
+        conversations = [self._shelf.conversations.by_id[id] for id in sorted(groups)]
+        for side in self._shelf.sides.values():
+            if side.begun and any(self._shelf.shares(side, conversation) for conversation in conversations):
+                self.compare(side)
+
+    def reconsider(self, side: Side, group: Group) -> None:
+        """What could not be wanted of a talk while its group was not the same may be wanted now."""
+        waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
+        for key in waiting:
+            self._pull.consider(key, urgent=True)
+
+
+def _is_unsure(writer: Writer) -> bool:
+    """Say whether there may be logs of a writer that are not in memory."""
+    return writer.builds and not writer.whole
+
+
+def _cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
+    """Yield whose entries operations and leaves in a frame may cut off; raises LogError for what is no entry."""
+    assert group.state is not None
+    log, now = LogId(frame.c, frame.u, frame.r), group.state.members
+    for seq, raw in enumerate(frame.e, frame.first):
+        entry = decode_entry(raw)
+        operation = read_operation(log, seq, raw, entry)
+        if operation is not None:
+            yield from operation.cuts
+            yield from (user for user in group.named if operation.members.get(user) != now.get(user))
+        elif entry.k == LEAVE:
+            yield frame.u
+
+
+def _untold(log: LogId) -> str:
+    return UNTOLD + ",".join(log)

@@ -1,0 +1,378 @@
+"""What stands in memory of everything stored: the tips of each writer, their marks and the sums over them.
+
+A log is seen twice here. Its *tail* is what this node has taken in, also what is on its way to the disk: the next
+batch must extend it. What is *kept* is durable: only that is told to others. Covered logs (named by a later log of
+the same writer at their last entry) leave memory as soon as nothing of them waits; storage finds them again.
+
+This file keeps the books; who may write into them is decided in ingest.py and append.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, cast
+
+from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.visibility import Strip, is_wanted, may_turn_out
+from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, extend_chain, first_chain, mark_hash, ref_key
+from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Mending
+from p2pchat.core.sync.past import OLD_MARKS, Past
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
+
+
+class Waits(NamedTuple):
+    """An entry that waits, or stands behind one: what it follows, since when (monotonic), what it will change."""
+
+    seq: int
+    refs: tuple[Ref, ...]
+    since: float
+    mending: Mending | None = None
+
+
+class Log:
+    """One log in memory."""
+
+    __slots__ = (
+        "before", "chain", "covered", "forked", "id", "kept_chain", "kept_covered", "kept_seq", "last_c", "own",
+        "queue", "ref", "released", "seq", "shown_hash",
+    )  # fmt: skip
+
+    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+        """`chain` is that at its end; None: nothing is in it yet."""
+        self.id = log
+        self.ref = ref_key(log.user, log.run)
+        self.own = own  # written by this process
+        self.before: tuple[Mark, ...] = ()
+        self.seq = self.kept_seq = 0
+        self.chain = self.kept_chain = first_chain(log) if chain is None else chain
+        self.last_c = 0
+        self.covered = self.kept_covered = False
+        self.forked = False
+        self.released = 0  # 1..released have places
+        # released + 1, and every later entry that follows something
+        self.queue: deque[Waits] = deque()
+        self.shown_hash = 0  # what this log adds to its conversation's sum now
+
+    @classmethod
+    def from_facts(cls, facts: LogFacts) -> Log:
+        """Return a log as storage knows it."""
+        log = cls(facts.log, chain=facts.chain)
+        log.before = facts.before
+        log.seq = log.kept_seq = facts.seq
+        log.last_c = facts.last_c
+        log.covered = log.kept_covered = facts.covered
+        log.forked = facts.forked
+        log.released = facts.released
+        return log
+
+    def extend(self, seq: int, chain: bytes, last_c: int) -> None:
+        self.seq, self.chain, self.last_c = seq, chain, last_c
+
+    def is_behind(self, mark: Mark) -> bool:
+        """Say whether a mark tells of something that is not here: more of this log, or another chain of it.
+
+        The second is a fork, if it is true; a chain that nobody knows ("") is none.
+        """
+        if self.forked:
+            return False
+        return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
+
+    def is_named_in(self, before: Iterable[Mark]) -> bool:
+        """Say whether a log that builds on these covers this one."""
+        return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
+
+    @property
+    def limit(self) -> int:
+        """Up to which entry it may be shown: to its end."""
+        return self.seq
+
+    @property
+    def told_seq(self) -> int:
+        """Up to which entry others are told of it and given it: what is durable."""
+        return self.kept_seq
+
+    @property
+    def is_tip(self) -> bool:
+        """Durable, and no later log of its writer builds on all of it."""
+        return self.kept_seq > 0 and not self.kept_covered and not self.forked
+
+    @property
+    def mark(self) -> Mark:
+        """The mark others may hear: of what is durable."""
+        return Mark(self.id.run, self.kept_seq, self.kept_chain[:8].hex())
+
+    @property
+    def tail_mark(self) -> Mark:
+        """The mark of all that was taken in."""
+        return Mark(self.id.run, self.seq, self.chain[:8].hex())
+
+    @property
+    def told_chain(self) -> bytes:
+        """The chain at told_seq, or at least its first 8 bytes."""
+        return self.kept_chain
+
+    def __repr__(self) -> str:
+        return f"Log({self.ref[:6]}/{self.id.run[:6]} kept {self.kept_seq} of {self.seq})"
+
+
+class TalkLog(Log):
+    """A log of a group's talk: of it only a beginning may be visible, and nothing else is shown, told or given.
+
+    Attributes:
+        cites: Which gens it cites, from which entry on.
+        visible: Up to which entry it is visible; groups.py sees to it.
+        chain8: Begins the chain there, "" when that is its own end.
+        hidden: A visible log of its writer builds on all of it that is visible.
+        plain: Nothing of its writer's was ever cut off: then a tip is what it is elsewhere.
+        noted: What storage was told of `visible`: EVERYTHING, or up to which entry.
+    """
+
+    __slots__ = ("chain8", "cites", "hidden", "noted", "plain", "visible")
+
+    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+        super().__init__(log, own=own, chain=chain)
+        self.cites: list[Cite] = []
+        self.visible = 0
+        self.chain8 = ""
+        self.hidden = False
+        self.plain = True
+        self.noted = EVERYTHING
+
+    @classmethod
+    def from_facts(cls, facts: LogFacts) -> TalkLog:
+        log = super().from_facts(facts)
+        assert isinstance(log, TalkLog)
+        log.cites = list(facts.cites)
+        log.noted = facts.seen
+        return log
+
+    @property
+    def limit(self) -> int:
+        return self.visible
+
+    @property
+    def told_seq(self) -> int:
+        return min(self.visible, self.kept_seq)
+
+    @property
+    def is_tip(self) -> bool:
+        covered = self.kept_covered if self.plain else self.hidden
+        return self.told_seq > 0 and not covered and not self.forked
+
+    @property
+    def told_chain(self) -> bytes:
+        return bytes.fromhex(self.chain8) if self.visible < self.kept_seq else self.kept_chain
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.id.run, self.told_seq, self.told_chain[:8].hex())
+
+    @property
+    def visible_mark(self) -> Mark:
+        """The mark of what is visible of all that was taken in."""
+        return Mark(self.id.run, self.visible, self.chain8 if self.visible < self.seq else self.chain[:8].hex())
+
+    def cite(self, batch: Batch) -> list[Cite]:
+        """Note which gens the entries of this batch, its next, cite; return where that changes."""
+        assert batch.entries is not None
+        new: list[Cite] = []
+        gen = self.cites[-1].gen if self.cites else 0
+        for at, entry in enumerate(batch.entries):
+            if entry.g is not None and entry.g[0] != gen:
+                gen = entry.g[0]
+                new.append(Cite(batch.first + at, gen, extend_chain(batch.prev, batch.raws[:at])[:8].hex()))
+        self.cites += new
+        return new
+
+
+class Writer:
+    """One user in one conversation."""
+
+    __slots__ = ("builds", "logs", "plain", "user", "whole")
+
+    def __init__(self, user: UserId) -> None:
+        self.user = user
+        self.logs: dict[RunId, Log] = {}
+        self.builds = False  # some log builds on another: there may be logs that are not in memory
+        self.plain = True  # of a talk: nothing of it was ever cut off
+        self.whole = False  # of a talk: all its logs are in memory, and stay there
+
+    @property
+    def strips(self) -> Mapping[RunId, Strip]:
+        """The logs, of a talk, as the rule of visibility takes them."""
+        return cast(Mapping[RunId, Strip], self.logs)
+
+    def visible_marks(self) -> list[Mark]:
+        """What of a talk is visible of all that was taken in: what its writer's next log builds on, or a cut names."""
+        logs = [log for log in self.logs.values() if isinstance(log, TalkLog) and log.visible and not log.forked]
+        named = [mark for log in logs for mark in log.before]
+        return [
+            log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
+        ]
+
+    def tips(self) -> Iterator[Log]:
+        return (log for log in self.logs.values() if log.is_tip)
+
+    def may_build_on(self, log: Log, run: RunId) -> bool:
+        """Say whether a log builds on another, or perhaps does: through logs that are not in memory."""
+        todo, seen = [log], {log.id.run}
+        while todo:
+            for mark in todo.pop().before:
+                below = self.logs.get(mark.run)
+                if below is None or mark.run == run:
+                    return True
+                if mark.run not in seen:
+                    seen.add(mark.run)
+                    todo.append(below)
+        return False
+
+    def marks(self) -> list[Mark]:
+        return [log.mark for log in self.tips()]
+
+    def tail_tips(self) -> list[Log]:
+        """The tips as they will be when everything on its way is durable."""
+        return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
+
+
+def total(conversations: Iterable[Conversation]) -> str:
+    """Return the sum over these as a digest tells it."""
+    return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
+
+
+class Conversation:
+    """One conversation: who may write and read it, its writers and the sum over their tips."""
+
+    __slots__ = (
+        "blocked", "by_ref", "concerns_us", "group", "id", "in_vain", "is_talk", "may", "members", "naming", "newcomer",
+        "newest_c", "past", "recent", "stored", "sum", "writers",
+    )  # fmt: skip
+
+    def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
+        self.id = conversation
+        self.naming = naming
+        self.members = members  # whose peers are told of it; None: everyone in the network
+        self.may = members  # who may have written here: of a group whoever was named once
+        self.in_vain: frozenset[UserId] = frozenset()  # of `members`: who other peers may not know were ever named
+        self.group: Group | None = None  # what this is the conversation of operations, or the talk, of
+        self.is_talk = False
+        self.concerns_us = True  # a member is hosted here
+        self.writers: dict[UserId, Writer] = {}
+        self.by_ref: dict[str, Log] = {}
+        self.sum = 0
+        self.newest_c = 0
+        self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
+        self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
+        self.newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
+        self.past = Past()  # what was told while new here
+        self.stored = False  # storage knows what the id stands for
+
+    def writer(self, user: UserId) -> Writer:
+        found = self.writers.get(user)
+        if found is None:
+            found = self.writers[user] = Writer(user)
+        return found
+
+    def log(self, user: UserId, run: RunId) -> Log | None:
+        writer = self.writers.get(user)
+        return writer.logs.get(run) if writer else None
+
+    def may_be_only_stored(self, user: UserId) -> bool:
+        """Say whether there may be logs of this user here that are not in memory: storage is to be asked."""
+        writer = self.writers.get(user)
+        return writer is not None and writer.builds
+
+    def lacks(self, user: UserId, mark: Mark) -> bool:
+        """Say whether a mark tells of something that is not here and may be shown; of logs in memory."""
+        log = self.log(user, mark.run)
+        if log is not None and log.forked:
+            return False
+        if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
+            writer = self.writers.get(user)
+            return is_wanted(self.group.sights(user), writer.strips if writer else {}, mark)
+        return log is None or log.is_behind(mark)
+
+    def shows(self, batch: Batch) -> bool:
+        """Say whether the beginning of a batch of a talk is visible: then it is given, up to its head."""
+        log = self.log(batch.log.user, batch.log.run)
+        return batch.first <= log.limit if log is not None else self.writer(batch.log.user).plain
+
+    def is_gone(self, ref: Ref) -> bool:
+        """Say whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
+        found = self.by_ref.get(ref.log)
+        if found is not None and found.seq >= ref.seq:
+            return found.limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
+        users = [user for user in self.may or () if user.startswith(ref.log[:16])]
+        return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
+
+    def _may_turn_out(self, log: LogId, seq: int) -> bool:
+        """Say whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
+        return self.group is not None and may_turn_out(
+            self.group.sights(log.user), self.writer(log.user).strips, log.run, seq
+        )
+
+    def new_log(self, id: LogId, *, own: bool = False) -> Log:
+        """Return a log that begins here, not taken into memory yet."""
+        return TalkLog(id, own=own) if self.is_talk else Log(id, own=own)
+
+    def log_of(self, facts: LogFacts) -> Log:
+        """Return a log as storage knows it, not taken into memory yet."""
+        return TalkLog.from_facts(facts) if self.is_talk else Log.from_facts(facts)
+
+    def add(self, log: Log) -> Log:
+        """Take a log into memory."""
+        writer = self.writer(log.id.user)
+        writer.logs[log.id.run] = log
+        writer.builds = writer.builds or bool(log.before)
+        self.by_ref[log.ref] = log
+        return log
+
+    def drop_if_settled(self, log: Log) -> bool:
+        """Forget a log that storage can find again: covered, nothing of it waiting or on its way; True if it was."""
+        settled = log.kept_covered and log.covered and log.seq == log.kept_seq == log.released
+        if not settled or log.own or log.forked or self.by_ref.get(log.ref) is not log:
+            return False
+        if self.is_talk and not self.writers[log.id.user].plain:
+            return False
+        self.writers[log.id.user].whole = False
+        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
+        return True
+
+    def refresh(self, log: Log) -> None:
+        """Bring the sum up to date with what this log shows."""
+        now = mark_hash(log.id, log.told_seq, log.told_chain) if log.is_tip else 0
+        self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
+        log.shown_hash = now
+
+    @property
+    def past_key(self) -> str:
+        """Under which name `past` is kept."""
+        return f"{OLD_MARKS}:{self.id}" if self.is_talk else OLD_MARKS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever speaks of it is listened to: operations of a group."""
+        return self.group is not None and not self.is_talk
+
+    def may_write(self, user: UserId) -> bool:
+        """Say whether entries of this user may stand here."""
+        return self.may is None or user in self.may
+
+    def is_member(self, user: UserId) -> bool:
+        """Say whether a user belongs here now."""
+        return self.members is None or user in self.members
+
+    def shared_with(self, users: Iterable[UserId]) -> bool:
+        """Say whether a peer hosting these users is told of this conversation."""
+        return self.members is None or (self.concerns_us and any(user in self.members for user in users))
+
+    def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
+        """The visible tips of every writer within a span of user ids who has some, by user id in order."""
+        users = sorted(user for user in self.writers if span[0] <= user <= span[1])
+        pairs = ((user, self.writers[user].marks()) for user in users)
+        return {user: marks for user, marks in pairs if marks}
+
+    def shown(self, place: int, log: Log, seq: int, keep: int) -> None:
+        """Remember what was released last: the newest entry of each of the last few logs."""
+        self.recent = [item for item in self.recent if item[2] != log.ref][-keep:]
+        self.recent.append((place, log.id.user, log.ref, seq))

@@ -1,0 +1,461 @@
+"""What is kept and how it spreads: the machines of synchronisation, put together.
+
+One Sync is built from what storage holds; when storage fails it is thrown away and built anew (node.py). It takes
+frames of links that are up, what hosted users say, and the answers of storage; what to do about them is decided in
+
+    ingest.py   entries of others        append.py  entries of hosted users     causal_order.py     when they are shown
+    anti_entropy.py  digests and marks        fetch.py     fetching what is missing    serve.py     giving it
+    delivery_receipts.py who has what             forks.py    authors who said two things under one number
+    typing.py   who writes just now
+    read_receipts.py    who has read what, with bookmarks.py, readers.py, told.py and consent.py
+    groups.py    groups and their talk    grouping.py what is done to groups      loading.py   what a start takes in
+    import_file.py entries that came in a file                                     quota.py     how much is stored of
+    whom
+
+This file knows the order in which they are asked, and what follows a commit.
+
+Source: docs/protocol.md, "Synchronisation".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from p2pchat.core.context import Context
+from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
+from p2pchat.core.hosted import HostedUsers
+from p2pchat.core.inputs import Carried, Fetched, Found, Said
+from p2pchat.core.log import Batch
+from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.presence import Presence
+from p2pchat.core.records import Change, Heard, ReadMark, Stored
+from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, Compare
+from p2pchat.core.sync.append import Writing
+from p2pchat.core.sync.causal_order import Order
+from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.delivery_receipts import Receipts
+from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.forks import Forks
+from p2pchat.core.sync.grouping import Grouping
+from p2pchat.core.sync.groups import Talks
+from p2pchat.core.sync.import_file import Carrying
+from p2pchat.core.sync.ingest import Intake
+from p2pchat.core.sync.loading import Loading
+from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.people import People
+from p2pchat.core.sync.progress import Key, Shelf, Side, Step
+from p2pchat.core.sync.quota import Quota
+from p2pchat.core.sync.read_receipts import Reads
+from p2pchat.core.sync.serve import Serve
+from p2pchat.core.sync.strangers import Strangers
+from p2pchat.core.sync.typing import Typing
+from p2pchat.errors import LogError
+from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, Read, RunId, UserId, Want
+from p2pchat.protocol import Typing as TypingFrame
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A commit that is not durable yet."""
+
+    change: Change
+    step: Step
+
+
+class Sync:
+    """Logs, marks and everything that keeps peers alike."""
+
+    def __init__(
+        self, ctx: Context, network: str, presence: Presence, hosted: HostedUsers, stored: Stored,
+        run: RunId, *, is_open: bool,
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self._in_flight: dict[int, InFlight] = {}
+        self.conversations = Conversations(network)
+        self.lookups = Lookups(ctx)
+        self.people = People(ctx, stored.users, stored.former)
+        strangers = Strangers(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
+        self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
+        self.quota.is_under_way, self.quota.on_full = self._is_under_way, self._is_full
+        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
+        self.order = Order(self.shelf, stored.next_place)
+        self.receipts = Receipts(self.shelf, stored.heard)
+        self.pull = Pull(self.shelf)
+        self.forks = Forks(self.shelf, self.people, self.order)
+        self.talks = Talks(self.shelf, self.order, self.pull)
+        self.forks.on_fork, self.forks.on_recall = self.talks.forked, self.talks.recalled
+        self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
+        self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
+        self.writing = Writing(self.shelf, self.intake, self.order)
+        self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
+        self.reads = Reads(self.shelf, stored.reads, stored.meta, self.receipts)
+        self.receipts.then, self.compare.on_digest = self.reads.readers.delivered, self.reads.send_sum
+        self.serve = Serve(self.shelf, self.forks)
+        self.typing = Typing(self.shelf)
+        self.grouping = Grouping(self.shelf, self.writing)
+        self.talks.compare, self.talks.on_change = self._tell_sum, self.grouping.look
+        self._gossip: set[Key] = set()
+        self._stored = stored
+        self._compared_room = stored.meta.get(COMPARED_ROOM)
+        self._loading = Loading(self.shelf, self.order, self.writing, self.talks)
+        self._loading.load(stored)
+        self._new_here()
+
+    # ---- starting
+
+    def start(self) -> None:
+        """Begin with what depends on the present moment."""
+        stored, self._stored = self._stored, Stored()
+        self._loading.start(stored)
+        self.grouping.start()
+        self.quota.start()
+
+    def _new_here(self) -> None:
+        room = self.conversations.by_id.get(self.conversations.room)
+        if room is not None:  # who only wrote here, or had a file, has heard nothing yet
+            room.newcomer = self._compared_room != room.id
+
+    def found_network(self, network: str) -> None:
+        """Take the id of an open network."""
+        self.conversations.found_network(network)
+        self._new_here()
+
+    def rest(self, on: bool) -> None:
+        """Nothing can be kept for a while, or again: ask for nothing then, and write nothing that nobody asked for."""
+        self.pull.rest(on)
+        self.grouping.rest(on)
+
+    # ---- links
+
+    def link_up(self, link: Link) -> None:
+        self.shelf.sides[link.id] = Side(link)
+
+    def link_down(self, link: Link) -> None:
+        side = self.shelf.sides.pop(link.id, None)
+        if side is not None:
+            self.pull.link_gone(side)
+            self.order.link_gone(side)
+            self.typing.link_down(side)
+            self.reads.link_down(side)
+            self.shelf.sweep()
+
+    def is_unheard_of(self, user: UserId) -> bool:
+        """Whether nothing is known of a user, and no conversation with it: nothing here is shared because of it."""
+        return user not in self.people.names and not self.conversations.has_any_of(user)
+
+    def hosts_told(self, link: Link, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool) -> None:
+        """The far end has told all users it hosts, or these anew: now everything is compared. Who comes back as well.
+
+        fresh: nobody has ever heard of these. So who hosts thousands, one after the other, costs no comparison each.
+        """
+        side = self.shelf.sides.get(link.id)
+        if side is None or not self.shelf.presence.complete(link.id):
+            return
+        for user in gone:
+            side.sharing_seen.pop(user, None)
+        if side.begun and (fresh or all(user in side.sharing_seen for user in users)):
+            side.sharing_seen.update(dict.fromkeys(users))
+        else:
+            self.compare.begin(side)
+
+    def compare_all(self) -> None:
+        """Compare with every link again."""
+        for side in self.shelf.sides.values():
+            if side.begun:
+                self.compare.begin(side)
+
+    def drained(self, link: int) -> None:
+        side = self.shelf.sides.get(link)
+        if side is not None:
+            self.forks.drained(side)
+            self.serve.drained(side)
+
+    def _tell_sum(self, side: Side) -> None:
+        """A group is another: whoever may know of it is told; who hears nothing now is compared with later."""
+        if side.hears_marks:
+            self.compare.send_digest(side)
+
+    def random_digest(self) -> None:
+        """Tell one link the sum of what is held: each once, in an order left to chance, before any comes again.
+
+        Chance alone may pass over a link for minutes, and what went wrong there is not found so long.
+        """
+        ready = [side for side in self.shelf.sides.values() if side.begun and side.hears_marks]
+        if ready and all(side.had_turn for side in ready):
+            for side in ready:
+                side.had_turn = False
+        due = [side for side in ready if not side.had_turn]
+        if due:
+            chosen = due[int(self._ctx.random() * len(due))]
+            chosen.had_turn = True
+            self.compare.send_digest(chosen)
+
+    def continue_from(self, former: Sync) -> None:
+        """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
+        self.receipts.keep(former.receipts)
+        self.reads.keep(former.reads)
+        self.quota.keep(former.quota)
+        self.shelf.banned = former.shelf.banned
+        for id, conversation in former.conversations.by_id.items():
+            if id not in former.conversations.passing and conversation.group is None:
+                self.conversations.open(conversation.naming)
+
+    # ---- frames
+
+    def frames(self, link: Link, frames: list[Frame]) -> LogError | None:
+        """Take frames of one read; returns the fault that must end the link."""
+        side = self.shelf.sides.get(link.id)
+        if side is None:
+            return None
+        entries: list[Entries] = []  # consecutive ones are taken together
+        for frame in frames:
+            if isinstance(frame, Entries):
+                entries.append(frame)
+            elif fault := self.intake.take(side, entries) or self._frame(side, frame):
+                return fault
+            else:
+                entries = []
+        return self.intake.take(side, entries)
+
+    def told_once(self, link: Link, frames: list[Frame]) -> None:
+        """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
+        side = self.shelf.sides.get(link.id)
+        for frame in frames:
+            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, Read, TypingFrame)):
+                self.shelf.learn(side, frame.names)
+            if side is not None and isinstance(frame, Have) and frame.end is not None:
+                self.pull.ended(side, frame.end)
+
+    def _frame(self, side: Side, frame: Frame) -> LogError | None:
+        if isinstance(frame, Have):
+            self.compare.have(side, frame)
+            if frame.full:
+                self.serve.refused(side, frame.full)
+        elif isinstance(frame, Want):
+            text = self.serve.want(side, frame)
+            return LogError(text, code="limit") if text else None
+        elif isinstance(frame, Digest):
+            self.compare.digest(side, frame)
+        elif isinstance(frame, TypingFrame):
+            return self.typing.got(side, frame)
+        elif isinstance(frame, Read):
+            return self.reads.hear(side, frame)
+        else:
+            self._ctx.emit(Counted("frame_ignored"))
+        return None
+
+    # ---- users
+
+    def opened(self, naming: Naming) -> None:
+        self.conversations.open(naming)
+
+    def said(self, said: Said) -> None:
+        self.writing.said(said)
+        self.typing.wrote(said.conversation, said.user)
+        conversation = self.conversations.by_id.get(said.conversation)
+        if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
+            self.compare_all()
+
+    def hosting(self, user: UserId, heard: Iterable[Heard], reads: Iterable[ReadMark]) -> None:
+        """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
+        if not self.is_unheard_of(user):
+            for side in self.shelf.sides.values():
+                side.named.clear()  # who was told that it is hosted no more has forgotten what nothing had come of
+        self.receipts.host((item.log, item.member, item.seq) for item in heard)
+        self.reads.host(user, reads)
+        if user in self.people.names:  # it may have written
+            self.writing.host(user)
+        self.talks.hosts_changed(user)
+        self.conversations.concern(user, self.shelf.hosted)
+
+    def unhosting(self, user: UserId) -> None:
+        """This peer is about to speak for this user no more: nothing more is said of it, or for it."""
+        self.typing.unhost(user)
+        self.reads.unhost(user)
+
+    def unhosted(self, user: UserId) -> None:
+        """This peer speaks for this user no more: what concerned nobody else here is told to nobody."""
+        self.talks.hosts_changed()
+        self.conversations.concern(user, self.shelf.hosted)
+
+    def allowed(self, user: UserId) -> None:
+        """A limit is lifted: what was refused comes with the next comparison."""
+        self.quota.allow(user)
+        for side in self.shelf.sides.values():
+            side.full_told = {key: at for key, at in side.full_told.items() if key[1] != user}
+        self.compare_all()
+
+    def _is_full(self, user: UserId) -> None:
+        """No more of a user is taken: nothing is wanted of it, or waited for."""
+        for side in self.shelf.sides.values():
+            for key in [key for key in side.ahead if key[1] == user]:
+                side.set_ahead(key, {})
+
+    def _is_under_way(self, user: UserId) -> bool:
+        changes = [*(flight.change for flight in self._in_flight.values()), self._ctx.change]
+        return any(batch.log.user == user for change in changes for batch in change.batches)
+
+    def carried(self, input: Carried) -> None:
+        self.carrying.take(input)
+
+    # ---- storage
+
+    def in_flight(self, ticket: int, change: Change, step: Step) -> None:
+        """A commit was ordered."""
+        self._in_flight[ticket] = InFlight(change, step)
+        for load in step.loads.values():
+            load.commits += 1
+
+    def _newest_in_flight(self) -> Step | None:
+        return next(reversed(self._in_flight.values())).step if self._in_flight else None
+
+    def committed(self, tickets: list[int]) -> None:
+        """These are durable: tell their writers, everyone they are for, and this peer's own programs."""
+        for ticket in tickets:
+            done = self._in_flight.pop(ticket, None)
+            if done is not None:
+                self._durable(done)
+
+    def _durable(self, done: InFlight) -> None:
+        change = done.change
+        touched = self._apply(change)
+        if change.stretches:
+            self._ctx.emit(Released(change.stretches))
+        for ticket, said_in, first, count, kind in done.step.said:
+            members, here = self._members(said_in.conversation, said_in.user)
+            self._ctx.emit(Kept(ticket, said_in, first, count, members, kind, here))
+            is_open = self.conversations.by_id[said_in.conversation].is_open
+            if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
+                self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
+        self._acknowledge(done.step)
+        self.carrying.durable(done.step.loads.values())
+        for batch in change.batches:
+            conversation = self.conversations.by_id[batch.log.conversation]
+            log = conversation.log(batch.log.user, batch.log.run)
+            if log is not None and log.own:
+                self.receipts.made(batch)
+                self.serve.push(conversation, log, batch)
+                self._count_early(conversation, batch)
+            if self.typing.heard:
+                self.typing.wrote(batch.log.conversation, batch.log.user)
+        if done.step.news:
+            self.talks.tell(done.step.news)
+        if done.step.groups:
+            self.talks.durable(done.step.groups)
+        for fork in change.forks:
+            self.forks.durable(fork)
+            self.reads.readers.tip_gone(fork.log)
+        for conversation, log in touched:
+            if log.id.user in self.shelf.hosted and not log.own:
+                self._count_heard(conversation, log.id.user)
+            if conversation.drop_if_settled(log):
+                self.order.left_memory(conversation, log)
+
+    def _apply(self, change: Change) -> list[tuple[Conversation, Log]]:
+        """Bring what is told to others up to what is durable; return the logs that changed."""
+        touched: dict[object, tuple[Conversation, Log]] = {}
+
+        def find(id: tuple[str, str, str]) -> Log | None:
+            conversation = self.conversations.by_id[id[0]]
+            log = conversation.log(id[1], id[2])
+            if log is not None:
+                touched[log.id] = (conversation, log)
+            return log
+
+        for batch in change.batches:
+            if (log := find(batch.log)) is not None:
+                log.kept_seq, log.kept_chain = batch.last, batch.chain
+        for id in change.uncovered:
+            if (log := find(id)) is not None:
+                log.kept_covered = False
+        for id in change.covered:
+            if (log := find(id)) is not None:
+                log.kept_covered = True
+        for stretch in change.stretches:
+            find(stretch.log)
+        for conversation, log in touched.values():
+            conversation.refresh(log)
+            if conversation.is_talk and not conversation.writers[log.id.user].plain:
+                self.talks.settle(conversation, conversation.writers[log.id.user])
+        return list(touched.values())
+
+    def _members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+        """Return whom a receipt counts, and who of them is hosted here: the other of two (or oneself), in the room
+        everyone who is online now."""
+        conversation, hosted = self.conversations.by_id[conversation_id], self.shelf.hosted
+        if conversation.group is not None and conversation.group.state is not None:
+            members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
+        elif conversation.members is not None:
+            members = tuple(sorted(conversation.members - {user})) or (user,)
+        else:
+            return self.shelf.presence.counted(user)
+        return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
+
+    def _acknowledge(self, step: Step) -> None:
+        for link, keys in step.sources.items():
+            side = self.shelf.sides.get(link)
+            if side is not None:
+                self.shelf.owe(side, keys)
+            for key in keys:
+                for host in self.shelf.presence.hosts(key[1]):
+                    if host in self.shelf.sides:
+                        self.shelf.owe(self.shelf.sides[host], (key,))
+                self._news(key)
+
+    def _count_heard(self, conversation: Conversation, user: UserId) -> None:
+        """Own entries came back from others: marks heard before count now."""
+        for side in self.shelf.sides.values():
+            marks = side.heard.get((conversation.id, user))
+            if marks:
+                self.receipts.heard(side, conversation, user, list(marks.values()))
+
+    def _count_early(self, conversation: Conversation, batch: Batch) -> None:
+        """Who was served from storage before this node heard of its own commit may have said so already."""
+        for side in self.shelf.sides.values():
+            mark = side.heard.get(batch.log.key, {}).get(batch.log.run)
+            if mark is not None and mark.seq >= batch.first:
+                self.receipts.heard(side, conversation, batch.log.user, [mark])
+
+    # ---- gossip
+
+    def _news(self, key: Key) -> None:
+        if not self._gossip:
+            wait = self._ctx.settings.gossip_within * (0.5 + self._ctx.random() / 2)
+            self.shelf.after(wait, self._tell_news)
+        self._gossip.add(key)
+
+    def _tell_news(self) -> None:
+        """Tell marks to links that may not hear them from the writer's own peers."""
+        keys, self._gossip = sorted(self._gossip), set()
+        for key in keys:
+            conversation = self.conversations.by_id[key[0]]
+            hosts = {
+                self.shelf.sides[id].link.peer for id in self.shelf.presence.hosts(key[1]) if id in self.shelf.sides
+            }
+            for side in self.shelf.sharing(conversation):
+                linked = side.link.linked.keys() | {side.link.peer}
+                if not hosts or not hosts <= linked:
+                    self.shelf.owe(side, (key,))
+
+    def fetched(self, answer: Fetched) -> None:
+        self.lookups.fetched(answer)
+
+    def found(self, answer: Found) -> None:
+        self.lookups.found(answer)
+        self.order.answered()
+
+    def refuse_all(self, reason: str) -> dict[str, int]:
+        """Storage failed: nothing that is on its way was kept. Returns the places of consumers that were among it."""
+        places: dict[str, int] = {}
+        for flight in self._in_flight.values():
+            places.update(flight.change.consumers)
+            for ticket, *_ in flight.step.said:
+                self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
+        self.carrying.refuse_all(reason)
+        self.typing.end()
+        self._in_flight.clear()
+        self.pull.rest(True)
+        self.shelf.dead = True
+        return places

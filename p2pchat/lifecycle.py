@@ -1,0 +1,418 @@
+"""The life of a peer: how its parts come together, and how it ends, whatever happens in between.
+
+Start: identity, network, database (resources.py); listen, for the port may be taken; load what is stored; then the
+core with its owner. Until there is a core, what connections tell waits. End: what was said is stored, everyone gets
+a goodbye, readers get their last event, files and locks are let go; a start that fails or is cancelled ends the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self
+
+from p2pchat.core.context import Now
+from p2pchat.core.effects import Warned
+from p2pchat.core.hosted import HostedUser as CoreUser
+from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.inputs import Connect, Input, Listening, Renamed, Sighted
+from p2pchat.core.mesh.endpoints import join_endpoint
+from p2pchat.core.records import META_ABOUT, META_NAME, Change, KeptUser, Stored
+from p2pchat.errors import P2PChatError, PeerClosed
+from p2pchat.identity.invites import normal_endpoint
+from p2pchat.identity.names import validate_name
+from p2pchat.identity.network import Network
+from p2pchat.messaging import events as ev
+from p2pchat.messaging.access import Sight, audience_of, has_others
+from p2pchat.messaging.dispatcher import Herald
+from p2pchat.messaging.timestamps import EPOCH, aware, now_micros
+from p2pchat.messaging.users import People, Status
+from p2pchat.peer.groups.groupbook import GroupBook
+from p2pchat.peer.messages.ledger import Ledger
+from p2pchat.peer.reading.feed import Feed
+from p2pchat.peer.reading.indexing import Indexing, indexing_of
+from p2pchat.peer.users.ignoring import load_ignored
+from p2pchat.protocol import UserId
+from p2pchat.resources import Home, Options, login_name, open_home
+from p2pchat.runtime.connections import Sockets, Wires, Wiring
+from p2pchat.runtime.driver import Owner
+from p2pchat.runtime.gc_tuning import nothing_is_garbage
+from p2pchat.runtime.storage_worker import Disk
+
+if TYPE_CHECKING:
+    from p2pchat.core.node import Node
+    from p2pchat.discovery.local import Discovery
+    from p2pchat.messaging.hosted_user import HostedUser
+
+
+class Life:
+    """What TCPPeer is below its public calls.
+
+    Attributes:
+        people: Who is who.
+    """
+
+    def __init__(self, options: Options, endpoints: list[str]) -> None:
+        options.check()
+        self._options = options
+        self._endpoints = endpoints
+        self._advertise = [] if options.advertise is None else [normal_endpoint(options.advertise)]
+        self._open_home: Callable[[], Home] = lambda: open_home(self._options, has_endpoints=bool(self._endpoints))
+        self._wires: Wires = Sockets()
+        self._clock: Callable[[], Now] | None = None
+        self._home: Home | None = None
+        self._owner: Owner | None = None
+        self._early: list[Input] = []  # what connections tell before there is a core
+        self._network: Network | None = None
+        self._name = ""
+        self._port = 0
+        self._host = options.host
+        self._listening_at = EPOCH  # when this run began: all it receives it receives later
+        self._starting = False  # start() was called
+        self._alone = False  # it neither listens nor dials
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self.people = People("", self._status)
+        self._ledger = Ledger(self.people)
+        self._feed = Feed(self._ledger)
+        self._sight = Sight(lambda: self._core, lambda: self.people.me, lambda: self._had_guests)
+        book = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
+        self._groups = book.seen_by(self._sight.knows)
+        self._herald = Herald(
+            self.people, self._ledger, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
+        )
+        self._hosted: dict[UserId, HostedUser] = {}
+        self._hosted_names: dict[str, HostedUser] = {}  # by how each looks
+        self._had_guests = False  # others are hosted, or were: not all that is stored is the own user's
+        self._hosting_lock = asyncio.Lock()
+        self._joining: asyncio.Task[None] | None = None  # writes the network down
+        self._discovery: Discovery | None = None
+        self._indexing: Indexing | None = None
+
+    async def start(self) -> None:
+        """Listen, and link with the endpoints.
+
+        Returns when it listens and each endpoint has linked and told who is there, or failed once; after 3 s
+        (Settings.start_timeout) at most. An endpoint that does not answer is an event and is tried again, for ever.
+        Raises:
+            PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; says what to do.
+            PeerClosed: It was started or closed before.
+        """
+        if self._starting or self._closed:
+            raise PeerClosed("a peer starts once: make a new TCPPeer")
+        self._starting = True
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
+        try:
+            self._home = home = await asyncio.shield(opening)
+            await self._begin(home)
+            await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in home.pins)])
+        except BaseException:  # cancelled as well, perhaps twice: nothing of a peer that has not started stays open
+            self._closing = asyncio.ensure_future(self._give_up(opening, self._closing))
+            await asyncio.shield(self._closing)
+            raise
+
+    async def _give_up(self, opening: asyncio.Future[Home], closing: asyncio.Task[None] | None) -> None:
+        """End what start() began; the thread that opens goes on, and what it opens has to be closed."""
+        self._closed = True
+        if closing is not None:
+            await asyncio.wait([closing])  # aclose() came in between
+        await asyncio.wait([opening])
+        home = None if opening.exception() else opening.result()  # start() has raised the error
+        closed = True
+        try:
+            await self._hide()
+            if self._owner is not None:
+                closed = await self._owner.kill()
+            elif home is not None:
+                await asyncio.to_thread(home.storage.close)
+        finally:
+            self._herald.close(None)
+            await self._let_go(home, closed)
+
+    async def _begin(self, home: Home) -> None:
+        """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
+        settings = self._options.settings
+        wiring = Wiring(
+            self._wires,
+            settings,
+            server_context=home.server_context,
+            client_context=home.client_context,
+            tell=self._put,
+        )
+        if not self._alone:
+            self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+        self._listening_at = aware(now_micros())
+        try:
+            stored, kept = await asyncio.to_thread(_load, home)
+            if self._alone:
+                stored.addresses.clear()
+            with nothing_is_garbage():
+                self._remember(home, stored)
+                owner = self._make_owner(home, stored, self._hosted_again(kept, stored))
+            disk = Disk(home.storage, settings, home.directory, self._put)
+            self._owner = owner
+            self._had_guests = bool(kept) or has_others(owner.node, home.identity.peer_id)
+            self._ledger.share(owner.node.hosted.keys())
+            self._groups.load()
+            self._feed.open(owner, list(self._herald.readers))
+            owner.start(disk, wiring)
+            self._indexing = indexing_of(home.storage, settings, home.directory)
+            if self._indexing is not None:
+                self._indexing.keep_up(lambda: owner.idle)
+        except BaseException:
+            await wiring.cut_all()
+            raise
+        for input in self._early:
+            owner.put(input)
+        self._early.clear()
+        if self._alone:
+            return
+        owner.put(Listening(self._port, tuple(self._told_endpoints())))
+        for endpoint in self._endpoints:
+            owner.put(Connect(endpoint))
+        for endpoint, pin in home.pins:
+            owner.put(Connect(endpoint, pin))
+        await self._keep_name(stored)
+        self._tell_name(owner, home.identity.peer_id, stored)
+        self._discover()
+
+    def _discover(self) -> None:
+        """Look for members on the local network, if that is wanted, as soon as it is known of which network."""
+        home, network = self._home, self._network
+        if not self._options.discover or self._discovery or self._closed or not home or not network or not network.id:
+            return
+        from p2pchat.discovery.announcement import discovery_key
+        from p2pchat.discovery.local import Discovery
+
+        self._discovery = Discovery(
+            home.identity.peer_id,
+            discovery_key(network.id, network.key),
+            host=self._host,
+            port=self._port,
+            advertise=self._advertise[0] if self._advertise else None,
+            sighted=lambda peer, at: self._put(Sighted(peer, at)),
+            warn=lambda text: self._herald.told(Warned("discovery", text)),
+        )
+
+    def _remember(self, home: Home, stored: Stored) -> None:
+        """Take over what is known before the core starts."""
+        me = home.identity.peer_id
+        self._network = home.network
+        self.people.me = me
+        self.people.learn((user.id, user.name) for user in stored.users)
+        load_ignored(self.people, stored.meta)
+        former = stored.meta.get(META_NAME) or self.people.name(me)
+        self._name = validate_name(self._options.name) if self._options.name else former or login_name(self._port)
+        self.people.learn([(me, self._name)])
+        for user in stored.users:
+            self.people.tell_about(user.id, user.about)
+        self.people.tell_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
+        self._feed.load(stored, self._herald.read_by_anybody)
+
+    def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
+        """Take in the users that storage keeps, and return them as the core speaks for them."""
+        raise NotImplementedError
+
+    def _make_owner(self, home: Home, stored: Stored, hosted: list[CoreUser]) -> Owner:
+        from p2pchat.core.node import Node
+
+        me = home.identity.peer_id
+        node = Node(
+            settings=self._options.settings,
+            peer=me,
+            sign=home.identity.sign,
+            users=[CoreUser(me, self._name, home.identity.sign, about=self.people.user(me).about), *hosted],
+            network=CoreNetwork(home.network.id, home.network.key),
+            draw=secrets.token_bytes,
+            stored=stored,
+        )
+        return Owner(
+            node=node,
+            settings=self._options.settings,
+            recent=self._feed.recent,
+            tell=self._herald.told,
+            clock=self._clock,
+        )
+
+    async def _keep_name(self, stored: Stored) -> None:
+        """Remember a name that was chosen, so that later starts need not repeat it."""
+        if self._options.name and stored.meta.get(META_NAME) != self._name:
+            await self._running.disk.write(Change(meta={META_NAME: self._name}))
+
+    def _tell_name(self, owner: Owner, me: UserId, stored: Stored) -> None:
+        """Write another name than the last into the room: there it outweighs whatever is told otherwise."""
+        if any(user.id == me and user.named_c and user.name != self._name for user in stored.users):
+            owner.put(Renamed(me, self._name))
+
+    async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
+        """Wait until each has failed once, or is linked and has told who is there."""
+
+        def answered() -> bool:
+            node = self._running.node
+            told = all(node.presence.complete(link) for link in node.links.up)
+            return told and all(endpoint in self._herald.endpoints for endpoint in endpoints)
+
+        try:
+            await self._herald.until(answered, self._options.settings.start_timeout)
+        except TimeoutError:
+            pass  # it goes on being tried; events say how it went
+
+    # For p2pchat.testing and our own tests
+
+    @property
+    def _node(self) -> Node | None:
+        """The core, to be looked at and never touched, while the peer runs; else None."""
+        return None if self._owner is None or self._closed else self._owner.node
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is on its way to the disk or into the core."""
+        return self._owner is None or self._closed or self._owner.idle
+
+    @property
+    def _reading_paused(self) -> bool:
+        """Whether nothing is read from the links because storage is behind."""
+        return self._owner is not None and self._owner.paused
+
+    def _live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
+        """Run somewhere else than on this machine's disk and sockets; before start()."""
+        self._open_home, self._wires, self._clock = open_home, wires, clock
+
+    def _stay_alone(self) -> None:
+        """Listen nowhere and dial nobody, to work on a profile while nobody else does; before start()."""
+        self._alone = True
+
+    async def _kill(self) -> None:
+        """End at once, as a crash would: what is not on disk is lost, nobody is told."""
+        await self._close("killed", None, kill=True)
+
+    async def aclose(self, reason: str = "closed") -> None:
+        """Leave in good order: what was said is stored, every peer gets a goodbye, nothing stays open.
+
+        Calling it again does nothing but wait for the first. `reason` is what the event `stopped` says. Readers keep
+        their places: what was acknowledged by asking for the next event does not come again at the next start. What
+        another task is handling has 0.5 s to be acknowledged so; what the caller itself is handling comes again,
+        unless `await events.ack()` was called before.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(reason, asyncio.current_task()))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str, closer: asyncio.Task[object] | None, *, kill: bool = False) -> None:
+        was, owner = self._closed, self._owner
+        self._closed = True
+        if was or owner is None:
+            self._herald.close(None)
+            return
+        hiding = asyncio.ensure_future(self._hide())
+        closed = True
+        try:
+            closed = await (owner.kill() if kill else self._leave(owner, closer))
+        finally:
+            await hiding
+            self._herald.close(None if kill else ev.Stopped(reason=reason))
+            await self._let_go(self._home, closed)
+
+    async def _hide(self) -> None:
+        if self._discovery is not None:
+            await self._discovery.aclose()
+
+    async def _let_go(self, home: Home | None, closed: bool) -> None:
+        """Let files and locks go; those of a storage that is not closed yet as soon as it is."""
+        if self._indexing is not None:
+            await self._indexing.aclose()
+        if self._joining is not None:
+            await self._joining
+        if home is not None and closed:
+            await asyncio.to_thread(home.close)
+        elif home is not None and self._owner is not None:
+            self._owner.disk.afterwards(home.close)
+
+    async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> bool:
+        self._feed.hand_on_again(self._herald.consumers())
+        await owner.stop()
+        await self._herald.rest(closer)
+        await self._herald.look_up()
+        return await owner.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def _running(self) -> Owner:
+        """What does things, while it runs."""
+        if self._closed:
+            raise PeerClosed("the peer was closed: make a new TCPPeer to go on")
+        return self._begun
+
+    @property
+    def _begun(self) -> Owner:
+        """The same for what is only looked at: events are still being handled while the peer closes, and after."""
+        if self._owner is None:
+            raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
+        return self._owner
+
+    @property
+    def _core(self) -> Node | None:
+        """The core, once there is one."""
+        return None if self._owner is None else self._owner.node
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def _index(self) -> Indexing | None:
+        return self._indexing
+
+    def _started(self) -> Home:
+        if self._home is None or not self.people.me:
+            raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
+        return self._home
+
+    def _told_endpoints(self) -> list[str]:
+        """Return the endpoints to tell others; [] for all addresses of this machine: they see where it comes from."""
+        if self._advertise:
+            return self._advertise
+        if self._host in ("0.0.0.0", "::", ""):
+            return []
+        return [join_endpoint(self._host, self._port or self._options.port)]
+
+    def _put(self, input: Input) -> None:
+        if self._owner is None:
+            self._early.append(input)
+        else:
+            self._owner.put(input)
+
+    def _status(self, user: str) -> Status:
+        if self._owner is None:
+            return "unknown", "", 0
+        status, text, since = self._owner.node.presence.status(user)
+        return status, text or "", since or 0
+
+    def _learn_network(self) -> None:
+        """An open network's first peer has told its id: remember it."""
+        home, owner = self._home, self._owner
+        if home is None or owner is None or home.network.id or not owner.node.network.id:
+            return
+        home.network = self._network = Network(owner.node.network.id, None)
+        self._joining = asyncio.ensure_future(self._write_down(home))
+        self._discover()
+
+    async def _write_down(self, home: Home) -> None:
+        try:
+            await asyncio.to_thread(home.join, home.network)
+        except P2PChatError as error:
+            text = f"the network joined could not be written down, the next start has to be told again: {error}"
+            self._herald.told(Warned("network", text))
+
+
+def _load(home: Home) -> tuple[Stored, list[KeptUser]]:
+    with nothing_is_garbage():
+        hosted = home.storage.hosted()
+        return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted

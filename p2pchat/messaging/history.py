@@ -1,0 +1,137 @@
+"""Messages read back from storage, in the one order that is the same on every peer: (clock, user, run, seq).
+
+By when they were written, or one by its id; by the words in them: search.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+
+from p2pchat.core.log import decode_entry
+from p2pchat.core.records import LogKey
+from p2pchat.errors import UnknownName
+from p2pchat.messaging.access import Sight
+from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, parse_message_id
+from p2pchat.messaging.timestamps import micros_of
+from p2pchat.peer.messages.conversation import Desk
+from p2pchat.protocol import ConversationId
+from p2pchat.storage.base import Shown, SortKey, Storage
+
+Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
+ALL_AT_ONCE = 2000  # entries read at once when there is no limit
+
+
+def sort_key(where: Post | datetime) -> SortKey:
+    """Return the place in history of a message, or of a moment."""
+    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
+
+
+async def read_posts(
+    desk: Desk,
+    storage: Storage,
+    read: Read,
+    conversation: ConversationId | Sequence[ConversationId] | None,
+    *,
+    before: Post | datetime | None,
+    after: Post | datetime | None,
+    since: datetime | None,
+    limit: int,
+    sight: Sight | None = None,
+) -> list[Message | Sent]:
+    """Return messages, oldest first; entries that are none do not count.
+
+    Args:
+        conversation: One or several; None for all. Several are read in one order.
+        before, after: The newest ones before (nothing: before the end), or the oldest ones after; both: between.
+        since: Nothing written before this moment.
+        limit: Most messages; 0 for all.
+        sight: What of them may be read; None: everything.
+    """
+    if limit < 0:
+        raise ValueError("a limit is 0 (none) or more")
+    low, high = (None if where is None else sort_key(where) for where in (after, before))
+    since_c = None if since is None else micros_of(since)
+    found: list[Shown] = []
+    while True:
+        asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
+        here = (low, None) if after is not None else (None, high)
+        page = await read(_page(storage, conversation, here, since_c, asked))
+        if high is not None:
+            page_below = [shown for shown in page if _key(shown) < high]
+        else:
+            page_below = page
+        shown = [one for one in page_below if _is_shown(one, sight)]
+        found = [*found, *shown] if after is not None else [*shown, *found]
+        if len(page) < asked or len(page_below) < len(page) or (limit and len(found) >= limit):
+            break
+        if after is not None:
+            low = _key(page[-1])
+        else:
+            high = _key(page[0])
+    return [post_of(desk, one) for one in found]
+
+
+def _is_shown(shown: Shown, sight: Sight | None) -> bool:
+    entry = decode_entry(shown.raw)
+    return entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(shown.log, entry))
+
+
+def _page(
+    storage: Storage,
+    conversation: ConversationId | Sequence[ConversationId] | None,
+    here: tuple[SortKey | None, SortKey | None],
+    since: int | None,
+    limit: int,
+) -> Callable[[], list[Shown]]:
+    after, before = here
+    if conversation is None or isinstance(conversation, str):
+        return lambda: storage.history(conversation, after=after, before=before, since=since, limit=limit)
+
+    def merged() -> list[Shown]:
+        """The page of each of them has all that the page of all may have."""
+        pages = [storage.history(key, after=after, before=before, since=since, limit=limit) for key in conversation]
+        found = sorted((one for page in pages for one in page), key=_key)
+        return found[:limit] if after is not None else found[-limit:]
+
+    return merged
+
+
+def _key(shown: Shown) -> SortKey:
+    return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
+
+
+def post_of(desk: Desk, shown: Shown) -> Message | Sent:
+    """Return a stored entry as programs see it."""
+    kind = Sent if shown.log.user == desk.people.me else Message
+    entry = decode_entry(shown.raw)
+    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.mended)
+
+
+async def find_post(
+    desk: Desk,
+    storage: Storage,
+    read: Callable[[Callable[[], Shown | None]], Awaitable[Shown | None]],
+    talks: Iterable[ConversationId],
+    message_id: str,
+    sight: Sight | None = None,
+) -> Message | Sent:
+    """Return one message of one of these conversations.
+
+    Raises:
+        ValueError: That is no message id. UnknownName: No message here has it.
+    """
+    prefix, ref = parse_message_id(message_id)
+    keys = [LogKey(key, ref.log) for key in talks if key.startswith(prefix)]
+
+    def look() -> Shown | None:
+        for facts in storage.lookup(keys, [])[0].values():
+            shown = storage.entry(facts.log, ref.seq)
+            if shown is not None and _is_shown(shown, sight):
+                return shown
+        return None
+
+    shown = await read(look)
+    if shown is None:
+        raise UnknownName(message_id, text="there is no message with this id here")
+    return post_of(desk, shown)

@@ -1,0 +1,205 @@
+"""HostedUser: a user that a peer speaks for beside its own, with a key, a name and messages of its own.
+
+    zoe = await peer.host("zoe")
+    zoe.set_presence("online")
+    await zoe.send("room", "hello from the gateway")
+    async for event in zoe.events():
+        ...
+
+It has the user's part of TCPPeer, under the same names. It sees the conversations it belongs to, and nothing of what
+others of this peer have between them. What a thousand of them need is the peer's once: links, storage, names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from p2pchat.core.hosted import HostedUser as CoreUser
+from p2pchat.core.node import Node
+from p2pchat.core.records import Change, KeptUser
+from p2pchat.errors import PeerClosed
+from p2pchat.identity.keys import Identity
+from p2pchat.messaging.access import Sight
+from p2pchat.messaging.events import Event
+from p2pchat.messaging.local_user import Messaging
+from p2pchat.messaging.messages import Message, Post, Sent
+from p2pchat.messaging.users import User
+from p2pchat.peer.messages.conversation import Conversation, Desk
+from p2pchat.peer.messages.mending import MENDINGS
+from p2pchat.peer.reading.indexing import Indexing
+from p2pchat.peer.users.ignoring import ignored_of
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.runtime.driver import Owner
+
+if TYPE_CHECKING:
+    from p2pchat.peer.hosted.hosting import Hosting
+
+T = TypeVar("T")
+
+
+class HostedUser(Messaging):
+    """One user of a gateway; made by TCPPeer.host. The same object for the same user as long as the peer runs."""
+
+    __slots__ = (
+        *("__weakref__", "_conversations", "_feed", "_groups", "_herald", "_is_gone", "_kept", "_ledger"),
+        *("_options", "_peer", "_sight", "people"),
+    )
+
+    def __init__(self, peer: Hosting, kept: KeptUser) -> None:
+        me = kept.id
+        self._peer = peer
+        self._kept = kept
+        self._is_gone = False
+        self._conversations: dict[ConversationId, Conversation] = {}
+        self.people = peer.people.seen_by(me)
+        self._sight = Sight(lambda: peer._core, lambda: me)
+        self._groups = peer._groups.seen_by(self._sight.knows)
+        self._ledger = peer._ledger.seen_by(self.people)
+        self._feed, self._herald, self._options = peer._feed, peer._herald, peer._options
+
+    @property
+    def key(self) -> UserId:
+        """The id as it is inside and on the wire, hex."""
+        return self._kept.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._kept.name
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 bytes its key is made of: whoever has them is this user. For hosting it on another gateway too."""
+        return self._kept.secret
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the peer speaks for it still; not after TCPPeer.unhost."""
+        return not self._is_gone
+
+    def post(self, event: T) -> T | Message | Sent:
+        """Return an event of TCPPeer.everybody as this user sees it.
+
+        A message of its own is Sent, another's a Message, with this user as desk. In other events users, conversations
+        and messages are this user's: `is_me` and names of conversations are as they are for it.
+        """
+        if isinstance(event, Post):
+            return event.seen_by(self)
+        if not isinstance(event, Event):
+            return event
+        seen: dict[str, Any] = {one.name: self._seen(getattr(event, one.name)) for one in fields(event)}
+        if isinstance(event, MENDINGS):
+            seen["ref"] = self.ref(event.log, event.seq)
+        return replace(event, **seen)
+
+    def _seen(self, value: object) -> object:
+        if isinstance(value, User):
+            return self.people.user(value.key)
+        if isinstance(value, Conversation):
+            return self.conversation(value.key)
+        if isinstance(value, Post):
+            return value.seen_by(self)
+        if isinstance(value, tuple) and value and isinstance(value[0], User):
+            return tuple(map(self._seen, value))
+        return value
+
+    # ---- as UserPart asks
+
+    @property
+    def _desk(self) -> Desk:
+        return self
+
+    @property
+    def _running(self) -> Owner:
+        if self._is_gone:
+            raise PeerClosed("this user is hosted here no more")
+        return self._peer._running
+
+    @property
+    def _begun(self) -> Owner:
+        return self._peer._begun
+
+    @property
+    def _core(self) -> Node | None:
+        return self._peer._core
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._is_gone or self._peer._is_closed
+
+    @property
+    def _index(self) -> Indexing | None:
+        return self._peer._index
+
+    def _started(self) -> object:
+        return self._peer._started()
+
+    @property
+    def _names_lock(self) -> asyncio.Lock:
+        return self._peer._hosting_lock
+
+    def _check_name(self, name: str) -> None:
+        self._peer._check_free(name, self.key)
+
+    def _called(self, name: str, about: str | None) -> Change:
+        former, self._kept = self._kept, replace(self._kept, name=name)
+        self._peer._renamed(self, former.name)
+        return Change(hosted=[self._kept])
+
+    @property
+    def _ignored_in(self) -> str:
+        return ignored_of(self.key)
+
+    def _consumer(self, name: str) -> str:
+        return consumer_of(self.key, name)
+
+    @property
+    def _first_place(self) -> int:
+        return self._feed.place_of(self._consumer(""))
+
+    @property
+    def _came_at(self) -> int:
+        return self._first_place
+
+    def _gone(self) -> None:
+        """It is hosted no more."""
+        self._is_gone = True
+
+    def __repr__(self) -> str:
+        return f"<HostedUser {self.name!a}>"
+
+
+class Crowd(HostedUser):
+    """All users of a gateway at once, and none of them: whose desk the events of TCPPeer.everybody have."""
+
+    __slots__ = ()
+
+    def __init__(self, peer: Hosting, sight: Sight) -> None:
+        super().__init__(peer, KeptUser("", b"", "", 0))
+        self._sight = sight
+        self._groups = peer._groups.seen_by(sight.knows)
+
+
+def consumer_of(user: UserId, name: str) -> str:
+    """Return under which name the place of a consumer of a hosted user is kept; "": where it was hosted first."""
+    return f"{user}:{name}"
+
+
+def core_user(kept: KeptUser, about: str) -> CoreUser:
+    """Return a kept user as the core speaks for it: offline, until it is said to be there."""
+    return CoreUser(kept.id, kept.name, _signer(kept.secret), about=about, status="offline")
+
+
+def _signer(secret: bytes) -> Callable[[bytes], bytes]:
+    """Return what signs with this key, which is made when it is first needed: of ten thousand few write today."""
+    identity: list[Identity] = []
+
+    def sign(data: bytes) -> bytes:
+        if not identity:
+            identity.append(Identity.from_seed(secret))
+        return identity[0].sign(data)
+
+    return sign

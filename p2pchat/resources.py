@@ -1,0 +1,206 @@
+"""What a peer is made of before it runs: identity, network, database and TLS, found or made as its options say.
+
+Everything here may wait for the disk, so it runs in a thread. Home is the result, the same for a peer from the
+command line and for one a test puts together in memory.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pchat.config import Settings
+from p2pchat.core.records import META_NETWORK
+from p2pchat.errors import InviteError, P2PChatError
+from p2pchat.identity.invites import Invite, encode_invite, parse_invite
+from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.names import default_name, validate_name
+from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network import Network, load_network, login_network
+from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
+from p2pchat.identity.tls import client_context, server_context
+from p2pchat.messaging.users import id_of
+from p2pchat.storage.base import Storage
+
+MEMORY_URL = "memory://"
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The words of TCPPeer and of the command line."""
+
+    port: int = 0
+    name: str | None = None
+    host: str = "127.0.0.1"
+    data: PathLike | None = None
+    temporary: bool = False
+    key: PathLike | None = None
+    db: str | None = field(default=None, repr=False)  # it may have a password
+    invite: str | None = field(default=None, repr=False)
+    open: bool = False
+    advertise: str | None = None
+    discover: bool = False
+    settings: Settings = field(default_factory=Settings)
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError for what can be seen to be wrong at once."""
+        if isinstance(self.port, bool) or not isinstance(self.port, int):
+            raise TypeError(f"a port is an int, not {type(self.port).__name__}")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"{self.port} is no port: 1 to 65535, or 0 for any free one")
+        if self.name is not None:
+            validate_name(self.name)
+        if self.temporary and self.data is not None:
+            raise ValueError("a peer is either temporary or has a data directory, not both")
+
+
+@dataclass(slots=True)
+class Home:
+    """What a peer is made of. `pins` are the endpoints an invite brought, with the key that must answer there."""
+
+    identity: Identity
+    network: Network  # its id is "" in an open network whose first peer has yet to tell it
+    storage: Storage
+    server_context: ssl.SSLContext = field(repr=False)
+    client_context: ssl.SSLContext = field(repr=False)
+    directory: Path | None = None  # where the data is; None for what is in memory only
+    pins: list[tuple[str, str]] = field(default_factory=list)
+    join: Callable[[Network], None] = lambda network: None  # remember a network learnt later
+    close: Callable[[], None] = lambda: None
+
+
+def open_home(options: Options, *, has_endpoints: bool) -> Home:
+    """Open everything a peer on this machine needs.
+
+    Raises:
+        P2PChatError: DataLocked, InviteError, StorageError, or a file that cannot be used; nothing stays open.
+    """
+    if options.discover:
+        from p2pchat.discovery.local import require
+
+        require()
+    invite = None if options.invite is None else parse_invite(options.invite)
+    profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
+    try:
+        storage = open_storage(profile, options)
+        try:
+            network = _network(profile, options, invite, has_endpoints, storage)
+            server, client = contexts(profile.identity, profile.directory)
+        except BaseException:
+            storage.close()
+            raise
+    except BaseException:
+        profile.close()
+        raise
+    return Home(
+        identity=profile.identity,
+        network=network,
+        storage=storage,
+        server_context=server,
+        client_context=client,
+        directory=profile.directory,
+        pins=[] if invite is None else [(endpoint, invite.peer_id) for endpoint in invite.endpoints],
+        join=profile.join,
+        close=profile.close,
+    )
+
+
+def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS contexts of the listening and of the dialling side."""
+    try:
+        return server_context(identity, directory), client_context()
+    except OSError as error:
+        raise P2PChatError(f"cannot prepare TLS: {error.strerror or error}") from error
+
+
+def _network(
+    profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool, storage: Storage
+) -> Network:
+    """Return the network to belong to, remembered in the profile when it is not the login's.
+
+    A profile that joined a network, or holds messages of one, stays there: what it holds belongs to nobody elsewhere.
+    """
+    settled = profile.joined or bool(storage.places(0, 1))
+    if settled and not profile.joined:
+        learnt = storage.meta().get(META_NETWORK)
+        if learnt:  # killed, or out of disk, before the open network it had met was written down
+            profile.join(Network(learnt, None))
+    if invite is not None:
+        if settled and not _same(profile.network, invite.network):
+            raise InviteError(
+                f"{profile.directory} belongs to another network than this invite: "
+                "leave the invite out, or choose another port or --data for it"
+            )
+        if options.open and not invite.network.is_open:
+            raise InviteError("this invite is for a network with a key: leave --open out")
+        profile.join(invite.network)
+        return invite.network
+    if not options.open:
+        return profile.network
+    if settled:
+        if not profile.network.is_open:
+            raise P2PChatError(
+                f"{profile.directory} belongs to a network with a key: "
+                "leave --open out, or choose another port or --data for it"
+            )
+        return profile.network
+    if has_endpoints:
+        return Network("", None)  # the first peer met tells its id
+    network = Network.fresh(open=True)
+    profile.join(network)
+    return network
+
+
+def _same(one: Network, other: Network) -> bool:
+    """Whether these are one network; its key may have changed."""
+    return (one.id, one.is_open) == (other.id, other.is_open)
+
+
+def open_storage(profile: Profile, options: Options) -> Storage:
+    """Open the database of a profile, or the one named, or memory."""
+    if options.db == MEMORY_URL:
+        from p2pchat.storage.memory import MemoryStorage
+
+        return MemoryStorage(options.settings)
+    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.sql import SqlStorage
+
+    return SqlStorage(options.db or sqlite_url(profile.database), options.settings)
+
+
+def login_name(port: int = 0) -> str:
+    """Return the name of a user who chose none: the login's, with the port; 0: without one."""
+    login = ""
+    with suppress(OSError, KeyError, ImportError):  # no such login in the password database: a bare container
+        login = getpass.getuser()
+    return default_name(login, port)
+
+
+def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") -> str:
+    """Return an invite into the network of a peer that need not run, from its data directory.
+
+    Args:
+        endpoints: "host:port" where others reach it, at least one.
+        to: The id (base32, as of `Probed`) of another peer that answers there; "": it is that peer itself.
+    Raises:
+        P2PChatError: There is no identity, or its files cannot be read.
+        ValueError: An endpoint is none, or there is none; that is no id.
+    """
+    directory = Path(data)
+    try:
+        identity = load_identity(directory / KEY_NAME)
+    except FileNotFoundError:
+        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
+    network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
+    if not to:
+        return encode_invite(identity.peer_id, network, endpoints)
+    key = id_of(to)
+    if not key:
+        raise ValueError(f"{to!a} is no id of a peer")
+    return encode_invite(key, network, endpoints)

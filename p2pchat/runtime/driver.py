@@ -1,0 +1,423 @@
+"""The owner: the only code that touches the core. It feeds inputs, and carries effects out.
+
+One pump, no task and no queue to wait on: whatever happens is put into the inbox, and the next turn of the loop hands
+everything in it to the core and does what it orders. The owner waits for nobody: commits and reads run in threads
+(storage_worker.py, reading.py), links take bytes without waiting (connections.py), programs get futures (requests.py),
+and what comes of all that returns as inputs.
+
+Three things make it quick. Texts that are said while an own commit is under way go in together as one input, so one
+signature and one transaction serve them all (saying.py). A frame is encoded once for all its links, and everything for
+one link in one turn is one write (outgoing.py). And reading stops while more than a few thousand received entries are
+not committed yet: that is the back-pressure of the whole peer (inflight.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as fx
+from p2pchat.core.context import Now
+from p2pchat.core.inputs import (
+    CommitFailed,
+    Committed,
+    Drained,
+    Fetched,
+    Filled,
+    HandedOn,
+    Input,
+    LinkDown,
+    Said,
+    Stop,
+    Woke,
+)
+from p2pchat.core.log import Batch, LogId
+from p2pchat.core.node import Node
+from p2pchat.core.records import Change
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
+from p2pchat.protocol import encode
+from p2pchat.runtime.connections import Wiring
+from p2pchat.runtime.fetching import Fetching
+from p2pchat.runtime.gc_tuning import nothing_is_garbage
+from p2pchat.runtime.inflight import CommitsInFlight
+from p2pchat.runtime.outgoing import Outgoing
+from p2pchat.runtime.reading import Reading
+from p2pchat.runtime.recent import Recent, runs_of
+from p2pchat.runtime.requests import Programs
+from p2pchat.runtime.saying import Gathering
+from p2pchat.runtime.storage_worker import Disk
+from p2pchat.storage.base import Shown
+
+FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
+LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
+LEFT_SO = "what was accepted is safe, what was on its way may be kept or not"
+OUT_NOW_BYTES = 256 * 1024  # so much for links is written before the next input: full ones are known by then
+FEW_WOKEN = 16  # so many who said something go on before links are written to: encrypting would make them wait
+LEAST = 1.0  # seconds that it gets to close, however late it is
+
+
+class Owner:
+    """Owns one node, its storage and its connections.
+
+    Args:
+        node: Not started yet.
+        tell: Takes effects that are for programs: Kept, Delivered, Released, LinkChanged, UserJoined ...
+        clock: The present; tests on virtual time give their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        settings: Settings,
+        recent: Recent,
+        tell: Callable[[fx.Effect], None],
+        clock: Callable[[], Now] | None = None,
+    ) -> None:
+        self.node = node
+        self.recent = recent
+        self.disk: Disk  # given by start(): storage has to be loaded before there is a node, links come after
+        self.wiring: Wiring
+        self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
+        self.saying = Gathering(node.next_entry)
+        self.programs = Programs(self.saying, self.put, self._schedule, tell)
+        self._in_flight = CommitsInFlight(
+            settings.max_uncommitted_entries, lambda paused: self.wiring.pause_all(paused)
+        )
+        self._reading = Reading(node, settings, self.put, tell, self._reading_broke)
+        self._fetching = Fetching(self._reading.fetch, self._has_room)
+        self._outgoing = Outgoing()
+        self._settings = settings
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
+        self._inbox: deque[Input] = deque()
+        self._pumping: asyncio.Handle | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._fresh: dict[LogId, list[Batch]] = {}  # of the commits that are being answered
+        self._handed: dict[str, int] = {}
+        self._stopped = False
+        self._leave_by = 0.0
+        self._idle: asyncio.Future[None] | None = None
+        self.broken: BaseException | None = None
+        self._cutting: asyncio.Task[None] | None = None
+        self._carry: dict[type, Callable[[Any], None]] = {
+            fx.Send: self._outgoing.send,
+            fx.Close: self._close,
+            fx.Dial: lambda effect: self.wiring.dial(effect.dial, effect.endpoint),
+            fx.Established: lambda effect: self.wiring.established(effect.link),
+            fx.PauseReading: self._pause_reading,
+            fx.WakeAt: self._wake_at,
+            fx.Commit: self._commit,
+            fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
+            fx.Lookup: self._reading.look_up,
+            fx.Fetch: self._fetching.ask,
+            fx.Kept: self.programs.kept,
+            fx.Refused: self.programs.refused,
+            fx.Imported: self.programs.imported,
+            fx.Released: self._released,
+            fx.Counted: self._count,
+            fx.Stopped: self._has_stopped,
+        }
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read from links because storage is behind."""
+        return self._in_flight.paused
+
+    # The pump
+
+    def start(self, disk: Disk, wiring: Wiring) -> None:
+        """Begin; from now on inputs are handled."""
+        self.disk = self._reading.disk = disk
+        self.programs.promises = not disk.storage.durable
+        self.disk.told = self._go_on
+        self.wiring = wiring
+        with nothing_is_garbage():
+            self._carry_out(self.node.start(self._now()))
+        self._flush_links()
+        self._schedule()
+
+    def put(self, input: Input) -> None:
+        """Something happened: it is handled in the next turn of the loop.
+
+        That a link is full comes before all that waits, some of which might write more to it.
+        """
+        if type(input) is Filled:
+            self._inbox.appendleft(input)
+        else:
+            self._inbox.append(input)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+
+    def _go_on(self) -> None:
+        """Storage has answered: handle that in this turn, for another one makes every commit some 20 us longer."""
+        if self._pumping is not None:
+            self._pumping.cancel()
+            self._pump()
+
+    def _pump(self) -> None:
+        self._pumping = None
+        if self.broken is not None:
+            return
+        try:
+            if self.saying.has_promised:
+                self._hand_in(self.saying.take_promised())
+            if self._handed and not self._stopped:
+                self._hand_on_all()  # first: no commit of this turn may put back what hand_on_now() has written
+            self._handle_all()
+            while self.saying and not self._in_flight.own and not self._stopped:
+                self._hand_in(self.saying.take())
+                self._handle_all()  # memory storage has answered already
+            self._end_turn()
+        except BaseException as error:
+            self._break(error)
+            raise
+        if self._idle is not None and not self._idle.done() and self.idle:
+            self._idle.set_result(None)
+
+    def _hand_in(self, groups: Iterable[Said]) -> None:
+        for said in groups:
+            self._carry_out(self.node.handle(said, self._now()))
+
+    def _handle_all(self) -> None:
+        inbox, handle = self._inbox, self.node.handle
+        while inbox:
+            input = inbox.popleft()
+            kind = type(input)
+            if kind is Committed:
+                self._committed(input)  # type: ignore[arg-type]
+            elif kind is CommitFailed:
+                self._in_flight.failed(input.epoch)  # type: ignore[union-attr]
+            elif kind is Drained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
+                continue  # it has filled again meanwhile, and that was told already
+            self._carry_out(handle(input, self._now()))
+            if self._fresh:
+                self._fresh = {}
+            if kind is Fetched:
+                self._fetching.answered(input.link)  # type: ignore[union-attr]
+            elif kind is LinkDown:
+                self._give_up(input.link)  # type: ignore[union-attr]
+            if self._outgoing.size_bytes >= OUT_NOW_BYTES:
+                self._flush_links()
+
+    def _carry_out(self, effects: list[fx.Effect]) -> None:
+        carry = self._carry
+        for effect in effects:
+            act = carry.get(type(effect))
+            if act is not None:
+                act(effect)
+            else:
+                self._tell(effect)
+
+    def _break(self, error: BaseException) -> None:
+        """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
+        self.broken = error
+        text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
+        self.programs.fail(lambda: P2PChatError(text))
+        self._tell(fx.Warned("internal", text))
+        self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
+
+    # Links
+
+    def _end_turn(self) -> None:
+        """Write to links; behind those who wait for what they said, while they are few."""
+        if 0 < self.programs.woken <= FEW_WOKEN:
+            self._loop.call_soon(self._flush_links)
+        else:
+            self._flush_links()
+        self.programs.woken = 0
+
+    def _flush_links(self) -> None:
+        self._outgoing.flush(self.wiring.send)
+        self._fetching.go_on()
+
+    def _has_room(self, link: int) -> bool:
+        """Whether a link takes a page more: what waits here for the end of the turn counts too."""
+        waiting = self._outgoing.waiting_bytes(link)
+        return self.wiring.buffered(link) + waiting <= self._settings.buffer_limit_bytes
+
+    def _close(self, effect: fx.Close) -> None:
+        data = self._outgoing.take(effect.link)
+        if data and effect.bye is not None:
+            self.wiring.send(effect.link, data)
+        self.wiring.close(effect.link, None if effect.bye is None else encode(effect.bye))
+
+    def _pause_reading(self, effect: fx.PauseReading) -> None:
+        self.wiring.hold(effect.link, True)
+        self._loop.call_later(effect.seconds, self.wiring.hold, effect.link, False)
+
+    def _wake_at(self, effect: fx.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_at(effect.mono, self._woke)
+
+    def _woke(self) -> None:
+        self._wake = None
+        self.put(Woke())
+
+    # Storage
+
+    def _commit(self, effect: fx.Commit) -> None:
+        self._in_flight.add(effect)
+        self.disk.commit(effect)
+
+    def _committed(self, input: Committed) -> None:
+        """Before the core hears of it: what it releases must be at hand."""
+        for ticket in input.tickets:
+            change = self._in_flight.answered(ticket)
+            for batch in change.batches:
+                self._fresh.setdefault(batch.log, []).append(batch)
+            if change.mendings:
+                self.recent.note_mended(change.mendings)
+
+    def _give_up(self, link: int) -> None:
+        """A link has ended: what was to be read for it is answered, with nothing."""
+        for effect in self._fetching.gone(link):
+            self.put(Fetched(link, effect.ticket, [], None))
+
+    def _reading_broke(self, error: BaseException) -> None:
+        self._break(error)
+        self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
+
+    def _count(self, effect: fx.Counted) -> None:
+        self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
+
+    # What is released
+
+    def _released(self, effect: fx.Released) -> None:
+        wanted = self.recent.wanted()
+        for stretch in effect.stretches:
+            runs = None if not wanted else runs_of(stretch, self._fresh.get(stretch.log, ()))
+            if runs is None:
+                self.recent.skip(stretch.first_place + stretch.count - 1)
+            else:
+                for run in runs:
+                    self.recent.add(run)
+        self._tell(effect)
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read released entries from storage."""
+        return await self.disk.read(lambda: self.disk.storage.places(after, limit))
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to this place: saved with the next commit, or soon."""
+        self._handed[consumer] = place
+        self._schedule()
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; it is on disk when this returns."""
+        self.hand_on(consumer, place)
+        await self.disk.write(Change(consumers={consumer: place}))
+
+    def _hand_on_all(self) -> None:
+        handed, self._handed = self._handed, {}
+        for consumer, place in handed.items():
+            self._carry_out(self.node.handle(HandedOn(consumer, place), self._now()))
+
+    async def settle(self) -> None:
+        """Return when what was put in so far is handled, and what it ordered is on disk. Raises StorageError."""
+        await self.handled()
+        await self.disk.write(Change())
+
+    async def handled(self) -> None:
+        """Return when the core has taken what was put in so far."""
+        self._schedule()
+        handled: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_soon(_done, handled)  # behind the turn that handles it
+        await handled
+
+    # The end
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to the disk or into the core."""
+        return not (self.saying or self._in_flight or self._inbox or self._handed)
+
+    async def finish(self) -> None:
+        """Wait until everything said is durable, FINISH_TIMEOUT at most."""
+        if self.broken is not None:
+            return
+        if not self.idle:
+            self._idle = self._loop.create_future()
+            self._schedule()
+            await asyncio.wait([self._idle], timeout=FINISH_TIMEOUT)
+
+    async def stop(self) -> None:
+        """Leave in good order: what was said is durable, goodbye to everyone. Then comes close()."""
+        self._leave_by = self._loop.time() + LEAVE_WITHIN
+        await self.finish()
+        self.put(Stop())
+        if self.broken is None:
+            self._pump_now()
+        await self.wiring.close_all()
+        if self.broken is None:
+            self._pump_now()
+        self._stopped = True
+        self.programs.fail(lambda: PeerClosed("the peer was closed"))
+        self._cancel_timers()
+
+    async def close(self) -> bool:
+        """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open.
+
+        Returns:
+            Whether that is so. False when the disk does not answer: people are told, and it closes when it does.
+        """
+        try:
+            if self._handed:
+                with suppress(StorageError, TimeoutError):  # then it comes again
+                    async with asyncio.timeout(self._patience()):
+                        await self.disk.write(Change(consumers=self._handed))
+        finally:
+            closed = await self.disk.close(within=self._patience())
+        if not closed:
+            self._tell(fx.Warned("storage_slow", "the disk does not answer, and is not waited for: " + LEFT_SO))
+        if self.broken is None:
+            self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
+        return closed
+
+    def _patience(self) -> float:
+        return max(LEAST, self._leave_by - self._loop.time())
+
+    async def kill(self) -> bool:
+        """End at once, as a crash would: what is not committed is lost, nobody is told. Returns as close()."""
+        self._stopped = True
+        if self.broken is None:
+            self.broken = PeerClosed("the peer was killed")
+        self.programs.fail(lambda: PeerClosed("the peer was killed"))
+        self._cancel_timers()
+        await self.wiring.cut_all()
+        return await self.disk.close(wait=False)
+
+    def _pump_now(self) -> None:
+        if self._pumping is not None:
+            self._pumping.cancel()
+        try:
+            self._pump()
+            self._flush_links()
+        except Exception as error:  # a defect is reported, as in any other turn, and keeps nobody from closing
+            self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
+
+    def _has_stopped(self, effect: fx.Stopped) -> None:
+        self._stopped = True
+        self.programs.end()
+        self._reading.stop()
+
+    def _cancel_timers(self) -> None:
+        self._reading.stop()
+        for handle in (self._wake, self._pumping):
+            if handle is not None:
+                handle.cancel()
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():  # who waited may have given up
+        future.set_result(None)

@@ -1,0 +1,128 @@
+"""Everything that a database holds into another one, of whatever kind: row by row, whatever tables there are.
+
+What is read is of one moment, and what is written is one transaction: the other database has all of it or nothing. At
+the end both are compared: how many rows each table has, and the last head of every log, which proves all before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from sqlalchemy import Table
+
+from p2pchat.errors import StorageError
+from p2pchat.storage import migrations
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects import dialect_of
+from p2pchat.storage.dialects.dialect import Dialect, columns_of
+from p2pchat.storage.errors import told_clearly
+from p2pchat.storage.fragments import NEWEST_HEAD
+from p2pchat.storage.schema import SCHEMA_KEY, WRITER_KEY, meta, metadata
+
+BUSY_TIMEOUT = 1.0  # seconds for a peer that is just ending
+ROWS_AT_ONCE = 1024  # read, and written in a few statements
+LAST_HEADS = f"select h.id, h.size, h.chain, h.sig from logs l {NEWEST_HEAD} order by l.number"
+
+Progress = Callable[[int, int], None]  # rows copied, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedRows:
+    """What a copy has: rows in all tables, entries and logs among them."""
+
+    rows: int
+    entries: int
+    logs: int
+
+
+def copy_rows(source: str, target: str, progress: Progress = lambda done, total: None) -> CopiedRows:
+    """Copy one database, given by its URL, into another one that is empty.
+
+    Raises:
+        StorageError: Somebody writes into one of them, the target holds something, or cannot take it.
+    """
+    with ExitStack() as ends:
+        read, write = dialect_of(source, BUSY_TIMEOUT), dialect_of(target, BUSY_TIMEOUT)
+        with told_clearly(read):
+            theirs = ends.enter_context(closing(_reader(read, ends)))
+        with told_clearly(write):
+            ours = ends.enter_context(closing(Database(write, writes=True)))
+            _make_tables(ours)
+            with ours.begin(), theirs.begin():
+                return _copy(theirs, ours, progress)
+
+
+def _reader(dialect: Dialect, ends: ExitStack) -> Database:
+    """Open what is to be copied; of a server with the lock of whoever writes, so that nobody does meanwhile."""
+    dialect.require()
+    if dialect.is_shared:
+        ends.enter_context(closing(Database(dialect, writes=True)))
+    database = Database(dialect)
+    older = dialect.older(database)
+    if older is not None:
+        ends.enter_context(closing(database))
+        database = older
+    with database.begin():
+        migrations.check(database)
+    return database
+
+
+def _make_tables(database: Database) -> None:
+    migrations.prepare(database)
+    with database.begin():
+        for table in metadata.sorted_tables:
+            if any(row for row in database.all(f"select * from {table.name} limit 3") if not _is_own(table, row)):
+                raise StorageError(f"{database.dialect.where} holds something already: copy into an empty database")
+
+
+def _is_own(table: Table, row: Any) -> bool:
+    """Whether this row tells of the database itself, and not of a peer."""
+    return table is meta and row[0] in (SCHEMA_KEY, WRITER_KEY)
+
+
+def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
+    with told_clearly(source.dialect):
+        counts = _counts(source)
+    total = sum(counts.values())
+    done = 0
+    for table in metadata.sorted_tables:
+        for rows in _pages(source, table):
+            kept = [row for row in rows if not _is_own(table, row)]
+            target.insert(table, list(chain.from_iterable(kept)))
+            done += len(kept)
+            progress(done, total)
+    _compare(source, target, counts)
+    return CopiedRows(total, counts["entries"], counts["logs"])
+
+
+def _counts(database: Database) -> dict[str, int]:
+    """Return how many rows each table has, but for those of the database itself."""
+    found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in metadata.sorted_tables}
+    own = f"select count(*) from {meta.name} where name in ('{SCHEMA_KEY}', '{WRITER_KEY}')"
+    found[meta.name] -= int(database.value(own))
+    return found
+
+
+def _pages(database: Database, table: Table) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a table, some at a time: never all of them are in memory, here or in the driver."""
+    text = f"select {', '.join(columns_of(table))} from {table.name}"
+    options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
+    with told_clearly(database.dialect):
+        with database.connection.exec_driver_sql(text, execution_options=options) as rows:
+            yield from rows.partitions(ROWS_AT_ONCE)
+
+
+def _compare(source: Database, target: Database, counts: dict[str, int]) -> None:
+    """Raise StorageError unless the copy has as many rows of each table, and the same last heads."""
+    for name, count in _counts(target).items():
+        if count != counts[name]:
+            raise StorageError(f"the copy has {count} rows of {name} and not {counts[name]}: nothing of it was kept")
+    with told_clearly(source.dialect):
+        wanted = source.all(LAST_HEADS)
+    for one, other in zip_longest(wanted, target.all(LAST_HEADS)):
+        if tuple(one or ()) != tuple(other or ()):
+            raise StorageError("the copy of a log does not end as the log does: nothing of it was kept")

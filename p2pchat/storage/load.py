@@ -1,0 +1,265 @@
+"""What a starting node needs, in milliseconds however much is stored: no statement here passes over entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from p2pchat.config import Settings
+from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.records import (
+    EVERYTHING,
+    Address,
+    FormerName,
+    Heard,
+    KeptUser,
+    KnownUser,
+    ReadMark,
+    Spoken,
+    Stored,
+    Talk,
+    Token,
+    Waiting,
+)
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.base import Holding
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import placeholders
+from p2pchat.storage.errors import Misfit, fitting
+from p2pchat.storage.fragments import THEN_ENTRIES
+from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
+from p2pchat.storage.rows import naming_of_text
+from p2pchat.storage.schema import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, hosted, tokens
+
+NEWEST_C = """
+select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
+"""
+RECENT = f"""
+select c.id, u.id, l.run, p.start, p.entries from places p
+join logs l on l.number = p.start >> {SEQ_BITS}
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+order by p.first_place desc limit ?
+"""
+HEARD = """
+select c.id, u.id, l.run, m.id, h.seq from logs l
+join heard h on h.log = l.number
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+join users m on m.number = h.member
+where l.state = 0 and u.id in {whose}
+"""
+READS = """
+select c.id, u.id, l.run, r.id, m.seq from read_marks m
+join logs l on l.number = m.log
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+join users r on r.number = m.reader
+where r.id in {whose} or (l.state = 0 and u.id in {whose})
+"""
+FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
+WRITERS = f"""
+select c.id, u.id from (
+    select conversation, writer, min(number) as came from logs where state < {FORKED} group by conversation, writer
+) l
+join conversations c on c.number = l.conversation join users u on u.number = l.writer order by l.came
+"""
+FORKED_LOGS = f"""
+select c.id, u.id, l.run from logs l
+join conversations c on c.number = l.conversation join users u on u.number = l.writer
+where l.state in {FORKED_STATES} order by l.number
+"""
+CITES_OF_TIPS = f"""
+{CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
+"""
+# What was written to groups, operations and leaves, never what anybody said; what is here of forked logs stays.
+SPOKEN = f"""
+select c.id, u.id, l.run, e.id, e.body
+from (select number, id from conversations where naming like '%"group"%') c
+{THEN_ENTRIES}
+join logs l on l.number = e.id >> {SEQ_BITS}
+join users u on u.number = l.writer
+where e.conversation = c.number
+order by c.number, e.id
+"""
+USERS_AT_ONCE = 500
+WAITING = "select id, body from entries where id > ? and id < ? order by id"
+
+
+def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Stored:
+    """Return what a node starts from; call it inside a transaction."""
+    rows = database.all
+    unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
+    cited = cites_of(rows(CITES_OF_TIPS))
+    seen: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
+    newest = rows("select first_place + entries from places order by first_place desc limit 1")
+    stored = Stored(
+        tips=[
+            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING))
+            for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")
+        ],
+        forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
+        unreleased=[
+            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING)) for row in unreleased
+        ],
+        waiting=[
+            Waiting(facts.log, id % SEQS, decode_entry(body))
+            for number, facts in ((row[0], log_facts(row)) for row in unreleased)
+            for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
+        ],
+        next_place=newest[0][0] if newest else 1,
+        talks=_talks(database),
+        users=_users(database),
+        former=_former(database),
+        heard=_heard(database, whose),
+        reads=_reads(database, whose),
+        addresses=_addresses(database),
+        consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
+        newest_c=_newest_clocks(rows(NEWEST_C)),
+        recent=_recent(rows(RECENT, settings.recent_places), settings),
+        groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
+        most_bytes=database.dialect.most_stored(database),
+        meta=load_meta(database),
+    )
+    _check(stored)
+    return stored
+
+
+def load_hosted(database: Database) -> list[KeptUser]:
+    """Return the users hosted here, in the order they came."""
+    rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
+    if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
+        raise Misfit("keys of another kind")
+    with fitting():
+        return [KeptUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
+
+
+def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
+    """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
+    return Stored(heard=_heard(database, users), reads=_reads(database, users))
+
+
+def load_token(database: Database, hash: bytes) -> Token | None:
+    """Return a token by its hash; None when there is none, or its user is hosted no more."""
+    found = select(tokens).join(hosted, hosted.c.id == tokens.c.owner).where(tokens.c.hash == hash)
+    row = database.connection.execute(found).first()
+    return None if row is None else Token(row.hash, row.owner.hex(), row.created_at, row.label)
+
+
+def load_tokens(database: Database, user: UserId | None) -> list[Token]:
+    """Return the tokens of a user, or (None) all, in the order they were made."""
+    found = select(tokens).order_by(tokens.c.created_at, tokens.c.hash)
+    rows = database.connection.execute(found if user is None else found.where(tokens.c.owner == bytes.fromhex(user)))
+    return [Token(row.hash, row.owner.hex(), row.created_at, row.label) for row in rows]
+
+
+def load_meta(database: Database) -> dict[str, str]:
+    """Return what the core, and what it is part of, remember by name."""
+    rows = database.all("select name, value from meta")
+    found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
+    if not all(type(text) is str for item in found.items() for text in item):
+        raise Misfit("values of another kind")
+    return found
+
+
+def _check(stored: Stored) -> None:
+    """Raise Misfit for values that nobody stored: a disk that turns bits must not start a node on them."""
+    numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
+    numbers += [seq for _, seq in stored.recent]
+    numbers += [told.seq for told in stored.heard] + [mark.seq for mark in stored.reads]
+    numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former]
+    numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
+    texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
+    texts += [text for user in stored.users for text in (user.name, user.about)]
+    if not all(type(number) is int and number >= 0 for number in numbers) or not all(
+        type(text) is str for text in texts
+    ):
+        raise Misfit("values of another kind")
+    for talk in stored.talks:
+        if talk.naming.dm:
+            with fitting():
+                dm_id(*talk.naming.dm)
+
+
+def holdings(database: Database) -> list[Holding]:
+    """Return every conversation of which something is stored, and by whom; it passes over all logs, no entries."""
+    rows = database.all
+    writers: dict[str, list[UserId]] = {}
+    for conversation, user in rows(WRITERS):
+        writers.setdefault(conversation.hex(), []).append(user.hex())
+    forked: dict[str, list[LogId]] = {}
+    for row in rows(FORKED_LOGS):
+        forked.setdefault(row[0].hex(), []).append(_log(row))
+    return [
+        Holding(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
+        for talk in _talks(database)
+        if talk.id in writers or talk.id in forked
+    ]
+
+
+def _talks(database: Database) -> list[Talk]:
+    named = "select id, naming from conversations where naming is not null order by number"
+    return [Talk(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
+
+
+def _users(database: Database) -> list[KnownUser]:
+    named = "select id, name, named_c, about from users where name is not null order by number"
+    return [KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in database.all(named)]
+
+
+def _former(database: Database) -> list[FormerName]:
+    rows = database.all(
+        "select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c"
+    )
+    return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
+
+
+def _heard(database: Database, whose: Sequence[UserId]) -> list[Heard]:
+    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(database, HEARD, whose)]
+
+
+def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
+    rows = _of_hosted(database, READS, whose)
+    return list(dict.fromkeys(ReadMark(_log(row), row[3].hex(), row[4]) for row in rows))
+
+
+def _of_hosted(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
+    """Return the rows of all these, some at a time: a statement takes only so many values."""
+    users = [bytes.fromhex(user) for user in whose]
+    pages = [users[start : start + USERS_AT_ONCE] for start in range(0, len(users), USERS_AT_ONCE)]
+    return [row for page in pages for row in _of_page(database, statement, page)]
+
+
+def _of_page(database: Database, statement: str, page: list[bytes]) -> Sequence[Any]:
+    parts = statement.split("{whose}")
+    return database.all(placeholders(len(page), 1).join(parts), *page * (len(parts) - 1))
+
+
+def _addresses(database: Database) -> list[Address]:
+    rows = database.all("select peer, endpoint, verified_at, failing_since, teller from addresses")
+    return [
+        Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
+        for peer, endpoint, verified_at, failing_since, teller in rows
+    ]
+
+
+def _newest_clocks(rows: Sequence[Any]) -> dict[ConversationId, int]:
+    return {conversation.hex(): c for conversation, c in rows if c is not None}
+
+
+def _recent(rows: Sequence[Any], settings: Settings) -> list[tuple[LogId, int]]:
+    recent: list[tuple[LogId, int]] = []
+    places = 0
+    for row in rows:
+        if places >= settings.recent_places:
+            break
+        places += row[4]
+        recent.append((_log(row), row[3] % SEQS + row[4] - 1))
+    return recent[::-1]
+
+
+def _log(row: Any) -> LogId:
+    return LogId(row[0].hex(), row[1].hex(), row[2].hex())

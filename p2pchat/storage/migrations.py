@@ -1,0 +1,89 @@
+"""Which version a database has: made when new, migrated when older, refused when newer.
+
+A migration (migrating.py) turns version n into n + 1. All that are needed run in one transaction, of a file after a
+backup copy beside it; of a server's database nobody makes a copy here, and MySQL and MariaDB commit each change of a
+table at once: so a migration may be run again when it was broken off. The tables of the present version are in
+schema.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import inspect, select, update
+
+from p2pchat.errors import StorageError
+from p2pchat.storage.database import Database
+from p2pchat.storage.migrating import MIGRATIONS, Migration
+from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, meta, metadata
+
+
+def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Make the tables of a new database, or bring an older one to this version.
+
+    Raises:
+        StorageError: It is of a newer version, or no database of ours; it is left as it was.
+    """
+    wanted = 1 + len(migrations)
+    with database.begin():
+        found = version(database)
+        if found is None:
+            database.dialect.make_tables(database)
+            database.connection.execute(meta.insert().values(name=SCHEMA_KEY, value=str(wanted)))
+            return
+    if found > wanted:
+        raise _newer(database, found)
+    if found < wanted:
+        database.dialect.keep_former(database, found)
+        _migrate(database, migrations, found)
+
+
+def is_older(database: Database) -> bool:
+    """Say whether a database is of an earlier version of ours; StorageError when it is none of ours."""
+    found = version(database)
+    return found is not None and found < SCHEMA_VERSION
+
+
+def bring_up_to_date(database: Database) -> None:
+    """Migrate a database that is only a copy."""
+    with database.begin():
+        found = version(database) or 1
+    _migrate(database, MIGRATIONS, found)
+
+
+def check(database: Database) -> None:
+    """Raise StorageError unless the database has exactly this version: for those that only read."""
+    found = version(database)
+    if found is not None and found > SCHEMA_VERSION:
+        raise _newer(database, found)
+    if found != SCHEMA_VERSION:
+        where = database.dialect.where
+        raise StorageError(f"{where} has schema {found or 'none'}, not {SCHEMA_VERSION}: start a peer with it once")
+
+
+def _newer(database: Database, found: int) -> StorageError:
+    where = database.dialect.where
+    return StorageError(f"{where} was written by a newer version of p2pchat (schema {found}): update this one")
+
+
+def version(database: Database) -> int | None:
+    """Return the schema version, None for an empty database."""
+    tables = inspect(database.connection).get_table_names()
+    if not tables:
+        return None
+    key = select(meta.c.value).where(meta.c.name == SCHEMA_KEY)
+    text = database.connection.scalar(key) if "meta" in tables else None
+    if text is None and database.dialect.commits_tables and set(tables) <= set(metadata.tables):
+        return None  # it was stopped while they were made
+    if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
+        raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
+    return int(text)
+
+
+def _migrate(database: Database, migrations: Sequence[Migration], found: int) -> None:
+    with database.begin():
+        for migration in migrations[found - 1 :]:
+            migration(database)
+        database.connection.execute(
+            update(meta).where(meta.c.name == SCHEMA_KEY).values(value=str(1 + len(migrations)))
+        )

@@ -1,0 +1,261 @@
+"""What is asked of a database while it runs: served batches, facts of logs, and what programs read.
+
+Each call is one transaction, so all it reads is of one moment; a commit beside it is seen whole by the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
+from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, ShownKey
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.storage.batches import Head, Numbered, entry_bytes, implied_seqs
+from p2pchat.storage.database import Database
+from p2pchat.storage.errors import Misfit
+from p2pchat.storage.fragments import NEWEST_HEAD
+from p2pchat.storage.rows import batch_of_text, marks_of_bytes
+from p2pchat.storage.schema import COVERED, FORKED, SEQS
+
+MOST_IDS = 50_000  # remembered
+MOST_SHOWN = 1000  # logs looked at for what was shown by a place: earlier ones were read long ago, or never
+
+FACTS = f"""
+select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
+from logs l
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+{NEWEST_HEAD}
+left join waiting w on w.log = l.number
+"""
+HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
+BODIES = "select body from entries where id > ? and id <= ? order by id"
+NEWEST = """
+select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
+"""
+NUMBERED = "select number, run, whole, builds_on from logs where "
+HEARD = """
+select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
+"""
+READ = """
+select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join users u on u.number = r.reader
+"""
+SHOWN_BY = """
+select first_place, start, entries from places where start > ? and start < ? and first_place <= ?
+order by start desc limit 1
+"""
+SIZE = f"select coalesce(sum(h.size), 0) from logs l {NEWEST_HEAD} where l.writer = ?"
+SIZE_THERE = f"{SIZE} and l.conversation = ?"
+
+
+CITES = "select log, first, gen, chain8 from cites "
+
+
+def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
+    """Return what logs cite, by the number of each."""
+    found: dict[int, tuple[Cite, ...]] = {}
+    for log, first, gen, chain8 in rows:
+        found[log] = (*found.get(log, ()), Cite(first, gen, chain8.hex()))
+    return found
+
+
+def log_facts(
+    row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = (), seen: int = EVERYTHING
+) -> LogFacts:
+    """Return the facts a row of FACTS holds."""
+    _, conversation, user, run, state, builds_on, head, c, chain, released = row
+    log = LogId(conversation.hex(), user.hex(), run.hex())
+    seq = 0 if head is None else head % SEQS
+    if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
+        raise Misfit("a head of another kind")
+    return LogFacts(
+        log,
+        seq,
+        first_chain(log) if head is None else chain,
+        c or 0,
+        seq if released is None else released,
+        bool(state & COVERED),
+        bool(state & FORKED),
+        marks_of_bytes(builds_on),
+        cites,
+        seen,
+        chain_at,
+    )
+
+
+class Reader:
+    """Answers questions on one connection; the caller sees to transactions."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.db = database
+        self._settings = settings
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._log_ids: dict[int, LogId] = {}
+
+    def all(self, statement: str, *parameters: object) -> Sequence[Any]:
+        return self.db.all(statement, *parameters)
+
+    def first(self, statement: str, *parameters: object) -> Any:
+        return self.db.first(statement, *parameters)
+
+    # ---- names and numbers
+
+    def number(self, table: str, id: str) -> int:
+        """Return the number of a conversation or user, 0 when it is not known here."""
+        key = (table, id)
+        if key not in self._numbers:
+            row = self.first(f"select number from {table} where id = ?", bytes.fromhex(id))
+            if row is None:
+                return 0
+            self._numbers[key] = row[0]
+        return self._numbers[key]
+
+    def log_id(self, number: int) -> LogId:
+        if number not in self._log_ids:
+            if len(self._log_ids) >= MOST_IDS:
+                self._log_ids.clear()
+            row = self.first(
+                "select c.id, u.id, l.run from logs l join conversations c on c.number = l.conversation "
+                "join users u on u.number = l.writer where l.number = ?",
+                number,
+            )
+            self._log_ids[number] = LogId(row[0].hex(), row[1].hex(), row[2].hex())
+        return self._log_ids[number]
+
+    def log_number(self, log: LogId) -> int:
+        """Return the number of a log, 0 when it is not here."""
+        row = self.first(
+            "select number from logs where conversation = ? and run = ? and writer = ?",
+            self.number("conversations", log.conversation),
+            bytes.fromhex(log.run),
+            self.number("users", log.user),
+        )
+        return row[0] if row else 0
+
+    # ---- what the core asks for
+
+    def facts(self, key: LogKey) -> LogFacts | None:
+        conversation = self.number("conversations", key.conversation)
+        run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
+        rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
+        for row in rows:
+            if row[2].startswith(user):
+                facts = self._talk_facts(row)
+                held = 0 < key.seq <= facts.seq
+                return replace(facts, chain_at=self.head_at(row[0], facts.log, key.seq).chain) if held else facts
+        return None
+
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        whose = (self.number("users", user), self.number("conversations", conversation))
+        rows = self.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
+        return [self._talk_facts(row) for row in rows if row[6] is not None]
+
+    def _talk_facts(self, row: Any) -> LogFacts:
+        """Return the facts a row of FACTS holds, with what only logs of talks have."""
+        cites = cites_of(self.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
+        seen = self.first("select upto from seen where log = ?", row[0])
+        return log_facts(row, cites=cites, seen=seen[0] if seen else EVERYTHING)
+
+    def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
+        """Return the marks of the 1st, 2nd, 4th ... newest log."""
+        whose = (self.number("users", user), self.number("conversations", conversation), FORKED)
+        marks: list[Mark] = []
+        for power in range(self._settings.max_older):
+            row = self.first(NEWEST, *whose, (1 << power) - 1)
+            if row is None:
+                break
+            facts = log_facts(self.first(f"{FACTS} where l.number = ?", row[0]))
+            if facts.seq:
+                marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
+        return marks
+
+    def numbered(self, whose: tuple[int, int], run: RunId) -> Numbered | None:
+        """Return a log of (user, conversation), given as numbers, as serving sees it."""
+        row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
+        return _numbered(row) if row else None
+
+    def stranded(self, whose: tuple[int, int]) -> list[int]:
+        """Return the numbers of all tips of (user, conversation) where one of their logs forked, otherwise []."""
+        if self.first(
+            "select 1 from logs where writer = ? and conversation = ? and state >= ? limit 1", *whose, FORKED
+        ):
+            rows = self.all("select number from logs where writer = ? and conversation = ? and state = 0", *whose)
+            return [row[0] for row in rows]
+        return []
+
+    def head_at(self, number: int, log: LogId, seq: int) -> Head:
+        """Return size and chain at seq, recomputed from the nearest head below."""
+        if seq == 0:
+            return Head(0, 0, 0, first_chain(log), b"")
+        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
+        below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(log), b"")
+        if below.seq == seq:
+            return below
+        raws = [each[0] for each in self.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
+        return Head(seq, below.size + sum(map(entry_bytes, raws)), 0, extend_chain(below.chain, raws), b"")
+
+    # ---- receipts, evidence, quota
+
+    def heard(self, log: LogId, seq: int, told: str = HEARD) -> list[tuple[UserId, int]]:
+        """Return who stands at this entry or above, by what `told` (HEARD or READ) keeps of this log and later ones."""
+        number = self.log_number(log)
+        whose = (self.number("users", log.user), self.number("conversations", log.conversation))
+        levels = self._told(whose, number, told) if number else {}
+        if not levels:
+            return []
+        later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
+        forked = self.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
+        implied = {} if forked else implied_seqs(log.run, self.last(number), map(_numbered, later))
+        highest: dict[UserId, int] = {}
+        for (member, run), own in levels.items():
+            known = own if run == log.run else implied.get(run, 0)
+            highest[member] = max(highest.get(member, 0), known)
+        return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+    def _told(self, whose: tuple[int, int], number: int, told: str) -> dict[tuple[UserId, RunId], int]:
+        """Return what is kept of this log and of later ones of its user there, by member and run."""
+        rows = self.all(f"{told} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
+        return {(member.hex(), run.hex()): seq for member, run, seq in rows}
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        """Return how far logs had been shown at a place; for one that had not at all, those that it builds on."""
+        found: list[tuple[LogId, int]] = []
+        asked, seen = list(key.logs), set(key.logs)
+        while asked and len(seen) <= MOST_SHOWN:
+            log = asked.pop()
+            number = self.log_number(log)
+            row = self.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
+            if row is not None:
+                first_place, start, count = row
+                found.append((log, start % SEQS + min(count, key.place - first_place + 1) - 1))
+            elif number:
+                builds_on = self.first("select builds_on from logs where number = ?", number)[0]
+                below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen
+                seen |= below
+                asked += below
+        return found
+
+    def last(self, number: int) -> int:
+        """Return the last stored seq of a log, 0 when nothing of it is."""
+        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
+        return row[0] % SEQS if row else 0
+
+    def evidence(self, log: LogId) -> list[Batch]:
+        """Return the two batches that prove a log forked, [] for one that is not."""
+        row = self.first("select one, other from forks where log = ?", self.log_number(log))
+        return [batch_of_text(log, text) for text in row] if row else []
+
+    def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
+        """Return the entry bytes of all logs of a user, in one conversation or ("") all: one question for each log."""
+        number = self.number("users", user)
+        if not conversation:
+            return int(self.first(SIZE, number)[0])
+        return int(self.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
+
+
+def _numbered(row: Any) -> Numbered:
+    number, run, whole, builds_on = row
+    return Numbered(number, run.hex(), bool(whole), marks_of_bytes(builds_on))

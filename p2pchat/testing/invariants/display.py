@@ -1,0 +1,132 @@
+"""What programs and people are told, judged as it is told: what is old, what an entry follows, who has left.
+
+What a newcomer finds is old up to the first marks it heard, and nothing written later is. An entry names the newest
+that its writer had been shown. A departure that was no goodbye is told only after its grace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from p2pchat.core.effects import UserLeft
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.protocol import ConversationId, Digest, Have, UserId
+from p2pchat.storage.base import Shown
+from p2pchat.testing.invariants.protocol import log_name
+
+if TYPE_CHECKING:
+    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.peer import SimPeer
+
+LAST = "f" * 64  # ends the span of the last page
+
+
+class Showing:
+    """Watches all programs of one simulation."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._sim = judge.sim
+        self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
+        self._since: dict[str, int] = {}  # peer -> the first place its process gave
+        self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
+        self._lied_about: dict[str, set[UserId]] = {}  # peer -> users whose first marks a liar told it
+        self._known_at: dict[str, float] = {}  # peer -> by when it had heard them all
+
+    def began(self, peer: SimPeer, next_place: int) -> None:
+        """A process began, or its storage was loaded anew: what it was shown before it knows in part."""
+        self._since[peer.name] = next_place
+        for key in [key for key in self._newest if key[0] == peer.name]:
+            del self._newest[key]
+        if self.is_new(peer):
+            self._first.pop(peer.name, None)
+            self._known_at.pop(peer.name, None)
+
+    def is_new(self, peer: SimPeer) -> bool:
+        """Say whether nobody has told this peer yet what there is in the room."""
+        room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
+        return room is not None and room.newcomer
+
+    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+        """Frames arrive at a peer: perhaps the first marks a newcomer hears."""
+        if not peer.liar and not self.is_new(peer):
+            self._known_at.setdefault(peer.name, self._sim.now)
+        if peer.liar or peer.fails or peer.low or not self.is_new(peer):
+            return
+        if end.other.owner.liar:
+            tales = [frame.marks.get(self._judge.room, {}) for frame in frames if isinstance(frame, Have)]
+            self._lied_about.setdefault(peer.name, set()).update(*tales)
+            return
+        if peer.node is None or end.link not in peer.node.links.up:
+            return
+        for frame in frames:
+            if isinstance(frame, Digest) and frame.sum and frame.sum == peer.digest_for(end.other.owner):
+                return  # it holds all that there is, and what follows is news
+            if isinstance(frame, Have) and self._judge.room in frame.marks:
+                users = frame.marks[self._judge.room]
+                known = self._first.setdefault(peer.name, {})
+                for user, marks in users.items():
+                    for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
+                        log = peer.node.sync.conversations.by_id[self._judge.room].log(user, mark.run)
+                        span = (log.released if log else 0, mark.seq)  # what was shown before was pushed: news
+                        known.setdefault(LogId(self._judge.room, user, mark.run), span)
+                if frame.span is not None and frame.span[1] == LAST:
+                    return  # it is no newcomer any more
+
+    def handed_on(self, peer: SimPeer, one: Shown, entry: Entry) -> None:
+        """A program is given an entry; they come in order of place."""
+        log = one.log
+        key = (peer.name, log.conversation)
+        if peer.liar:
+            return
+        is_liars = self._sim.person(log.user).liar
+        if not (peer.ever_spoke_for(log.user) or is_liars or self._judge.may_fork(log)):
+            self._is_of_its_age(peer, one)
+        if one.place < self._since.get(peer.name, 0):
+            self._newest.pop(key, None)  # of an earlier life
+        elif self._judge.may_fork(log) or is_liars:
+            self._newest.pop(key, None)  # of a forked log nothing is named
+        elif log.user != peer.user:
+            self._newest[key] = (log, one.seq)
+        elif entry.k == "profile":
+            pass  # nobody reads it, so it follows nothing: the words behind it do
+        elif self._judge.written_in.get(log) == (peer.name, peer.lives):
+            shown, seq = self._newest.pop(key, (log, 0))
+            newest = Ref(ref_key(shown.user, shown.run), seq)
+            forked = self._judge.may_fork(shown)  # since it was shown: nothing of it is named
+            if seq and not forked and (not entry.after or entry.after[-1] != newest):
+                named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
+                text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
+                self._judge.blame("after", peer, text)
+        else:  # an own earlier one that came back: many of them push the others out of what is remembered
+            self._newest.pop(key, None)
+
+    def _is_of_its_age(self, peer: SimPeer, one: Shown) -> None:
+        shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
+        if shown < one.seq <= told and not one.old:
+            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
+        written = self._judge.written_at(one.log, one.seq)
+        known = self._known_at.get(peer.name)
+        if one.log.user in self._lied_about.get(peer.name, ()):
+            return  # a log that never was is not shown, and what does not build on it may be older
+        is_late = one.old and known is not None and written > known
+        if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
+            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
+
+    def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
+        """Say whether a guest wrote this where its logs of which this peer heard first were not: it builds on none."""
+        told = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
+        if log.user not in self._sim.guests or not told:
+            return False
+        runs = [log.run]
+        for run in runs:
+            raws = peer.disk.logs.get(log._replace(run=run))
+            runs += [mark.run for mark in (decode_entry(raws[0]).before if raws else ()) if mark.run not in runs]
+        return told.isdisjoint(runs)
+
+    def told_left(self, peer: SimPeer, news: UserLeft) -> None:
+        """A departure is told."""
+        if news.reason != "left" and news.user in peer.here_before and not peer.liar:
+            self._judge.blame("grace", peer, f"told at once that {self._sim.person(news.user).name} is {news.reason}")

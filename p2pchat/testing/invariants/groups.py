@@ -1,0 +1,354 @@
+"""Groups in simulations: what must come of what people do with them (groupacts.py), reckoned the long way.
+
+What a group is and what of its talk may be seen is computed here anew, entry by entry, from what lies on each disk:
+nothing of core/groups is used, so that what is wrong there is wrong here in another way.
+
+All honest peers that an operation named and that can reach each other know the same group; its members there hold and
+show the same of its talk, all of it and nothing else; whoever was cut off was told; nobody holds what is not theirs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core.effects import GroupChanged, Kept, Undelivered
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.invariants.protocol import log_name
+
+if TYPE_CHECKING:
+    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.simulation.peer import SimPeer
+
+# ---- what a group is, reckoned from the entries on one disk
+
+
+@dataclass(slots=True)
+class Group:
+    """A group as the entries on one disk give it."""
+
+    gen: int = 0
+    name: str = ""
+    owner: UserId = ""
+    members: dict[UserId, int] = field(default_factory=dict)
+    left: set[UserId] = field(default_factory=set)
+    named: set[UserId] = field(default_factory=set)
+    lasting: set[UserId] = field(default_factory=set)  # of them those whom not only what was made again named
+    known: set[tuple[int, str]] = field(default_factory=set)  # what may be cited
+    top: list[dict[str, Any]] = field(default_factory=list)  # bodies of the operations that hold
+    leaves: list[tuple[UserId, int, list[Any]]] = field(default_factory=list)
+
+    @property
+    def present(self) -> set[UserId]:
+        return self.members.keys() - self.left
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What all who know the same operations agree on."""
+        return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
+
+
+def reckon(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> Group:
+    """Return what these entries of a group make of it, when these of its logs are known to have forked."""
+    group = Group()
+    void = {log for log in forked if _is_made_again(log, logs, forked)}
+    made: dict[int, list[tuple[str, UserId, dict[str, Any]]]] = defaultdict(list)
+    for log, raws in logs.items():
+        for raw in raws:
+            entry = decode_entry(raw)
+            if entry.k == "leave" and entry.g is not None and log not in forked:
+                group.leaves.append((log.user, entry.g[0], entry.b["cuts"]))
+            elif entry.k == "group":
+                digest = _operation(raw)
+                if digest == id or (entry.b["gen"] > 1 and log not in void):
+                    made[entry.b["gen"]].append((digest, log.user, entry.b))
+                    group.lasting |= entry.b["members"].keys()
+                if digest == id or entry.b["gen"] > 1:
+                    group.known.add((entry.b["gen"], digest[:16]))
+                    group.named |= entry.b["members"].keys()
+    while valid := sorted((one for one in made[group.gen + 1] if one[1] == group.owner or not group.gen), key=_hash):
+        group.gen += 1
+        group.top = [body for _, _, body in valid]
+        group.name, group.owner = group.top[0]["name"], group.top[0]["owner"]
+        common = set.intersection(*(set(body["members"]) for body in group.top))
+        group.members = {user: max(body["members"][user] for body in group.top) for user in common}
+        group.members.setdefault(group.owner, group.top[0]["members"][group.owner])
+    group.left = {user for user, gen, _ in group.leaves if gen >= group.members.get(user, gen + 1)}
+    return group
+
+
+def _operation(raw: str) -> str:
+    return blake2b(b"p2pchat/group/1\0" + raw.encode(), digest_size=32).hexdigest()
+
+
+def _is_made_again(forked: LogId, logs: dict[LogId, list[str]], but: Collection[LogId]) -> bool:
+    """Say whether an operation of its writer, in another log that did not fork, names a forked one."""
+    own = [
+        decode_entry(raw) for log, raws in logs.items() if log.user == forked.user and log not in but for raw in raws
+    ]
+    return any(entry.k == "group" and entry.b.get("redo") == _operation(forked.run) for entry in own)
+
+
+def _hash(one: tuple[str, UserId, dict[str, Any]]) -> str:
+    return one[0]
+
+
+def visible(group: Group, logs: dict[LogId, list[str]]) -> dict[LogId, int]:
+    """Return up to which entry each log of a talk may be seen: one entry after the other, by the rule."""
+    return {log: min((_upto(group, body, log, logs) for body in group.top), default=0) for log in logs}
+
+
+def _upto(group: Group, body: dict[str, Any], log: LogId, logs: dict[LogId, list[str]]) -> int:
+    user = log.user
+    added = body["members"].get(user, group.members[user] if user == group.owner else None)
+    cuts = [tuple(mark) for by, *mark in body["cuts"] if by == user]
+    since = group.members.get(user, added)
+    counting = [marks for by, gen, marks in group.leaves if by == user and since is not None and gen >= since]
+    if counting and added is not None:
+        added = None
+        cuts += [tuple(mark) for marks in counting for mark in marks]
+    covered = _covered(cuts, user, logs)
+    for seq, raw in enumerate(logs[log], 1):
+        gen = (decode_entry(raw).g or (0, ""))[0]
+        if seq > covered.get(log.run, 0) and (added is None or gen < added):
+            return seq - 1
+    return len(logs[log])
+
+
+def _covered(cuts: list[Any], user: UserId, logs: dict[LogId, list[str]]) -> dict[str, int]:
+    covered: dict[str, int] = {}
+    for run, seq, _ in cuts:
+        covered[run] = max(seq, covered.get(run, 0))
+    grown = True
+    while grown:
+        grown = False
+        for log, raws in logs.items():
+            for mark in decode_entry(raws[0]).before if log.user == user and covered.get(log.run) else ():
+                if mark.seq > covered.get(mark.run, 0):
+                    covered[mark.run], grown = mark.seq, True
+    return covered
+
+
+# ---- judging
+
+
+class GroupJudge:
+    """Watches all groups of one simulation."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._sim = judge.sim
+        self._kept: list[tuple[SimPeer, LogId, int]] = []  # texts that were accepted
+        self._undelivered: set[tuple[UserId, LogId, int]] = set()
+        self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # by (peer, life, group): the newest
+        self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
+
+    def kept(self, peer: SimPeer, answer: Kept) -> None:
+        """Something was accepted: a text, an operation, a leave."""
+        for seq in range(answer.first, answer.first + answer.count):
+            if seq > len(peer.disk.logs.get(answer.log, ())):
+                self._judge.blame("accepted", peer, f"accepted {log_name(answer.log)} {seq} without its being durable")
+            self._kept.append((peer, answer.log, seq))
+
+    def changed(self, peer: SimPeer, news: GroupChanged) -> None:
+        """A peer is told that a group is another."""
+        self._sim.counts[f"group_{news.change}"] += 1
+        self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
+        if news.seq > len(peer.disk.logs.get(news.log, ())):
+            self._judge.blame("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
+
+    def undelivered(self, peer: SimPeer, news: Undelivered) -> None:
+        """A removed writer is told which of its entries were not delivered."""
+        self._sim.counts["undelivered"] += 1
+        self._undelivered |= {(peer.user, news.log, seq) for seq in range(news.first, news.last + 1)}
+
+    # ---- who has what
+
+    def names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
+        """Return what the groups and talks on a peer's disk are."""
+        talks = peer.disk.storage.load([]).talks
+        found = {talk.id: talk.naming for talk in talks if talk.naming.group or talk.naming.talk}
+        self.namings |= found
+        return found
+
+    def is_group(self, peer: SimPeer, conversation: ConversationId) -> bool:
+        """Say whether a conversation of this peer is a group's, or its talk."""
+        known = peer.node.sync.conversations.by_id.get(conversation) if peer.node else None
+        if known is not None and known.group is not None:
+            self.namings.setdefault(conversation, known.naming)
+        return conversation in self.namings
+
+    def _logs(self, peer: SimPeer, conversation: ConversationId) -> dict[LogId, list[str]]:
+        return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
+
+    def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
+        return {log for log in peer.disk.storage.load([]).forked if log.conversation == id}
+
+    def _reckon(self, peer: SimPeer, id: ConversationId) -> Group:
+        return reckon(id, self._logs(peer, id), self._forked(peer, id))
+
+    def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, Group]]:
+        for talk, naming in self.names(peer).items():
+            if naming.talk is not None:
+                yield naming.talk, talk, self._reckon(peer, naming.talk)
+        talked = {naming.talk for naming in self.names(peer).values()}
+        for id, naming in self.names(peer).items():
+            if naming.group is not None and id not in talked:
+                yield id, _talk(id), self._reckon(peer, id)
+
+    def _is_sound(self, id: ConversationId) -> bool:
+        """Say whether no log of a group's can have forked: else each may know other operations."""
+        logs = [log for peer in self._sim.all_peers for log in peer.disk.ever if log.conversation == id]
+        return not any(self._judge.may_fork(log) for log in logs)
+
+    def _reached(self, peers: list[SimPeer]) -> Iterator[list[SimPeer]]:
+        """Yield those of these peers that reach each other, through each other."""
+        left = list(peers)
+        while left:
+            together = [left.pop(0)]
+            for one in together:
+                near = [other for other in left if one.end_to(other) is not None]
+                together += near
+                left = [other for other in left if other not in near]
+            yield together
+
+    # ---- when all has settled
+
+    def missing(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """What is not alike among those whom it concerns."""
+        known: dict[ConversationId, dict[str, Group]] = defaultdict(dict)
+        for peer in honest:
+            for id, _, group in self._groups(peer):
+                known[id][peer.name] = group
+        for id, groups in known.items():
+            yield from self._unlike(id, groups, honest)
+
+    def _can_mend(self, id: ConversationId, together: list[SimPeer]) -> bool:
+        """Say whether everybody is here whose log of a group forked, and can make again what stood in it."""
+        return {log.user for peer in together for log in self._forked(peer, id)} <= {peer.user for peer in together}
+
+    def _unlike(self, id: ConversationId, groups: dict[str, Group], honest: list[SimPeer]) -> Iterator[Fault]:
+        named = set().union(*(group.named for group in groups.values()))
+        for together in self._reached([peer for peer in honest if peer.user in named]):
+            newest = max((groups[peer.name] for peer in together if peer.name in groups), key=_known, default=None)
+            if newest is None or not self._can_mend(id, together):
+                continue
+            is_sound = self._is_sound(id)  # of a forked log each has another part
+            for peer in together:
+                there = groups.get(peer.name, Group())
+                differs = there.shown != newest.shown or (is_sound and there.known != newest.known)
+                concerned = newest.lasting | (newest.named & there.present)
+                if peer.user in concerned and differs:
+                    yield Fault("group", f"knows {id[:6]} as {_short(there)}, and not as {_short(newest)}", peer.name)
+                yield from self._believed(peer, id, there)
+                yield from self._held_for_lost(peer, id)
+            present = [peer for peer in together if peer.user in newest.present]
+            for members in self._reached(present):
+                yield from self._talks_unlike(_talk(id), newest, members)
+
+    def _believed(self, peer: SimPeer, id: ConversationId, there: Group) -> Iterator[Fault]:
+        """What a peer says of a group is what it holds of it."""
+        view = peer.node.groups.get(id) if peer.node else None
+        if view is None:
+            return
+        believed = (view.gen, view.name, view.owner, {*view.members}, {*view.left})
+        if believed != (there.gen, there.name, there.owner, there.present, there.left):
+            members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(view.members.items()))
+            text = f"says that {id[:6]} is gen {view.gen} ({members}), and holds {_short(there)}"
+            yield Fault("group", text, peer.name)
+        told = self._told.get((peer.name, peer.lives, id), ())
+        if told and told != (there.name, there.owner, there.present) and not peer.disk.failed:
+            yield Fault("group", f"was told last that {id[:6]} is another than {_short(there)}", peer.name)
+
+    def _held_for_lost(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
+        group = peer.node.sync.conversations.groups.get(id) if peer.node else None
+        if group is not None and group.lost(peer.user):
+            yield Fault("group", f"has lost an operation of its own in {id[:6]} and does not make it again", peer.name)
+
+    def _talks_unlike(self, talk: ConversationId, group: Group, members: list[SimPeer]) -> Iterator[Fault]:
+        seen: dict[str, dict[LogId, int]] = {}
+        for peer in members:
+            upto = visible(group, self._logs(peer, talk))
+            seen[peer.name] = {log: n for log, n in upto.items() if n and not self._judge.may_fork(log)}
+        most: dict[LogId, int] = {}
+        for each in seen.values():
+            for log, n in each.items():
+                most[log] = max(n, most.get(log, 0))
+        for peer in members:
+            for log, n in most.items():
+                if seen[peer.name].get(log, 0) < n:
+                    text = f"has {seen[peer.name].get(log, 0)} of {n} visible entries of {log_name(log)}"
+                    yield Fault("talk", text, peer.name)
+        yield from self._unreceipted(talk, most, members)
+
+    def _unreceipted(self, talk: ConversationId, most: dict[LogId, int], members: list[SimPeer]) -> Iterator[Fault]:
+        for writer, log, seq in self._kept:
+            if log.conversation != talk or writer not in members or seq > most.get(log, 0):
+                continue
+            for member in members:
+                told = self._judge.is_told(log, seq, member)
+                if member is not writer and not told and writer.end_to(member) is not None:
+                    yield Fault("receipt", f"no receipt of {member.name} for {log_name(log)} {seq}", writer.name)
+
+    def faults(self, peer: SimPeer, *, at_rest: bool) -> Iterator[Fault]:
+        """What may never be, on a peer's disk and in what it shows."""
+        for id, talk, group in self._groups(peer):
+            logs = self._logs(peer, talk)
+            if logs and peer.user not in group.named:
+                yield Fault("member", f"holds of the talk of {id[:6]}, which it never belonged to", peer.name)
+            for log, raws in logs.items():
+                if log.user not in group.named:
+                    yield Fault("member", f"holds {log_name(log)} of somebody who never belonged there", peer.name)
+                if self._is_sound(id) and any(decode_entry(raw).g not in group.known for raw in raws):
+                    yield Fault("cite", f"holds {log_name(log)}, which cites what is not here", peer.name)
+            yield from self._shown(peer, talk, visible(group, logs), at_rest)
+
+    def _shown(self, peer: SimPeer, talk: ConversationId, upto: dict[LogId, int], at_rest: bool) -> Iterator[Fault]:
+        shown = [(one.log, one.seq) for one in peer.disk.storage.history(talk, limit=0)]
+        for log, seq in shown:
+            if seq > upto.get(log, 0):
+                yield Fault("cut", f"shows {log_name(log)} {seq}, which is visible to {upto.get(log, 0)}", peer.name)
+        for log, n in upto.items() if at_rest else ():
+            hidden = n - len([1 for each, _ in shown if each == log])
+            if hidden > 0 and not self._judge.may_fork(log):
+                yield Fault("unshown", f"{hidden} visible entries of {log_name(log)} are not shown", peer.name)
+        for log, n in upto.items() if peer.up else ():
+            for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.user else ():
+                if (peer.user, log, seq) not in self._undelivered and not (peer.disk.busy or self._judge.may_fork(log)):
+                    yield Fault("undelivered", f"never told that {log_name(log)} {seq} was cut off", peer.name)
+
+    def is_cut(self, peer: SimPeer, conversation: ConversationId, ref: Ref) -> bool:
+        """Say whether an entry of a talk is not to be seen on this peer: cut off, or not here."""
+        naming = self.namings.get(conversation)
+        if naming is None or naming.talk is None:
+            return False
+        logs = self._logs(peer, conversation)
+        upto = visible(self._reckon(peer, naming.talk), logs)
+        return not any(ref_key(log.user, log.run) == ref.log and seq >= ref.seq for log, seq in upto.items())
+
+    def unseen(self, peer: SimPeer) -> int:
+        """Return how many stored entries of talks are not to be shown."""
+        return sum(
+            len(logs[log]) - n
+            for _, talk, group in self._groups(peer)
+            for logs in [self._logs(peer, talk)]
+            for log, n in visible(group, logs).items()
+        )
+
+
+def _talk(id: ConversationId) -> ConversationId:
+    return blake2b(b"p2pchat/talk/1\0" + bytes.fromhex(id), digest_size=32).hexdigest()
+
+
+def _known(group: Group) -> int:
+    return len(group.known) + len(group.leaves)
+
+
+def _short(group: Group) -> str:
+    members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(group.members.items()))
+    return f"gen {group.gen} of {len(group.known)} ({members}; {len(group.left)} left)"

@@ -1,0 +1,479 @@
+"""What a simulation holds the peers to: every promise of docs/guarantees.md, seen by somebody who sees all disks.
+
+Some are judged as they happen: nothing is told that is not durable, nothing accepted or delivered that is not on the
+disk it is said to be on, nothing stored that its writer did not write. The rest is judged when all has settled:
+everybody has everything, each once, in order, all receipts came, departures were told, the traffic went quiet.
+Liars (faults.py) are held to nothing, and nothing they wrote is expected anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import inf
+from typing import TYPE_CHECKING
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Delivered, Imported
+from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
+from p2pchat.core.records import Stored, WantStart
+from p2pchat.core.sync.conversations import dm_id, room_id
+from p2pchat.protocol import ConversationId, Entries, RunId, UserId
+from p2pchat.storage.base import Shown
+from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.invariants.display import Showing
+from p2pchat.testing.invariants.groups import GroupJudge
+from p2pchat.testing.invariants.protocol import Telling, log_name
+from p2pchat.testing.invariants.receipts import Reading
+from p2pchat.testing.judges.mending import view_faults
+from p2pchat.testing.judges.presences import Presences
+from p2pchat.testing.simulation.hosted_users import GuestJudge
+from p2pchat.testing.simulation.program import message_id
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.program import Written
+    from p2pchat.testing.simulation.simulation import Simulation
+
+# In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
+# (each peer one in 5 to 15 s to one of its links: at most 12), and with a digest the sum of read marks. Nothing else.
+QUIET_KINDS = {"Ping", "Pong", "Digest", "Read"}
+QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
+QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
+
+
+class Judge:
+    """Watches one simulation."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = self._sim = sim
+        self._faults: list[Fault] = []
+        self._authored: dict[LogId, list[str]] = {}  # what writers made durable
+        self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as told to writers
+        self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
+        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by (peer, life): at its start
+        self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable where it was written
+        self._came: dict[tuple[str, int, LogId], set[str]] = {}  # of a running log, by a link: a copy wrote it
+        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # of these something that came is stored
+        self.at_rest = False
+        self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
+        self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
+        self.telling = Telling(self)
+        self.reading = Reading(self)
+        self.showing = Showing(self)
+        self.presences = Presences(self)
+        self.grouping = GroupJudge(self)
+        self.guests = GuestJudge(self)
+
+    @cached_property
+    def room(self) -> ConversationId:
+        return room_id(self._sim.network().id)
+
+    def blame(self, rule: str, where: SimPeer | str, text: str) -> None:
+        name = where if isinstance(where, str) else where.name
+        self._faults.append(Fault(rule, text, f"{name} at {self._sim.now:.3f}"))
+
+    # ---- as it happens
+
+    def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
+        """A batch is about to become durable on a peer's disk."""
+        if peer.liar:
+            return
+        quota = self._sim.settings.user_quota_bytes
+        if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
+            size = peer.disk.storage.size_bytes(batch.log.user)
+            if size > quota:
+                self.blame("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
+        if self.may_fork(batch.log):
+            self._is_not_gone_on_with(peer, batch)
+            return
+        if batch.first == 1:
+            self._begins_well(peer, batch)
+        held = len(peer.disk.logs.get(batch.log, []))
+        if batch.first != held + 1:
+            self.blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
+        is_own, writer = peer.ever_spoke_for(batch.log.user), self._sim.by_user.get(batch.log.user)
+        own = is_own and len(self._authored.get(batch.log, [])) == batch.first - 1
+        if own:
+            self._authored.setdefault(batch.log, []).extend(batch.raws)
+            self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
+            self.written_in.setdefault(batch.log, (peer.name, peer.lives))
+        elif writer is None or not writer.liar:
+            if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
+                rule = "reused" if is_own else "invented"
+                self.blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
+        self.telling.stored(peer, batch, own=own)
+
+    def _begins_well(self, peer: SimPeer, batch: Batch) -> None:
+        """A log is accepted when all it builds on is held, or forked."""
+        for mark in decode_entry(batch.raws[0]).before:
+            below = batch.log._replace(run=mark.run)
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
+                self.blame("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
+
+    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+        """Frames arrive."""
+        self.telling.frames_got(peer, end, frames)
+        self.showing.frames_got(peer, end, frames)
+        self.came(peer, frames)
+
+    def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
+        """Frames came, by a link or in a file: perhaps what a copy of this peer wrote in its running logs."""
+        run = peer.node.run if peer.node else ""
+        if (peer.user, run) in self.copied:
+            for frame in frames:
+                if isinstance(frame, Entries) and frame.u == peer.user and not frame.fork:
+                    log = LogId(frame.c, frame.u, frame.r)
+                    self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
+
+    def _is_not_gone_on_with(self, peer: SimPeer, batch: Batch) -> None:
+        """Who got back what a copy of it wrote in its running log writes no more in that."""
+        key = (peer.name, peer.lives, batch.log)
+        if self._came.get(key, set()).intersection(batch.raws):
+            self._of_a_copy.add(key)
+        elif key in self._of_a_copy:
+            self.blame("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
+
+    def began(self, peer: SimPeer, stored: Stored) -> None:
+        """A process began with what its disk holds."""
+        self.showing.began(peer, stored.next_place)
+        self.reading.began(peer, stored)
+        self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.heard}
+
+    def hosting(self, peer: SimPeer, stored: Stored) -> None:
+        """A peer hosts one user more, with what its disk holds of that."""
+        known = self._known.setdefault((peer.name, peer.lives), {})
+        for heard in stored.heard:
+            known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
+        self.reading.hosting(peer, stored)
+
+    def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
+        """A writer is told that its texts are safe."""
+        if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
+            self.blame("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
+
+    def imported(self, peer: SimPeer, frames: Sequence[Entries], news: Imported) -> None:
+        """Somebody is told what became of the entries of a file."""
+        told = news.new + news.known + news.foreign + sum(news.refused.values())
+        offered = sum(len(frame.e) for frame in frames if not frame.fork)
+        if news.failed or peer.liar:
+            return
+        if told != offered:
+            self.blame("imported", peer, f"told of {told} of {offered} entries of a file")
+        for frame in frames if told == news.new + news.known else ():
+            log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
+            if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
+                self.blame("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
+
+    def delivered(self, peer: SimPeer, news: Delivered) -> None:
+        """A writer is told that a member has something."""
+        member = self._sim.person(news.member)
+        if peer.liar:
+            return
+        if not member.liar and not self.may_fork(news.log) and member.had(news.log) < news.last:
+            self.blame("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
+        if not member.liar and self.may_fork(news.log) and not member.restored and news.member in self._sim.by_user:
+            self._has_the_same(peer, self._sim.by_user[news.member], news)
+        if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
+            self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
+        for seq in range(news.first, news.last + 1):
+            told = (peer.name, peer.lives, news.log, seq, news.member)
+            if told in self._told:
+                self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
+            self._told.add(told)
+            self._delivered.add((news.log, seq, news.member))
+
+    def is_delivered(self, log: LogId, seq: int, member: UserId) -> bool:
+        """Say whether its writer was ever told that a member has this."""
+        return (log, seq, member) in self._delivered
+
+    def _has_the_same(self, peer: SimPeer, member: SimPeer, news: Delivered) -> None:
+        """Of a log that may fork: a mark of as many entries counts only when they are the same."""
+        here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
+        if len(here) == len(there) == news.last and here != there:
+            self.blame("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
+
+    def written_at(self, log: LogId, seq: int) -> float:
+        """Return when an entry became durable where it was written, in true seconds; 0 when nobody saw it."""
+        times = self._written_at.get(log, [])
+        return times[seq - 1] if seq <= len(times) else 0.0
+
+    def concerns(self, peer: SimPeer, log: LogId, by: float = inf) -> bool:
+        """Say whether this log is in a conversation of this peer; `by`: and was at that moment, and has been since."""
+        return log.conversation == self.room or log.conversation in self._dms(peer, by)
+
+    # ---- when all has settled
+
+    @property
+    def _honest(self) -> list[SimPeer]:
+        return [peer for peer in self._sim.up if not peer.liar]
+
+    def unsettled(self) -> bool:
+        """Say whether something is still on its way."""
+        return next(self._missing(), None) is not None
+
+    def settled(self, in_time: bool) -> bool:
+        """Note what is missing for good; return whether nothing is."""
+        missing = list(self._missing())
+        self._faults += missing
+        self.at_rest = True
+        return not missing
+
+    def _missing(self) -> Iterator[Fault]:
+        honest = self._honest
+        yield from self._unlinked(honest)
+        yield from self._unequal(honest)
+        newest: Counter[LogId] = Counter()
+        for peer in honest:
+            if peer.disk.busy:
+                yield Fault("busy", "its disk has not finished", peer.name)
+            for log, raws in peer.disk.logs.items():
+                if self.concerns(peer, log):  # who hosts a guest no more gives nothing of what concerns that
+                    newest[log] = max(newest[log], len(raws))
+        for peer in honest:
+            for log, seq in newest.items():
+                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq and self._may_get(peer, log):
+                    held = len(peer.disk.logs.get(log, []))
+                    yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
+            yield from self._unshown(peer)
+            if peer.linked and self.showing.is_new(peer):
+                yield Fault("old", "takes itself for new in the room, though all is compared", peer.name)
+        for written in self._sim.written.values():
+            yield from self._unreceipted(written, newest)
+        yield from self.grouping.missing(honest)
+        yield from self.reading.missing(honest)
+        yield from self.guests.missing(honest, newest)
+
+    def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        for n, one in enumerate(honest):
+            for other in honest[n + 1 :]:
+                if self._sim.can_link(one, other) and one.end_to(other) is None:
+                    yield Fault("unlinked", f"no link with {other.name}", one.name)
+            for endpoint in one.node.links.seeking if one.node else ():
+                if any(other.endpoint == endpoint and self._sim.can_link(one, other) for other in honest):
+                    yield Fault("unlinked", f"still tries {endpoint}, which it was told", one.name)
+            for end in one.ends:
+                other = end.other.owner  # a liar may be refused and come again for ever
+                if not other.liar and one.end_to(other) is not end:
+                    yield Fault("unlinked", f"its connection with {other.name} is no link", one.name)
+
+    def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Linked peers hold the same: what differs for ever is compared for ever."""
+        for n, one in enumerate(honest):
+            for other in honest[n + 1 :]:
+                if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
+                    if self._of_many_forks(one) | self._of_many_forks(other):
+                        continue  # what builds on logs of which no more evidence was taken is not taken there
+                    yield Fault("digest", f"holds other than {other.name}", one.name)
+
+    def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
+        """Return the liars of whom a peer has evidence of as many forks in one conversation as it takes."""
+        forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_liars(log))
+        return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
+
+    def may_fork(self, log: LogId) -> bool:
+        return (log.user, log.run) in self.copied
+
+    def _belongs(self, peer: SimPeer, log: LogId) -> bool:
+        if self._sim.person(log.user).liar or self.may_fork(log):
+            return False
+        return self.concerns(peer, log)
+
+    def _may_get(self, peer: SimPeer, log: LogId) -> bool:
+        """Say whether who has more of a log can give it to a peer: of a guest's conversation others do not."""
+        held = len(peer.disk.logs.get(log, ()))
+        holders = [one for one in self._honest if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held]
+        return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
+
+    def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
+        own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        return own | self.guests.conversations(peer, by)
+
+    def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
+        shown = len(peer.disk.storage.places(0, 1 << 30))
+        stored = sum(map(len, peer.disk.logs.values())) - self.grouping.unseen(peer)
+        if shown < stored:
+            yield Fault("unshown", f"{stored - shown} entries wait and are shown to nobody", peer.name)
+
+    def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
+        log, writer = written.log, written.writer
+        if log is None or not writer.up or writer.liar or self.may_fork(log) or newest[log] < written.seq:
+            return
+        members = [written.to] if written.to is not None else self._honest
+        for member in members:
+            if member is writer or not member.up or member.liar or not self._sim.can_link(writer, member):
+                continue
+            if (log, written.seq, member.user) not in self._delivered:
+                text = f"no receipt of {member.name} for {self._name(log)} {written.seq}"
+                yield Fault("receipt", text, writer.name)
+
+    def is_told(self, log: LogId, seq: int, member: SimPeer) -> bool:
+        """Say whether a writer was told that this member has an entry."""
+        return (log, seq, member.user) in self._delivered
+
+    def quiet_minute(self, frames: Counter[str]) -> None:
+        """Judge the traffic of a minute in which nobody did anything."""
+        if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
+            self.blame("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
+        if any(peer.liar for peer in self._sim.up):
+            return  # what a liar is told again and again is its own fault
+        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
+        if loud:
+            self.blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
+        links = sum(len(peer.linked) for peer in self._sim.up) // 2
+        others = sum(frames.values()) - frames["Read"]
+        if others > QUIET_FRAMES_A_LINK * links:
+            self.blame("quiet", "all", f"{others} frames over {links} links in a quiet minute")
+        if frames["Read"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
+            text = f"{frames['Read']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
+            self.blame("quiet", "all", text)
+
+    def faults(self) -> list[Fault]:
+        """Return what was found so far and what the disks and the logs show now."""
+        found = list(self._faults)
+        for peer in self._honest:
+            found += self._disk_faults(peer)
+            found += self._order_faults(peer)
+            found += view_faults(peer)
+            found += self._presence_faults(peer)
+            found += self.presences.faults(peer) if self.at_rest else ()
+            found += self.guests.faults(peer) if self.at_rest else ()
+            found += self.grouping.faults(peer, at_rest=self.at_rest)
+        if self.at_rest:
+            found += self._history_faults()
+        found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
+        return found
+
+    def _log_of(self, peer: SimPeer) -> Log:
+        """Return an event log without what liars said."""
+        lines = [line for line in peer.lines if line.get("sender") not in self._liar_names()]
+        copied = tuple(message_id(log, 0)[:-1] for log in self._copied_logs)
+        lines = [line for line in lines if not line.get("id", "").startswith(copied)] if copied else lines
+        return Log(peer.name, lines, restored=peer.restored)
+
+    @property
+    def _copied_logs(self) -> set[LogId]:
+        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
+
+    def _liar_names(self) -> set[str]:
+        return {peer.name for peer in self._sim.all_peers if peer.liar}
+
+    def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """What the storage would serve must be what was committed, and prove itself."""
+        forked = self._forked(peer)
+        for log in forked:
+            if not self.may_fork(log) and not self._sim.person(log.user).liar:
+                yield Fault("forked", f"{self._name(log)} never forked, and is held for forked", peer.name)
+        for log, raws in peer.disk.logs.items():
+            if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_liars(log):
+                yield Fault("profile", f"{self._name(log)} does not begin with who writes it", peer.name)
+            if log in forked or (self._sim.person(log.user).liar and log.user in {fork.user for fork in forked}):
+                continue
+            served: list[str] = []
+            chain = first_chain(log)
+            for batch in self._served(peer, log):
+                served += batch.raws
+                chain = extend_chain(chain, batch.raws)
+                if not verify(log.user, batch.head, head_message(log, batch.last, chain)):
+                    yield Fault(
+                        "proof", f"what is stored of {self._name(log)} to {batch.last} is not proven", peer.name
+                    )
+            if served != raws:
+                yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
+
+    def _is_liars(self, log: LogId) -> bool:
+        return self._sim.person(log.user).liar
+
+    def _forked(self, peer: SimPeer) -> list[LogId]:
+        return peer.disk.storage.load([peer.user]).forked
+
+    def _served(self, peer: SimPeer, log: LogId) -> Iterator[Batch]:
+        start, storage = WantStart(()), peer.disk.storage
+        batches, more = storage.fetch(log.conversation, log.user, start, batches=1 << 20)
+        assert more is None, "one fetch is enough for all"
+        return (batch for batch in batches if batch.log == log)
+
+    def _order_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """Each entry once, behind all it follows; behind what it answers, unless with a gap mark."""
+        seen: set[tuple[str, str, int]] = set()  # (conversation, log, seq)
+        for one in peer.disk.storage.places(0, 1 << 30):
+            log, key = one.log, ref_key(one.log.user, one.log.run)
+            if (log.conversation, key, one.seq) in seen:
+                yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
+            seen.add((log.conversation, key, one.seq))
+            for ref, seq in self._strictly_before(one):
+                cut = self.grouping.is_cut(peer, log.conversation, Ref(ref, seq))
+                if not self._lies(ref) and not cut and (log.conversation, ref, seq) not in seen:
+                    yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
+            entry = decode_entry(one.raw)
+            named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
+            named = [ref for ref in named if not self.grouping.is_cut(peer, log.conversation, ref)]
+            if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
+                yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
+
+    def _lies(self, ref: str) -> bool:
+        copied = any(ref == ref_key(*log) for log in self.copied)
+        return copied or any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
+
+    def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
+        if self._sim.person(one.log.user).liar:
+            return
+        if one.seq > 1:
+            yield ref_key(one.log.user, one.log.run), one.seq - 1
+        for mark in decode_entry(one.raw).before if one.seq == 1 else ():
+            yield ref_key(one.log.user, mark.run), mark.seq
+
+    def _presence_faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """In the end everybody knows who is there."""
+        last: dict[str, str] = {}
+        guests = {guest.name for guest in self._sim.guests.values()}
+        left_in_order = guests | {
+            other.name for other in self._sim.all_peers if any(_is(x, "stopped") for x in other.lines)
+        }
+        for line in peer.lines:
+            if line["event"] == "listening":
+                last.clear()
+            elif line["event"] in ("joined", "left") and line["user"] != peer.name:  # its own is there for guests
+                if last.get(line["user"], "left") == line["event"]:
+                    yield Fault("presence", f"{line['user']} {line['event']} twice", peer.name)
+                last[line["user"]] = line["event"]
+                if line.get("reason") == "left" and line["user"] not in left_in_order:
+                    yield Fault("presence", f"{line['user']} never said goodbye", peer.name)
+        for other in self._sim.all_peers if self.at_rest else ():
+            if other is peer or other.liar or not self._sim.can_link(peer, other):
+                continue
+            if (last.get(other.name, "left") == "joined") != other.up:
+                state = "up" if other.up else "down"
+                yield Fault("presence", f"{other.name} is {state}, told {last.get(other.name)}", peer.name)
+
+    def _history_faults(self) -> Iterator[Fault]:
+        """History has one order, the same for all."""
+        liars = {peer.user for peer in self._sim.all_peers if peer.liar}
+        first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
+        for peer in self._honest:
+            everywhere = {
+                log.conversation
+                for log in peer.disk.logs
+                if self.concerns(peer, log) and not self.grouping.is_group(peer, log.conversation)
+            }
+            for conversation in sorted(everywhere):
+                shown = [
+                    (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
+                    if one.log.user not in liars and not self.may_fork(one.log)
+                ]  # fmt: skip
+                other, known = first.setdefault(conversation, (peer, shown))
+                if liars:  # who may give at any moment what it kept back: it is on its way to the others
+                    both = {*shown} & {*known}
+                    shown, known = [one for one in shown if one in both], [one for one in known if one in both]
+                apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)
+                if shown != known and other.up and not apart:
+                    yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
+
+    def _name(self, log: LogId) -> str:
+        return f"{self._sim.person(log.user).name}'s {log_name(log)}"
+
+
+def _is(line: dict[str, object], event: str) -> bool:
+    return line["event"] == event

@@ -1,0 +1,190 @@
+"""Members and strangers that lie, in every way a few lines can: what honest peers keep must stay what was written.
+
+A liar is a whole node whose words are changed on their way out. It forges what others wrote, tells different peers
+different versions of its own, keeps some of it to itself, says what no frame may say, claims to be others, or does
+not know the network's key. Nothing a liar keeps or wrote is judged; what it does to others is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.protocol import (
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Ping,
+    Typing,
+    Want,
+    Welcome,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.peer import SimPeer
+
+MOODS = ("forges", "withholds", "babbles", "poses")
+OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
+RARE = 4  # what matters only where a limit is tiny, and few histories have that: so much oftener than the rest
+FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: small.py, max_tips
+
+
+class Liar:
+    """What one peer makes of its own frames.
+
+    Attributes:
+        moods: In which ways it lies.
+    """
+
+    def __init__(self, peer: SimPeer, chance: Random) -> None:
+        self._peer = peer
+        self._chance = chance
+        self.moods = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
+        self._babble: tuple[Callable[[End], Iterator[bytes]], ...] = (
+            self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
+            self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
+            *RARE * (self._many_talks, self._many_forks),
+        )  # fmt: skip
+
+    def says(self, frame: Frame, end: End) -> Iterator[bytes]:
+        """Yield the bytes that leave instead of a frame."""
+        if isinstance(frame, Entries):
+            if "withholds" in self.moods and self._chance.random() < 0.3:
+                return
+            yield encode(self.entries(frame, end.other.owner))
+        elif isinstance(frame, (Hello, Welcome)) and "poses" in self.moods and self._chance.random() < 0.4:
+            yield encode(self._posing(frame, end.other.owner))
+        else:
+            yield encode(frame)
+        if "babbles" in self.moods and self._is_up(end) and self._chance.random() < OUT_OF_THE_BLUE:
+            yield from self._chance.choice(self._babble)(end)
+
+    def entries(self, frame: Entries, to: SimPeer) -> Entries:
+        """Return what is given, to this peer, for a batch."""
+        if "forges" not in self.moods or self._chance.random() < 0.5:
+            return frame
+        *kept, last = frame.e
+        true = decode_entry(last)
+        if true.k != "text":
+            return frame
+        false = Entry(true.k, true.at, true.c, true.re, true.after, true.before, true.g, f"a lie for {to.name}")
+        forged = [*kept, encode_entry(false)]
+        head = frame.head if frame.u != self._peer.user else self._sign(frame, forged)
+        return Entries(
+            frame.c, frame.u, frame.r, frame.first, frame.prev, forged, head, frame.n, frame.fork, names=frame.names
+        )
+
+    def _sign(self, frame: Entries, forged: list[str]) -> str:
+        """Return a head over another version of an own log: its author can sign as many as it likes."""
+        chain = extend_chain(bytes.fromhex(frame.prev), forged)
+        last = frame.first + len(forged) - 1
+        return self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
+
+    def _is_up(self, end: End) -> bool:
+        node = self._peer.node
+        return node is not None and end.link in node.links.up
+
+    # ---- who it says it is
+
+    def _posing(self, frame: Hello | Welcome, to: SimPeer) -> Frame:
+        if isinstance(frame, Welcome):
+            return self._chance.choice((Welcome(), Welcome(proof=self._hex(32)), Welcome(net=self._hex(16))))
+        if frame.id is None:  # a server's
+            return self._chance.choice((Hello(v=[2], nonce=frame.nonce), Hello(v=1, nonce=frame.nonce)))
+        other = self._someone().user
+        return self._chance.choice((
+            Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),
+            Hello(1, frame.nonce, other, frame.sig, frame.proof),
+            Hello(1, frame.nonce, to.user, frame.sig, frame.proof),
+            Hello(1, self._hex(32), frame.id, frame.sig, frame.proof),
+            Hello(1, frame.nonce, frame.id, frame.sig, None),
+            Hello(1, frame.nonce, frame.id, frame.sig, self._hex(32)),
+            Hello(1, frame.nonce),
+        ))  # fmt: skip
+
+    # ---- what no frame may say
+
+    def _garbage(self, _: End) -> Iterator[bytes]:
+        yield self._chance.choice((b"\0\0\0\5hello", b'\0\0\0\x0c{"t":"ping",', b"\0\0\0\x02[]"))
+
+    def _too_long(self, _: End) -> Iterator[bytes]:
+        yield self._chance.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\0\0\0{"))
+
+    def _out_of_order(self, _: End) -> Iterator[bytes]:
+        yield encode(self._chance.choice((Go(self._hex(8), 9), Welcome(proof=self._hex(32)))))
+
+    def _of_others(self, end: End) -> Iterator[bytes]:
+        other = self._someone(end.other.owner)
+        yield encode(Here(users=[Hosted(id=other.user, name=f"not {other.name}", status="online")]))
+
+    def _unknown(self, _: End) -> Iterator[bytes]:
+        yield b'\0\0\0\x0d{"t":"novel"}'
+        yield encode(Typing(self._room, self._peer.user, on=True))
+
+    def _many_wants(self, _: End) -> Iterator[bytes]:
+        for n, peer in enumerate(self._peer.sim.all_peers, 1_000_000):
+            yield encode(Want(n, self._room, peer.user, [], names=[Naming(room=True)]))
+
+    def _no_evidence(self, end: End) -> Iterator[bytes]:
+        """Two batches of a log, said to contradict each other; one of them is forged at most."""
+        logs = sorted((log, raws) for log, raws in self._peer.disk.logs.items() if log.user != self._peer.user)
+        if not logs or self._peer.node is None:
+            return
+        log, raws = self._chance.choice(logs)
+        head, prev = self._hex(64), extend_chain(bytes(32), [])
+        for raw in (raws[0], encode_entry(Entry("text", 1, 1, b=f"a lie for {end.other.owner.name}"))):
+            yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
+
+    def _many_forks(self, _: End) -> Iterator[bytes]:
+        """The evidence of logs that nobody holds: their author can sign as many as it likes."""
+        for run in [self._hex(8) for _ in range(FORKS_AT_ONCE)]:
+            log = LogId(self._room, self._peer.user, run)
+            for text in ("yes", "no"):
+                raws = [encode_entry(Entry("text", 1, 1, b=text))]
+                frame = Entries(*log, 1, first_chain(log).hex(), raws, "", fork=True, names=[Naming(room=True)])
+                frame.head = self._sign(frame, raws)
+                yield encode(frame)
+
+    def _empty_promise(self, _: End) -> Iterator[bytes]:
+        """Marks of what is not there."""
+        run = self._hex(8)
+        marks = {self._room: {self._someone().user: [Mark(run, self._chance.choice((1, 1000)), self._hex(8))]}}
+        yield encode(Have(marks, names=[Naming(room=True)]))
+
+    def _chatter(self, _: End) -> Iterator[bytes]:
+        yield encode(Ping()) * 60
+
+    def _other_sums(self, _: End) -> Iterator[bytes]:
+        span = ("0" * 64, "f" * 64)
+        yield encode(Digest(sums={self._room: self._hex(32), self._hex(32): self._hex(32)}, span=span))
+        yield encode(Have({self._room: {}}, span=span, ask=True))
+
+    def _many_talks(self, end: End) -> Iterator[bytes]:
+        """Direct conversations of the far end's user with people who are not there."""
+        users = [sorted((end.other.owner.user, self._hex(32))) for _ in range(5)]
+        users += [sorted((end.other.owner.user, self._peer.user))]
+        yield encode(Digest(sum=self._hex(32), names=[Naming(dm=(one, other)) for one, other in users]))
+
+    # ---- what it draws on
+
+    @property
+    def _room(self) -> str:
+        return self._peer.sim.judge.room
+
+    def _someone(self, *but: SimPeer) -> SimPeer:
+        others = [peer for peer in self._peer.sim.all_peers if peer is not self._peer and peer not in but]
+        return self._chance.choice(others or self._peer.sim.all_peers)
+
+    def _hex(self, size: int) -> str:
+        return self._chance.randbytes(size).hex()

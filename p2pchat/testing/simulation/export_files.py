@@ -1,0 +1,91 @@
+"""Sticks: files of entries that somebody carries from one simulated peer to another, whole, old, cut or damaged.
+
+What one peer holds is written as `p2pchat export` does it, and read as `p2pchat import` does: a few frames at a time,
+the next when what they brought is durable. A process that ends meanwhile forgets about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2pchat.core import effects as out
+from p2pchat.core import inputs
+from p2pchat.core.export_file import Unpacking
+from p2pchat.errors import ImportRefused
+from p2pchat.protocol import ConversationId, Entries, encode
+from p2pchat.storage.export import file_pages
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simulation.peer import SimPeer
+
+AT_ONCE = 6  # entries handed in together: of small batches, so that a file takes several steps
+
+
+@dataclass(slots=True)
+class Stick:
+    """What one peer held at some time, as a file."""
+
+    maker: SimPeer
+    made_at: float  # true seconds
+    data: bytes
+    uses: int = 0
+
+
+def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> Stick:
+    """Write what is on a peer's disk, whether it runs or not; a liar writes what it pleases to `to`."""
+    sim = maker.sim
+    data = b""
+    for page in file_pages(maker.disk.storage, sim.judge.room, only):
+        for frame in page:
+            if maker.lie is not None and isinstance(frame, Entries):
+                frame = maker.lie.entries(frame, to)
+            data += encode(frame)
+    sim.counts["stick_made"] += 1
+    return Stick(maker, sim.now, data)
+
+
+class Plugged:
+    """One import by one process of a peer."""
+
+    def __init__(self, peer: SimPeer, data: bytes) -> None:
+        self._peer = peer
+        self._unpacking = Unpacking(peer.sim.judge.room, peer.sim.settings)
+        self._data = data
+        self._asked: dict[int, list[Entries]] = {}
+
+    def begin(self) -> None:
+        """Read the file and hand in its first frames."""
+        counts = self._peer.sim.counts
+        counts["stick_carried"] += 1
+        try:
+            self._unpacking.feed(self._data)
+            self._unpacking.finish()
+        except ImportRefused:
+            counts["stick_no_file"] += 1
+            return
+        if self._unpacking.problem:
+            counts["stick_damaged"] += 1
+        self._hand_in()
+
+    def _hand_in(self) -> None:
+        frames = self._unpacking.take(AT_ONCE)
+        if frames:
+            ticket = self._peer.program.next_carry(self)
+            self._asked[ticket] = frames
+            self._peer.put(inputs.Carried(ticket, frames))
+
+    def imported(self, news: out.Imported) -> None:
+        """What was handed in is dealt with."""
+        frames = self._asked.pop(news.ticket)
+        sim = self._peer.sim
+        sim.judge.imported(self._peer, frames, news)
+        sim.counts["stick_brought"] += news.new
+        sim.counts["stick_known"] += news.known
+        sim.counts["stick_foreign"] += news.foreign
+        for code, entries in news.refused.items():
+            sim.counts[f"stick_refused_{code}"] += entries
+        if news.failed:
+            sim.counts["stick_failed"] += 1
+        else:
+            self._peer.soon(0.0, 0.1, self._hand_in)

@@ -1,0 +1,239 @@
+"""Users whom peers host beside their own, for a while: a key that comes and goes while nodes run, also on two at once.
+
+In a part of the histories somebody is hosted by a peer that runs, writes to the room and to others, is hosted no more,
+comes back there or elsewhere. To everyone else it is a user like all: what it wrote is kept, spread, shown and
+receipted as what a peer's own user wrote is, and everybody sees whether it is there.
+
+The words are drawn from a chance of their own, so that the other histories stay what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING
+
+from p2pchat.core.effects import Kept
+from p2pchat.core.log import LogId
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.world.signatures import signer
+
+if TYPE_CHECKING:
+    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulation import Simulation
+
+HOW_OFTEN = 0.25  # of the histories in which no clock jumps have guests: certificates need clocks within an hour
+NAMES = ("zoe", "yan")
+ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
+
+
+class Guest:
+    """A user with no peer of its own.
+
+    Attributes:
+        hosts: The peers that host it now, those that do not run included.
+        former: Those that ever did.
+        since: When each of these began to host it last, in true seconds.
+    """
+
+    liar = False
+
+    def __init__(self, name: str, identity: Identity) -> None:
+        self.name = name
+        self.user: UserId = identity.peer_id
+        self.sign = signer(identity)
+        self.hosts: list[SimPeer] = []
+        self.former: list[SimPeer] = []
+        self.since: dict[SimPeer, float] = {}
+
+    @property
+    def restored(self) -> bool:
+        """Some disk with what it wrote went back to an older copy once."""
+        return any(peer.restored for peer in self.former)
+
+    def had(self, log: LogId) -> int:
+        """Return how much of a log a peer that hosts it, or did, ever had."""
+        return max((peer.disk.ever.get(log, 0) for peer in self.former), default=0)
+
+    def here(self) -> list[SimPeer]:
+        """Return the running peers that host it."""
+        return [peer for peer in self.hosts if peer.up]
+
+    def __repr__(self) -> str:
+        return f"<Guest {self.name} of {[peer.name for peer in self.hosts]}>"
+
+
+@dataclass(slots=True)
+class Word:
+    """Something a guest wrote: at which peer, and to whom (None: the room)."""
+
+    guest: Guest
+    at: SimPeer
+    to: SimPeer | None
+    log: LogId | None = None  # None until accepted
+    seq: int = 0
+
+
+class GuestHouse:
+    """What happens to guests in a history, beside everything else."""
+
+    def __init__(self, sim: Simulation, program: Collection[str]) -> None:
+        """`program`: the names of the history's steps."""
+        self._sim = sim
+        self.is_open = Random(f"{sim.seed} guests").random() < HOW_OFTEN and "jump" not in program
+        self._count = 0
+
+    def step(self, number: int) -> None:
+        """Something may happen to one of them."""
+        chance = Random(f"{self._sim.seed} guests {number}")
+        if self.is_open and chance.random() < 0.6:
+            getattr(self, chance.choices([*ACTS], [*ACTS.values()])[0])(chance)
+
+    def last_words(self) -> None:
+        """Every guest says one thing more wherever it is."""
+        for guest in self._sim.guests.values():
+            for peer in guest.here():
+                self._say(guest, peer, None)
+
+    def host(self, chance: Random) -> None:
+        """A peer hosts somebody whom nobody hosts."""
+        homeless = [guest for guest in self._guests() if not guest.hosts]
+        if homeless:
+            self._host(chance, chance.choice(homeless))
+
+    def host_elsewhere(self, chance: Random) -> None:
+        """A second peer hosts somebody: one person on two gateways."""
+        hosted = [guest for guest in self._guests() if len(guest.hosts) == 1]
+        if hosted:
+            self._host(chance, chance.choice(hosted))
+
+    def _host(self, chance: Random, guest: Guest) -> None:
+        peers = [peer for peer in self._sim.up if not peer.liar and peer not in guest.hosts]
+        if peers:
+            peer = chance.choice(peers)
+            self._sim.note(f"{peer.name} hosts {guest.name}")
+            self._sim.counts["hosted"] += 1
+            peer.host_guest(guest)
+
+    def unhost(self, chance: Random) -> None:
+        there = self._there()
+        if there:
+            guest, peer = chance.choice(there)
+            self._sim.note(f"{peer.name} hosts {guest.name} no more")
+            self._sim.counts["unhosted"] += 1
+            peer.unhost_guest(guest)
+
+    def say(self, chance: Random) -> None:
+        """A guest writes to the room, and perhaps goes at once."""
+        there = self._there()
+        if there:
+            guest, peer = chance.choice(there)
+            for _ in range(chance.choice((1, 1, 4))):
+                self._say(guest, peer, None)
+            if chance.random() < 0.2:
+                self._sim.run(chance.choice((0.0, 0.05)))
+                if peer.up and peer in guest.hosts:
+                    peer.unhost_guest(guest)
+
+    def direct(self, chance: Random) -> None:
+        """A guest writes to a peer's user."""
+        there = self._there()
+        if there:
+            guest, peer = chance.choice(there)
+            others = [other for other in self._sim.all_peers if self._may_write(peer, other)]
+            if others:
+                self._say(guest, peer, chance.choice(others))
+
+    def answer(self, chance: Random) -> None:
+        """A peer's user writes to a guest, wherever that is."""
+        guests = [guest for guest in self._guests() if guest.former]
+        writers = [peer for peer in self._sim.up if not peer.liar]
+        if guests and writers:
+            guest, peer = chance.choice(guests), chance.choice(writers)
+            self._count += 1
+            self._sim.counts["guest_written_to"] += 1
+            peer.say_to_guest(guest, f"{peer.name} to {guest.name} {self._count}")
+
+    def _may_write(self, peer: SimPeer, other: SimPeer) -> bool:
+        return not other.liar and not other.gone
+
+    def _guests(self) -> list[Guest]:
+        if not self._sim.guests:
+            for name in NAMES:
+                self._sim.guest(name)
+        return list(self._sim.guests.values())
+
+    def _there(self) -> list[tuple[Guest, SimPeer]]:
+        return [(guest, peer) for guest in self._guests() for peer in guest.here()]
+
+    def _say(self, guest: Guest, peer: SimPeer, to: SimPeer | None) -> None:
+        self._count += 1
+        self._sim.counts["guest_said"] += 1
+        peer.say_as(Word(guest, peer, to), f"{guest.name} {self._count}")
+
+
+class GuestJudge:
+    """Watches what becomes of guests."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._sim = judge.sim
+        self._words: list[Word] = []
+
+    def kept(self, word: Word, answer: Kept) -> None:
+        """What a guest wrote was accepted."""
+        self._judge.accepted(word.at, answer.log, answer.first, answer.count, 1)
+        if answer.log.user != word.guest.user:
+            self._judge.blame("guest", word.at, f"what {word.guest.name} said was written by another")
+        word.log, word.seq = answer.log, answer.first
+        self._words.append(word)
+
+    def conversations(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
+        """Return the direct conversations that guests of this peer may have, who are hosted at least since `by`."""
+        return {
+            self._sim.direct(guest.user, other)
+            for guest in self._sim.guests.values() if peer in guest.hosts and guest.since[peer] <= by
+            for other in self._sim.by_user
+        }  # fmt: skip
+
+    # ---- when all has settled
+
+    def missing(self, honest: Sequence[SimPeer], newest: Mapping[LogId, int]) -> Iterator[Fault]:
+        """What writers do not know of guests, and guests of readers; `newest`: how much of each log somebody holds."""
+        for word in self._words:
+            if word.log is None or word.at not in word.guest.here() or self._judge.may_fork(word.log):
+                continue
+            if newest.get(word.log, 0) < word.seq:
+                continue  # lost with a disk of which nobody had a copy
+            for member in honest if word.to is None else [word.to]:
+                if member is not word.at and member in honest and self._sim.can_link(word.at, member):
+                    yield from self._unreceipted(word.at, word.log, word.seq, member.user, member.name)
+        for written in self._sim.written.values():
+            log, writer = written.log, written.writer
+            if log is None or written.to is not None or writer not in honest or self._judge.may_fork(log):
+                continue
+            if newest.get(log, 0) < written.seq:
+                continue
+            for guest in self._sim.guests.values():
+                if any(at is not writer and at in honest and self._sim.can_link(at, writer) for at in guest.here()):
+                    yield from self._unreceipted(writer, log, written.seq, guest.user, guest.name)
+
+    def _unreceipted(self, writer: SimPeer, log: LogId, seq: int, member: UserId, name: str) -> Iterator[Fault]:
+        if not self._judge.is_delivered(log, seq, member):
+            what = f"{self._sim.person(log.user).name}'s {log.conversation[:6]}/{log.run[:6]} {seq}"
+            yield Fault("receipt", f"no receipt of {name} for {what}", writer.name)
+
+    def faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """What this peer believes of guests when all has come to rest."""
+        assert peer.node is not None
+        for guest in self._sim.guests.values():
+            is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
+            status = peer.node.presence.status(guest.user)[0]
+            if is_here != (status == "online"):
+                where = [at.name for at in guest.here()]
+                yield Fault("word", f"sees {guest.name} as {status}, whom {where} host", peer.name)

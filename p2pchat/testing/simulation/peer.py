@@ -1,0 +1,525 @@
+"""One simulated peer: a whole Node with a disk, a clock, links and somebody who writes. It crashes and comes back.
+
+SimPeer is the owner of its node, as the runtime is in a real process: it carries out every effect and feeds what
+that leads to. What is for programs its Program hears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core import effects as out
+from p2pchat.core import inputs
+from p2pchat.core.context import Timer
+from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.inputs import Input
+from p2pchat.core.log import LogId, Ref
+from p2pchat.core.node import Node
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.log_index import total
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
+from p2pchat.testing.simulation.disk import Disk
+from p2pchat.testing.simulation.environment import LocalClock
+from p2pchat.testing.simulation.export_files import Plugged
+from p2pchat.testing.simulation.network import End, Wire
+from p2pchat.testing.simulation.program import Line, Program, Written, shown_id
+from p2pchat.testing.world.signatures import signer
+
+if TYPE_CHECKING:
+    from p2pchat.testing.simulation.byzantine import Liar
+    from p2pchat.testing.simulation.hosted_users import Guest, Word
+    from p2pchat.testing.simulation.simulation import Simulation
+
+
+class SimPeer:
+    """A peer of a Simulation; made by `Simulation.peers`.
+
+    Attributes:
+        name, user: Its name, and its id: peer id and user id are the same key.
+        up: A process runs.
+        gone: It left for good.
+        restored: Its disk went back to an older copy once.
+        liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
+        program: What is told all that is for programs; its lines are the peer's event log.
+        lives: How often it was started.
+        word: What its user said last of itself in this life: a status and a text.
+    """
+
+    def __init__(
+        self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
+        network: Network,
+    ) -> None:  # fmt: skip
+        self.sim = sim
+        self._draw = draw
+        self._network = network
+        self.name = name
+        self.identity = identity
+        self.user: UserId = identity.peer_id
+        self._sign = signer(identity)
+        self.host = f"10.0.0.{number}"
+        self.port = 7000 + number
+        self.clock = LocalClock(sim.schedule)
+        self.disk = Disk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
+        self.disk.on_batch = lambda batch: sim.judge.batch_stored(self, batch)
+        self.node: Node | None = None
+        self.gone = False
+        self.restored = False
+        self.liar = False
+        self.lie: Liar | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
+        self.fails = False  # storage failed and has not been loaded anew
+        self.allows = False  # whatever anybody writes, however much
+        self.low = False  # told that there is little room on its disk
+        self.kept_from = 0.0  # when it last began to keep what comes, after its storage failed or had no room
+        self.program = Program(self)
+        self.lives = 0
+        self.loads = 0  # how often its node began with what its disk holds
+        self.word = ("online", "")
+        self._fuse: tuple[int, bool] | None = None  # effects until it is killed, and whether silently
+        self._begun_with = 0  # changes on its disk when its process began
+        self._run: RunId | None = None  # of that process
+        self.ever_linked = False
+        self.handling: type[Input] = inputs.Woke
+        self.here_before: frozenset[UserId] = frozenset()  # whose links were up before this step, and said so
+        self.name_told = name
+        self._links: dict[int, End] = {}
+        self._next_link = 1
+        self._wake: Timer | None = None
+        self._carry: dict[type, Callable[[Any], None]] = {
+            kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
+        } | self.program.hears
+
+    def __repr__(self) -> str:
+        return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
+
+    @property
+    def up(self) -> bool:
+        return self.node is not None
+
+    @property
+    def lines(self) -> list[Line]:
+        """Its event log."""
+        return self.program.lines
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def linked(self) -> list[SimPeer]:
+        """The peers its node has a link with that is up."""
+        if self.node is None:
+            return []
+        return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
+
+    def digest_for(self, other: SimPeer) -> str | None:
+        """The sum of what it shares with a linked peer; None while that peer has not told whom it hosts."""
+        if self.node is None or other.user not in self.node.links.by_peer:
+            return None
+        shelf = self.node.sync.shelf
+        side = shelf.sides.get(self.node.links.by_peer[other.user].id)
+        return total(shelf.shared(side)) if side else None
+
+    def end_to(self, other: SimPeer) -> End | None:
+        """The end here of the one link with a peer; None while there is none that works, both ways."""
+        if self.node is None or other.node is None:
+            return None
+        here, there = self.node.links.by_peer.get(other.user), other.node.links.by_peer.get(self.user)
+        end = self._links.get(here.id) if here else None
+        if end is None or there is None or end.other.link != there.id or not end.other.open:
+            return None
+        return None if end.wire.dead or end.wire.blocked else end
+
+    # ---- what somebody at this peer does
+
+    def start(self, *endpoints: str) -> None:
+        """Start a process on this disk; it links with these endpoints and with whom its address book knows."""
+        if not self.up and not self.gone:
+            self._start(endpoints, self._draw)
+
+    def resume(self, *endpoints: str) -> None:
+        """Its machine comes back from a snapshot of the moment its newest process began: disk and memory.
+
+        What that process wrote since, others may have. It goes on as if it had not: it writes its logs anew.
+        """
+        self.crash()
+        if self._run is None or self.gone:
+            return
+        self.sim.counts["resume"] += 1
+        self.restored = True
+        self.disk.restore(self._begun_with)
+        self.sim.judge.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
+        drawn = [bytes.fromhex(self._run)]
+        self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
+
+    def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
+        self.lives += 1
+        self.loads += 1
+        self.word = ("online", "")
+        self.fails = self.low = False
+        self._fuse = None
+        self._links = {}
+        stored = self.disk.storage.load(self.speaks_for)
+        self.program.begin(stored.consumers.get("main", 0))
+        hosted = HostedUser(self.user, self.name_told, self._sign)
+        self.node = Node(
+            settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
+            network=Network(self._network.id, self._network.key), draw=draw, stored=stored,
+        )  # fmt: skip
+        self.sim.judge.began(self, stored)
+        self._begun_with, self._run = len(self.disk), self.node.run
+        self.disk.open(self._later(self.put))
+        self.program.log("listening", schema=1, host=self.host, port=self.port, peer_id=shown_id(self.user),
+                         user=self.name, user_id=shown_id(self.user))  # fmt: skip
+        self._carry_out(self.node.start(self.clock.now()))
+        if not self.up:
+            return
+        self.put(inputs.Listening(self.port, (self.endpoint,)))
+        self.sim.judge.reading.started(self)
+        for guest in self.guests:
+            self.put(inputs.PresenceSet(guest.user, "online"))
+        for endpoint in endpoints:
+            self.put(inputs.Connect(endpoint))
+        self.program.hand_on()
+
+    def say(self, text: str, to: SimPeer | None = None) -> Written:
+        """Write to the room, or to one peer's user."""
+        assert self.node is not None, f"{self.name} is not running"
+        written = Written(self, self._opened(to), to, text)
+        self.sim.written[text] = written
+        self.program.say(written)
+        return written
+
+    def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
+        """Edit, delete or react to what `re` names there."""
+        self.program.mend(kind, body, conversation, re)
+
+    def rename(self, name: str) -> None:
+        self.name_told = name
+        self.put(inputs.Renamed(self.user, name))
+
+    def _opened(self, to: SimPeer | None) -> ConversationId:
+        """Return the room, or the direct conversation with a peer's user, which may be new."""
+        assert self.node is not None
+        return self.node.room if to is None else self._opened_dm(self.user, to.user)
+
+    def _opened_dm(self, one: UserId, other: UserId) -> ConversationId:
+        low, high = sorted((one, other))
+        self.put(inputs.Opened(Naming(dm=(low, high))))
+        return dm_id(low, high)
+
+    def had(self, log: LogId) -> int:
+        """Return how much of a log its disk ever held."""
+        return self.disk.ever.get(log, 0)
+
+    @property
+    def guests(self) -> list[Guest]:
+        """The users it hosts beside its own."""
+        return [guest for guest in self.sim.guests.values() if self in guest.hosts]
+
+    @property
+    def speaks_for(self) -> list[UserId]:
+        """The users it hosts, its own first."""
+        return [self.user, *(guest.user for guest in self.guests)]
+
+    def ever_spoke_for(self, user: UserId) -> bool:
+        """Say whether this is its own user, or was ever hosted here."""
+        return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
+
+    def host_guest(self, guest: Guest) -> None:
+        """Speak for one more user from now on, after every start too."""
+        guest.hosts.append(self)
+        guest.since[self] = self.sim.now
+        if self not in guest.former:
+            guest.former.append(self)
+        stored = self.disk.storage.load([guest.user])
+        self.sim.judge.hosting(self, stored)
+        self.put(inputs.Hosting(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
+        self.put(inputs.PresenceSet(guest.user, "online"))
+
+    def unhost_guest(self, guest: Guest) -> None:
+        """Speak for it no more."""
+        guest.hosts.remove(self)
+        self.put(inputs.Unhosted(guest.user))
+
+    def say_as(self, word: Word, text: str) -> None:
+        """Have a guest write to the room, or to one peer's user."""
+        if self.node is None:
+            return  # killed by the last one
+        room, guest = self.node.room, word.guest.user
+        self.program.say_as(word, text, room if word.to is None else self._opened_dm(guest, word.to.user))
+
+    def say_to_guest(self, guest: Guest, text: str) -> None:
+        """Write to a user whom some peer hosts, or did."""
+        self.program.say_to_guest(text, self._opened_dm(self.user, guest.user))
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        self.word = status, text
+        self.put(inputs.PresenceSet(self.user, status, text))
+
+    def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
+        """Its user writes to the room or to one peer's user, or has stopped."""
+        assert self.node is not None, f"{self.name} is not running"
+        self.put(inputs.TypingSet(self.user, self._opened(to), on))
+
+    def connect(self, endpoint: str) -> None:
+        self.put(inputs.Connect(endpoint))
+
+    def read_nothing(self, seconds: float) -> None:
+        """It is too busy to read from any link for so long: what back-pressure does."""
+        for end in list(self._links.values()):
+            end.pause(seconds)
+
+    def plug_in(self, data: bytes) -> None:
+        """Import a file of entries."""
+        Plugged(self, data).begin()
+
+    def disk_low(self, on: bool) -> None:
+        """There is little room left on its disk, or enough again."""
+        if self.low:
+            self.kept_from = self.sim.now
+        self.low = on
+        if on:
+            self.sim.judge.telling.rests(self)
+        self.put(inputs.DiskLow(on))
+
+    def allow_all(self) -> None:
+        """Somebody here lifts what limits there are, for everyone and for good."""
+        self.allows = True
+        for user in (*self.sim.by_user, *self.sim.guests):
+            self.put(inputs.Allowed(user))
+
+    def stop(self) -> None:
+        """Leave in good order."""
+        self.put(inputs.Stop())
+
+    def crash(self, *, silent: bool = False, written: bool | None = None) -> None:
+        """The process is killed.
+
+        Args:
+            silent: The machine too, so that no other is told by the network.
+            written: Whether the commit that is being written makes it; None: drawn.
+        """
+        if not self.up:
+            return
+        ends = list(self._links.values())
+        self._end()
+        self.disk.crash(written)
+        for end in ends:
+            if silent:
+                end.vanish()
+            else:
+                end.abort()
+
+    def crash_within(self, effects: int, *, silent: bool = False) -> None:
+        """The process is killed once it has carried out so many effects more, in the middle of a step if need be."""
+        self._fuse = effects, silent
+
+    def crash_never(self) -> None:
+        """What would have killed it does not happen."""
+        self._fuse = None
+
+    def restore(self, length: int) -> None:
+        """Its disk goes back to an older copy: the first `length` changes of it. Only while it is down."""
+        self.sim.counts["restore"] += 1
+        self.restored = True
+        self.disk.restore(length)
+
+    # ---- the owner's loop
+
+    def put(self, input: Input) -> None:
+        """Something happened: the node decides, all it orders is carried out."""
+        if self.node is None:
+            return
+        self.sim.trace(self, input)
+        if isinstance(input, inputs.Got) and input.link in self._links:
+            self.sim.judge.frames_got(self, self._links[input.link], input.frames)
+        elif isinstance(input, inputs.Carried):
+            self.sim.judge.came(self, input.frames)
+        if isinstance(input, inputs.Loaded):
+            self.fails, self.kept_from = False, self.sim.now
+            self.loads += 1
+        presence = self.node.presence
+        self.handling = type(input)
+        self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))
+        effects = self.node.handle(input, self.clock.now())
+        self.sim.judge.presences.handled(self, input, effects)
+        self._carry_out(effects)
+
+    def dropped(self, link: int) -> None:
+        self._links.pop(link, None)
+
+    def attach(self, wire: Wire) -> End:
+        """Take one end of a new wire."""
+        end = End(wire, self._next_link, self, self._later(self.put), self.sim.settings)
+        self._links[self._next_link] = end
+        self._next_link += 1
+        return end
+
+    @property
+    def ends(self) -> list[End]:
+        """The ends here of all connections: links, and what is becoming or was one."""
+        return list(self._links.values())
+
+    def wires_to(self, other: SimPeer) -> list[End]:
+        """The ends here of open wires to this peer."""
+        return [end for end in self._links.values() if end.other.owner is other]
+
+    def _carry_out(self, effects: list[out.Effect]) -> None:
+        life = self.lives
+        for done, effect in enumerate(effects):
+            if self._fuse is not None and self._burns_down():
+                self.sim.counts["crash_between_effects"] += bool(done)
+                return
+            self._carry[type(effect)](effect)
+            if not self.up or self.lives != life:
+                return
+        if any(isinstance(effect, out.Stopped) for effect in effects):
+            self._leave()  # what was ordered with it is written as well
+
+    def _burns_down(self) -> bool:
+        """Count one more effect; True when it is the one that is not carried out any more."""
+        assert self._fuse is not None
+        left, silent = self._fuse
+        self._fuse = left - 1, silent
+        if left > 0:
+            return False
+        self.crash(silent=silent)
+        return True
+
+    def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return `call` that does nothing once this process has ended."""
+        life = self.lives
+        return lambda *args: call(*args) if self.up and self.lives == life else None
+
+    def soon(self, least: float, most: float, call: Callable[[], None]) -> None:
+        """Call at a time drawn between these, if this process still runs then."""
+        life = self.lives
+        seconds = self.sim.chance.uniform(least, most)
+        self.sim.schedule.after(seconds, lambda: call() if self.up and self.lives == life else None)
+
+    def _end(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self.node, self._wake, self._links, self._fuse = None, None, {}, None
+
+    # ---- carrying out: links
+
+    def _send(self, order: out.Send) -> None:
+        ends = [self._links[link] for link in order.links if link in self._links]
+        self.sim.frames[type(order.frame).__name__] += len(ends)
+        self.sim.judge.telling.frame_sent(self, order.frame, ends)
+        self.sim.judge.presences.frame_sent(self, order.frame, ends)
+        if self.lie is not None:
+            for end in ends:
+                for data in self.lie.says(order.frame, end):
+                    end.write(data)
+            return
+        data = encode(order.frame)
+        for end in ends:
+            end.write(data)
+
+    def _close(self, order: out.Close) -> None:
+        end = self._links.get(order.link)
+        if order.bye is not None and not self.liar:
+            self.sim.counts[f"bye_{order.bye.code}"] += 1
+        if end is not None:
+            if order.bye is not None:
+                self.sim.judge.telling.said_bye(self, end, order.bye)
+            if order.bye is not None and order.bye.code == "replaced":
+                self.sim.counts["link_replaced"] += 1
+                self.sim.judge.telling.link_replaced(self, end)
+            end.close(encode(order.bye) if order.bye is not None else None)
+
+    def _dial(self, order: out.Dial) -> None:
+        self.sim.dial(self, order.dial, order.endpoint)
+
+    def _established(self, order: out.Established) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            end.decoder.max_frame_bytes = self.sim.settings.max_frame_bytes
+
+    def _pause_reading(self, order: out.PauseReading) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            self.soon(0, 0, lambda: end.pause(order.seconds))
+
+    def _wake_at(self, order: out.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        woke = self._later(self.put)
+        self._wake = self.sim.schedule.at(self.clock.true_time(order.mono), lambda: woke(inputs.Woke()))
+
+    # ---- carrying out: storage
+
+    def _commit(self, order: out.Commit) -> None:
+        self.sim.judge.telling.ordered(self, order)
+        self.disk.commit(order)
+
+    def _reload(self, _: out.Reload) -> None:
+        self.fails = True
+
+        def load() -> None:
+            if self.disk.broken:
+                self.soon(1.0, 1.0, load)
+            else:
+                stored = self.disk.storage.load(self.speaks_for)
+                self.put(inputs.Loaded(stored))
+                self.sim.judge.showing.began(self, stored.next_place)
+
+        self.soon(0.0, 1.0, load)
+
+    def _lookup(self, order: out.Lookup) -> None:
+        def read() -> None:
+            logs, older = self.disk.storage.lookup(order.logs, order.older)
+            sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
+            shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
+            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.of}
+            self.put(inputs.Found(order.ticket, logs, older, sizes, shown, every))
+
+        self.soon(self.disk.quick, self.disk.slow, read)
+
+    def _fetch(self, order: out.Fetch) -> None:
+        def read() -> None:
+            batches, more = self.disk.storage.fetch(
+                order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
+            )
+            self.put(inputs.Fetched(order.link, order.ticket, batches, more))
+
+        self.soon(self.disk.quick, self.disk.slow, read)
+
+    # ---- carrying out: what is told
+
+    def _link_changed(self, news: out.LinkChanged) -> None:
+        if news.state == "up" and self.node is not None:
+            self.ever_linked = True
+            link = self.node.links.by_peer.get(news.peer)  # None: it went down in the same step
+            self.sim.judge.telling.link_up(self, self._links.get(link.id) if link else None)
+        self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                         state=news.state, reason=news.reason)  # fmt: skip
+
+    def _stopped(self, _: out.Stopped) -> None:
+        """All byes are said."""
+
+    def _leave(self) -> None:
+        """The runtime waits for what is being written, closes what is left, and is done."""
+        ends = list(self._links.values())
+        self.disk.finish()
+        if not self.up:  # killed after all
+            return
+        self.program.log("stopped", reason="left")
+        self._end()
+        for end in ends:
+            end.close(b"")
+
+
+def _hosted(guest: Guest) -> HostedUser:
+    return HostedUser(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
+
+
+_EFFECTS: dict[type, str] = {
+    out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
+    out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
+    out.Lookup: "lookup", out.Fetch: "fetch", out.LinkChanged: "link_changed", out.Stopped: "stopped",
+}  # fmt: skip

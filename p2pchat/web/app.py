@@ -1,0 +1,47 @@
+"""create_app: the web application of a running peer, put together from its parts; each part has a file of its own."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from p2pchat import TCPPeer, __version__
+from p2pchat.apps.web import chat, lines, rest
+from p2pchat.apps.web.doors import answers
+from p2pchat.web import page, socketio
+from p2pchat.web.gateway import Gateway
+from p2pchat.web.middleware import Doors
+from p2pchat.web.settings import WebSettings
+
+
+def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
+    """Return the web application of a peer, to be run or mounted in one's own.
+
+    Args:
+        peer: A started peer, in the loop that will run the application. It is not closed with it.
+        settings: Who may come in, and the limits.
+    Returns:
+        An application that needs no lifespan; `app.state.gateway` is its Gateway.
+    Raises:
+        PeerClosed: The peer does not run.
+    """
+    settings = settings or WebSettings()
+    peer.me  # noqa: B018 (raises when it has not started)
+    app = FastAPI(
+        title="p2pchat",
+        version=__version__,
+        summary="A peer of p2pchat, for browsers and scripts",
+        docs_url=None,
+        redoc_url=None,
+        root_path=settings.root_path,
+    )
+    app.state.gateway = gateway = Gateway(peer, settings)
+    answers.install(app)
+    for part in (rest, chat, lines):
+        app.include_router(part.router)
+    socketio.mount(app, gateway)
+    app.include_router(page.router)  # last: it answers at "/"
+    app.add_middleware(Doors, gateway=gateway)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+    return app

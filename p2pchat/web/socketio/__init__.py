@@ -1,0 +1,14 @@
+"""Socket.IO at `/socket.io`, for clients that speak that."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from p2pchat.web.gateway import Gateway
+
+
+def mount(app: FastAPI, gateway: Gateway) -> None:
+    """Have an application answer Socket.IO clients."""
+    from p2pchat.web.socketio.server import SocketServer
+
+    app.mount("/socket.io", SocketServer(gateway).app)
