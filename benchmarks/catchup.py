@@ -80,7 +80,7 @@ async def start(channel: Channel, data: str) -> None:
     async with TCPPeer(data=data):
         ready = time.perf_counter() - begun
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
     with Profile.open(data=data) as profile:

@@ -46,7 +46,7 @@ class _Crowd:
         self.groups.append(self._group(ada, "crowd", [bob, *(user.id for user in self.users[: members - 3])]))
 
     def _group(self, owner: _Writer, name: str, others: list[str]) -> Any:
-        from p2pchat.core.groups.operations import SALT_BYTES, group_body, operation_hash
+        from p2pchat.core.groups.state import SALT_BYTES, group_body, operation_hash
         from p2pchat.core.log import Entry, encode_entry
         from p2pchat.protocol import Naming
 
@@ -88,7 +88,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     from p2pchat.core.records import Address, Change, KnownUser
     from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
     from p2pchat.protocol import Naming
-    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
     me, room, at = profile.identity.peer_id, room_id(profile.network.id), crowd.at

@@ -60,7 +60,7 @@ def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]
 
 def machine(directory: Path) -> dict[str, str]:
     """Return what the figures depend on, the settings of SQLite read back from a database of p2pchat's own."""
-    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
     storage = SqlStorage(sqlite_url(directory / "pragmas.db"))

@@ -33,7 +33,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     from p2pchat.core.sync.conversations import room_id
     from p2pchat.identity.keys import Identity
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
     begun = time.perf_counter()

@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from p2pchat.backup import Backup as Backup
+    from p2pchat.backup import Copied as Copied
     from p2pchat.backup import backup_profile as backup_profile
+    from p2pchat.backup import copy_database as copy_database
     from p2pchat.config import Settings as Settings
     from p2pchat.errors import AmbiguousName as AmbiguousName
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
@@ -28,14 +30,15 @@ if TYPE_CHECKING:
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.identity.addresses import own_addresses as own_addresses
-    from p2pchat.identity.inspecting import ProfileState as ProfileState
-    from p2pchat.identity.inspecting import inspect_profile as inspect_profile
-    from p2pchat.identity.invites import Invite as Invite
-    from p2pchat.identity.invites import parse_invite as parse_invite
     from p2pchat.identity.names import validate_name as validate_name
+    from p2pchat.identity.network import Invite as Invite
+    from p2pchat.identity.network import parse_invite as parse_invite
+    from p2pchat.identity.profile import ProfileState as ProfileState
     from p2pchat.identity.profile import home_directory as home_directory
+    from p2pchat.identity.profile import inspect_profile as inspect_profile
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
+    from p2pchat.lifecycle import Forgotten as Forgotten
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -54,71 +57,61 @@ if TYPE_CHECKING:
     from p2pchat.messaging.groups import GroupChanged as GroupChanged
     from p2pchat.messaging.groups import Undelivered as Undelivered
     from p2pchat.messaging.hosted_user import HostedUser as HostedUser
+    from p2pchat.messaging.messages import Conversation as Conversation
+    from p2pchat.messaging.messages import Deleted as Deleted
+    from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
+    from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
     from p2pchat.messaging.receipts import Receipt as Receipt
     from p2pchat.messaging.receipts import Receipts as Receipts
+    from p2pchat.messaging.subscription import Events as Events
+    from p2pchat.messaging.users import HostPeer as HostPeer
     from p2pchat.messaging.users import User as User
+    from p2pchat.messaging.users import Whois as Whois
     from p2pchat.offline import Checked as Checked
     from p2pchat.offline import History as History
     from p2pchat.offline import KnownAddress as KnownAddress
+    from p2pchat.offline import import_into as import_into
+    from p2pchat.offline import open_alone as open_alone
     from p2pchat.offline import open_history as open_history
-    from p2pchat.peer.forgetting import Forgotten as Forgotten
-    from p2pchat.peer.messages.conversation import Conversation as Conversation
-    from p2pchat.peer.messages.mending import Deleted as Deleted
-    from p2pchat.peer.messages.mending import Edited as Edited
-    from p2pchat.peer.messages.mending import Reaction as Reaction
-    from p2pchat.peer.peer import TCPPeer as TCPPeer
-    from p2pchat.peer.profiles.alone import open_alone as open_alone
-    from p2pchat.peer.profiles.copying import Copied as Copied
-    from p2pchat.peer.profiles.copying import copy_database as copy_database
-    from p2pchat.peer.profiles.importing import import_into as import_into
-    from p2pchat.peer.reading.iterator import Events as Events
-    from p2pchat.peer.users.whois import HostPeer as HostPeer
-    from p2pchat.peer.users.whois import Whois as Whois
+    from p2pchat.peer import TCPPeer as TCPPeer
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
     from p2pchat.resources import login_name as login_name
     from p2pchat.resources import profile_invite as profile_invite
-    from p2pchat.storage.search.query import where_found as where_found
+    from p2pchat.storage.search import where_found as where_found
     from p2pchat.transfer import Exported as Exported
     from p2pchat.transfer import Imported as Imported
 
 _HOMES = {
-    "peer.profiles.alone": ("open_alone",),
+    "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
-    "backup": ("Backup", "backup_profile"),
+    "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),
-    "peer.messages.conversation": ("Conversation",),
-    "peer.profiles.copying": ("Copied", "copy_database"),
+    "messaging.messages": ("Conversation", "Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
-        *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "InviteError", "P2PChatError"),
-        *("ImportRefused", "NameTaken", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
+        *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
+        *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence"),
-        *("Read", "Renamed", "Stopped", "Typing", "Warned"),
+        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence", "Read"),
+        *("Renamed", "Stopped", "Typing", "Warned"),
     ),
-    "peer.forgetting": ("Forgotten",),
+    "lifecycle": ("Forgotten",),
     "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
-    "offline": ("Checked", "History", "KnownAddress", "open_history"),
     "identity.addresses": ("own_addresses",),
-    "identity.inspecting": ("ProfileState", "inspect_profile"),
-    "identity.invites": ("Invite", "parse_invite"),
+    "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
+    "identity.network": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),
-    "identity.profile": ("home_directory", "known_profiles", "profile_directory"),
     "messaging.hosted_user": ("HostedUser",),
-    "peer.profiles.importing": ("import_into",),
-    "messaging.messages": ("Message", "Sent"),
-    "peer.messages.mending": ("Deleted", "Edited", "Reaction"),
-    "peer.peer": ("TCPPeer",),
-    "messaging.users": ("User",),
+    "peer": ("TCPPeer",),
+    "messaging.users": ("User", "HostPeer", "Whois"),
     "reachability": ("Probed", "probe"),
-    "peer.reading.iterator": ("Events",),
+    "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),
-    "peer.users.whois": ("HostPeer", "Whois"),
-    "storage.search.query": ("where_found",),
+    "storage.search": ("where_found",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from p2pchat.identity.private_files import (
     sync_directory,
     write_private,
 )
-from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, home_directory, profile_directory
-from p2pchat.resources import PathLike
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, held, home_directory, profile_directory
+from p2pchat.resources import MEMORY_URL, PathLike
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 
 KEPT_OUT = ("lock", "control.", "search.db")  # beginnings of names: what belongs to a process, or is made again
@@ -113,3 +114,66 @@ def _goes_along(path: Path) -> bool:
     """Whether a file belongs to the peer: its key, and what the terminal remembers of it."""
     own = not path.name.startswith((DATABASE_NAME, *KEPT_OUT, "."))
     return own and path.is_file() and not path.is_symlink() and path.stat().st_size <= 16 * MAX_PRIVATE_BYTES
+
+
+# ---- copying
+#
+# A peer's data into another database: from SQLite to a server, back, or from one server to the other.
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied: rows of all tables, the messages and other entries among them, and the logs they are in."""
+
+    rows: int
+    entries: int
+    logs: int
+
+
+async def copy_database(
+    source: PathLike, target: PathLike, *, progress: Callable[[int, int], None] | None = None
+) -> Copied:
+    """Copy everything stored from one database into another one, which must be empty; neither may be in use.
+
+    Key and network stay where they are: in the data directory.
+
+    Args:
+        source: A database URL, or a data directory, whose own database is meant.
+        target: The same; what is not there is made, but for a database on a server.
+        progress: Told now and then how many rows are copied, of how many; called in a thread.
+    Raises:
+        DataLocked: A peer runs with one of them. P2PChatError: There is nothing to copy.
+        StorageError: One of them cannot be used; nothing was copied.
+    """
+    told = progress or (lambda done, total: None)
+    return await asyncio.to_thread(_copy_copying, str(source), str(target), told)
+
+
+def _copy_copying(source: str, target: str, progress: Callable[[int, int], None]) -> Copied:
+    from p2pchat.storage.copy import copy_rows
+
+    with ExitStack() as locks:
+        read, write = _opened(source, locks, make=False), _opened(target, locks, make=True)
+        if read == write:
+            raise P2PChatError("from and to are the same database: name two")
+        done = copy_rows(read, write, progress)
+    return Copied(done.rows, done.entries, done.logs)
+
+
+def _opened(place: str, locks: ExitStack, *, make: bool) -> str:
+    """Return the URL of a place, after making sure that no peer uses it."""
+    if place.startswith(MEMORY_URL):
+        raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
+    if "://" in place:
+        file = place.partition("sqlite:///")[2] if place.startswith("sqlite:///") else ""
+        directory = Path(file).parent if Path(file).name == DATABASE_NAME else None
+    else:
+        directory = Path(place).expanduser().absolute()
+        place = sqlite_url(directory / DATABASE_NAME)
+        if make:
+            make_private_directory(directory)
+        elif not directory.is_dir():
+            raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
+    if directory is not None and directory.is_dir():
+        locks.enter_context(held(directory))
+    return place

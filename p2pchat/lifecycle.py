@@ -10,30 +10,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from p2pchat import __version__
+from p2pchat.core.context import HostedUser as CoreUser
+from p2pchat.core.context import Network as CoreNetwork
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Warned
-from p2pchat.core.hosted import HostedUser as CoreUser
-from p2pchat.core.hosted import Network as CoreNetwork
-from p2pchat.core.inputs import Connect, Input, Listening, Renamed, Sighted
-from p2pchat.core.mesh.endpoints import join_endpoint
-from p2pchat.core.records import META_ABOUT, META_NAME, Change, KeptUser, Stored
-from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.invites import normal_endpoint
-from p2pchat.identity.names import validate_name
-from p2pchat.identity.network import Network
+from p2pchat.core.inputs import Allowed, Connect, Forget, Input, Listening, Renamed, Sighted
+from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.core.node import Node
+from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change, KeptUser, Stored
+from p2pchat.errors import InviteError, P2PChatError, PeerClosed, StorageError, UnknownName
+from p2pchat.identity.addresses import own_endpoints
+from p2pchat.identity.names import base32, validate_name
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, Network, encode_invite, normal, normal_endpoint
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Sight, audience_of, has_others
-from p2pchat.messaging.dispatcher import Herald
+from p2pchat.messaging.dispatcher import Feed, Herald
+from p2pchat.messaging.groups import GroupBook
+from p2pchat.messaging.receipts import Ledger
+from p2pchat.messaging.search import Indexing, indexing_of
 from p2pchat.messaging.timestamps import EPOCH, aware, now_micros
-from p2pchat.messaging.users import People, Status
-from p2pchat.peer.groups.groupbook import GroupBook
-from p2pchat.peer.messages.ledger import Ledger
-from p2pchat.peer.reading.feed import Feed
-from p2pchat.peer.reading.indexing import Indexing, indexing_of
-from p2pchat.peer.users.ignoring import load_ignored
-from p2pchat.protocol import UserId
+from p2pchat.messaging.users import FULL_ID_CHARACTERS, People, Status, User, load_ignored, somebody
+from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Home, Options, login_name, open_home
 from p2pchat.runtime.connections import Sockets, Wires, Wiring
 from p2pchat.runtime.driver import Owner
@@ -41,9 +43,10 @@ from p2pchat.runtime.gc_tuning import nothing_is_garbage
 from p2pchat.runtime.storage_worker import Disk
 
 if TYPE_CHECKING:
-    from p2pchat.core.node import Node
-    from p2pchat.discovery.local import Discovery
+    from p2pchat.discovery import Discovery
     from p2pchat.messaging.hosted_user import HostedUser
+
+__all__ = ["Forgotten", "forgetting"]
 
 
 class Life:
@@ -182,8 +185,7 @@ class Life:
         home, network = self._home, self._network
         if not self._options.discover or self._discovery or self._closed or not home or not network or not network.id:
             return
-        from p2pchat.discovery.announcement import discovery_key
-        from p2pchat.discovery.local import Discovery
+        from p2pchat.discovery import Discovery, discovery_key
 
         self._discovery = Discovery(
             home.identity.peer_id,
@@ -416,3 +418,210 @@ def _load(home: Home) -> tuple[Stored, list[KeptUser]]:
     with nothing_is_garbage():
         hosted = home.storage.hosted()
         return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
+
+
+# ---- standing
+#
+# Where a peer stands among others: where it is, whom it is linked with and how others get to it.
+#
+# Of its users nothing: who they are is local_user.py, what they write local_user.py.
+
+
+STATUSES = ("online", "idle", "offline")
+
+
+class Standing(Life):
+    """What TCPPeer is and does as a peer, whoever is its user."""
+
+    # ------------------------------------------------------------------ who and where
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the one asked for until it does."""
+        return self._port or self._options.port
+
+    @property
+    def address(self) -> str:
+        """The address it listens on."""
+        return self._host
+
+    @property
+    def endpoint(self) -> str:
+        """Where others on this machine or network find it: "host:port"."""
+        return self._told_endpoints()[0] if self._told_endpoints() else join_endpoint(LOOPBACK, self.port)
+
+    @property
+    def invite(self) -> str:
+        """One line that admits others to this network and says where this peer is. Whoever has it can invite.
+
+        When it listens on all addresses, it is at every one by which this machine may be reached now.
+        """
+        home = self._started()
+        network = self._network or home.network
+        if not network.id:
+            raise InviteError("this open network is known when the first peer has been met")
+        places = self._told_endpoints() or own_endpoints(self._host, self._port)[:MAX_ENDPOINTS] or [self.endpoint]
+        return encode_invite(home.identity.peer_id, network, places)
+
+    @property
+    def data(self) -> Path | None:
+        """The data directory; None when everything is in memory."""
+        return self._started().directory
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the network has no key."""
+        return self._started().network.is_open
+
+    @property
+    def listening(self) -> ev.Listening:
+        """The first event of this run."""
+        home = self._started()
+        return ev.Listening(
+            at=self._listening_at,
+            version=__version__,
+            host=self._host,
+            port=self._port,
+            peer_id=base32(home.identity.peer_id),
+            user=self.people.user(self.people.me),
+            data="" if home.directory is None else str(home.directory),
+            network="open" if home.network.is_open else "keyed",
+        )
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """What the core counted in this run, for tests and diagnostics."""
+        return dict(self._begun.counted)
+
+    def links(self) -> list[str]:
+        """Return the peer ids (base32) of the peers linked with now."""
+        return [] if self._closed else [base32(peer) for peer in self._begun.node.links.by_peer]
+
+    async def round_trip(self) -> None:
+        """Go once through the core and onto the disk and back: returns when both have done their part.
+
+        Raises:
+            StorageError: Nothing would be accepted now, and why. PeerClosed: Not running.
+            P2PChatError: The core has failed.
+        """
+        owner = self._running
+        if owner.broken is not None:
+            raise P2PChatError("p2pchat has failed inside: restart it")
+        if not owner.node.accepting:
+            raise StorageError("the disk is nearly full" if owner.node.keeping else "storage does not work")
+        await owner.settle()
+        await owner.disk.write(Change(meta={META_TRIED: str(now_micros())}))
+
+    # ------------------------------------------------------------------ doing
+
+    async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
+        """Link with a peer; tried for ever. Returns whether it was linked at the first attempt.
+
+        Args:
+            timeout: Seconds to wait for that attempt; None is Settings.start_timeout.
+        Raises:
+            ValueError: That is no endpoint.
+        """
+        owner, there = self._running, normal(endpoint)
+        states, wait = self._herald.endpoints, timeout or self._options.settings.start_timeout
+        states.pop(there, None)
+        owner.put(Connect(there))
+        try:
+            await self._herald.until(lambda: there in states, wait)
+        except TimeoutError:
+            return False
+        return states.get(there) == "up"
+
+    async def forget(self, who: User | str | int) -> Forgotten:
+        """Forget where a peer is: it is dialled no more, now or after a restart, until it is named or told of again.
+
+        A link that is up stays until it ends.
+
+        Args:
+            who: A user, a name as typed (see find), a peer id (base32), or an endpoint: also one that `connect` was
+                asked for and where nobody has answered.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or nothing is known of that endpoint.
+            ValueError: That is this peer itself, or no endpoint. StorageError: It could not be stored.
+        """
+        owner = self._running
+        forgotten, inputs = forgetting(owner.node, self.people, who)
+        for input in inputs:
+            owner.put(input)
+        await owner.settle()
+        for endpoint in forgotten.endpoints:
+            self._herald.endpoints.pop(endpoint, None)
+        return forgotten
+
+    async def allow(self, who: User | str) -> User:
+        """Store whatever this user writes, however much, from now on and for good; what was refused comes.
+
+        There is a limit to what is stored of one user (Settings.user_quota_bytes); a Warned with code "quota" comes
+        before it is reached, one with code "full" when something was refused.
+
+        Args:
+            who: A user, or a name as typed (see find), or a full id, known or not. Returned is that user.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
+        """
+        owner, user = self._running, somebody(self.people, who)
+        owner.put(Allowed(user.key))
+        await owner.settle()
+        return user
+
+
+# ---- forgetting
+#
+# Forgetting where a peer is: what a typed word means there, and what was forgotten.
+#
+# It ends dialling, nothing else: a link that is up stays up, and whoever is linked with that peer may tell of it again.
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `forget` did.
+
+    Attributes:
+        endpoints: Not dialled any more; () when none was known (a peer that only ever dialled here).
+        linked: A link to that peer is up: it stays until it ends.
+    """
+
+    endpoints: tuple[str, ...]
+    linked: bool
+
+
+def forgetting(node: Node, people: People, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
+    """Return what will be forgotten, and the inputs that do it.
+
+    Raises:
+        UnknownName: No peer and no user is called so, or nobody knows that endpoint.
+        ValueError: That is this peer itself.
+    """
+    text = who if isinstance(who, str) else str(who)
+    if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
+        return _endpoint(node, normal(who))
+    peers = _peers(node, people, who)
+    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.endpoints(peer))
+    linked = any(peer in node.links.by_peer for peer in peers)
+    return Forgotten(tuple(endpoints), linked), [Forget(peer) for peer in peers]
+
+
+def _endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
+    if not node.links.is_dialled(endpoint):
+        raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
+    linked = any(endpoint in node.links.endpoints(peer) for peer in node.links.by_peer)
+    return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
+
+
+def _peers(node: Node, people: People, who: User | str) -> list[PeerId]:
+    """Return the peers meant: the one with this id, or those that host this user and the user's own."""
+    known = {*node.links.book, *node.links.by_peer}
+    if isinstance(who, str) and len(who.strip()) == FULL_ID_CHARACTERS:
+        named = [peer for peer in known if base32(peer) == who.strip().upper()]
+        if named:
+            return named
+    user = who if isinstance(who, User) else people.find(who)
+    if user.key == node.peer:
+        raise ValueError("that is this peer itself: it does not dial itself")
+    hosting = {node.links.up[link].peer for link in node.presence.hosts(user.key) if link in node.links.up}
+    return sorted({user.key, *hosting})

@@ -11,31 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.view import GroupView
+from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import LogId
 from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
+from p2pchat.identity.profile import KEY_NAME, profile_directory
 from p2pchat.messaging.access import Sight, StoredSight
 from p2pchat.messaging.events import Gap
-from p2pchat.messaging.groups import Group
+from p2pchat.messaging.groups import Group, GroupBook, groups_of
 from p2pchat.messaging.history import find_post, read_posts
-from p2pchat.messaging.messages import Message, Post, Sent
+from p2pchat.messaging.messages import Conversation, Message, Placed, Post, Sent, find_gap
 from p2pchat.messaging.receipts import Receipt, Receipts
-from p2pchat.messaging.search import search_posts, wanted
+from p2pchat.messaging.search import Indexing, Progress, indexing_of, search_posts, wanted
 from p2pchat.messaging.timestamps import aware
-from p2pchat.messaging.users import People, User, id_of
-from p2pchat.peer.groups.groupbook import GroupBook, groups_of
-from p2pchat.peer.messages.conversation import Conversation, Placed
-from p2pchat.peer.messages.gaps import find_gap
-from p2pchat.peer.reading.indexing import Indexing, Progress, indexing_of
-from p2pchat.peer.users.ignoring import load_ignored
+from p2pchat.messaging.users import People, User, id_of, load_ignored
+from p2pchat.peer import TCPPeer
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.transfer import Exported, Place, write_file
+from p2pchat.resources import PathLike
+from p2pchat.transfer import Exported, Imported, Place, write_file
 
 if TYPE_CHECKING:
     from p2pchat.core.records import Address, FormerName
     from p2pchat.storage.sql import SqlStorage
+
 
 INTERRUPTED_EVERY = 0.05  # seconds
 MOST_FAULTS = 10  # of a damaged database that are named; one bad page makes thousands
@@ -88,7 +87,7 @@ class History:
     def _open(self) -> None:
         from p2pchat.identity.keys import load_identity
         from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, profile_directory
-        from p2pchat.storage.connect import sqlite_url
+        from p2pchat.storage.dialects.sqlite import sqlite_url
         from p2pchat.storage.sql import SqlStorage
 
         directory = profile_directory(self._data) if isinstance(self._data, int) else Path(self._data)
@@ -338,3 +337,48 @@ def open_history(data: str | os.PathLike[str] | int, *, db: str | None = None) -
         StorageError: The database cannot be used.
     """
     return History(data, db)
+
+
+# ---- alone
+#
+# A peer that neither listens nor dials: to work on a profile while nobody else does.
+
+
+def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
+    """Return a peer of a profile that is there, not started: alone it can be read and changed, and meets nobody.
+
+    Starting it raises DataLocked when the profile is in use.
+
+    Args:
+        data: The peer's data directory, or its port.
+        db: Its database, when that is elsewhere.
+    Raises:
+        P2PChatError: There is no peer.
+    """
+    directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
+    if not (directory / KEY_NAME).exists():
+        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
+    peer = TCPPeer(data=directory, db=db)
+    peer._stay_alone()
+    return peer
+
+
+# ---- importing
+#
+# A file taken in by a profile that nobody runs.
+
+
+async def import_into(
+    data: PathLike | int, source: Place, *, db: str | None = None, progress: Callable[[int], None] | None = None
+) -> Imported:
+    """Take a file into a peer that does not run; as TCPPeer.import_from. Others get what is new when it runs again.
+
+    Args:
+        data: The peer's data directory, or its port.
+        db: Its database, when that is elsewhere.
+    Raises:
+        DataLocked: The peer runs; `.pid` says where. P2PChatError: There is no peer.
+        ImportRefused, StorageError: As TCPPeer.import_from.
+    """
+    async with open_alone(data, db=db) as peer:
+        return await peer.import_from(source, progress=progress)

@@ -2,7 +2,7 @@
 
 It is the beginning of a real link and nothing after it: the dialling side's handshake, a goodbye, the end. The far
 end is shown an identity that lives for this one question, so that nobody's link is replaced and nobody hears of a
-peer that comes and goes; and one that leaves the `go` to the asking side (core/mesh/election.py), which never says it.
+peer that comes and goes; and one that leaves the `go` to the asking side (core/mesh/link.py), which never says it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
-from p2pchat.client import Client
+from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.core.hosted import Network
-from p2pchat.core.mesh.endpoints import split_endpoint
+from p2pchat.core.context import Network
+from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.link import quoted
-from p2pchat.dialing import dial
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.names import base32
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import load_network
+from p2pchat.identity.network import load_network, normal
 from p2pchat.identity.profile import KEY_NAME, home_directory, profile_directory
 from p2pchat.identity.tls import client_context
-from p2pchat.peer.endpoints import normal
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
 
 Verdict = Literal[

@@ -17,11 +17,10 @@ from pathlib import Path
 from p2pchat.config import Settings
 from p2pchat.core.records import META_NETWORK
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.invites import Invite, encode_invite, parse_invite
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.names import default_name, validate_name
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import Network, load_network, login_network
+from p2pchat.identity.network import Invite, Network, encode_invite, load_network, login_network, parse_invite
 from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.users import id_of
@@ -82,7 +81,7 @@ def open_home(options: Options, *, has_endpoints: bool) -> Home:
         P2PChatError: DataLocked, InviteError, StorageError, or a file that cannot be used; nothing stays open.
     """
     if options.discover:
-        from p2pchat.discovery.local import require
+        from p2pchat.discovery import require
 
         require()
     invite = None if options.invite is None else parse_invite(options.invite)
@@ -168,7 +167,7 @@ def open_storage(profile: Profile, options: Options) -> Storage:
         from p2pchat.storage.memory import MemoryStorage
 
         return MemoryStorage(options.settings)
-    from p2pchat.storage.connect import sqlite_url
+    from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 
     return SqlStorage(options.db or sqlite_url(profile.database), options.settings)

@@ -27,7 +27,7 @@ from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import Aside
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
 from p2pchat.runtime.driver import Owner
-from p2pchat.runtime.loads import Loading
+from p2pchat.runtime.requests import Loading
 from p2pchat.storage.base import Storage
 from p2pchat.storage.export import file_pages
 

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from p2pchat.client import Client
+from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.dialing import dial
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import AnyFrame

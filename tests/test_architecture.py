@@ -1,4 +1,4 @@
-"""Imports point one way, the core is pure, apps are guests: read from the source of every file, nothing is run.
+"""Imports point one way, the core is pure, apps are guests, one name means one thing: read from the source, not run.
 
 DIRECTION is docs/architecture.md, "Which way imports point", as data: a file may import from its own layer and from
 those before it. What a file imports only for its types counts too.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import p2pchat
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
@@ -22,46 +25,20 @@ PACKAGE = ROOT / "p2pchat"
 DIRECTION = (
     {"errors", "config", "protocol"},
     {"core"},
-    {"identity", "client", "dialing", "server", "storage", "discovery"},
-    {"runtime"},
-    {"peer"},
-    {"testing", "apps"},
+    {"identity", "client", "server", "storage"},
+    {"discovery", "runtime"},
+    {"messaging", "resources", "transfer", "lifecycle", "peer"},
+    {"offline", "backup", "reachability"},
+    {"testing"},
+    {"commands", "safe_text"},
+    {"web"},
+    {"cli"},
 )
+APPS = {"commands", "safe_text", "web", "cli"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
-# Folders whose rooms (folders and files) have an order of their own, by the same rule.
-ROOMS = {
-    "peer": (
-        {"times", "whole", "carrying", "endpoints"},
-        {"users"},
-        {"assembly", "forgetting"},
-        {"messages"},
-        {"groups"},
-        {"reading"},
-        {"calls"},
-        {"life", "standing", "hosted"},  # a running peer: its life ends with the users it hosts
-        {"peer"},
-        {"profiles", "probe"},
-    ),
-    "apps/web": (
-        {"settings", "errors", "journal"},
-        {"accounts", "calls"},
-        {"sessions"},
-        {"operations"},
-        {"gateway"},
-        {"doors"},
-        {"words"},
-        {"rest", "chat", "lines", "socketio", "page"},
-        {"app"},
-    ),
-    "testing": (
-        {"pipes", "meshes", "pytest_plugin", "eventlogs"},
-        {"world", "judges"},  # a simulation has its judges, and they look at all of it
-        {"histories"},
-        {"__main__"},
-    ),
-}
-WAYS_OF_TALKING = {"rest", "chat", "lines", "socketio", "page"}  # none knows another
-LAYER[""] = LAYER["apps"]  # the public names of p2pchat/__init__.py are for those at the end
+LAYER[""] = LAYER["testing"]  # the public names of p2pchat/__init__.py are for those behind the library
+# The ways to talk to a gateway. None imports another.
+WEB_INTERFACES = {"rest", "chat_socket", "event_socket", "socketio", "page"}
 
 # The rest of the standard library has neither a clock nor I/O that anyone would reach for by accident.
 NOT_IN_CORE = {
@@ -157,103 +134,100 @@ def wrong_arrows(source: Source) -> list[str]:
     ]
 
 
-def room_of(source: Source) -> tuple[str, str] | None:
-    """The folder with rooms that a file stands in, and its room there: a folder, or the file itself. None: no such."""
-    for folder in ROOMS:
-        if source.path.startswith(f"{folder}/"):
-            return folder, source.path[len(folder) + 1 :].partition("/")[0].removesuffix(".py")
-    return None
+def interface_of(path: str) -> str:
+    """Return the gateway's interface a file belongs to, "" for none."""
+    folder, _, rest = path.partition("/")
+    name = rest.partition("/")[0].removesuffix(".py")
+    return name if folder == "web" and name in WEB_INTERFACES else ""
 
 
-def row_of(folder: str, room: str) -> int:
-    """Which row of its folder a room stands in; behind all of them for one that is in none."""
-    return next((row for row, rooms in enumerate(ROOMS[folder]) if room in rooms), len(ROOMS[folder]))
-
-
-def wrong_arrows_between_rooms(source: Source) -> list[str]:
-    """What a file imports from a room after its own, or from another way of talking, as sentences."""
-    found = room_of(source)
-    if found is None or found[1] == "__init__":  # that gathers the public names
-        return []
-    folder, own = found
-    package = ["p2pchat", *folder.split("/")]
-    imported = [(one.line, [*one.module.split("."), one.name]) for one in source.imports]
-    rooms = [(line, words[len(package)]) for line, words in imported if words[: len(package)] == package]
+def wrong_arrows_between_interfaces(source: Source) -> list[str]:
+    """Return what a file of one web interface imports from another, as sentences."""
+    own = interface_of(source.path)
+    imported = [(one.line, f"{one.module}.{one.name}".split(".")) for one in source.imports]
+    targets = [(line, words[2]) for line, words in imported if words[:2] == ["p2pchat", "web"] and len(words) > 2]
     return [
-        f"{source.path}:{line} imports {room}"
-        for line, room in rooms
-        if room != own and (row_of(folder, room) > row_of(folder, own) or {room, own} <= WAYS_OF_TALKING)
+        f"{source.path}:{line} imports {target}" for line, target in targets if own and target in WEB_INTERFACES - {own}
     ]
+
+
+def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names that stand in several places, each with its places."""
+    places = defaultdict(list)
+    for name, place in names:
+        places[name].append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
 
 
 SOURCES = [
     Source(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
 ]
-every_file = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path)
-every_core_file = pytest.mark.parametrize(
-    "source", [s for s in SOURCES if s.unit == "core"], ids=lambda source: source.path
-)
-every_file_of_a_room = pytest.mark.parametrize(
-    "source", [s for s in SOURCES if room_of(s)], ids=lambda source: source.path
-)
-every_app_file = pytest.mark.parametrize(
-    "source", [s for s in SOURCES if s.unit == "apps"], ids=lambda source: source.path
-)
+CORE = [source for source in SOURCES if source.unit == "core"]
 
 
-@every_file
-def test_imports_point_one_way(source: Source) -> None:
-    assert wrong_arrows(source) == []
+def test_imports_point_one_way() -> None:
+    assert [arrow for source in SOURCES for arrow in wrong_arrows(source)] == []
 
 
-@every_file
-def test_every_file_stands_in_a_layer(source: Source) -> None:
-    assert source.unit in LAYER or source.path in ("__init__.py", "__main__.py")
+def test_web_interfaces_do_not_import_each_other() -> None:
+    assert [arrow for source in SOURCES for arrow in wrong_arrows_between_interfaces(source)] == []
 
 
-@every_core_file
-def test_the_core_knows_no_clock_no_io_and_no_chance(source: Source) -> None:
-    assert [f"{found.module} in line {found.line}" for found in source.imports if found.top in NOT_IN_CORE] == []
+def test_every_file_stands_in_a_layer() -> None:
+    outside = {source.path for source in SOURCES if source.unit not in LAYER}
+    assert outside == {"__init__.py", "__main__.py"}
 
 
-@every_core_file
-def test_the_core_imports_few_libraries(source: Source) -> None:
+def test_no_file_name_stands_twice_in_a_layer() -> None:
+    files = [(source.unit, Path(source.path)) for source in SOURCES if not source.path.endswith("__.py")]
+    assert repeated((f"{unit}: {path.name}", str(path)) for unit, path in files) == {}
+
+
+def test_no_submodule_hides_a_public_name() -> None:
+    modules = {source.path.removesuffix(".py") for source in SOURCES} | {source.unit for source in SOURCES}
+    assert modules & set(p2pchat.__all__) == set()
+
+
+def test_the_core_knows_no_clock_no_io_and_no_chance() -> None:
+    assert [
+        (source.path, found.module) for source in CORE for found in source.imports if found.top in NOT_IN_CORE
+    ] == []
+
+
+def test_the_core_imports_few_libraries() -> None:
     allowed = sys.stdlib_module_names | LIBRARIES_OF_CORE | {"p2pchat"}
-    assert [found.module for found in source.imports if found.top not in allowed] == []
+    assert [
+        (source.path, found.module) for source in CORE for found in source.imports if found.top not in allowed
+    ] == []
 
 
-@every_file
-def test_frames_and_entries_are_the_only_users_of_msgspec(source: Source) -> None:
-    users = {found.top for found in source.imports}
-    assert "msgspec" not in users or source.path in FILES_WITH_MSGSPEC
+def test_frames_and_entries_are_the_only_users_of_msgspec() -> None:
+    users = {source.path for source in SOURCES if "msgspec" in {found.top for found in source.imports}}
+    assert users == FILES_WITH_MSGSPEC
 
 
-@every_app_file
-def test_apps_use_public_names_only(source: Source) -> None:
+def test_apps_use_public_names_only() -> None:
     """An app is anybody's program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files."""
     private = [
-        f"{found.module}.{found.name} in line {found.line}"
+        f"{source.path}:{found.line} imports {found.module}.{found.name}"
+        for source in SOURCES
+        if source.unit in APPS
         for found in source.imports
-        if internal_target(found) not in (None, "", "testing", "apps") or found.name.startswith("_")
+        if internal_target(found) not in (None, "", "testing", *APPS) or found.name.startswith("_")
         if found.name != "__version__"
     ]
     assert private == []
 
 
-@every_file_of_a_room
-def test_rooms_import_one_way(source: Source) -> None:
-    found = room_of(source)
-    assert found is not None
-    folder, room = found
-    assert room == "__init__" or row_of(folder, room) < len(ROOMS[folder]), "a new room: say in ROOMS where it stands"
-    assert wrong_arrows_between_rooms(source) == []
-
-
-@every_file
-def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> None:
-    if source.path == "testing/pytest_plugin.py":  # only pytest ever imports it
-        return
-    assert [found.module for found in source.imports if found.at_top and found.top in ONLY_LAZILY] == []
+def test_optional_libraries_are_imported_where_they_are_used() -> None:
+    early = [
+        (source.path, found.module)
+        for source in SOURCES
+        if source.path != "testing/pytest_plugin.py"  # only pytest imports it
+        for found in source.imports
+        if found.at_top and found.top in ONLY_LAZILY
+    ]
+    assert early == []
 
 
 @pytest.mark.parametrize(
@@ -270,7 +244,7 @@ def test_optional_libraries_are_imported_where_they_are_used(source: Source) -> 
         ("core/node.py", "from p2pchat.protocol import Mark\nfrom .clock import Now\nfrom . import sync", []),
         ("runtime.py", "from .storage import base\nfrom . import client", []),
         ("cli/main.py", "from p2pchat import TCPPeer", []),
-        ("testing/mesh.py", "from p2pchat.peer.peer import TCPPeer", []),
+        ("testing/mesh.py", "from p2pchat.peer import TCPPeer", []),
     ],
 )
 def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[str]) -> None:
@@ -280,27 +254,32 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
 @pytest.mark.parametrize(
     ("path", "code", "wrong"),
     [
-        ("sessions/hub.py", "from p2pchat.web.gateway import Gateway", ["gateway"]),
-        ("sessions/hub.py", "from p2pchat.web import gateway", ["gateway"]),
-        ("chat/session.py", "from p2pchat.apps.web.lines.show import LinesShow", ["lines"]),
-        ("chat/session.py", "from p2pchat.web.hub import Hub\nfrom p2pchat.web import chat", []),
+        ("chat_socket.py", "from p2pchat.web.event_socket import LinesShow", ["event_socket"]),
+        ("socketio/server.py", "from p2pchat.web import rest", ["rest"]),
+        ("socketio/server.py", "from p2pchat.web.socketio.clients import Client", []),
+        ("rest.py", "from p2pchat.web.hub import Hub\nfrom p2pchat.web import rest", []),
+        ("app.py", "from p2pchat.web import rest", []),
     ],
 )
-def test_the_reader_of_imports_sees_each_room(path: str, code: str, wrong: list[str]) -> None:
-    assert wrong_arrows_between_rooms(Source(f"apps/web/{path}", code)) == [
-        f"apps/web/{path}:1 imports {target}" for target in wrong
+def test_the_reader_of_imports_sees_each_interface(path: str, code: str, wrong: list[str]) -> None:
+    assert wrong_arrows_between_interfaces(Source(f"web/{path}", code)) == [
+        f"web/{path}:1 imports {target}" for target in wrong
     ]
 
 
+def test_a_repeated_name_is_found() -> None:
+    assert repeated([("node.py", "core/node.py"), ("link.py", "core/link.py"), ("node.py", "web/node.py")]) == {
+        "node.py": ["core/node.py", "web/node.py"]
+    }
+
+
 def test_the_code_map_has_a_place_for_everything() -> None:
-    """docs/architecture.md names what is at the top, and each file of core/, runtime/, peer/ and of what has rooms."""
+    """docs/architecture.md names each file and each folder of the package."""
     code_map = (ROOT / "docs/architecture.md").read_text("utf-8")
-    core = [Path(source.path) for source in SOURCES if source.unit in ("core", "runtime", "peer") or room_of(source)]
-    files = {path.name for path in core} - {"__init__.py", "__main__.py"}
-    folders = {path.name + "/" for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
-    tops = {source.path for source in SOURCES if "/" not in source.path} - {"__main__.py"}
-    assert sorted(name for name in files | folders | tops if name not in code_map) == []
+    files = {Path(source.path).name for source in SOURCES} - {"__init__.py", "__main__.py"}
+    folders = {parent.as_posix() + "/" for source in SOURCES for parent in Path(source.path).parents if parent.name}
+    assert sorted(name for name in files | folders if name not in code_map) == []
 
 
 def test_there_are_files_to_read() -> None:
-    assert {"errors", "protocol", "core", "apps"} <= {source.unit for source in SOURCES}
+    assert {"errors", "protocol", "core", "commands", "cli"} <= {source.unit for source in SOURCES}

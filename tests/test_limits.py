@@ -15,10 +15,9 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
-from p2pchat.core.mesh.election import Standing, take_go
-from p2pchat.core.sync.accounts import Accounts
+from p2pchat.core.mesh.link import Standing, take_go
 from p2pchat.core.sync.conversations import Conversations, dm_naming
-from p2pchat.core.sync.strangers import Strangers
+from p2pchat.core.sync.quota import Accounts, Strangers
 from tests.core.world import IDS, Author, N, World
 
 TESTS = Path(__file__).resolve().parent
@@ -148,13 +147,13 @@ OTHERS: dict[str, tuple[str, ...]] = {
                          "core/compare: what_storage_is_asked_about_marks_is_limited_too",
                          "hostile/lies: marks_about_nothing_are_wanted_of_their_teller_alone"),
     "frames that wait for storage": ("core/intake: frames_wait_for_storage_in_limited_number",),
-    "shown text": ("apps/safetext: what_acts_is_shown_and_what_is_read_stays",
-                   "apps/safetext: a_line_that_looks_like_another_speaker_s_is_marked",
+    "shown text": ("safe_text: what_acts_is_shown_and_what_is_read_stays",
+                   "safe_text: a_line_that_looks_like_another_speaker_s_is_marked",
                    "hostile/lies: texts_neither_drive_a_terminal_nor_forge_a_log_line"),
     "diagnostics": ("core/links: what_a_peer_writes_in_its_bye_reaches_people_only_quoted",
                     "protocol: reprs_show_no_text_that_someone_wrote"),
     "secrets on the command line": (
-        "apps/cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),
+        "cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),
     "files": ("identity/files: a_file_is_private_whatever_the_umask_says",
               "identity/files: writing_replaces_a_link_and_not_what_it_leads_to",
               "identity/profile: everything_in_it_is_private"),

@@ -11,9 +11,8 @@ from dataclasses import replace
 import pytest
 
 from p2pchat import server as server_module
-from p2pchat.client import Client
+from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.dialing import dial
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.protocol import Ping, Pong, encode
 from p2pchat.server import SWEEP_ABOVE, Server, Strangers, address_of, grows_deaf

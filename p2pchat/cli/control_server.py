@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from p2pchat import TCPPeer
-from p2pchat.apps.cli.control.connection import END_WITHIN, Connection
-from p2pchat.apps.cli.control.lines import encode
+from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.cli.control_client import Control
-from p2pchat.cli.control_socket import BUSY, LOOPBACK, Door, make_socket, remove, takes_socket, write_door
+from p2pchat.cli.control_socket import (
+    BUSY,
+    LOOPBACK,
+    Door,
+    LineBuffer,
+    encode,
+    make_socket,
+    remove,
+    takes_socket,
+    write_door,
+)
 from p2pchat.commands.context import NAME_GRACE
-from p2pchat.commands.errors import complain
+from p2pchat.commands.display import Show
+from p2pchat.commands.errors import Usage, complain
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadOrder, Order
+from p2pchat.commands.output import Line, Output
 from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:
-    from p2pchat.web.accounts import Accounts
+    from p2pchat.web.accounts import Account, Accounts
+
 
 MOST_CONNECTIONS = 16
 MOST_STRANGERS = 16  # on loopback: connections that have not said the token yet
@@ -191,3 +207,347 @@ def _is_of_this_login(writer: asyncio.StreamWriter) -> bool:
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return uid in (os.geteuid(), 0)
+
+
+# ---- connection
+#
+# One connection of the control socket: command objects come in, event lines go out, as on a chat's --json.
+#
+# Its orders are carried out one after the other, by a Session of its own, so that where its texts go is nobody else's
+# business; a tail goes on beside them. A client that does not read costs a bounded buffer: nothing more is made for it
+# until it reads. The end of what it says ends the connection, once what was asked for before is answered.
+
+
+READ_BYTES = 64 * 1024
+WAITING_READS = 4  # reads not carried out yet: a fast client waits
+PATIENCE = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
+END_WITHIN = 1.0  # seconds in which a client may take the last lines of a peer that stops
+
+_log = logging.getLogger("p2pchat.control")
+
+
+class ConnectionOutput(Output):
+    """Lines onto a connection; `write` returns when the client has taken all but a buffer's worth."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        super().__init__(None)
+        self._writer = writer
+
+    async def write(self, text: str) -> None:
+        if self.closed.is_set():
+            return
+        async with self._turn:
+            try:
+                self._writer.write((text + "\n").encode("utf-8", "backslashreplace"))
+                await self._writer.drain()
+            except OSError:
+                self.closed.set()
+
+
+class Connection:
+    """One client of a running peer.
+
+    Args:
+        fresh: The peer has only just started: names it does not know are waited for a moment.
+        attention: Whether somebody looks at the chat it comes in beside; None where there is none.
+        accounts: Of the gateway that runs here; None where none does.
+    Attributes:
+        follows: It has a tail, which ends with the peer.
+    """
+
+    def __init__(
+        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
+        attention: Attention | None = None, accounts: Accounts | None = None,
+    ) -> None:  # fmt: skip
+        self._peer = peer
+        self._accounts = accounts
+        self._reader = reader
+        self._writer = writer
+        self._output = ConnectionOutput(writer)
+        self._show = Show(self._output, None, as_json=True, echo=True)
+        self._show.me = peer.me.label
+        self._session = Session(peer, self._show, interactive=False, as_json=True, attention=attention)
+        if not fresh:
+            self._session.names_are_known()
+        self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(WAITING_READS)
+        self._tail: asyncio.Task[None] | None = None
+        self.follows = False
+
+    async def serve(self) -> None:
+        """Carry out what the client asks for, until it says no more or goes away."""
+        reading: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                reading = asyncio.create_task(self._read(limit))
+                await self._show.event(self._peer.listening.to_json())
+                while batch := await self._batches.get():
+                    if not await self._take(batch):
+                        break
+        except TimeoutError:  # it said no more long ago
+            self._writer.transport.abort()
+        except Exception:  # a defect ends this command, not the chat it came in beside
+            _log.exception("a command ended with an error that is not its own")
+        finally:
+            if reading is not None:
+                reading.cancel()
+            await self._close()
+
+    async def _read(self, limit: asyncio.Timeout) -> None:
+        """Read batches of lines into the queue; an empty one is the end."""
+        lines = LineBuffer(MAX_LINE_BYTES)
+        try:
+            while chunk := await self._reader.read(READ_BYTES):
+                if batch := lines.feed(chunk):
+                    await self._batches.put(batch)
+        except OSError:
+            pass
+        if batch := lines.end():
+            await self._batches.put(batch)
+        limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+        await self._batches.put([])
+
+    async def _close(self) -> None:
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
+        self._output.closed.set()
+        self._show.close()
+        self._writer.close()
+
+    async def end(self, reason: str) -> None:
+        """The peer has stopped: tell the client what is left to tell, and that."""
+        try:
+            async with asyncio.timeout(END_WITHIN):
+                if self._tail is not None:
+                    await asyncio.wait([self._tail])
+                await self._show.event(Stopped(reason=reason).to_json())
+        except TimeoutError:  # it does not read
+            self._writer.transport.abort()
+        self._writer.close()
+
+    # Orders
+
+    async def _take(self, lines: Sequence[bytes | None]) -> bool:
+        """Carry out some lines in their order; False when one of them said to leave."""
+        for_session: list[bytes | None] = []
+        for line in lines:
+            if line is not None and not line.strip():
+                continue
+            try:
+                order = None if line is None else parse_own_order(line)
+            except Usage as error:
+                if not await self._session.take(for_session):
+                    return False
+                for_session.clear()
+                await self._session.fail(error, getattr(error, "ref", None))
+                continue
+            if order is None:
+                for_session.append(line and line.strip())
+                continue
+            if not await self._session.take(for_session):
+                return False
+            for_session.clear()
+            await self._do(order)
+        return await self._session.take(for_session)
+
+    async def _do(self, order: Order) -> None:
+        try:
+            if order.do == "find":
+                await self._find(order.fields["to"], order.ref)
+            elif order.do == "wait":
+                seconds, what = float(order.fields.get("timeout", USUAL_TIMEOUT)), order.fields.get("what", "delivered")
+                await self._wait(seconds, what == "read", order.ref)
+            elif order.do == "tail":
+                await self._follow(order)
+            elif order.do == "export":
+                await self._export(order.fields["path"], order.fields.get("to"), order.ref)
+            elif order.do in ACCOUNT_ORDERS:
+                await self._look_after(order)
+            else:
+                await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
+        except (P2PChatError, Usage, ValueError) as error:
+            await self._session.fail(error, order.ref)
+
+    async def _answer(self, do: str, row: Line, ref: str | None) -> None:
+        await self._show.answer(do, [row], [], ref)
+
+    async def _find(self, address: str, ref: str | None) -> None:
+        found = await self._session.resolve(address)
+        row = {"conversation": found.name, "conversation_id": found.id, "kind": found.kind}
+        await self._answer("find", row, ref)
+
+    async def _wait(self, seconds: float, read: bool, ref: str | None) -> None:
+        missing = await self._session.drain(seconds, read=read)
+        delivered = not self._session.undelivered() and (read or not missing)
+        status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
+        row = {"status": status, "missing": [label for label in missing if label]}
+        await self._answer("wait", row, ref)
+
+    async def _export(self, path: str, address: str | None, ref: str | None) -> None:
+        to = None if address is None else await self._session.resolve(address)
+        await self._answer("export", asdict(await self._peer.export(path, to)), ref)
+
+    async def _look_after(self, order: Order) -> None:
+        if self._accounts is None:  # a chat runs here now, and a gateway does at other times
+            from p2pchat.web.accounts import open_accounts
+
+            self._accounts = await open_accounts(self._peer)
+        rows = await ACCOUNT_ORDERS[order.do](self._accounts, order.fields.get("name", ""))
+        await self._show.answer(order.do, rows, [], order.ref)
+
+    # Following
+
+    async def _follow(self, order: Order) -> None:
+        if self.follows:
+            raise Usage("this connection has a tail already: open another one")
+        to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
+        self.follows = True
+        self._tail = asyncio.create_task(self._run_tail(to, order))
+        self._tail.add_done_callback(_raise_bug)
+
+    async def _run_tail(self, to: Conversation | None, order: Order) -> None:
+        last, ignored, ref = order.fields.get("last", USUAL_LAST), order.fields.get("ignored", True), order.ref
+        try:
+            # The events first: what comes meanwhile is not missed.
+            async with self._peer.events(consumer=None, ignored=ignored) as events:
+                posts = await self._newest(to, last, ignored)
+                shown = {post.id for post in posts}
+                for post in posts:
+                    await self._show.event(post.to_json())
+                await self._answer("tail", {"last": len(posts)}, ref)
+                async for event in events:
+                    if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
+                        continue
+                    line = event.to_json()
+                    if self._session.is_unwanted(line):
+                        continue
+                    if to is None or line.get("conversation_id") == to.id:
+                        await self._show.event(line)
+        except P2PChatError as error:
+            await self._session.fail(error, ref)
+
+    async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
+        """Return the newest messages, oldest first; with `ignored` also of those who are."""
+        found: list[Message | Sent] = []
+        before: Message | Sent | None = None
+        while len(found) < most:
+            asked = most - len(found)
+            page = await self._peer.history(to, before=before, limit=asked)
+            found = [*(post for post in page if ignored or not post.sender.ignored), *found]
+            if len(page) < asked:
+                break
+            before = page[0]
+        return found
+
+
+def _raise_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a tail ended with an error that is not its own", exc_info=error)
+
+
+# ---- orders
+#
+# What can be asked over the control socket beside the command objects of --json: find, wait, tail, export, import.
+#
+#     {"do":"find","to":"bob"}               an `answer` with the conversation an address names, or an `error`
+#     {"do":"wait","timeout":5}              an `answer` when all sent over this connection is delivered, or then.
+#                                            With "what":"read" when it is read
+#     {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once. With
+#                                            "ignored":false nothing of users who are ignored
+#     {"do":"export","path":"/media/stick/chat","to":"bob"}      an `answer` when that file is written
+#     {"do":"import","path":"/media/stick/chat"}                 an `answer` with what became of its entries
+#
+# The last two name files, which is why a chat's input does not have them: what is piped into it may come from anywhere.
+#
+# Here they are only read; control_server.py does them. As with all command objects `ref` comes back, and an unknown
+# field is refused.
+
+
+MAX_TIMEOUT = 86_400.0  # seconds; who has to wait longer asks again
+MOST_LAST = 10_000  # messages of one answer, as of a history
+USUAL_LAST = 10  # messages, as tail(1) has lines
+USUAL_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
+_NUMBER = (int, float)
+_CALLED: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
+_NEEDED = {"find": "to", "export": "path", "import": "path", "web_token": "name", "web_revoke": "name"}
+
+# do -> field -> the types it may have
+_SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
+    "find": {"to": (str,)},
+    "wait": {"timeout": _NUMBER, "what": (str,)},
+    "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
+    "export": {"path": (str,), "to": (str,)},
+    "import": {"path": (str,)},
+    "web_token": {"name": (str,)},
+    "web_users": {},
+    "web_revoke": {"name": (str,)},
+}
+
+
+def parse_own_order(line: bytes) -> Order | None:
+    """Return what a line asks for when it is one of these; None for what a session understands, or refuses.
+
+    Raises:
+        BadOrder: It is one of these, and cannot be meant; or no line can be a command object that begins so.
+    """
+    if not line.lstrip().startswith(b"{"):
+        raise BadOrder('a line here is a command object, such as {"do":"who"}')
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    do = found.pop("do", None)
+    if not isinstance(do, str) or do not in _SHAPES:
+        return None
+    ref = found.pop("ref", None)
+    if ref is not None and not isinstance(ref, str):
+        raise BadOrder("`ref` is a string")
+    _check(do, found, ref)
+    return Order(do, found, ref)
+
+
+def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
+    shape = _SHAPES[do]
+    for name, value in fields.items():
+        if name not in shape:
+            raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
+        if type(value) not in shape[name]:
+            raise BadOrder(f"`{name}` is {_CALLED.get(shape[name], 'a number')}", ref)
+    if do in _NEEDED and _NEEDED[do] not in fields:
+        raise BadOrder(f"{do!r} needs `{_NEEDED[do]}`", ref)
+    if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
+        raise BadOrder(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
+    if fields.get("what", "read") not in ("delivered", "read"):
+        raise BadOrder("`what` is delivered or read", ref)
+    if not 0 <= fields.get("last", 0) <= MOST_LAST:
+        raise BadOrder(f"`last` is 0 to {MOST_LAST}", ref)
+
+
+# ---- accounts
+#
+# Orders about the accounts of a gateway, carried out beside it or without it: the same words, the same answers.
+
+
+async def _token(accounts: Accounts, name: str) -> list[Line]:
+    account, token = await accounts.new_token(name)
+    return [{**_row(account), "token": token}]
+
+
+async def _users(accounts: Accounts, name: str) -> list[Line]:
+    return [_row(account) for account in accounts.list()]
+
+
+async def _revoke(accounts: Accounts, name: str) -> list[Line]:
+    account = await accounts.revoke(name)
+    return [] if account is None else [_row(account)]
+
+
+def _row(account: Account) -> Line:
+    return {"user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions}
+
+
+ACCOUNT_ORDERS: dict[str, Callable[[Accounts, str], Awaitable[list[Line]]]] = {
+    "web_token": _token,
+    "web_users": _users,
+    "web_revoke": _revoke,
+}

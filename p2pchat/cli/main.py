@@ -9,14 +9,15 @@ import atexit
 import gc
 import io
 import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 
 from p2pchat import __version__
-from p2pchat.apps.cli.registry import CHAT, COMMANDS
-from p2pchat.apps.cli.words import refuse_first_word, split_first_word
-from p2pchat.cli.command_table import Command
-from p2pchat.commands.errors import INTERRUPTED, code_of, complain
+from p2pchat.cli.command_table import CHAT, COMMANDS, EVERY_COMMAND, LATER, Command, Option
+from p2pchat.commands.errors import INTERRUPTED, Usage, code_of, complain
+from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 HELP = {"--help", "-h"}
 
@@ -83,7 +84,6 @@ def _load(command: Command) -> Callable[[Sequence[str]], int]:
 
 
 def _help(first: str) -> int:
-    from p2pchat.apps.cli.help import help_screen, help_width
 
     if first and first not in COMMANDS and not first.isdecimal():
         raise refuse_first_word(first)
@@ -106,3 +106,72 @@ def _stdout_closed() -> int:
     except OSError:
         pass
     return 0
+
+
+# ---- words
+#
+# The first look at a command line: a port, a command, or neither.
+#
+# `--version` must answer at once, so this file imports nothing but the standard library and the list of commands, and
+# click only where words are parsed (options.py).
+
+
+def split_first_word(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the first word that is no option or value of one, and the rest; ("", all) when there is none."""
+    valued = {flag for option in _every_option() if option.takes for flag in option.flags}
+    skip = False
+    for index, word in enumerate(argv):
+        if skip:
+            skip = False
+        elif word == "--":
+            break
+        elif word.startswith("-") and word != "-":
+            skip = word in valued
+        else:
+            return word, [*argv[:index], *argv[index + 1 :]]
+    return "", list(argv)
+
+
+def _every_option() -> list[Option]:
+    return [option for command in (CHAT, *COMMANDS.values()) for option in command.options]
+
+
+def refuse_first_word(word: str) -> Usage:
+    """Say what is wrong with a first word that is neither a port nor a command."""
+    if word in LATER:
+        return Usage(f"this version does not have the command {word} yet; --help lists what it has")
+    if word.lstrip("-").isdecimal():
+        return Usage(f"{word!a} is no port: 0 to 65535, where 0 is any free one with a temporary profile")
+    near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
+    if near:
+        return Usage(f"{word!a} is neither a port nor a command: did you mean {near[0]}?")
+    if ":" in word:
+        return Usage(f"{word!a} is where to connect; before it stands the port to listen on: p2pchat 8081 {word}")
+    return Usage(f"{word!a} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
+
+
+# ---- help
+#
+# The help screens, made of the pages in registry/: written out there, so that --help reads like a page.
+
+
+WIDEST = 100  # columns; longer lines are hard to read
+_LEFT = 24  # columns of what stands left of its explanation
+
+
+def help_screen(name: str = "", width: int = USUAL_WIDTH) -> str:
+    """Return the help of a command, or of p2pchat itself, for so many columns."""
+    command = COMMANDS.get(name, CHAT)
+    options = (*command.options, *(EVERY_COMMAND if command is CHAT else ()))
+    left = [(f"{', '.join(option.flags)} {option.takes}".rstrip(), option.summary) for option in options]
+    commands = [(one.name, one.summary) for one in COMMANDS.values()]
+    return fold(command.page.format(options=_rows(left), commands=_rows(commands)), min(width, WIDEST))
+
+
+def help_width() -> int:
+    """Return the columns of standard output, or what COLUMNS says; 80 where nobody tells."""
+    return shutil.get_terminal_size((USUAL_WIDTH, 24)).columns
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"  {left:<{_LEFT}}{right}" for left, right in rows)

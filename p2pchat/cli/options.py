@@ -6,17 +6,28 @@ one Usage error. What a command makes of its values stands with the command.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import os
+import socket
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.cli.command_table import Command, Option
-from p2pchat.commands.endpoints import parse_port
-from p2pchat.commands.errors import Usage, complain
+from p2pchat.commands.endpoints import LOOPBACK, command, parse_port
+from p2pchat.commands.errors import Failure, Usage, complain
+from p2pchat.commands.invites import looks_like_invite
+
+if TYPE_CHECKING:
+    from p2pchat import Settings, TCPPeer
+    from p2pchat.cli.chat.startup import ChatOptions
+
 
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
 SEEN = "others on this machine can see the password on the command line: use P2PCHAT_DB"
@@ -130,3 +141,160 @@ def parse_time(option: str, text: str | None, now: datetime) -> datetime | None:
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError, OSError):
         raise Usage(f"{option} {text!a} is no time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
+
+
+# ---- peeroptions
+#
+# What a command line says of a peer that is to run, and that peer: the same for `p2pchat PORT` and `p2pchat web`.
+
+
+@dataclass(slots=True)
+class PeerOptions:
+    """Empty strings mean not given; `port` 0 is any free one, with a temporary profile where no `data` is named."""
+
+    port: int = 0
+    endpoints: tuple[str, ...] = ()
+    name: str = ""
+    host: str = LOOPBACK
+    data: str = ""
+    temp: bool = False
+    db: str = field(default="", repr=False)
+    key: str = ""
+    invite: str = field(default="", repr=False)
+    open_network: bool = False
+    advertise: str = ""
+    discover: bool = False
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether identity and history go at the end."""
+        return self.temp or (self.port == 0 and not self.data)
+
+    def secrets_on_the_command_line(self, typed: Collection[str]) -> Iterator[str]:
+        """Warn of what others on this machine can see; `typed` are the options that stood on the command line."""
+        if "invite" in typed and looks_like_invite(self.invite):
+            yield (
+                "others on this machine can see the invite on the command line: "
+                "use --invite -, a file or P2PCHAT_INVITE"
+            )
+        if "db" in typed and has_password(self.db):
+            yield SEEN
+
+
+def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
+    """Return the peer, not started.
+
+    Args:
+        invite: The text of the invite that the options name, read by now.
+    Raises:
+        Usage: No peer can be like that.
+    """
+    from p2pchat import TCPPeer
+
+    try:
+        return TCPPeer(
+            options.port,
+            *options.endpoints,
+            name=options.name or None,
+            host=options.host,
+            data=options.data or None,
+            temporary=options.temp,
+            key=options.key or None,
+            db=options.db or None,
+            invite=invite,
+            open=options.open_network,
+            advertise=options.advertise or None,
+            discover=options.discover,
+            settings=settings,
+        )
+    except (ValueError, TypeError) as error:
+        raise Usage(str(error)) from None
+
+
+# ---- ports
+#
+# Ports of this machine: which are free for one more peer.
+
+
+FIRST_PORT = 8080
+MOST_TRIED = 200  # who has that many taken names one
+
+
+def free_port(host: str, taken: Collection[int] = ()) -> int:
+    """Return the first port from 8080 on where this machine lets us listen.
+
+    Raises:
+        Failure: None of the first 200 is free.
+    """
+    for port in range(FIRST_PORT, FIRST_PORT + MOST_TRIED):
+        if port not in taken and is_free(host, port):
+            return port
+    raise Failure(f"no port from {FIRST_PORT} to {FIRST_PORT + MOST_TRIED - 1} is free: name one, p2pchat PORT")
+
+
+def next_port(port: int, host: str = LOOPBACK) -> int:
+    """Return the next port that a further peer of this machine could have; `port` + 1 when nothing is known of it."""
+    taken = {int(directory.name) for directory in known_profiles()} | {port}
+    ahead = range(port + 1, min(port + MOST_TRIED, 65536))
+    return next((one for one in ahead if one not in taken and is_free(host, one)), port + 1)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a peer could listen there now."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return True  # no such address: starting says so, better than we could
+    for family, kind, protocol, _, address in places:
+        with suppress(OSError), socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # as asyncio does: what is closed but lingers is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError:
+                return False
+    return True
+
+
+# ---- profiles
+#
+# Which peer a command is about: --data, else --port, else the only profile there is.
+
+
+MOST_LISTED = 12  # profiles; who has more knows which one is meant
+
+
+def find_profile(which: WhichPeer) -> Path:
+    """Return the data directory that is meant; whether something is in it, its reader will say.
+
+    Raises:
+        Usage: Nothing was said, and there is no profile, or more than one.
+    """
+    if which.data:
+        return Path(which.data)
+    if which.port >= 0:
+        return profile_directory(which.port)
+    known = known_profiles()
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
+        raise Usage(f"there is no profile in {home_directory()}: {text}")
+    ports = ", ".join(f"{path.name}{' runs' if _runs(path) else ''}" for path in known[:MOST_LISTED])
+    more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    raise Usage(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+
+
+def _runs(directory: Path) -> bool:
+    """Whether a process holds this profile now."""
+    return inspect_profile(directory).holder is not None
+
+
+def history_command(chat: ChatOptions, data: str) -> str:
+    """Return the command that shows what a running peer has stored; `data` is its directory, "" in memory."""
+    if not data or chat.db.startswith("memory:"):
+        return "/history"
+    which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
+    database = ["--db", chat.db] if chat.db and not has_password(chat.db) else []  # then it is in P2PCHAT_DB
+    return command("history", *which, *database)

@@ -20,15 +20,12 @@ from p2pchat import (
     UnknownName,
     User,
 )
-from p2pchat.apps.cli.chat.unread import Unread
-from p2pchat.apps.cli.gaps import with_gap
-from p2pchat.apps.cli.ignoring import hides, without_ignored
 from p2pchat.commands.display import Show
 from p2pchat.commands.errors import Usage
-from p2pchat.commands.format import MENDINGS, plain_gap, plain_message
+from p2pchat.commands.format import MENDINGS, plain_gap, plain_message, with_gap
 from p2pchat.commands.output import Line
-from p2pchat.commands.read_tracking import Attention
-from p2pchat.commands.settings import ChatSettings
+from p2pchat.commands.read_tracking import Attention, Unread
+from p2pchat.commands.settings import ChatSettings, hides, without_ignored
 
 NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
 T = TypeVar("T")

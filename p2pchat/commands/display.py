@@ -6,12 +6,11 @@ otherwise to stderr. People are not shown what they know: what they typed on a t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from p2pchat import Conversation, Receipt, Receipts
-from p2pchat.apps.cli.chat.mended import Mended
 from p2pchat.commands.errors import tell
 from p2pchat.commands.format import MENDINGS, plain_line, plain_notice, shown_place
 from p2pchat.commands.notifications import Asides
@@ -120,3 +119,35 @@ class Show:
         self.asides.close()
         if self._log is not None:
             self._log.close()
+
+
+# ---- mended
+#
+# What people have seen of an edit or a deletion: a message comes as it is by then, what made it so comes behind it.
+#
+# Who comes back after others have edited sees each message once, as it is, and not all that led there.
+
+
+MOST_KNOWN = 1000  # messages that came edited or deleted; what mended them follows soon
+
+
+class Mended:
+    """The messages that were shown edited, deleted, or with reactions."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}  # id -> when mended, who reacted how
+
+    def shown(self, line: Mapping[str, Any]) -> None:
+        """Take a line that is shown, if it is such a message."""
+        if line["event"] in ("message", "sent") and ("mended_at" in line or "reactions" in line):
+            reactions = {(one["by_id"], one["reaction"]) for one in line.get("reactions", ())}
+            self._shown[line["id"]] = line.get("mended_at", ""), reactions
+            if len(self._shown) > MOST_KNOWN:
+                del self._shown[next(iter(self._shown))]
+
+    def is_known(self, line: Mapping[str, Any]) -> bool:
+        """Whether what an `edited`, `deleted` or `reaction` line tells was to be seen in the message."""
+        mended_at, reactions = self._shown.get(line["id"], ("", set()))
+        if line["event"] == "reaction":
+            return (line["by_id"], line["reaction"]) in reactions
+        return bool(line["sent_at"] <= mended_at)

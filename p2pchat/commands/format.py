@@ -18,7 +18,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
+from p2pchat.commands.columns import FOUND, Fragment
 from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.output import Line
 from p2pchat.safe_text import safe_line, safe_text
 
 _MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
@@ -307,3 +310,47 @@ def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
 
 def _marks(**given: bool) -> str:
     return "".join(f" ({name})" for name, yes in given.items() if yes)
+
+
+# ---- gaps
+#
+# The line of a message in a history, with what is known to be missing before it.
+
+
+async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> Line:
+    """Return the line of a message; `missing` (ids) and `last_seen_with` (labels) are in it where something is."""
+    line = post.to_json()
+    gap = await of.missing(post) if post.gap else None
+    if gap is not None:
+        line |= {"missing": list(gap.missing), "last_seen_with": list(gap.last_seen_with)}
+    return line
+
+
+# ---- marking
+#
+# Texts with what was searched for marked in them: for programs as places, for people on a terminal in bold.
+
+
+def found_line(post: Message | Sent, words: str) -> Line:
+    """Return the line of a message that a search found; `found`: where its words stand, in characters."""
+    line = post.to_json()
+    return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
+
+
+def marked_text(event: Mapping[str, Any]) -> list[Fragment]:
+    """Return the text of a message, made safe, as fragments of which those that were found have a style."""
+    text, places = event["text"], event.get("found") or ()
+    fragments: list[Fragment] = []
+    at = 0
+    for start, end in places:
+        fragments += [("", safe_text(text[at:start])), (FOUND, safe_text(text[start:end]))]
+        at = end
+    return [part for part in [*fragments, ("", safe_text(text[at:]))] if part[1]]
+
+
+def marked_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
+    """Return a whole message line (arguments as of plain_message) with what was found in it marked."""
+    line, text = plain_message(event, *args), safe_text(event["text"])
+    if not event.get("found") or event.get("unsupported") or not line.endswith(text):
+        return [("", line)]
+    return [("", line[: len(line) - len(text)]), *marked_text(event)]

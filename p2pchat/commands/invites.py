@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 
 import p2pchat
-from p2pchat.apps.cli.qr import may_colour, qr_code, width
 from p2pchat.commands.endpoints import host_port, is_loopback
 from p2pchat.commands.wrap import fold
 from p2pchat.safe_text import safe_line
@@ -88,3 +88,66 @@ def looks_like_invite(text: str) -> bool:
 def endpoints_of(invite: str) -> list[str]:
     """Return the endpoints an invite names, as the library writes them."""
     return [place for place in "".join(invite.split()).lower().partition("@")[2].split(",") if place]
+
+
+# ---- qr
+#
+# A QR code of an invite, for a camera: half blocks in black on white by colours of our own, so that it reads the same
+# on a dark and on a light terminal, with the quiet zone that scanners ask for.
+#
+# Needs segno; without it there is none.
+
+
+QUIET = 4  # modules of white around it (ISO/IEC 18004)
+INDENT = "    "  # such lines are never folded (wrap.py)
+_BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"  # of the colour cube, which themes leave alone
+_AS_BEFORE = "\x1b[0m"
+_HALVES = {(0, 0): " ", (0, 1): "▄", (1, 0): "▀", (1, 1): "█"}  # upper and lower module; 1 is black
+
+
+def qr_code(invite: str) -> list[str]:
+    """Return the lines of the code, each with its colours; [] where segno is not installed, or for what is too long.
+
+    The part before the @ is written in capitals, which take less room; case does not matter in an invite.
+    """
+    try:
+        import segno
+    except ImportError:
+        return []
+    code, at, places = invite.partition("@")
+    content = [code.upper(), (at + places).encode()] if at else code.upper()
+    try:
+        symbol = segno.make(content, error="l", boost_error=False, micro=False)  # type: ignore[arg-type]
+    except ValueError:  # segno.DataOverflowError
+        return []
+    return [
+        f"{INDENT}{_BLACK_ON_WHITE}{row}{_AS_BEFORE}"
+        for row in _rows([list(row) for row in symbol.matrix_iter(border=QUIET)])
+    ]
+
+
+def _rows(modules: Sequence[Sequence[int]]) -> Iterator[str]:
+    white = [0] * len(modules[0])
+    for upper in range(0, len(modules), 2):
+        lower = modules[upper + 1] if upper + 1 < len(modules) else white
+        yield "".join(_HALVES[bool(a), bool(b)] for a, b in zip(modules[upper], lower, strict=True))
+
+
+def row_of_code(line: str) -> str | None:
+    """Return the half blocks of a line of a code, for whoever colours them itself; None for any other line.
+
+    No text of others is taken for one: it has no escape characters when it is shown.
+    """
+    begin = INDENT + _BLACK_ON_WHITE
+    is_row = line.startswith(begin) and line.endswith(_AS_BEFORE)
+    return line.removeprefix(begin).removesuffix(_AS_BEFORE) if is_row else None
+
+
+def width(code: Sequence[str]) -> int:
+    """Return the columns of a code's lines."""
+    return len(code[0]) - len(_BLACK_ON_WHITE) - len(_AS_BEFORE) if code else 0
+
+
+def may_colour(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this terminal takes colours, and is wanted to."""
+    return not environment.get("NO_COLOR") and environment.get("TERM", "") not in ("", "dumb")

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat import Conversation, Failed, HostedUser, P2PChatError, StorageError, TCPPeer, Warned
-from p2pchat.apps.cli.chat.doing import meshing, places, reading, setting
-from p2pchat.apps.cli.chat.seen import Seen
-from p2pchat.apps.cli.chat.unread import Unread
 from p2pchat.commands import group_commands, message_commands, outbox, people_commands
+from p2pchat.commands import message_commands as reading
+from p2pchat.commands import people_commands as meshing
+from p2pchat.commands import people_commands as places
+from p2pchat.commands import people_commands as setting
 from p2pchat.commands.context import NAME_GRACE, Function, Here
 from p2pchat.commands.display import Show
 from p2pchat.commands.errors import DONE, FAILED, USAGE, Failure, Usage, code_of, stable_word, worse
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadOrder, Order, decode, parse_object
 from p2pchat.commands.outbox import Outbox, Text
 from p2pchat.commands.output import Line
-from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.read_tracking import Attention, Seen, Unread
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.commands.typed_commands import Do, Say, parse_line
 

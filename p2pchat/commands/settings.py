@@ -14,12 +14,94 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2pchat.apps.cli.chat.last import LastStart
+from p2pchat import History, HostedUser, P2PChatError, TCPPeer
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback
+from p2pchat.commands.output import Line
+
+# ---- ignoring
+#
+# Which event lines people do not want to see: those of users they ignore.
+
+
+OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
+
+
+def hides(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
+    """Whether an event line is of somebody who is ignored: what they wrote or did, and how they are."""
+    return line["event"] not in OF_ONES_OWN and of.ignores(_whose(line))
+
+
+def without_ignored(of: TCPPeer | HostedUser | History, line: Line) -> Line:
+    """Return the line of a message without the reactions of those who are ignored."""
+    if not line.get("reactions"):
+        return line
+    return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
+
+
+def _whose(line: Mapping[str, Any]) -> str:
+    if line["event"] == "group":  # what somebody makes of a group is everybody's, but not their own coming and going
+        return line.get("target_id") or ""
+    return line.get("sender_id") or line.get("by_id") or line.get("user_id") or ""
+
+
+async def take_over(peer: TCPPeer, settings: ChatSettings) -> None:
+    """Have the peer remember whom an earlier version ignored."""
+    for id in settings.ignored:
+        with suppress(P2PChatError, ValueError):
+            await peer.ignore(id)
+    if settings.ignored:
+        settings.ignored = set()
+        with suppress(OSError):
+            settings.save()
+
+
+# ---- last
+#
+# How a profile was started last, as far as others can reach it: kept in its settings, so that a start without a port
+# listens where it did before, and one that does not says so.
+
+
+@dataclass(frozen=True, slots=True)
+class LastStart:
+    """Where it listened, what address it told others ("": those it has), and whether members could discover it."""
+
+    host: str = LOOPBACK
+    advertise: str = ""
+    discover: bool = False
+
+    @classmethod
+    def from_json(cls, found: object) -> LastStart:
+        """Read it back.
+
+        Raises:
+            ValueError: That is none.
+        """
+        usual = asdict(cls())
+        if not isinstance(found, dict):
+            raise ValueError("`last_start` is no JSON object")
+        known = {name: value for name, value in found.items() if name in usual}
+        if any(type(value) is not type(usual[name]) for name, value in known.items()):
+            raise ValueError("`last_start` has a value of the wrong kind")
+        return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def fewer_now(self, host: str) -> str:
+        """Return a line for somebody who listens on `host` now, where fewer come than last time; else ""."""
+        if is_loopback(self.host) or not is_loopback(host):
+            return ""
+        return f"-- only this machine reaches it now; last time others did: --host {self.host}"
+
+
+# ---- settings
+
 
 FILE_NAME = "chat.json"
 SPOILED_NAME = "chat.json.spoiled"  # what could not be read, once something else is written

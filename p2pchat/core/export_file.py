@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.operations import talk_id
+from p2pchat.core.groups.state import talk_id
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (

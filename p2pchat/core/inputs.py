@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.context import HostedUser
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.records import Heard, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId

@@ -11,15 +11,13 @@ go out only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Now
+from p2pchat.core.context import Context, HostedUser, HostedUsers, Network, Now
 from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
-from p2pchat.core.groups.view import GroupView
-from p2pchat.core.hearsay import Hearsay
-from p2pchat.core.hosted import HostedUser, HostedUsers, Network
+from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
     Accepted,
     Allowed,
@@ -64,7 +62,6 @@ from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import META_NETWORK, Change, Stored
-from p2pchat.core.stalls import Stalls
 from p2pchat.core.sync.progress import Step
 from p2pchat.core.sync.replicator import Sync
 from p2pchat.errors import LogError, ProtocolError
@@ -472,3 +469,122 @@ class Node:
     def _save_consumers(self) -> None:
         if self._consumers:
             self._ctx.change.consumers.update(self._consumers)
+
+
+# ---- stalls
+#
+# A disk that does not answer: people are told once, and once more when it does.
+#
+# Nothing else follows from it. What is not committed is neither acknowledged nor sent on, links are kept alive by the
+# core, which waits for no disk, and everything goes on where it stood as soon as the commit has come back.
+
+
+LATE = 1.0  # seconds after its deadline that a timer fires: this process itself stood still, and proves nothing
+
+
+class Stalls:
+    """Watches commits from their order to their answer. One timer at a time, however many there are."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._since: dict[int, float] = {}  # commits on their way, oldest first, and when they were ordered
+        self._watching = False
+        self._told = False
+
+    def ordered(self, ticket: int) -> None:
+        """A commit was ordered."""
+        self._since[ticket] = self._ctx.now.mono
+        self._watch_oldest()
+
+    def committed(self, tickets: Sequence[int]) -> None:
+        """These have come back."""
+        for ticket in tickets:
+            self._since.pop(ticket, None)
+        if self._told and not self._is_slow():
+            self._told = False
+            self._ctx.emit(Warned("storage_works", "the disk answers again: what waited for it is kept"))
+            self._watch_oldest()
+
+    def failed(self) -> None:
+        """All that were on their way failed: that is told by whoever hears of it, and so is its end."""
+        self._since.clear()
+        self._told = False
+
+    def _is_slow(self) -> bool:
+        return bool(self._since) and self._ctx.now.mono >= self._due()
+
+    def _due(self) -> float:
+        return next(iter(self._since.values())) + self._ctx.settings.slow_storage_after
+
+    def _watch_oldest(self) -> None:
+        if self._since and not self._watching:
+            self._watching = True
+            due = self._due()
+            self._ctx.after(due - self._ctx.now.mono, lambda: self._look(due))
+
+    def _look(self, due: float) -> None:
+        self._watching = False
+        now = self._ctx.now.mono
+        if now - due > LATE:
+            self._since = dict.fromkeys(self._since, now)
+        if not self._is_slow():
+            self._watch_oldest()
+        elif not self._told:
+            self._told = True
+            seconds = self._ctx.settings.slow_storage_after
+            self._ctx.emit(
+                Warned(
+                    "storage_slow", f"the disk has not answered for {seconds:g} s: nothing is accepted until it does"
+                )
+            )
+
+
+# ---- hearsay
+#
+# When what others will tell again is committed: where peers are, and what they say that their users are called.
+#
+# At once, until a few peers are written down: whoever is killed in its first second finds its mesh again by itself.
+# From then on no more than once a second: while a mesh forms each link brings some, and to each commit belong an fsync
+# and a thread that is in the loop's way. Whatever else is committed takes it along, and so does what a user has
+# forgotten. A crash loses a second of it at most.
+
+
+FEW = 8  # peers that are written down: one of so many is there when all are looked for; a guess
+SAVED_EVERY = 1.0  # seconds; a guess, as long as what programs have taken may wait
+_SLACK = 0.001  # seconds: deadlines are sums of floats
+
+
+class Hearsay:
+    """Says of each change whether it may wait; a deadline sees to it that it does not for long.
+
+    Args:
+        book: The peers whose addresses are known, those of earlier runs at first.
+    """
+
+    def __init__(self, ctx: Context, book: Sized) -> None:
+        self._ctx = ctx
+        self._book = book
+        self._written = len(book)  # peers, when it was committed last
+        self._saved_at = float("-inf")
+        self._awaited = False  # a deadline is set
+        self._at_once = False
+
+    def at_once(self) -> None:
+        """This step takes along what waits: somebody wants to know it on disk, or nothing comes after it."""
+        self._at_once = True
+
+    def may_wait(self, change: Change) -> bool:
+        """Whether this change shall be committed later, with what comes meanwhile."""
+        now = self._ctx.now.mono
+        is_due = now >= self._saved_at + SAVED_EVERY - _SLACK
+        if self._at_once or is_due or self._written < FEW or not change.is_hearsay:
+            self._saved_at, self._written, self._at_once = now, len(self._book), False
+            return False
+        if not self._awaited:
+            self._awaited = True
+            self._ctx.after(self._saved_at + SAVED_EVERY - now, self._due)
+        return True
+
+    def _due(self) -> None:
+        """The step that this wakes commits what waits."""
+        self._awaited = False

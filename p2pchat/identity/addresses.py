@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from p2pchat.core.mesh.endpoints import join_endpoint
+from p2pchat.core.mesh.addressbook import join_endpoint
 
 _DISCARD = 9  # a port; nothing is sent to it
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface

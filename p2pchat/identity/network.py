@@ -7,13 +7,19 @@ network and stays there. The file is one line, `p2pchat-network 1 <N> <K or ->`,
 
 from __future__ import annotations
 
+import base64
+import binascii
+import ipaddress
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
-from p2pchat.errors import P2PChatError
+from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.private_files import make_private_directory, read_private, remove_left, write_private
+from p2pchat.protocol import PeerId
 
 FILE_NAME = "network"
 _LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64}|-)\s*")
@@ -92,3 +98,141 @@ def login_network(home: Path) -> Network:
         raise P2PChatError(f"another process holds {home / 'network.lock'}: stop it and try again") from None
     except OSError as error:
         raise P2PChatError(f"cannot use {home}: {error.strerror or error}") from error
+
+
+# ---- invites
+#
+# Invites: the one line of text that admits a peer to a network and says where to find it.
+#
+#     p2pchat:<base32 of version, peer id, N, K, checksum>@host:port,...
+#
+# Version 1 carries the network's key K; version 2, for open networks, does not. The checksum is for typing errors
+# only: whoever has an invite can read the key in it. Case, blanks and line breaks are ignored, so an invite survives
+# mail and dictation. Source: docs/protocol.md, "Invites".
+
+
+PREFIX = "p2pchat:"
+MAX_ENDPOINTS = 8  # as many addresses as the address book keeps of one peer
+MAX_ENDPOINT_BYTES = 100
+_SUM_TAG = b"p2pchat/invite/1 sum\0"
+_SUM_BYTES = 4  # a typing error slips through once in four thousand million
+_SIZES = {1: 1 + 32 + 16 + 32, 2: 1 + 32 + 16}  # version -> bytes before the checksum
+_ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; ipaddress takes anything for one
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """`peer_id` pins the first contact, at one of `endpoints` (at least one)."""
+
+    peer_id: PeerId
+    network: Network
+    endpoints: tuple[str, ...]
+
+
+def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -> str:
+    """Return the invite as one line.
+
+    Raises:
+        ValueError: An endpoint is none, or there is none at all.
+    """
+    version = 2 if network.key is None else 1
+    body = bytes([version]) + bytes.fromhex(peer_id + network.id + (network.key or ""))
+    code = base64.b32encode(body + _checksum(body)).decode().rstrip("=")
+    places = ",".join(normal_endpoint(endpoint) for endpoint in endpoints)
+    if not places:
+        raise ValueError("an invite needs at least one address where somebody answers")
+    return f"{PREFIX}{code}@{places}"
+
+
+def parse_invite(text: str) -> Invite:
+    """Read an invite as somebody pasted it.
+
+    Raises:
+        InviteError: It is none, or has a typing error; says what to do.
+    """
+    squeezed = "".join(text.split()).lower()
+    if not squeezed.startswith(PREFIX):
+        raise InviteError(f"this is no invite: one begins with {PREFIX!r}; paste it whole")
+    code, _, places = squeezed[len(PREFIX) :].partition("@")
+    body = _decode(code)
+    network = Network(body[33:49].hex(), body[49:].hex() or None)
+    return Invite(body[1:33].hex(), network, _endpoints(places))
+
+
+def _decode(code: str) -> bytes:
+    """Return version, ids and key, the checksum taken off and found right."""
+    wrong = sorted(set(code) - set("abcdefghijklmnopqrstuvwxyz234567"))
+    if wrong:
+        raise InviteError(f"the invite has a typing error: {wrong[0]!a} does not occur in one; copy it again")
+    try:
+        raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
+    except binascii.Error:
+        raw = b""
+    body, checksum = raw[:-_SUM_BYTES], raw[-_SUM_BYTES:]
+    if body and body[0] not in _SIZES and checksum == _checksum(body):
+        raise InviteError(f"the invite has version {body[0]}, this program knows 1 and 2: a newer p2pchat is needed")
+    if not body or body[0] not in _SIZES:
+        raise InviteError("the invite is damaged at its beginning or end: copy it again, whole")
+    if len(body) != _SIZES[body[0]]:
+        what = "incomplete" if len(body) < _SIZES[body[0]] else "too long"
+        raise InviteError(f"the invite is {what}: copy it again, from {PREFIX!r} to the end")
+    if checksum != _checksum(body) or base64.b32encode(raw).decode().rstrip("=") != code.upper():
+        raise InviteError("the invite has a typing error (its checksum is wrong): copy it again")
+    return body
+
+
+def _checksum(body: bytes) -> bytes:
+    return blake2b(_SUM_TAG + body, digest_size=32).digest()[:_SUM_BYTES]
+
+
+def _endpoints(places: str) -> tuple[str, ...]:
+    listed = [place for place in places.split(",") if place]
+    if not listed:
+        raise InviteError("the invite has no address after an @: copy it again, to the end")
+    if len(listed) > MAX_ENDPOINTS:
+        raise InviteError(f"the invite names {len(listed)} addresses, at most {MAX_ENDPOINTS} make sense")
+    try:
+        return tuple(dict.fromkeys(normal_endpoint(place) for place in listed))
+    except ValueError as error:
+        raise InviteError(f"the invite has a bad address after the @: {error}; copy it again") from None
+
+
+def normal_endpoint(endpoint: str) -> str:
+    """Return `host:port` in lower case, an IPv6 host in brackets.
+
+    Raises:
+        ValueError: It is no endpoint; the sentence is fit for people.
+    """
+    host, colon, port = endpoint.strip().lower().rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{endpoint!a} is not HOST:PORT")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise ValueError(f"{endpoint!a} has no port between 1 and 65535")
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            if not _ZONE.fullmatch(host[1:-1]):
+                raise ValueError
+            host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            raise ValueError(f"{endpoint!a} has no IPv6 address between its brackets") from None
+    elif not _HOST.fullmatch(host):
+        raise ValueError(f"{endpoint!a} has no host name or address before the port")
+    normal = f"{host}:{int(port)}"
+    if len(normal) > MAX_ENDPOINT_BYTES:
+        raise ValueError(f"{endpoint[:30]!a}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
+    return normal
+
+
+# ---- endpoints
+#
+# Endpoints as programs and people write them: "host:port", or the bare port of a peer on this machine.
+
+
+LOOPBACK = "127.0.0.1"
+
+
+def normal(endpoint: str | int) -> str:
+    """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
+    text = str(endpoint).strip()
+    return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)

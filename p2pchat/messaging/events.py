@@ -17,8 +17,8 @@ from p2pchat.messaging.timestamps import aware, iso, micros_of, now_micros
 from p2pchat.protocol import PeerId
 
 if TYPE_CHECKING:
+    from p2pchat.messaging.messages import Conversation
     from p2pchat.messaging.users import User
-    from p2pchat.peer.messages.conversation import Conversation
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 

@@ -6,22 +6,30 @@ group's own conversation, so it is as durable as a message and reaches members w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from p2pchat.core.effects import GroupChanged as Told
-from p2pchat.core.groups.view import GroupView
-from p2pchat.core.log import message_id
+from p2pchat.core.groups.group import Group as CoreGroup
+from p2pchat.core.groups.group import Group as State
+from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.state import LEAVE, OPERATION, talk_id
+from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade
+from p2pchat.core.log import Entry, LogId, decode_entry, message_id
+from p2pchat.core.node import Node
+from p2pchat.core.records import Spoken
+from p2pchat.errors import AmbiguousName, UnknownName
+from p2pchat.identity.names import ROOM_SKELETON, full_label, skeleton, split_label, suffix, validate_name
 from p2pchat.messaging.events import Event
+from p2pchat.messaging.messages import Conversation, Desk
 from p2pchat.messaging.timestamps import aware, now_micros
 from p2pchat.messaging.users import People, User, by_label, id_of
-from p2pchat.peer.messages.conversation import Conversation
 from p2pchat.protocol import ConversationId, UserId
-
-if TYPE_CHECKING:
-    from p2pchat.core.log import LogId
+from p2pchat.runtime.driver import Owner
+from p2pchat.storage.base import Shown
 
 Who = User | str  # a user, a name as typed, or the full id of somebody never met
 
@@ -199,3 +207,212 @@ class Undelivered(Event):
             "code": self.code, "text": self.text, "about": self.ids[0], "conversation_id": self.group.id,
             "undelivered": list(self.ids),
         }  # fmt: skip
+
+
+# ---- groupbook
+#
+# The groups one peer knows, by name: what a typed `#ops` means, and which groups could be taken for each other.
+#
+# Like the names of users those of groups are labels somebody chose: two groups whose names are equal, or look alike,
+# are both shown with the beginning of their id.
+
+
+class GroupBook:
+    """Names of groups.
+
+    Args:
+        views: Gives all groups as they are now, by the id of their operations.
+    """
+
+    def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
+        self._views = views
+        self._names: dict[ConversationId, str] = {}  # by talk
+        self._looks: dict[ConversationId, str] = {}  # the skeleton of each name
+        self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
+        self._sees: Callable[[ConversationId], bool] | None = None  # None: all of them
+
+    def seen_by(self, sees: Callable[[ConversationId], bool]) -> GroupBook:
+        """Return the same book with the groups alone whose talks `sees` lets be known."""
+        other = GroupBook(self._views)
+        other._names, other._looks, other._alike, other._sees = self._names, self._looks, self._alike, sees
+        return other
+
+    def _fitting(self, looks: str) -> set[ConversationId]:
+        """Return the talks whose names look so."""
+        found = self._alike.get(looks, set())
+        return found if self._sees is None else set(filter(self._sees, found))
+
+    @classmethod
+    def of_stored(cls, groups: Mapping[ConversationId, CoreGroup]) -> GroupBook:
+        """Return the groups that storage knows, where no peer runs."""
+        views = {id: group.view for id, group in groups.items() if group.view is not None}
+        book = cls(lambda: views)
+        book.load()
+        return book
+
+    def load(self) -> None:
+        """Take the names of all groups known."""
+        for view in self._views().values():
+            self.learn(view.talk, view.name)
+
+    def learn(self, talk: ConversationId, name: str) -> None:
+        """Take the (new) name of a group."""
+        former = self._names.get(talk)
+        if former == name:
+            return
+        if former is not None:
+            looks = self._looks[talk]
+            self._alike[looks].discard(talk)
+            if not self._alike[looks]:
+                del self._alike[looks]
+        self._names[talk] = name
+        self._looks[talk] = skeleton(name)
+        self._alike.setdefault(self._looks[talk], set()).add(talk)
+
+    def name(self, talk: ConversationId) -> str:
+        """Return what a group was called when it was learned last; "" for one that never was."""
+        return self._names.get(talk, "")
+
+    def all(self) -> list[GroupView]:
+        """Return every group as it is now."""
+        return [view for view in self._views().values() if self._sees is None or self._sees(view.talk)]
+
+    def view(self, group: ConversationId) -> GroupView | None:
+        """Return a group as it is now, by the id of its operations."""
+        return self._views().get(group)
+
+    def same_name(self, talk: ConversationId) -> bool:
+        """Say whether another group, or the room, could be taken for this one."""
+        name = self._names.get(talk)
+        return name is not None and ((looks := self._looks[talk]) == ROOM_SKELETON or len(self._fitting(looks)) > 1)
+
+    def hint(self, text: str) -> str:
+        """Return what to add where nobody has this name, and a group has; "" when none has."""
+        try:
+            self.find(text)
+        except UnknownName:
+            return ""
+        except AmbiguousName as error:
+            return f"groups are: {', '.join(error.candidates)}"
+        return f"the group is #{text.strip()}"
+
+    def find(self, text: str) -> ConversationId:
+        """Return the talk of the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
+
+        Raises:
+            UnknownName: No group here is called so. AmbiguousName: Several are, or look as if.
+        """
+        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
+        alike = self._fitting(skeleton(name))
+        if len(alike) == 1 and not tail:  # what looks like it is not it
+            fitting = [talk for talk in alike if self._names[talk].casefold() == name.casefold()]
+        else:
+            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(self._labels(fitting)))
+        return fitting[0]
+
+    def _labels(self, talks: Iterable[ConversationId]) -> list[str]:
+        return [f"#{full_label(self._names[talk], talk)}" for talk in talks]
+
+    def _hint(self) -> str:
+        seen = (name for talk, name in self._names.items() if self._sees is None or self._sees(talk))
+        names = sorted({ascii(name)[1:-1] for name in seen})[:8]
+        return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
+
+
+def groups_of(spoken: Iterable[Spoken]) -> dict[ConversationId, CoreGroup]:
+    """Return the groups that storage knows, by id; each log in order."""
+    groups: dict[ConversationId, CoreGroup] = {}
+    for log, seq, raw in spoken:
+        groups.setdefault(log.conversation, CoreGroup(log.conversation)).add(log, seq, raw, decode_entry(raw))
+    return groups
+
+
+# ---- changes
+#
+# What became of groups while a program was not there: told at the next start, at its place among the messages.
+#
+# In the run in which it happens a change is told as it happens. Of earlier runs it is worked out again: everything
+# written to the group, in the order it came, makes of it what it made then.
+
+
+KINDS = frozenset({OPERATION, LEAVE})
+Written = Callable[[ConversationId], Awaitable[list[Shown]]]  # all that was written to a group
+
+
+async def earlier_changes(
+    desk: Desk, written: Written, named: Iterable[tuple[int, LogId]]
+) -> dict[int, list[GroupChanged]]:
+    """Return what these operations and leaves, by place and log, changed when they came; by place."""
+    wanted: dict[ConversationId, set[int]] = {}
+    for place, log in named:
+        wanted.setdefault(log.conversation, set()).add(place)
+    found: dict[int, list[GroupChanged]] = {}
+    for group, places in wanted.items():
+        changes = _changes(desk, group, await written(group))
+        found |= {place: events for place, events in changes.items() if place in places}
+    return dict(sorted(found.items()))
+
+
+def _changes(desk: Desk, group: ConversationId, written: Iterable[Shown]) -> Mapping[int, list[GroupChanged]]:
+    state, former = State(group), ""
+    found: dict[int, list[GroupChanged]] = {}
+    for shown in sorted(written, key=lambda one: one.place):
+        for change, by, target in state.add(shown.log, shown.seq, shown.raw, decode_entry(shown.raw)):
+            view = state.view
+            assert view is not None
+            told = Told(
+                group, view.talk, change, by, target, tuple(view.members), view.name, view.owner, shown.log, shown.seq
+            )
+            at = aware(shown.received_at)
+            found.setdefault(shown.place, []).append(changed(desk.people, desk.conversation, told, former, at))
+        former = state.view.name if state.view is not None else former
+    return found
+
+
+# ---- grouping
+#
+# Asking the core to make, change or leave a group; each returns when that is accepted: on this disk.
+
+
+async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[UserId]) -> ConversationId:
+    """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Programs.ask."""
+    name = validate_name(name)
+    others = tuple(dict.fromkeys(member for member in members if member != me))
+    return talk_id(await owner.programs.ask(lambda ticket: GroupMade(ticket, me, name, others)))
+
+
+async def change_group(
+    owner: Owner, me: UserId, group: ConversationId, add: tuple[UserId, ...], remove: tuple[UserId, ...],
+    name: str | None, new_owner: UserId | None,
+) -> None:  # fmt: skip
+    """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Programs.ask."""
+    name = None if name is None else validate_name(name)
+    await owner.programs.ask(lambda ticket: GroupChanging(ticket, me, group, add, remove, name, new_owner))
+
+
+async def leave_group(owner: Owner, me: UserId, group: ConversationId) -> None:
+    await owner.programs.ask(lambda ticket: GroupLeaving(ticket, me, group))
+
+
+# ---- membership
+#
+# Whom a message waits for that an earlier run sent: the other user of a direct conversation, in a group the members at
+# the time, but for those who are gone and do not have it. In the room nobody knows any more who was online then.
+
+
+def waited_for(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:
+    """Return whom an entry of this log of one's own waits for, given who has it; () when that is not known."""
+    conversation = node.sync.conversations.by_id.get(log.conversation)
+    if conversation is None:
+        return ()
+    group = conversation.group
+    if group is not None and entry.g is not None:
+        counted = group.members_at(entry.g[0]) - {log.user}
+        return tuple(sorted(user for user in counted if user in holders or group.is_present(user)))
+    if conversation.naming.dm is None:
+        return ()
+    return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

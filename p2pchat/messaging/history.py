@@ -5,17 +5,17 @@ By when they were written, or one by its id; by the words in them: search.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
-from p2pchat.core.log import decode_entry
+from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
 from p2pchat.messaging.access import Sight
-from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, parse_message_id
+from p2pchat.messaging.messages import NOT_SHOWN, Desk, Message, Post, Sent, parse_message_id
 from p2pchat.messaging.timestamps import micros_of
-from p2pchat.peer.messages.conversation import Desk
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Shown, SortKey, Storage
 
 Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
@@ -135,3 +135,67 @@ async def find_post(
     if shown is None:
         raise UnknownName(message_id, text="there is no message with this id here")
     return post_of(desk, shown)
+
+
+# ---- released
+#
+# What came since: messages in the order they were shown here, behind one that somebody has already.
+#
+# A reader with a cursor (subscription.py) goes through all of a peer; this asks for pages of chosen conversations only.
+# So a thousand users of one gateway, each with a few direct messages, cost no walk through the room for each of them.
+
+
+async def read_released(
+    desk: Desk, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int,
+    sight: Sight | None = None,
+) -> list[Message | Sent]:  # fmt: skip
+    """Return messages of these conversations with place > after, in order of place; [] when there are none.
+
+    Args:
+        limit: Most entries, 1 or more. There may be fewer messages among them, but at least one when there is any.
+        sight: What of them may be read; None: everything.
+    """
+    if limit < 1:
+        raise ValueError("a page has 1 message or more")
+    while True:
+        page = await read(partial(storage.places, after, limit, conversations))
+        entries = ((one, decode_entry(one.raw)) for one in page)
+        found = [
+            post_of(desk, one)
+            for one, entry in entries
+            if entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(one.log, entry))
+        ]
+        if found or len(page) < limit:
+            return found
+        after = page[-1].place
+
+
+# ---- unread
+#
+# What a user has not read yet of a conversation, by the read marks that its programs have set, in this run or before.
+#
+# A mark on a log stands for all that its writer wrote before, so of each writer the newest entry marked says what is
+# read: whatever has no later clock. Looked for are only the newest messages; who has more unread has enough to read.
+
+
+async def unread_among(
+    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int, storage: Storage, read: Read
+) -> list[Message]:
+    """Return those of these messages that are not read.
+
+    Args:
+        posts: The newest of one conversation, oldest first.
+        marks: How far logs there are marked as read.
+        place: All shown up to there is read, whatever the marks say; 0 for nothing.
+    """
+    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
+    writers = {post.log.user for post in came}
+    marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
+
+    def look() -> list[Shown]:
+        return [shown for log, seq in marked if (shown := storage.entry(log, seq)) is not None]
+
+    read_to: dict[UserId, int] = {}
+    for shown in await read(look) if marked else ():
+        read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
+    return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]

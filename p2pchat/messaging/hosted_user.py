@@ -13,29 +13,30 @@ others of this peer have between them. What a thousand of them need is the peer'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Hashable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from p2pchat.core.hosted import HostedUser as CoreUser
+from p2pchat.core.context import HostedUser as CoreUser
+from p2pchat.core.log import LogId
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change, KeptUser
 from p2pchat.errors import PeerClosed
 from p2pchat.identity.keys import Identity
-from p2pchat.messaging.access import Sight
-from p2pchat.messaging.events import Event
+from p2pchat.messaging.access import Audience, Everyone, Sight, audience_of
+from p2pchat.messaging.events import Event, Risen
 from p2pchat.messaging.local_user import Messaging
-from p2pchat.messaging.messages import Message, Post, Sent
-from p2pchat.messaging.users import User
-from p2pchat.peer.messages.conversation import Conversation, Desk
-from p2pchat.peer.messages.mending import MENDINGS
-from p2pchat.peer.reading.indexing import Indexing
-from p2pchat.peer.users.ignoring import ignored_of
+from p2pchat.messaging.messages import MENDINGS, Conversation, Deleted, Desk, Edited, Message, Post, Reaction, Sent
+from p2pchat.messaging.receipts import Rise
+from p2pchat.messaging.search import Indexing
+from p2pchat.messaging.subscription import AnyEvent, Reader, Source
+from p2pchat.messaging.users import User, ignored_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Owner
 
 if TYPE_CHECKING:
-    from p2pchat.peer.hosted.hosting import Hosting
+    from p2pchat.peer import Hosting
+
 
 T = TypeVar("T")
 
@@ -203,3 +204,81 @@ def _signer(secret: bytes) -> Callable[[bytes], bytes]:
         return identity[0].sign(data)
 
     return sign
+
+
+# ---- everybody
+#
+# What concerns any user of a gateway, read once for all of them, and with each event for whom it is.
+
+
+Users = tuple[UserId, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed(Event):
+    """A live event, and whom it concerned when it happened."""
+
+    told: Event
+    users: Users
+
+
+class EverybodyReader(Reader):
+    """The cursor behind Everybody."""
+
+    def __init__(
+        self, source: Source, desk: Desk, types: tuple[type, ...], sight: Everyone, node: Callable[[], Node | None]
+    ) -> None:
+        self._everyone = sight
+        self._node = node
+        super().__init__(source, desk, types, None, "now", sight)
+
+    def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
+        if not self.closed and self._wants(type(event)):
+            self._push(subject, Addressed(event, self._everyone.users_of(audience)))
+
+    def tell_rise(self, rise: Rise) -> None:
+        """Take receipts; of a message to the room, which a thousand of one gateway get, only that all have it."""
+        if rise.having < rise.of and audience_of(self._node(), rise.log.conversation) is None:
+            return
+        super().tell_rise(rise)
+
+    async def next_addressed(self) -> tuple[AnyEvent, Users]:
+        """Return the next event and whom it concerns."""
+        event: AnyEvent = await self.next()
+        if isinstance(event, Addressed):
+            return event.told, event.users
+        if isinstance(event, Risen):
+            return event, (event.log.user,)
+        assert isinstance(event, Post | Edited | Deleted | Reaction)
+        return event, self._users_of(event.log)
+
+    def _users_of(self, log: LogId) -> Users:
+        audience = audience_of(self._node(), log.conversation)
+        return self._everyone.users_of(None if audience is None else {*audience, log.user})
+
+
+class Everybody(AsyncIterator[tuple[AnyEvent, Users]]):
+    """An iterator over `(event, users)`: see TCPPeer.everybody."""
+
+    def __init__(self, reader: EverybodyReader) -> None:
+        self._reader = reader
+
+    def __aiter__(self) -> Everybody:
+        return self
+
+    async def __anext__(self) -> tuple[AnyEvent, Users]:
+        return await self._reader.next_addressed()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._reader.close()
+
+    async def aclose(self) -> None:
+        """As close."""
+        self._reader.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self._reader.close()

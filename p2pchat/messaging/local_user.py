@@ -1,39 +1,485 @@
 """What one user does with messages: sending, mending, marking as read, reading, searching.
 
-For the own user of a peer and for every hosted one the same (part.py). Where they go is in places.py, what else a user
-is and does in being.py.
+For the own user of a peer and for every hosted one the same (local_user.py). Where they go is in places.py, what else a
+user is and does in local_user.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from p2pchat.core.inputs import MarkedRead, TypingSet
+from p2pchat.core.groups.group import GroupView
+from p2pchat.core.inputs import MarkedRead, Opened, PresenceSet, ReceiptsChosen, Renamed, TypingSet
 from p2pchat.core.log import LogId, Ref, decode_entry
+from p2pchat.core.records import Change
+from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS, dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
+from p2pchat.identity.names import validate_name
 from p2pchat.messaging.events import Gap
-from p2pchat.messaging.history import find_post, read_posts
-from p2pchat.messaging.messages import Message, Post, Sent, parse_message_id
+from p2pchat.messaging.groups import Group, Who, change_group, leave_group, make_group, waited_for, whom
+from p2pchat.messaging.history import find_post, read_posts, read_released, unread_among
+from p2pchat.messaging.messages import (
+    Conversation,
+    Desk,
+    Message,
+    Placed,
+    Post,
+    Sent,
+    body_of,
+    check_text,
+    check_texts,
+    find_gap,
+    named,
+    parse_message_id,
+)
 from p2pchat.messaging.receipts import Piece, Receipt, Receipts
-from p2pchat.messaging.search import search_posts, wanted
-from p2pchat.messaging.subscription import AnyEvent, Reader
+from p2pchat.messaging.search import Progress, search_posts, wanted
+from p2pchat.messaging.subscription import AnyEvent, Events, Reader, matches
 from p2pchat.messaging.timestamps import claim_of
-from p2pchat.messaging.users import User
-from p2pchat.peer.calls.places import Places, To
-from p2pchat.peer.groups.membership import waited_for
-from p2pchat.peer.messages.conversation import Conversation, Placed
-from p2pchat.peer.messages.gaps import find_gap
-from p2pchat.peer.messages.mending import body_of, named
-from p2pchat.peer.messages.texts import check_text, check_texts
-from p2pchat.peer.reading.indexing import Progress
-from p2pchat.peer.reading.iterator import Events, matches
-from p2pchat.peer.reading.released import read_released
-from p2pchat.peer.reading.unread import unread_among
-from p2pchat.peer.users.ignoring import is_of_ignored
-from p2pchat.protocol import ConversationId
+from p2pchat.messaging.users import User, Whois, id_of, ignored_meta, is_of_ignored, known_of, names_before, somebody
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
+
+if TYPE_CHECKING:
+    from p2pchat.core.node import Node
+    from p2pchat.messaging.access import Sight
+    from p2pchat.messaging.dispatcher import Feed, Herald
+    from p2pchat.messaging.groups import GroupBook
+    from p2pchat.messaging.receipts import Ledger
+    from p2pchat.messaging.search import Indexing
+    from p2pchat.messaging.users import People
+    from p2pchat.resources import Options
+    from p2pchat.runtime.driver import Owner
+
+
+# ---- part
+#
+# What the calls of one user stand on, whoever's they are: a peer's own user, or one that the peer hosts beside.
+#
+# UserPart names it; TCPPeer gives it of itself (lifecycle.py), HostedUser of the peer behind it (hosted_user.py).
+# Being, Places and Messaging, which are made of it, are the user's part of both: no call is written twice.
+
+
+class UserPart:
+    """What is there for one user.
+
+    Attributes:
+        people: Who is who, as this user sees it; `people.me` is the user.
+    """
+
+    __slots__ = ()
+
+    people: People
+    _feed: Feed
+    _groups: GroupBook
+    _herald: Herald
+    _ledger: Ledger
+    _options: Options
+    _sight: Sight
+
+    @property
+    def _running(self) -> Owner:
+        """What does things; PeerClosed while it does not run."""
+        raise NotImplementedError
+
+    @property
+    def _begun(self) -> Owner:
+        """The same for what is only looked at: also while it closes, and after."""
+        raise NotImplementedError
+
+    @property
+    def _core(self) -> Node | None:
+        """The core; None before there is one."""
+        raise NotImplementedError
+
+    @property
+    def _is_closed(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def _index(self) -> Indexing | None:
+        """What finds words far back; None where everything is looked through."""
+        raise NotImplementedError
+
+    def _started(self) -> object:
+        """Raise PeerClosed before it is known who the user is."""
+        raise NotImplementedError
+
+    @property
+    def _names_lock(self) -> asyncio.Lock:
+        """Held while it is settled which users this peer has, and what they are called."""
+        raise NotImplementedError
+
+    def _check_name(self, name: str) -> None:
+        """Raise P2PChatError when another user of this peer is called so, or nearly so."""
+        raise NotImplementedError
+
+    def _called(self, name: str, about: str | None) -> Change:
+        """The user takes this name and tells this of itself (None: what it told before); return what keeps that."""
+        raise NotImplementedError
+
+    @property
+    def _ignored_in(self) -> str:
+        """Under which name it is kept whom the user ignores."""
+        raise NotImplementedError
+
+    def _consumer(self, name: str) -> str:
+        """Return under which name the place of a consumer of this user is kept."""
+        raise NotImplementedError
+
+    @property
+    def _first_place(self) -> int:
+        """Where a consumer that was never asked for begins: everything up to there came before."""
+        raise NotImplementedError
+
+    @property
+    def _came_at(self) -> int:
+        """The newest place when this user came to the peer: what was there already is nobody's news."""
+        raise NotImplementedError
+
+
+# ---- being
+#
+# What one user is and does beside messages: its name, presence and receipts, whom it ignores, and whom it knows of.
+#
+# For the own user of a peer and for every hosted one the same (local_user.py).
+
+
+STATUSES = ("online", "idle", "offline")
+
+
+class Being(UserPart):
+    """Who a user is among others."""
+
+    __slots__ = ()
+
+    # ------------------------------------------------------------------ who
+
+    @property
+    def me(self) -> User:
+        """The own user."""
+        self._started()
+        return self.people.user(self.people.me)
+
+    def users(self) -> list[User]:
+        """Return everybody with a name, by label; oneself too."""
+        self._started()
+        return self.people.all()
+
+    def here(self) -> list[User]:
+        """Return those who are online or idle now, in no order; oneself too, unless one says to be offline."""
+        node = self._begun.node
+        known = map(self.people.user, {*node.presence.online(), *node.hosted})
+        return [user for user in known if user.status in ("online", "idle")]
+
+    def user(self, address: str) -> User:
+        """Return the user an address names: `bob`, `@bob`, `bob#K7QF2M3P`, a full id. No conversation begins with it.
+
+        Raises:
+            UnknownName, AmbiguousName: As find.
+        """
+        self._started()
+        return self.people.find(address)
+
+    # ------------------------------------------------------------------ doing
+
+    async def ignore(self, who: User | str) -> User:
+        """Remember that the own user does not want to hear of this one, by key and for good.
+
+        What that user writes is stored, passed on and acknowledged as before; it is for whoever shows things to leave
+        it out: `user.ignored`, and `events(ignored=False)`.
+
+        Args:
+            who: A user, or a name as typed (see find), or a full id, known or not. Returned is that user.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. ValueError: That is the own user.
+            StorageError: It could not be stored.
+        """
+        user = self._somebody(who)
+        if user.is_me:
+            raise ValueError("that is the own user: nobody ignores himself")
+        disk = self._running.disk
+        self.people.ignored.add(user.key)
+        await disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
+        return user
+
+    async def unignore(self, who: User | str) -> User:
+        """End what ignore() began; nothing happens when it did not. Takes, returns and raises as ignore."""
+        user = self._somebody(who)
+        disk = self._running.disk
+        self.people.ignored.discard(user.key)
+        await disk.write(Change(meta=ignored_meta(self.people, self._ignored_in)))
+        return user
+
+    def ignored(self) -> list[User]:
+        """Return whom the own user does not want to hear of, by label."""
+        self._started()
+        users = map(self.people.user, self.people.ignored)
+        return sorted(users, key=lambda user: (user.label.casefold(), user.key))
+
+    def ignores(self, id: str) -> bool:
+        """Whether the user of this id, as in event lines, is ignored."""
+        return bool(self.people.ignored) and id_of(id) in self.people.ignored
+
+    def _somebody(self, who: User | str) -> User:
+        self._started()
+        return somebody(self.people, who)
+
+    async def rename(self, name: str, about: str | None = None) -> None:
+        """Take another name, and tell something of oneself with it; all are told, also who comes later.
+
+        Args:
+            name: At most 32 characters; may be the present one.
+            about: At most 512 characters, "" for nothing; None leaves it as it is.
+        Raises:
+            ValueError: That is no name, or others could not be told the text. StorageError: It could not be kept.
+            P2PChatError: Another user of this peer has it, or one that could be taken for it.
+        """
+        name = validate_name(name)
+        if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
+            raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
+        if about:
+            check_text(about, self._options.settings)
+        await whole(self._rename(name, about))
+
+    async def _rename(self, name: str, about: str | None) -> None:
+        async with self._names_lock:
+            owner, me = self._running, self.people.me
+            self._check_name(name)
+            if about is not None:
+                self.people.tell_about(me, about)
+            kept = self._called(name, about)
+            owner.put(Renamed(me, name, about))
+            await owner.handled()  # others hear of it by what the core tells then
+            self.people.learn([(me, name)])
+            await owner.disk.write(kept)
+
+    def names_before(self, user: User) -> tuple[str, ...]:
+        """Return other names a user had, by the profiles in the room, the newest first."""
+        return names_before(self._begun.node, user)
+
+    async def whois(self, who: User | str) -> Whois:
+        """Return what is known of a user.
+
+        Args:
+            who: A user, or a name as typed (see find), or a full id, known or not.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError, PeerClosed.
+        """
+        owner, user = self._running, self._somebody(who)
+        storage = owner.disk.storage
+        first = await owner.disk.read(lambda: storage.first_heard(user.key))
+        return known_of(owner.node, user, first)
+
+    async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
+        """Tell others what is read here, and hear what they have read, or neither: with one user, or with everybody.
+
+        Kept over restarts. What was told before stays told; a message marked read meanwhile is told with the next one
+        that is marked when receipts are on again.
+
+        Args:
+            on: None: `who` is no exception any more.
+            who: A user, or a name as typed (see find), who is an exception now; None: what holds for all others.
+        Raises:
+            UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
+        """
+        owner = self._running
+        other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
+        owner.put(ReceiptsChosen(self.people.me, on, other))
+        await owner.settle()
+
+    def receipt_exceptions(self) -> dict[User, bool]:
+        """Return the users with whom receipts of reading are set on or off apart from all others."""
+        consent = self._begun.node.sync.reads.consent
+        return {self.people.user(other): on for other, on in consent.exceptions(self.people.me).items()}
+
+    def receipts(self, who: User | None = None) -> bool:
+        """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""
+        consent = self._begun.node.sync.reads.consent
+        return consent.general(self.people.me) if who is None else consent.wants(self.people.me, who.key)
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        """Tell others `online`, `idle` or `offline`, with a text of one's own.
+
+        Raises:
+            ValueError: There is no such status, or others could not be told the text: it is longer than
+                MAX_STATUS_CHARACTERS, or no text that can be sent.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
+        if len(text) > MAX_STATUS_CHARACTERS:
+            raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
+        if text:
+            check_text(text, self._options.settings)
+        self._running.put(PresenceSet(self.people.me, status, text))
+
+
+# ---- places
+#
+# Where the messages of one user may go: its conversations and groups, and what an address as typed means.
+#
+# What is written there and read is local_user.py.
+
+
+To = User | Conversation | str
+
+
+class Places(Being):
+    """The conversations of one user."""
+
+    __slots__ = ()
+
+    _conversations: dict[ConversationId, Conversation]
+
+    @property
+    def _desk(self) -> Desk:
+        """Who does what is asked of conversations: the user itself."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ conversations
+
+    @property
+    def room(self) -> Conversation:
+        """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
+        key = self._begun.node.room
+        if not key:
+            text = "there is no room yet: this open network is known when the first peer has been met"
+            raise UnknownName("room", text=text)
+        return self.conversation(key)
+
+    def conversations(self) -> list[Conversation]:
+        """Return all conversations known here, the room first, then by name."""
+        known = map(self.conversation, self._begun.node.talks_of(self.people.me))
+        return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
+
+    def recent_conversations(self) -> list[Conversation]:
+        """Return all conversations known here, the one first in which something was written last."""
+        return list(map(self.conversation, self._begun.node.newest_talks(self.people.me)))
+
+    def conversation(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation, by its inner id (hex)."""
+        found = self._conversations.get(key)
+        if found is None or found.naming is None:
+            naming = self._naming(key)
+            kind = Group if naming is not None and naming.talk else Conversation
+            found = self._conversations[key] = kind(self._desk, key, naming)
+        return found
+
+    def _naming(self, key: ConversationId) -> Naming | None:
+        node = self._core
+        known = None if node is None else node.sync.conversations.by_id.get(key)
+        return known.naming if known is not None and self._sight.knows(key) else None
+
+    def find(self, to: To) -> Conversation:
+        """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
+
+        Raises:
+            UnknownName: Nobody and nothing is called so.
+            AmbiguousName: Several are; `.candidates` are labels that tell them apart.
+        """
+        if isinstance(to, Conversation):
+            return to if to.desk is self._desk else self.conversation(to.key)
+        if isinstance(to, User):
+            return self._dm(to)
+        if not isinstance(to, str):
+            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
+        text = to.strip()
+        if text.lower() in ("room", "#room"):
+            return self.room
+        if text.startswith("#"):
+            return self.group(text)
+        key = id_of(text)
+        self._started()
+        if key and (self._naming(key) is not None or key in self._conversations):
+            return self.conversation(key)
+        try:
+            return self._dm(self.people.find(text))
+        except UnknownName:
+            if not (hint := self._groups.hint(text)):
+                raise
+        raise UnknownName(text, hint)
+
+    def _dm(self, user: User) -> Conversation:
+        owner = self._begun
+        key = dm_id(self.people.me, user.key)
+        found = self._conversations.get(key)
+        if found is None or found.naming is None:
+            naming = dm_naming(self.people.me, user.key)
+            if self._naming(key) is None and not self._is_closed:
+                owner.put(Opened(naming))
+            found = self._conversations[key] = Conversation(self._desk, key, naming)
+        return found
+
+    # ------------------------------------------------------------------ groups
+
+    async def create_group(self, name: str, members: Sequence[Who] = ()) -> Group:
+        """Make a group, whose owner is the own user; returns when it is accepted.
+
+        Args:
+            name: What it is called; other groups may be called so too.
+            members: Users or names as typed, also of who is away; who was never met is named by the full id.
+        Raises:
+            UnknownName, AmbiguousName: A member is nobody, or several. ValueError: That is no name.
+            P2PChatError: Too many members. StorageError, PeerClosed: As send.
+        """
+        owner, me = self._running, self.people.me
+        if isinstance(members, str | User):
+            raise TypeError("members is a list of users or names, not one of them")
+        talk = await make_group(owner, me, name, [whom(self.people, member) for member in members])
+        return self._handle(talk)
+
+    def groups(self) -> list[Group]:
+        """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
+        talks = [view.talk for view in self._begun.node.groups.values() if self._sight.knows(view.talk)]
+        known = map(self._handle, talks)
+        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
+
+    def group(self, address: str) -> Group:
+        """Return the group an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
+
+        Raises:
+            UnknownName, AmbiguousName: No group here is called so, or several.
+        """
+        self._started()
+        return self._handle(self._groups.find(address))
+
+    def _handle(self, talk: ConversationId) -> Group:
+        group = self.conversation(talk)
+        assert isinstance(group, Group)
+        return group
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        return None if self._core is None else self._groups.view(group)
+
+    def same_name(self, conversation: Conversation) -> bool:
+        return self._groups.same_name(conversation.key)
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        """What Group.add and its neighbours do."""
+        await change_group(self._running, self.people.me, _operations(group), add, remove, name, owner)
+
+    async def leave_group(self, group: Conversation) -> None:
+        """What Group.leave does."""
+        await leave_group(self._running, self.people.me, _operations(group))
+
+
+def _operations(group: Conversation) -> ConversationId:
+    assert isinstance(group, Group)
+    return group.group_key
+
+
+# ---- local user
+
 
 Start = Literal["now", "beginning"]
 A = TypeVar("A")
@@ -445,3 +891,28 @@ def _reference(conversation: Conversation, to: Post | str) -> Ref:
     if not conversation.key.startswith(prefix):
         raise ValueError("an answer goes to the conversation of the message it answers")
     return ref
+
+
+# ---- whole
+#
+# What is done whole or not at all: whoever gives up waiting for it does not stop it halfway.
+#
+# A server cancels what it does for a client that is gone. What is on disk by then, or known to others, has to be in
+# memory too, or a restart would know other users and names than the peer that ran.
+
+
+T = TypeVar("T")
+
+
+async def whole(doing: Coroutine[Any, Any, T]) -> T:
+    """Do it to its end, and return or raise what comes of it; cancelled, it goes on, and nobody hears how it went."""
+    task = asyncio.ensure_future(doing)
+    task.add_done_callback(_hear)
+    await asyncio.wait([task])  # which cancels nothing
+    return task.result()
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    """What failed when nobody waits any more is no error of the loop's."""
+    if not task.cancelled():
+        task.exception()

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from p2pchat.config import Settings
+from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
-from p2pchat.core.mending import MENDING
-from p2pchat.messaging.timestamps import aware, iso, micros_of
+from p2pchat.core.records import MENDING, LogKey
+from p2pchat.core.sync.append import ROOM_FOR_REST, are_plain, text_fault, written_bytes
+from p2pchat.errors import TooLong
+from p2pchat.identity.names import base32, full_label
+from p2pchat.messaging.events import Event, Gap
+from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
+from p2pchat.messaging.users import People, User
+from p2pchat.protocol import MAX_REACTION_CHARACTERS, ConversationId, Naming, UserId
+from p2pchat.storage.base import Storage
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.receipts import Receipt
-    from p2pchat.messaging.users import User
-    from p2pchat.peer.messages.conversation import Conversation, Desk
+    from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.storage.base import Mended
+
 
 SHOWN_KINDS = ("text", "action")
 NOT_SHOWN = MENDING | {"profile", "group", "leave"}  # entries that are no messages
@@ -325,3 +335,425 @@ class Sent(Post):
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "to": self.to, "ref": self.ref}
+
+
+# ---- conversation
+#
+# Where messages go: the room, a direct conversation of two users, or the talk of a group (group.py).
+#
+# A Conversation is a small handle; what it does, the peer behind it does. Desk is what handles ask of whoever made
+# them: a running peer, or a history that is only read.
+
+
+PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
+
+
+class Placed(Protocol):
+    """Something that was shown: a message, or what became of one."""
+
+    @property
+    def log(self) -> LogId: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def place(self) -> int: ...
+
+
+class Desk(Protocol):
+    """What users, conversations and messages ask of whoever made them."""
+
+    people: People
+
+    def conversation(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation."""
+
+    def ref(self, log: LogId, seq: int) -> str | None:
+        """Return what the program called this message when it sent it."""
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        """Return a group as it is now, by the id of its operations; None while it is not known."""
+
+    def same_name(self, conversation: Conversation) -> bool:
+        """Say whether another group could be taken for this one."""
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        """Change a group of one's own."""
+
+    async def leave_group(self, group: Conversation) -> None:
+        """Leave a group."""
+
+    def mark_read(self, post: Placed) -> None:
+        """Say that everything in the conversation up to this message is read."""
+
+    async def send(
+        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
+    ) -> Receipt:
+        """Write one message; returns when it is accepted."""
+
+    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
+        """Write many; returns when all are accepted."""
+
+    async def edit(self, message: Post | str, text: str) -> Receipt:
+        """Have an own message say something else."""
+
+    async def delete(self, message: Post | str) -> Receipt:
+        """Take an own message back."""
+
+    async def react(self, message: Post | str, reaction: str) -> Receipt:
+        """React to a message."""
+
+    def typing(self, to: Conversation, on: bool = True) -> None:
+        """Tell that one writes there just now, or has stopped."""
+
+    async def history(
+        self,
+        conversation: Conversation | None = None,
+        *,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Message | Sent]:
+        """Return what was written, oldest first."""
+
+
+class Conversation:
+    """The room, a direct conversation, or a Group. Equal by id.
+
+    Attributes:
+        key: The id as it is inside and on the wire, hex.
+        naming: What the id stands for.
+    """
+
+    __slots__ = ("_desk", "_id", "key", "naming")
+
+    def __init__(self, desk: Desk, key: ConversationId, naming: Naming | None) -> None:
+        self._id = ""
+        self._desk = desk
+        self.key = key
+        self.naming = naming
+
+    @property
+    def id(self) -> str:
+        """The id as people see it: 52 characters of base32."""
+        self._id = self._id or base32(self.key)
+        return self._id
+
+    @property
+    def desk(self) -> Desk:
+        """Whoever made it: a peer, a hosted user, or a history."""
+        return self._desk
+
+    @property
+    def kind(self) -> str:
+        """`room`, `dm` or `group`; `unknown` for a kind this version does not have."""
+        naming = self.naming
+        if naming is None:
+            return "unknown"
+        return "room" if naming.room else "dm" if naming.dm else "group" if naming.talk else "unknown"
+
+    @property
+    def name(self) -> str:
+        """The name to show: `room`, the label of the other user, or of the group (without #)."""
+        user = self.user
+        if user is not None:
+            return user.label
+        if self.kind == "group":
+            return self.full_label if self._desk.same_name(self) else self.plain_name
+        return self.kind if self.kind != "unknown" else base32(self.key[:10])
+
+    @property
+    def plain_name(self) -> str:
+        """What a group's owner calls it; `group` while that is not known, or of what is no group."""
+        group = self.naming.talk if self.naming else None
+        view = self._desk.group_view(group) if group else None
+        return view.name if view else "group"
+
+    @property
+    def full_label(self) -> str:
+        """The name of a group with the beginning of its id, which no other has."""
+        return full_label(self.plain_name, self.key)
+
+    @property
+    def address(self) -> str:
+        """What to type to mean it: `room`, `@bob`, `#ops`."""
+        return {"dm": "@", "group": "#"}.get(self.kind, "") + self.name
+
+    @property
+    def user(self) -> User | None:
+        """The other user of a direct conversation (oneself in one with oneself); None for the room."""
+        if self.naming is None or self.naming.dm is None:
+            return None
+        people = self._desk.people
+        one, other = self.naming.dm
+        return people.user(one if other == people.me else other)
+
+    def send(
+        self, text: str, reply_to: Post | str | None = None, *, action: bool = False
+    ) -> Coroutine[Any, Any, Receipt]:
+        """Write one message here; as TCPPeer.send, whose coroutine it returns."""
+        return self._desk.send(self, text, reply_to, action=action)
+
+    def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
+        """Write many messages here; as TCPPeer.send_many, whose coroutine it returns."""
+        return self._desk.send_many(self, texts)
+
+    def typing(self, on: bool = True) -> None:
+        """Tell whoever can read this that one writes here just now, or has stopped; as TCPPeer.typing."""
+        self._desk.typing(self, on)
+
+    async def history(
+        self,
+        *,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Message | Sent]:
+        """Return what was written here, oldest first; as TCPPeer.history."""
+        return await self._desk.history(self, before=before, after=after, since=since, limit=limit)
+
+    async def messages(self, *, since: datetime | None = None) -> AsyncIterator[Message | Sent]:
+        """Walk through everything written here, oldest first, from `since` on; reads page after page."""
+        page = await self._desk.history(self, after=since or EPOCH, limit=PAGE)
+        while page:
+            for post in page:
+                yield post
+            page = await self._desk.history(self, after=page[-1], limit=PAGE)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Conversation) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Conversation {self.kind} {self.name!a}>"
+
+
+# ---- texts
+#
+# What a text may be, for those who write one here: told before anything is done with it.
+
+
+def check_texts(texts: Sequence[str], settings: Settings) -> None:
+    """Return when all of them can be written; raises as check_text."""
+    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
+        for text in texts:
+            check_text(text, settings)
+
+
+def check_text(text: str, settings: Settings) -> None:
+    """Return when it can be written.
+
+    Raises:
+        TypeError: It is no text. ValueError: It is empty, has NUL, or is no Unicode that can be sent.
+        TooLong: `.limit_bytes` says what fits.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a str, not {type(text).__name__}")
+    if not text:
+        raise ValueError("an empty text says nothing")
+    if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
+        return  # as are_plain() says of many, but of one a third as long
+    fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
+    if fault is not None and fault[0] == "too_long":
+        size = len(text.encode())
+        if size > settings.max_text_bytes:
+            raise TooLong("the text", size, settings.max_text_bytes)
+        limit = settings.max_entry_bytes - ROOM_FOR_REST
+        raise TooLong("the text, its control characters escaped,", written_bytes(text), limit)
+    if fault is not None:
+        raise ValueError(fault[1])
+
+
+# ---- gaps
+#
+# What is known to be missing before a message: entries it follows that are not here.
+#
+# None of this is stored for itself. A message names what its writer had seen, and its gap mark says that it was shown
+# without some of that; whether it still is not here is looked up. Who had it follows from the same: its own writer, and
+# whoever wrote after seeing it.
+
+
+Read = Callable[[Callable[[], list[Ref]]], Awaitable[list[Ref]]]
+
+
+async def find_gap(desk: Desk, storage: Storage, read: Read, post: Post) -> Gap | None:
+    """Return what a message follows and is not here; None when nothing is missing, or not any more."""
+    if not post.gap:
+        return None
+
+    def look() -> list[Ref]:
+        keys = {ref: LogKey(post.log.conversation, ref.log) for ref in post.follows}
+        held = storage.lookup(list(keys.values()), [])[0]
+        here = {ref for ref, key in keys.items() if key in held and (held[key].released >= ref.seq or held[key].forked)}
+        return [ref for ref in keys if ref not in here]
+
+    missing = await read(look)
+    if not missing:
+        return None
+    ids = tuple(referred_id(post.log.conversation, ref) for ref in missing)
+    seen = who_had(desk.people, post.log.user, missing)
+    return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=seen)
+
+
+def who_had(people: People, follower: UserId, missing: Sequence[Ref], others: Sequence[UserId] = ()) -> tuple[str, ...]:
+    """Return the labels of those who had these: `others`, who wrote them, and who wrote something that follows them."""
+    had = {follower, *others, *(user for user in people.known for ref in missing if user.startswith(ref.log[:16]))}
+    return tuple(sorted(people.label(user) for user in had - {people.me}))
+
+
+# ---- mending
+#
+# Events about messages that were edited, deleted or reacted to, and what may be done so.
+#
+# They are handed on with the messages, in the order they were shown here, and are as durable. One is told while it
+# counts: of several edits that were written while a program was away it is told the newest, and nothing of an edit
+# whose message is not here, for that will come as it is by then.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mending(Event):
+    """Base of what happens to a message.
+
+    Attributes:
+        message: The message as it is shown now.
+        by: Who did it; for edits and deletions always who wrote the message.
+        sent_at: When, by the clock of whoever did it.
+        old: It was there before this peer came to the conversation.
+        log, seq, place: Which entry of which log did it, and its place among what was shown here.
+        ref: What the program gave as `ref` in this run, if it was done here.
+    """
+
+    message: Message | Sent
+    by: User
+    sent_at: datetime
+    old: bool
+    log: LogId
+    seq: int
+    place: int
+    ref: str | None = None
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.message.conversation
+
+    def mark_read(self) -> None:
+        """Say that it was seen, as Message.mark_read: everything in the conversation up to it."""
+        self.message.desk.mark_read(self)
+
+    @property
+    def id(self) -> str:
+        """The id of the message."""
+        return self.message.id
+
+    @property
+    def entry_id(self) -> str:
+        """The id of the edit, deletion or reaction itself: receipts of it name this."""
+        return message_id(self.log, self.seq)
+
+    def _fields(self) -> dict[str, Any]:
+        conversation = self.message.conversation
+        line: dict[str, Any] = {
+            "id": self.id, "conversation": conversation.name, "conversation_id": conversation.id,
+            "kind": conversation.kind, "by": self.by.label, "by_id": self.by.id, "entry_id": self.entry_id,
+            "sent_at": iso(micros_of(self.sent_at)), "old": self.old, **self._what(),
+        }  # fmt: skip
+        if self.by.is_me:
+            line["ref"] = self.ref
+        return line
+
+    def _what(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited(_Mending):
+    """A message says something else now. `text` is what."""
+
+    event: ClassVar[str] = "edited"
+    text: str = field(repr=False)
+
+    def _what(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted(_Mending):
+    """A message was taken back by its writer: nothing shows its text any more. Logs keep it."""
+
+    event: ClassVar[str] = "deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction(_Mending):
+    """Somebody reacted to a message; `reaction` is "" when that took back an earlier one."""
+
+    event: ClassVar[str] = "reaction"
+    reaction: str = field(repr=False)
+
+    def _what(self) -> dict[str, Any]:
+        return {"reaction": self.reaction}
+
+
+AnyMending = Edited | Deleted | Reaction
+MENDINGS: tuple[type[AnyMending], ...] = (Edited, Deleted, Reaction)
+
+
+def mending_event(
+    message: Message | Sent, by: User, log: LogId, seq: int, place: int, entry: Entry, *,
+    received_at: datetime, sent_at: datetime, old: bool, ref: str | None,
+) -> AnyMending | None:  # fmt: skip
+    """Return what an entry does to this message, which it names; None when it does nothing, or not any more."""
+    common: dict[str, Any] = {
+        "at": received_at, "message": message, "by": by, "sent_at": sent_at, "old": old, "log": log, "seq": seq,
+        "place": place, "ref": ref,
+    }  # fmt: skip
+    if message.unsupported is not None:
+        return None
+    if entry.k == "reaction":
+        now = message.reaction_of(by)
+        said = entry.b if isinstance(entry.b, str) else ""
+        return Reaction(**common, reaction=said) if now == ((log, seq) if said else None) else None
+    if message.mended_by != (log, seq):
+        return None
+    return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
+
+
+def body_of(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> str:
+    """Return the body of an entry that does this to a message.
+
+    Raises:
+        TypeError: It is no text. ValueError: It cannot be said, or it is done to another's message, or to no message.
+        TooLong: As of any text.
+    """
+    if post.log.user != me and kind != "reaction":
+        raise ValueError(f"only who wrote a message can {kind} it")
+    if post.unsupported is not None:
+        raise ValueError("this version does not know what that is")
+    if kind == "reaction":
+        if not isinstance(text, str):
+            raise TypeError(f"a reaction is a str, not {type(text).__name__}")
+        if len(text) > MAX_REACTION_CHARACTERS:
+            limit = MAX_REACTION_CHARACTERS
+            raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: answer instead")
+    if kind == "edit" or (kind == "reaction" and text):
+        check_text(text, settings)
+    return text
+
+
+def named(post: Post) -> Ref:
+    """Return how entries of its conversation name this message."""
+    return Ref(ref_key(post.log.user, post.log.run), post.seq)

@@ -1,29 +1,29 @@
 """The reader: the durable cursor behind one iterator of events, with live events in between.
 
 A cursor is one number, the place of the last message handed out and acknowledged; the database keeps it under the
-consumer's name. Messages are made when they are asked for (making.py), so a slow or stopped program costs no memory.
-Live events (joined, left, link, presence, delivered ...) wait here, the newest of each subject only, each behind the
-messages that were there when it happened.
+consumer's name. Messages are made when they are asked for (subscription.py), so a slow or stopped program costs no
+memory. Live events (joined, left, link, presence, delivered ...) wait here, the newest of each subject only, each
+behind the messages that were there when it happened.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.records import MENDING
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import Audience, Sight
 from p2pchat.messaging.events import Delivered, Event, Read, Risen
-from p2pchat.messaging.groups import GroupChanged
-from p2pchat.messaging.messages import Message, Sent
-from p2pchat.peer.messages.conversation import Desk
-from p2pchat.peer.messages.ledger import Kind, Rise
-from p2pchat.peer.messages.mending import MENDINGS
-from p2pchat.peer.reading.making import Made, Making
-from p2pchat.peer.reading.source import Source
-from p2pchat.protocol import UserId
+from p2pchat.messaging.groups import KINDS, GroupChanged, earlier_changes
+from p2pchat.messaging.messages import MENDINGS, NOT_SHOWN, AnyMending, Desk, Message, Sent, mending_event
+from p2pchat.messaging.receipts import Kind, Rise
+from p2pchat.messaging.timestamps import aware
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.runtime.recent import Recent, Run
+from p2pchat.storage.base import Mended, Shown
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
 LOOKS = 32  # events between two looks at the clock, and at everything else but what is handed out next
@@ -316,3 +316,275 @@ class Reader:
 
 def _receipted(event: Risen) -> Receipted:
     return type(event), event.log, event.seq, event.user.key
+
+
+# ---- iterator
+#
+# Events: the iterator that programs hold. What comes, and what counts as taken, its reader knows (subscription.py).
+
+
+T = TypeVar("T")
+
+
+class Events(AsyncIterator[T], Generic[T]):
+    """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
+
+    def __init__(
+        self, reader: Reader, passed_over: Callable[[Any], bool] | None = None, consumer: str | None = None
+    ) -> None:
+        self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
+        self._passed_over = passed_over
+        self._name = consumer
+
+    @property
+    def consumer(self) -> str | None:
+        """The name under which the cursor is kept; None when nobody remembers the place, or no messages are read."""
+        return None if self._reader.consumer is None else self._name
+
+    def __aiter__(self) -> Events[T]:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        """Return the next event; acknowledges the one before."""
+        return self._reader.next() if self._passed_over is None else self._next_shown()
+
+    async def _next_shown(self) -> Any:
+        assert self._passed_over is not None
+        while self._passed_over(event := await self._reader.next()):
+            pass
+        return event
+
+    async def ack(self) -> None:
+        """Acknowledge what was handed out last; it is on disk when this returns. Nothing to do: returns at once.
+
+        Raises:
+            StorageError: It could not be written.
+            PeerClosed: The peer was closed.
+        """
+        await self._reader.ack()
+
+    def hold(self) -> None:
+        """Acknowledge nothing any more: what was handed out last and all behind it come again, to whoever is next."""
+        self._reader.hold()
+
+    async def aclose(self) -> None:
+        """Read no more and free the consumer's name. What was not acknowledged comes again next time."""
+        self._reader.close()
+
+    def close(self) -> None:
+        """As aclose, without await."""
+        self._reader.close()
+
+    async def __aenter__(self) -> Events[T]:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def __repr__(self) -> str:
+        return f"<Events of {self.consumer!a} at place {self._reader.place}>"
+
+
+def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:
+    """Whether an event is one that somebody waits for."""
+    return (not types or isinstance(event, types)) and (where is None or where(event))
+
+
+# ---- source
+#
+# What readers are fed from, as they see it: dispatcher.py is it for a running peer, tests have one of their own.
+
+
+class Source(Protocol):
+    """What feeds a reader."""
+
+    recent: Recent
+
+    async def places(self, after: int, limit: int) -> list[Shown]:
+        """Read released entries from storage; PeerClosed when that is over."""
+
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+        """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
+
+    @property
+    def start(self) -> int:
+        """The newest place of earlier runs."""
+
+    async def written(self, group: ConversationId) -> list[Shown]:
+        """Read everything released of one conversation; PeerClosed when that is over."""
+
+    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+        """Return what to tell of receipts; None for those of no message."""
+
+    def hand_on(self, consumer: str, place: int) -> None:
+        """A consumer has taken everything up to there; saved soon."""
+
+    async def hand_on_now(self, consumer: str, place: int) -> None:
+        """The same; returns when it is on disk."""
+
+
+# ---- making
+#
+# What a program reads, made of what was released: messages, and what edits, deletions and reactions tell of others.
+#
+# It is made when somebody asks for it, from memory at the tip and from storage behind it, a run or a page at a time.
+# What mends a message is an event of its own; what became of a message is read with it.
+
+
+PAGE = 500  # entries read from storage at once
+
+Made = Message | Sent | AnyMending
+Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
+Special = dict[int, AnyMending | Mended]  # by place: what is no message, and what became of one
+Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: behind which place, and what
+
+
+class Taken(NamedTuple):
+    """What the next entries are for a program.
+
+    Attributes:
+        made: The newest first, so that the next one is last.
+        read: Everything up to this place is in here, or is nothing for this program.
+        changes: What became of groups in earlier runs, among these.
+    """
+
+    made: list[Made]
+    read: int
+    changes: Changes
+
+
+class Making:
+    """Makes what one reader reads.
+
+    Args:
+        desk: What messages ask, when they are asked to do something.
+        sight: What of all that happens here is for this reader.
+        posts: The classes wanted of messages, and of what mends them.
+        groups: Whether changes of groups are wanted.
+    """
+
+    def __init__(self, source: Source, desk: Desk, sight: Sight, posts: Sequence[type], groups: bool) -> None:
+        self._source = source
+        self._desk = desk
+        self._sight = sight
+        self._posts = posts
+        self._groups = groups
+
+    async def after(self, read: int) -> Taken | None:
+        """Return the next behind this place; None for nothing. PeerClosed when there is nothing to read from."""
+        recent = self._source.recent
+        run = recent.after(read)
+        if run is None:
+            return await self._stored(read)
+        if not recent.mended and self._sight.is_all:
+            return self._plain(run, read)
+        steps = _steps_of(run, read)
+        return self._kept(steps, await self._became(run.log, steps) if recent.mended else {}, {})
+
+    async def _stored(self, read: int) -> Taken | None:
+        shown = await self._source.places(read, PAGE)
+        steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
+        special: Special = {s.place: s.mended for s in shown if s.mended is not None}
+        special |= await self._mendings(steps)
+        changes = await self._changes(steps)
+        return self._kept(steps, special, changes) if steps else None
+
+    def _plain(self, run: Run, read: int) -> Taken:
+        """Return what is in memory where nothing was mended and everything is for this reader: as quick as can be."""
+        desk, log, received_at, old, gap = self._desk, run.log, run.received_at, run.old, run.gap
+        made: list[Made] = []
+        kind = Sent if log.user in self._sight.mine else Message
+        if kind in self._posts:
+            first, to_seq = read + 1, run.first - run.place
+            newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
+            made = [
+                kind(desk, log, place + to_seq, entry, place, received_at, old, gap)
+                for place, entry in newest_first
+                if entry.k not in NOT_SHOWN
+            ]
+        return Taken(made, run.end - 1, {})
+
+    def _kept(self, steps: list[Step], special: Special, changes: Changes) -> Taken:
+        """Return what of these is for this reader."""
+        wanted, sight, mine, desk = self._posts, self._sight, self._sight.mine, self._desk
+        read = steps[-1][0]
+        if not sight.is_all:
+            steps = [step for step in steps if sight.sees(step[1], step[3])]
+        made: list[Made] = []
+        for place, log, seq, entry, received_at, old, gap in reversed(steps):
+            became = special.get(place) if special else None
+            if entry.k in NOT_SHOWN:
+                if became is not None and not isinstance(became, Mended):
+                    made.append(became)
+                continue
+            kind = Sent if log.user in mine else Message
+            if kind in wanted:
+                made.append(kind(desk, log, seq, entry, place, received_at, old, gap, became))  # type: ignore[arg-type]
+        return Taken(made, read, changes)
+
+    async def _changes(self, steps: Sequence[Step]) -> Changes:
+        """Return what became of groups in earlier runs: events behind the places of these entries."""
+        if not self._groups:
+            return {}
+        named = [(step[0], step[1]) for step in steps if step[3].k in KINDS and step[0] <= self._source.start]
+        found = await earlier_changes(self._desk, self._source.written, named) if named else {}
+        return {
+            (event.log, event.seq, event.change, event.target): (place, event)
+            for place, events in found.items()
+            for event in events
+            if self._sight.hears(event.audience)
+        }
+
+    async def _became(self, log: LogId, steps: Sequence[Step]) -> Special:
+        """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
+        special: Special = {}
+        ref = ref_key(log.user, log.run)
+        seqs = self._source.recent.mended.get((log.conversation, ref))
+        touched = [step for step in steps if step[2] in seqs] if seqs else []
+        if touched:
+            found = await self._source.entries([(log.conversation, Ref(ref, step[2])) for step in touched])
+            for step, shown in zip(touched, found, strict=True):
+                if shown is not None and shown.mended is not None:
+                    special[step[0]] = shown.mended
+        return special | await self._mendings(steps)
+
+    async def _mendings(self, steps: Sequence[Step]) -> Special:
+        """Return what the edits, deletions and reactions among these tell, by place, as far as they do anything."""
+        if not any(kind in self._posts for kind in MENDINGS):
+            return {}
+        mending = [(step, step[3].re) for step in steps if step[3].k in MENDING]
+        named = [(step[1].conversation, re) for step, re in mending if re is not None]
+        if not named:
+            return {}
+        told: Special = {}
+        found = await self._source.entries(named)
+        for step, shown in zip((step for step, re in mending if re is not None), found, strict=True):
+            event = None if shown is None else self._told(step, shown)
+            if event is not None and type(event) in self._posts:
+                told[step[0]] = event
+        return told
+
+    def _told(self, step: Step, shown: Shown) -> AnyMending | None:
+        place, log, seq, entry, received_at, old, _ = step
+        desk = self._desk
+        kind = Sent if shown.log.user in self._sight.mine else Message
+        message = kind(
+            desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
+            shown.mended,
+        )  # fmt: skip
+        by = desk.people.user(log.user)
+        return mending_event(
+            message, by, log, seq, place, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
+            ref=desk.ref(log, seq),
+        )  # fmt: skip
+
+
+def _steps_of(run: Run, read: int) -> list[Step]:
+    """Return the entries of a run behind this place."""
+    skip = read + 1 - run.place
+    log, first, place = run.log, run.first, run.place
+    return [
+        (place + i, log, first + i, entry, run.received_at, run.old, run.gap)
+        for i, entry in enumerate(run.entries)
+        if i >= skip
+    ]

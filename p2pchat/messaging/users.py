@@ -7,16 +7,24 @@ both shown with the beginning of their id, and an address that fits both is refu
 from __future__ import annotations
 
 import base64
+import json
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from typing import Any
 
+from p2pchat.core.node import Node
+from p2pchat.core.records import META_IGNORED
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.messaging.timestamps import aware
-from p2pchat.protocol import UserId
+from p2pchat.protocol import PeerId, UserId
+
+__all__ = ["People", "User", "base32", "by_label", "id_of", "somebody", "suffix"]
+
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: not told)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
@@ -245,4 +253,110 @@ def by_label(users: Iterable[User]) -> tuple[User, ...]:
     return tuple(sorted(users, key=lambda user: (user.label.casefold(), user.key)))
 
 
-__all__ = ["People", "User", "base32", "by_label", "id_of", "somebody", "suffix"]
+# ---- whois
+#
+# What is known of one user: names before, since when, and which peers speak for it.
+
+
+@dataclass(frozen=True, slots=True)
+class HostPeer:
+    """A peer that speaks for a user.
+
+    Attributes:
+        id: Its id as people see it.
+        linked: Whether a link to it is up.
+        address: From where that link comes, without a port; "" without a link.
+        endpoints: Where it is known to listen, "host:port", the place where it answered last first.
+    """
+
+    id: str
+    linked: bool
+    address: str
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Whois:
+    """What is known of one user.
+
+    Attributes:
+        names_before: Other names it had, by the profiles in the room, the newest first.
+        known_since: When something it wrote came here first; None when nothing ever did.
+        allowed: All it writes is stored here, without a limit (TCPPeer.allow).
+        hosts: The peers that speak for it now, and its own peer where an address of that is known.
+    """
+
+    user: User
+    names_before: tuple[str, ...]
+    known_since: datetime | None
+    allowed: bool
+    hosts: tuple[HostPeer, ...]
+
+
+def known_of(node: Node, user: User, first_heard: int) -> Whois:
+    """Return what a node knows; `first_heard` is UTC microseconds, 0 for never."""
+    hosts = tuple(_host(node, peer) for peer in _hosts(node, user.key))
+    since = aware(first_heard) if first_heard else None
+    return Whois(user, names_before(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
+
+
+def names_before(node: Node, user: User) -> tuple[str, ...]:
+    """Return other names a user had, the newest first."""
+    former = node.sync.people.former.get(user.key, {})
+    return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
+
+
+def _hosts(node: Node, user: UserId) -> list[PeerId]:
+    links = (node.links.up.get(id) for id in sorted(node.presence.hosts(user)))
+    peers = dict.fromkeys(link.peer for link in links if link is not None)
+    if user == node.peer or user in node.links.book:
+        peers = {user: None, **peers}
+    return list(peers)
+
+
+def _host(node: Node, peer: PeerId) -> HostPeer:
+    known = sorted(node.links.book.addresses(peer), key=lambda address: -address.verified_at)
+    link = node.links.by_peer.get(peer)
+    return HostPeer(
+        base32(peer), link is not None, "" if link is None else link.host, tuple(address.endpoint for address in known)
+    )
+
+
+# ---- ignoring
+#
+# Whom the own user does not want to hear of: remembered by key, in the database, whatever they are called.
+#
+# Nothing is stored, passed on or acknowledged otherwise for it: it is only about what is shown. A program is told
+# everything unless it asks not to be (`events(ignored=False)`), and finds `ignored` on every user.
+
+
+OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
+
+
+def ignored_of(user: UserId) -> str:
+    """Return under which name it is kept whom a hosted user ignores."""
+    return f"{META_IGNORED}:{user}"
+
+
+def load_ignored(people: People, meta: Mapping[str, str], name: str = META_IGNORED) -> None:
+    """Take over who is ignored."""
+    people.ignored = set(json.loads(meta.get(name, "[]")))
+
+
+def ignored_meta(people: People, name: str = META_IGNORED) -> dict[str, str]:
+    """Return it as it is kept."""
+    return {name: json.dumps(sorted(people.ignored))}
+
+
+def is_of_ignored(event: Any) -> bool:
+    """Whether an event is of somebody who is ignored: what they wrote or did, and how they are.
+
+    What they make of a group is everybody's; only that they themselves come or go is theirs.
+    """
+    if event.event in OF_ONES_OWN:
+        return False
+    for name in ("target",) if event.event == "group" else ("sender", "by", "user"):
+        who = getattr(event, name, None)
+        if isinstance(who, User):
+            return who.ignored
+    return False

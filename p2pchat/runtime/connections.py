@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from p2pchat.client import Client
+from p2pchat.client import dial as dial_socket
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted, Filled, Got, Input, LinkDown, Paused
-from p2pchat.dialing import dial as dial_socket
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.gc_tuning import standing

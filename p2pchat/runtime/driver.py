@@ -2,13 +2,13 @@
 
 One pump, no task and no queue to wait on: whatever happens is put into the inbox, and the next turn of the loop hands
 everything in it to the core and does what it orders. The owner waits for nobody: commits and reads run in threads
-(storage_worker.py, reading.py), links take bytes without waiting (connections.py), programs get futures (requests.py),
-and what comes of all that returns as inputs.
+(storage_worker.py, storage_worker.py), links take bytes without waiting (connections.py), programs get futures
+(requests.py), and what comes of all that returns as inputs.
 
 Three things make it quick. Texts that are said while an own commit is under way go in together as one input, so one
-signature and one transaction serve them all (saying.py). A frame is encoded once for all its links, and everything for
-one link in one turn is one write (outgoing.py). And reading stops while more than a few thousand received entries are
-not committed yet: that is the back-pressure of the whole peer (inflight.py).
+signature and one transaction serve them all (requests.py). A frame is encoded once for all its links, and everything
+for one link in one turn is one write (driver.py). And reading stops while more than a few thousand received entries are
+not committed yet: that is the back-pressure of the whole peer (driver.py).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.context import Now
+from p2pchat.core.effects import Commit, Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
@@ -42,15 +43,10 @@ from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import Wiring
-from p2pchat.runtime.fetching import Fetching
 from p2pchat.runtime.gc_tuning import nothing_is_garbage
-from p2pchat.runtime.inflight import CommitsInFlight
-from p2pchat.runtime.outgoing import Outgoing
-from p2pchat.runtime.reading import Reading
 from p2pchat.runtime.recent import Recent, runs_of
-from p2pchat.runtime.requests import Programs
-from p2pchat.runtime.saying import Gathering
-from p2pchat.runtime.storage_worker import Disk
+from p2pchat.runtime.requests import Gathering, Programs
+from p2pchat.runtime.storage_worker import Disk, Reading
 from p2pchat.storage.base import Shown
 
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
@@ -421,3 +417,164 @@ class Owner:
 def _done(future: asyncio.Future[None]) -> None:
     if not future.done():  # who waited may have given up
         future.set_result(None)
+
+
+# ---- outgoing
+#
+# What goes out at the end of a turn: each frame is encoded once for all its links, and a link gets one write.
+
+
+class Outgoing:
+    """What this turn has for links.
+
+    Attributes:
+        size_bytes: Of all frames, each counted once.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._parts: dict[int, list[bytes]] = {}
+
+    def send(self, effect: Send) -> None:
+        """Write this frame to its links when the turn ends."""
+        data = encode(effect.frame)
+        self.size_bytes += len(data)
+        out = self._parts
+        for link in effect.links:
+            parts = out.get(link)
+            if parts is None:
+                out[link] = [data]
+            else:
+                parts.append(data)
+
+    def waiting_bytes(self, link: int) -> int:
+        """Return how much waits here for a link."""
+        return sum(map(len, self._parts.get(link, ())))
+
+    def take(self, link: int) -> bytes:
+        """Return what waits here for a link; the end of the turn has it no more."""
+        return b"".join(self._parts.pop(link, ()))
+
+    def flush(self, write: Callable[[int, bytes], None]) -> None:
+        """Write everything."""
+        out, self._parts = self._parts, {}
+        self.size_bytes = 0
+        for link, parts in out.items():
+            write(link, parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+# ---- inflight
+#
+# Commits in flight: what storage has not answered yet, and whether reading has to stop because of it.
+#
+# Above a limit of received entries on their way to the disk nothing more is read from any link, until half of them are
+# there: that is the back-pressure of the whole peer. What is said here does not count, for who says it waits for it.
+
+
+class CommitsInFlight:
+    """The book of these commits.
+
+    Args:
+        limit: So many received entries may be in flight.
+        pause: Stops reading (True), or has it go on (False).
+    Attributes:
+        own: How many commits hold entries of our users.
+        paused: Reading has stopped.
+    """
+
+    def __init__(self, limit: int, pause: Callable[[bool], None]) -> None:
+        self.own = 0
+        self.paused = False
+        self._limit = limit
+        self._pause = pause
+        self._commits: dict[int, Commit] = {}  # by ticket
+        self._received = 0  # entries
+
+    def __bool__(self) -> bool:
+        """Whether anything is on its way to the disk."""
+        return bool(self._commits)
+
+    def add(self, commit: Commit) -> None:
+        """This goes to storage next."""
+        self._commits[commit.ticket] = commit
+        if commit.own:
+            self.own += 1
+            return
+        self._received += _entries_in(commit.change)
+        if not self.paused and self._received > self._limit:
+            self.paused = True
+            self._pause(True)
+
+    def failed(self, epoch: int) -> None:
+        """Nothing of this epoch and of those before it is going to be stored."""
+        for ticket in [ticket for ticket, commit in self._commits.items() if commit.epoch <= epoch]:
+            self.answered(ticket)
+
+    def answered(self, ticket: int) -> Change:
+        """This one is in flight no more; return what it was to change."""
+        commit = self._commits.pop(ticket)
+        if commit.own:
+            self.own -= 1
+            return commit.change
+        self._received -= _entries_in(commit.change)
+        if self.paused and self._received <= self._limit // 2:
+            self.paused = False
+            self._pause(False)
+        return commit.change
+
+
+def _entries_in(change: Change) -> int:
+    return sum(len(batch.raws) for batch in change.batches)
+
+
+# ---- fetching
+#
+# Reading for links what they lack: a page at a time for each, and none for a link that has no room for it.
+#
+# What was read stands in memory until the link has taken it, and a far end may want 64 logs at once and read nothing.
+# So the pages of one link are read one after the other, in the order they were asked for, and the next only while what
+# the link has not taken yet is below its limit.
+
+
+class Fetching:
+    """Pages to be read for links.
+
+    Args:
+        read: Begins to read a page; answered() is told when the core has had it.
+        has_room: Says whether a link takes another page.
+    """
+
+    def __init__(self, read: Callable[[Fetch], None], has_room: Callable[[int], bool]) -> None:
+        self._read = read
+        self._has_room = has_room
+        self._waiting: dict[int, deque[Fetch]] = {}  # by link; none of these is empty
+        self._reading: set[int] = set()
+
+    def ask(self, effect: Fetch) -> None:
+        """Read a page as soon as it is this one's turn."""
+        self._waiting.setdefault(effect.link, deque()).append(effect)
+        self._next(effect.link)
+
+    def answered(self, link: int) -> None:
+        """The page of this link is in the core's hands, or nobody waits for it any more."""
+        self._reading.discard(link)
+        self._next(link)
+
+    def go_on(self) -> None:
+        """Links may have more room than before."""
+        for link in list(self._waiting):
+            self._next(link)
+
+    def gone(self, link: int) -> list[Fetch]:
+        """A link has ended: return what is not going to be read for it."""
+        return list(self._waiting.pop(link, ()))
+
+    def _next(self, link: int) -> None:
+        waiting = self._waiting.get(link)
+        if waiting is None or link in self._reading or not self._has_room(link):
+            return
+        effect = waiting.popleft()
+        if not waiting:
+            del self._waiting[link]
+        self._reading.add(link)
+        self._read(effect)

@@ -1,22 +1,22 @@
 """What programs want of the core: what they say, ask and bring, each with a future for what becomes of it.
 
-Nothing here waits: what is said is gathered (saying.py), all else goes in at once, and answers come as effects. Where
+Nothing here waits: what is said is gathered (requests.py), all else goes in at once, and answers come as effects. Where
 storage is only memory programs are told at once where an entry will stand.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 from p2pchat.core.effects import Effect, Imported, Kept, Refused
-from p2pchat.core.inputs import Input
-from p2pchat.core.log import Ref
-from p2pchat.errors import P2PChatError, PeerClosed
+from p2pchat.core.inputs import Carried, Input, Said
+from p2pchat.core.log import LogId, Ref
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
-from p2pchat.runtime.asking import Asked, Asking, Make
-from p2pchat.runtime.loads import Loading, Loads
-from p2pchat.runtime.saying import At, Gathering, Saying
+
+__all__ = ["Loading", "Loads"]
 
 
 class Programs:
@@ -141,3 +141,285 @@ class Programs:
         self._saying.fail(error)
         self._asked.fail(error)
         self._loads.fail(error)
+
+
+# ---- saying
+#
+# What programs say, gathered until the core takes it, and whom to tell what became of it.
+#
+# While a commit of our own is on its way texts gather here, in groups: consecutive texts of one user, kind and answered
+# entry in one conversation. A group goes to the core as one Said, so one signature and one transaction serve it. Every
+# call of a program has a future of its own, for a shared one would be cancelled for all by whoever cancels first.
+#
+# Where storage is only memory programs need not wait for that: they are promised where an entry will stand, as the core
+# says, and it goes in before anything else happens.
+
+
+MOST_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
+MOST_CHARACTERS = 4 * 1024 * 1024
+MOST_PROMISED = 1024  # entries told where they will stand before the core has them: a turn of 2 ms
+MOST_REFS = 10_000  # words of programs remembered until their Sent is read
+STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
+
+At = tuple[LogId, int]  # log and number
+Saying = asyncio.Future[At]  # resolves to where the first entry stands
+
+
+class Group:
+    """Texts that go in as one Said."""
+
+    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
+
+    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
+        self.user = user
+        self.conversation = conversation
+        self.kind = kind
+        self.re = re
+        self.bodies: list[str] = []
+        self.characters = 0
+        self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
+        self.promised: At | None = None  # where its first entry will stand, if anybody has been told that
+        self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
+        self.waiting: list[tuple[Saying, int]] = []  # future, offset in bodies
+
+    def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
+        """Whether such a text may join, with nothing of that conversation said in between."""
+        room = len(self.bodies) < MOST_ENTRIES and self.characters < MOST_CHARACTERS
+        return room and self.re == re and self.kind == kind and self.user == user
+
+
+class Gathering:
+    """Everything said that is not durable yet.
+
+    Args:
+        next_entry: Says where the next entry of a user in a conversation will stand, if it is the core's next input.
+    Attributes:
+        refs: The words programs gave to what they said, by log and number.
+        has_promised: Something that waits here was promised a place.
+    """
+
+    def __init__(self, next_entry: Callable[[ConversationId, UserId], At | None]) -> None:
+        self._next_entry = next_entry
+        self._next: dict[tuple[ConversationId, UserId], At] = {}  # as the core said it since its last input
+        self._groups: deque[Group] = deque()
+        self._last: dict[ConversationId, Group] = {}  # the group that takes the next text
+        self._said: dict[int, Group] = {}  # in the core, by ticket
+        self._tickets = 0
+        self.refs: dict[tuple[LogId, int], str] = {}
+        self.has_promised = False
+
+    def __bool__(self) -> bool:
+        """Whether something waits to be taken."""
+        return bool(self._groups)
+
+    def add(
+        self,
+        future: Saying | None,
+        user: UserId,
+        conversation: ConversationId,
+        kind: str,
+        bodies: Sequence[str],
+        re: Ref | None,
+        ref: str | None,
+        claimed: int | None = None,
+        promised: At | None = None,
+    ) -> None:
+        """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first.
+
+        Args:
+            future: Is told where the first stands; None where that was `promised`.
+        """
+        group = self._last.get(conversation)
+        if group is None or not group.takes(user, kind, re):
+            group = self._last[conversation] = Group(user, conversation, kind, re)
+            self._groups.append(group)
+        offset = len(group.bodies)
+        if future is not None:
+            group.waiting.append((future, offset))
+        elif promised is not None and group.promised is None:
+            group.promised = (promised[0], promised[1] - offset)
+            self.has_promised = True
+        if ref is not None:
+            group.refs[offset] = ref
+        if claimed is not None:
+            group.claims[offset] = claimed
+        group.bodies.extend(bodies)
+        group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+
+    def next_place(self, user: UserId, conversation: ConversationId) -> At | None:
+        """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
+        key, ahead = (conversation, user), self._ahead(user, conversation)
+        found = self._next.get(key) or self._next_entry(conversation, user)
+        if found is None or ahead is None:
+            return None
+        self._next[key] = found
+        return found[0], found[1] + ahead
+
+    def _ahead(self, user: UserId, conversation: ConversationId) -> int | None:
+        """Return how many entries of this user wait for this conversation.
+
+        None when a good deal waits in all, or one of these may be taken later than what is promised a place: an edit.
+        """
+        entries = characters = own = 0
+        for group in self._groups:
+            entries += len(group.bodies)
+            characters += group.characters
+            if group.user == user and group.conversation == conversation:
+                if group.promised is None:
+                    return None
+                own += len(group.bodies)
+        return own if entries < MOST_PROMISED and characters < MOST_CHARACTERS // 4 else None
+
+    def take(self) -> Iterator[Said]:
+        """Yield the next groups, oldest first, as much as makes a good transaction."""
+        entries = characters = 0
+        while self._groups and entries < MOST_ENTRIES and characters < MOST_CHARACTERS:
+            group = self._groups.popleft()
+            entries += len(group.bodies)
+            characters += group.characters
+            yield self._said_by(group)
+
+    def take_promised(self) -> Iterator[Said]:
+        """Yield the groups that were promised a place, in their order."""
+        self.has_promised = False
+        self._next.clear()
+        promised = [group for group in self._groups if group.promised is not None]
+        for group in promised:
+            self._groups.remove(group)
+            yield self._said_by(group)
+
+    def _said_by(self, group: Group) -> Said:
+        if self._last.get(group.conversation) is group:
+            del self._last[group.conversation]
+        self._tickets += 1
+        self._said[self._tickets] = group
+        return Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
+
+    def kept(self, effect: Kept) -> int:
+        """These are durable: tell who waits; return how many that are."""
+        group = self._said.pop(effect.ticket, None)
+        if group is None:
+            return 0  # the peer closes: who waited was told not to
+        log, first = effect.log, effect.first
+        if group.promised not in (None, (log, first)):
+            raise RuntimeError("an entry stands elsewhere than was promised")
+        for offset, ref in group.refs.items():
+            self._note(log, first + offset, ref)
+        for future, offset in group.waiting:
+            if not future.done():  # cancelled: kept all the same
+                future.set_result((log, first + offset))
+        return len(group.waiting)
+
+    def _note(self, log: LogId, seq: int, ref: str) -> None:
+        self.refs[log, seq] = ref
+        if len(self.refs) > MOST_REFS:
+            del self.refs[next(iter(self.refs))]
+
+    def refused(self, effect: Refused) -> bool:
+        """These were not kept: tell who waits. False when nothing of here has that ticket."""
+        group = self._said.pop(effect.ticket, None)
+        if group is None:
+            return False
+        kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+        _fail(group, lambda: kind(effect.text))
+        return True
+
+    def fail(self, error: Callable[[], P2PChatError]) -> None:
+        """Nothing more is going to be said: tell everybody who waits."""
+        groups = [*self._said.values(), *self._groups]
+        self._said.clear()
+        self._groups.clear()
+        self._last.clear()
+        for group in groups:
+            _fail(group, error)
+
+
+def _fail(group: Group, error: Callable[[], P2PChatError]) -> None:
+    """Each waiter gets an error of its own: one raised twice would gather both tracebacks."""
+    for future, _ in group.waiting:
+        if not future.done():
+            future.set_exception(error())
+
+
+# ---- asking
+#
+# What programs ask of the core that is answered once, by Kept or Refused, and is no text: groups made and changed.
+#
+# Their tickets are negative, so that they are never those of what is said. Each call has a future of its own.
+
+
+Asking = asyncio.Future[ConversationId]  # resolves to the conversation the answer is written in
+Make = Callable[[int], Input]
+
+
+class Asked:
+    """Questions under way."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Asking] = {}
+        self._tickets = 0
+
+    def add(self, future: Asking, make: Make) -> Input:
+        """Return what to hand in, made with a ticket of its own; the future gets the answer."""
+        self._tickets -= 1
+        self._waiting[self._tickets] = future
+        return make(self._tickets)
+
+    def kept(self, effect: Kept) -> bool:
+        """It is durable: tell who waits. False when nothing of here has that ticket."""
+        future = self._waiting.pop(effect.ticket, None)
+        if future is not None and not future.done():
+            future.set_result(effect.log.conversation)
+        return future is not None
+
+    def refused(self, effect: Refused) -> bool:
+        """It was not done: tell who waits. False when nothing of here has that ticket."""
+        future = self._waiting.pop(effect.ticket, None)
+        if future is not None and not future.done():
+            kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+            future.set_exception(kind(effect.text))
+        return future is not None
+
+    def fail(self, error: Callable[[], BaseException]) -> None:
+        """Nothing more is answered."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(error())
+
+
+# ---- loads
+#
+# What of files is in the core and not answered yet, and who waits for the answers.
+#
+# Each call has a future of its own: it resolves when what was handed in is counted, and its new entries are on disk.
+
+
+Loading = asyncio.Future[Imported]
+
+
+class Loads:
+    """Frames of files under way."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Loading] = {}
+        self._tickets = 0
+
+    def add(self, future: Loading, frames: list[Entries]) -> Carried:
+        """Return what to hand in; the future gets the answer."""
+        self._tickets += 1
+        self._waiting[self._tickets] = future
+        return Carried(self._tickets, frames)
+
+    def imported(self, effect: Imported) -> None:
+        future = self._waiting.pop(effect.ticket, None)
+        if future is not None and not future.done():
+            future.set_result(effect)
+
+    def fail(self, error: Callable[[], BaseException]) -> None:
+        """Nothing more is answered."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(error())
+                future.exception()  # whoever waits hears of it; a call given up is no news

@@ -9,7 +9,9 @@ late for SQLite. Storage that is only memory is used at once, in the loop: there
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 import threading
 import time
 from collections import deque
@@ -21,12 +23,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Commit
-from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input, Loaded
+from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, Warned
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Fetched, Found, Input, Loaded
+from p2pchat.core.node import Node
 from p2pchat.core.records import Change, Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
-from p2pchat.runtime.bell import Bell
 from p2pchat.storage.base import Storage
 
 T = TypeVar("T")
@@ -356,3 +358,197 @@ def _settle(closed: asyncio.Future[None], error: Exception | None) -> None:
         closed.set_result(None)
     else:
         closed.set_exception(error)
+
+
+# ---- bell
+#
+# A bell that threads ring and an event loop hears.
+#
+# asyncio's own (call_soon_threadsafe) sends a byte through a pair of sockets and reads there until an exception says
+# that there is no more. Linux has a counter for that: a ring and its answer cost a third less, 20 us of each commit.
+# Elsewhere asyncio's is used.
+
+
+class Bell:
+    """Has `called` run in the loop soon after `ring()`; once for several rings, perhaps."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, called: Callable[[], None]) -> None:
+        self._loop = loop
+        self._called = called
+        self._counter = -1
+        self._lock = threading.Lock()  # a counter that was closed may be another file a moment later
+        if sys.platform == "linux" and hasattr(os, "eventfd"):
+            self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            loop.add_reader(self._counter, self._rung)
+
+    def ring(self) -> None:
+        """Called in any thread, also after close(); when the loop is closed nobody hears it."""
+        with self._lock:
+            if sys.platform == "linux" and self._counter >= 0:
+                os.eventfd_write(self._counter, 1)
+                return
+        try:
+            self._loop.call_soon_threadsafe(self._called)
+        except RuntimeError:
+            pass
+
+    def _rung(self) -> None:
+        if sys.platform == "linux":
+            os.eventfd_read(self._counter)
+        self._called()
+
+    def close(self) -> None:
+        """Let go of what it is made of; later rings are heard all the same."""
+        with self._lock:
+            counter, self._counter = self._counter, -1
+        if counter >= 0:
+            self._loop.remove_reader(counter)
+            os.close(counter)
+            self._loop.call_soon(self._called)  # the last ring may not have been heard
+
+
+# ---- reading
+#
+# What the core asks of storage, read in the reader thread: what comes of it is an input, however often it takes.
+#
+# Whole pages of entries come by way of driver.py, which knows when a link has room for one.
+
+
+Read = Callable[[], Found | Fetched]
+
+
+class Reading:
+    """Reads for one core.
+
+    Args:
+        put: Takes the answers.
+        tell: Takes what people are told.
+        broke: Is told of a defect: an error that no storage may raise.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        put: Callable[[Input], None],
+        tell: Callable[[Effect], None],
+        broke: Callable[[BaseException], None],
+    ) -> None:
+        self.disk: Disk  # given by the owner's start()
+        self._node = node
+        self._settings = settings
+        self._put = put
+        self._broke = broke
+        self._loop = asyncio.get_running_loop()
+        self._rereading = Rereading(tell, lambda: not node.keeping)
+        self._stopped = False
+
+    def look_up(self, effect: Lookup) -> None:
+        """Find logs, and what else is asked of older ones."""
+        storage = self.disk.storage
+        self._read(
+            effect,
+            lambda: Found(
+                effect.ticket,
+                *storage.lookup(effect.logs, effect.older),
+                {whose: storage.size_bytes(*whose) for whose in effect.sizes},
+                {key: storage.shown_by(key) for key in effect.shown},
+                {whose: storage.logs_of(*whose) for whose in effect.of},
+            ),
+        )
+
+    def fetch(self, effect: Fetch) -> None:
+        """Read a page of what a link lacks."""
+        storage, most = self.disk.storage, self._settings.fetch_batches
+        whose = effect.conversation, effect.user
+        self._read(
+            effect,
+            lambda: Fetched(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=most)),
+        )
+
+    def stop(self) -> None:
+        """Try nothing any more that has failed."""
+        self._stopped = True
+        self._rereading.stop()
+
+    def _read(self, effect: Lookup | Fetch, read: Read) -> None:
+        self.disk.read_then(
+            read, lambda answer: self._answered(effect, answer), lambda error: self._failed(error, effect, read)
+        )
+
+    def _answered(self, effect: Lookup | Fetch, answer: Found | Fetched) -> None:
+        """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
+        self._rereading.answered(effect)
+        if isinstance(answer, Found) or self.disk.storage.durable:
+            self._put(answer)
+        else:
+            self._loop.call_soon(self._put, answer)
+
+    def _failed(self, error: BaseException, effect: Lookup | Fetch, read: Read) -> None:
+        """A read failed: the core waits for its answer, so try until it comes."""
+        if not isinstance(error, StorageError):
+            self._broke(error)
+        elif isinstance(effect, Fetch) and effect.link not in self._node.links.up:
+            self._rereading.give_up(effect)
+            self._put(Fetched(effect.link, effect.ticket, [], None))
+        elif not self._stopped:
+            self._rereading.failed(error, effect, lambda: self._read(effect, read))
+
+
+# ---- rereading
+#
+# Reads that failed and that the core waits for: tried until they answer, and told to people once.
+#
+# The core cannot go on without the answer, and what it asked for is not lost by asking again: a database that somebody
+# holds for a moment answers soon, one that is damaged never does. So each try waits longer, up to half a minute, and
+# people hear of the first failure and of the moment when all of them have answered. While commits fail as well the core
+# says so itself (node.py), and nothing is said here.
+
+
+READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
+READ_AGAIN_MOST = 30.0  # seconds between tries, doubled each time
+
+
+class Rereading:
+    """Reads that have not answered yet.
+
+    Args:
+        tell: Takes what people are told.
+        is_told: Whether the core has said that storage does not work.
+    """
+
+    def __init__(self, tell: Callable[[Effect], None], is_told: Callable[[], bool]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tell = tell
+        self._is_told = is_told
+        self._waits: dict[int, float] = {}  # seconds until the next try, by the id of the effect that asks
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._told = False
+
+    def failed(self, error: StorageError, effect: Effect, again: Callable[[], None]) -> None:
+        """A read failed: try it again by and by."""
+        key = id(effect)  # it lives as long as its timer does
+        wait = self._waits[key] = min(max(READ_AGAIN_AFTER, 2 * self._waits.get(key, 0.0)), READ_AGAIN_MOST)
+        self._timers[key] = self._loop.call_later(wait, again)
+        if not self._told and not self._is_told():
+            self._told = True
+            self._tell(Warned("storage", f"what is stored cannot be read, which is tried again: {error}"))
+
+    def answered(self, effect: Effect) -> None:
+        """A read has answered, whether it had failed before or not."""
+        self.give_up(effect)
+        if self._told and not self._waits:
+            self._told = False
+            self._tell(Warned("storage_works", "what is stored can be read again"))
+
+    def give_up(self, effect: Effect) -> None:
+        """Nobody waits for this one any more."""
+        if self._waits:
+            self._waits.pop(id(effect), None)
+            self._timers.pop(id(effect), None)
+
+    def stop(self) -> None:
+        """Try nothing any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()

@@ -20,8 +20,7 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.dialects.dialect import Dialect, columns_of
 from p2pchat.storage.errors import told_clearly
-from p2pchat.storage.fragments import NEWEST_HEAD
-from p2pchat.storage.schema import SCHEMA_KEY, WRITER_KEY, meta, metadata
+from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, WRITER_KEY, meta, metadata
 
 BUSY_TIMEOUT = 1.0  # seconds for a peer that is just ending
 ROWS_AT_ONCE = 1024  # read, and written in a few statements

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from itertools import count, takewhile
 from typing import NamedTuple
 
-from p2pchat.core.groups.operations import talk_id
+from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import Batch, decode_entry, frame_of
 from p2pchat.core.records import ForkStart, Start, WantStart
 from p2pchat.protocol import FILE_VERSION, MAX_INT, ConversationId, Entries, File, FileEnd, Frame, UserId

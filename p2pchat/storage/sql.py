@@ -25,11 +25,9 @@ from p2pchat.storage.base import Holding, Shown, SortKey
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.errors import IN_ROWS_WRITTEN, told_clearly
-from p2pchat.storage.fetching import Fetching
 from p2pchat.storage.load import holdings, load, load_hosted, load_meta, load_of_users, load_token, load_tokens
-from p2pchat.storage.messages import Showing
-from p2pchat.storage.read import READ, Reader
-from p2pchat.storage.stepwise import Stepwise
+from p2pchat.storage.messages import Showing, Stepwise
+from p2pchat.storage.read import READ, Fetching, Reader
 from p2pchat.storage.verify import unproven
 from p2pchat.storage.write import Writer
 

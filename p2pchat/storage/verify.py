@@ -16,8 +16,7 @@ from sqlalchemy import Column, LargeBinary, String
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.storage.database import Database
-from p2pchat.storage.fragments import NEWEST_HEAD
-from p2pchat.storage.schema import SEQS, metadata
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS, metadata
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation from logs l

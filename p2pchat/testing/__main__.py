@@ -14,8 +14,7 @@ import time
 from collections import Counter
 from itertools import count
 
-from p2pchat.testing.histories.shrinking import shrink
-from p2pchat.testing.simulation.many import Played, judge, minutes_are_over, play_many
+from p2pchat.testing.simulation.many import Played, judge, minutes_are_over, play_many, shrink
 from p2pchat.testing.simulation.scenario import Steps
 
 

@@ -31,19 +31,17 @@ A text never stands in a fault: logs are private.
 from __future__ import annotations
 
 from base64 import b32decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple
 
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.names import base32
+from p2pchat.testing.eventlog import POSTS, Session, moment, run_of, seconds
 from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log as Log
-from p2pchat.testing.eventlog import Session, moment, run_of, seconds
-from p2pchat.testing.eventlogs import departures, edits, stores
-from p2pchat.testing.eventlogs.memberships import Memberships
 
 IN_SIGHT = 60.0  # seconds two peers see each other after which a message must have come: order_wait and a redial fit in
 _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
@@ -64,22 +62,22 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     found += [fault for log in logs for fault in _twice(log)]
     found += [fault for log in logs for fault in _numbers(log)]
     found += _texts(logs, writers)
-    found += edits.judge(logs, complete=complete)
+    found += judge_edits(logs, complete=complete)
     found += _dms(events)
     for log in events:
         found += _answers(log)
         found += _own_receipts(log, writers.get(log.user_id))
-        found += departures.alternate(log) if timely else []
+        found += alternate(log) if timely else []
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
                 found += _between(writers[log.user_id], log, other, complete, timely)
                 if timely and writers[log.user_id].is_one:
-                    found += departures.between(log, other)
+                    found += between(log, other)
     histories = [log for log in logs if log.is_history]
     groups = Memberships(events)
     found += groups.judge(histories, complete=complete)
-    found += stores.judge(histories, events, groups, complete=complete)
+    found += judge_stores(histories, events, groups, complete=complete)
     return found
 
 
@@ -264,7 +262,7 @@ def _texts(logs: Sequence[Log], writers: Mapping[str, _Writer]) -> Iterator[Faul
                 continue
             message = line["id"]
             source, known = first.setdefault(message, (log, line))
-            edited = "mended_id" in line or "mended_id" in known  # then its text may be another (edits.py)
+            edited = "mended_id" in line or "mended_id" in known  # then its text may be another (checker.py)
             fixed = _FIXED[1:] if edited else _FIXED
             other = [name for name in fixed if name in line and name in known and line[name] != known[name]]
             if other:
@@ -355,7 +353,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:
-    sights = departures.sights(reader, writer.user_id) if timely else []
+    sights = sights_of(reader, writer.user_id) if timely else []
     for messages in sent.values():
         for message in messages:
             if message in reader.received:
@@ -389,6 +387,372 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
             continue
         # What was heard in a former life is known to the disk and not told again: the line of it may have died with the
         # process.
-        if moment(line["sent_at"]) >= since or seconds(came) >= since + departures.SLACK:
+        if moment(line["sent_at"]) >= since or seconds(came) >= since + SLACK:
             text = f"{message} is with {reader.name} ({reader.place_of(message)}), and no receipt came"
             yield Fault("receipt", text, writer.place_of(message))
+
+
+# ---- departures
+#
+# What event logs say of who came and went: told once, in time, and as `left` only of who said goodbye.
+#
+# A peer that was killed logs no end, so nobody can tell from its log when that was: how soon a kill is noticed is not
+# judged here, but by the tests that kill.
+
+
+TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
+SLACK = 2.0  # seconds a busy machine may be late with its lines
+AFTER_GOODBYE = ("stopped", "delivered", "read")  # a peer that leaves looks up receipts it has yet to tell, 5 s at most
+DEPARTURE_WITHIN = max(TOLD_WITHIN.values()) + SLACK
+
+
+def sights_of(log: Log, user: str) -> list[tuple[float, float]]:
+    """Return when this peer saw a user: (from, to), in seconds."""
+    found = []
+    for session in log.sessions:
+        since: float | None = None
+        for _, line in session.of("joined", "left"):
+            if line["user_id"] == user and line["event"] == "joined":
+                since = seconds(line)
+            elif line["user_id"] == user and since is not None:
+                found.append((since, seconds(line)))
+                since = None
+        if since is not None:
+            found.append((since, seconds(session.lines[-1])))
+    return found
+
+
+def alternate(log: Log) -> Iterator[Fault]:
+    """In one life a user joins, leaves, joins …: nothing is told twice, and nobody leaves who never came."""
+    for life in log.sessions:
+        last: dict[str, str] = {}
+        for number, line in life.of("joined", "left") if life.whole else ():
+            event, user = line["event"], line["user_id"]
+            if last.get(user, "left") == event:
+                text = f"told {'again ' if user in last else ''}that {user[:8]} {event}"
+                yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
+            last[user] = event
+
+
+def between(gone: Log, witness: Log) -> Iterator[Fault]:
+    """Judge what one peer was told of the ends of the other's lives."""
+    yield from _without_goodbye(gone, witness)
+    for n, session in enumerate(gone.sessions):
+        if session.stopped is None:
+            continue
+        following = gone.sessions[n + 1 : n + 2]
+        again = seconds(following[0].lines[0]) if following else float("inf")
+        at = seconds(session.stopped)
+        for life in witness.sessions:
+            before = [x for _, x in life.of("joined", "left") if x["user_id"] == gone.user_id and seconds(x) <= at]
+            if before and before[-1]["event"] == "joined":
+                yield from _told_of(gone, witness, life, at, again)
+
+
+def _told_of(gone: Log, witness: Log, life: Session, at: float, again: float) -> Iterator[Fault]:
+    """Judge what one life of a witness says after `gone` stopped at this time; it began `again` later, or never."""
+    for number, line in life.of("left"):
+        told = seconds(line)
+        if line["user_id"] == gone.user_id and told >= at - SLACK:
+            if told > again:
+                break  # of a later end
+            if told - at > TOLD_WITHIN.get(line["reason"], DEPARTURE_WITHIN) + SLACK:
+                text = f"told {told - at:.1f} s late that {gone.name} was gone ({line['reason']})"
+                yield Fault("departure", text, witness.where(number))
+            return
+    if min(seconds(life.lines[-1]), again) - at > DEPARTURE_WITHIN:
+        yield Fault("departure", f"was never told that {gone.name} left", witness.name)
+
+
+def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
+    """Who was told a goodbye that was none: the process went on logging."""
+    spans = [
+        (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] not in AFTER_GOODBYE), default=0.0))
+        for life in gone.sessions
+    ]  # fmt: skip
+    for number, line in enumerate(witness.lines):
+        if line["event"] == "left" and line["user_id"] == gone.user_id and line["reason"] == "left":
+            at = seconds(line)
+            if any(begins < at - SLACK and at + SLACK < last for begins, last in spans):
+                yield Fault("departure", f"told that {gone.name} said goodbye, which it did not", witness.where(number))
+
+
+# ---- edits
+#
+# What event logs say of edits, deletions and reactions: only the writer's own, and everywhere the same.
+#
+# A message may say another text than its writer sent at first: then it says by which edit (`mended_id`), and two logs
+# that know of the same edit have the same text of it. What counts at last is the same in histories made at rest.
+
+
+MENDINGS = ("edited", "deleted", "reaction")
+_SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
+
+
+def judge_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
+    """Judge these logs against each other; histories too when they were made at rest (`complete`)."""
+    yield from _entries(logs)
+    yield from _authors(logs)
+    yield from _versions(logs)
+    if complete:
+        for one, other in combinations([log for log in logs if log.is_history], 2):
+            yield from _views(one, other)
+
+
+def _lines(logs: Sequence[Log], events: Sequence[str]) -> Iterator[tuple[Log, int, Line]]:
+    return ((log, number, line) for log in logs for number, line in enumerate(log.lines) if line["event"] in events)
+
+
+def _entries(logs: Sequence[Log]) -> Iterator[Fault]:
+    """One edit, deletion or reaction is the same in every log."""
+    first: dict[str, tuple[Log, int, Line]] = {}
+    for log, number, line in _lines(logs, MENDINGS):
+        source, at, known = first.setdefault(line["entry_id"], (log, number, line))
+        other = [name for name in _SAME if line.get(name) != known.get(name)]
+        if other:
+            text = f"{line['entry_id']} has another {', '.join(other)} than in {source.where(at)}"
+            yield Fault("text", text, log.where(number))
+
+
+def _authors(logs: Sequence[Log]) -> Iterator[Fault]:
+    """Who did not write a message does not edit or delete it."""
+    writers = {line["id"]: line["sender_id"] for _, _, line in _lines(logs, POSTS)}
+    for log, number, line in _lines(logs, ("edited", "deleted")):
+        if writers.get(line["id"], line["by_id"]) != line["by_id"]:
+            yield Fault("edit", f"{line['id']} is {line['event']} by somebody who did not write it", log.where(number))
+
+
+def _versions(logs: Sequence[Log]) -> Iterator[Fault]:
+    """What a message says after an edit is what that edit says, in every log."""
+    said: dict[str, tuple[Log, int, str]] = {}
+    for log, number, line in _lines(logs, ("edited", "deleted", *POSTS)):
+        edit = line.get("mended_id") if line["event"] in POSTS else line["entry_id"]
+        if edit is None:
+            continue
+        text = line.get("text", "")
+        source, at, known = said.setdefault(edit, (log, number, text))
+        if text != known:
+            told = f"{line['id']} has another text after an edit than in {source.where(at)}"
+            yield Fault("text", told, log.where(number))
+
+
+def _views(one: Log, other: Log) -> Iterator[Fault]:
+    """Two histories made at rest show each message alike."""
+    for message, place in other.places.items():
+        at = one.places.get(message)
+        if at is not None and _view(one.lines[at]) != _view(other.lines[place]):
+            text = f"{message} is edited, deleted or reacted to otherwise than in {one.where(at)}"
+            yield Fault("edit", text, other.where(place))
+
+
+def _view(line: Line) -> Any:
+    reactions = [(each.get("reaction"), each.get("by_id")) for each in line.get("reactions", ())]
+    return line["text"], line.get("mended_id"), line.get("deleted", False), reactions
+
+
+# ---- memberships
+#
+# What event logs say of groups: who belongs to them is the same for everybody, and what is behind a cut is nowhere.
+#
+# A removal hides what the removed one wrote behind it, once it is known, also where it was shown before. So of those
+# who were ever removed or left it is no fault that something is gone, and only members need hold what a group has.
+
+
+_GONE = ("removed", "left")
+
+
+class Memberships:
+    """What the event logs of a mesh tell of its groups.
+
+    Args:
+        events: Event logs, no histories.
+    """
+
+    def __init__(self, events: Sequence[Log]) -> None:
+        self._events = events
+
+    @cached_property
+    def undelivered(self) -> dict[str, str]:
+        """The messages behind a cut, as their writers were told: id -> user id of the writer."""
+        told = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
+        return {id: log.user_id for log, line in told for id in line.get("undelivered") or ()}
+
+    @cached_property
+    def gone(self) -> set[tuple[str, str]]:
+        """(conversation id, user id) of everybody who ever was removed, or left."""
+        lines = (line for log in self._events for line in log.lines if line["event"] == "group")
+        return {(line["conversation_id"], str(line.get("target_id"))) for line in lines if line["change"] in _GONE}
+
+    @cached_property
+    def members(self) -> dict[str, set[str]]:
+        """The user ids of those who belong to each group at the end, as whoever was told last says."""
+        last: dict[str, Line] = {}
+        for log in self._events:
+            for group, (_, line) in _last(log).items():
+                if group not in last or last[group]["at"] < line["at"]:
+                    last[group] = line
+        return {group: set(line["member_ids"]) for group, line in last.items()}
+
+    def holds(self, conversation: str, user: str) -> bool:
+        """Whether this user has to hold what is in a conversation that others hold: no group, or one of theirs."""
+        return conversation not in self.members or user in self.members[conversation]
+
+    def may_be_gone(self, message: Line) -> bool:
+        """Whether a message may be nowhere although it was sent: its writer was cut off from its group."""
+        return (message["conversation_id"], message["sender_id"]) in self.gone
+
+    def judge(self, histories: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
+        """Judge event logs, and histories against them; `complete` as for the checker."""
+        for log in self._events:
+            yield from _outsiders(log)
+            yield from self._behind_cuts(log)
+        if complete:
+            yield from self._differences()
+            for history in histories:
+                yield from self._kept_behind_cuts(history)
+
+    def _behind_cuts(self, log: Log) -> Iterator[Fault]:
+        """Who knows of a removal shows nothing that was written behind it."""
+        removed: set[tuple[str, str]] = set()
+        for number, line in enumerate(log.lines):
+            if line["event"] == "group" and line["change"] == "removed":
+                removed.add((line["conversation_id"], str(line.get("target_id"))))
+            elif line["event"] == "message" and line["id"] in self.undelivered:
+                if (line["conversation_id"], line["sender_id"]) in removed:
+                    text = f"{line['id']} was written behind a removal that was known here, and is shown"
+                    yield Fault("group", text, log.where(number))
+
+    def _kept_behind_cuts(self, history: Log) -> Iterator[Fault]:
+        for message in self.undelivered.keys() & history.places.keys():
+            yield Fault("group", f"{message} was written behind a removal, and stands here", history.place_of(message))
+
+    def _differences(self) -> Iterator[Fault]:
+        """At rest everybody who was told of a group says the same of it."""
+        first: dict[str, tuple[Log, int, Line]] = {}
+        for log in self._events:
+            if log.restored or any(life.stopped is None for life in log.sessions[:-1]):
+                continue  # what it was told just before it was killed need not be logged
+            for group, (number, line) in _last(log).items():
+                source, at, known = first.setdefault(group, (log, number, line))
+                if (set(line["member_ids"]), line["group"]) != (set(known["member_ids"]), known["group"]):
+                    text = f"the group {group[:8]} has another name or other members than in {source.where(at)}"
+                    yield Fault("group", text, log.where(number))
+
+
+def _last(log: Log) -> dict[str, tuple[int, Line]]:
+    """Return the last line that this log has of each group, and its number."""
+    lines = ((number, line) for number, line in enumerate(log.lines) if line["event"] == "group")
+    return {line["conversation_id"]: (number, line) for number, line in lines}
+
+
+def _outsiders(log: Log) -> Iterator[Fault]:
+    """Nobody writes in a group who never belonged to it, as far as all of it was told here."""
+    ever: dict[str, set[str]] = {}
+    for number, line in enumerate(log.lines):
+        group = line.get("conversation_id", "")
+        if line["event"] == "group" and (line["change"] == "created" or group in ever):
+            ever.setdefault(group, set()).update(line["member_ids"])
+        elif line["event"] == "message" and group in ever and line["sender_id"] not in ever[group]:
+            yield Fault("group", f"{line['id']} is by somebody who never belonged to its group", log.where(number))
+
+
+# ---- stores
+#
+# What `history --json` says: that all peers hold the same, in one order, and what their logs say they hold.
+#
+# Two histories that put the same messages in different orders are always a fault. What is missing in one is a fault
+# only when everything had come to rest and the histories are whole (no `--limit`, `--since`, `--before`, `--search`);
+# one may be of a single conversation.
+
+
+MOST_NAMED = 3  # ids in one fault
+
+
+def judge_stores(
+    histories: Sequence[Log], events: Sequence[Log], groups: Memberships, *, complete: bool
+) -> Iterator[Fault]:
+    """Judge histories against each other, and against event logs when they are `complete`."""
+    for one, other in combinations(histories, 2):
+        yield from _order_stores(one, other)
+        if complete:
+            yield from _same(one, other, groups)
+    for history in histories if complete else ():
+        for log in events:
+            if history.user_id and not log.restored:
+                yield from _kept(log, history, groups)
+                yield from _delivered_stores(log, history, groups)
+
+
+def _order_stores(one: Log, other: Log) -> Iterator[Fault]:
+    """What two histories both hold stands in the same order in both."""
+    newest, newest_id = -1, ""
+    for message, place in other.places.items():
+        at = one.places.get(message)
+        if at is None:
+            continue
+        if at < newest:
+            text = f"{message} stands behind {newest_id} here, and before it in {one.name}"
+            yield Fault("history", text, other.where(place))
+            return  # one that moved makes faults of all that it passed
+        newest, newest_id = at, message
+
+
+def _same(one: Log, other: Log, groups: Memberships) -> Iterator[Fault]:
+    """What stands in one stands in the other, in each conversation that both show; in a group to which both belong."""
+    shared = {
+        conversation
+        for conversation in one.conversations & other.conversations
+        if all(groups.holds(conversation, log.user_id) for log in (one, other))
+    }
+    for has, lacks in ((one, other), (other, one)):
+        missing = [message for message in has.places if message not in lacks.places]
+        missing = [message for message in missing if _conversation(has, message) in shared or _is_room(has, message)]
+        if missing and _may_be_expected(lacks, _conversation(has, missing[0])):
+            yield Fault("lost", f"{_named(missing)}, in {has.place_of(missing[0])}, is not here", lacks.name)
+
+
+def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
+    """What a peer's own log says it sent or was given is in its store; so is what others sent to the room."""
+    own = log.user_id == history.user_id
+    names = log.places if own else [message for message, line in log.sent.items() if line.get("kind") == "room"]
+    missing = [
+        message for message in names
+        if message not in history.places
+        and _may_be_expected(history, _conversation(log, message))
+        and not groups.may_be_gone(log.lines[log.places[message]])
+    ]  # fmt: skip
+    if missing:
+        what = "accepted or shown" if own else "sent"
+        yield Fault("lost", f"{_named(missing)}, {what} in {log.place_of(missing[0])}, is not here", history.name)
+
+
+def _delivered_stores(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
+    """What is said to be delivered to this user is in this user's store."""
+    for number, line in enumerate(log.lines):
+        if line["event"] != "delivered" or line["user_id"] != history.user_id or line["id"] in history.places:
+            continue
+        known = log.sent.get(line["id"])
+        if known is None or groups.may_be_gone(known):
+            continue
+        if _may_be_expected(history, known["conversation_id"]):
+            yield Fault("delivered", f"{line['id']} is not in {history.name}", log.where(number))
+
+
+def _may_be_expected(history: Log, conversation: str) -> bool:
+    """Say whether a whole history would show this conversation: it does, or it shows more than one."""
+    return conversation in history.conversations or len(history.conversations) > 1
+
+
+def _conversation(log: Log, message: str) -> str:
+    return str(log.lines[log.places[message]]["conversation_id"])
+
+
+def _is_room(log: Log, message: str) -> bool:
+    return log.lines[log.places[message]].get("kind") == "room"
+
+
+def _named(messages: Iterable[str]) -> str:
+    """Name a few of them."""
+    names = list(messages)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -26,7 +26,7 @@ from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
-from p2pchat.peer.peer import TCPPeer
+from p2pchat.peer import TCPPeer
 from p2pchat.resources import Home, contexts
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.pipes import PipeNetwork

@@ -6,9 +6,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import TCPPeer, __version__
-from p2pchat.apps.web import chat, lines, rest
-from p2pchat.apps.web.doors import answers
-from p2pchat.web import page, socketio
+from p2pchat.web import auth, chat_socket, event_socket, page, rest, socketio
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.middleware import Doors
 from p2pchat.web.settings import WebSettings
@@ -36,8 +34,8 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         root_path=settings.root_path,
     )
     app.state.gateway = gateway = Gateway(peer, settings)
-    answers.install(app)
-    for part in (rest, chat, lines):
+    auth.install(app)
+    for part in (rest, chat_socket, event_socket):
         app.include_router(part.router)
     socketio.mount(app, gateway)
     app.include_router(page.router)  # last: it answers at "/"

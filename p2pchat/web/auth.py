@@ -6,17 +6,26 @@ frame. Who carries a token is that account and no other, trusted or not.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from p2pchat import P2PChatError
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Unauthorized
+from p2pchat.web.errors import Problem, Unauthorized, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.origins import parse_host
 from p2pchat.web.rate_limit import site_of
+from p2pchat.web.send_queue import as_frame, read_object
 
 NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller may say who it is; clients differ
 CALLER = "p2pchat.account"  # in the scope of a request: whose it is, once that is known
@@ -113,3 +122,127 @@ async def current_account(connection: HTTPConnection) -> Account:
 
 CurrentAccount = Annotated[Account, Depends(current_account)]
 CurrentGateway = Annotated[Gateway, Depends(gateway_of)]
+
+
+# ---- signing
+#
+# Who is behind a WebSocket: found out before anything else is said there.
+#
+# A program sends its token as `Authorization: Bearer`; a browser cannot, and sends `{"token"}` as its first frame.
+# Where callers on this machine are trusted, one without a token says a name: in the address (`?user=ada`), or as its
+# first frame, `{"user": "ada"}` or nothing but the name.
+
+
+NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """An accepted WebSocket's account, and what else stood in its first frame; {} when it needed none."""
+
+    account: Account
+    first: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+async def sign_in(websocket: WebSocket) -> SignedIn | None:
+    """Accept a WebSocket and return whose it is; None: it was told why not, and is closed."""
+    try:
+        name = claimed_name(websocket)
+        if token_of(websocket) is not None or (name and may_name_itself(websocket)):
+            account = await named_account(websocket, name)
+            await websocket.accept()
+            return SignedIn(account)
+        await websocket.accept()
+        return await _by_first_frame(websocket)
+    except WebSocketDisconnect:
+        return None
+    except Exception as error:  # what is none of ours is raised again by _refuse()
+        await _refuse(websocket, error)
+        return None
+
+
+async def _by_first_frame(websocket: WebSocket) -> SignedIn:
+    gateway = gateway_of(websocket)
+    try:
+        async with asyncio.timeout(gateway.settings.token_timeout):
+            text = await _first_text(websocket)
+    except TimeoutError:
+        raise Unauthorized('who is it? Send {"token": TOKEN} first, in time') from None
+    said = read_object(text)
+    first = {} if said is None else said
+    if isinstance(token := first.pop("token", None), str):
+        account = await account_of_token(gateway, token, address_of(websocket))
+        gateway.rates.calls.take(account.key)
+        return SignedIn(account, first)
+    name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
+    if not (isinstance(name, str) and may_name_itself(websocket)):
+        gateway.rates.strangers.take(site_of(address_of(websocket)))
+        raise Unauthorized('who is it? Send {"token": TOKEN} first')
+    return SignedIn(await named_account(websocket, name.strip()), first)
+
+
+async def _first_text(websocket: WebSocket) -> str:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    text: str | None = message.get("text")
+    if text is None:
+        raise WebError(400, "malformed", "frames are text, not bytes")
+    return text
+
+
+async def _refuse(websocket: WebSocket, error: Exception) -> None:
+    """Say why not: as an HTTP answer while it is one, otherwise as a frame and a close."""
+    problem = gateway_of(websocket).metrics.problem(error)
+    try:
+        if websocket.application_state is WebSocketState.CONNECTING:
+            await websocket.send_denial_response(answer(problem))
+        else:
+            await websocket.send(as_frame(problem.to_json()))
+            await websocket.close(NOT_SIGNED_IN, problem.code)
+    except (RuntimeError, WebSocketDisconnect):  # it has gone already, or this server knows no such answer
+        pass
+
+
+# ---- answers
+#
+# Errors as HTTP answers: one shape for all of them, FastAPI's own included.
+
+
+_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """Return a problem as an HTTP answer."""
+    return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of an application told in this shape."""
+
+    def told(request: Request, problem: Problem) -> JSONResponse:
+        gateway_of(request).metrics.refuse(problem.code)
+        return answer(problem)
+
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return answer(gateway_of(request).metrics.problem(error))
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = _WORDS.get(error.status_code, "failed")
+        return told(request, Problem(error.status_code, code, str(error.detail), error.headers or {}))
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return told(request, Problem(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5])))
+
+    for kind in (WebError, P2PChatError, ValueError):
+        app.add_exception_handler(kind, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """Which field, and what is wrong with it; never what was sent there, which may be a text or a token."""
+    where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
+    return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))

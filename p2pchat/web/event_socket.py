@@ -16,29 +16,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from fastapi import WebSocket
+from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import Deleted, Edited, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
-from p2pchat.apps.cli.chat.doing.meshing import invite_row
-from p2pchat.apps.cli.chat.doing.places import place_row
-from p2pchat.apps.web.lines.show import LinesShow, error_line
-from p2pchat.apps.web.sessions.frames import Frame, as_frame
+from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
+from p2pchat.commands.display import Show
 from p2pchat.commands.errors import Failure, Usage
 from p2pchat.commands.json_commands import SHAPES, BadOrder, Order, parse_object
+from p2pchat.commands.output import Line, Output
+from p2pchat.commands.people_commands import invite_row, place_row
 from p2pchat.commands.read_tracking import Attention
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
+from p2pchat.web.auth import sign_in
 from p2pchat.web.catch_up import CatchingUp
-from p2pchat.web.errors import Problem, WebError
+from p2pchat.web.errors import Problem, WebError, problem_of
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Slow, Told
-from p2pchat.web.send_queue import Outbox
+from p2pchat.web.send_queue import Frame, Outbox, as_frame
 
 NOT_HERE = frozenset({"connect", "forget", "allow", "quit"})
 SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
@@ -222,3 +223,70 @@ class Connection:
         self._away = status == "idle"
         self._seat.set_active(not self._away)
         self._gateway.hub.say(self._account, status, text)  # it counts, whatever other windows there are
+
+
+# ---- show
+#
+# What a Session says, and what it cannot do, as lines of one connection of `/lines`.
+
+
+def error_line(problem: Problem, ref: str | None = None) -> Line:
+    """Return a problem as an event line."""
+    return Failed(code=problem.code, text=problem.text, ref=ref).to_json()
+
+
+class LinesShow(Show):
+    """What a Session says, as lines of one connection."""
+
+    def __init__(self, out: Outbox, mark: str, answered: Callable[[int], None]) -> None:
+        super().__init__(Output(None), None, as_json=True, echo=True)
+        self._out = out
+        self._mark = mark
+        self._answered = answered
+
+    async def event(self, event: Line, *, older: bool = False) -> None:
+        frame = as_frame(self.own(event))
+        if event["event"] == "answer":
+            self._answered(len(event["rows"]))
+        try:
+            self._out.put(frame)
+        except Slow:  # of answers nobody has to get more than one reads
+            await self._out.drained()
+            self._out.put(frame)
+
+    def own(self, line: dict[str, Any]) -> Line:
+        """Return a line with the `ref` of this caller as it was given; another connection's is nothing to this one."""
+        ref = line.get("ref")
+        if ref is None:
+            return line
+        return {**line, "ref": ref.removeprefix(self._mark) if ref.startswith(self._mark) else _foreign(line, ref)}
+
+
+def _foreign(line: Line, ref: str) -> str | None:
+    return ref if line["event"] in ("answer", "error") else None
+
+
+# ---- lines
+#
+# `ws /lines`: event lines out and command objects in, the same words as `p2pchat --json`; what the page speaks.
+#
+# To be touched when the page needs another line. A command that terminals have too belongs to p2pchat/commands first.
+
+
+router = APIRouter()
+
+
+@router.websocket("/lines")
+async def lines(websocket: WebSocket, since: str | None = None) -> None:
+    """Serve one caller until it goes; `?since=ID` tells first what was shown behind that message."""
+    signed_in = await sign_in(websocket)
+    if signed_in is None:
+        return
+    connection = Connection(websocket, signed_in.account)
+    try:
+        await connection.serve(since)
+    except WebError as error:  # no room for it
+        problem = problem_of(error)
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await websocket.send(as_frame(error_line(problem)))
+            await websocket.close(CLOSE_CODES["slow"], problem.code)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, TCPPeer
-from p2pchat.apps.web.journal import Journal
-from p2pchat.apps.web.operations.health import Health
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.hub import Hub
+from p2pchat.web.hub import Hub, Journal
 from p2pchat.web.idempotency import Once
-from p2pchat.web.metrics import Metrics
+from p2pchat.web.metrics import Health, Metrics
 from p2pchat.web.rate_limit import Rates
 from p2pchat.web.settings import WebSettings
 

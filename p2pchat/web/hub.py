@@ -14,13 +14,16 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from p2pchat import HostedUser, Joined, Left, PeerClosed, Presence, Renamed, TCPPeer
-from p2pchat.apps.web.journal import Journal
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.settings import WebSettings
+
+__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told"]
+
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
@@ -301,4 +304,63 @@ class Hub:
             await asyncio.gather(self._reader, return_exceptions=True)
 
 
-__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told"]
+# ---- flag
+#
+# Flag: asyncio.Event for what there are thousands of. An Event has a queue of its own, 760 bytes, also while nobody
+# waits for it; a socket has four.
+
+
+class Flag:
+    """Up or down, and somebody may wait until it is up."""
+
+    __slots__ = ("_up", "_waiting")
+
+    def __init__(self, *, up: bool = False) -> None:
+        self._up = up
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def is_set(self) -> bool:
+        return self._up
+
+    def set(self) -> None:
+        """Put it up: who waits goes on."""
+        self._up = True
+        waiting, self._waiting = self._waiting, None
+        for future in waiting or ():
+            if not future.done():
+                future.set_result(None)
+
+    def clear(self) -> None:
+        self._up = False
+
+    async def wait(self) -> None:
+        """Return when it is up; also when it is down again by then."""
+        if self._up:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting = [*(one for one in self._waiting or () if not one.done()), future]
+        await future
+
+
+# ---- journal
+#
+# What a gateway tells whoever operates it: one object a line, about calls, sessions and accounts.
+#
+# Never a token, a text, or anything else that somebody wrote: a request is told by the pattern of its path, without its
+# query. Names are told; without them nobody could be helped.
+
+
+Write = Callable[[dict[str, Any]], None]
+
+
+class Journal:
+    """Where lines go; to nobody until `write` is set. It is called on the loop and must not wait."""
+
+    def __init__(self) -> None:
+        self.write: Write | None = None
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        if self.write is not None:
+            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            self.write({"event": event, "at": at, **fields})

@@ -6,6 +6,7 @@ ours, never names, addresses or texts, so that there are only so many.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -15,11 +16,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from p2pchat import PeerClosed, TCPPeer
-from p2pchat.apps.web.operations.health import Health
+from p2pchat import P2PChatError, PeerClosed, TCPPeer
 from p2pchat.web.accounts import Accounts
 from p2pchat.web.errors import Problem, problem_of
 from p2pchat.web.hub import Hub
+from p2pchat.web.settings import WebSettings
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -120,3 +121,62 @@ class _Present(Collector):
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+# ---- health
+#
+# Whether a gateway works, and whether it takes callers.
+#
+# Working means that a round trip through core and storage came back in the last seconds. It is tried when somebody
+# asks, not more often than every other second, and by all who ask together.
+
+
+class Health:
+    """What is known of one peer's health, and whether its gateway takes callers.
+
+    Attributes:
+        seconds: How long the last round trip took; 0.0 before the first.
+        ok: Whether it came back.
+    """
+
+    def __init__(self, peer: TCPPeer, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
+        self._peer = peer
+        self._settings = settings
+        self._clock = clock
+        self._tried: asyncio.Task[None] | None = None
+        self._worked_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._reason = "nothing has come back from core and storage yet"
+        self.seconds = 0.0
+        self.ok = False
+
+    async def look(self) -> str:
+        """Return why this gateway does not work; "" when it does."""
+        now = self._clock()
+        if self._tried is None and now - self._asked_at >= self._settings.health_every:
+            self._asked_at = now
+            self._tried = asyncio.create_task(self._try(now), name="p2pchat web health")
+        if self._tried is not None:
+            await asyncio.wait([self._tried], timeout=self._settings.health_every)
+        if self._clock() - self._worked_at <= self._settings.health_within and self.ok:
+            return ""
+        return self._reason
+
+    async def _try(self, since: float) -> None:
+        self._reason = "storage does not answer"
+        try:
+            await self._peer.round_trip()
+        except P2PChatError as error:
+            self.ok, self._reason = False, str(error)
+        else:
+            self.ok, self._worked_at = True, self._clock()
+            self.seconds = self._worked_at - since
+            self._reason = "nothing has come back from core and storage for too long"
+        finally:
+            self._tried = None
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._tried is not None:
+            self._tried.cancel()
+            await asyncio.gather(self._tried, return_exceptions=True)

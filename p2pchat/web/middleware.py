@@ -20,8 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
-from p2pchat.apps.web.doors.answers import answer
-from p2pchat.web.auth import CALLER, address_of, is_on_loopback
+from p2pchat.web.auth import CALLER, address_of, answer, is_on_loopback
 from p2pchat.web.errors import Problem, WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.origins import Places

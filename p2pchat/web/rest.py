@@ -3,21 +3,135 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query
-from starlette.requests import HTTPConnection
+from fastapi import APIRouter, Depends, Header, Path, Query, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
-from p2pchat import Conversation, Message, Receipt, Sent, UnknownName
-from p2pchat.apps.web.rest.calls import problems
-from p2pchat.apps.web.words.addressing import conversation_with, group_of, is_me, known_conversation
-from p2pchat.apps.web.words.wording import iso
+from p2pchat import Conversation, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
+from p2pchat.web.auth import (
+    CurrentAccount,
+    CurrentGateway,
+    address_of,
+    current_account,
+    is_on_loopback,
+    may_name_itself,
+    token_of,
+)
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
-from p2pchat.web.schemas import MESSAGE_ID, Accepted, Done, Fate, NewContent, NewMessage, NewReaction, Said, ToGroup
+from p2pchat.web.rate_limit import site_of
+from p2pchat.web.schemas import (
+    MESSAGE_ID,
+    Accepted,
+    Done,
+    Fate,
+    GroupChange,
+    GroupShape,
+    NewContent,
+    NewGroup,
+    NewMembers,
+    NewMessage,
+    NewReaction,
+    Person,
+    Place,
+    Presence,
+    Problem,
+    Said,
+    ToGroup,
+    conversation_with,
+    group_of,
+    is_me,
+    iso,
+    known_conversation,
+)
+
+# ---- operations
+#
+# For whoever operates it: `/healthz` (does it work), `/readyz` (may callers be sent here), `/metrics` (numbers).
+
+
+operations_router = APIRouter(tags=["operations"])
+
+
+class Works(BaseModel):
+    """It does."""
+
+    status: str = "ok"
+
+
+@operations_router.get("/healthz")
+async def healthz(gateway: CurrentGateway) -> Works:
+    """200 when a round trip through core and storage came back within the last 5 s; else 503 says why not."""
+    reason = await gateway.health.look()
+    if reason:
+        raise WebError(503, "unhealthy", reason)
+    return Works()
+
+
+@operations_router.get("/readyz")
+async def readyz(gateway: CurrentGateway) -> Works:
+    """200 when callers may be sent here: the peer has started, its endpoints were tried, and it does not stop."""
+    if gateway.hub.stopping:
+        raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
+    return Works()
+
+
+@operations_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request, gateway: CurrentGateway) -> Response:
+    """Numbers in the text format of Prometheus: for callers on this machine, and for accounts."""
+    if not is_on_loopback(request):
+        await current_account(request)
+    text, kind = gateway.metrics.text()
+    return Response(text, headers={"Content-Type": kind})
+
+
+# ---- calls
+#
+# What all calls of REST have in common: how they say who calls, and which problems OpenAPI says they may answer.
+
+
+_WHY = {
+    400: "It cannot be meant.",
+    401: "Nobody here has this token, or there is none.",
+    403: "It is known who asks, and that one may not.",
+    404: "There is no such thing, or it is not for whoever asks.",
+    409: "Several are called so, or it cannot be done as things are.",
+    413: "It is too long; the text says what fits.",
+    422: "The request has another shape than described here.",
+    429: "More often than allowed; `Retry-After` says when it works again.",
+    503: "The gateway stops, is full, or cannot keep anything now; `Retry-After` says when to try again.",
+}
+_ALWAYS = (400, 401, 403, 422, 429, 503)
+
+
+def problems(*more: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a call may answer when it is not done, as FastAPI takes it; `more` than all calls have."""
+    return {status: {"model": Problem, "description": _WHY[status]} for status in sorted({*_ALWAYS, *more})}
+
+
+async def says_who(
+    token: Annotated[object, Security(HTTPBearer(auto_error=False, description="The token of an account."))],
+    caller: Annotated[
+        str | None,
+        Query(
+            alias="as",
+            max_length=64,
+            description="Who a caller without a token is, where callers on this machine are trusted.",
+        ),
+    ] = None,
+) -> None:
+    """How a call says who makes it, for OpenAPI; whether it is so finds auth.py."""
+
+
+# ---- rest
+
 
 MOST_AT_ONCE = 1000
 messages_router = APIRouter(tags=["messages"])
@@ -238,3 +352,188 @@ async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGate
     gateway.rates.small.take(account.key)
     (await account.user.message(id)).mark_read()
     return Done()
+
+
+# ---- groups
+#
+# `/groups`: making a group, who belongs to it, and leaving it.
+
+
+groups_router = APIRouter(tags=["groups"])
+Named = Annotated[str, Path(max_length=64, description="A group: its name, or its name with its id (`#` as `%23`).")]
+
+
+@groups_router.get("/groups", responses=problems())
+async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[GroupShape]:
+    """Return the groups one belongs to."""
+    found = [GroupShape.of(group) for group in account.user.groups() if group.is_member]
+    gateway.rates.answered(account.key, sum(len(group.members) for group in found))
+    return found
+
+
+@groups_router.post("/groups", status_code=201, responses=problems(404, 409))
+async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+    """Make a group."""
+    gateway.rates.messages.take(account.key)
+    members = [await _user(gateway, account, name) for name in wanted.members]
+    group = await account.user.create_group(wanted.name, members)
+    return GroupShape.of(group)
+
+
+@groups_router.get("/groups/{name}", responses=problems(404, 409))
+async def group(name: Named, account: CurrentAccount) -> GroupShape:
+    """Return a group one belongs to."""
+    return GroupShape.of(group_of(account, name))
+
+
+@groups_router.patch("/groups/{name}", responses=problems(404, 409))
+async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+    """Give a group of one's own another name, or another owner."""
+    gateway.rates.messages.take(account.key)
+    found = group_of(account, name)
+    if wanted.name is not None:
+        await _asked(found.rename(wanted.name))
+    if wanted.owner is not None:
+        await _asked(found.hand_over(await _user(gateway, account, wanted.owner)))
+    return GroupShape.of(found)
+
+
+@groups_router.post("/groups/{name}/members", responses=problems(404, 409))
+async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+    """Take people into a group of one's own."""
+    gateway.rates.messages.take(account.key)
+    found = group_of(account, name)
+    await _asked(found.add(*[await _user(gateway, account, member) for member in wanted.members]))
+    return GroupShape.of(found)
+
+
+@groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
+async def remove(
+    name: Named,
+    member: Annotated[str, Path(max_length=64, description="Who; oneself: leave it.")],
+    account: CurrentAccount,
+    gateway: CurrentGateway,
+) -> Done:
+    """Remove somebody from a group of one's own, or leave a group."""
+    gateway.rates.messages.take(account.key)
+    found = group_of(account, name)
+    if is_me(account, member):
+        await _asked(found.leave())
+    else:
+        await _asked(found.remove(account.user.user(member)))
+    return Done()
+
+
+async def _user(gateway: Gateway, account: Account, name: str) -> User:
+    """Return who is meant; a name nobody has is reserved, and the group waits for whoever registers it."""
+    if is_me(account, name):
+        return account.user.me
+    found = (await conversation_with(gateway, account, name)).user
+    if found is None:
+        raise WebError(400, "malformed", f"{name!a} is nobody who could belong to a group")
+    return found
+
+
+async def _asked(change: Awaitable[None]) -> None:
+    """Do something to a group; what its rules forbid is 409 `refused`."""
+    try:
+        await change
+    except P2PChatError as error:
+        if type(error) is not P2PChatError:
+            raise
+        raise WebError(409, "refused", str(error)) from None
+
+
+# ---- people
+#
+# `/users`, `/presence` and `/conversations`: who is known, how they are, and where one takes part.
+
+
+people_router = APIRouter(tags=["people"])
+KINDS = ("room", "dm", "group")
+
+
+@people_router.get("/users", responses=problems(), response_model_exclude_none=True)
+async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[Person]:
+    """Return everybody who is known here, by name."""
+    found = account.user.users()
+    gateway.rates.answered(account.key, len(found))
+    return [Person.of(user) for user in found]
+
+
+@people_router.get("/users/{name}", responses=problems(404, 409), response_model_exclude_none=True)
+async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> Person:
+    """Return one user, by the name shown or the id."""
+    return Person.of(account.user.user(name))
+
+
+@people_router.get("/presence", responses=problems(), response_model_exclude_none=True)
+async def presence(
+    account: CurrentAccount,
+    gateway: CurrentGateway,
+    status: Annotated[
+        Literal["online", "idle", "offline", "unknown"] | None, Query(description="Only who is so.")
+    ] = None,
+) -> list[Presence]:
+    """Return how everybody is who is known here."""
+    told = [Presence.of(user) for user in account.user.users()]
+    gateway.rates.answered(account.key, len(told))
+    return [one for one in told if status in (None, one.status)]
+
+
+@people_router.get("/conversations", responses=problems())
+async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[Place]:
+    """Return the conversations one takes part in, the one first in which something was written last."""
+    found = [Place.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
+    gateway.rates.answered(account.key, len(found))
+    return found
+
+
+# ---- signup
+#
+# `POST /accounts`: a name and the token that proves it, for whoever may sign up.
+
+
+signup_router = APIRouter(tags=["accounts"])
+
+
+class SignUp(BaseModel):
+    """Who wants an account. The name has 1 to 32 visible characters."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+class NewAccount(BaseModel):
+    """An account and its token, which is shown here and never again."""
+
+    name: str
+    token: str
+
+
+@signup_router.post("/accounts", status_code=201, responses=problems(400, 409))
+async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> NewAccount:
+    """Register a name. The token is told once: keep it."""
+    way = gateway.settings.sign_up
+    if way == "token" or (way == "auto" and not is_on_loopback(request)):
+        raise Forbidden("sign-up is closed here: ask whoever runs this gateway for a token", "sign_up_closed")
+    if not is_on_loopback(request):
+        gateway.rates.sign_ups.take(site_of(address_of(request)))
+    account, token = await gateway.accounts.register(wanted.name)
+    return NewAccount(name=account.name, token=token)
+
+
+# ---- rest
+#
+# REST: everything asked for by plain HTTP, described true in `/openapi.json`.
+#
+# Messages, conversations, people and groups as resources; signing up; and the paths for whoever operates the gateway.
+# One file a subject, `schemas.py` for what goes in and out. To be touched for another path, never for who may ask: that
+# is the doors' matter.
+
+
+router = APIRouter()
+for open_to_all in (signup_router, operations_router):
+    router.include_router(open_to_all)
+for of_somebody in (messages_router, people_router, groups_router):
+    router.include_router(of_somebody, dependencies=[Depends(says_who)])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from p2pchat import Conversation, Group, Message, Receipt, Sent, User
-from p2pchat.apps.web.words.wording import iso, wording
+from p2pchat import Conversation, Group, Message, Receipt, Sent, UnknownName, User, validate_name
+from p2pchat.web.accounts import Account
+from p2pchat.web.errors import Forbidden
+from p2pchat.web.gateway import Gateway
 
 _ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
@@ -252,3 +255,74 @@ def labels(users: list[User]) -> list[str]:
 
 def status_of(user: User) -> Any:
     return user.status
+
+
+# ---- wording
+#
+# Messages as clients of `/chat` and REST know them: `{"id","from","to"|"group"?,"content","timestamp"}`.
+
+
+def iso(moment: datetime) -> str:
+    """Return an aware time in UTC, as all of p2pchat writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def wording(post: Message | Sent) -> dict[str, Any]:
+    """Return a message as an object; the same whoever reads it. Without `to` and `group` it stands in the room."""
+    conversation = post.conversation
+    told: dict[str, Any] = {"id": post.id, "from": post.sender.label}
+    if conversation.kind == "dm" and conversation.user is not None:
+        told["to"] = conversation.user.label if isinstance(post, Sent) else post.desk.people.label(post.desk.people.me)
+    elif conversation.kind == "group":
+        told["group"] = conversation.name
+    told |= {"content": post.text, "timestamp": iso(post.sent_at)}
+    if post.reply_to is not None:
+        told["reply_to"] = post.reply_to
+    return told | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}
+
+
+# ---- addressing
+#
+# Where a message goes: a name as people type it, made a conversation of one account.
+#
+# A name nobody known carries is reserved: what is written to it waits until somebody registers it here.
+
+
+async def conversation_with(gateway: Gateway, account: Account, to: str) -> Conversation:
+    """Return the conversation an address names: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
+
+    Raises:
+        UnknownName, AmbiguousName: It is nobody and can be nobody, or several. Forbidden: This account has reserved
+            as many names as one may.
+    """
+    found = known_conversation(gateway, account, to)
+    if found is not None:
+        return found
+    try:
+        name = validate_name(to.strip().removeprefix("@"))
+    except ValueError:
+        raise UnknownName(to) from None
+    return account.user.find((await gateway.accounts.reserve(name, account)).user.me)
+
+
+def known_conversation(gateway: Gateway, account: Account, to: str) -> Conversation | None:
+    """Return the conversation an address names; None when nobody is called so. Raises AmbiguousName."""
+    try:
+        return account.user.find(to)
+    except UnknownName:
+        other = gateway.accounts.find(to.strip().removeprefix("@"))
+        return None if other is None else account.user.find(other.user.me)
+
+
+def group_of(account: Account, name: str) -> Group:
+    """Return a group this account belongs to. Raises UnknownName, AmbiguousName, Forbidden."""
+    group = account.user.group(name)
+    if not group.is_member:
+        raise Forbidden("you are not a member of this group")
+    return group
+
+
+def is_me(account: Account, name: str) -> bool:
+    """Whether somebody means this account by a name."""
+    me = account.user.me
+    return name.casefold() == account.name.casefold() or name in (me.label, me.id)

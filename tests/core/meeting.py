@@ -11,9 +11,8 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Now
+from p2pchat.core.context import Context, Network, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
-from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Connect, Dialled, LinkDown
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import LinkInput, Links

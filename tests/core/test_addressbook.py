@@ -8,8 +8,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Send
 from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Forget, LinkDown, Listening
-from p2pchat.core.mesh.addressbook import AddressBook
-from p2pchat.core.mesh.endpoints import join_endpoint, may_be_told, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook, join_endpoint, may_be_told, split_endpoint
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
 from tests.core.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told

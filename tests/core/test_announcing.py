@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Now
+from p2pchat.core.context import Context, HostedUser, Network, Now
 from p2pchat.core.effects import Send
-from p2pchat.core.hosted import HostedUser, Network
-from p2pchat.core.mesh.announcing import Announcing
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link import Link, Phase
+from p2pchat.core.mesh.presence import Announcing
 from p2pchat.protocol import Here
 from p2pchat.testing.simulation.simulation import Simulation
 from tests.core.meeting import START, Draws, Key, N

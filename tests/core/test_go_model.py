@@ -7,7 +7,7 @@ connections close, or die silently), a process starts anew, an end of a dead con
 States are told apart up to renaming: connections by what they are, runs and numbers by their order. So the graph is
 finite although time is not, and is walked to the end.
 
-What is proved of it, for core/mesh/election.py and for every state:
+What is proved of it, for core/mesh/link.py and for every state:
 - from any state, once faults end, everything settles: one link, up at both ends, the same one, and nothing left to do
   (the graph without faults has no cycle, and no dead end but this one);
 - a dead link never blocks a redial: where a connection is under way on a working line, a link comes up at both ends
@@ -24,8 +24,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from p2pchat.core.mesh import election
-from p2pchat.core.mesh.election import Decided, Standing
+from p2pchat.core.mesh import link
+from p2pchat.core.mesh.link import Decided, Standing
 from tests.conftest import Tell
 
 Side = Literal["D", "F"]
@@ -112,15 +112,15 @@ def close(world: World, side: Side, id: int | None) -> World:
 
 def forget(world: World, side: Side, id: int) -> World:
     if side == "D":
-        return world._replace(decided=election.abandon(world.decided, id))
-    return world._replace(standing=election.lose(world.standing, id))
+        return world._replace(decided=link.abandon(world.decided, id))
+    return world._replace(standing=link.lose(world.standing, id))
 
 
 # ---- the rule of the core, and the two that fail
 
 
 def d_numbers_it(world: World, connection: Connection) -> World:
-    decided = election.decide(world.decided, connection.id)
+    decided = link.decide(world.decided, connection.id)
     former = world.decided.link
     connection = connection.with_phase("D", UP)
     connection = connection.with_queue("F", (*connection.to_f, ("go", world.run, decided.n)))
@@ -129,7 +129,7 @@ def d_numbers_it(world: World, connection: Connection) -> World:
 
 
 def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> World:
-    verdict = election.take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = link.take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.standing)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
@@ -138,7 +138,7 @@ def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> Wo
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
     """Superseded runs are all that is remembered."""
-    verdict = election.take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = link.take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.standing)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))

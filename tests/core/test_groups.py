@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pchat.core.groups.group import MAX_EARLY, Group
-from p2pchat.core.groups.operations import Cuts, fork_mark, group_body, leave_body, operation_hash, talk_id
-from p2pchat.core.groups.state import MAX_LEAVES, MAX_TIED, Sight
+from p2pchat.core.groups.state import (
+    MAX_LEAVES,
+    MAX_TIED,
+    Cuts,
+    Sight,
+    fork_mark,
+    group_body,
+    leave_body,
+    operation_hash,
+    talk_id,
+)
 from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
 from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry
 from p2pchat.core.records import Cite

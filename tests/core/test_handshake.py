@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.hosted import Network
+from p2pchat.core.context import Network
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
-from p2pchat.core.hearsay import FEW, Hearsay
+from p2pchat.core.node import FEW, Hearsay
 from p2pchat.core.records import Address, Change
 
 MANY = range(FEW)

@@ -1,9 +1,9 @@
 """A thousand random histories: peers write while others crash, disks come back old, links break. Every promise holds.
 
-Each seed is one history of whole nodes on virtual time (p2pchat/testing/histories/); p2pchat/testing/judges/ judges
-it. A failing seed prints the one command that replays it with everything that happens, and for the first of them the
-one that plays only the steps that matter. What must have happened often in the whole run, for otherwise it would prove
-little, is checked at the end: every accident, every goodbye and every path of synchronisation.
+Each seed is one history of whole nodes on virtual time (p2pchat/testing/simulation/); p2pchat/testing/invariants/
+judges it. A failing seed prints the one command that replays it with everything that happens, and for the first of them
+the one that plays only the steps that matter. What must have happened often in the whole run, for otherwise it would
+prove little, is checked at the end: every accident, every goodbye and every path of synchronisation.
 """
 
 from __future__ import annotations

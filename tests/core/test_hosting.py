@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from p2pchat.core.context import HostedUser, HostedUsers
 from p2pchat.core.effects import Delivered, Kept
-from p2pchat.core.hosted import HostedUser, HostedUsers
 from p2pchat.core.inputs import GroupChanging, GroupMade, Hosting, MarkedRead, Opened, PresenceSet, Said, Unhosted
 from p2pchat.core.inputs import TypingSet as Types
-from p2pchat.core.mesh.hosting import make_cert
+from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Hosted, Read, Want
 from p2pchat.protocol import Here as HereFrame

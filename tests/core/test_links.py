@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.context import Network
 from p2pchat.core.effects import (
     Close,
     Counted,
@@ -17,10 +18,8 @@ from p2pchat.core.effects import (
     Stopped,
     Warned,
 )
-from p2pchat.core.hosted import Network
 from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Faulted, LinkDown, Paused, Stop
-from p2pchat.core.mesh.election import Standing, Verdict, take_go
-from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
+from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, Standing, Verdict, take_go
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from p2pchat.core import inputs
-from p2pchat.core.hearsay import FEW
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Forget, HandedOn, Input, Loaded, Said, Stop
+from p2pchat.core.node import FEW
 from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted
 from p2pchat.protocol import Here as HereFrame

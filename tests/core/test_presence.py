@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Now
+from p2pchat.core.context import Context, HostedUser, Network, Now
 from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
-from p2pchat.core.hosted import HostedUser, Network
-from p2pchat.core.mesh.handshake import ServerSide
-from p2pchat.core.mesh.hosting import HOST_TAG, LIFE_MS, TOLERANCE_MS, Certificates, host_message, make_cert
+from p2pchat.core.mesh.handshake import (
+    HOST_TAG,
+    LIFE_MS,
+    TOLERANCE_MS,
+    Certificates,
+    ServerSide,
+    host_message,
+    make_cert,
+)
 from p2pchat.core.mesh.link import Link, Phase
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.names import name_fault

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.context import HostedUser, Network
 from p2pchat.core.inputs import Allowed, CommitFailed, Loaded
 from p2pchat.core.log import size_bytes
 from p2pchat.core.node import Node
-from p2pchat.core.sync.accounts import Account
+from p2pchat.core.sync.quota import Account
 from p2pchat.protocol import Entries, Have
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
-from p2pchat.testing.world.small import SMALL
+from p2pchat.testing.simulation.environment import SMALL
 from tests.core.test_serve import takes_no_more, want
 from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
 

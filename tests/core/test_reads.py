@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.hosted import HostedUser
+from p2pchat.core.context import HostedUser
 from p2pchat.core.inputs import CommitFailed, Drained, Filled, Loaded, ReceiptsChosen, Stop
 from p2pchat.core.log import ref_key
-from p2pchat.core.sync.bookmarks import read_sum
 from p2pchat.core.sync.progress import MAX_REMEMBERED
+from p2pchat.core.sync.read_receipts import read_sum
 from p2pchat.protocol import Entries, Mark, Naming, Read
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.test_serve import own, told

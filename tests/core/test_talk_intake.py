@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core import effects as out
-from p2pchat.core.groups.operations import group_body, operation_hash, talk_id
+from p2pchat.core.groups.state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.conversations import MAX_UNKNOWN
 from p2pchat.protocol import Entries, Have, Naming

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core.inputs import Renamed, Said
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.append import text_fault
-from p2pchat.core.sync.clock import counts, next_c
+from p2pchat.core.sync.log_index import counts, next_c
 from p2pchat.protocol import Entries
 from tests.core.world import IDS, ROOM, START, Author, Far, Peer, World
 

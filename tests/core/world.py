@@ -17,8 +17,7 @@ from hashlib import sha256, shake_256
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.context import Now
-from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.context import HostedUser, Network, Now
 from p2pchat.core.inputs import (
     Accepted,
     Carried,

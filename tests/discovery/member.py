@@ -11,8 +11,8 @@ import asyncio
 import json
 import sys
 
-from p2pchat.discovery import local
-from p2pchat.discovery.local import Discovery
+from p2pchat import discovery as local
+from p2pchat.discovery import Discovery
 
 
 def tell(what: str, *rest: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.discovery.announcement import MAX_ADDRESSES, describe, discovery_key, recognise
+from p2pchat.discovery import MAX_ADDRESSES, describe, discovery_key, recognise
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 N, K = GOLDEN["network"]["n"], GOLDEN["network"]["k"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.discovery.announcement import MAX_ADDRESSES
-from p2pchat.discovery.places import ANY_V4, ANY_V6, Interfaces, Place, addresses_of, announced_place
+from p2pchat.discovery import ANY_V4, ANY_V6, MAX_ADDRESSES, Interfaces, Place, addresses_of, announced_place
 
 OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
 

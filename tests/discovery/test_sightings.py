@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.discovery.sightings import MAX_SERVICES, Sightings
+from p2pchat.discovery import MAX_SERVICES, Sightings
 
 ADA, BOB = "a" * 64, "b" * 64
 HERE, THERE = ("10.0.0.1:1",), ("10.0.0.2:1",)

@@ -7,8 +7,8 @@ from functools import cache
 from ipaddress import ip_address
 
 from p2pchat.config import Settings
-from p2pchat.core.mesh.endpoints import may_be_told
-from p2pchat.discovery.announcement import describe, discovery_key, recognise
+from p2pchat.core.mesh.addressbook import may_be_told
+from p2pchat.discovery import describe, discovery_key, recognise
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
 

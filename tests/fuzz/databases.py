@@ -18,8 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Now
-from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.context import HostedUser, Network, Now
 from p2pchat.core.inputs import Said
 from p2pchat.core.log import LogId, decode_entry, extend_chain
 from p2pchat.core.node import Node
@@ -39,7 +38,7 @@ from p2pchat.core.records import (
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.base import Shown
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import metadata
 from p2pchat.storage.sql import SqlStorage
 from tests.fuzz.supply import Supply

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from p2pchat.core.groups.operations import group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import (

@@ -9,15 +9,14 @@ from functools import cache
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.control.lines import LineBuffer
-from p2pchat.apps.cli.control.orders import parse_own_order
+from p2pchat.cli.control_server import parse_own_order
+from p2pchat.cli.control_socket import LineBuffer
 from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.commands.errors import Usage
 from p2pchat.commands.json_commands import SHAPES, BadOrder, parse_object
 from p2pchat.commands.typed_commands import BY_NAME, Do, Say, help_lines, parse_line, split_name, typed_name
 from p2pchat.core.names import RESERVED, is_visible
 from p2pchat.errors import InviteError
-from p2pchat.identity.invites import MAX_ENDPOINTS, encode_invite, normal_endpoint, parse_invite
 from p2pchat.identity.names import (
     default_name,
     is_valid_name,
@@ -26,7 +25,7 @@ from p2pchat.identity.names import (
     split_label,
     validate_name,
 )
-from p2pchat.identity.network import Network
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
 from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.supply import Supply, any_text
 from tests.fuzz.target import Target, hold
@@ -246,8 +245,8 @@ def line_seeds() -> list[bytes]:
 
 # ---- what is shown
 
-# By the tables of Unicode and not by the list in safetext.py. What is Cf and draws something stays: Arabic number signs
-# and the like; hieroglyphs are joined by what else is only there.
+# By the tables of Unicode and not by the list in safe_text.py. Format characters (Cf) that draw something stay: Arabic
+# number signs and the joiners of hieroglyphs.
 DRAWN = {
     *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13456),
 }  # fmt: skip

@@ -17,10 +17,9 @@ import msgspec
 import pytest
 
 from p2pchat import Link, TCPPeer
-from p2pchat.core.hosted import Network as CoreNetwork
+from p2pchat.core.context import Network as CoreNetwork
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
-from p2pchat.identity.invites import encode_invite
-from p2pchat.identity.network import Network, load_network
+from p2pchat.identity.network import Network, encode_invite, load_network
 from p2pchat.identity.tls import server_context
 from p2pchat.protocol import AnyFrame, Bye, Decoder, Go, Hello, Peers, Welcome, encode
 from tests.hostile.conftest import QUICK, Honest, Meet

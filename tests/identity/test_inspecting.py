@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.identity.inspecting import inspect_profile
 from p2pchat.identity.names import base32
 from p2pchat.identity.network import Network, save_network
-from p2pchat.identity.profile import Profile
+from p2pchat.identity.profile import Profile, inspect_profile
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pchat.errors import InviteError
-from p2pchat.identity.invites import MAX_ENDPOINTS, Invite, encode_invite, normal_endpoint, parse_invite
-from p2pchat.identity.network import Network
+from p2pchat.identity.network import MAX_ENDPOINTS, Invite, Network, encode_invite, normal_endpoint, parse_invite
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent.parent / "golden" / "wire.json").read_text("utf-8"))
 ADA: str = GOLDEN["users"]["ada"]["id"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, P2PChatError, StorageError, TCPPeer, Warned, backup_profile, copy_database, open_history
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from tests.databases.servers import KINDS, Server, private
 from tests.peer.said import texts
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 
 import pytest
 
-from p2pchat.peer.whole import whole
+from p2pchat.messaging.local_user import whole
 
 
 async def give_up(doing: Coroutine[object, object, None]) -> None:

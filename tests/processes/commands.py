@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Line
 from p2pchat.cli.loop import VARIABLE as LOOP
+from p2pchat.cli.subcommands.demo import Line
 from tests.processes.stage import Stage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")

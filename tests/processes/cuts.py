@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.apps.cli.commands.children import ChildFailed
+from p2pchat.cli.subcommands.demo import ChildFailed
 from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 from tests.processes.nursery import AVAILABLE, Nursery
 from tests.processes.proxy import Proxy

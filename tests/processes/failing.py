@@ -127,7 +127,7 @@ def _newer(_: Count) -> None:
     """Be a version whose database is one further: it has to migrate what the present one made."""
     from sqlalchemy import text
 
-    from p2pchat.storage import migrating
+    from p2pchat.storage import migrations as migrating
     from p2pchat.storage import migrations as schema
     from p2pchat.storage.database import Database
 
@@ -147,12 +147,15 @@ def _backing_up(count: Count) -> None:
     """In the copy that is made before a migration, after K of its pages."""
     from sqlalchemy import Connection
 
-    from p2pchat.storage.connect import driver_of
     from p2pchat.storage.dialects import sqlite
+    from p2pchat.storage.dialects.sqlite import driver_of
 
     class PageByPage:
         def __init__(self, connection: Connection) -> None:
             self._driver = driver_of(connection)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
 
         def backup(self, target: Any) -> None:
             self._driver.backup(target, pages=1, progress=lambda *_: count.hit(), sleep=0)
@@ -162,11 +165,11 @@ def _backing_up(count: Count) -> None:
 
 def _copying(count: Count) -> None:
     """In the copy of `p2pchat backup`, after K of its pages."""
-    from p2pchat.storage import connect
+    from p2pchat.storage.dialects import sqlite
 
-    copy_to = connect.copy_to
-    _put(connect, "PAGES_COPIED", 1)
-    _put(connect, "copy_to", lambda connection, path, _: copy_to(connection, path, lambda *_: count.hit()))
+    copy_to = sqlite.copy_to
+    _put(sqlite, "PAGES_COPIED", 1)
+    _put(sqlite, "copy_to", lambda connection, path, _: copy_to(connection, path, lambda *_: count.hit()))
 
 
 # ---- links
@@ -225,7 +228,7 @@ def _before_go(count: Count) -> None:
 
 def _at_frames(count: Count, kind: type) -> None:
     from p2pchat.core.effects import Send
-    from p2pchat.runtime.outgoing import Outgoing
+    from p2pchat.runtime.driver import Outgoing
 
     send = Outgoing.send
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from p2pchat.apps.cli.commands.children import ChildFailed
+from p2pchat.cli.subcommands.demo import ChildFailed
 from tests.processes.lives import KILLED, PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 from tests.processes.nursery import AVAILABLE, Nursery
 from tests.processes.proxy import Proxy

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
+from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from p2pchat.testing import Log, check
 from tests.processes.stage import KILLED, Stage
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

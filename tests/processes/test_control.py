@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.cli.subcommands.demo import Child, Line
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from p2pchat.apps.cli.commands.children import Child, ChildFailed, Line
+from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from tests.processes.altered import changes
 from tests.processes.smalldisk import NoMounts, SmallDisk
 from tests.processes.stage import Stage

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.stage import Stage
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import ChildFailed, Line
+from p2pchat.cli.subcommands.demo import ChildFailed, Line
 from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.processes.failing import POINTS
 from tests.processes.kills import POINTS as IN_A_MESH

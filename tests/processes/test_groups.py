@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.commands.errors import DONE, FAILED, KEPT
 from tests.processes.stage import Stage
 

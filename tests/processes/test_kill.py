@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Line
+from p2pchat.cli.subcommands.demo import Line
 from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 from tests.processes.proxy import Proxy
 from tests.processes.stage import Stage

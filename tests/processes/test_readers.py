@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.cli.subcommands.demo import Child, Line
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
 from tests.processes.stage import ROOT, Stage
 

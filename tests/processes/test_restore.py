@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child, Line
+from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
 from tests.processes.altered import changes
 from tests.processes.stage import Stage

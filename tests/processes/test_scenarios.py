@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
 from tests.processes.stage import Stage
 

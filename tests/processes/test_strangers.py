@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from p2pchat.config import MIB, Settings
-from p2pchat.core.hosted import Network
+from p2pchat.core.context import Network
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import load_network

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.apps.cli.commands.children import Child
+from p2pchat.cli.subcommands.demo import Child
 from p2pchat.identity.network import load_network
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal

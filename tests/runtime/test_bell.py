@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from p2pchat.runtime.bell import Bell
+from p2pchat.runtime.storage_worker import Bell
 
 
 class Porch:

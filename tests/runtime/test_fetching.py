@@ -11,7 +11,7 @@ from p2pchat.core.effects import Fetch
 from p2pchat.core.inputs import Drained, Filled, Got
 from p2pchat.core.records import WantStart
 from p2pchat.protocol import Naming, Want
-from p2pchat.runtime.fetching import Fetching
+from p2pchat.runtime.driver import Fetching
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
 

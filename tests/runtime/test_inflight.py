@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
-from p2pchat.runtime.inflight import CommitsInFlight
+from p2pchat.runtime.driver import CommitsInFlight
 
 LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 

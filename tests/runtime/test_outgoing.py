@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Send
 from p2pchat.protocol import Bye, Ping, Pong, encode
-from p2pchat.runtime.outgoing import Outgoing
+from p2pchat.runtime.driver import Outgoing
 
 PING, PONG = encode(Ping()), encode(Pong())
 

@@ -14,8 +14,8 @@ import pytest
 from p2pchat.core.records import Address, Change, FormerName, KnownUser, Stored, Talk
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
-from p2pchat.storage.connect import sqlite_url
 from p2pchat.storage.copy import copy_rows
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL

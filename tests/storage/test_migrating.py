@@ -18,7 +18,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Change, Mending, Stretch
 from p2pchat.errors import StorageError
 from p2pchat.storage.base import Shown
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import SCHEMA_VERSION
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL

@@ -25,7 +25,7 @@ from p2pchat.core.records import (
 )
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.base import Storage
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL

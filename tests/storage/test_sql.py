@@ -18,11 +18,11 @@ from sqlalchemy import create_engine
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage import migrating
+from p2pchat.storage import migrations as migrating
 from p2pchat.storage import migrations as schema
-from p2pchat.storage.connect import driver_of, sqlite_url
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
+from p2pchat.storage.dialects.sqlite import driver_of, sqlite_url
 from p2pchat.storage.errors import sentence
 from p2pchat.storage.schema import metadata
 from p2pchat.storage.sql import SqlStorage
@@ -405,7 +405,7 @@ import sys
 from pathlib import Path
 from p2pchat.config import Settings
 from p2pchat.errors import StorageError
-from p2pchat.storage.connect import sqlite_url
+from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.schema import metadata
 from tests.storage.writers import Author, many

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from p2pchat.apps.cli.program import program
+from p2pchat.commands.endpoints import program
 from p2pchat.commands.errors import tell
 from p2pchat.safe_text import safe_line
 

@@ -7,9 +7,11 @@ are watched for, and whoever decides first to leave ends it. The peer itself kno
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from p2pchat import (
     Deleted,
@@ -25,30 +27,22 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
 )
-from p2pchat.apps.cli.asking import NothingSaid, ask, can_ask, read_invite
-from p2pchat.apps.cli.chat.arrival import Arrival
-from p2pchat.apps.cli.chat.descriptors import allow_descriptors
-from p2pchat.apps.cli.chat.diagnostics import tell_diagnostics
-from p2pchat.apps.cli.chat.fronts import choose_front
-from p2pchat.apps.cli.chat.last import LastStart
-from p2pchat.apps.cli.chat.options import ChatOptions, parse_chat
-from p2pchat.apps.cli.chat.starting import Starting
-from p2pchat.apps.cli.chat.streams import REFUSED_GRACE
-from p2pchat.apps.cli.ignoring import take_over
-from p2pchat.apps.cli.peeroptions import make_peer
-from p2pchat.apps.cli.profiles import history_command
 from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, Endpoints
 from p2pchat.cli.chat.shutdown import Leaving
-from p2pchat.cli.chat.startup import next_steps, settle
+from p2pchat.cli.chat.startup import ChatOptions, Starting, allow_descriptors, next_steps, parse_chat, settle
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.loop import make_runner
-from p2pchat.cli.stdin import Kind, kind_of_stdin
+from p2pchat.cli.options import history_command, make_peer
+from p2pchat.cli.stdin import Kind, Lines, NothingSaid, ask, can_ask, kind_of_stdin, raw_stdin, read_invite
+from p2pchat.commands.display import Show
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, Failure, complain, tell, worse
 from p2pchat.commands.format import shown_name, shown_names
 from p2pchat.commands.invites import endpoints_of, welcome_screen
-from p2pchat.commands.output import Log
+from p2pchat.commands.notifications import Arrival, tell_diagnostics
+from p2pchat.commands.output import Log, Output, raw_stdout
 from p2pchat.commands.session import Session
+from p2pchat.commands.settings import LastStart, take_over
 from p2pchat.safe_text import safe_line
 
 
@@ -282,3 +276,132 @@ _STOPPED = {
     "refused": "refused by every endpoint",
     "ended": "failed",
 }
+
+
+# ---- fronts
+#
+# What is in front of a running peer: where its events are shown, and where its input comes from.
+#
+# A chat knows no more of its front end than this. There are two: the standard streams, for pipes, programs and
+# `--plain`, and the interactive line of a terminal, which alone needs prompt_toolkit and is only imported there.
+
+
+class Front(Protocol):
+    """One front end.
+
+    Attributes:
+        show: Takes what is to be shown.
+        interactive: Somebody sees the errors, so that they do not change the exit code.
+        patience: Seconds to wait for deliveries at the end of input.
+    """
+
+    show: Show
+    interactive: bool
+    patience: float
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is anything to read at all."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody reads any more what is shown."""
+
+    @property
+    def reads_to_the_end(self) -> bool:
+        """Whether input is read to its end although nobody reads what is shown."""
+
+    async def begin(self, peer: TCPPeer, session: Session) -> None:
+        """The peer runs: show where one is, before any event is shown."""
+
+    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+        """Do what input says; at its end decide to leave. Cancelled when something else decides."""
+
+    def close(self) -> None:
+        """Show what was kept for a moment, and leave the streams as they were."""
+
+
+def choose_front(options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> Front:
+    """Return the front end that fits what standard input and output are, and what was asked for."""
+    if wants_terminal(options, kind):
+        from p2pchat.cli.terminal.app import TerminalFront
+
+        return TerminalFront(options, log, leaving)
+
+    return Streams(options, kind, log, leaving)
+
+
+def wants_terminal(options: ChatOptions, kind: Kind) -> bool:
+    """Whether somebody types at a terminal that can move its cursor, and wants to be treated so."""
+    if options.as_json or options.plain or kind is not Kind.TERMINAL or not _is_terminal():
+        return False
+    return sys.platform == "win32" or os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError:  # closed
+        return False
+
+
+# ---- streams
+#
+# The front end of pipes and programs, and of `--plain`: lines in, lines out, nothing is ever drawn over.
+
+
+ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
+REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
+TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for those who are here
+
+
+class Streams:
+    """Standard input and output as they are; a Front."""
+
+    def __init__(self, options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> None:
+        self._options = options
+        self._kind = kind
+        self._leaving = leaving
+        self._output = Output(raw_stdout(), for_people=not options.as_json)
+        self._read_all = False
+        self.interactive = kind is Kind.TERMINAL
+        self.patience = TERMINAL_DRAIN if self.interactive else options.drain
+        self.show = Show(self._output, log, as_json=options.as_json, echo=not self.interactive)
+
+    @property
+    def has_input(self) -> bool:
+        return self._kind is not Kind.NONE
+
+    @property
+    def gone(self) -> bool:
+        return self._output.closed.is_set()
+
+    @property
+    def reads_to_the_end(self) -> bool:
+        return self._kind is Kind.PIPED and not self._read_all  # whoever writes there may not see us leave
+
+    async def begin(self, peer: TCPPeer, session: Session) -> None:
+        pass
+
+    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+        try:
+            if self._kind is Kind.PIPED:
+                await endpoints.answered(ENDPOINTS_WAIT)
+                if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
+                    return  # nothing is taken from input that we could only keep
+            await self._read(session)
+        finally:
+            self._read_all = True
+
+    async def _read(self, session: Session) -> None:
+        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines.start()
+        while batch := await lines.take():
+            if not await session.take(batch):
+                self._leaving.because("input")
+                return
+        if not self._options.stay or self.gone:
+            self._leaving.because("input")
+
+    def close(self) -> None:
+        self.show.close()

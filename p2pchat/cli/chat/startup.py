@@ -7,21 +7,37 @@ terminal to try it. Only what is missing is asked for, and Enter is always an an
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat import P2PChatError, login_name, parse_invite, profile_invite, validate_name
-from p2pchat.apps.cli.asking import NothingSaid
-from p2pchat.apps.cli.chat.known import Known, look, started_before
-from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.ports import free_port, is_free, next_port
-from p2pchat.apps.cli.program import program
-from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.errors import complain, tell
-from p2pchat.commands.format import shown_time
-from p2pchat.commands.invites import JOIN_COMMAND
+from p2pchat import (
+    DataLocked,
+    InviteError,
+    P2PChatError,
+    PortInUse,
+    inspect_profile,
+    known_profiles,
+    login_name,
+    open_history,
+    parse_invite,
+    probe,
+    profile_directory,
+    profile_invite,
+    validate_name,
+)
+from p2pchat.cli.command_table import CHAT
+from p2pchat.cli.main import refuse_first_word, split_first_word
+from p2pchat.cli.options import PeerOptions, database_url, free_port, is_free, next_port, parse_seconds, parse_words
+from p2pchat.cli.stdin import NothingSaid
+from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, parse_endpoint, parse_port, program
+from p2pchat.commands.errors import Failure, Usage, complain, tell
+from p2pchat.commands.format import shown_name, shown_time
+from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
 from p2pchat.commands.settings import ChatSettings
 
 EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names for whoever joins next
@@ -203,3 +219,224 @@ def next_steps(port: int, host: str, names: Collection[str], *, calls: bool) -> 
     if is_loopback(host):
         far = f"-- for other machines: /quit, then {program()} {port} --host 0.0.0.0"
     return "\n".join([near, far, typing])
+
+
+# ---- starting
+#
+# What keeps a peer from starting, as one line that says what to do about it: mostly a command to copy.
+
+
+MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
+_LOOK_WITHIN = 1.0  # seconds, for who it is that listens there
+_OTHERS = frozenset(("refused", "no_answer", "unreachable", "no_such_host", "cut", "silent", "other_program"))
+
+
+class Starting:
+    """One start: what was asked for, and whether the profile was there before.
+
+    Args:
+        argv: The words of the command line.
+    """
+
+    def __init__(self, options: ChatOptions, argv: Sequence[str]) -> None:
+        self._options = options
+        self._argv = list(argv)
+        self._tried: set[int] = set()
+        self._was_there = options.port > 0 and profile_directory(options.port) in known_profiles()
+
+    def goes_elsewhere(self, error: P2PChatError) -> bool:
+        """Pick the next port, when the one that was picked was taken in the same moment; False: that is not it."""
+        is_picked = self._options.bare and not self._was_there and not self._options.data
+        if not is_picked or not isinstance(error, (PortInUse, DataLocked)) or len(self._tried) >= MOST_PICKED:
+            return False
+        self._tried.add(self._options.port)
+        self._options.port = free_port(self._options.host, self._tried)
+        return True
+
+    def mended(self, error: P2PChatError) -> Exception:
+        """Return the error to show instead of the library's, which knows no commands."""
+        if isinstance(error, PortInUse):
+            return self._port_taken(error)
+        if isinstance(error, DataLocked):
+            return self._in_use(error)
+        if isinstance(error, InviteError) and self._options.invite:
+            port = next_port(self._options.port, self._options.host)
+            return Usage(f"{error}, as in: {command(port, '--invite', '-')}")
+        return error
+
+    def _port_taken(self, error: PortInUse) -> Failure:
+        who = _who_listens(error.port)
+        instead = self._with_port(next_port(error.port, self._options.host))
+        return Failure(f"port {error.port} on {error.host} is in use by {who}: try {instead}")
+
+    def _with_port(self, port: int) -> str:
+        """Return the command line with another port, and still the same identity."""
+        _, rest = split_first_word(self._argv)
+        if self._options.bare:
+            rest = self._argv
+        if any(looks_like_invite(word) for word in rest):
+            rest = ["--invite", "-"]
+        if self._was_there and not (self._options.data or self._options.temp):
+            rest = [*rest, "--data", str(profile_directory(self._options.port))]
+        return command(port, *rest)
+
+    def _in_use(self, error: DataLocked) -> Failure:
+        who = f"process {error.pid}" if error.pid else "another process"
+        which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
+        send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
+        other = "one more peer needs another port and directory"
+        if not self._options.data:
+            other = f"for one more peer: {command(next_port(self._options.port), self._options.port)}"
+        return Failure(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
+
+
+def _who_listens(port: int) -> str:
+    """Ask who has taken a port of this machine."""
+    try:
+        verdict = asyncio.run(probe(port, timeout=_LOOK_WITHIN)).verdict
+    except (P2PChatError, ValueError, OSError):
+        return "another program"
+    return "another program" if verdict in _OTHERS else "another p2pchat peer"
+
+
+# ---- known
+#
+# The peers that were started before on this machine, for whoever has to choose one of them.
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A profile that was started before.
+
+    Attributes:
+        name: "" when none was ever chosen.
+        used_at: Seconds since 1970 of the last time something was stored.
+        holder: The pid that runs it, 0 when unknown; None: it does not run.
+        is_settled: It belongs to its network for good: it has joined it, or messages of it.
+        is_open: That network has no key.
+    """
+
+    directory: Path
+    port: int
+    name: str
+    used_at: float
+    holder: int | None
+    is_settled: bool
+    is_open: bool
+
+    @property
+    def label(self) -> str:
+        return shown_name(self.name) if self.name else "(no name yet)"
+
+
+def started_before() -> list[Known]:
+    """Return the profiles of this login that are somebody, lowest port first.
+
+    One without a name, a network of its own and a message, as a start that found its port taken leaves behind, is
+    nobody yet: whoever starts there next may be.
+    """
+    found = [look(directory, int(directory.name)) for directory in known_profiles()]
+    return [one for one in found if one.name or one.is_settled or one.holder is not None]
+
+
+def look(directory: Path, port: int) -> Known:
+    """Return what can be seen of a profile; nothing but its place where it cannot be read: starting it says why."""
+    name, has_messages = "", False
+    with suppress(P2PChatError):
+        name, has_messages = asyncio.run(_read(directory))
+    state = inspect_profile(directory)
+    is_settled = has_messages or state.network_path.parent == directory
+    return Known(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
+
+
+async def _read(directory: Path) -> tuple[str, bool]:
+    async with open_history(directory) as history:
+        return history.me.name, bool(await history.history(limit=1))
+
+
+def _used_at(directory: Path) -> float:
+    times = [0.0]
+    for name in ("identity.pem", "history.db", "history.db-wal"):
+        with suppress(OSError):
+            times.append((directory / name).stat().st_mtime)
+    return max(times)
+
+
+# ---- descriptors
+#
+# How many files and sockets this process may have open: macOS gives a terminal's programs 256, one mesh may need more.
+#
+# A peer has up to 256 links and 64 strangers (Settings), its database, and its standard streams.
+
+
+WANTED = 1024  # also what Linux gives a process unless told otherwise
+
+
+def allow_descriptors(wanted: int = WANTED) -> None:
+    """Raise the own soft limit to `wanted`, as far as the system lets it. Windows has no such limit."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # macOS says so above its own maximum
+        pass
+
+
+# ---- options
+#
+# `p2pchat PORT [HOST:PORT ...]`: its words and options into one record.
+
+
+USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and nobody minds to wait so long once
+
+
+@dataclass(slots=True)
+class ChatOptions(PeerOptions):
+    """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
+
+    as_json: bool = False
+    plain: bool = False
+    log: str = ""
+    drain: float = USUAL_DRAIN
+    stay: bool = False
+    verbose: bool = False
+    warnings: tuple[str, ...] = ()
+    host_given: bool = field(default=False, compare=False)  # by an option or a variable
+    bare: bool = False  # no PORT was given: what is missing is asked for, or picked (startup.py)
+
+
+def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
+    """Read `[options] PORT [HOST:PORT ...]`; PORT may be missing where somebody can be asked.
+
+    Raises:
+        Usage: What was written cannot be meant.
+    """
+    words, given, typed = parse_words(CHAT, argv)
+    bare = not words and may_ask and not given["as_json"]
+    if not words and not bare:
+        raise Usage("which port? For example: p2pchat 8080 --name ada (--help shows more)")
+    try:
+        port = 0 if bare else parse_port(words[0], "port", lowest=0)
+    except Usage:
+        raise refuse_first_word(words[0]) from None
+    if given["temp"] and given["data"]:
+        raise Usage("--temp and --data exclude each other: a profile is temporary or has a place")
+    if given["as_json"] and given["plain"]:
+        raise Usage("--json and --plain exclude each other")
+    if given["open_network"] and given["invite"]:
+        raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
+    options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
+    options.host_given = given["host"] is not None
+    options.db = database_url(options.db)
+    options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else USUAL_DRAIN
+    options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
+    if options.advertise:
+        options.advertise = parse_endpoint(options.advertise)
+    options.warnings = tuple(options.secrets_on_the_command_line(typed))
+    return options

@@ -6,22 +6,22 @@ What is measured is in benching/, one subject a file. Nothing is left behind on 
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Literal
 
-from p2pchat import Probed, inspect_profile, probe
-from p2pchat.apps.cli.commands.benching.figure import Figure, shown
-from p2pchat.apps.cli.commands.benching.own import own
-from p2pchat.apps.cli.commands.benching.way import way
-from p2pchat.apps.cli.commands.benching.writing import MOST, passing, writing
-from p2pchat.apps.cli.commands.doctoring.there import name_of, there
-from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.bench import COMMAND
-from p2pchat.cli.options import WhichPeer, parse_seconds, parse_words, which_peer
+from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, inspect_profile, probe, profile_invite
+from p2pchat.cli.command_table import BENCH_COMMAND
+from p2pchat.cli.control_client import run_until_signal
+from p2pchat.cli.options import WhichPeer, find_profile, parse_seconds, parse_words, which_peer
 from p2pchat.cli.progress import Progress
+from p2pchat.cli.subcommands.doctor_network import name_of, there
 from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.errors import DONE, FAILED, Failure, Usage, tell
 from p2pchat.commands.format import shown_name
@@ -47,7 +47,7 @@ def parse_bench(argv: Sequence[str]) -> BenchOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(BENCH_COMMAND, argv)
     if len(words) != 1:
         raise Usage("bench takes one HOST:PORT, where the peer answers: p2pchat bench 192.168.1.20:8080")
     return BenchOptions(
@@ -60,8 +60,8 @@ def parse_bench(argv: Sequence[str]) -> BenchOptions:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST):
-        raise Usage(f"--write {text!a}: it is how many messages to send, 1 to {MOST:,}")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= WRITING_MOST):
+        raise Usage(f"--write {text!a}: it is how many messages to send, 1 to {WRITING_MOST:,}")
     return int(text)
 
 
@@ -112,3 +112,198 @@ def _print_peer(options: BenchOptions, found: Probed, name: str) -> None:
 def _print(options: BenchOptions, figures: Sequence[Figure]) -> None:
     for figure in figures:
         print(json_line(asdict(figure)) if options.as_json else shown(figure), flush=True)
+
+
+# ---- figure
+#
+# What was measured: one figure, as people and programs read it.
+
+
+TEXT_BYTES = 180  # of a message: what the project's own benchmarks send
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of `p2pchat bench`.
+
+    Attributes:
+        what: A stable word.
+        value: The median of all, in `unit`; a rate is one figure of all messages together.
+        unit: s for seconds, /s for messages a second.
+        p99: What 99 of 100 stay below; None for a rate.
+        count: How many were measured.
+        text: What begins and ends it, for people.
+    """
+
+    what: str
+    value: float
+    unit: Literal["s", "/s"]
+    p99: float | None
+    count: int
+    text: str
+
+
+def times(what: str, seconds: Sequence[float], text: str) -> Figure:
+    """Return the figure of single times, at least one."""
+    ordered = sorted(seconds)
+    return Figure(what, median(ordered), "s", ordered[int(0.99 * len(ordered))], len(ordered), text)
+
+
+def rate(what: str, count: int, seconds: float, text: str) -> Figure:
+    """Return the figure of many together."""
+    return Figure(what, count / max(seconds, 1e-9), "/s", None, count, text)
+
+
+def message(number: int) -> str:
+    """Return a text of TEXT_BYTES, different for each number."""
+    return f"{number:08d} bench: ".ljust(TEXT_BYTES, ".")
+
+
+def shown(figure: Figure) -> str:
+    """Return a figure as a line."""
+    most = "" if figure.p99 is None else f"99 %: {_time(figure.p99)}"
+    value = f"{figure.value:,.0f} /s" if figure.unit == "/s" else _time(figure.value)
+    return f"{figure.what.replace('_', ' '):<16}{value:>11}  {most:<15}  {figure.count:>7,}  {figure.text}"
+
+
+def _time(seconds: float) -> str:
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+# ---- own
+#
+# What this machine needs until a message is safe on its own disk: a peer that lives only now, and meets nobody.
+
+
+OWN_SINGLES = 500  # at most
+WARMING = 20  # messages that do not count: the first ones load code and make the files
+AT_ONCE = 1000  # texts of one send_many
+OWN_MOST = 20_000  # texts in all: 6 MB, gone at the end
+
+
+async def own(place: Path, seconds: float) -> list[Figure]:
+    """Write to an empty room for so long, in a directory on the disk that is meant."""
+    async with TCPPeer(0, data=place, name="bench", open=True) as peer:
+        for number in range(WARMING):
+            await peer.send(peer.room, message(number))
+        singly: list[float] = []
+        until = perf_counter() + seconds
+        while len(singly) < OWN_SINGLES and (not singly or perf_counter() < until):
+            begun = perf_counter()
+            await peer.send(peer.room, message(len(singly)))
+            singly.append(perf_counter() - begun)
+        begun, written = perf_counter(), 0
+        while written < OWN_MOST and (not written or perf_counter() < begun + seconds):
+            await peer.send_many(peer.room, [message(written + number) for number in range(AT_ONCE)])
+            written += AT_ONCE
+        took = perf_counter() - begun
+    return [
+        times("accepted", singly, "one at a time: signed, and safe on this disk"),
+        rate("accepted_many", written, took, f"the same, {AT_ONCE:,} at once"),
+    ]
+
+
+# ---- way
+#
+# The way to a peer: links begun and never finished (p2pchat.probe), of which nobody there is told.
+
+
+LINKS = 30  # at most
+APART = 0.06  # seconds from one to the next: a peer lets 20 strangers a second in from one address
+
+
+async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
+    """Go there again and again for so long; `first` has found the address. Raises Failure when it is not reached."""
+    host = f"[{first.address}]" if ":" in first.address else first.address
+    endpoint = f"{host}:{first.endpoint.rpartition(':')[2]}"
+    until, found = perf_counter() + seconds, list[Probed]()
+    while len(found) < LINKS and (not found or perf_counter() < until):
+        next_at = perf_counter() + APART
+        there = await probe(endpoint, data=directory)
+        if there.verdict != "reached":
+            raise Failure(f"{endpoint} was reached and is not any more: {there.text}")
+        found.append(there)
+        await asyncio.sleep(next_at - perf_counter())
+    links = [each.connect_seconds + each.tls_seconds + each.seconds for each in found]
+    return [
+        times("round_trip", [each.connect_seconds for each in found], "of the network alone: a connection"),
+        times("proof", [each.seconds for each in found], "a question that the peer there signs its answer to"),
+        times("link", links, "connection, TLS and both proofs, with a new key"),
+    ]
+
+
+# ---- writing
+#
+# Real messages to the user at an endpoint, from a passing user of the same network, until they are delivered.
+
+
+WRITING_MOST = 100_000  # messages, 30 MB there
+WRITING_SINGLES = 200  # at most, and a fifth of all
+MEET_WITHIN = 10.0  # seconds
+PATIENCE = 30.0  # seconds for one delivery: far more than any network needs that people chat over
+
+Tell = Callable[[str], None]
+
+
+@asynccontextmanager
+async def passing(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
+    """Run a peer of the profile's network with a key of its own, in a place that is removed afterwards.
+
+    Yields: the peer, and the user at the endpoint, who is online.
+    """
+    invite = profile_invite(directory, [there.endpoint], to=there.peer_id)
+    async with TCPPeer(0, data=place, name="bench", invite=invite) as peer:
+        try:
+            user = await peer.wait_user(there.peer_id, timeout=MEET_WITHIN)
+        except TimeoutError:
+            raise Failure(
+                f"{there.endpoint} answers, and makes no link within {MEET_WITHIN:.0f} s: try again"
+            ) from None
+        yield peer, user
+
+
+async def writing(peer: TCPPeer, to: User, count: int, seconds: float, tell: Tell) -> list[Figure]:
+    """Send so many messages in all: some one at a time, at most for so long, the others together."""
+    first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the way to you"
+    await _delivered(await peer.send(to, first))
+    singly: list[float] = []
+    until = perf_counter() + seconds
+    while len(singly) < min(WRITING_SINGLES, count // 5) and perf_counter() < until:
+        begun = perf_counter()
+        await _delivered(await peer.send(to, message(len(singly))))
+        singly.append(perf_counter() - begun)
+        tell(f"-- {len(singly):,} of {count:,} messages, one at a time")
+    figures = [times("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
+    left = count - 1 - len(singly)
+    if left:
+        begun = perf_counter()
+        await _many(peer, to, left, tell)
+        figures.append(
+            rate("delivered_many", left, perf_counter() - begun, f"the same, {AT_ONCE:,} at once and two on the way")
+        )
+    return figures
+
+
+async def _many(peer: TCPPeer, to: User, count: int, tell: Tell) -> None:
+    batches = iter(range(0, count, AT_ONCE))
+
+    async def write() -> None:
+        receipts = None
+        for first in batches:
+            tell(f"-- {first:,} of {count:,} messages")
+            last = min(count, first + AT_ONCE)
+            receipts = await peer.send_many(to, [message(number) for number in range(first, last)])
+        if receipts is not None:
+            await _delivered(receipts)
+
+    await asyncio.gather(write(), write())
+
+
+async def _delivered(receipt: Receipt | Receipts) -> None:
+    try:
+        await receipt.delivered(timeout=PATIENCE)
+    except DeliveryTimeout:
+        raise Failure(
+            f"a message was not delivered within {PATIENCE:.0f} s: the peer there is gone, or takes no more of bench"
+        ) from None

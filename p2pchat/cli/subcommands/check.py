@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2pchat.apps.cli.registry.check import COMMAND
+from p2pchat.cli.command_table import CHECK_COMMAND
 from p2pchat.cli.options import parse_words
 from p2pchat.commands.errors import DONE, FAILED, Failure, Usage
 from p2pchat.safe_text import safe_line
@@ -33,7 +33,7 @@ def parse_check(argv: Sequence[str]) -> CheckOptions:
     Raises:
         Usage: There is no log.
     """
-    words, given, _ = parse_words(COMMAND, argv)
+    words, given, _ = parse_words(CHECK_COMMAND, argv)
     if not words:
         raise Usage("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
     return CheckOptions(tuple(words), given["complete"])

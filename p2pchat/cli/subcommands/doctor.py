@@ -24,17 +24,19 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.apps.cli.commands.doctoring import clock, disk, firewall, home, peers, port, there
-from p2pchat.apps.cli.commands.doctoring.database import database
-from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, told, warning
-from p2pchat.apps.cli.commands.doctoring.waiting import told_while
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.program import command
-from p2pchat.apps.cli.registry.doctor import COMMAND
+from p2pchat.cli.command_table import DOCTOR_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
 from p2pchat.cli.subcommands import doctor_checks, doctor_network
-from p2pchat.commands.endpoints import parse_endpoint
+from p2pchat.cli.subcommands import doctor_checks as clock
+from p2pchat.cli.subcommands import doctor_checks as disk
+from p2pchat.cli.subcommands import doctor_checks as home
+from p2pchat.cli.subcommands import doctor_network as firewall
+from p2pchat.cli.subcommands import doctor_network as peers
+from p2pchat.cli.subcommands import doctor_network as port
+from p2pchat.cli.subcommands import doctor_network as there
+from p2pchat.cli.subcommands.doctor_checks import Finding, database, ok, told, told_while, warning
+from p2pchat.commands.endpoints import command, parse_endpoint
 from p2pchat.commands.errors import DONE, FAILED, Failure, Usage
 from p2pchat.commands.invites import own_addresses
 from p2pchat.commands.output import json_line
@@ -76,7 +78,7 @@ def parse_doctor(argv: Sequence[str]) -> DoctorOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(DOCTOR_COMMAND, argv)
     if len(words) > 1:
         raise Usage(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
     endpoint = parse_endpoint(words[0]) if words else ""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
+import shutil
 import ssl
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from p2pchat import __version__
-from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning, wrong
+from p2pchat import Checked, History, Message, ProfileState, Sent, Settings, __version__
+from p2pchat.commands.endpoints import command, quoted
+from p2pchat.safe_text import safe_line
 
 EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover"}
 FEW_FILES = 512  # 256 links, 64 strangers, the database, and some
@@ -68,3 +76,267 @@ def terminal(kind: str, encoding: str) -> Finding:
 
 def utf8_mend() -> str:
     return "chcp 65001" if sys.platform == "win32" else "export LC_ALL=C.UTF-8"
+
+
+# ---- clock
+#
+# The clock: order and times of messages come from the clocks of those who wrote them, so a wrong one is seen.
+#
+# What a message's writer says and when it came here differ by the way it took and by the two clocks. A message that
+# came before it was written shows another clock ahead of this one. One that came late was perhaps only under way: a
+# machine that sleeps gets all at once, and each waited for another time. Messages of different moments that took the
+# same time did not wait, so what they took is the difference of the clocks. Two writers who agree outvote this machine.
+
+
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # before p2pchat
+TOLERATED = timedelta(minutes=1)
+OLDEST = timedelta(days=2)  # messages that came before say little of the clock as it is now
+SAME = timedelta(seconds=10)  # ways of about the same length; a guess
+APART = timedelta(minutes=1)  # moments that are not one burst
+ENOUGH_WRITERS = 2  # who agree: of one alone nobody knows whose clock is off
+
+SET = {
+    "linux": "sudo timedatectl set-ntp true",
+    "darwin": "sudo sntp -sS time.apple.com",
+    "win32": "w32tm /resync",
+}
+
+
+def clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
+    """Compare the clock with what is stored here; `posts` are the newest messages."""
+    mend = f"set the clock: {SET.get(sys.platform, SET['linux'])}"
+    if now < EARLIEST:
+        return wrong("clock", f"it says {now:%Y-%m-%d}, which is long ago", mend)
+    latest = max((post.received_at for post in posts), default=now)
+    if latest > now + TOLERATED:
+        text = f"messages were received here {span(latest - now)} from now: the clock went back, or was ahead then"
+        return wrong("clock", text, mend)
+    offsets = dict(_offsets(now, posts))
+    ahead = [-offset for offset in offsets.values() if offset < -TOLERATED]  # others are
+    behind = [offset for offset in offsets.values() if offset > TOLERATED]
+    if len(ahead) >= ENOUGH_WRITERS and len(ahead) * 2 > len(offsets):
+        return wrong("clock", f"it is {span(min(ahead))} or more behind those of {len(ahead)} others", mend)
+    if len(behind) >= ENOUGH_WRITERS and len(behind) * 2 > len(offsets):
+        return wrong("clock", f"it is {span(min(behind))} or more ahead of those of {len(behind)} others", mend)
+    for label, offset in offsets.items():
+        if abs(offset) > TOLERATED:
+            text = f"it and that of {label} differ by {span(abs(offset))}; one of the two is off"
+            return warning("clock", text, mend)
+    return ok("clock", f"{now.astimezone():%Y-%m-%d %H:%M:%S %z}" + (", as others have it" if offsets else ""))
+
+
+def _offsets(now: datetime, posts: Sequence[Message | Sent]) -> Iterator[tuple[str, timedelta]]:
+    """Yield for each other writer of recent live messages how far this clock is ahead of theirs, where that shows."""
+    of: dict[str, list[Message]] = defaultdict(list)
+    for post in posts:
+        if isinstance(post, Message) and not post.old and post.received_at > now - OLDEST:
+            of[post.sender.id].append(post)
+    for messages in of.values():
+        least = min(map(_took, messages))
+        if least < TOLERATED or _did_not_wait(messages, least):
+            yield messages[0].sender.label, least
+
+
+def _took(message: Message) -> timedelta:
+    return message.received_at - message.sent_at
+
+
+def _did_not_wait(messages: Sequence[Message], least: timedelta) -> bool:
+    """Whether the quickest of these, of different moments, took about the same time."""
+    moments = [message.sent_at for message in messages if _took(message) - least < SAME]
+    return max(moments) - min(moments) >= APART
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time as people say it."""
+    seconds = length.total_seconds()
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+# ---- database
+#
+# The database: does it open, is it of this version, is it whole?
+
+
+MEND = "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
+
+
+async def database(history: History) -> Finding:
+    """Read all of an opened database. Raises StorageError when it cannot be read through."""
+    return judged(await history.check())
+
+
+def judged(found: Checked) -> Finding:
+    if found.faults:
+        more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
+        return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", MEND)
+    return ok("database", f"whole, {size(found.size_bytes)}")
+
+
+# ---- disk
+#
+# Free space where the history is kept: the library accepts nothing below its limit.
+
+
+SOON = 4  # times the limit: tell before it is too late
+
+
+def free_bytes(directory: Path) -> int:
+    return shutil.disk_usage(directory).free
+
+
+def disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) -> Finding:
+    """Look at the free space of an existing directory. Raises OSError when the system does not tell."""
+    free, limit = free_bytes(directory), Settings().min_free_disk_bytes
+    text = f"{size(free)} are free where {directory} is"
+    if free < limit:
+        return wrong("disk", f"{text}: below {size(limit)} nothing is accepted", "free some space on that disk")
+    if free < SOON * limit:
+        return warning("disk", f"{text}; below {size(limit)} nothing is accepted", "free some space on that disk")
+    return ok("disk", text)
+
+
+def size(count: int) -> str:
+    """Return bytes as people read them."""
+    for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= bytes_:
+            return f"{count / bytes_:.1f} {unit}" if count < 10 * bytes_ else f"{count / bytes_:.0f} {unit}"
+    return f"{count} bytes"
+
+
+# ---- home
+#
+# The profile: its directory, key and network file, and who holds it.
+
+
+OTHERS_WRITE = 0o022
+
+
+def profile(state: ProfileState) -> Iterator[Finding]:
+    """Look at everything in a data directory but the database."""
+    yield directory(state)
+    if state.exists:
+        yield key(state)
+        yield network(state)
+        yield holder(state)
+
+
+def directory(state: ProfileState) -> Finding:
+    if not state.exists:
+        start = command(state.directory.name if state.directory.name.isdecimal() else 8080)
+        return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which makes it: {start}")
+    private = f"chmod 700 {quoted(str(state.directory))}"
+    if state.others_mode & OTHERS_WRITE:
+        return wrong("profile", f"others may write in {state.directory}", private)
+    if state.others_mode:
+        return warning("profile", f"others may look into {state.directory}", private)
+    if not os.access(state.directory, os.R_OK | os.W_OK | os.X_OK):
+        return wrong("profile", f"{state.directory} cannot be written", "run this as its owner, or give it back to you")
+    return ok("profile", str(state.directory))
+
+
+def key(state: ProfileState) -> Finding:
+    if state.key_trouble:
+        return told("key", state.key_trouble)
+    if state.peer_id:
+        return ok("key", f"{state.key_path.name} of peer {state.peer_id[:8]}")
+    if state.database_path.exists():
+        mend = "put identity.pem back from a backup, or start with --key: without it the next start is a new user's"
+        return warning("key", f"there is a history in {state.directory}, and no key of who wrote it", mend)
+    return warning("key", f"no peer has been in {state.directory} yet", "start one there, or name another directory")
+
+
+def network(state: ProfileState) -> Finding:
+    if state.network_trouble:
+        return told("network", state.network_trouble)
+    if not state.network:
+        return ok("network", "none yet: the first start makes one, or joins one with --invite")
+    whose = "its own" if state.network_path.parent == state.directory else "this login's"
+    kind = "a network with a key" if state.network == "keyed" else "an open network: whoever can connect is a member"
+    return ok("network", f"{whose}, {kind}")
+
+
+def holder(state: ProfileState) -> Finding:
+    if state.holder is None:
+        return ok("lock", "no peer runs on this profile now")
+    return ok("lock", f"in use by {f'process {state.holder}' if state.holder else 'another process'}")
+
+
+# ---- finding
+#
+# What a check found: one line about one thing, with one way to mend it where there is trouble.
+
+
+Verdict = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `p2pchat doctor`.
+
+    Attributes:
+        what: What was looked at, one word.
+        verdict: `wrong` keeps p2pchat from working, `warning` may.
+        seen: What was seen, a sentence without its end mark.
+        mend: A command to run or a thing to do; "" where there is nothing to do.
+    """
+
+    what: str
+    verdict: Verdict
+    seen: str
+    mend: str = ""
+
+
+def ok(what: str, seen: str, mend: str = "") -> Finding:
+    """`mend` is what else can be done to be sure."""
+    return Finding(what, "ok", seen, mend)
+
+
+def warning(what: str, seen: str, mend: str) -> Finding:
+    return Finding(what, "warning", seen, mend)
+
+
+def wrong(what: str, seen: str, mend: str) -> Finding:
+    return Finding(what, "wrong", seen, mend)
+
+
+def told(what: str, error: BaseException | str) -> Finding:
+    """Return what an error of the library says: what is wrong, a colon, what to do."""
+    seen, colon, mend = str(error).partition(": ")
+    return wrong(what, seen, mend if colon else "start the peer: its error may say more")
+
+
+# ---- waiting
+#
+# Something that may take long, told on a terminal while it does.
+
+
+T = TypeVar("T")
+SAID_AFTER = 1.0  # seconds; and again so often
+_CLEAR_LINE = "\r\x1b[K"
+
+
+async def told_while(what: str, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`; while it takes long say on stderr, if that is a terminal, what is done and for how long."""
+    task = asyncio.ensure_future(work)
+    seconds = 0.0
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=SAID_AFTER)
+            seconds += SAID_AFTER
+            if not task.done():
+                _say(f"\r{safe_line(what)} ... {seconds:.0f} s")
+        return await task
+    finally:
+        task.cancel()  # Ctrl-C: end what runs in a thread too
+        await asyncio.gather(task, return_exceptions=True)
+        if seconds > SAID_AFTER:
+            _say(_CLEAR_LINE)
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)

@@ -6,13 +6,23 @@ never says that others reach the peer; it says what would keep them out, and wha
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import ipaddress
-from collections.abc import Iterator, Sequence
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from p2pchat.apps.cli.commands.doctoring.finding import Finding, ok, warning
-from p2pchat.apps.cli.commands.doctoring.port import LOOPBACKS, Answers
-from p2pchat.apps.cli.program import command
-from p2pchat.commands.endpoints import host_port
+from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
+from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
+from p2pchat.commands.endpoints import command, host_port, is_loopback
+from p2pchat.commands.format import shown_name, shown_names
 
 MOST_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
@@ -84,3 +94,249 @@ def is_public(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_global
     except ValueError:
         return "." in host and not host.endswith(LOCAL_NAMES)
+
+
+# ---- firewall
+#
+# Firewalls of this machine that can be seen without being root, and how each is told to let a port through.
+#
+# What rules they have is for root to read; that one is on is enough for a hint. Whatever cannot be asked is left out.
+
+
+ASK_WITHIN = 3.0  # seconds for a command of the system
+SERVICES = {  # of systemd: what lets a port through
+    "firewalld": "sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload",
+    "nftables": "add to /etc/nftables.conf: tcp dport {port} accept",
+    "iptables": "sudo iptables -I INPUT -p tcp --dport {port} -j ACCEPT",
+}
+WINDOWS_RULE = "netsh advfirewall firewall add rule name=p2pchat dir=in action=allow protocol=TCP localport={port}"
+MAC_TOOL = "/usr/libexec/ApplicationFirewall/socketfilterfw"
+MAC_RULE = f"sudo {MAC_TOOL} --add {{python}} && sudo {MAC_TOOL} --unblockapp {{python}}"
+
+
+def firewalls(port: int, root: Path = Path("/")) -> Iterator[Finding]:
+    """Return one finding for each firewall that is on, or that none is seen.
+
+    Args:
+        root: Where the system's files are; tests have another.
+    """
+    active = list(_active(root))
+    for name, mend in active:
+        text = f"{name} is on, and may keep others out of port {port}"
+        yield warning("firewall", text, mend.format(port=port, python=sys.executable))
+    if not active:
+        yield ok("firewall", "none is seen on this machine")
+
+
+def _active(root: Path) -> Iterator[tuple[str, str]]:
+    if sys.platform == "win32":
+        if _windows_is_on():
+            yield "the Windows firewall", WINDOWS_RULE
+    elif sys.platform == "darwin":
+        if "enabled" in _ask(MAC_TOOL, "--getglobalstate"):
+            yield "the macOS firewall", MAC_RULE
+    else:
+        if _ufw_is_on(root / "etc/ufw/ufw.conf"):
+            yield "ufw", "sudo ufw allow {port}/tcp"
+        states = _ask("systemctl", "is-active", *SERVICES).split()
+        for (name, mend), state in zip(SERVICES.items(), states, strict=False):
+            if state == "active":
+                yield name, mend
+
+
+def _ufw_is_on(config: Path) -> bool:
+    try:
+        return re.search(r"^ENABLED=yes\s*$", config.read_text("utf-8", "replace"), re.MULTILINE) is not None
+    except OSError:
+        return False
+
+
+def _ask(*command: str) -> str:
+    """Return what a command of the system says; "" when it is not there or does not answer."""
+    path = shutil.which(command[0])
+    if path is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [path, *command[1:]], capture_output=True, text=True, errors="replace", timeout=ASK_WITHIN, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def _windows_is_on() -> bool:
+    """Whether any profile of it is, as the registry says: the words of netsh are in the language of the system."""
+    if sys.platform != "win32":
+        return False
+    import winreg
+
+    policy = r"SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy"
+    for name in ("StandardProfile", "PublicProfile", "DomainProfile"):
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, rf"{policy}\{name}") as profile:
+                if winreg.QueryValueEx(profile, "EnableFirewall")[0]:
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+# ---- port
+#
+# The port of a peer: is it free, is it the peer that has it, or somebody else?
+
+
+NOBODY = {"refused", "no_answer", "unreachable", "no_such_host"}
+LOOPBACKS = ("127.0.0.1", "::1")
+OWN_PROBE_WITHIN = 2.0  # seconds: these are this machine's own addresses
+
+Answers = Mapping[str, Probed]  # by address of this machine
+
+
+async def answers(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
+    """Ask this machine's own addresses who listens on `port`, loopback first."""
+    places = [host_port(address, port) for address in addresses]
+    found = await asyncio.gather(*(probe(place, data=data, timeout=OWN_PROBE_WITHIN) for place in places))
+    return dict(zip(addresses, found, strict=True))
+
+
+def port(number: int, found: Answers, holder: int | None) -> Finding:
+    """Say who has the port.
+
+    Args:
+        found: What answered at this machine's addresses; {} when nobody was asked.
+        holder: The process that holds the profile, None for nobody.
+    """
+    if any(one.verdict == "self" for one in found.values()):
+        return ok("port", f"{number} is this peer's, which answers")
+    somebody = next((one for one in found.values() if one.verdict not in NOBODY), None)
+    if somebody is not None and somebody.verdict == "silent" and holder:
+        text = f"{number} is taken by what says nothing, and process {holder} has this profile: it is stopped, or hangs"
+        return wrong("port", text, f"fg in its terminal, or end it: {ender(holder)}")
+    if somebody is not None:
+        return wrong("port", f"{number} is taken by {who(somebody)}", f"find it with: {finder(number)}")
+    trouble = bind_trouble(number)
+    if trouble in (errno.EACCES, errno.EPERM):
+        return wrong("port", f"this login may not listen on port {number}", "choose a port above 1023")
+    if trouble:
+        text = f"{number} is taken, by nobody who answers here" if found else f"{number} is taken"
+        return wrong("port", text, f"find it with: {finder(number)}")
+    if holder is not None:
+        text = f"a peer runs on this profile and does not listen on port {number}"
+        return warning("port", text, "look again when it has started, or say its port with --port")
+    return ok("port", f"{number} is free")
+
+
+def who(there: Probed) -> str:
+    if there.peer_id:
+        return f"another p2pchat peer ({there.peer_id[:8]})"
+    return "a program that takes connections and says nothing" if there.verdict == "silent" else "another program"
+
+
+def bind_trouble(number: int) -> int:
+    """Return why a peer could not listen there, as errno; 0 when it could."""
+    for host in ("127.0.0.1", "0.0.0.0"):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+            if os.name == "posix":  # as asyncio does; on Windows it would mean to take the port from others
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, number))
+                trial.listen(1)
+            except OSError as error:
+                return error.errno or errno.EIO
+    return 0
+
+
+def ender(process: int) -> str:
+    return f"taskkill /F /PID {process}" if sys.platform == "win32" else f"kill -9 {process}"
+
+
+def finder(number: int) -> str:
+    """Return the command that says which program has a port."""
+    if sys.platform == "win32":
+        return f"netstat -ano | findstr :{number}"
+    return f"lsof -nP -iTCP:{number} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp 'sport = :{number}'"
+
+
+# ---- peers
+#
+# The peers that are known here: does any of them answer? One is enough, it tells of all others.
+
+
+MOST_ASKED = 8  # of those reached last
+PEERS_PROBE_WITHIN = 3.0  # seconds
+
+
+async def peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
+    """Ask those reached last, each at every address it has; `known` stands in that order."""
+    labels = list(dict.fromkeys(one.user.label for one in known))[:MOST_ASKED]
+    asked = [one for one in known if one.user.label in labels]
+    found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_WITHIN) for one in asked))
+    best: dict[str, Probed] = {}
+    for one, answer in zip(asked, found, strict=True):
+        if one.user.label not in best or answer.verdict == "reached":
+            best[one.user.label] = answer
+    return judged({label: answer for label, answer in best.items() if answer.verdict != "self"})
+
+
+def judged(best: Mapping[str, Probed]) -> Iterator[Finding]:
+    """Say who answers, by label; nothing when nobody is known."""
+    here = [label for label, answer in best.items() if answer.verdict == "reached"]
+    if here:
+        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {shown_names(here)}")
+    elif best:
+        first = next(iter(best.values()))
+        text = f"nobody known here answers: {shown_names(list(best))}"
+        yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
+
+
+# ---- there
+#
+# `p2pchat doctor HOST:PORT`: from here to there, with one verdict.
+
+
+MENDS = {
+    "no_such_host": "check how the name is written, or use the address",
+    "no_answer": "check the address and that the machine is on; there, let port {port} through firewall and router",
+    "unreachable": "check the address, and that this machine is connected to that network",
+    "cut": "a port forwarder with nobody behind it, or too many connections: start the peer there, or try again later",
+    "silent": "check the port: a p2pchat peer greets at once; or the program there hangs",
+    "other_program": "check the port: that is some other service",
+    "other_version": "update the older of the two",
+    "other_network": "join its network: p2pchat invite there, p2pchat PORT --invite - here",
+    "busy": "try again later, or link with another peer: one is enough",
+    "turned_away": "update both, and look at the events of the peer there",
+}
+HERE = "start a peer on that port: {start}"
+THERE = "start the peer there so that others reach it: p2pchat {port} --host 0.0.0.0"
+
+
+def there(found: Probed, name: str) -> Finding:
+    """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
+    what, port = found.endpoint, found.endpoint.rpartition(":")[2]
+    if found.verdict == "reached":
+        who = shown_name(name) if name else f"peer {found.peer_id[:8]}"
+        return ok(what, f"{who} answers, of the same network, in {milliseconds(found.seconds)}")
+    if found.verdict == "self":
+        return ok(what, "this peer itself answers: linking with it would do nothing")
+    if found.verdict == "refused":
+        mend = HERE if is_loopback(what.rpartition(":")[0]) else THERE
+    else:
+        mend = MENDS[found.verdict]
+    at = f" ({found.address})" if found.address not in what else ""
+    return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
+
+
+async def name_of(peer_id: str, directory: Path | None, db: str = "") -> str:
+    """Return what the user of a peer is called in a profile, "" when nobody told."""
+    if directory is None or not peer_id:
+        return ""
+    with contextlib.suppress(P2PChatError):
+        async with open_history(directory, db=db or None) as history:
+            return next((user.label for user in history.users() if user.id == peer_id), "")
+    return ""
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
-from p2pchat.apps.cli.gaps import with_gap
-from p2pchat.apps.cli.ignoring import hides, without_ignored
-from p2pchat.apps.cli.marking import found_line, marked_message
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.history import COMMAND
-from p2pchat.cli.options import WhichPeer, database_of, parse_time, parse_words, which_peer
+from p2pchat.cli.command_table import HISTORY_COMMAND
+from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_time, parse_words, which_peer
 from p2pchat.cli.progress import Progress
 from p2pchat.commands.errors import DONE, Usage
-from p2pchat.commands.format import plain_gap
+from p2pchat.commands.format import found_line, marked_message, plain_gap, with_gap
 from p2pchat.commands.output import Line, Output, json_line, raw_stdout
+from p2pchat.commands.settings import hides, without_ignored
 
 PAGE = 500  # messages read at once
 
@@ -45,7 +42,7 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(HISTORY_COMMAND, argv)
     if len(words) > 1:
         raise Usage(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     limit = given["limit"]

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pchat import profile_invite
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.program import command
-from p2pchat.apps.cli.registry.invite import COMMAND
+from p2pchat.cli.command_table import INVITE_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, parse_words, which_peer
-from p2pchat.commands.endpoints import parse_endpoint
+from p2pchat.cli.options import WhichPeer, find_profile, parse_words, which_peer
+from p2pchat.commands.endpoints import command, parse_endpoint
 from p2pchat.commands.errors import DONE, Usage
 from p2pchat.commands.invites import invite_screen, own_endpoints
 from p2pchat.commands.output import Line
@@ -35,7 +33,7 @@ def parse_invite_command(argv: Sequence[str]) -> InviteOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(INVITE_COMMAND, argv)
     if words:
         raise Usage(f"invite takes no words, only options; {words[0]!a} is one too many")
     return InviteOptions(which_peer(given, typed), parse_endpoint(given["advertise"]) if given["advertise"] else "")

@@ -15,13 +15,10 @@ from pathlib import Path
 from threading import Timer
 
 from p2pchat import Settings
-from p2pchat.apps.cli.control.orders import USUAL_TIMEOUT
-from p2pchat.apps.cli.control.reach import reach
-from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.send import COMMAND
-from p2pchat.cli.control_client import Control, PeerGone, connect, exit_code
-from p2pchat.cli.options import WhichPeer, database_of, parse_seconds, parse_words, which_peer
+from p2pchat.cli.command_table import SEND_COMMAND
+from p2pchat.cli.control_client import Control, PeerGone, connect, exit_code, reach, run_until_signal
+from p2pchat.cli.control_server import USUAL_TIMEOUT
+from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_seconds, parse_words, which_peer
 from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
 from p2pchat.commands.errors import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
 from p2pchat.commands.format import shown_names
@@ -50,7 +47,7 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(SEND_COMMAND, argv)
     if not words:
         raise Usage('to whom? For example: p2pchat send bob "lunch?"')
     if not words[0].strip():

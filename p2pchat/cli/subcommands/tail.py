@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat.apps.cli.control.orders import MOST_LAST, USUAL_LAST
-from p2pchat.apps.cli.control.reach import reach
-from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.tail import COMMAND
-from p2pchat.cli.control_client import Control, PeerGone, Refused
-from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.command_table import TAIL_COMMAND
+from p2pchat.cli.control_client import Control, PeerGone, Refused, reach, run_until_signal
+from p2pchat.cli.control_server import MOST_LAST, USUAL_LAST
+from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
 from p2pchat.commands.errors import DONE, Usage, tell
 from p2pchat.commands.format import MENDINGS, plain_line, plain_notice, shown_name
 from p2pchat.commands.output import Line, Output, json_line, raw_stdout
@@ -44,7 +41,7 @@ def parse_tail(argv: Sequence[str]) -> TailOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(TAIL_COMMAND, argv)
     if len(words) > 1:
         raise Usage(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     last = given["last"]

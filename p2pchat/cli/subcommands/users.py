@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat.apps.cli.profiles import find_profile
-from p2pchat.apps.cli.registry.users import COMMAND
+from p2pchat.cli.command_table import USERS_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, database_of, parse_words, which_peer
+from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
 from p2pchat.commands.errors import DONE, Usage, tell
 from p2pchat.commands.format import plain_user, shown_name
 from p2pchat.commands.output import Line, Output, iso, json_line, raw_stdout
@@ -32,7 +31,7 @@ def parse_users(argv: Sequence[str]) -> UsersOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(USERS_COMMAND, argv)
     if words:
         raise Usage(f"users takes no words, only options; {words[0]!a} is one too many")
     return UsersOptions(which_peer(given, typed), database_of(given, typed), given["as_json"])

@@ -7,20 +7,21 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from p2pchat.apps.cli.commands.clienting.showing import Showing
-from p2pchat.apps.cli.commands.clienting.token import looks_like_token, read_token
-from p2pchat.apps.cli.control.signals import run_until_signal
-from p2pchat.apps.cli.registry.client import COMMAND
+from p2pchat.cli.command_table import CLIENT_COMMAND
+from p2pchat.cli.control_client import run_until_signal
 from p2pchat.cli.options import parse_seconds, parse_words
-from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
+from p2pchat.cli.stdin import Kind, Lines, ask_hidden, can_ask, kind_of_stdin, raw_stdin
 from p2pchat.cli.subcommands.web_connection import Gateway, Line
-from p2pchat.commands.errors import DONE, FAILED, USAGE, Failure, Usage, complain, tell, worse
+from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE, Failure, Usage, complain, tell, worse
+from p2pchat.commands.format import message_text, plain_message, shown_name, shown_place, shown_speaker
 from p2pchat.commands.json_commands import decode
-from p2pchat.commands.output import Output, raw_stdout
-from p2pchat.safe_text import safe_line
+from p2pchat.commands.output import Output, iso, json_line, raw_stdout
+from p2pchat.safe_text import safe_line, safe_text
 
 USUAL_DRAIN = 5.0  # seconds
 _DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
@@ -46,7 +47,7 @@ def parse_client(argv: Sequence[str]) -> ClientOptions:
     Raises:
         Usage: What was written cannot be meant.
     """
-    words, given, typed = parse_words(COMMAND, argv)
+    words, given, typed = parse_words(CLIENT_COMMAND, argv)
     if len(words) != 1:
         raise Usage("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
     if given["as_json"] and given["plain"]:
@@ -187,3 +188,148 @@ class _Chat:
             self._showing.code = worse(self._showing.code, USAGE)
             return None
         return {"text": text.removeprefix("/") if where else text, **where}
+
+
+# ---- showing
+#
+# What `p2pchat client` prints: for people in words, with --plain as in a chat, with --json as it came.
+#
+# 📨 Sent message to B: Hello, B!
+# ✅ Acknowledgment: ok
+# 💬 B: Hey A!
+
+
+Frame = dict[str, Any]
+_CODES = {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME} | dict.fromkeys(
+    ("malformed", "unknown_command", "too_long"), USAGE
+)
+EVERYBODY = "everybody"
+
+
+class Showing:
+    """Prints what comes.
+
+    Args:
+        style: "words", "plain" or "json".
+    Attributes:
+        code: The exit code so far: what of the answers was worst.
+    """
+
+    def __init__(self, output: Output, style: str) -> None:
+        self._output = output
+        self._style = style
+        self.code = DONE
+
+    async def said(self, frame: Frame) -> None:
+        """This was said, and is not acknowledged yet."""
+        if self._style == "words" and (text := _text_of(frame)):
+            await self._output.write(f"📨 Sent message to {_whom(frame)}: {safe_text(text)}")
+
+    async def heard(self, frame: Frame, said: Frame | None, me: str) -> None:
+        """This came; `said` is what it answers, or is."""
+        if frame.get("status") == "error" and "type" not in frame:
+            self.code = worse(self.code, _CODES.get(frame.get("code", ""), FAILED))
+            if self._style != "json":
+                complain(str(frame.get("text", "")))
+        if self._style == "json":
+            await self._output.write(json_line(frame))
+        elif "type" not in frame:
+            await self._acknowledged(frame, said, me)
+        elif frame["type"] == "message":
+            await self._message(frame, me)
+
+    async def _acknowledged(self, frame: Frame, said: Frame | None, me: str) -> None:
+        if self._style == "words":
+            await self._output.write(f"{'✅' if frame['status'] == 'ok' else '❌'} Acknowledgment: {frame['status']}")
+        elif frame["status"] == "ok" and said is not None and _text_of(said):
+            sent = {**said, "content": _text_of(said), "from": me, "timestamp": iso(datetime.now(UTC))}
+            await self._output.write(plain_message(_line(sent, me), me, datetime.now().astimezone()))
+
+    async def _message(self, frame: Frame, me: str) -> None:
+        if self._style == "plain":
+            await self._output.write(plain_message(_line(frame, me), me, datetime.now().astimezone()))
+            return
+        sender, line = shown_speaker(frame["from"]), _line(frame, me)
+        place = f" [{shown_place(frame['group'], 'group')}]" if "group" in frame else ""
+        to = f" -> {shown_speaker(frame['to'])}" if "to" in frame and frame["from"] == me else ""
+        mark = "💬" if "to" in frame else "📢"
+        await self._output.write(f"{mark}{place} {sender}{to}: {message_text(line)}")
+
+
+def _text_of(frame: Frame) -> str:
+    return str(frame.get("text", frame.get("content", "")))
+
+
+def _whom(frame: Frame) -> str:
+    if "group" in frame:
+        return shown_place(str(frame["group"]), "group")
+    return shown_name(str(frame["to"])) if "to" in frame else EVERYBODY
+
+
+def _line(frame: Frame, me: str) -> Frame:
+    """Return a frame as an event line, which is what people's lines are made of."""
+    kind = "group" if "group" in frame else "dm" if "to" in frame else "room"
+    return {
+        "event": "sent" if frame["from"] == me else "message",
+        "kind": kind,
+        "conversation": frame.get("group", "room"),
+        "sender": frame["from"],
+        "to": frame.get("to", ""),
+        "text": frame["content"],
+        "sent_at": frame["timestamp"],
+        "action": frame.get("action", False),
+        "edited": frame.get("edited", False),
+        "deleted": frame.get("deleted", False),
+    }
+
+
+# ---- token
+#
+# The token of `p2pchat client`: from a file, asked for, or as it stands. It is never shown, nor in a repr.
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{40,128}")
+_MOST_BYTES = 64 * 1024  # of a file with a token
+
+
+def looks_like_token(text: str) -> bool:
+    """Whether this is a token itself, not the name of a file with one."""
+    return _TOKEN.fullmatch(text) is not None and not Path(text).exists()
+
+
+def read_token(given: str) -> str:
+    """Return the token: asked for (`-`), as it stands, or from a file, also from what POST /accounts answered.
+
+    Raises:
+        Usage: There is none.
+    """
+    if given == "-":
+        return _asked()
+    if looks_like_token(given):
+        return given
+    try:
+        text = Path(given).expanduser().read_bytes()[:_MOST_BYTES].decode("utf-8").strip()
+    except OSError as error:
+        raise Usage(f"cannot read the token in {given}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Usage(f"cannot read the token in {given}: it is no text") from None
+    return _token_in(text, given)
+
+
+def _token_in(text: str, given: str) -> str:
+    try:
+        text = str(json.loads(text)["token"]) if text.startswith("{") else text
+    except (ValueError, KeyError):
+        pass
+    if not _TOKEN.fullmatch(text):
+        raise Usage(f"there is no token in {given}")
+    return text
+
+
+def _asked() -> str:
+    if not can_ask():
+        raise Usage("--token - asks for the token, and nobody is there to answer: name a file, or set P2PCHAT_TOKEN")
+    text = (ask_hidden("Paste the token (it is not shown), then Enter: ") or "").strip()
+    if not _TOKEN.fullmatch(text):
+        raise Usage("that is no token")
+    return text

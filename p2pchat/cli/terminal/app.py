@@ -16,30 +16,22 @@ from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
-from p2pchat.apps.cli.chat.diagnostics import Telling
-from p2pchat.apps.cli.chat.doing.places import listed
-from p2pchat.apps.cli.chat.options import ChatOptions
-from p2pchat.apps.cli.chat.streams import TERMINAL_DRAIN
-from p2pchat.apps.cli.terminal.colours import colour_depth
-from p2pchat.apps.cli.terminal.focus import Focus
-from p2pchat.apps.cli.terminal.history import ProfileHistory
-from p2pchat.apps.cli.terminal.label import Waiting, label
-from p2pchat.apps.cli.terminal.marks import OwnLine
-from p2pchat.apps.cli.terminal.notices import Notices
-from p2pchat.apps.cli.terminal.stream import Stream
-from p2pchat.apps.cli.terminal.typing import Typist, is_text
 from p2pchat.cli.chat.endpoint_status import Endpoints
+from p2pchat.cli.chat.run import TERMINAL_DRAIN
 from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.chat.startup import ChatOptions
 from p2pchat.cli.terminal.completer import LineCompleter
-from p2pchat.cli.terminal.modes import Modes
-from p2pchat.cli.terminal.prompt import Go, Leave, Prompt, Typed, Wish
-from p2pchat.cli.terminal.screen import Screen
-from p2pchat.cli.terminal.view import TerminalShow
+from p2pchat.cli.terminal.modes import Focus, Modes, Notices
+from p2pchat.cli.terminal.prompt import Go, Leave, ProfileHistory, Prompt, Typed, Waiting, Wish, label
+from p2pchat.cli.terminal.screen import OwnLine, Screen, Stream, colour_depth
+from p2pchat.cli.terminal.view import TerminalShow, Typist, is_text
 from p2pchat.commands.columns import Row
 from p2pchat.commands.display import Show
 from p2pchat.commands.errors import tell_through
 from p2pchat.commands.format import shown_name
+from p2pchat.commands.notifications import Telling
 from p2pchat.commands.output import Log
+from p2pchat.commands.people_commands import listed
 from p2pchat.commands.session import Session
 
 SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z

@@ -6,11 +6,19 @@ What is typed leaves as things somebody wants (Wish), in the order they were typ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, in_terminal
 from prompt_toolkit.buffer import Buffer, CompletionState
 from prompt_toolkit.completion import CompleteEvent, Completer
 from prompt_toolkit.document import Document
@@ -21,12 +29,13 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
+from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.apps.cli.terminal.editor import edit
-from p2pchat.apps.cli.terminal.focus import Focus
-from p2pchat.apps.cli.terminal.paste import Question, as_text, needs_question
-from p2pchat.cli.terminal.screen import Screen
+from p2pchat.cli.terminal.modes import Focus
+from p2pchat.cli.terminal.screen import UNREAD, Screen
 from p2pchat.commands.columns import Row, fold_row
+from p2pchat.commands.format import shown_name
+from p2pchat.safe_text import safe_line
 
 MENU_ROWS = 7  # for completions, below the line
 
@@ -274,3 +283,209 @@ class Prompt:
             self._editing(False)
             self._focus.ask()
             self._screen.release()
+
+
+# ---- paste
+#
+# What is pasted: one message, whatever is in it, and never a command.
+#
+# A terminal marks what it pastes (bracketed paste), so it can be told from what is typed.
+
+
+ASK_ABOVE = 5  # lines
+_SLASH = "/"
+
+
+def as_text(pasted: str, before: str) -> str:
+    """Return what a paste puts into the line behind `before`: its newlines as ours, none at its end; a slash where
+    the line begins is doubled, which anybody can see, and means: a text that begins with a slash."""
+    text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").replace("\t", "    ")
+    return _SLASH + text if not before and text.startswith(_SLASH) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Asked before many lines are sent: `text` and where the cursor is, as they are with the paste, and were before."""
+
+    text: str = field(repr=False)
+    cursor: int
+    text_before: str = field(repr=False)
+    cursor_before: int
+
+    @property
+    def lines(self) -> int:
+        return self.text.count("\n") + 1
+
+    @property
+    def words(self) -> str:
+        return f"send {self.lines} lines as one message? y/n, e: edit "
+
+
+def needs_question(text: str) -> bool:
+    """Whether a line is so long that it is asked whether all of it is meant."""
+    return text.count("\n") + 1 > ASK_ABOVE
+
+
+# ---- editor
+#
+# The text being typed, in somebody's editor: what $VISUAL or $EDITOR names, or the first that is there.
+#
+# prompt_toolkit's own way runs the editor in a thread, which nobody can end: a chat told to leave (SIGTERM, a lost
+# session) would wait for the editor to be closed.
+
+
+ANY_EDITOR = ("editor", "nano", "pico", "vi", "emacs", "notepad")  # prompt_toolkit's order; notepad for Windows
+PATIENCE = 1.0  # seconds an editor told to end has for its own affairs; a guess
+
+
+async def edit(text: str) -> str:
+    """Return what somebody makes of a text in an editor; the text itself when the editor gives up (not exit code 0).
+
+    Cancelled, it ends the editor first. Raises OSError when there is no editor, UnicodeDecodeError for no text.
+    """
+    with _written(text) as path:
+        async with in_terminal():
+            editor = await _start(path)
+            try:
+                done = await editor.wait() == 0
+            except asyncio.CancelledError:
+                await _end(editor)
+                raise
+        return path.read_text("utf-8").removesuffix("\n") if done else text
+
+
+@contextmanager
+def _written(text: str) -> Iterator[Path]:
+    """Hold a text in a file that only its owner can read, and that goes afterwards."""
+    descriptor, name = tempfile.mkstemp(".txt", "p2pchat-")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        yield Path(name)
+    finally:
+        with suppress(OSError):  # the editor may have it still, on Windows, or have put it elsewhere
+            os.unlink(name)
+
+
+async def _start(path: Path) -> asyncio.subprocess.Process:
+    chosen = [words for variable in ("VISUAL", "EDITOR") if (words := os.environ.get(variable))]
+    for words in (*chosen, *ANY_EDITOR):
+        with suppress(FileNotFoundError):
+            return await asyncio.create_subprocess_exec(*shlex.split(words), str(path))
+    raise OSError("there is none: name one in the variable EDITOR")
+
+
+async def _end(editor: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        editor.terminate()
+        try:
+            await asyncio.wait_for(editor.wait(), PATIENCE)
+        except TimeoutError:
+            editor.kill()
+            await editor.wait()
+
+
+# ---- history
+#
+# What was typed, kept for the next start: one JSON string a line in the profile's directory, oldest first.
+#
+# Secrets are not kept: invites, whatever command they stand in.
+
+
+FILE_NAME = "input_history"
+MOST_LINES = 2000  # kept; twice as many are cut down at the next start
+_SECRET = re.compile(r"p2pchat:\w{8}", re.IGNORECASE)  # how an invite begins
+
+
+def is_secret(line: str) -> bool:
+    """Whether a line is not to be kept."""
+    return _SECRET.search(line) is not None
+
+
+class ProfileHistory(History):
+    """The lines typed in one profile; in memory only without a directory, or when the disk does not want them."""
+
+    def __init__(self, directory: Path | None) -> None:
+        super().__init__()
+        self._path = None if directory is None else directory / FILE_NAME
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Yield what was typed, the newest first."""
+        lines = self._read()
+        if len(lines) > 2 * MOST_LINES:
+            lines = lines[-MOST_LINES:]
+            self._cut(lines)
+        for line in reversed(lines):
+            try:
+                text = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(text, str):
+                yield text
+
+    def append_string(self, string: str) -> None:
+        if not is_secret(string):
+            super().append_string(string)
+
+    def store_string(self, string: str) -> None:
+        if self._path is not None:
+            self._write(os.O_APPEND, [json.dumps(string)])
+
+    def _read(self) -> list[str]:
+        if self._path is None:
+            return []
+        try:
+            return self._path.read_text("utf-8", "replace").split("\n")[:-1]
+        except OSError:
+            return []
+
+    def _cut(self, lines: list[str]) -> None:
+        self._write(os.O_TRUNC, lines)
+
+    def _write(self, how: int, lines: list[str]) -> None:
+        assert self._path is not None
+        flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            with open(os.open(self._path, flags, 0o600), "wb") as file:
+                file.write("".join(line + "\n" for line in lines).encode())
+        except OSError:  # a full disk is told by whoever must write there; a line typed is no such thing
+            pass
+
+
+# ---- label
+#
+# What stands before the input: where one is, and what is unread elsewhere: `[bob 2 · room 5 @1] room> `.
+
+
+_PLAIN = re.compile(r"[\w#.'-]+\Z")  # anything else could be taken for more than a name here
+ROOM_TO_TYPE = 16  # columns left for the input, at least, where the terminal has them
+
+
+class Waiting(NamedTuple):
+    """What is unread in one conversation."""
+
+    name: str
+    lines: int
+    mentions: int
+
+
+def label(where: str, waiting: Sequence[Waiting], columns: int) -> Row:
+    """Return what stands before the input, shorter where there is little room."""
+    end = [("bold", _name(where)), ("", "> ")]
+    longest = " · ".join(_words(each) for each in waiting)
+    total = Waiting("", sum(each.lines for each in waiting), sum(each.mentions for each in waiting))
+    for words in (longest, _words(total)) if waiting else ("",):
+        row = [("", "["), (UNREAD, words), ("", "] "), *end] if words else end
+        if sum(get_cwidth(text) for _, text in row) <= columns - ROOM_TO_TYPE:
+            return row
+    return [("", "> ")] if not waiting or columns < ROOM_TO_TYPE else [(UNREAD, _words(total)), ("", "> ")]
+
+
+def _words(waiting: Waiting) -> str:
+    name = f"{_name(waiting.name)} " if waiting.name else ""
+    return f"{name}{waiting.lines}" + (f" @{waiting.mentions}" if waiting.mentions else "")
+
+
+def _name(name: str) -> str:
+    shown = shown_name(name)
+    return shown if shown.startswith('"') or _PLAIN.match(shown) else f'"{safe_line(name)}"'

@@ -4,28 +4,29 @@ Everything goes through one list, in the order it happened, and up in batches: t
 wait are printed, the prompt is drawn again, and the terminal gets that in one piece. So nothing tears what somebody
 types, and a thousand lines cost a few dozen redraws.
 
-One's own lines stay below, in a region above the input, while it is open what becomes of them (marks.py); what comes
+One's own lines stay below, in a region above the input, while it is open what becomes of them (screen.py); what comes
 behind them is shown in that region too, until they go up. The scrollback is the terminal's own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import select
 import threading
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
-from p2pchat.apps.cli.qr import INDENT, row_of_code
-from p2pchat.apps.cli.terminal.colours import BLACK_ON_WHITE, DIM, ERROR
-from p2pchat.apps.cli.terminal.marks import OwnLine
-from p2pchat.apps.cli.terminal.stream import Stream
 from p2pchat.commands.columns import Fragment, Row, fold_row, lines_of
+from p2pchat.commands.invites import INDENT, row_of_code
 
 EVERY = 0.02  # seconds between two batches: faster than anybody reads
 MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
@@ -337,3 +338,227 @@ class Screen:
         if style not in self._attrs:
             self._attrs[style] = self._style.get_attrs_for_style_str(style)
         return self._attrs[style]
+
+
+# ---- stream
+#
+# The bytes to a terminal, written by a thread: a terminal that stands still (a stalled ssh, a paused window) holds up
+# what is shown, and never the peer.
+#
+# Looks like a text file to prompt_toolkit. What is written inside `together()` leaves in one piece, so that a prompt
+# that is taken away, lines above it, and the prompt again are one change of the screen.
+
+
+class Stream:
+    """Writes to the terminal behind a file descriptor.
+
+    Attributes:
+        closed: Set when the terminal has gone; what is written then is dropped.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._changed = threading.Condition()
+        self._pieces: list[bytes] = []
+        self._backlog = 0
+        self._ended = False
+        self._buffer: list[str] = []
+        self._corks = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self.closed = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
+        self._thread.start()
+
+    # As a file
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._buffer.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._corks or not self._buffer:
+            return
+        data = "".join(self._buffer).encode("utf-8", "backslashreplace")
+        self._buffer.clear()
+        with self._changed:
+            self._pieces.append(data)
+            self._backlog += len(data)
+            self._changed.notify_all()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what is written inside leave in one piece."""
+        self._corks += 1
+        try:
+            yield
+        finally:
+            self._corks -= 1
+            self.flush()
+
+    # How far it is
+
+    @property
+    def backlog(self) -> int:
+        """Bytes the terminal has not taken yet."""
+        return self._backlog
+
+    async def drained(self) -> None:
+        """Return when the terminal has taken everything, or has gone."""
+        while self._backlog:
+            waiting = self._loop.create_future()
+            self._waiting.append(waiting)
+            if not self._backlog:  # the thread may have been quicker
+                self._wake()
+            await waiting
+
+    def settle(self, timeout: float) -> None:
+        """Wait for the same without the loop, at most so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._backlog, timeout)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what is left, at most so long; nothing may be written any more."""
+        self.settle(timeout)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    # The thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pieces or self._ended)
+                if self._ended and not self._pieces:
+                    return
+                data = b"".join(self._pieces)
+                self._pieces.clear()
+            self._write(data)
+            with self._changed:
+                self._backlog -= len(data)
+                self._changed.notify_all()
+            if not self._backlog:
+                self._call(self._wake)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and not self.closed.is_set():
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:  # somebody made the terminal non-blocking
+                select.select([], [self._fd], [])
+            except OSError:
+                self._call(self.closed.set)
+                return
+
+    def _call(self, what: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what)  # type: ignore[arg-type]
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            pass
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+
+# ---- colours
+#
+# Colours that can be read on light and on dark terminals: only those of the terminal's own sixteen that people set
+# so that they can, and never one that carries meaning alone. NO_COLOR (https://no-color.org) leaves weight and nothing
+# else.
+
+
+# Not white, black, yellow or the greys: one of the backgrounds swallows them. Not blue: too dark on black.
+_NAMES = ("ansired", "ansigreen", "ansimagenta", "ansicyan", "ansibrightblue", "ansibrightmagenta")
+DIM = "dim" if "dim" in Attrs._fields else ""  # prompt_toolkit knows it since 3.0.51
+ME = "bold"
+ERROR = "ansired"
+UNREAD = "bold"
+BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code, which says nothing by its colours but is only read in these
+
+
+def name_style(user_id: str) -> str:
+    """Return the style of somebody's name: the same on every day and every peer."""
+    return _NAMES[zlib.crc32(user_id.encode()) % len(_NAMES)]
+
+
+def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
+    """Return what colours may be used."""
+    return ColorDepth.DEPTH_1_BIT if environment.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT
+
+
+# ---- marks
+#
+# One's own lines while it is still open what becomes of them: `· kept`, then `✓ delivered 2/3`, `✓✓ read 1/3`.
+#
+# A mark says what is known, never more: kept is accepted, safe on this disk; delivered is on the disks of so many of
+# those it is for; read is what so many of their programs have said. A line waits for its mark only for moments, and
+# goes up with the one it has then.
+
+
+SETTLED_AFTER = 5.0  # seconds: who has not answered by then is away
+OVERTAKEN_AFTER = 0.3  # seconds a line may keep those behind it from going up; a receipt takes some milliseconds
+KEPT = "· kept"
+
+
+@dataclass(slots=True)
+class OwnLine:
+    """A line of one's own that is still below.
+
+    Attributes:
+        id: Of the message.
+        direct: It is for one user alone.
+        fragments: The line without its mark.
+        shown_at: When it was shown first, seconds of the loop's clock.
+        overtaken_at: When something came behind it; None: nothing did.
+        count, of: So many of so many have it; 0 of 0 until somebody has.
+        read: So many of them have read it.
+    """
+
+    id: str
+    direct: bool
+    fragments: list[Fragment]
+    shown_at: float
+    overtaken_at: float | None = None
+    count: int = 0
+    of: int = 0
+    read: int = 0  # by so many of them
+
+    @property
+    def mark(self) -> str:
+        if self.read:
+            return "✓✓ read" if self.direct else f"✓✓ read {self.read}/{self.of}"
+        if not self.count:
+            return KEPT
+        return "✓ delivered" if self.direct else f"✓ delivered {self.count}/{self.of}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing better can be said of it."""
+        return 0 < self.of <= self.read
+
+    @property
+    def due_at(self) -> float:
+        """When it goes up whatever its mark."""
+        by = self.shown_at + SETTLED_AFTER
+        return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
+
+    def delivered(self, count: int, of: int) -> None:
+        """So many have it now."""
+        self.count, self.of = max(count, self.count), max(of, self.of)
+
+    def was_read(self, count: int, of: int) -> None:
+        """So many have read it now."""
+        self.read, self.of = max(count, self.read), max(of, self.of)

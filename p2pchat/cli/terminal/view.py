@@ -6,30 +6,38 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
 
-from p2pchat import Conversation, P2PChatError, TCPPeer
-from p2pchat.apps.cli.chat.doing.reading import HISTORY_LINES
-from p2pchat.apps.cli.chat.unread import is_here, is_meant
-from p2pchat.apps.cli.gaps import with_gap
-from p2pchat.apps.cli.ignoring import without_ignored
-from p2pchat.apps.cli.marking import marked_message
-from p2pchat.apps.cli.terminal.colours import DIM
-from p2pchat.apps.cli.terminal.day import Days, local, rule
-from p2pchat.apps.cli.terminal.lines import change_line, edited_line, message_line, told_line
-from p2pchat.apps.cli.terminal.marks import OwnLine
-from p2pchat.apps.cli.terminal.notices import Notices
-from p2pchat.apps.cli.terminal.typing import Typists
+from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.completer import Speakers
-from p2pchat.cli.terminal.screen import Screen
-from p2pchat.commands.columns import Fragment
+from p2pchat.cli.terminal.modes import Notices
+from p2pchat.cli.terminal.screen import DIM, ME, OwnLine, Screen, name_style
+from p2pchat.commands.columns import Fragment, Row
 from p2pchat.commands.display import Show
-from p2pchat.commands.format import MENDINGS, plain_gap, shown_place, shown_speaker
+from p2pchat.commands.format import (
+    MENDINGS,
+    marked_message,
+    mended_marks,
+    message_text,
+    plain_gap,
+    plain_line,
+    plain_mending,
+    quoted_message,
+    shown_name,
+    shown_names,
+    shown_place,
+    shown_speaker,
+    with_gap,
+)
+from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.output import Line, Log, json_line
+from p2pchat.commands.read_tracking import is_here, is_meant
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import QUIET_ABOVE
+from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings, without_ignored
 from p2pchat.commands.wrap import fold
+from p2pchat.safe_text import safe_text
 
 NARROW_HELP = 60  # columns
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
@@ -312,3 +320,225 @@ def _in_columns(lines: Sequence[str], width: int) -> list[str]:
     if width < NARROW_HELP:
         lines = [_TWO_COLUMNS.sub(r"\1\n   ", line) for line in lines]
     return [fold(line, width, 3) for text in lines for line in text.split("\n")]
+
+
+# ---- lines
+#
+# Event lines as coloured lines: the words of format.py, with the time alone in front, as days have lines of their own.
+#
+# Every line begins with its time; names that could be taken for more stand in quotes. So it holds what format.py says:
+# no line can pass for another speaker's.
+
+
+Event = Mapping[str, Any]
+
+
+def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | None = None) -> list[Fragment]:
+    """Return a `message` or `sent` line.
+
+    Args:
+        me: The own label.
+        elsewhere: One is not where it belongs; the line says where that is.
+        answered: The line of the message this one answers, where that is known.
+    """
+    line: list[Fragment] = [(DIM, f"{local(event['sent_at']):%H:%M} ")]
+    line += _where(event) if elsewhere else []
+    action = bool(event["action"])
+    if action:
+        line.append(("", "* "))
+    line += _who(event, me, shown_name if action else shown_speaker)
+    if answered is not None:
+        line.append((DIM, f" (to {quoted_message(answered)})"))
+    line.append(("", (" " if action else ": ") + message_text(event)))
+    if marks := mended_marks(event):
+        line.append((DIM, marks))
+    return line
+
+
+def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None) -> list[Fragment]:
+    """Return an `edited` line: the message as it is now, and when it was written.
+
+    Args:
+        edited: The line of the message, where it is known.
+    """
+    when = "" if edited is None else f" {_time(edited)}"
+    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
+    line += _where(event) if elsewhere else []
+    action = edited is not None and bool(edited["action"])
+    said = "sent" if edited is not None and edited["event"] == "sent" else "message"
+    by = {**event, "event": said, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
+    line += [("", "* ")] if action else []
+    line += _who(by, me, shown_name if action else shown_speaker)
+    line.append((DIM, f" (edited{when})"))
+    line.append(("", (" " if action else ": ") + safe_text(event["text"])))
+    return line
+
+
+def told_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
+    """Return a `deleted` or `reaction` line; it is shown where it belongs, so it need not say where."""
+    return [(DIM, plain_mending({**event, "kind": "room"}, me, local(event["sent_at"]), mended))]
+
+
+def _where(event: Event) -> list[Fragment]:
+    """Return where a line belongs that is shown elsewhere: of a direct one its names say it."""
+    if event["kind"] == "dm":
+        return []
+    return [(DIM, f"[{shown_place(event['conversation'], event['kind'])}] ")]
+
+
+def _time(event: Event) -> str:
+    return f"{local(event['sent_at']):%H:%M}"
+
+
+def _who(event: Event, me: str, show: Any) -> list[Fragment]:
+    mine = event["event"] == "sent"
+    who: list[Fragment] = [(ME if mine else name_style(event["sender_id"]), _bare(show(event["sender"])))]
+    if event["kind"] == "dm":
+        who.append(("", f" -> {_bare(show(event['to'] if mine else me))}"))
+    return who
+
+
+def _bare(name: str) -> str:
+    """Quote what could be taken for the place of a line too: `[room]`."""
+    return f'"{name}"' if name[:1] == "[" else name
+
+
+def change_line(event: Event, me: str) -> list[Fragment]:
+    """Return a `joined`, `left` or `group` line."""
+    text = plain_line(event, me, local(event["at"]))
+    return [(DIM, text or "")]
+
+
+# ---- day
+#
+# Local times, and a line where the day changes, so that a time needs no date.
+
+
+def local(iso: str) -> datetime:
+    """Return the moment of an event line in the local zone."""
+    return datetime.fromisoformat(iso).astimezone()
+
+
+def rule(text: str, width: int) -> str:
+    """Return a line across the screen, or what fits of it, with a text in it made safe before."""
+    line = f"──── {text} ────"
+    return line if len(line) <= width else f"── {text}"[:width]
+
+
+class Days:
+    """The day of the line printed last."""
+
+    def __init__(self) -> None:
+        self._last: date | None = None
+
+    def change(self, moment: datetime, today: date) -> str | None:
+        """Return what to say before a line of this moment: its day, when the line before was of another one.
+
+        The first line of all is taken to be of today."""
+        before, self._last = self._last or today, moment.date()
+        if before == self._last:
+            return None
+        return f"{self._last:%A} {self._last.day} {self._last:%B %Y}"
+
+
+# ---- typing
+#
+# Who types: others are told that somebody does here, and those who do elsewhere stand above the prompt.
+#
+# Told is only a text, never a command, and only where few read it: to one other, to a small group, or while so few are
+# here that they are told who comes and goes. In a room of many everybody would hear of somebody all the time.
+
+
+SAID_EVERY = 1.0  # seconds between two words to the peer, which tells others more seldom
+
+
+class Typist:
+    """Tells others what somebody does at this prompt.
+
+    Args:
+        clock: Seconds.
+    """
+
+    def __init__(self, peer: TCPPeer, session: Session, clock: Callable[[], float]) -> None:
+        self._peer = peer
+        self._session = session
+        self._clock = clock
+        self._in: Conversation | None = None  # where others were told that one types
+        self._said_at = 0.0
+
+    def line(self, text: str) -> None:
+        """The line in the prompt has changed."""
+        try:
+            here = self._session.current if is_text(text) else None
+        except P2PChatError:  # an open network that has met nobody yet
+            here = None
+        if here is not None and here == self._in and self._clock() < self._said_at + SAID_EVERY:
+            return
+        if here is not None and not self._is_told(here):
+            here = None
+        if self._in is not None and self._in != here:
+            self._say(self._in, on=False)
+        self._in = here
+        if here is not None:
+            self._said_at = self._clock()
+            self._say(here, on=True)
+
+    def sent(self) -> None:
+        """What was in the prompt goes out: that alone says that it is not being typed any more."""
+        self._in = None
+
+    def _say(self, where: Conversation, *, on: bool) -> None:
+        try:
+            where.typing(on)
+        except P2PChatError:  # the peer is closing
+            pass
+
+    def _is_told(self, where: Conversation) -> bool:
+        if not self._session.settings.is_on("typing", where.id):
+            return False
+        if where.kind == "dm":
+            return True
+        if isinstance(where, Group):
+            return len(where.members) <= QUIET_ABOVE
+        return len(self._peer.here()) <= QUIET_ABOVE
+
+
+def is_text(line: str) -> bool:
+    """Whether a line is on its way to others: not blank, and no command."""
+    return bool(line.strip()) and (not line.startswith("/") or line.startswith("//"))
+
+
+class Typists:
+    """Those who type elsewhere, by what event lines say."""
+
+    def __init__(self) -> None:
+        self._typing: dict[tuple[str, str], str] = {}  # (conversation, user) -> label, in the order they began
+
+    def __bool__(self) -> bool:
+        return bool(self._typing)
+
+    def noticed(self, line: Mapping[str, Any]) -> None:
+        """Take a `typing` line."""
+        key = (line["conversation_id"], line["user_id"])
+        if line["typing"]:
+            self._typing[key] = line["user"]
+        else:
+            self._typing.pop(key, None)
+
+    def row(
+        self, here: str, is_direct: Callable[[str], bool], settings: ChatSettings, ignores: Callable[[str], bool]
+    ) -> Row | None:
+        """Return what stands above the prompt; None while nobody types. Who is not to be shown is forgotten.
+
+        Args:
+            here: The id of the conversation of the moment.
+            is_direct: Whether this id is of a direct conversation: who types there is told elsewhere too.
+        """
+        for where, user in list(self._typing):
+            if ignores(user) or not settings.is_on("typing", where):
+                del self._typing[where, user]
+        in_front = [label for (where, _), label in self._typing.items() if where == here]
+        aside = [label for (where, _), label in self._typing.items() if where != here and is_direct(where)]
+        said = [f"{shown_names(in_front)} {'are' if len(in_front) > 1 else 'is'} typing …"] if in_front else []
+        said += [f"{shown_name(label)} is typing to you …" for label in aside]
+        return [(DIM, "   ".join(said))] if said else None

@@ -7,20 +7,23 @@ Nothing is ever taken out: who was named once stays named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from p2pchat.core.groups.operations import (
+from p2pchat.core.groups.state import (
+    Ancestry,
+    Chain,
     Operation,
+    Sight,
+    State,
     fork_mark,
     is_first,
+    lost,
     operation_hash,
     read_leave,
     read_operation,
     talk_id,
 )
-from p2pchat.core.groups.state import Ancestry, Chain, Sight, State, lost
-from p2pchat.core.groups.view import GroupView
 from p2pchat.core.log import Entry, LogId
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
@@ -260,3 +263,28 @@ def _differences(former: State | None, now: State, by: UserId) -> Iterator[Diffe
         yield Difference("renamed", by, "")
     if now.owner != former.owner:
         yield Difference("owner", by, now.owner)
+
+
+# ---- view
+#
+# A group as the outside may read it.
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group as it is now.
+
+    Attributes:
+        group, talk: The conversation of operations and leaves, and the one in which its members talk.
+        gen: Number of the operation that holds.
+        members: Those who have not left -> the gen that added each.
+        left: Those who left and whom no operation of the owner has dropped yet.
+    """
+
+    group: ConversationId
+    talk: ConversationId
+    name: str = field(repr=False)
+    owner: UserId
+    gen: int
+    members: Mapping[UserId, int]
+    left: frozenset[UserId]

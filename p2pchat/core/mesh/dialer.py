@@ -3,7 +3,7 @@
 A Target is one endpoint to try, a Course all targets of one peer (of a typed endpoint that nobody has answered yet:
 that one alone). A course dials the target that is due first, and only while no link to its peer is up and no dial of
 its own is under way; a dial is under way until its link is up or has failed, and is never cancelled because another
-link came in (election.py needs that). Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, to 300 s for an
+link came in (link.py needs that). Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, to 300 s for an
 address that never answered ("full jitter"); contact from the peer itself begins them anew. In a crowd of stale
 addresses they are longer, or thousands of them would be dialled all the time. One dial more is made when
 a peer is seen on the local network while the only one under way hangs, mostly at the address it had yesterday.
@@ -20,13 +20,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, Timer
+from p2pchat.core.context import Context, KeySet, Timer
 from p2pchat.core.effects import Dial, LinkChanged
-from p2pchat.core.keyset import KeySet
-from p2pchat.core.mesh.addressbook import AddressBook
-from p2pchat.core.mesh.election import decides
-from p2pchat.core.mesh.endpoints import split_endpoint
-from p2pchat.core.mesh.link import REFUSALS
+from p2pchat.core.mesh.addressbook import AddressBook, split_endpoint
+from p2pchat.core.mesh.link import REFUSALS, decides
 from p2pchat.core.records import Address
 from p2pchat.protocol import PeerId
 

@@ -6,7 +6,7 @@
 
 TLS has proved the server's key to the client before the first frame; T names that key and both nonces, so the one
 signature in the client's hello holds for this connection and for no other. A network with a key asks for the proof
-of either side; an open one takes whoever comes. Which of several links to a peer stays is election.py's matter, what
+of either side; an open one takes whoever comes. Which of several links to a peer stays is link.py's matter, what
 to do about a refusal links.py's: here a frame goes in, and what it proves or a HandshakeError with the code of the
 bye comes out.
 
@@ -20,10 +20,10 @@ import hmac
 from collections.abc import Callable
 from typing import Literal
 
-from p2pchat.core.hosted import Network
+from p2pchat.core.context import Network
 from p2pchat.core.log import verify
 from p2pchat.errors import HandshakeError
-from p2pchat.protocol import PROTOCOL_VERSION, Frame, Hello, PeerId, Unknown, Welcome
+from p2pchat.protocol import PROTOCOL_VERSION, Cert, Frame, Hello, PeerId, Unknown, UserId, Welcome
 
 LINK_TAG = b"p2pchat/link/1\0"
 PROOF_TAGS = {"client": b"p2pchat/invite/1 client\0", "server": b"p2pchat/invite/1 server\0"}
@@ -170,3 +170,64 @@ class ClientSide:
             raise HandshakeError("that is another open network", "network")
         if not self._network.id:
             self.found = told
+
+
+# ---- hosting
+#
+# A user's word that a peer speaks for it: certificates of seven days, made, renewed and judged.
+#
+# Source: docs/protocol.md, "Users, peers, networks". A user whose key is the peer's own needs none.
+
+
+HOST_TAG = b"p2pchat/host/1\0"
+LIFE_MS = 7 * 24 * 3600 * 1000
+TOLERANCE_MS = 3600 * 1000  # clocks of two machines differ
+MAX_REMEMBERED = 20_000  # certificates found good: twice the users one peer may host
+
+
+def host_message(user: UserId, peer: PeerId, from_ms: int, until_ms: int) -> bytes:
+    """Return the bytes a user signs to let a peer speak for it."""
+    return HOST_TAG + bytes.fromhex(user + peer) + from_ms.to_bytes(8, "big") + until_ms.to_bytes(8, "big")
+
+
+def make_cert(user: UserId, sign: Callable[[bytes], bytes], peer: PeerId, now_ms: int) -> Cert:
+    """Return a certificate good from now on."""
+    until_ms = now_ms + LIFE_MS
+    return Cert(now_ms, until_ms, sign(host_message(user, peer, now_ms, until_ms)).hex())
+
+
+def is_due(cert: Cert | None, now_ms: int) -> bool:
+    """Whether there is none, or half of its life is over (or not begun: the clock was set back)."""
+    return cert is None or not cert.from_ms <= now_ms < (cert.from_ms + cert.until_ms) // 2
+
+
+def is_expired(cert: Cert, now_ms: int) -> bool:
+    return now_ms > cert.until_ms + TOLERANCE_MS
+
+
+class Certificates:
+    """Judges certificates, and remembers the good ones: a gateway's ten thousand come again with each link."""
+
+    def __init__(self) -> None:
+        self._good: dict[tuple[UserId, PeerId], Cert] = {}
+
+    def fault(self, user: UserId, peer: PeerId, cert: Cert | None, now_ms: int) -> str:
+        """Say why this does not let `peer` speak for `user` now; "" when it does."""
+        if user == peer:
+            return ""
+        if cert is None:
+            return "a user without a certificate"
+        if not 0 < cert.until_ms - cert.from_ms <= LIFE_MS:
+            return "a certificate for longer than seven days, or for no time"
+        if now_ms < cert.from_ms - TOLERANCE_MS or is_expired(cert, now_ms):
+            return "a certificate that is not good now: check the clocks of both machines"
+        if self._good.get((user, peer)) != cert:
+            if not verify(user, bytes.fromhex(cert.sig), host_message(user, peer, cert.from_ms, cert.until_ms)):
+                return "a certificate that the user did not sign for this peer"
+            self._remember(user, peer, cert)
+        return ""
+
+    def _remember(self, user: UserId, peer: PeerId, cert: Cert) -> None:
+        if len(self._good) >= MAX_REMEMBERED:
+            self._good.clear()
+        self._good[user, peer] = cert

@@ -1,6 +1,6 @@
 """Who is there: every connection from its first frame to its end, and one link per pair of peers.
 
-Connections come in (Accepted, Dialled), prove who they are (proving.py), and one of each pair stays (election.py);
+Connections come in (Accepted, Dialled), prove who they are (links.py), and one of each pair stays (link.py);
 what is up is in `up` and `by_peer`, and the listener hears of it. Dialling, liveness and the exchange of addresses
 have files of their own; this one holds them together. What frames say beyond hello, welcome, go, ping, pong, bye and
 peers is none of its business: `got` hands the rest back.
@@ -11,11 +11,11 @@ acknowledgement before a goodbye counts. So whoever calls `got` calls `settle` o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from p2pchat.core.context import Context
-from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped
-from p2pchat.core.hosted import Network
+from p2pchat.core.context import Context, Network
+from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped, Warned
 from p2pchat.core.inputs import (
     Accepted,
     Connect,
@@ -31,17 +31,29 @@ from p2pchat.core.inputs import (
     Sighted,
     Stop,
 )
-from p2pchat.core.mesh.addressbook import AddressBook
-from p2pchat.core.mesh.clones import Clones
+from p2pchat.core.mesh.addressbook import AddressBook, may_be_told
 from p2pchat.core.mesh.dialer import Dialing
-from p2pchat.core.mesh.election import Decided, Standing, abandon, decide, decides, lose, take_go
-from p2pchat.core.mesh.handshake import ClientSide
-from p2pchat.core.mesh.link import REFUSALS, Link, LinkListener, Phase, farewell, quoted
-from p2pchat.core.mesh.liveness import Liveness
+from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
+from p2pchat.core.mesh.link import (
+    NOT_THE_ONE_KNOWN,
+    REFUSALS,
+    Decided,
+    Link,
+    LinkListener,
+    Liveness,
+    Phase,
+    Standing,
+    abandon,
+    decide,
+    decides,
+    farewell,
+    lose,
+    quoted,
+    take_go,
+)
 from p2pchat.core.mesh.peer_exchange import Exchange
-from p2pchat.core.mesh.proving import Proving
-from p2pchat.core.mesh.sighting import sighted
 from p2pchat.core.records import Address
+from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
 
 LinkInput = (
@@ -419,3 +431,198 @@ class Links:
 
 def _kind(frame: Frame | Unknown) -> str:
     return quoted(frame.t) if isinstance(frame, Unknown) else type(frame).__name__.lower()
+
+
+# ---- clones
+#
+# Two processes with one key: noticed by how links are replaced, and met with patience.
+#
+# Each of two processes that run with one key takes the other's links for its own, over and over: a copied machine, a
+# profile that two containers share. That cannot be settled here; people are told, and for a while the link that is
+# stays. Who notices tells both of them (peer_exchange.py): the one whose link stays would hear nothing of the other.
+
+
+SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is nothing special
+
+
+class Clones:
+    """Replacements of late, by peer. `name_of` returns what people call a peer, "" when nobody named it."""
+
+    def __init__(self, ctx: Context, dialing: Dialing, name_of: Callable[[PeerId], str]) -> None:
+        self._ctx = ctx
+        self._dialing = dialing
+        self._name_of = name_of
+        self._replacements: dict[PeerId, deque[float]] = {}  # when
+        self._patient_until: dict[PeerId, float] = {}
+        self._told_at = float("-inf")  # when a far end said so and people were told
+
+    def lasted(self, link: Link) -> bool:
+        """Say whether a link was up long enough for its replacement to mean something."""
+        return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
+
+    def is_patient(self, peer: PeerId) -> bool:
+        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+
+    def told(self) -> None:
+        """A far end has met another process with our key, or is patient with it: this process is one of two.
+
+        People hear of it once in clone_window, however many say so: each peer notices for itself.
+        """
+        now = self._ctx.now.mono
+        if now - self._told_at >= self._ctx.settings.clone_window:
+            self._told_at = now
+            self._warn(self._ctx.me)
+
+    def notice(self, peer: PeerId, whose: PeerId) -> bool:
+        """A link to this peer was replaced in a way that two processes with the key of `whose` would explain.
+
+        Three of them within a minute are told, and for half a minute nothing is dialled and the link that is stays:
+        no longer than a dead link takes to be noticed. True when it is told: then both processes should hear of it.
+        """
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        times = self._replacements.setdefault(peer, deque(maxlen=settings.clone_replacements))
+        times.append(now)
+        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
+            return False
+        times.clear()
+        self._patient_until[peer] = now + settings.clone_patience
+        self._dialing.be_patient(peer, settings.clone_patience)
+        if whose == self._ctx.me:
+            self.told()
+        else:
+            self._warn(whose)
+        return True
+
+    def _warn(self, whose: PeerId) -> None:
+        name = self._name_of(whose)
+        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!a}" if name else "the key of one peer"
+        self._ctx.emit(Warned("two_processes", f"two processes seem to use {key}: stop one of them", whose))
+
+
+# ---- sighting
+#
+# Where members were seen on the local network, by discovery: addresses like those that others tell, told by oneself.
+#
+# Whoever holds the network's key can make an announcement in anybody's name, so a sighting is believed as much as a
+# member's word in `peers` and no more: 64 unverified addresses at once, dialled few at a time, slowly once many came to
+# nothing, each with the announced id as the pin. What was seen and never answered goes when it is seen no more; what
+# answered is an address like any other.
+
+
+def sighted(ctx: Context, book: AddressBook, dialing: Dialing, peer: PeerId, at: Sequence[str]) -> None:
+    """This peer is announced there now and nowhere else; `at` () is an end of it."""
+    if peer == ctx.me:
+        return
+    for address in book.addresses(peer):
+        if address.teller == ctx.me and not address.verified_at and address.endpoint not in at:
+            dialing.forget_endpoint(address.endpoint, peer)
+    for endpoint in at[: ctx.settings.max_endpoints_a_peer]:
+        if may_be_told(endpoint, from_loopback=False, settings=ctx.settings) and book.tell(peer, endpoint, ctx.me):
+            found = book.get(peer, endpoint)
+            if found is not None:
+                dialing.seen(found)
+
+
+# ---- proving
+#
+# The first part of a connection's life: the far end proves who it is, in time, or the connection ends.
+#
+# What must be said, and what proves it, is in handshake.py; this file carries both sides of that out over links, and
+# tells Links who was proven. Which link of a pair stays is decided after that (link.py).
+
+
+class Proving:
+    """Connections whose far end is a stranger still.
+
+    Args:
+        is_welcome: Says whether there is room for a link with this peer.
+        proved: Is told of a link whose far end is known, and a member.
+        end: Ends a link, as Links does.
+    """
+
+    def __init__(
+        self, ctx: Context, network: Network, sign: Callable[[bytes], bytes], dialing: Dialing,
+        *, is_welcome: Callable[[PeerId], bool], proved: Callable[[Link], None], end: Callable[..., None],
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self._network = network
+        self._sign = sign
+        self._dialing = dialing
+        self._is_welcome = is_welcome
+        self._proved = proved
+        self._end = end
+
+    def accepted(self, input: Accepted) -> Link:
+        """Begin with a stranger who connected: this side speaks first."""
+        server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
+        link = Link(input.link, input.host, server)
+        self.expect(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
+        self._ctx.emit(Send(server.opening(), [link.id]))
+        return link
+
+    def dialled(self, input: Dialled) -> Link | None:
+        """Begin with whom we reached; None when nobody wants that dial any more, or the key there is a wrong one."""
+        target = self._dialing.target_of(input.dial)
+        if target is None:
+            return None
+        nonce = self._ctx.draw(NONCE_BYTES)
+        try:
+            client = ClientSide(
+                self._ctx.me, self._sign, self._network, server=input.server, pin=target.pin, nonce=nonce
+            )
+        except HandshakeError as error:
+            self._refused(input.dial, error.code)
+            return None
+        link = Link(input.link, input.host, client, target.endpoint, input.dial)
+        self.expect(link, self._ctx.settings.handshake_timeout)
+        return link
+
+    def _refused(self, dial: int, code: str) -> None:
+        self._ctx.emit(Counted(f"handshake_{code}"))
+        if code == "self":
+            self._dialing.is_self(dial)
+        else:
+            reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
+            self._dialing.failed(dial, "refused", reason, code)
+
+    def expect(self, link: Link, seconds: float) -> None:
+        """The next step must be done within this time."""
+        self.is_done(link)
+        link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
+
+    def is_done(self, link: Link) -> None:
+        """No further step is expected, for the link is up or gone."""
+        if link.timer is not None:
+            link.timer.cancel()
+            link.timer = None
+
+    def _took_too_long(self, link: Link, seconds: float) -> None:
+        self._ctx.emit(Counted("handshake_timeout"))
+        bye = Bye("error", "the handshake took too long")
+        self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
+
+    def got(self, link: Link, frame: Frame | Unknown) -> None:
+        """Take what the far end says to prove itself."""
+        try:
+            answer = link.handshake.got(frame)
+        except HandshakeError as error:
+            self._fail(link, error)
+            return
+        peer = link.handshake.peer
+        if peer and not self._is_welcome(peer):
+            why = "this peer has as many links as it takes"
+            self._end(link, "lost", Bye("busy", "no room for more links"), why, code="full")
+            return
+        if answer is not None:
+            self._ctx.emit(Send(answer, [link.id]))
+        if peer:
+            link.peer = peer
+            self._proved(link)
+
+    def _fail(self, link: Link, error: HandshakeError) -> None:
+        self._ctx.emit(Counted(f"handshake_{error.code}"))
+        is_refusal = error.code in REFUSALS
+        state, code = ("refused", error.code) if is_refusal else ("trying", "failed")
+        self._end(
+            link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), state=state, code=code
+        )

@@ -16,8 +16,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Gap
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
-from p2pchat.core.mending import MENDING, mending_of
-from p2pchat.core.records import LogFacts, LogKey, Mending, Stretch
+from p2pchat.core.records import MENDING, LogFacts, LogKey, Mending, Stretch, mending_of
 from p2pchat.core.sync.log_index import Conversation, Log, Waits
 from p2pchat.core.sync.progress import Key, Shelf, Side
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId

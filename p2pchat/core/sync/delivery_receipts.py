@@ -1,20 +1,187 @@
 """Who has what a hosted user wrote. Receipts are derived from marks, never stored per message.
 
 Message n of a log is delivered to a member when a peer hosting that member has said it holds the log up to n, or a
-log that builds on it. Levels only rise (levels.py).
+log that builds on it. Levels only rise (delivery_receipts.py).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from p2pchat.core.effects import Delivered
-from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Heard, LogFacts
-from p2pchat.core.sync.levels import Levels, Then, nothing
+from p2pchat.core.log import Batch, LogId, ref_key
+from p2pchat.core.records import Heard, LogFacts, LogKey
 from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import Shelf, Side
+from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
 from p2pchat.protocol import Mark, UserId
+
+# ---- levels
+#
+# How high members stand in the logs of hosted users: a level that only rises, per log and member.
+#
+# Who stands anywhere in a log stands at the end of all that it builds on, as far as it builds on it: those rise first.
+# Logs that are not in memory are looked up; what waits for that goes on when storage has answered. What rose is saved
+# with the next commit and needs none of its own: it is told again when the peers meet.
+#
+# This file knows how levels rise; what they mean, how far a mark counts and what is told are its children's:
+# delivery_receipts.py and read_receipts.py.
+
+
+Then = Callable[[], None]
+Level = tuple[LogId, UserId]
+
+
+class Levels:
+    """The highest level heard, per log of a hosted user and member."""
+
+    def __init__(self, shelf: Shelf, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+        self._shelf = shelf
+        self._level: dict[Level, int] = {(log, member): seq for log, member, seq in known}
+        self.unsaved: dict[Level, int] = {}
+        self._waiting: dict[Level, int] = {}  # heard, but what the log builds on is being looked up
+        self._behind: dict[Level, list[Then]] = {}  # logs that build on one which waits, and so wait with it
+        self._due: deque[Then] = deque()
+        self._going_on = False
+
+    def level(self, log: LogId, member: UserId) -> int:
+        """Return how high a member stands in a log, 0 when that is not known in this run."""
+        return self._level.get((log, member), 0)
+
+    def keep(self, former: Levels) -> None:
+        """Take over what was heard before storage failed: it was told, and may not have been saved."""
+        for key, seq in former._level.items():
+            if seq > self._level.get(key, 0):
+                self._level[key] = self.unsaved[key] = seq
+
+    def host(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+        """Take what is stored of the logs of a user who is hosted from now on."""
+        for log, member, seq in known:
+            self._level[log, member] = max(seq, self._level.get((log, member), 0))
+
+    # ---- what children decide
+
+    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+        """Return how far a mark of a log in memory counts now, 0 for not at all."""
+        raise NotImplementedError
+
+    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+        """Say whether a mark of a log in storage is of another version of it."""
+        raise NotImplementedError
+
+    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        """Tell that a member stands higher."""
+        raise NotImplementedError
+
+    # ---- rising
+
+    def rise(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Take a mark told of a member, and go on with `then`."""
+        log = conversation.log(user, mark.run)
+        if log is None:
+            self._look_up(side, conversation, user, member, mark, then)
+        elif seq := self._counts(side, log, member, mark):
+            self.raise_to(side, conversation, log.id, member, seq, log.before, then)
+        else:
+            self._go_on(then)
+
+    def raise_to(
+        self, side: Side, conversation: Conversation, log: LogId, member: UserId, seq: int, before: tuple[Mark, ...],
+        then: Then,
+    ) -> None:  # fmt: skip
+        """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
+
+        The one is saved with the other: a log that was noted before needs no look below. While it waits for a look,
+        what builds on it waits too.
+        """
+        key = (log, member)
+        if key in self._waiting:
+            self._waiting[key] = max(seq, self._waiting[key])
+            if then is not nothing:
+                self._behind.setdefault(key, []).append(then)
+        elif seq <= self._level.get(key, 0):
+            self._go_on(then)
+        elif key in self._level or not before:
+            self._note(key, seq)
+            self._go_on(then)
+        else:
+            self._waiting[key] = seq
+            self._below(side, conversation, key, list(before), then)
+
+    def _below(self, side: Side, conversation: Conversation, key: Level, rest: list[Mark], then: Then) -> None:
+        if rest:
+            go_on = partial(self._below, side, conversation, key, rest[1:], then)
+            self._rise_below(side, conversation, key[0].user, key[1], rest[0], go_on)
+        else:
+            self._note(key, self._waiting.pop(key))
+            for each in (then, *self._behind.pop(key, ())):
+                self._go_on(each)
+
+    def _rise_below(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Take a mark that a log's `before` names."""
+        self.rise(side, conversation, user, member, mark, then)
+
+    def _go_on(self, then: Then) -> None:
+        """Go on with what waited; one after the other, for a thousand logs may build on each other."""
+        self._due.append(then)
+        if not self._going_on:
+            self._going_on = True
+            while self._due:
+                self._due.popleft()()
+            self._going_on = False
+
+    def _note(self, key: Level, seq: int) -> None:
+        known = self._level.get(key, 0)
+        self._level[key] = self.unsaved[key] = seq
+        self._rose(key[0], known + 1, seq, key[1])
+
+    # ---- logs that are not in memory
+
+    def _look_up(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        log = LogId(conversation.id, user, mark.run)
+        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED or self._is_forked(log):
+            self._go_on(then)
+            return
+        side.unsure += 1
+        key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
+        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
+
+    def _looked_up(
+        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+    ) -> None:
+        side.unsure -= 1
+        if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other(facts, mark):
+            self._go_on(then)
+        else:
+            log = conversation.log(*facts.log[1:])  # it may have begun meanwhile: what is not told yet counts later
+            here = facts.seq if log is None else min(log.kept_seq, facts.seq)
+            self._found(side, conversation, member, min(mark.seq, here), facts, then)
+
+    def _found(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+    ) -> None:
+        """Raise a log that storage has found."""
+        self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
+
+    def _is_forked(self, id: LogId) -> bool:
+        """Say whether it is known that a log forked, be it since storage was asked."""
+        log = self._shelf.conversations.by_id[id.conversation].log(id.user, id.run)
+        return id in self._shelf.proven_forks or (log is not None and log.forked)
+
+
+def nothing() -> None:
+    """What comes after a mark that nobody waits for."""
+
+
+# ---- delivery receipts
+
 
 Stretch = tuple[LogId, int, int]  # entries of a log, from and to
 

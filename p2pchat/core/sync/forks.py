@@ -33,8 +33,8 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import Order
+from p2pchat.core.sync.conversations import People
 from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.people import People
 from p2pchat.core.sync.progress import Shelf, Side
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId

@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
-from p2pchat.core.groups.group import Difference, Group
-from p2pchat.core.groups.operations import LEAVE, read_operation
-from p2pchat.core.groups.view import GroupView
+from p2pchat.core.groups.group import Difference, Group, GroupView
+from p2pchat.core.groups.state import LEAVE, read_operation
 from p2pchat.core.groups.visibility import ends_of, may_be_seen
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
@@ -27,8 +26,7 @@ from p2pchat.core.sync.causal_order import Order
 from p2pchat.core.sync.fetch import Pull
 from p2pchat.core.sync.log_index import Conversation, Log, TalkLog, Writer
 from p2pchat.core.sync.progress import Key, Shelf, Side
-from p2pchat.core.sync.sources import Source
-from p2pchat.core.sync.validation import Piece, Span
+from p2pchat.core.sync.validation import Piece, Source, Span
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 

@@ -21,7 +21,7 @@ from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Intake
 from p2pchat.core.sync.log_index import Conversation, Log
 from p2pchat.core.sync.progress import NO_LINK, Key, Load, Shelf, Step
-from p2pchat.core.sync.sources import Source
+from p2pchat.core.sync.validation import Source
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
 

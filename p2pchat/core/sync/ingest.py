@@ -1,7 +1,7 @@
 """Taking entries in: what a batch must prove before it is kept.
 
 A batch must extend its log without a gap and its chain must lead to a head its author signed (validation.py); a log
-must build only on what is held (beginning.py). When a head fails, the good batches before it are kept; when it is the
+must build only on what is held (validation.py). When a head fails, the good batches before it are kept; when it is the
 author's, and the chain another than is held, that is a fork (forks.py). A batch that leaves a gap is dropped, not
 buffered: whoever has the rest is asked for all of it (fetch.py).
 
@@ -23,18 +23,15 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
-from p2pchat.core.sync.beginning import Beginning, tips_with
 from p2pchat.core.sync.causal_order import Order
-from p2pchat.core.sync.clock import counts
+from p2pchat.core.sync.conversations import People
 from p2pchat.core.sync.fetch import Pull
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.groups import Talks
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.people import People
+from p2pchat.core.sync.log_index import Conversation, Log, counts
 from p2pchat.core.sync.progress import Shelf, Side
 from p2pchat.core.sync.quota import Room
-from p2pchat.core.sync.sources import FromLink, Source
-from p2pchat.core.sync.validation import Piece, Span, decode, fitting
+from p2pchat.core.sync.validation import Beginning, FromLink, Piece, Source, Span, decode, fitting, tips_with
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 

@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, Timer
+from p2pchat.core.context import Context, HostedUsers, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
-from p2pchat.core.hosted import HostedUsers
-from p2pchat.core.keyset import KeySet
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence

@@ -1,33 +1,33 @@
 """Read marks: setting them, telling them to whom they concern, and comparing what was told by a sum.
 
 A program says that a user has read everything up to a message: that becomes one mark on the newest log read of each
-writer (bookmarks.py). Marks go to peers hosting the writer and to the reader's other peers, at once, and again at most
-every read_told_every to each; what a link cannot take waits here, each mark once. With each digest goes the sum of
-what that link is to know; who has heard something else asks, and gets all of it. What others tell goes to readers.py.
+writer (read_receipts.py). Marks go to peers hosting the writer and to the reader's other peers, at once, and again at
+most every read_told_every to each; what a link cannot take waits here, each mark once. With each digest goes the sum of
+what that link is to know; who has heard something else asks, and gets all of it. What others tell goes to
+read_receipts.py.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import blake2b
 
-from p2pchat.core.effects import Counted, Send
+from p2pchat.core.effects import Counted, Send, WasRead
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
-from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID
-from p2pchat.core.sync.bookmarks import Bookmarks, Pair, read_sum
-from p2pchat.core.sync.consent import RECEIPTS_CHOSEN, Consent
-from p2pchat.core.sync.delivery_receipts import Receipts
-from p2pchat.core.sync.log_index import Conversation
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, following
+from p2pchat.core.sync.delivery_receipts import Level, Levels, Receipts, Then, nothing
+from p2pchat.core.sync.log_index import Conversation, Log
 from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
-from p2pchat.core.sync.readers import Readers
-from p2pchat.core.sync.told import Told
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, PeerId, Read, UserId
+from p2pchat.protocol import ConversationId, Mark, PeerId, Read, RunId, UserId
 
 Item = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
 
@@ -59,7 +59,7 @@ class Reads:
         self.consent = Consent(meta)
         self.readers = Readers(shelf, stored, receipts, self.consent.wants)
         self._books = Bookmarks(item for item in stored if item.reader in shelf.hosted)
-        self._told: dict[PeerId, Told] = {}
+        self._told: dict[PeerId, PeerReads] = {}
         self._due: dict[int, Due] = {}  # by link
         self._owed = False  # some link is to be told something
         self._later: dict[Pair, MarkedRead | None] = {}  # marked just now, or storage is asked; the highest mark since
@@ -332,13 +332,13 @@ class Reads:
         self._take(side, told, frame)
         return None
 
-    def _told_by(self, side: Side) -> Told:
+    def _told_by(self, side: Side) -> PeerReads:
         peer = side.link.peer
         if peer not in self._told:
-            self._told[peer] = Told(self.readers.of(self._shelf.presence.users_of(side.link.id)))
+            self._told[peer] = PeerReads(self.readers.of(self._shelf.presence.users_of(side.link.id)))
         return self._told[peer]
 
-    def _take(self, side: Side, told: Told, frame: Read) -> None:
+    def _take(self, side: Side, told: PeerReads, frame: Read) -> None:
         hosted = self._shelf.hosted
         pairs = {
             (id, reader): [ref for ref in refs if reader in hosted or hosted.beginning(ref[0][:16])]
@@ -379,3 +379,374 @@ class Reads:
 def _is_newest(conversation: Conversation, mark: MarkedRead) -> bool:
     """Say whether nothing was shown there since what is marked."""
     return bool(conversation.recent) and mark.place >= conversation.recent[-1][0]
+
+
+# ---- bookmarks
+#
+# How far the users hosted here have read: one mark for each reader and newest log read of each writer.
+#
+# A mark on a log stands for all that the log builds on, so the mark below goes when one above is set. The books know
+# who is to be told of which mark and what all of that sums up to; when it is told is decided in read_receipts.py.
+#
+# Source: docs/protocol.md, "Receipts and presence".
+
+
+READ_TAG = b"p2pchat/read/1\0"
+HASHES_CACHED = 1 << 15  # as many marks as two peers may have between them, and 4 MiB
+
+Pair = tuple[ConversationId, UserId]  # conversation and reader
+Bookmarked = Mapping[Pair, Mapping[str, int]]  # pair -> reference key of a log -> last seq read
+
+
+@lru_cache(HASHES_CACHED)
+def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int) -> int:
+    data = READ_TAG + bytes.fromhex(conversation + reader + ref) + seq.to_bytes(8, "big")
+    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+
+
+def read_sum(marks: Bookmarked) -> str:
+    """Return the sum over read marks as a `read` frame tells it."""
+    hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
+    return f"{sum(hashes) % SUM_MODULUS:064x}"
+
+
+class Bookmarks:
+    """The marks of readers hosted here."""
+
+    def __init__(self, stored: Iterable[ReadMark]) -> None:
+        self._marks: dict[Pair, dict[LogId, int]] = {}
+        self._about: dict[UserId, set[Pair]] = {}  # by writer
+        self._of: dict[UserId, set[Pair]] = {}  # by reader
+        self.unsaved: dict[tuple[LogId, UserId], int] = {}
+        self.load(stored)
+
+    def load(self, stored: Iterable[ReadMark]) -> None:
+        """Take what is stored of readers hosted here."""
+        for item in stored:
+            self._put(item.log, item.reader, item.seq)
+
+    def forget(self, reader: UserId) -> None:
+        """A reader is hosted here no more."""
+        for pair in self._of.pop(reader, ()):
+            for writer in {log.user for log in self._marks.pop(pair)}:
+                self._about[writer].discard(pair)
+
+    def take_unsaved(self) -> list[ReadMark]:
+        """Return what the next commit shall keep."""
+        taken, self.unsaved = self.unsaved, {}
+        return [ReadMark(log, reader, seq) for (log, reader), seq in taken.items()]
+
+    def keep(self, former: Bookmarks) -> None:
+        """Take over what was read before storage failed: it may not have been saved."""
+        for pair, marks in former._marks.items():
+            for log, seq in marks.items():
+                self.rise(log, pair[1], seq)
+
+    def rise(self, log: LogId, reader: UserId, seq: int) -> bool:
+        """Set a mark; False when it stood there already or higher."""
+        if seq <= self._marks.get((log.conversation, reader), {}).get(log, 0):
+            return False
+        self._put(log, reader, seq)
+        self.unsaved[log, reader] = seq
+        return True
+
+    def only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
+        """Of this writer's logs there only these are needed: they stand for the others; True if there were others."""
+        marks = self._marks.get((conversation, reader), {})
+        others = [log for log in marks if log.user == writer and log.run not in runs]
+        for log in others:
+            del marks[log]
+            self.unsaved[log, reader] = 0
+        return bool(others)
+
+    def _put(self, log: LogId, reader: UserId, seq: int) -> None:
+        pair = (log.conversation, reader)
+        self._marks.setdefault(pair, {})[log] = seq
+        self._about.setdefault(log.user, set()).add(pair)
+        self._of.setdefault(reader, set()).add(pair)
+
+    def toward(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> Bookmarked:
+        """Return what a peer hosting these users is told: what was read of theirs, and all that they have read."""
+        there = users
+        pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
+        told: dict[Pair, dict[str, int]] = {}
+        for pair in pairs:
+            if not is_shared(pair[0]):
+                continue
+            of_theirs = pair[1] in there
+            refs = {
+                ref_key(log.user, log.run): seq
+                for log, seq in self._marks[pair].items()
+                if of_theirs or log.user in there
+            }
+            if refs:
+                told[pair] = refs
+        return told
+
+    def of(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
+        """Return how far a reader has read which logs of a conversation: a mark on one stands for all it builds on."""
+        return self._marks.get((conversation, reader), {})
+
+    def seq(self, log: LogId, reader: UserId) -> int:
+        """Return how far a reader has read a log; 0: nothing, or all of it by a mark above."""
+        return self._marks.get((log.conversation, reader), {}).get(log, 0)
+
+
+# ---- readers
+#
+# Who has read what a hosted user wrote, by the read marks that the readers' peers tell.
+#
+# A read mark counts as far as its reader is known to have the log: so a message is never read before it is delivered,
+# and a mark of what a copy of this machine wrote is none of ours. The rest of it counts when that receipt comes. Of a
+# log in storage only receipts are not in memory: who has something of every tip that may build on it has all of it.
+
+
+Wants = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading
+
+
+class Readers(Levels):
+    """What is read: the highest read mark that counts, per log of a hosted user and reader."""
+
+    def __init__(self, shelf: Shelf, stored: Iterable[ReadMark], receipts: Receipts, wants: Wants) -> None:
+        mine = (item for item in stored if item.log.user in shelf.hosted)
+        super().__init__(shelf, ((item.log, item.reader, item.seq) for item in mine))
+        self._receipts = receipts
+        self._wants = wants
+        self._early: dict[Level, tuple[Side, int]] = {}  # told, and not known to be delivered that far
+
+    def take_unsaved(self) -> list[ReadMark]:
+        """Return what the next commit shall keep."""
+        taken, self.unsaved = self.unsaved, {}
+        return [ReadMark(log, member, seq) for (log, member), seq in taken.items()]
+
+    def of(self, readers: Iterable[UserId]) -> list[ReadMark]:
+        """Return what is known of these readers."""
+        wanted = set(readers)
+        return [ReadMark(log, member, seq) for (log, member), seq in self._level.items() if member in wanted]
+
+    def heard(self, side: Side, conversation: Conversation, user: UserId, reader: UserId, run: str, seq: int) -> None:
+        """Take a read mark told of a hosted user's log."""
+        if reader != user and conversation.may_write(reader) and self._wants(user, reader):
+            self.rise(side, conversation, user, reader, Mark(run, seq, ""), nothing)
+
+    def read_here(self, log: LogId, reader: UserId, seq: int) -> None:
+        """Two users of this peer: one has read what the other wrote."""
+        if seq > self.level(log, reader) and self._wants(log.user, reader):
+            self._note((log, reader), seq)
+
+    def delivered(self, log: LogId, first: int, member: UserId) -> None:
+        """A member is known to have more of a log: what was told too early counts as far as that goes."""
+        self._hear_again(log, member)
+        if first == 1:
+            for earlier, reader in [each for each in self._early if each[1] == member and each[0].key == log.key]:
+                self._hear_again(earlier, reader)  # perhaps it has something of every tip now
+
+    def tip_gone(self, log: LogId) -> None:
+        """A log of a hosted user's forked: no receipt of it will come."""
+        for earlier, reader in [each for each in self._early if each[0].key == log.key]:
+            self._hear_again(earlier, reader)
+
+    def _hear_again(self, log: LogId, member: UserId) -> None:
+        early = self._early.pop((log, member), None)
+        if early is not None:
+            self.heard(early[0], self._shelf.conversations.by_id[log.conversation], log.user, member, log.run, early[1])
+
+    # ---- as levels ask
+
+    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+        if log.forked:
+            return 0
+        had = self._receipts.level(log.id, member)
+        if mark.seq > had:
+            self._keep_early(side, log.id, member, mark.seq)
+        return min(mark.seq, had)
+
+    def _keep_early(self, side: Side, log: LogId, member: UserId, seq: int) -> None:
+        if len(self._early) >= MAX_REMEMBERED:
+            self._make_room()
+        self._early[log, member] = side, seq
+
+    def _make_room(self) -> None:
+        """Whoever told most loses half of it: one who tells without end crowds out nobody else."""
+        most, count = Counter(side.link.peer for side, _ in self._early.values()).most_common(1)[0]
+        its = [level for level, (side, _) in self._early.items() if side.link.peer == most]
+        for level in its[: (count + 1) // 2]:
+            del self._early[level]
+
+    def link_down(self, side: Side) -> None:
+        """A link ends: what was told on it is kept, and nothing else that is known of its far end."""
+        if any(told is side for told, _ in self._early.values()):
+            bare = Side(side.link)
+            self._early = {level: (bare if told is side else told, seq) for level, (told, seq) in self._early.items()}
+
+    def _look_up(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        log = LogId(conversation.id, user, mark.run)
+        if self.level(log, member) < mark.seq:
+            self._keep_early(side, log, member, mark.seq)  # a disk from an older copy: the log may come back
+        super()._look_up(side, conversation, user, member, mark, then)
+
+    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+        return False  # a read mark tells no chain
+
+    def _rise_below(
+        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+    ) -> None:
+        """Whoever has a log has all that it builds on: that was told before."""
+        log = conversation.log(user, mark.run)
+        if log is not None and not log.forked:
+            self.raise_to(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
+        elif log is not None or side.unsure >= MAX_REMEMBERED:
+            self._go_on(then)
+        else:
+            side.unsure += 1
+            key = LogKey(conversation.id, ref_key(user, mark.run))
+            self._shelf.lookups.log(key, partial(self._found_below, side, conversation, member, mark, then))
+
+    def _found_below(
+        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+    ) -> None:
+        side.unsure -= 1
+        if facts is None or facts.forked or self._is_forked(facts.log):
+            self._go_on(then)
+        else:
+            seq = min(mark.seq, facts.seq)
+            self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
+
+    def _found(
+        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+    ) -> None:
+        """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
+        had = self._receipts.level(facts.log, member)
+        writer = conversation.writers.get(facts.log.user)
+        if had < seq and writer is not None and facts.covered:
+            above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
+            if above and all(self._receipts.level(tip.id, member) for tip in above):
+                had = facts.seq
+        early = self._early.get((facts.log, member))
+        if early is not None and early[1] <= min(seq, had):  # else more of it counts later
+            del self._early[facts.log, member]
+        self.raise_to(side, conversation, facts.log, member, min(seq, had), facts.before, then)
+
+    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._shelf.ctx.emit(WasRead(log, first, last, member))
+
+
+# ---- told
+#
+# What one peer has told of how far its users have read: kept as it was told, whatever counts of it here.
+#
+# So two peers can compare by a sum: each knows what *that* peer said, though another of the same reader says more.
+# Pages that tell all come in order, and replace what was known when the last of them has come.
+
+
+MOST_TOLD = 10_000  # marks of one peer: as many as users it may host; a few MiB
+
+
+class PeerReads:
+    """One peer's word."""
+
+    def __init__(self, known: Iterable[ReadMark]) -> None:
+        """Begin with what is known of this peer's users: told in an earlier run, and nothing else, most likely."""
+        self._marks: dict[Pair, dict[str, int]] = {}
+        self._count = 0
+        self._pages: dict[Pair, dict[str, int]] | None = None  # told so far of all
+        self._pages_count = 0
+        self._pages_to: ConversationId = ""
+        for item in known:
+            self.news((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
+
+    @property
+    def count(self) -> int:
+        """How many marks."""
+        return self._count
+
+    @property
+    def sum(self) -> str:
+        return read_sum(self._marks)
+
+    def news(self, pair: Pair, refs: Sequence[tuple[str, int]]) -> bool:
+        """Take what is told of a reader in a conversation; False when that would be too much."""
+        known = self._marks.get(pair, {})
+        more = len({ref for ref, _ in refs} - known.keys())
+        if self._count + more > MOST_TOLD:
+            return False
+        if not refs:
+            return True
+        self._marks.setdefault(pair, known).update(refs)
+        self._count += more
+        return True
+
+    def page(self, span: tuple[ConversationId, ConversationId], told: dict[Pair, list[tuple[str, int]]]) -> None:
+        """Take a page of all it has to tell; one that does not follow the page before is nothing."""
+        if span[0] == FIRST_ID:
+            self._pages, self._pages_count = {}, 0
+        elif self._pages is None or not self._pages_to <= span[0] <= following(self._pages_to):
+            self._pages = None
+            return
+        self._pages_to = span[1]
+        for pair, refs in told.items():
+            if refs:
+                page = self._pages.setdefault(pair, {})
+                self._pages_count += len({ref for ref, _ in refs} - page.keys())
+                page.update(refs)
+        if self._pages_count > MOST_TOLD:
+            self._pages = None
+        elif span[1] == LAST_ID:
+            self._marks, self._count, self._pages = self._pages, self._pages_count, None
+
+
+# ---- consent
+#
+# Who tells others what they have read, and hears it of them: everybody, but for those who chose otherwise.
+#
+# It is one choice for both directions, in general and for single others, and kept by storage, so that nothing slips out
+# between a start and the moment a program says it again.
+
+
+RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" with blanks between, other "-" for all, by commas
+_ALL = "-"
+
+
+class Consent:
+    """What hosted users chose."""
+
+    def __init__(self, meta: Mapping[str, str]) -> None:
+        self._chosen: dict[tuple[UserId, str], bool] = {}
+        for item in filter(None, meta.get(RECEIPTS_CHOSEN, "").split(",")):
+            user, other, on = item.split(" ")
+            self._chosen[user, other] = on == "on"
+
+    def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
+        """Take a choice, `other` "" for all who have none of their own, None to end it; False when it was so."""
+        key = (user, other or _ALL)
+        if self._chosen.get(key) == on:
+            return False
+        if on is None:
+            del self._chosen[key]
+        else:
+            self._chosen[key] = on
+        return True
+
+    def wants(self, user: UserId, other: UserId) -> bool:
+        """Say whether a hosted user and another hear of each other's reading, as far as the first is asked."""
+        found = self._chosen.get((user, other))
+        return self.general(user) if found is None else found
+
+    def general(self, user: UserId) -> bool:
+        """Say what holds for everyone without a choice of their own."""
+        return self._chosen.get((user, _ALL), True)
+
+    def exceptions(self, user: UserId) -> dict[UserId, bool]:
+        """Return the choices for single others."""
+        return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
+
+    def keep(self, former: Consent) -> None:
+        """Take over what was chosen before storage failed."""
+        self._chosen = former._chosen
+
+    @property
+    def text(self) -> str:
+        """What is kept."""
+        return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())

@@ -6,14 +6,20 @@ asked of a single entry is asked here too: its size, its shape, that its clock r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Entry, decode_entries, head_message, verify
+from p2pchat.core.effects import Counted
+from p2pchat.core.log import Entry, LogId, decode_entries, decode_entry, head_message, ref_key, verify
+from p2pchat.core.records import LogFacts, LogKey
+from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.sources import Source
+from p2pchat.core.sync.progress import Key, Shelf, Side
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries
+from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
 
 TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is what somebody typed
 
@@ -105,3 +111,260 @@ def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
             raise LogError("a text that is not a string, or holds NUL", code="malformed")
         if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
             raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
+
+
+# ---- beginning
+#
+# Whether a log may begin here: all it builds on must be held, and its writer must not have too many tips.
+#
+# What its first entry names may have left memory; then storage is asked, and the log waits (ingest.py).
+
+
+def before_of(frame: Entries) -> tuple[Mark, ...]:
+    """Return what the log that this frame begins builds on; () for a frame that begins none."""
+    if frame.first != 1:
+        return ()
+    try:
+        return decode_entry(frame.e[0]).before
+    except LogError:
+        return ()  # it is refused when it is taken
+
+
+def tips_with(conversation: Conversation, log: Log) -> int:
+    """Return how many tips its writer would have with this log, begun or gone on with."""
+    writer = conversation.writers.get(log.id.user)
+    if writer is None:
+        return 1
+    covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
+    return 1 + sum(covered.get(tip.id.run) != tip.seq for tip in writer.tail_tips())
+
+
+class Beginning:
+    """Begins logs of others."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._ctx = shelf.ctx
+        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
+
+    def is_new(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+        """Say whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
+
+        So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
+        thousands of runs of one user asks storage about each, and they come faster than it answers.
+        """
+        before = before_of(frame)[: self._ctx.settings.max_before]
+        named = [conversation.log(id.user, mark.run) for mark in before]
+        if conversation.is_talk or None in named or id in self._shelf.proven_forks:
+            return False
+        return any(
+            log is not None and not log.covered and not log.forked and log.tail_mark == mark
+            for log, mark in zip(named, before, strict=True)
+        )
+
+    def look_below(self, conversation: Conversation, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
+        """Ask storage for what this log builds on, where it is not in memory, then go on."""
+        before = before_of(frame)[: self._ctx.settings.max_before]
+        unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
+        self._facts[id] = {}
+        for mark in unsure:
+            key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
+            self._shelf.lookups.log(key, partial(self._known, id, mark))
+        if unsure:  # an answer to nothing that keeps the order: it comes after those above
+            key = LogKey(conversation.id, ref_key(id.user, id.run))
+            self._shelf.lookups.log(key, lambda _: then())
+        else:
+            then()
+
+    def _known(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
+        if facts is not None:
+            self._facts[id][mark.run] = facts
+
+    def forget(self, id: LogId) -> None:
+        """Nothing of this log waits any more."""
+        self._facts.pop(id, None)
+
+    def begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+        """Return a new log, if this frame begins it and all it builds on is held."""
+        log = conversation.new_log(id)
+        if frame.first != 1:
+            source.left_gap(id, frame)
+            return None
+        log.before = before_of(frame)
+        if len(log.before) > self._ctx.settings.max_before:
+            raise LogError("`before` names too many logs", code="malformed")
+        if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in log.before)):
+            source.left_gap(id, frame)
+            return None
+        if tips_with(conversation, log) > self._ctx.settings.max_tips:
+            self.refuse(source, id)
+            return None
+        return log
+
+    def refuse(self, source: Source, id: LogId) -> None:
+        """Take no more of a writer who has too many tips, and say so."""
+        self._ctx.emit(Counted("too_many_tips"))
+        source.is_full(id.key)
+
+    def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
+        log = conversation.log(id.user, mark.run)
+        if log is not None:
+            same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
+            return log.forked or (log.seq >= mark.seq and same)
+        facts = self._facts.get(id, {}).get(mark.run)
+        if facts is None:
+            return False
+        return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
+
+
+def _is_all_there_is(conversation: Conversation, frame: Entries) -> bool:
+    """Say whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
+    if not conversation.is_talk or conversation.group is None or frame.n is None:
+        return False
+    return conversation.group.has_cut(frame.u)
+
+
+# ---- sources
+#
+# Where entries come from: what intake says to whoever brought them.
+#
+# What a batch is worth is the same whichever way it came. Whom its fate is told, and what else follows from it, is not:
+# the far end of a link is asked for what lies between, blamed for a wrong head and told what is held now (FromLink);
+# a file that somebody carried here can only be counted (import_file.py).
+
+
+class Source:
+    """Whoever brings entries. What is not answered here is nothing to it."""
+
+    tells_the_past = False  # what it brings was there before, to whoever is new in a conversation
+
+    @property
+    def key(self) -> object:
+        """Frames that waited for storage and whose sources have one key are taken together."""
+        return self
+
+    @property
+    def payer(self) -> PeerId:
+        """Whom bytes of users never met are charged to; "" for nobody."""
+        return ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it still matters what it brought."""
+        return True
+
+    def may_wait(self, waiting: int) -> bool:
+        """Say whether one more of its frames may wait for storage, when so many from all links do."""
+        return True
+
+    def learn(self, namings: Iterable[Naming]) -> None:
+        """Take its word for what conversation ids stand for."""
+        raise NotImplementedError
+
+    def find(self, conversation: ConversationId) -> Conversation | None:
+        """Return a conversation it may bring entries of, else None."""
+        raise NotImplementedError
+
+    def trusts(self, user: UserId) -> bool:
+        """Say whether entries of this user are taken from it."""
+        return True
+
+    def evidence(self, conversation: Conversation, frame: Entries) -> None:
+        """Take one of two batches that prove a fork; raises LogError when they do not."""
+        raise NotImplementedError
+
+    def hosts(self, user: UserId) -> bool:
+        """Say whether this user writes there: what it sends unasked was written just now."""
+        return False
+
+    # ---- what became of a frame
+
+    def left_gap(self, log: LogId, frame: Entries) -> None:
+        """It was dropped: what lies before it is not here."""
+
+    def is_full(self, key: Key) -> None:
+        """No more of this writer is taken there."""
+
+    def is_cut(self, key: Key) -> None:
+        """It was dropped: nothing of it is visible in its talk."""
+
+    def is_forked(self, log: Log) -> None:
+        """Nothing more of this log is taken."""
+
+    def contradicted(self) -> None:
+        """It proved a fork: nothing of it is kept but as evidence."""
+
+    def repeated(self, count: int) -> None:
+        """So many entries of it were here."""
+
+    def kept(self, key: Key, count: int) -> None:
+        """So many entries of it are proven, new, and on their way to the disk."""
+
+    def faulted(self, error: LogError) -> None:
+        """It broke a rule of logs, and was found out only after storage was asked."""
+
+    def done(self) -> None:
+        """What waited for storage is dealt with."""
+
+
+class FromLink(Source):
+    """The far end of a link."""
+
+    def __init__(self, shelf: Shelf, pull: Pull, forks: Forks, side: Side, most_waiting: int) -> None:
+        self._shelf = shelf
+        self._pull = pull
+        self._forks = forks
+        self._most_waiting = most_waiting
+        self.side = side
+
+    @property
+    def key(self) -> object:
+        return self.side.link.id
+
+    @property
+    def payer(self) -> PeerId:
+        return self.side.link.peer
+
+    @property
+    def is_here(self) -> bool:
+        return self._shelf.is_up(self.side)
+
+    def may_wait(self, waiting: int) -> bool:
+        return waiting < self._most_waiting
+
+    def learn(self, namings: Iterable[Naming]) -> None:
+        self._shelf.learn(self.side, namings)
+
+    def find(self, conversation: ConversationId) -> Conversation | None:
+        return self._shelf.named(self.side, conversation)
+
+    def trusts(self, user: UserId) -> bool:
+        return self._shelf.trusts(self.side, user)
+
+    def hosts(self, user: UserId) -> bool:
+        return self.side.link.id in self._shelf.presence.hosts(user)
+
+    def evidence(self, conversation: Conversation, frame: Entries) -> None:
+        self._forks.take(self.side, conversation, frame)
+
+    def left_gap(self, log: LogId, frame: Entries) -> None:
+        self._pull.left_gap(self.side, log, frame)
+
+    def is_full(self, key: Key) -> None:
+        self._shelf.refuse(self.side, key)
+        self.side.set_ahead(key, {})  # nothing waits for what is not wanted
+
+    def is_cut(self, key: Key) -> None:
+        self.side.set_ahead(key, {})
+
+    def is_forked(self, log: Log) -> None:
+        self._forks.tell(self.side, log)
+
+    def kept(self, key: Key, count: int) -> None:
+        if self.side.refused:
+            self.side.refused.pop(key, None)  # it takes no more, and gives: so it hears what became of that
+        self._shelf.step.sources.setdefault(self.side.link.id, set()).add(key)
+        self._pull.progress(key, self.side.link.id)
+
+    def faulted(self, error: LogError) -> None:
+        self._shelf.faulted(self.side, error)

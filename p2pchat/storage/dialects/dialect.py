@@ -40,7 +40,7 @@ class Dialect(ABC):
         begins: The statement a transaction that writes begins with; "" where any statement begins one.
         asks_within_bounds: Whether it would sort all of a table to give the newest few.
         commits_tables: Whether what makes or changes a table is kept at once, whatever becomes of the transaction.
-        is_shared: Whether others could write there unnoticed: then each commit says who it is from (fence.py).
+        is_shared: Whether others could write there unnoticed: then each commit says who it is from (write.py).
         most_bytes: What one statement may have of text, 0 for no such limit.
         damaged: What to tell when what it holds is not what was written.
     """

@@ -32,7 +32,7 @@ from p2pchat.storage.dialects.server import (
     Server,
     placed,
 )
-from p2pchat.storage.fragments import NEWEST_HEAD, NEWEST_HEAD_GROUPED, THEN_ENTRIES, THEN_ENTRIES_STRAIGHT
+from p2pchat.storage.schema import NEWEST_HEAD, NEWEST_HEAD_GROUPED, THEN_ENTRIES, THEN_ENTRIES_STRAIGHT
 
 ANSWERS_WITHIN = 60  # seconds: the longest that a statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes

@@ -1,4 +1,4 @@
-"""Groups in simulations: what must come of what people do with them (groupacts.py), reckoned the long way.
+"""Groups in simulations: what must come of what people do with them (faults.py), reckoned the long way.
 
 What a group is and what of its talk may be seen is computed here anew, entry by entry, from what lies on each disk:
 nothing of core/groups is used, so that what is wrong there is wrong here in another way.

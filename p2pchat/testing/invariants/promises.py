@@ -22,12 +22,10 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import Shown
 from p2pchat.testing.checker import Fault, Log, check
-from p2pchat.testing.invariants.display import Showing
+from p2pchat.testing.invariants.display import Showing, view_faults
 from p2pchat.testing.invariants.groups import GroupJudge
 from p2pchat.testing.invariants.protocol import Telling, log_name
-from p2pchat.testing.invariants.receipts import Reading
-from p2pchat.testing.judges.mending import view_faults
-from p2pchat.testing.judges.presences import Presences
+from p2pchat.testing.invariants.receipts import Presences, Reading
 from p2pchat.testing.simulation.hosted_users import GuestJudge
 from p2pchat.testing.simulation.program import message_id
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MOODS = ("forges", "withholds", "babbles", "poses")
 OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
 RARE = 4  # what matters only where a limit is tiny, and few histories have that: so much oftener than the rest
-FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: small.py, max_tips
+FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: environment.py, max_tips
 
 
 class Liar:

@@ -6,15 +6,277 @@ nothing where it cannot happen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
-from p2pchat.testing.histories.groupacts import GroupAccidents
-from p2pchat.testing.histories.openings import OpeningAccidents
-from p2pchat.testing.judges.mending import mend_something
+from p2pchat.config import Settings
+from p2pchat.core import inputs
+from p2pchat.core.groups.group import GroupView
+from p2pchat.core.inputs import Input
+from p2pchat.core.mesh.link import decides
+from p2pchat.core.mesh.links import SETTLED_AFTER
+from p2pchat.testing.invariants.display import mend_something
 from p2pchat.testing.simulation.byzantine import Liar
 from p2pchat.testing.simulation.export_files import Stick, make_stick
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
+
+# ---- openings
+#
+# Openings: what seldom comes of chance alone, brought about on purpose in a part of the histories.
+#
+# Each is one method without arguments, played when all who come first have come and before anything else happens. What
+# becomes of it is left to chance like everything: links may be slow, disks too, and somebody may lie.
+
+
+WITH_A_GAP = 0.7  # of the histories of three or more
+WITH_COPIES = 0.15
+WITH_A_FAILED_IMPORT = 0.15
+CROWDED = 0.8  # of those with few conversations for each user
+FILLED = 0.9  # of those with quotas
+CLOSELY = 0.005  # seconds between two looks at what is awaited
+PATIENCE = 3.0
+COPIES = Settings().clone_replacements
+
+
+def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
+    """Return what happens at first; [] for many. `beginning` is who comes before."""
+    drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
+    if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
+        drawn.append("crowd_somebody")
+    if settings.user_quota_bytes < Settings().user_quota_bytes and chance.random() < FILLED:
+        drawn.append("fill_a_quota")
+    if chance.random() < WITH_COPIES:
+        drawn.append("meet_copies")
+    if chance.random() < WITH_A_FAILED_IMPORT:
+        drawn.append("import_on_a_full_disk")
+    return drawn
+
+
+class OpeningAccidents:
+    """What may happen at first."""
+
+    sim: Simulation
+    chance: Random
+
+    @property
+    def honest(self) -> list[SimPeer]:
+        raise NotImplementedError
+
+    def write(self, writer: SimPeer, to: SimPeer | None) -> None:
+        raise NotImplementedError
+
+    def leave_a_gap(self) -> None:
+        """Somebody is cut off with an entry and without the one that it follows, and nobody comes for a while."""
+        if len(self.honest) < 3:
+            return
+        writer, follower, reader = self.chance.sample(self.honest, 3)
+        self.sim.note(f"{reader.name} is kept from what {writer.name} writes, not from what {follower.name} says to it")
+        for other in self.sim.all_peers:
+            if other not in (follower, reader):
+                self.sim.separate(reader, other)
+        if self._await(lambda: writer in follower.linked and reader in follower.linked):
+            self.write(writer, None)
+            self._await(lambda: any(line.get("sender") == writer.name for line in follower.lines))
+            self.write(follower, None)
+            self._await(lambda: any(log.user == follower.user for log in reader.disk.logs))
+        self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
+        self.sim.run(self.sim.settings.order_wait + 1.0)
+
+    def crowd_somebody(self) -> None:
+        """Everybody writes to one alone, who has room for one conversation."""
+        one, *others = self.chance.sample(self.honest, len(self.honest))
+        self.sim.note(f"everybody writes to {one.name} alone")
+        for other in others:
+            self._await(lambda other=other: one in other.linked)  # type: ignore[misc]
+            if self.sim.can_link(one, other):
+                self.write(other, one)
+
+    def fill_a_quota(self) -> None:
+        """Somebody writes more than others store of one user."""
+        writer, *_ = self.chance.sample(self.honest, len(self.honest))
+        self.sim.note(f"{writer.name} writes and writes")
+        self._await(lambda: bool(writer.linked))
+        for _ in range(24):
+            self.write(writer, None)
+
+    def meet_copies(self) -> None:
+        """A machine goes back to one snapshot again and again, and no link is told of its end."""
+        one, other = self.chance.sample(self.honest, 2)
+        if decides(one.user, other.user):
+            one, other = other, one  # whoever decides sees its links replaced, each by the next
+        for _ in range(COPIES):
+            self._await(lambda: other in one.linked and one in other.linked)
+            self.sim.run(SETTLED_AFTER + 0.1)
+            self.write(one, None)
+            self.sim.note(f"{one.name}'s machine goes back to a snapshot of when its process began")
+            one.crash(silent=True)
+            one.resume(other.endpoint)
+        self._await(lambda: other in one.linked)
+
+    def import_on_a_full_disk(self) -> None:
+        """Somebody reads a file while its disk cannot be written; then it can."""
+        maker, reader = self.chance.sample(self.honest, 2)
+        self.sim.partition([maker], [reader])
+        self.write(maker, None)
+        self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
+        self.sim.note(f"{reader.name} gets a file of {maker.name}'s, and its disk is full")
+        reader.disk.broken = True
+        reader.plug_in(make_stick(maker, reader).data)
+        self._await(lambda: reader.fails)
+        reader.disk.broken = False
+        self.sim.heal()
+
+    def _await(self, happened: Callable[[], bool]) -> bool:
+        """Let time pass in short steps, three seconds at most, until something has happened; say whether it has."""
+        until = self.sim.now + PATIENCE
+        while not happened() and self.sim.now < until:
+            self.sim.run(CLOSELY)
+        return happened()
+
+
+# ---- groupacts
+#
+# What people do with groups in a history: make and change them, say something there, leave, all through accidents.
+#
+# Each is one method without arguments, like those of faults.py, and does nothing where it cannot happen. What comes of
+# it is judged in grouping.py.
+
+
+WITH_GROUPS = 0.35  # of the histories
+MOST_GROUPS = 3
+STEPS = {
+    "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
+    "group_hand": 1, "group_apart": 3, "group_old": 2,
+}  # fmt: skip
+
+
+def draw_steps(chance: Random) -> list[str]:
+    """Return what a history does with groups; [] for most."""
+    if chance.random() >= WITH_GROUPS:
+        return []
+    return ["group_make", *chance.choices([*STEPS], [*STEPS.values()], k=chance.randint(6, 24))]
+
+
+class GroupAccidents:
+    """What somebody at each peer does with groups. Tickets of groups are negative."""
+
+    sim: Simulation
+    chance: Random
+    _groups_asked = 0
+
+    def ask(self, peer: SimPeer, kind: Callable[..., Input], *what: object, **fields: object) -> None:
+        """Have a peer do something, if it runs."""
+        self._groups_asked += 1
+        if peer.up:
+            peer.put(kind(-self._groups_asked, peer.user, *what, **fields))
+
+    def group_make(self) -> None:
+        makers = [peer for peer in self.sim.up if not peer.liar]
+        others = [peer for peer in self.sim.all_peers if not peer.liar]
+        if not makers or len({id for peer in makers for id in self._views(peer)}) >= MOST_GROUPS:
+            return
+        maker = self.chance.choice(makers)
+        members = tuple(peer.user for peer in self.chance.sample(others, self.chance.randint(1, len(others))))
+        self.sim.note(f"{maker.name} makes a group of {len(members)}")
+        self.ask(maker, inputs.GroupMade, f"g{self._groups_asked}", members)
+
+    def group_say(self) -> None:
+        for peer, view in self._some(lambda peer, view: peer.user in view.members, self.chance.choice((1, 1, 2, 3))):
+            texts = [f"{peer.name} {self._groups_asked} {n}" for n in range(self.chance.choice((1, 1, 3, 7)))]
+            self.ask(peer, inputs.Said, view.talk, "text", texts)
+
+    def group_add(self) -> None:
+        for peer, view in self._some(_owns):
+            others = [each.user for each in self.sim.all_peers if not each.liar and each.user not in view.members]
+            if others:
+                added = (self.chance.choice(others),)
+                self.ask(peer, inputs.GroupChanging, view.group, add=added)
+
+    def group_remove(self) -> None:
+        for peer, view in self._some(_owns):
+            others = sorted(view.members.keys() - {peer.user})
+            if others:
+                removed = (self.chance.choice(others),)
+                self.sim.note(f"{peer.name} removes {self.sim.by_user[removed[0]].name}")
+                self.ask(peer, inputs.GroupChanging, view.group, remove=removed)
+
+    def group_rename(self) -> None:
+        for peer, view in self._some(_owns):
+            name = f"n{self._groups_asked}"
+            self.ask(peer, inputs.GroupChanging, view.group, name=name)
+
+    def group_hand(self) -> None:
+        for peer, view in self._some(_owns):
+            owner = self.chance.choice(sorted(view.members))
+            self.ask(peer, inputs.GroupChanging, view.group, owner=owner)
+
+    def group_leave(self) -> None:
+        for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
+            self.sim.note(f"{peer.name} leaves a group")
+            self.ask(peer, inputs.GroupLeaving, view.group)
+
+    def group_apart(self) -> None:
+        """A member who is apart from all others writes, is removed, writes on, and may be added again."""
+        for owner, view in self._some(_owns):
+            apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
+            if not apart:
+                continue
+            member = self.chance.choice(apart)
+            self.sim.note(f"{member.name} is apart, and {owner.name} removes it")
+            self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
+            self._write(member, view)
+            removed = (member.user,)
+            self.ask(owner, inputs.GroupChanging, view.group, remove=removed)
+            self.sim.run(self.chance.choice((0.1, 1.0)))
+            self._write(member, view)
+            if self.chance.random() < 0.5:
+                self.ask(owner, inputs.GroupChanging, view.group, add=removed)
+                self._write(member, view)
+
+    def group_old(self) -> None:
+        """An owner's disk goes back, and it changes the group before it hears what it had done: two of one gen."""
+        for owner, view in self._some(_owns):
+            length = len(owner.disk)
+            for _ in range(self.chance.choice((1, 1, 2))):
+                self.ask(owner, inputs.GroupChanging, view.group, name=f"o{self._groups_asked}")
+                self.sim.run(self.chance.choice((0.5, 2.0)))
+            self.sim.note(f"{owner.name}, who owns a group, is restored and changes it at once")
+            owner.crash()
+            owner.restore(length)
+            owner.start()
+            others = [each.user for each in self.sim.all_peers if not each.liar]
+            what = self.chance.choice(("add", "remove", "name"))
+            user = (self.chance.choice(others),)
+            change: dict[str, object] = {what: "old" if what == "name" else user}
+            self.ask(owner, inputs.GroupChanging, view.group, **change)
+
+    # ---- how
+
+    def _write(self, peer: SimPeer, view: GroupView) -> None:
+        texts = [f"{peer.name} apart {self._groups_asked} {n}" for n in range(self.chance.choice((0, 1, 3)))]
+        if texts:
+            self.ask(peer, inputs.Said, view.talk, "text", texts)
+            self.sim.run(0.05)
+
+    def _views(self, peer: SimPeer) -> dict[str, GroupView]:
+        return dict(peer.node.groups) if peer.node is not None else {}
+
+    def _some(self, suits: Callable[[SimPeer, GroupView], bool], count: int = 1) -> list[tuple[SimPeer, GroupView]]:
+        """Draw peers with a group of theirs that suits."""
+        found = [
+            (peer, view) for peer in self.sim.up if not peer.liar
+            for _, view in sorted(self._views(peer).items()) if suits(peer, view)
+        ]  # fmt: skip
+        return [self.chance.choice(found) for _ in range(count)] if found else []
+
+
+def _owns(peer: SimPeer, view: GroupView) -> bool:
+    return view.owner == peer.user and peer.user in view.members
+
+
+# ---- faults
+
 
 STICKS_KEPT = 4  # files that lie about and may be used again
 

@@ -20,7 +20,7 @@ from p2pchat.core.log import LogId
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.world.signatures import signer
+from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Judge

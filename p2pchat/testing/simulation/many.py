@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from p2pchat.testing.checker import Fault
-from p2pchat.testing.simulation.scenario import Steps, Tell, play
+from p2pchat.testing.simulation.scenario import History, Steps, Tell, play
 
 HAND = 10  # seeds dealt out at once: half a second of play
 MOST_TOLD = 20  # faults of one history; one cause often has hundreds
@@ -122,3 +122,48 @@ def minutes_are_over(minutes: float) -> Callable[[Played], bool]:
     """Return what stops play_many after so many minutes from now."""
     until = time.monotonic() + 60 * minutes
     return lambda played: time.monotonic() >= until
+
+
+# ---- shrinking
+#
+# Shrinking a failing history: the fewest steps of its program that still break the same rule.
+#
+# Steps draw from chances of their own (scenario.py), so most can be left out without changing the others. They are left
+# out in ever smaller parts, while it helps and time lasts (Zeller and Hildebrandt, "Simplifying and Isolating
+# Failure-Inducing Input", 2002).
+
+
+SHRUNK_WITHIN = 60.0  # seconds
+
+
+def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
+    """Return the steps, of those of this seed, that are needed to break what it breaks first.
+
+    All of its steps when it breaks nothing.
+    """
+    steps = [*range(len(History(seed).program))]
+    faults = judge(seed)
+    if not faults:
+        return steps
+    rule, until = faults[0].rule, time.monotonic() + seconds
+
+    def breaks(tried: Steps) -> bool:
+        return any(fault.rule == rule for fault in judge(seed, steps=tried))
+
+    return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
+
+
+def fewest(steps: list[int], breaks: Callable[[Steps], bool], is_over: Callable[[], bool]) -> list[int]:
+    """Return steps that still break, after leaving out what could be left out before it was over."""
+    size = len(steps)
+    while size and not is_over():
+        kept = steps
+        for start in range(0, len(steps), size):
+            part = {*steps[start : start + size]}
+            fewer = [step for step in kept if step not in part]
+            if not is_over() and breaks(fewer):
+                kept = fewer
+        if kept == steps or size > 1:
+            size //= 2
+        steps = kept
+    return steps

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.context import Timer
-from p2pchat.core.hosted import HostedUser, Network
+from p2pchat.core.context import HostedUser, Network, Timer
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node import Node
@@ -21,11 +20,10 @@ from p2pchat.core.sync.log_index import total
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.testing.simulation.disk import Disk
-from p2pchat.testing.simulation.environment import LocalClock
+from p2pchat.testing.simulation.environment import LocalClock, signer
 from p2pchat.testing.simulation.export_files import Plugged
 from p2pchat.testing.simulation.network import End, Wire
 from p2pchat.testing.simulation.program import Line, Program, Written, shown_id
-from p2pchat.testing.world.signatures import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import Liar

@@ -6,7 +6,7 @@ to rest: all accidents stop, everyone who did not leave for good is up and says 
 settle (*liveness*). The others never heal, and settings are harsh: what must never happen has not (*safety*).
 
 Every step of the program draws from a chance of its own, so one can be left out and the others stay what they were:
-that is how a failing history is shrunk (shrinking.py).
+that is how a failing history is shrunk (many.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from collections.abc import Callable, Collection
 from random import Random
 
 from p2pchat.testing.checker import Fault
-from p2pchat.testing.histories.groupacts import draw_steps
-from p2pchat.testing.histories.openings import draw_openings
-from p2pchat.testing.judges.presences import Chatter
-from p2pchat.testing.simulation.faults import WEIGHTS, Accidents
+from p2pchat.testing.invariants.receipts import Chatter
+from p2pchat.testing.simulation.environment import draw_settings, remembered, with_quota
+from p2pchat.testing.simulation.faults import WEIGHTS, Accidents, draw_openings, draw_steps
 from p2pchat.testing.simulation.hosted_users import GuestHouse
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
-from p2pchat.testing.world.signatures import remembered
-from p2pchat.testing.world.small import draw_settings, with_quota
 
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps that are played; the first two always are

@@ -22,19 +22,18 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.hosted import Network
+from p2pchat.core.context import Network
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.testing.checker import Fault, Log
 from p2pchat.testing.invariants.promises import Judge
-from p2pchat.testing.simulation.environment import Schedule
+from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import Guest
 from p2pchat.testing.simulation.network import Wire
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.program import Line, Written
-from p2pchat.testing.world.small import SMALL
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: dead_after, the longest redial and order_wait_most after one another, twice

@@ -1,7 +1,7 @@
 /**
  * Text of others, made fit to be shown: nothing anyone writes can hide, turn the line around, or pass for something else.
  *
- * The same rules as the terminal (p2pchat/apps/safetext.py), character for character, for names and whatever else stands
+ * The same rules as the terminal (p2pchat/safe_text.py), character for character, for names and whatever else stands
  * in a line of ours. In the text of a message, which has a box of its own, a tab and the joiners that Persian, Indian
  * languages and families of emoji are written with stay as they are.
  */

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
-from p2pchat.apps.web.socketio import shapes
-from p2pchat.apps.web.socketio.wire import Post, Wire
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import account_of_token, may_name_itself
 from p2pchat.web.errors import Forbidden, Unauthorized
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.socketio.clients import Client
+from p2pchat.web.socketio import messages
+from p2pchat.web.socketio.clients import Client, Post, Wire
 
 if TYPE_CHECKING:
-    from p2pchat.apps.web.socketio.floor import Floor
+    from p2pchat.web.socketio.clients import Floor
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -49,10 +48,10 @@ class Events:
 
     async def register(self, wire: Wire, payload: Payload) -> Answer:
         """Make the socket that of an account: of its token, or where this machine is trusted, the one it names."""
-        name = shapes.word(payload, "userId")
-        account = await self._account(wire, name, shapes.word(payload, "authToken", required=False))
+        name = messages.word(payload, "userId")
+        account = await self._account(wire, name, messages.word(payload, "authToken", required=False))
         self._gateway.rates.calls.take(account.key, CALLS_OF_REGISTER)
-        since = await self._since(account, shapes.word(payload, "since", required=False))
+        since = await self._since(account, messages.word(payload, "since", required=False))
         if wire.client is not None:  # nothing is waited for from here on: of two that come at once one is the second
             if wire.client.account is account:
                 return {**OK, "userId": account.name}
@@ -94,7 +93,7 @@ class Events:
     # ---- messages
 
     async def _private_message(self, client: Client, payload: Payload) -> Answer:
-        to, text, claimed = shapes.word(payload, "to"), shapes.content(payload), shapes.claim(payload)
+        to, text, claimed = messages.word(payload, "to"), messages.content(payload), messages.claim(payload)
         self._gateway.rates.messages.take(client.account.key)
         async with client.turn:  # in the order they came, also where finding out who is meant takes a while
             talk = await self._direct(client.account, to)
@@ -102,7 +101,7 @@ class Events:
         return await sending
 
     async def _group_message(self, client: Client, payload: Payload) -> Answer:
-        to, text, claimed = shapes.word(payload, "to"), shapes.content(payload), shapes.claim(payload)
+        to, text, claimed = messages.word(payload, "to"), messages.content(payload), messages.claim(payload)
         self._gateway.rates.messages.take(client.account.key)
         async with client.turn:
             sending = self._send(client, self._group(client.account, to), text, claimed)
@@ -138,7 +137,7 @@ class Events:
         return account.user.group(name) if talk.kind == "dm" else talk
 
     async def _ack(self, client: Client, payload: Payload) -> Answer:
-        message_id = shapes.word(payload, "messageId")
+        message_id = messages.word(payload, "messageId")
         self._gateway.rates.small.take(client.account.key)
         post = await client.account.user.message(message_id)
         if isinstance(post, Message):
@@ -154,7 +153,7 @@ class Events:
         return self._typing(client, payload, on=False)
 
     def _typing(self, client: Client, payload: Payload, *, on: bool) -> Answer:
-        where = shapes.word(payload, "conversationId")
+        where = messages.word(payload, "conversationId")
         self._gateway.rates.small.take(client.account.key)
         client.account.user.typing(self._conversation(client.account, where), on)
         return OK
@@ -165,7 +164,7 @@ class Events:
         return account.user.find(name if there is None else there.user.me)
 
     async def _activity(self, client: Client, payload: Payload) -> Answer:
-        active = shapes.flag(payload, "isActive")
+        active = messages.flag(payload, "isActive")
         self._gateway.rates.small.take(client.account.key)
         client.set_active(active)
         return OK

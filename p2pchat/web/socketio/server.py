@@ -19,16 +19,14 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from p2pchat.apps.web.socketio.floor import Floor
-from p2pchat.apps.web.socketio.shapes import payload_of
-from p2pchat.apps.web.socketio.wire import Post, Wire
 from p2pchat.web.auth import address_of, is_on_loopback
 from p2pchat.web.errors import Problem, Unauthorized, WebError, problem_of
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Slow
 from p2pchat.web.rate_limit import site_of
+from p2pchat.web.socketio.clients import Floor, Post, Wire
 from p2pchat.web.socketio.handlers import Answer, Events
-from p2pchat.web.socketio.messages import StrictPacket, event, may_come_in
+from p2pchat.web.socketio.messages import StrictPacket, event, may_come_in, payload_of
 
 MOST_STRANGERS = 1024  # connections that have not registered yet; further ones are told to try again
 MOST_STRANGERS_OF_ADDRESS = 256  # of them from one address, so that no one takes the places of all others

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.groups.view import GroupView
+from p2pchat.core.groups.group import GroupView
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import suffix
+from p2pchat.messaging.groups import GroupBook
 from p2pchat.messaging.users import id_of
-from p2pchat.peer.groups.groupbook import GroupBook
 
 OPS, OTHER = "ab" * 32, "cd" * 32
 ADA = "11" * 32

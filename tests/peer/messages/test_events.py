@@ -24,11 +24,10 @@ from p2pchat.messaging.events import (
     Typing,
     Warned,
 )
-from p2pchat.messaging.messages import Message, Sent, parse_message_id
+from p2pchat.messaging.messages import Conversation, Message, Sent, parse_message_id
 from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
 from p2pchat.messaging.users import People, User
 from p2pchat.offline import History
-from p2pchat.peer.messages.conversation import Conversation
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import Shown
 

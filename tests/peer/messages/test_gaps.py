@@ -7,7 +7,7 @@ from pathlib import Path
 
 from p2pchat import Gap, Message
 from p2pchat.core.log import Ref
-from p2pchat.peer.messages.gaps import who_had
+from p2pchat.messaging.messages import who_had
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
 

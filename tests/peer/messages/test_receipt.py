@@ -10,9 +10,8 @@ import pytest
 
 from p2pchat.core.log import LogId
 from p2pchat.errors import DeliveryTimeout, PeerClosed
-from p2pchat.messaging.receipts import Piece, Receipt, Receipts
+from p2pchat.messaging.receipts import Ledger, Piece, Receipt, Receipts, Rise, _Wait
 from p2pchat.messaging.users import People
-from p2pchat.peer.messages.ledger import Ledger, Rise, _Wait
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")

@@ -18,10 +18,10 @@ from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
 from p2pchat.core.records import Change, KnownUser, Talk
 from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
-from p2pchat.peer.reading import indexing
+from p2pchat.messaging import search as indexing
 from p2pchat.protocol import Naming
-from p2pchat.storage.connect import sqlite_url
-from p2pchat.storage.search.index import SearchIndex
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.search import SearchIndex
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.testing import Mesh
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user

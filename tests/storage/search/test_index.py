@@ -11,10 +11,8 @@ import pytest
 
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.records import EVERYTHING, Change
-from p2pchat.storage.connect import sqlite_url
-from p2pchat.storage.search.index import NOWHERE, Hit, SearchIndex, clock_of
-from p2pchat.storage.search.query import parse_query
-from p2pchat.storage.search.texts import docs_of
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.search import NOWHERE, Hit, SearchIndex, clock_of, docs_of, parse_query
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 

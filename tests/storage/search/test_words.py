@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.storage.search.query import parse_query
-from p2pchat.storage.search.words import folded, words, words_in_place
+from p2pchat.storage.search import folded, parse_query, words, words_in_place
 
 CUT = {
     "Don't PANIC, foo_bar.baz!": ["don", "t", "panic", "foo", "bar", "baz"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
+from p2pchat.testing.simulation.environment import remembered, signer
 from p2pchat.testing.simulation.scenario import History
-from p2pchat.testing.world.signatures import remembered, signer
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
 

@@ -1,1 +1,0 @@
-"""What a program holds in its hand: TCPPeer, and what it is composed of."""

@@ -1,0 +1,576 @@
+"""Full text in a file of its own beside the database: `search.db`, an index of SQLite's FTS5.
+
+All of it is derived: it may be deleted at any time, and is made again. It is fed from what is released, in order of
+place, some thousand entries a transaction, and remembers the last one it took. Where the database has another entry at
+that place (it was restored, or is another one) the index belongs to a past that is no more, and is begun anew. Any
+process may feed it, several at once too: each transaction begins where the last one ended, whoever made that.
+
+It keeps no texts, only which words stand where; what it finds are entries that once had these words. Whether what is
+shown of them now has them, is looked up and decided by search.py, so that index and plain search give the same answers.
+
+    docs      one row for each text: its id, and its log and seq in a number each. The id is the clock of its message
+              and a few bits to tell equal clocks apart, so that the newest found come first without sorting
+    text      what FTS5 makes of the words, and of two marks for each: of its conversation and of its writer
+
+Not synchronous=FULL: a commit here promises nothing to anybody. Nor OFF, though nobody would miss what is lost: pages
+lost here and there by a power cut leave an index that opens and misses messages. In WAL mode NORMAL costs one fsync in
+a thousand pages, and what is there after a power cut is whole, only older.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.base import Shown, shown_body
+from p2pchat.storage.dialects.sqlite import make_private
+
+__all__ = ["Found", "Query", "Term", "folded", "parse_query"]
+
+
+FILE_NAME = "search.db"
+VERSION = 1  # of the tables and of what a word is: another one is made anew
+CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
+TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
+TIES = 1 << TIE_BITS
+SEQ_BITS = 40  # as in memory.py
+BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
+
+SCHEMA = """
+create table state (name text primary key, value text not null) without rowid;
+create table numbers (number integer primary key, name text not null unique);
+create table docs (id integer primary key, entry integer not null);
+create virtual table text using fts5(
+    said, whose, content='', columnsize=0, tokenize='ascii'
+);
+"""
+FIND = """
+select d.id, d.entry from text t join docs d on d.id = t.rowid
+where text match ? and t.rowid < ? and t.rowid >= ? order by t.rowid desc limit ?
+"""
+
+
+class Place(NamedTuple):
+    """The last entry an index took: enough to know that a database still has the same past."""
+
+    place: int
+    log: LogId
+    seq: int
+    received_at: int
+
+
+NOWHERE = Place(0, LogId("", "", ""), 0, 0)
+
+
+class Hit(NamedTuple):
+    """An entry that once had the words. `id`: where to go on below."""
+
+    id: int
+    log: LogId
+    seq: int
+
+
+class Doc(NamedTuple):
+    """A text to be indexed: of which message, the clock that message is sorted by, and what it says now."""
+
+    log: LogId
+    seq: int
+    c: int
+    text: str
+
+
+class Source(Protocol):
+    """Where an index takes entries from: a storage in a database (sql.py)."""
+
+    def placed(self, after: int, limit: int) -> list[Shown]:
+        """Return all entries with place > after, in order of place."""
+
+    def placed_entry(self, log: LogId, seq: int) -> Shown | None:
+        """Return one entry that has a place, None when it has none."""
+
+
+DocsOf = Callable[[Source, Shown, Entry], list[Doc]]
+
+
+class SearchIndex:
+    """One index. Used from one thread at a time; raises sqlite3.Error where the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make it.
+
+        Raises:
+            sqlite3.Error, OSError, StorageError: It cannot be made or opened, or this SQLite has no FTS5.
+        """
+        self._path = path
+        self._db = self._open()
+        self._names: dict[str, int] = {}
+        self._logs: dict[int, LogId] = {}
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path.is_symlink():
+            delete(self._path)  # what it leads to is no index of ours
+        try:
+            return self._opened()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # busy, full, no FTS5: another time, or never
+            delete(self._path)  # no database, or a spoiled one
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        make_private(self._path)
+        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in ("journal_mode = wal", "synchronous = normal", "cache_size = -8000"):
+                db.execute(f"pragma {pragma}").fetchall()
+            if db.execute("pragma user_version").fetchone()[0] != VERSION:
+                self._make(db)
+            if _schema(db) != _own_schema():
+                raise sqlite3.DatabaseError("an index with other tables")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make(self, db: sqlite3.Connection) -> None:
+        db.execute("begin immediate")
+        try:
+            if db.execute("pragma user_version").fetchone()[0] != VERSION:  # nobody else was quicker
+                for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
+                    with suppress(sqlite3.OperationalError):  # tables of FTS5 go with theirs
+                        db.execute(f'drop table if exists "{name}"')
+                for statement in SCHEMA.split(";")[:-1]:
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {VERSION}")
+            db.execute("commit")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("rollback")
+            raise
+
+    def close(self) -> None:
+        """Let the file go; idempotent."""
+        self._db.close()
+
+    # ---- feeding
+
+    def taken(self) -> Place:
+        """Return the last entry it took, NOWHERE for an empty index."""
+        row = self._db.execute("select value from state where name = 'taken'").fetchone()
+        if row is None:
+            return NOWHERE
+        try:
+            place, log, seq, received_at = json.loads(row[0])
+            return Place(int(place), LogId(*log), int(seq), int(received_at))
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError("an index that says nonsense") from None
+
+    def belongs_to(self, source: Source) -> bool:
+        """Whether what it took is still at its place there: entries before it are then those it took before."""
+        taken = self.taken()
+        return taken == NOWHERE or next(map(place_of, source.placed(taken.place - 1, 1)), NOWHERE) == taken
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._db.execute("begin immediate")
+        self._db.execute("pragma user_version = 0")
+        self._db.execute("commit")
+        self._names.clear()
+        self._logs.clear()
+        self._make(self._db)
+
+    def feed(self, source: Source, docs_of: DocsOf, most: int = CHUNK) -> int:
+        """Take the next entries, at most so many, in one transaction; return how many there were, 0 at the end.
+
+        Args:
+            docs_of: Returns what is to be found of an entry.
+        """
+        self._db.execute("begin immediate")
+        try:
+            shown = source.placed(self.taken().place, most)
+            docs = [doc for one in shown for doc in docs_of(source, one, decode_entry(one.raw))]
+            if shown:
+                self._add(docs)
+                self._db.execute("insert or replace into state values ('taken', ?)", (json.dumps(place_of(shown[-1])),))
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            self._names.clear()
+            raise
+        return len(shown)
+
+    def _add(self, docs: Sequence[Doc]) -> None:
+        rows: list[tuple[int, str, str]] = []
+        entries: list[tuple[int, int]] = []
+        taken = self._ids_near(docs)
+        for doc in sorted(docs, key=lambda doc: doc.c):  # FTS5 writes out what it has whenever ids go down
+            id = doc.c << TIE_BITS
+            while id in taken:
+                id += 1
+            taken.add(id)
+            log = self._number(json.dumps(doc.log))
+            entries.append((id, log << SEQ_BITS | doc.seq))
+            rows.append((id, " ".join(words(doc.text)), self._marks(doc.log.conversation, doc.log.user)))
+        self._db.executemany("insert into docs values (?, ?)", entries)
+        self._db.executemany("insert into text (rowid, said, whose) values (?, ?, ?)", rows)
+
+    def _ids_near(self, docs: Iterable[Doc]) -> set[int]:
+        """Return the ids that are taken already among those of these clocks."""
+        found: set[int] = set()
+        for doc in docs:
+            near = (doc.c << TIE_BITS, doc.c + 1 << TIE_BITS)
+            found.update(id for (id,) in self._db.execute("select id from docs where id >= ? and id < ?", near))
+        return found
+
+    def _marks(self, conversation: ConversationId, writer: UserId) -> str:
+        return f"c{self._number(conversation)} u{self._number(writer)}"
+
+    def _number(self, name: str) -> int:
+        """Return the number of a log, conversation or user here, a new one when there is none."""
+        number = self._names.get(name)
+        if number is None:
+            number = self._known_number(name)
+            if number is None:
+                number = self._db.execute("insert into numbers (name) values (?)", (name,)).lastrowid or 0
+            self._names[name] = number
+        return number
+
+    def _known_number(self, name: str) -> int | None:
+        row = self._db.execute("select number from numbers where name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    # ---- finding
+
+    def find(
+        self,
+        query: Query,
+        conversation: ConversationId | None,
+        writer: UserId | None,
+        below: int,
+        above: int,
+        limit: int,
+    ) -> list[Hit]:
+        """Return entries that once had all of a query, the newest first.
+
+        Args:
+            conversation, writer: Only there, only of this one; None: wherever, whoever.
+            below, above: ids (see first_id): those found are below the one, and not below the other.
+        """
+        of = {"c": conversation, "u": writer}
+        marks = [f"{kind}{self._known_number(name) or 0}" for kind, name in of.items() if name]
+        rows = self._db.execute(FIND, (_expression(query, marks), below, above, limit)).fetchall()
+        return [Hit(id, self._log(entry >> SEQ_BITS), entry & (1 << SEQ_BITS) - 1) for id, entry in rows]
+
+    def _log(self, number: int) -> LogId:
+        if number not in self._logs:
+            row = self._db.execute("select name from numbers where number = ?", (number,)).fetchone()
+            try:
+                self._logs[number] = LogId(*json.loads(row[0]))
+            except (ValueError, TypeError):
+                raise sqlite3.DatabaseError("an index that names no log") from None
+        return self._logs[number]
+
+
+@cache
+def _own_schema() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA)
+        return _schema(db)
+
+
+def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return what tables there are, and how they were made."""
+    return db.execute("select name, sql from sqlite_master where type = 'table' order by name").fetchall()
+
+
+def first_id(c: int) -> int:
+    """Return the lowest id a message of this clock can have."""
+    return c << TIE_BITS
+
+
+def clock_of(id: int) -> int:
+    """Return the clock of the message that has this id."""
+    return id >> TIE_BITS
+
+
+def delete(path: Path) -> None:
+    """Throw an index away."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def place_of(shown: Shown) -> Place:
+    return Place(shown.place, shown.log, shown.seq, shown.received_at)
+
+
+def _expression(query: Query, marks: Sequence[str]) -> str:
+    """Return a query as FTS5 reads it. Words have letters and digits only, so that quotes are enough."""
+    said = " AND ".join(_phrase(term) for term in query.terms)
+    parts = [f"said : ({said})"] if said else []
+    return " AND ".join([*parts, *(f'whose : "{mark}"' for mark in marks)])
+
+
+def _phrase(term: Term) -> str:
+    return f'"{" ".join(term.words)}"{" *" if term.goes_on else ""}'
+
+
+# ---- query
+#
+# What somebody looks for, and whether a text has it. The index only narrows down; here is the last word.
+#
+# backup failed      both words, anywhere; a word of two characters or more also finds what begins with it
+# "backup failed"    exactly these words, one behind the other
+# "backup fail"*     the same, and the last one may go on
+# from:bob           only what bob wrote; who that is, others know
+
+
+MOST_WORDS = 64  # of one search; nobody types more, and an expression of the index has an end
+_PART = re.compile(
+    r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
+    r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'
+    r'|(?P<word>[^\s"]+)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Words that stand one behind the other; `goes_on`: the last one may be the beginning of a longer word."""
+
+    words: tuple[str, ...]
+    goes_on: bool
+
+    def at(self, text: list[str], begin: int) -> bool:
+        """Whether it stands in these words at `begin`."""
+        last = begin + len(self.words) - 1
+        if last >= len(text) or tuple(text[begin:last]) != self.words[:-1]:
+            return False
+        return text[last].startswith(self.words[-1]) if self.goes_on else text[last] == self.words[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: all of the terms. `sender` is a name as typed, "" for anybody."""
+
+    terms: tuple[Term, ...]
+    sender: str = ""
+
+    def fits(self, text: str) -> bool:
+        """Whether a text has all of it."""
+        if text.isascii() and not self._may_fit(text.lower()):
+            return False
+        said = words(text)
+        return all(any(term.at(said, begin) for begin in range(len(said))) for term in self.terms)
+
+    def _may_fit(self, lower: str) -> bool:
+        """Whether an ASCII text has the letters at all: ten times as quick as cutting it."""
+        return all(word in lower for term in self.terms for word in term.words)
+
+    def marks(self, text: str) -> list[tuple[int, int]]:
+        """Return where in a text it stands, as (start, end), in order and apart from each other."""
+        found = words_in_place(text)
+        said = [one.word for one in found]
+        hits = [
+            found[begin : begin + len(term.words)]
+            for term in self.terms
+            for begin in range(len(said))
+            if term.at(said, begin)
+        ]
+        return _joined(sorted((hit[0].start, hit[-1].end) for hit in hits))
+
+
+def parse_query(text: str) -> Query:
+    """Return what is meant by words as typed.
+
+    Raises:
+        ValueError: There is no word, or there are more than MOST_WORDS.
+    """
+    terms: dict[Term, None] = {}
+    sender = ""
+    for part in _PART.finditer(text):
+        if part["from"]:
+            sender = part["from"].replace('"', "")
+            continue
+        phrase = part["phrase"]
+        said = tuple(words(part["word"] if phrase is None else phrase))
+        if said:
+            may_go_on = phrase is None or part["open"] is not None
+            terms[Term(said, may_go_on and (len(said[-1]) > 1 or phrase is not None) and not is_alone(said[-1]))] = None
+    if not terms and not sender:
+        raise ValueError("a search needs a word")
+    if sum(len(term.words) for term in terms) > MOST_WORDS:
+        raise ValueError(f"a search has at most {MOST_WORDS} words")
+    return Query(tuple(terms), sender)
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def where_found(words: str, text: str) -> list[tuple[int, int]]:
+    """Return where in a text the words of a search stand, as (start, end): in order and apart from each other.
+
+    Raises:
+        ValueError: There is no word, or there are more than MOST_WORDS.
+    """
+    return parse_query(words).marks(text)
+
+
+# ---- texts
+#
+# What is to be found of an entry: the text that is shown of it now, where it is shown.
+#
+# An index takes every text a message ever had, also of what may not be read now: which of them counts can change in
+# either direction, by an edit that comes late or by a group that is another than was thought.
+
+
+TEXT_KINDS = ("text", "action")
+
+
+def said(shown: Shown, entry: Entry) -> str:
+    """Return what is shown of an entry as a message; "" when it is none, has no text, or was deleted."""
+    return _text(shown_body(shown, entry)) if entry.k in TEXT_KINDS else ""
+
+
+def docs_of(source: Source, shown: Shown, entry: Entry) -> list[Doc]:
+    """Return what an index takes of an entry as it comes. The text of an edit is to be found where the message is that
+    it mends; one whose message is not here yet comes with that."""
+    if entry.k in TEXT_KINDS:
+        texts = dict.fromkeys((_text(entry.b), said(shown, entry)))
+        return [Doc(shown.log, shown.seq, entry.c, text) for text in texts if text]
+    mended = _mended(source, shown, entry) if entry.k == "edit" else None
+    text = _text(entry.b)
+    if mended is None or not text:
+        return []
+    return [Doc(mended.log, mended.seq, decode_entry(mended.raw).c, text)]
+
+
+def _text(body: Any) -> str:
+    return body if isinstance(body, str) else ""
+
+
+def _mended(source: Source, shown: Shown, entry: Entry) -> Shown | None:
+    """Return the message that an edit mends: only its writer's own, whatever the reference says."""
+    if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
+        return None
+    return source.placed_entry(LogId(shown.log.conversation, shown.log.user, entry.re.log[16:]), entry.re.seq)
+
+
+# ---- words
+#
+# What a word is, in whatever writing: the one place that the index and the plain search cut texts by.
+#
+# A word is a run of letters, digits and the marks on them. Words are compared folded: without difference between ADA
+# and ada, é and e, ｶﾞ and ガ. Writings that put no blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese)
+# are cut into single characters, and so are emoji: what is looked for there is a row of characters, wherever it stands.
+# What has no letter (punctuation, blanks, underscores) only ends words.
+
+
+MOST_CHARACTERS = 64  # of a word that count; longer ones are keys and base64, told apart by so many
+
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_PIECE = re.compile(r"\S+")
+# Left out before anything is compared: accents and other general marks, the points of Hebrew and Arabic, the stretch
+# of Arabic, selectors of variants and skin colours, and what is never seen (soft hyphens, joiners, directions).
+_LEFT_OUT = re.compile(
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"
+    "\u00ad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
+_STROKES = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
+_WITHOUT_BLANKS = (
+    *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
+    *((0x20000, 0x323AF),),  # Han
+    *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3100, 0x312F)),  # kana, bopomofo
+    *((0x0E00, 0x0EFF),),  # Thai, Lao
+    *((0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F)),  # Burmese
+    *((0x1780, 0x17FF),),  # Khmer
+)
+_BETWEEN, _LETTER, _ALONE = 0, 1, 2
+
+
+class Found(NamedTuple):
+    """One word of a text, folded, and where it stands there: text[start:end]."""
+
+    word: str
+    start: int
+    end: int
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in their order, folded."""
+    if text.isascii():
+        return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(text.lower())]
+    return [found.word for found in _cut(folded(text))]
+
+
+def words_in_place(text: str) -> list[Found]:
+    """Return the same words with where each stands. Where marks stand apart from their letters (ｶﾞ) a word is given
+    the whole run without blanks that it stands in."""
+    found: list[Found] = []
+    for piece in _PIECE.finditer(text):
+        plain, sources = folded(piece[0]), _sources(piece[0])
+        for word, start, end in _cut(plain):
+            if len(sources) == len(plain):
+                found.append(Found(word, piece.start() + sources[start], piece.start() + sources[end - 1] + 1))
+            else:
+                found.append(Found(word, *piece.span()))
+    return found
+
+
+def _sources(piece: str) -> list[int]:
+    """Return for each character of the folded text which one it came from; fewer or more where they act together."""
+    return [at for at, character in enumerate(piece) for _ in folded(character)]
+
+
+def folded(text: str) -> str:
+    """Return a text as it is compared."""
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", _LEFT_OUT.sub("", plain)).translate(_STROKES)
+
+
+def is_alone(word: str) -> bool:
+    """Whether this is a character of a writing without blanks, or an emoji: a word of its own wherever it stands."""
+    return len(word) == 1 and _kind(word) == _ALONE
+
+
+def _cut(plain: str) -> Iterator[Found]:
+    at = 0
+    for kind, characters in groupby(plain, _kind):
+        run = "".join(characters)
+        if kind == _LETTER:
+            yield Found(run[:MOST_CHARACTERS], at, at + len(run))
+        elif kind == _ALONE:
+            yield from (Found(character, at + i, at + i + 1) for i, character in enumerate(run))
+        at += len(run)
+
+
+@lru_cache(maxsize=1 << 15)
+def _kind(character: str) -> int:
+    category = unicodedata.category(character)
+    if category == "So":
+        return _ALONE
+    if category[0] not in "LNM":
+        return _BETWEEN
+    code = ord(character)
+    return _ALONE if any(first <= code <= last for first, last in _WITHOUT_BLANKS) else _LETTER

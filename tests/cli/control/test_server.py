@@ -1,0 +1,492 @@
+"""The control socket of a running peer, over real sockets: what it answers, whom it lets in, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from p2pchat import Message, TCPPeer
+from p2pchat.cli import control_socket
+from p2pchat.cli.control_client import Control, PeerGone, Refused, connect
+from p2pchat.cli.control_server import MOST_CONNECTIONS, ControlServer
+from p2pchat.cli.control_socket import encode
+from p2pchat.commands.context import NAME_GRACE
+from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, Failure
+from p2pchat.commands.output import Line
+from p2pchat.commands.read_tracking import Attention
+from p2pchat.testing import mesh
+from tests.cli.control.conftest import Serve
+from tests.stepping import SteppedLoop, after_each_step, open_sockets
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
+
+
+@asynccontextmanager
+async def talking(directory: Path) -> AsyncIterator[Control]:
+    control = await connect(directory)
+    assert control is not None
+    try:
+        yield control
+    finally:
+        await control.aclose()
+
+
+async def line(control: Control, event: str, **fields: Any) -> Line:
+    """Return the next line of this event with these fields."""
+    async with asyncio.timeout(10):
+        while (found := await control.next_line()) is not None:
+            if found["event"] == event and fields.items() <= found.items():
+                return found
+    raise AssertionError(f"no {event} came")
+
+
+# ---- what it answers
+
+
+async def test_a_command_sends_and_hears_that_it_arrived(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    async with talking(home / "ada") as control:
+        assert control.listening["user"] == "ada" and control.listening["port"] == ada.port
+        [to] = await control.ask("find", to="bob")
+        assert to == {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
+        await control.say(do="send", to=to["conversation_id"], text="two\nlines")
+        assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
+    [message] = await bob.history("ada")
+    assert isinstance(message, Message) and message.text == "two\nlines"
+
+
+async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    async with talking(home / "ada") as control:
+        for number in range(3000):
+            await control.say(do="send", to="room", text=f"{number}")
+        [fate] = await control.ask("wait", timeout=0)
+        assert fate == {"status": "accepted", "missing": []}
+    assert [post.text for post in await ada.history("room", limit=0)] == [f"{n}" for n in range(3000)]
+
+
+async def test_who_lacks_it_is_named_in_time(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    _, server = await serve("bob", ada.endpoint)
+    await ada.wait_user("bob", timeout=10)
+    await server.leave("gone")
+    async with talking(home / "ada") as control:
+        await control.say(do="send", to="bob", text="for later")
+        assert await control.ask("wait", timeout=0.05) == [{"status": "accepted", "missing": ["bob"]}]
+
+
+async def test_a_tail_begins_with_the_newest_and_misses_nothing(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    await ada.send_many("room", ["one", "two", "three"])
+    async with talking(home / "ada") as control:
+        await control.say(do="tail", last=2)
+        assert [(await line(control, "sent"))["text"] for _ in range(2)] == ["two", "three"]
+        assert (await line(control, "answer"))["rows"] == [{"last": 2}]
+        await ada.broadcast("four")
+        assert (await line(control, "sent"))["text"] == "four"
+
+
+async def test_what_is_said_while_a_tail_begins_comes_once(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, _ = await serve("ada")
+    read = ada.history
+
+    async def history_of_a_busy_moment(*where: Any, **how: Any) -> Any:
+        await ada.broadcast("before it is read")
+        posts = await read(*where, **how)
+        await ada.broadcast("after it was read")
+        return posts
+
+    monkeypatch.setattr(ada, "history", history_of_a_busy_moment)
+    async with talking(home / "ada") as tail:
+        await tail.say(do="tail")
+        texts = [(await line(tail, "sent"))["text"]]
+        await line(tail, "answer")
+        await ada.broadcast("the end")
+        texts += [(await line(tail, "sent"))["text"] for _ in range(2)]
+    assert texts == ["before it is read", "after it was read", "the end"]
+
+
+async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    await serve("bob", ada.endpoint)
+    await ada.wait_user("bob", timeout=10)
+    async with talking(home / "ada") as control:
+        await control.say(do="tail", to="bob", ref="t")
+        await line(control, "answer", ref="t")
+        await ada.broadcast("for all")
+        await (await ada.send("bob", "for bob")).delivered(timeout=10)
+        told = [await control.next_line(), await control.next_line()]
+        assert [(one["event"], one.get("text", "")) for one in told if one] == [("sent", "for bob"), ("delivered", "")]
+
+
+async def test_a_tail_leaves_out_who_is_ignored_when_it_is_asked_to(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    await ada.broadcast("one")
+    await (await bob.broadcast("look at me")).delivered(timeout=20)
+    await ada.broadcast("two")
+    await ada.ignore("bob")
+    async with talking(home / "ada") as control:
+        await control.say(do="tail", last=2, ignored=False)
+        shown = [(await line(control, "sent"))["text"] for _ in range(2)]
+        await line(control, "answer")
+        await (await bob.broadcast("look at me!")).delivered(timeout=20)
+        await ada.broadcast("three")
+        while (found := await control.next_line()) is not None and found["event"] != "sent":
+            assert found["event"] != "message"
+        assert found is not None and [*shown, found["text"]] == ["one", "two", "three"]
+        with pytest.raises(Refused, match="true or false"):
+            await control.ask("tail", ignored="no")
+
+
+async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> None:
+    await serve("ada")
+    async with talking(home / "ada") as control:
+        await control.ask("tail", last=0)
+        with pytest.raises(Refused, match="has a tail already") as refused:
+            await control.ask("tail")
+        assert refused.value.code == USAGE
+
+
+async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    await serve("bob", ada.endpoint)
+    await ada.wait_user("bob", timeout=10)
+    async with talking(home / "ada") as one, talking(home / "ada") as other:
+        await one.say(do="send", to="bob", text="psst")
+        await one.ask("wait", timeout=10)
+        await other.say(do="send", text="hello all")
+        await other.ask("wait", timeout=10)
+        users = {row["user"]: row["status"] for row in await other.ask("who")}
+    assert users == {"ada": "online", "bob": "online"}
+    assert [post.text for post in await ada.history("room")] == ["hello all"]
+
+
+# ---- mistakes
+
+
+async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    server.attention = attention = Attention(ada.set_presence, lambda: ada.room.id, idle_after=None)
+    async with talking(home / "ada") as control:
+        await control.ask("away", text="lunch")
+        assert (attention.sees(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
+        await control.ask("back")
+        assert (attention.sees(ada.room.id), ada.me.status) == (True, "online")
+
+
+async def test_mistakes_are_error_lines_and_cost_nothing_else(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    reader, writer = await open_raw(home / "ada", ada)
+    garbage = [b"hello everybody", b"/quit", b"\xff\xfe\x00", b"{", b"[1]", b'{"do":"fly"}', b"x" * 300_000]
+    writer.write(b"\n".join([*garbage, b"", b'{"do":"who","ref":"last"}', b'{"do":"nope","ref":"cut'[:-3]]) + b"\n")
+    writer.write_eof()
+    found = [json.loads(one) for one in (await asyncio.wait_for(reader.read(), 10)).splitlines()]
+    writer.close()
+    assert [one["event"] for one in found] == ["listening", *["error"] * 7, "answer", "error"]
+    assert found[8]["ref"] == "last"
+    assert await ada.history() == []  # no line of it was taken for a text
+
+
+async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect without a client of ours."""
+    if sys.platform != "win32" and (directory / "control.sock").exists():
+        return await asyncio.open_unix_connection(str(directory / "control.sock"))
+    door = control_socket.read_door(directory)
+    assert door is not None
+    reader, writer = await asyncio.open_connection(door.host, door.port)
+    writer.write(json.dumps({"token": door.token}).encode() + b"\n")
+    assert json.loads(await reader.readline()) == {"answer": door.answer}
+    return reader, writer
+
+
+async def test_an_unknown_name_is_refused_at_once_by_a_peer_that_runs_for_a_while(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
+    await serve("ada")
+    async with talking(home / "ada") as control, asyncio.timeout(NAME_GRACE / 2):
+        with pytest.raises(Refused, match="nobody here is called 'bbo'") as refused:
+            await control.ask("find", to="bbo")
+    assert refused.value.code == NO_SUCH_NAME
+
+
+# ---- who is let in
+
+
+@posix
+async def test_only_the_owner_can_open_it(serve: Serve, home: Path) -> None:
+    former = os.umask(0)
+    try:
+        await serve("ada")
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE((home / "ada" / "control.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE((home / "ada").stat().st_mode) == 0o700
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes root, to be somebody else")
+async def test_another_login_gets_nothing_even_where_the_modes_were_widened() -> None:
+    with TemporaryDirectory() as above:
+        directory = Path(above) / "ada"
+        async with TCPPeer(0, name="ada", data=directory) as peer:
+            server = await ControlServer(peer).start()
+            for path, mode in ((Path(above), 0o755), (directory, 0o755), (directory / "control.sock", 0o666)):
+                path.chmod(mode)
+            assert await as_nobody(directory / "control.sock") == b""
+            async with talking(directory) as control:
+                assert await control.ask("who")
+            await server.leave("done")
+
+
+async def as_nobody(path: Path) -> bytes:
+    """Return what a process of another login hears at a socket."""
+    program = (
+        "import os, socket, sys\nos.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n"
+        'try: s.sendall(b\'{"do":"who"}\\n\'); sys.stdout.write(s.recv(100).decode())\n'
+        "except (BrokenPipeError, ConnectionResetError): pass"
+    )
+    command = (sys.executable, "-c", program, str(path))
+    other = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await other.communicate()
+    assert other.returncode == 0
+    return out
+
+
+async def test_so_many_connections_and_no_more(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await serve("ada")
+    held = [control for _ in range(MOST_CONNECTIONS) if (control := await connect(home / "ada"))]
+    with monkeypatch.context() as patch:
+        patch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.2)
+        with pytest.raises(Refused, match="16 commands are connected to this peer"):
+            await connect(home / "ada")
+    waiting = asyncio.create_task(connect(home / "ada"))
+    await held.pop().aclose()
+    held += [control for control in [await waiting] if control]  # who waited gets the place
+    assert len(held) == MOST_CONNECTIONS
+    for control in held:
+        await control.aclose()
+
+
+async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    await ada.send_many("room", ["x" * 30_000] * 100)  # 3 MB: more than the system keeps for a connection
+    reader, writer = await open_raw(home / "ada", ada)
+    writer.write(b'{"do":"tail","last":100}\n')
+    begun = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(2)]
+    assert [one["event"] for one in begun] == ["listening", "sent"]  # what is said from now on comes behind the 100
+    async with talking(home / "ada") as other:
+        await other.say(do="send", text="meanwhile")
+        await other.ask("wait", timeout=0)
+    texts = [begun[1]["text"]]
+    async with asyncio.timeout(20):
+        rest = b""
+        while "meanwhile" not in texts:
+            *lines, rest = (rest + await reader.read(1 << 16)).split(b"\n")
+            texts += [found["text"] for found in map(json.loads, lines) if found["event"] == "sent"]
+    writer.close()
+    assert texts == [*["x" * 30_000] * 100, "meanwhile"]
+
+
+@posix
+async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.1)
+    home.mkdir()
+    with control_socket.make_socket(home) as made:
+        made.listen()  # the system accepts; nobody says a word
+        with pytest.raises(Failure, match="a peer is there and does not answer"):
+            await connect(home)
+
+
+# ---- how it ends
+
+
+async def test_the_end_of_the_peer_ends_each_connection_in_good_order(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    async with talking(home / "ada") as tail, talking(home / "ada") as idle:
+        await tail.ask("tail", last=0)
+        await ada.broadcast("the last word")
+        waiting = asyncio.create_task(idle.ask("wait", timeout=60))
+        await asyncio.sleep(0)
+        await server.leave("terminated")
+        assert (await line(tail, "sent"))["text"] == "the last word"
+        assert (await line(tail, "stopped"))["reason"] == "terminated"
+        assert await tail.next_line() is None and await tail.next_line() is None
+        assert (await line(idle, "stopped"))["reason"] == "terminated"
+        await asyncio.gather(waiting, return_exceptions=True)
+        with pytest.raises(PeerGone, match="terminated"):
+            await idle.ask("who")
+    assert not (home / "ada" / "control.sock").exists() and not (home / "ada" / "control.json").exists()
+    assert await connect(home / "ada") is None
+
+
+async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    await ada.send_many("room", ["x" * 30_000] * 100)
+    _, writer = await open_raw(home / "ada", ada)
+    writer.write(b'{"do":"tail","last":100}\n{"do":"who"}\n')
+    async with talking(home / "ada") as other:
+        await other.ask("who")  # so that the peer has begun to write the tail
+    async with asyncio.timeout(10):
+        await server.leave("done")
+    writer.close()
+
+
+async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) -> None:
+    await serve("ada")
+    async with talking(home / "ada") as control:
+        await control.say(do="quit")
+        with pytest.raises(PeerGone, match="is gone"):
+            await control.ask("who")
+
+
+async def test_what_a_killed_peer_left_is_no_way_in_and_is_replaced(serve: Serve, home: Path) -> None:
+    directory = home / "ada"
+    directory.mkdir(parents=True)
+    control_socket.write_door(directory, control_socket.Door(9))  # the port of a peer that is gone
+    if sys.platform != "win32":
+        control_socket.make_socket(directory).close()
+    assert await connect(directory) is None
+    await serve("ada")
+    async with talking(directory) as control:
+        assert control.listening["user"] == "ada"
+    assert len(list(directory.glob("control.*"))) == 1
+
+
+async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> None:
+    async with mesh("ada", "bob") as net:
+        server = await ControlServer(net.peers[0]).start()
+        control = await server.connect()
+        await control.say(do="send", to="bob", text="hi")
+        assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
+        await control.aclose()
+        await server.leave("done")
+
+
+# ---- without Unix sockets
+
+
+@pytest.fixture
+def on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
+
+
+@pytest.mark.usefixtures("on_loopback")
+async def test_without_unix_sockets_it_answers_on_loopback(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    assert [path.name for path in (home / "ada").glob("control.*")] == ["control.json"]
+    if os.name == "posix":
+        assert stat.S_IMODE((home / "ada" / "control.json").stat().st_mode) == 0o600
+    async with talking(home / "ada") as control:
+        await control.say(do="send", text="over loopback")
+        await control.ask("wait", timeout=0)
+    assert [post.text for post in await ada.history("room")] == ["over loopback"]
+
+
+@posix
+async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> None:
+    directory = home / ("long" * 30)
+    async with TCPPeer(0, name="ada", data=directory) as peer:
+        server = await ControlServer(peer).start()
+        assert [path.name for path in directory.glob("control.*")] == ["control.json"]
+        async with talking(directory) as control:
+            assert await control.ask("who")
+        await server.leave("done")
+        assert not list(directory.glob("control.*"))
+
+
+@pytest.mark.usefixtures("on_loopback")
+@pytest.mark.parametrize(
+    "said", [b'{"token":"00"}\n', b'{"do":"who"}\n', b"GET / HTTP/1.1\n", b"[]\n", b"\n", b"x" * 70_000 + b"\n", b""]
+)
+async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Serve, home: Path) -> None:
+    await serve("ada")
+    door = control_socket.read_door(home / "ada")
+    assert door is not None
+    reader, writer = await asyncio.open_connection(door.host, door.port)
+    writer.write(said)
+    writer.write_eof()
+    try:
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    except ConnectionResetError:
+        pass  # closed with something unread
+    writer.close()
+
+
+@pytest.mark.usefixtures("on_loopback")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"answer":"yes"}\n{"event":"listening","user":"ada","port":1}\n',
+        *(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 200_000, b"", b"[" * 60_000 + b"\n"),
+    ],
+    ids=["object", "HTTP", "no end", "nothing", "deep"],
+)
+async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: bytes, home: Path) -> None:
+    """Somebody else's program got the port: it hears the token, which opens nothing any more, and no text. Whatever it
+    answers, the connection is closed, and not by the garbage collector: that would be a warning, and an error here."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def somebody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.write_eof()
+        said = await reader.readline()
+        try:
+            said += await reader.read()
+        except ConnectionResetError:
+            pass  # closed with something unread
+        writer.transport.abort()
+        heard.put_nowait(said)
+
+    server = await asyncio.start_server(somebody, "127.0.0.1", 0)
+    directory = home / "ada"
+    directory.mkdir(parents=True)
+    control_socket.write_door(directory, control_socket.Door(server.sockets[0].getsockname()[1]))
+    assert await connect(directory) is None
+    assert b"do" not in await asyncio.wait_for(heard.get(), 10)
+    server.close()
+    await server.wait_closed()
+
+
+def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path: Path) -> None:
+    """After each step: of connecting, of the words at the door, of the first line."""
+    before = open_sockets()
+
+    async def scenario(loop: SteppedLoop, step: int) -> bool:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(encode({"answer": door.answer}) + encode({"event": "listening"}))
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        door = control_socket.Door(server.sockets[0].getsockname()[1])
+        control_socket.write_door(tmp_path, door)
+        connecting = asyncio.ensure_future(connect(tmp_path))
+        loop.interrupt(step, connecting.cancel)
+        await asyncio.wait([connecting])
+        if not connecting.cancelled():
+            control = connecting.result()
+            assert control is not None
+            await control.aclose()
+        server.close()
+        async with asyncio.timeout(10):
+            while open_sockets() != before:  # the far end has to hear of it first
+                await asyncio.sleep(0)
+        return connecting.cancelled()
+
+    assert len(list(after_each_step(scenario))) > 5

@@ -1,0 +1,166 @@
+"""The port and who is on it: real listeners on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from p2pchat.cli.subcommands.doctor_checks import Finding
+from p2pchat.cli.subcommands.doctor_network import (
+    addresses,
+    answers,
+    behind_nat,
+    bind_trouble,
+    is_only_loopback,
+    port,
+    reach,
+)
+
+LOOPBACK = ["127.0.0.1"]
+OTHER = "127.0.0.2"  # stands in for an address that others use; only Linux has it without being asked
+linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine without more on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    return tmp_path
+
+
+async def look(number: int, data: Path | None = None, holder: int | None = None) -> Finding:
+    return port(number, await answers(number, LOOPBACK, None if data is None else str(data)), holder)
+
+
+async def ways(number: int, own: Sequence[str], data: Path) -> list[Finding]:
+    found = await answers(number, [*LOOPBACK, *own], str(data))
+    return list(reach(number, own, found))[1:]
+
+
+@asynccontextmanager
+async def listener(answer: bytes = b"") -> AsyncIterator[int]:
+    talks: list[asyncio.Task[None]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while await reader.read(1000) and not answer:
+                pass
+            writer.write(answer)
+        writer.close()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.ensure_future(talk(reader, writer)))
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*talks)
+
+
+async def test_a_free_port() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    assert await look(number) == Finding("port", "ok", f"{number} is free")
+    held = await look(number, holder=4711)
+    assert held.verdict == "warning" and "does not listen on port" in held.seen
+
+
+async def test_the_peer_itself(home: Path) -> None:
+    async with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        found = await look(ada.port, home / "ada", holder=1)
+    assert (found.verdict, found.seen) == ("ok", f"{ada.port} is this peer's, which answers")
+
+
+async def test_another_peer_another_program_or_one_that_does_not_speak(home: Path) -> None:
+    async with TCPPeer(0, name="ada", temporary=True) as ada:
+        found = await look(ada.port)
+    assert found.verdict == "wrong" and found.seen.endswith(f"another p2pchat peer ({ada.me.id[:8]})")
+    async with listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as number:
+        found = await look(number)
+    assert found.verdict == "wrong" and found.seen.endswith("another program") and str(number) in found.mend
+
+
+async def test_a_program_that_says_nothing_and_may_be_this_peer_stopped_by_ctrl_z(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_network.OWN_PROBE_WITHIN", 0.3)
+    async with listener() as number:
+        found = await look(number)
+        assert found.verdict == "wrong" and found.seen.endswith("takes connections and says nothing")
+        found = await look(number, holder=4711)
+    assert found.verdict == "wrong" and "process 4711" in found.seen and found.mend.startswith("fg ")
+
+
+async def test_a_port_somebody_has_and_does_not_open() -> None:
+    with socket.socket() as other:
+        other.bind((OTHER if sys.platform == "linux" else "127.0.0.1", 0))
+        other.listen()
+        number = other.getsockname()[1]
+        assert bind_trouble(number) != 0
+        found = port(number, {}, None)
+    assert found.verdict == "wrong" and found.seen.startswith(f"{number} is taken")
+
+
+@linux
+async def test_listening_on_loopback_only(home: Path) -> None:
+    async with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        [found] = await ways(ada.port, [OTHER], home / "ada")
+        assert is_only_loopback([OTHER], await answers(ada.port, [*LOOPBACK, OTHER], str(home / "ada")))
+    assert found.verdict == "warning" and "loopback only" in found.seen
+    assert found.mend.endswith(f"p2pchat {ada.port} --host 0.0.0.0")
+
+
+@linux
+async def test_listening_for_all_and_what_cannot_be_seen_from_here(home: Path) -> None:
+    async with TCPPeer(0, name="ada", data=home / "ada", host="0.0.0.0") as ada:
+        [found] = await ways(ada.port, [OTHER], home / "ada")
+    assert found.verdict == "ok" and "cannot be seen from here" in found.seen
+    assert found.mend == f"on the other machine run: p2pchat doctor {OTHER}:{ada.port}"
+
+
+@linux
+async def test_an_own_address_where_something_else_answers(home: Path) -> None:
+    async with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        with socket.socket() as deaf:
+            deaf.bind((OTHER, ada.port))
+            deaf.listen()
+            found = await answers(ada.port, LOOPBACK, str(home / "ada"))
+            found |= {OTHER: (await answers(ada.port, [OTHER], str(home / "ada")))[OTHER]}
+    [one] = list(reach(ada.port, [OTHER], found))[1:]
+    assert one.verdict == "warning" and "not even to this machine" in one.seen
+
+
+def test_addresses_of_this_machine() -> None:
+    assert addresses([]).verdict == "warning"
+    found = addresses(["192.168.1.20", "100.64.0.9", "fd00::7", "8.8.8.8", "2606:4700::1"])
+    assert found.verdict == "ok"
+    assert found.seen == "192.168.1.20 (private), 100.64.0.9 (private), fd00::7 (private), 8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("own", "known", "hinted"),
+    [
+        (["192.168.1.20"], ["203.0.114.7:8080"], True),
+        (["100.101.1.2"], ["chat.example.org:8080"], True),
+        (["192.168.1.20"], ["[2606:4700::1]:8080"], True),
+        (["192.168.1.20", "8.8.4.4"], ["8.8.8.8:8080"], False),
+        (["192.168.1.20"], ["10.0.0.7:8080", "box.local:8080", "localhost:8081"], False),
+        ([], ["8.8.8.8:8080"], False),
+    ],
+)
+def test_private_here_and_public_there(own: list[str], known: list[str], hinted: bool) -> None:
+    found = list(behind_nat(8080, own, known))
+    assert bool(found) == hinted
+    if found:
+        assert found[0].verdict == "warning"
+        assert found[0].mend.startswith(f"have the router forward port 8080 to {own[0]}")
+        assert "--advertise" in found[0].mend

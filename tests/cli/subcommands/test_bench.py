@@ -1,0 +1,74 @@
+"""`p2pchat bench`: what can be meant, and how a figure reads. What it measures: tests/processes/test_bench.py."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer, profile_invite
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.bench import TEXT_BYTES, message, own, parse_bench, rate, shown, times
+from p2pchat.commands.errors import Usage
+
+
+def test_an_endpoint_and_how_much() -> None:
+    options = parse_bench(["8081", "--port", "8080", "--write", "500", "--seconds", "0.5", "--json"])
+    assert (options.endpoint, options.which.port) == ("127.0.0.1:8081", 8080)
+    assert (options.write, options.seconds, options.as_json) == (500, 0.5, True)
+    assert parse_bench(["bob.example.org:8080"]).write == 0, "nothing is written unless it is asked for"
+
+
+@pytest.mark.parametrize("line", ["", "a:1 b:2", "a:1 --write 0", "a:1 --write many", "a:1 --write 100001", "bob"])
+def test_what_cannot_be_meant(line: str) -> None:
+    with pytest.raises(Usage):
+        parse_bench(line.split())
+
+
+def test_without_a_profile_there_is_no_network_to_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    assert main(["bench", "8081", "--port", "8080"]) == 2
+    assert "there is no profile in" in capsys.readouterr().err
+    with pytest.raises(Exception, match="there is no peer in"):
+        profile_invite(tmp_path / "8080", ["localhost:8081"])
+
+
+def test_where_nobody_listens_nothing_can_be_measured_and_what_to_do_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asyncio.run(_once(tmp_path / "8080"))
+    assert main(["bench", str(port), "--port", "8080"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(f"p2pchat: cannot measure the way to 127.0.0.1:{port}: ")
+    assert "; start a peer on that port: " in said
+
+
+async def _once(directory: Path) -> None:
+    """Make a profile as a peer does that runs for a moment."""
+    async with TCPPeer(data=directory):
+        pass
+
+
+def test_times_below_a_millisecond_are_told_in_uvloop_too(tmp_path: Path) -> None:
+    """The clock of that loop has whole milliseconds."""
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        accepted, _ = runner.run(own(tmp_path, 0.0))
+    assert abs(1000 * accepted.value - round(1000 * accepted.value)) > 1e-4
+
+
+def test_a_figure_is_a_line() -> None:
+    figure = times("round_trip", [0.001, 0.002, 0.5], "of the network alone")
+    assert (figure.value, figure.p99, figure.count, figure.unit) == (0.002, 0.5, 3, "s")
+    assert shown(figure).split() == ["round", "trip", "2.00", "ms", "99", "%:", "500", "ms", "3", *figure.text.split()]
+    many = rate("accepted_many", 3000, 1.5, "together")
+    assert (many.value, many.p99) == (2000.0, None)
+    assert shown(many).split() == ["accepted", "many", "2,000", "/s", "3,000", "together"]
+    assert len(message(7).encode()) == TEXT_BYTES and message(7) != message(8)

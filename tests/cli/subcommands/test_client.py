@@ -1,0 +1,111 @@
+"""`p2pchat client`: what it is asked for, its token, and what it shows. Real gateways: tests/web."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.web_client import Showing, parse_client, read_token
+from p2pchat.cli.subcommands.web_connection import Gateway
+from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, Usage
+from p2pchat.commands.output import Output
+
+URL = "ws://localhost:8000/chat"
+TOKEN = "t" * 43
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "which gateway?"),
+        ([URL, "more", "--user", "A"], "which gateway?"),
+        ([URL], "who are you?"),
+        (["http://localhost:8000/", "--user", "A"], "write ws://localhost:8000/chat"),
+        (["https://chat.example.org", "--user", "A"], "write wss://chat.example.org/chat"),
+        (["localhost:8000", "--user", "A"], "write ws://HOST:PORT/chat"),
+        (["ws://:8000/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
+        (["ws://[::1/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
+        (["ws://localhost:nine/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
+        (["ws://ada:secret@localhost:8000/chat", "--user", "A"], "--token FILE"),
+        ([URL, "--user", "A", "--json", "--plain"], "exclude each other"),
+        ([URL, "--user", "A", "--drain", "long"], "no number of seconds"),
+        ([URL, "--token", "/nowhere/at/all"], "cannot read the token"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(words: list[str], says: str) -> None:
+    with pytest.raises(Usage, match=says.replace("?", r"\?")):
+        parse_client(words)
+
+
+def test_a_token_stands_in_a_file_or_in_what_the_gateway_answered(tmp_path: Path) -> None:
+    plain, answered, none = (tmp_path / name for name in ("plain", "answered", "none"))
+    plain.write_text(f"{TOKEN}\n")
+    answered.write_text(json.dumps({"name": "zoe", "token": TOKEN}))
+    none.write_text("no token")
+    assert read_token(str(plain)) == read_token(str(answered)) == read_token(TOKEN) == TOKEN
+    with pytest.raises(Usage, match="there is no token in"):
+        read_token(str(none))
+    assert TOKEN not in repr(parse_client([URL, "--token", str(plain)]))
+
+
+def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    [warning] = parse_client([URL, "--token", TOKEN]).warnings
+    assert "others on this machine can see the token" in warning
+    monkeypatch.setenv("P2PCHAT_TOKEN", TOKEN)
+    assert parse_client([URL]).warnings == ()
+    assert parse_client(["wss://chat.example.org/chat"]).warnings == ()
+    [warning] = parse_client(["ws://chat.example.org/chat"]).warnings
+    assert "in the clear" in warning
+
+
+def test_the_address_goes_on_behind_a_message_and_says_a_name_only_without_a_token() -> None:
+    assert Gateway("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?user=A+b&since="
+    assert Gateway(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
+
+
+def test_a_gateway_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["client", "ws://127.0.0.1:1/chat", "--user", "A"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("p2pchat: cannot reach the gateway at ws://127.0.0.1:1/chat") and told.count("\n") == 1
+
+
+MESSAGE = {"type": "message", "id": "X.1", "from": "bob", "content": "hi", "timestamp": "2026-11-20T08:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("style", "more", "shown"),
+    [
+        ("words", {}, "📢 bob: hi"),
+        ("words", {"to": "A"}, "💬 bob: hi"),
+        ("words", {"group": "ops"}, "📢 [#ops] bob: hi"),
+        ("words", {"to": "cyd", "from": "A"}, "💬 A -> cyd: hi"),
+        ("words", {"content": "\x1b[2J\nx"}, "📢 bob: \\u{1b}[2J\n    | x"),
+        ("words", {"from": "bob: no, ada"}, '📢 "bob: no, ada": hi'),
+        ("words", {"content": "", "deleted": True}, "📢 bob: [deleted]"),
+        ("plain", {"to": "A"}, "bob -> A: hi"),
+        ("plain", {"action": True}, "* bob hi"),
+        ("json", {}, json.dumps(MESSAGE, separators=(",", ":"))),
+    ],
+)
+async def test_what_comes_is_shown_in_each_style_and_can_do_no_harm(
+    style: str, more: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page"
+    with page.open("wb", buffering=0) as raw:
+        await Showing(Output(raw), style).heard({**MESSAGE, **more}, None, "A")
+    assert page.read_text("utf-8").rstrip("\n").endswith(shown)
+
+
+async def test_the_worst_answer_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    showing = Showing(Output(None), "words")
+    assert showing.code == DONE
+    await showing.heard({"status": "ok", "id": "X.1"}, {"text": "hi"}, "A")
+    await showing.heard({"status": "error", "code": "too_long", "text": "too long"}, None, "A")
+    assert showing.code == USAGE
+    await showing.heard({"status": "error", "code": "unknown_name", "text": "nobody"}, None, "A")
+    assert showing.code == NO_SUCH_NAME
+    assert capsys.readouterr().err == "p2pchat: too long\np2pchat: nobody\n"

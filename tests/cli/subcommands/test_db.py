@@ -1,0 +1,51 @@
+"""`p2pchat db copy`: what its words mean, and that no password is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.cli.options import SEEN, database_of, has_password
+from p2pchat.cli.subcommands.transfer import parse_db, run_db
+from p2pchat.commands.errors import Usage
+
+
+def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PCHAT_DB", "mariadb://ada:secret@db/chat")
+    options = parse_db(["copy", "here", "-", "--json"])
+    assert (options.source, options.target, options.as_json) == ("here", "mariadb://ada:secret@db/chat", True)
+    assert "secret" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("", "db copy FROM TO"),
+        ("copy here", "db copy FROM TO"),
+        ("move here there", "db copy FROM TO"),
+        ("copy - -", "cannot both be it"),
+        ("copy - there", "P2PCHAT_DB, which is not set"),
+        ("copy here oracle://h/d", "there are no 'oracle' databases here"),
+    ],
+)
+def test_what_cannot_be_meant_says_what_to_write(words: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("P2PCHAT_DB", raising=False)
+    with pytest.raises(Usage, match=says):
+        parse_db(words.split())
+
+
+def test_a_password_that_others_can_see_is_warned_of_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://ada:secret@db/chat"
+    parse_db(["copy", "here", url])
+    assert SEEN in capsys.readouterr().err.replace("\n  ", " ")
+    assert database_of({"db": url}, {"db"}) == database_of({"db": url}, set()) == url
+    told = capsys.readouterr().err.replace("\n  ", " ")
+    assert told.count(SEEN) == 1 and "secret" not in told
+    assert not has_password("postgresql://ada@db/chat?host=/run/a:b") and has_password("mysql://h/d?password=x")
+
+
+def test_what_was_copied_is_said(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    from p2pchat.storage.sql import SqlStorage
+
+    SqlStorage(f"sqlite:///{tmp_path}/a.db").close()
+    assert run_db(["copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0
+    assert capsys.readouterr().out == '{"rows":0,"entries":0,"logs":0}\n'

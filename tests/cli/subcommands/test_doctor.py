@@ -1,0 +1,187 @@
+"""`p2pchat doctor` as a whole: what it prints and returns, beside a running peer and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from p2pchat import TCPPeer
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands.doctor import shown, summary
+from p2pchat.cli.subcommands.doctor_checks import Finding, ok, told, told_while, warning, wrong
+
+Findings = dict[str, dict[str, str]]
+Doctor = Callable[..., tuple[int, Findings]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def doctor(capfd: pytest.CaptureFixture[str]) -> Doctor:
+    """Run it with --json; returns the exit code and the findings by what they are about."""
+
+    def run(*words: str) -> tuple[int, Findings]:
+        capfd.readouterr()
+        code = main(["doctor", "--json", *words])
+        out, err = capfd.readouterr()
+        assert err == ""
+        return code, {line["what"]: line for line in map(json.loads, out.splitlines())}
+
+    return run
+
+
+@pytest.fixture
+def ada(tmp_path: Path) -> Path:
+    async def live() -> None:
+        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
+            await ada.send_many("room", ["word " * 100] * 400)
+
+    asyncio.run(live())
+    return tmp_path / "ada"
+
+
+def test_nobody_has_started_anything_yet(doctor: Doctor, home: Path) -> None:
+    code, found = doctor()
+    assert code == 0 and found["profile"]["mend"].endswith("p2pchat 8080") and "database" not in found
+    assert not home.exists()
+
+
+def test_a_peer_at_rest(doctor: Doctor, ada: Path) -> None:
+    code, found = doctor("--data", str(ada))
+    assert (code, {line["verdict"] for line in found.values()} - {"warning"}) == (0, {"ok"})
+    assert found["database"]["seen"].startswith("whole, ") and "--port" in found["port"]["mend"]
+    assert set(found["key"]) == {"what", "verdict", "seen", "mend"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_people_get_columns_and_a_last_line(capfd: pytest.CaptureFixture[str], ada: Path) -> None:
+    (ada / "identity.pem").chmod(0o644)
+    assert main(["doctor", "--data", str(ada)]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("wrong    key        "))
+    assert lines[at + 1].startswith("         -> run `chmod 600")
+    assert lines[-1].startswith("1 thing is wrong")
+    assert any("not looked at before the key" in line for line in lines)
+
+
+def test_a_damaged_database(doctor: Doctor, ada: Path) -> None:
+    database = ada / "history.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[: len(whole) // 8192 * 4096])
+    code, found = doctor("--data", str(ada))
+    assert (code, found["database"]["verdict"]) == (1, "wrong") and "damaged" in found["database"]["seen"]
+    database.write_bytes(whole[:100_000] + b"\xff" * 4096 + whole[104_096:])
+    code, found = doctor("--data", str(ada))
+    assert (code, found["database"]["verdict"]) == (1, "wrong")
+    database.write_bytes(b"no database at all " * 1000)
+    code, found = doctor("--data", str(ada))
+    assert code == 1 and found["database"]["seen"].endswith("is not a database")
+
+
+def test_a_database_of_a_newer_version_or_of_another_program(doctor: Doctor, ada: Path) -> None:
+    change(ada, "update meta set value = '9' where name = 'schema'")
+    code, found = doctor("--data", str(ada))
+    assert code == 1 and "newer version of p2pchat (schema 9)" in found["database"]["seen"]
+    assert found["database"]["mend"] == "update this one"
+    change(ada, "drop table meta")
+    code, found = doctor("--data", str(ada))
+    assert code == 1 and "of another program" in found["database"]["seen"]
+
+
+def change(data: Path, sql: str) -> None:
+    with closing(sqlite3.connect(data / "history.db")) as database, database:
+        database.execute(sql)
+
+
+def test_a_database_that_another_program_keeps_to_itself(doctor: Doctor, ada: Path) -> None:
+    database = sqlite3.connect(ada / "history.db")
+    database.execute("pragma locking_mode = exclusive")
+    database.execute("begin exclusive")
+    try:
+        code, found = doctor("--data", str(ada))
+    finally:
+        database.close()
+    assert code == 1 and "in use by another program" in found["database"]["seen"]
+
+
+async def test_the_way_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with TCPPeer(0, name="bob", data=tmp_path / "bob") as bob:
+        async with TCPPeer(0, bob.endpoint, name="ada", data=tmp_path / "ada") as ada:
+            await ada.wait_user("bob", timeout=20)
+            await (await bob.broadcast("hi")).delivered(timeout=20)
+        ways = ["--data", str(tmp_path / "ada"), bob.endpoint]
+        assert await asyncio.to_thread(main, ["doctor", *ways]) == 0
+        assert capfd.readouterr().out.startswith(f"ok       {bob.endpoint} bob answers, of the same network, in ")
+    assert await asyncio.to_thread(main, ["doctor", *ways]) == 1
+    out = capfd.readouterr().out
+    assert "nobody listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
+
+
+@pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
+def test_what_cannot_be_meant(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert main(["doctor", *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("p2pchat: ") and len(err.splitlines()) == 1
+
+
+def test_lines() -> None:
+    assert shown(ok("key", "fine\x1b[2J")) == "ok       key        fine\\u{1b}[2J"
+    assert shown(wrong("key", "bad", "do this")) == "wrong    key        bad\n         -> do this"
+    assert summary([ok("a", "b")]) == "nothing is wrong"
+    assert summary([warning("a", "b", "c"), wrong("a", "b", "c"), wrong("a", "b", "c")]) == (
+        "2 things are wrong, 1 warning"
+    )
+    assert told("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
+    assert told("key", "no colon").mend
+
+
+async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    news = asyncio.Event()
+
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            news.set()
+            return super().write(text)
+
+    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.SAID_AFTER", 0.01)
+    monkeypatch.setattr(sys, "stderr", screen := Tty())
+    done = asyncio.Event()
+    waiting = asyncio.ensure_future(told_while("looking", done.wait()))
+    async with asyncio.timeout(10):
+        await news.wait()
+    assert "looking ... " in screen.getvalue()
+    done.set()
+    assert await waiting
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
+async def test_who_waits_long_may_end_it() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.ensure_future(told_while("looking", work()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()

@@ -1,0 +1,63 @@
+"""Bell, notice and title: seldom, on one line, and nothing of it an order to the terminal."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.output.vt100 import Vt100_Output
+
+from p2pchat.cli.terminal.modes import BELL_EVERY, Notices
+
+
+class Desk:
+    """A terminal's output, and a clock one sets."""
+
+    def __init__(self) -> None:
+        self.written = StringIO()
+        self.now = 0.0
+        output = Vt100_Output(self.written, lambda: Size(24, 80), term="xterm")
+        self.notices = Notices(output, lambda: self.now)
+
+    def take(self) -> str:
+        written = self.written.getvalue()
+        self.written.seek(0)
+        self.written.truncate()
+        return written
+
+
+def test_it_rings_at_most_once_in_two_seconds() -> None:
+    desk = Desk()
+    desk.notices.ring("bob: hi", bell=True, desktop=False)
+    assert desk.take() == "\a"
+    desk.now = BELL_EVERY - 0.1
+    desk.notices.ring("bob: hi", bell=True, desktop=True)
+    assert desk.take() == ""
+    desk.now = BELL_EVERY
+    desk.notices.ring("bob: hi", bell=False, desktop=True)
+    assert desk.take() == "\x1b]9;p2pchat: bob: hi\x07"
+    desk.now = 100.0
+    desk.notices.ring("bob: hi", bell=False, desktop=False)
+    assert desk.take() == ""
+
+
+def test_a_notice_is_one_safe_line() -> None:
+    desk = Desk()
+    desk.notices.ring("bob: a\nb\x07\x1b]0;owned\x07" + "x" * 200, bell=False, desktop=True)
+    written = desk.take()
+    assert written.startswith("\x1b]9;p2pchat: bob: a b\\u{7}\\u{1b}]0;owned\\u{7}xxx") and written.endswith("x…\x07")
+    assert written.count("\x1b") == written.count("\x07") == 1 and len(written) < 150
+
+
+def test_the_title_is_set_when_it_changes_and_taken_back_at_the_end() -> None:
+    desk = Desk()
+    desk.notices.close()
+    assert desk.take() == ""
+    desk.notices.title("room", 0)
+    assert desk.take() == "\x1b[22;0t\x1b]2;room - p2pchat\x07"
+    desk.notices.title("room", 0)
+    assert desk.take() == ""
+    desk.notices.title("bob\x1b[2J", 3)
+    assert desk.take() == "\x1b]2;(3) bob\\u{1b}[2J - p2pchat\x07"
+    desk.notices.close()
+    assert desk.take() == "\x1b]2;\x07\x1b[23;0t"

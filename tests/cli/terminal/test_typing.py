@@ -1,0 +1,102 @@
+"""Who types: told where few read it, shown where one looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Conversation, TCPPeer, Typing, User
+from p2pchat.cli.terminal.view import Typist, Typists, is_text
+from p2pchat.commands.columns import plain_text
+from p2pchat.commands.display import Show
+from p2pchat.commands.output import Output
+from p2pchat.commands.session import Session
+from p2pchat.commands.settings import ChatSettings
+from p2pchat.testing import mesh
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"), [("hello", True), ("//slash", True), ("/who", False), ("  ", False), ("", False)]
+)
+def test_a_text_is_on_its_way_to_others_and_a_command_is_not(line: str, expected: bool) -> None:
+    assert is_text(line) is expected
+
+
+class Keys:
+    """A typist, and what its peer was asked to tell."""
+
+    def __init__(self, peer: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.said: list[tuple[str, bool]] = []
+        show = Show(Output(None), None, as_json=False, echo=False)
+        self.session = Session(peer, show, interactive=False, as_json=False)
+        self.typist = Typist(peer, self.session, lambda: self.now)
+        monkeypatch.setattr(Conversation, "typing", lambda to, on=True: self.said.append((to.name, on)))
+
+    def take(self) -> list[tuple[str, bool]]:
+        said, self.said = self.said, []
+        return said
+
+
+async def test_others_hear_once_a_second_at_most_and_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mesh("ada", "bob") as net:
+        keys = Keys(net.peers[0], monkeypatch)
+        for line in ("h", "he", "hel"):
+            keys.typist.line(line)
+        assert keys.take() == [("room", True)]
+        keys.now += 1.0
+        keys.typist.line("hell")
+        assert keys.take() == [("room", True)]
+        await keys.session.go(net.peers[0].find("bob"))
+        keys.typist.line("hello")
+        assert keys.take() == [("room", False), ("bob", True)]
+        keys.typist.line("")
+        keys.typist.line("")
+        assert keys.take() == [("bob", False)]
+        keys.typist.line("bye")
+        keys.typist.sent()
+        keys.typist.line("")
+        assert keys.take() == [("bob", True)]
+
+
+async def test_a_room_of_many_hears_nothing_and_a_direct_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        keys = Keys(ada, monkeypatch)
+        crowd: list[User] = [ada.user("bob")] * 9
+        monkeypatch.setattr(ada, "here", lambda: crowd)
+        keys.typist.line("hello")
+        assert keys.take() == []
+        await keys.session.go(ada.find("bob"))
+        keys.typist.line("hello")
+        assert keys.take() == [("bob", True)]
+        await keys.session.go(await ada.create_group("ops", ["bob"]))
+        keys.typist.line("hello")
+        assert keys.take() == [("bob", False), ("ops", True)]
+
+
+def line(where: str, user: str, on: bool = True) -> dict[str, object]:
+    return {"event": Typing.event, "conversation_id": where, "user": user, "user_id": user.upper(), "typing": on}
+
+
+def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> None:
+    typists, settings, ignored = Typists(), ChatSettings.load(tmp_path), set[str]()
+
+    def row() -> str | None:
+        found = typists.row("ROOM", {"DM"}.__contains__, settings, ignored.__contains__)
+        return None if found is None else plain_text(found)
+
+    assert (row(), bool(typists)) == (None, False)
+    typists.noticed(line("ROOM", "bob"))
+    typists.noticed(line("ELSEWHERE", "eve"))
+    assert row() == "bob is typing …"
+    typists.noticed(line("ROOM", "x\x1b[2J"))
+    typists.noticed(line("DM", "cyd"))
+    assert row() == "bob, x\\u{1b}[2J are typing …   cyd is typing to you …"
+    typists.noticed(line("ROOM", "x\x1b[2J", on=False))
+    ignored.add("BOB")
+    settings.change("typing", "off", "DM")
+    assert row() is None
+    ignored.clear()
+    assert row() is None  # whose end was not heard meanwhile would stand there for ever

@@ -1,0 +1,190 @@
+"""Command lines: what is written becomes what is meant, and what cannot be meant becomes one sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from p2pchat.cli.chat.startup import ChatOptions, parse_chat
+from p2pchat.cli.command_table import CHAT, COMMANDS, LATER
+from p2pchat.cli.main import help_screen, split_first_word
+from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.subcommands.history import parse_history
+from p2pchat.cli.subcommands.invite import parse_invite_command
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.errors import Usage
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("8080", {"port": 8080}),
+        ("0 --temp", {"port": 0, "temp": True}),
+        ("8081 localhost:8080", {"port": 8081, "endpoints": ("localhost:8080",)}),
+        ("8081 8080 8082", {"port": 8081, "endpoints": ("127.0.0.1:8080", "127.0.0.1:8082")}),
+        ("8081 [::1]:8080", {"port": 8081, "endpoints": ("[::1]:8080",)}),
+        ("--name ada 8080", {"port": 8080, "name": "ada"}),
+        ("8080 --name ada localhost:1", {"port": 8080, "name": "ada", "endpoints": ("localhost:1",)}),
+        ("8080 --name=ada --host 0.0.0.0", {"port": 8080, "name": "ada", "host": "0.0.0.0"}),
+        ("8080 --data d --key k --log l", {"port": 8080, "data": "d", "key": "k", "log": "l"}),
+        ("8080 --json --stay --drain 0.5", {"port": 8080, "as_json": True, "stay": True, "drain": 0.5}),
+        ("8080 --open --advertise h:1 -v", {"port": 8080, "open_network": True, "advertise": "h:1", "verbose": True}),
+        ("8080 --plain --invite f", {"plain": True, "port": 8080, "invite": "f"}),
+    ],
+)
+def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
+    assert parse_chat(line.split()) == ChatOptions(**meant)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "which port?"),
+        ("--name ada", "which port?"),
+        ("8080 localhost", "'localhost' is no endpoint: write HOST:PORT"),
+        ("8080 :8081", "':8081' is no endpoint"),
+        ("8080 localhost:0", "'0' is no port of an endpoint"),
+        ("8080 localhost:99999", "'99999' is no port of an endpoint"),
+        ("8080 99999", "'99999' is no endpoint: a port is a number from 1 to 65535"),
+        ("8080 ::1:8080", "'::1:8080' is no endpoint: an IPv6 address stands in brackets, as in [::1]:8080"),
+        ("8080 [::g]:1", "'[::g]:1' is no endpoint: there is no IPv6 address"),
+        ("8080 http://x:1", "'http://x:1' is no endpoint: leave http:// out, as in x:1"),
+        ("8080 p2pchat://", "'p2pchat://' is no endpoint: leave p2pchat:// out, as in localhost:8080"),
+        ("8080 --name=", "--name is empty: give it a value, or leave it out"),
+        ("8080 --data=", "--data is empty"),
+        ("65536", "'65536' is no port"),
+        ("eighty", "'eighty' is neither a port nor a command"),
+        ("8080 --nmae ada", "No such option"),
+        ("8080 --name", "Option '--name' requires an argument"),
+        ("8080 --drain soon", "--drain 'soon' is no number of seconds"),
+        ("8080 --drain -1", "--drain '-1' is no number of seconds"),
+        ("8080 --drain nan", "--drain 'nan' is no number of seconds"),
+        ("8080 --db oracle+thin://h/d", "there are no 'oracle+thin' databases here: write sqlite:"),
+        ("8080 --temp --data d", "--temp and --data exclude each other"),
+        ("8080 --json --plain", "--json and --plain exclude each other"),
+        ("8080 --open --invite f", "--open and --invite exclude each other"),
+        ("8080 --advertise h", "'h' is no endpoint"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(line: str, told: str) -> None:
+    with pytest.raises(Usage) as error:
+        parse_chat(line.split())
+    assert str(error.value).startswith(told)
+    assert "\n" not in str(error.value)
+
+
+def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in CHAT.options:
+        if option.takes and option.name not in ("drain", "advertise"):
+            monkeypatch.setenv(option.variable, f"from-{option.name}")
+    for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
+        monkeypatch.setenv(f"P2PCHAT_{name}", value)
+    monkeypatch.setenv("P2PCHAT_HOST", "")  # as good as not set
+    options = parse_chat(["8080", "--name", "ada"])
+    assert options.name == "ada"
+    assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")
+    assert (options.key, options.invite, options.log) == ("from-key", "from-invite", "from-log")
+    assert (options.drain, options.advertise) == (7.0, "h:1")
+    assert (options.stay, options.as_json, options.verbose) == (True, True, True)
+
+
+def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "P2PCHAT_INVITE" in parse_chat(["8080", "--invite", "P2PCHAT:ABC@h:1"]).warnings[0]
+    assert "P2PCHAT_DB" in parse_chat(["8080", "--db", "sqlite://me:secret@host/db"]).warnings[0]
+    assert parse_chat(["8080", "--invite", "file", "--db", "sqlite:///x@y"]).warnings == ()
+    monkeypatch.setenv("P2PCHAT_INVITE", "p2pchat:abc@h:1")
+    options = parse_chat(["8080"])
+    assert (options.invite, options.warnings) == ("p2pchat:abc@h:1", ())
+    assert "p2pchat:abc" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("8080 --name ada", "8080"),
+        ("--name ada 8080", "8080"),
+        ("--name=ada history", "history"),
+        ("--json history", "history"),
+        ("-v --data x check a", "check"),
+        ("--json", ""),
+        ("-- history", ""),
+    ],
+)
+def test_the_first_word_is_no_value_of_an_option(line: str, first: str) -> None:
+    assert split_first_word(line.split())[0] == first
+
+
+@pytest.mark.parametrize(
+    ("typed", "endpoint"),
+    [
+        ("8080", "127.0.0.1:8080"),
+        ("localhost:1", "localhost:1"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("10.0.0.7:9", "10.0.0.7:9"),
+    ],
+)
+def test_an_endpoint_is_host_and_port(typed: str, endpoint: str) -> None:
+    assert parse_endpoint(typed) == endpoint
+
+
+@pytest.mark.parametrize("typed", ["8" * 5000, "localhost:" + "8" * 5000])
+def test_a_port_of_many_digits_is_none(typed: str) -> None:
+    """Python makes no number of more than 4,300 digits."""
+    with pytest.raises(Usage):
+        parse_endpoint(typed)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("a.example", False)],
+)
+def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_history_takes_a_conversation_and_times() -> None:
+    options = parse_history(["bob", "--limit", "5", "--since", "90m", "--before", "2026-11-20T11:00Z"], NOW)
+    assert (options.to, options.limit, options.which) == ("bob", 5, WhichPeer())
+    assert options.since == datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
+    assert options.before == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+    options = parse_history(["--port", "8080", "--search", "two words", "--json"], NOW)
+    assert (options.which.port, options.search, options.as_json) == (8080, "two words", True)
+
+
+@pytest.mark.parametrize(
+    "line", ["--limit 0", "--limit x", "--since soon", "a b", "--port x", "--since 99999999999999d -x"]
+)
+def test_history_refuses_what_it_cannot_mean(line: str) -> None:
+    with pytest.raises(Usage):
+        parse_history(line.split(), NOW)
+
+
+def test_invite_takes_an_address_to_tell() -> None:
+    assert parse_invite_command(["--advertise", "h:1", "--data", "d"]).advertise == "h:1"
+    with pytest.raises(Usage):
+        parse_invite_command(["bob"])
+
+
+def test_help_names_every_option_and_nothing_of_later_versions() -> None:
+    page = help_screen()
+    assert all(f"  {option.flags[0]}" in page for option in CHAT.options)
+    assert not LATER & {line.split()[0] for line in page.splitlines() if line.startswith("  ")}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_has_examples_and_fits_the_terminal_without_breaking_a_word(command: str, width: int) -> None:
+    page, whole = help_screen(command, width), help_screen(command, 1000)
+    assert page.startswith("Usage: p2pchat") and "\nExample" in page
+    assert max(len(line) for line in page.splitlines()) <= width
+    assert page.split() == whole.split()
+
+
+def test_help_says_what_input_and_signals_mean() -> None:
+    page = " ".join(help_screen().split())
+    assert "/dev/null or closed input is no input: it stays until a signal ends it" in page
+    assert "SIGTERM and SIGHUP end it in good order, with 0 or 3" in page

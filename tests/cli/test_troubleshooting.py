@@ -1,0 +1,106 @@
+"""docs/troubleshooting.md: every message that tells of trouble is there, and none that is no more."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat.cli.chat.endpoint_status import _OF_AN_INVITE, _WRONG
+from p2pchat.storage.dialects.server import TOLD as OF_SERVERS
+from p2pchat.storage.errors import SENTENCES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+DIFFERS = "…"
+
+# What is raised or told of trouble. Usage says itself what to write, ValueError and TypeError are a program's fault.
+TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "Failure", "Warned", "complain"}
+# A terminal's dialogue says itself what to do next.
+NOT_OF_TROUBLE = {"cli/chat/startup.py", "cli/subcommands/send.py", "cli/chat/run.py", "commands/errors.py"}
+
+
+def rows() -> list[str]:
+    """The messages of the first column, with what differs as `…`."""
+    cells = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ") and " | " in line]
+    return [one or two for cell in cells for two, one in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)]
+
+
+def template(node: ast.expr) -> str:
+    """A string of the source with `…` for each part that differs; "" for what is no string."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else DIFFERS for part in node.values)  # type: ignore[misc]
+    if isinstance(node, ast.BinOp):
+        return template(node.left) + DIFFERS
+    return ""
+
+
+def sources() -> Iterator[tuple[str, list[ast.AST]]]:
+    """Every file of the package, and all that is in it."""
+    for path in sorted((ROOT / "p2pchat").rglob("*.py")):
+        yield path.relative_to(ROOT / "p2pchat").as_posix(), list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+SOURCES = list(sources())
+
+
+def strings() -> Iterator[str]:
+    """Every string of the package."""
+    for _, nodes in SOURCES:
+        for node in nodes:
+            if isinstance(node, ast.Constant | ast.JoinedStr) and (text := template(node)):
+                yield text
+
+
+def told() -> Iterator[tuple[str, str]]:
+    """Every message of trouble in the source: where it is, and its template."""
+    for name, nodes in SOURCES:
+        if name in NOT_OF_TROUBLE or name.startswith("testing/"):
+            continue
+        for node in nodes:
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            is_error = name == "errors.py" and called == "__init__"
+            for text in map(template, node.args if called in TELLING or is_error else ()):
+                if " " in text.replace(DIFFERS, "") and len(text) > 12:
+                    yield f"{name}:{node.lineno}", text
+    for text in (*SENTENCES.values(), *OF_SERVERS, *_WRONG.values(), *_OF_AN_INVITE.values()):
+        yield "tables", re.sub(r"\{\w+\}", DIFFERS, text)
+
+
+def means(row: str, text: str) -> bool:
+    """Whether what stands in a row is this message: its parts in their order, and from the beginning."""
+    pattern = ".*".join(re.escape(part) for part in row.split(DIFFERS))
+    return re.match(pattern, text, re.DOTALL) is not None
+
+
+ROWS = rows()
+TOLD = {text: where for where, text in told()}
+
+
+@pytest.mark.parametrize("text", sorted(TOLD))
+def test_every_message_of_trouble_is_there(text: str) -> None:
+    found = any(means(row, text) or means(text, row) for row in ROWS)
+    assert found, f"docs/troubleshooting.md says nothing of this one, of {TOLD[text]}"
+
+
+def test_no_row_is_of_a_message_that_is_no_more() -> None:
+    known = list(strings())
+    messages = [row for row in ROWS if " " in row and not row.startswith(("--", "p2pchat "))]
+    gone = [row for row in messages if not any(_occurs(row, text) for text in known)]
+    assert gone == []
+
+
+def _occurs(row: str, text: str) -> bool:
+    parts = [part.strip() for part in row.removeprefix("warning: ").split(DIFFERS)]
+    return all(part in text for part in parts) and re.search(".*".join(map(re.escape, parts)), text) is not None
+
+
+def test_there_is_something_to_compare() -> None:
+    assert len(TOLD) > 60 and len(ROWS) > 80

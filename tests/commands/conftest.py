@@ -1,0 +1,17 @@
+"""What a session shows, for its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands.shown import Shown
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(tmp_path / "out")
+    yield shown
+    shown.raw.close()

@@ -1,0 +1,66 @@
+"""What one is told of the network one has come to by an invite."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Link, TCPPeer
+from p2pchat.commands.notifications import Arrival
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+async def arrive(peer: TCPPeer, arrival: Arrival) -> None:
+    """Start a peer and tell of what happens until it has arrived."""
+    events = peer.events(consumer=None)
+    await peer.start()
+    arrival.begin(peer)
+    async with asyncio.timeout(10):
+        while not arrival.over:
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.wait({waiting}, timeout=0.1)
+            if waiting.done():
+                arrival.noticed(waiting.result())
+            else:
+                waiting.cancel()
+    arrival.close()
+    await peer.aclose()
+
+
+async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(data=home / "ada", name="Ada L") as ada:
+        async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
+            await ada.wait_user("cyd", timeout=5)
+            await (await cyd.broadcast("I was here")).delivered(timeout=5)
+        arrival = Arrival(ada.invite, calls=True, tell=told.append)
+        await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
+        assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them here now']
+
+
+async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        await arrive(TCPPeer(0, ada.port, temporary=True), Arrival("", calls=True, tell=told.append))
+    assert told == []
+
+
+async def test_who_calls_nobody_has_not_come_anywhere() -> None:
+    assert Arrival("", calls=False).over
+
+
+async def test_who_calls_us_meanwhile_does_come() -> None:
+    arrival = Arrival("", calls=True)
+    arrival.noticed(Link(endpoint="", state="up", reason=""))
+    assert not arrival.under_way and not arrival.over
+    arrival.noticed(Link(endpoint="127.0.0.1:8080", state="up", reason=""))
+    assert arrival.under_way
+    arrival.close()
+    assert arrival.over and not arrival.under_way

@@ -1,0 +1,89 @@
+"""Invites as people hand them over: what the screen shows, and what is said of one that cannot be read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from p2pchat import InviteError
+from p2pchat.cli.stdin import Kind, read_invite
+from p2pchat.commands.errors import Usage
+from p2pchat.commands.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
+from p2pchat.commands.wrap import fold
+
+INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
+
+
+@pytest.fixture(autouse=True)
+def terminal_with_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def shown_rows(screen: str, columns: int) -> int:
+    """Return the rows a terminal needs, which breaks what is wider."""
+    return sum(-(-len(line) // columns) or 1 for line in fold(screen, columns).split("\n"))
+
+
+def test_the_endpoints_of_an_invite() -> None:
+    assert endpoints_of("P2PCHAT:ABC@Host:1,\n [::1]:2") == ["host:1", "[::1]:2"]
+    assert endpoints_of("") == []
+
+
+def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
+    assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", list)
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
+
+
+def test_without_any_address_it_says_so_instead_of_a_dead_invite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.commands.invites.own_addresses", list)
+    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
+    assert "no address that others could reach" in screen and "p2pchat:abc" not in screen
+    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", 8080, qr=False)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
+def test_the_screen_has_command_and_invite_and_fits(columns: int, rows: int) -> None:
+    screen = invite_screen(INVITE, qr=True, size=os.terminal_size((columns, rows)))
+    assert f"    {JOIN_COMMAND}" in screen.splitlines()
+    assert f"    {INVITE}" in screen.splitlines()  # whole, to be copied
+    assert "\x1b" not in screen
+    assert shown_rows(screen, columns) < rows
+
+
+def test_a_tall_terminal_gets_the_code_below_and_keeps_all_of_it() -> None:
+    pytest.importorskip("segno")
+    size = os.terminal_size((80, 50))
+    screen = invite_screen(INVITE, qr=True, size=size)
+    assert "▀" in screen and shown_rows(screen, 80 + 40) < size.lines  # 40: what colours add to a line
+    assert "▀" not in invite_screen(INVITE, qr=False, size=size)
+    assert "▀" not in invite_screen(INVITE, qr=True, size=os.terminal_size((50, 60)))
+
+
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colours_no_code(variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*variable)
+    assert "\x1b" not in invite_screen(INVITE, qr=True, size=os.terminal_size((120, 80)))
+
+
+# ---- reading one
+
+
+def test_what_is_wrong_with_an_invite_is_said_before_anything_starts(tmp_path: Path) -> None:
+    written = tmp_path / "invite"
+    for text, wrong in [("p2pchat:abc", "damaged"), ("hello", "this is no invite")]:
+        written.write_text(text, "utf-8")
+        with pytest.raises(InviteError, match=wrong):
+            read_invite(str(written), Kind.NONE)
+    with pytest.raises(InviteError, match="typing error"):
+        read_invite("p2pchat:1@h:1", Kind.TERMINAL)
+    with pytest.raises(Usage, match="cannot read the invite"):
+        read_invite(str(tmp_path / "nowhere"), Kind.PIPED)
+    with pytest.raises(Usage, match="there is no input"):
+        read_invite("-", Kind.NONE)
+    assert read_invite("", Kind.TERMINAL) is None

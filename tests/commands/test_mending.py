@@ -1,0 +1,220 @@
+"""Answering, editing, deleting and reacting as typed: the newest line, or one by its number; and as programs do it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
+from p2pchat.commands.errors import DONE, USAGE
+from p2pchat.commands.session import Session
+from p2pchat.testing import mesh
+from tests.commands.shown import Shown, session
+
+KINDS = (Message, Sent, Edited, Deleted, Reaction)
+
+
+async def see(took: Session, events: Any, count: int) -> None:
+    """Show the next messages and what became of some."""
+    async with asyncio.timeout(5):
+        while count:
+            event = await anext(events)
+            if isinstance(event, KINDS):
+                took.noticed(line := event.to_json())
+                await took._show.event(line)
+                count -= 1
+
+
+async def says(peer: TCPPeer) -> list[str]:
+    return ["[deleted]" if post.deleted else post.text for post in await peer.history("room")]
+
+
+def words(lines: list[str]) -> list[str]:
+    """Return lines without their times."""
+    return [re.sub(r"\b\d\d:\d\d\b", "TT:TT", line) for line in lines]
+
+
+async def test_the_last_of_ones_own_and_of_another_are_meant_without_a_number(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        await ada.broadcast("one")
+        await ada.broadcast("tow")
+        await bob.broadcast("lunch?")
+        await net.settle()
+        await took.take([b"/edit two", b"/react +1", b"/reply yes"])
+        await net.settle()
+        assert await says(bob) == ["one", "two", "lunch?", "yes"]
+        [_, _, lunch, yes] = await bob.history("room")
+        assert (lunch.reactions, yes.reply_to) == ({"+1": [bob.user("ada")]}, lunch.id)
+        await took.take([b"/delete", b"/delete", b"/react"])
+        await net.settle()
+        assert await says(bob) == ["one", "[deleted]", "lunch?", "[deleted]"]
+        assert (await bob.history("room"))[2].reactions == {}
+        assert took.code == DONE
+
+
+async def test_a_number_of_the_last_list_means_that_line(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown, as_json=False)
+        for text in ("one", "tow", "three"):
+            await ada.broadcast(text)
+            await bob.broadcast(f"{text}?")
+            await net.settle()
+        await took.take([b"/history 4"])
+        assert [line.partition(" ")[0] for line in shown.new] == ["4", "3", "2", "1"]
+        assert [line.split(" ", 2)[2] for line in shown.text.splitlines()] == [
+            "ada: tow", "bob: tow?", "ada: three", "bob: three?"]  # fmt: skip
+        await took.take([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
+        await net.settle()
+        assert await says(bob) == ["one", "one?", "two", "tow?", "[deleted]", "three?", "indeed"]
+        assert (await bob.history("room"))[3].reactions == {"ok": [bob.user("ada")]}
+
+
+async def test_numbers_end_when_something_is_said_and_are_text_then(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown, as_json=False)
+        await bob.broadcast("lunch?")
+        await net.settle()
+        await took.take([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
+        await took.take([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
+        await net.settle()
+        assert await says(bob) == ["lunch?", "1 o'clock", "1 it is"]
+        assert took.code == USAGE  # the first /edit: nothing of one's own was there
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/edit 2 mine now", "only who wrote a message can edit it"),
+        ("/delete 2", "only who wrote a message can delete it"),
+        ("/delete 7", "there is no line '7': /history shows lines with numbers"),
+        ("/delete please", "there is no line 'please': /history shows lines with numbers"),
+        ("/react 2 very nice", "a reaction has at most 8 characters, this has 9: answer instead"),
+        ("/reply 2", "usage: /reply [N] TEXT, for example /reply yes, at ten"),
+        ("/edit 1", "usage: /edit [N] TEXT"),
+    ],
+)
+async def test_what_cannot_be_is_told(shown: Shown, capsys: pytest.CaptureFixture[str], line: str, told: str) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await bob.broadcast("lunch?")
+        await net.settle()
+        await ada.broadcast("yes")
+        took = session(ada, shown, as_json=False)
+        await took.take([b"/history", line.encode()])
+        assert told in capsys.readouterr().err
+        await net.settle()
+        assert await says(bob) == ["lunch?", "yes"]
+
+
+async def test_people_see_a_new_line_and_history_the_newest(shown: Shown) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, cyd = net.peers
+        took, events = session(ada, shown, as_json=False), ada.events(consumer="chat")
+        lunch = await bob.broadcast("lunch at ten?")
+        await see(took, events, 1)
+        await bob.edit(lunch.id, "lunch at noon?")
+        await see(took, events, 1)
+        await net.settle()
+        await cyd.react(lunch.id, "+1")
+        await see(took, events, 1)
+        await cyd.react(lunch.id, "")
+        await see(took, events, 1)
+        await bob.delete(lunch.id)
+        await see(took, events, 1)
+        assert words(shown.new) == [
+            "TT:TT bob: lunch at ten?",
+            "TT:TT bob (edited TT:TT): lunch at noon?",
+            'TT:TT -- cyd reacts +1 to bob: "lunch at noon?"',
+            'TT:TT -- cyd takes back a reaction to bob: "lunch at noon?"',
+            "TT:TT -- bob deleted a message of TT:TT",
+        ]
+        await bob.edit(lunch.id, "dinner?")
+        await see(took, events, 1)
+        await net.settle()
+        for peer, reaction in ((ada, "ok"), (cyd, "ok"), (bob, "so: so")):
+            await peer.react(lunch.id, reaction)
+            await net.settle()
+        await took.take([b"/history"])
+        assert words(shown.new)[-1] == '1 TT:TT bob: dinner? (edited) [ok 2, "so: so"]'
+
+
+async def test_who_comes_back_sees_a_message_once_as_it_is(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        ada.events(consumer="chat").close()
+        lunch, secret = await bob.broadcast("lunch at ten?"), await bob.broadcast("secret")
+        await bob.edit(lunch.id, "lunch at noon?")
+        await bob.delete(secret.id)
+        await net.settle()
+        took = session(ada, shown, as_json=False)
+        await see(took, ada.events(consumer="chat"), 4)
+        assert words(shown.new) == ["TT:TT bob: lunch at noon? (edited)", "TT:TT bob: [deleted]"]
+
+
+async def test_nothing_of_it_is_unread_and_nobody_ignored_is_shown(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took, events = session(ada, shown, as_json=False), ada.events(consumer="chat")
+        lunch = await bob.broadcast("lunch?")
+        await see(took, events, 1)
+        await took.take([b"/go bob"])
+        assert took.unread.total == 0
+        await bob.edit(lunch.id, "lunch, ada?")
+        await bob.react(lunch.id, "+1")
+        await see(took, events, 2)
+        assert took.unread.total == 0
+        await took.take([b"/ignore bob"])
+        before = shown.text
+        await bob.edit(lunch.id, "hello?")
+        await see(took, events, 1)
+        assert shown.text == before
+
+
+async def test_programs_name_messages_by_id_and_get_their_word_back(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took, events = session(ada, shown), ada.events(consumer="chat")
+        lunch, mine = await bob.broadcast("lunch?"), await ada.broadcast("yse")
+        await net.settle()
+        await took.take(
+            [
+                f'{{"do":"edit","id":"{mine.id}","text":"yes","ref":"1"}}'.encode(),
+                f'{{"do":"react","id":"{lunch.id}","reaction":"+1","ref":"2"}}'.encode(),
+                f'{{"do":"delete","id":"{lunch.id}","ref":"3"}}'.encode(),
+                b'{"do":"edit","id":"x","text":"y","ref":"4"}',
+            ]
+        )
+        answers = [(line["event"], line["ref"], line.get("rows", [{}])[0].get("id")) for line in shown.lines]
+        assert answers == [
+            ("answer", "1", mine.id),
+            ("answer", "2", lunch.id),
+            ("error", "3", None),
+            ("error", "4", None),
+        ]
+        await see(took, events, 4)
+        told = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
+        assert told == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
+        assert await took.drain(10) == [] and not took.undelivered()
+
+
+async def test_receipts_of_an_edited_message_say_who_has_it_so(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        took = session(ada, shown)
+        await ada.send("bob", "helo")
+        await net.settle()
+        await net.crash(bob)
+        edit = await ada.edit((await ada.history())[0], "hello")
+        await took.take([b'{"do":"receipts","to":"bob"}'])
+        assert [(row["text"], row["status"], row["missing"]) for row in shown.rows] == [("hello", "accepted", ["bob"])]
+        await net.restart(bob)
+        await edit.delivered(timeout=5)
+        await took.take([b'{"do":"receipts","to":"bob"}'])
+        assert [(row["status"], row["delivered_to"]) for row in shown.rows] == [("delivered", ["bob"])]

@@ -1,0 +1,47 @@
+"""The QR code of an invite: what a camera would read from the screen is the invite."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.commands.invites import QUIET, may_colour, qr_code, width
+
+segno = pytest.importorskip("segno")
+
+INVITE = "p2pchat:" + "ab3" * 45 + "c@192.168.1.5:8080"
+_MODULES = {" ": (0, 0), "▄": (0, 1), "▀": (1, 0), "█": (1, 1)}
+
+
+def modules(lines: list[str]) -> list[list[int]]:
+    """Return what stands on the screen, two rows of modules a line; every line black on white by its own colours."""
+    found: list[list[int]] = []
+    for line in lines:
+        row, _, rest = line.removeprefix("    \x1b[38;5;16;48;5;231m").partition("\x1b[0m")
+        assert not rest and "\x1b" not in row
+        found += [[_MODULES[character][half] for character in row] for half in (0, 1)]
+    return found
+
+
+def test_the_screen_shows_the_symbol_with_its_quiet_zone() -> None:
+    code, _, places = INVITE.partition("@")
+    symbol = segno.make([code.upper(), f"@{places}".encode()], error="l", boost_error=False, micro=False)
+    expected = [[int(bool(module)) for module in row] for row in symbol.matrix_iter(border=QUIET)]
+    shown = modules(qr_code(INVITE))
+    assert shown[: len(expected)] == expected
+    assert not any(any(row) for row in shown[len(expected) :])  # the last half line is white
+    assert width(qr_code(INVITE)) == len(expected[0]) + 4
+
+
+def test_capitals_make_it_smaller_than_the_bytes_would_be() -> None:
+    assert width(qr_code(INVITE)) < segno.make(INVITE.encode(), error="l", micro=False).symbol_size(border=QUIET)[0] + 4
+
+
+def test_what_is_too_long_for_a_code_has_none() -> None:
+    assert qr_code("p2pchat:abc@" + "h" * 4000) == [] and width([]) == 0
+
+
+def test_colours_are_for_those_who_want_them() -> None:
+    assert may_colour({"TERM": "xterm"})
+    assert (
+        not may_colour({"TERM": "xterm", "NO_COLOR": "1"}) and not may_colour({"TERM": "dumb"}) and not may_colour({})
+    )

@@ -1,0 +1,177 @@
+"""Accounts: signing up, tokens, reserved names; what is kept of them and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from p2pchat import DataLocked, Renamed, Settings, TCPPeer, open_alone
+from p2pchat.testing import mesh
+from p2pchat.web import WebSettings
+from p2pchat.web.accounts import Accounts, NameTaken, open_accounts
+from p2pchat.web.errors import Forbidden, WebError
+from tests.web.conftest import Served, serving
+
+
+async def test_a_name_is_registered_once_and_its_token_is_it(served: Served) -> None:
+    token = await served.register("zoe")
+    account = await served.gateway.accounts.by_token(token)
+    assert account is not None and account.name == "zoe" and account.state == "registered"
+    async with served.client() as http:
+        for name in ("zoe", "ZOE", "gate"):
+            again = await http.post("/accounts", json={"name": name})
+            assert (again.status_code, again.json()["code"]) == (409, "name_taken")
+        for name in ("", "room", " zoe", "a#b", "a/b", "x" * 33, "zo\u200be"):
+            assert (await http.post("/accounts", json={"name": name})).status_code == 400
+    assert await served.gateway.accounts.by_token(token[:-1]) is None
+    assert await served.gateway.accounts.by_token("") is None
+
+
+async def test_of_many_who_want_one_name_at_once_one_gets_it(served: Served) -> None:
+    async def sign_up() -> int:
+        async with served.client() as http:
+            return (await http.post("/accounts", json={"name": "zoe"})).status_code
+
+    statuses = await asyncio.gather(*(sign_up() for _ in range(5)))
+    assert sorted(statuses) == [201, 409, 409, 409, 409]
+
+
+async def test_a_name_that_somebody_elsewhere_has_is_taken() -> None:
+    async with mesh("gate", "ada") as net:
+        accounts = Accounts(net.peers[0], WebSettings())
+        with pytest.raises(NameTaken):
+            await accounts.register("ada")
+        with pytest.raises(NameTaken):
+            await accounts.reserve("Ada")
+
+
+async def test_what_a_program_hosts_is_nobodys_to_claim() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        await peer.host("bot")
+        accounts = Accounts(peer, WebSettings())
+        for claim in (accounts.register, accounts.reserve, accounts.trusted):
+            with pytest.raises(NameTaken):
+                await claim("bot")
+        account, token = await accounts.new_token("bot")  # whoever has the peer's directory may
+        assert await accounts.by_token(token) is account
+
+
+async def test_a_reserved_name_is_claimed_with_what_waits_for_it() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(max_reserved_by_account=1))
+        ada, _ = await accounts.register("ada")
+        yet = await accounts.reserve("bob", ada)
+        assert (yet.state, await accounts.reserve("bob", ada)) == ("reserved", yet)
+        await ada.user.send("bob", "for when you come")
+        with pytest.raises(Forbidden):
+            await accounts.reserve("cyd", ada)
+        bob, token = await accounts.register("bob")
+        assert bob is yet and bob.state == "registered" and await accounts.by_token(token) is bob
+        assert [post.text for post in await bob.user.history("ada")] == ["for when you come"]
+        await accounts.reserve("cyd", ada)  # the one before is no burden any more
+
+
+async def test_accounts_are_there_again_after_a_restart_and_no_token_is_on_the_disk(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = await open_accounts(peer)
+        zoe, token = await accounts.register("zoe")
+        key = zoe.key
+        await accounts.reserve("bob", zoe)
+        await accounts.trusted("cyd")
+        _, former = await accounts.register("dan")
+        await accounts.revoke("dan")
+        with pytest.raises(DataLocked):
+            async with open_alone(tmp_path):
+                pass
+    async with open_alone(tmp_path) as peer:
+        accounts = await open_accounts(peer)
+        assert [(one.name, one.state) for one in accounts.list()] == [
+            ("bob", "reserved"), ("cyd", "registered"), ("dan", "revoked"), ("zoe", "registered"),
+        ]  # fmt: skip
+        again = await accounts.by_token(token)
+        assert again is not None and again.key == key
+        assert await accounts.by_token(former) is None
+        with pytest.raises(Forbidden):
+            await accounts.trusted("dan")
+        with pytest.raises(NameTaken):
+            await accounts.register("dan")
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("*.db*"))
+    assert token.encode() not in stored and former.encode() not in stored
+
+
+async def test_another_token_ends_the_former_and_what_is_open_with_it(served: Served) -> None:
+    accounts, hub = served.gateway.accounts, served.gateway.hub
+    zoe, token = await accounts.register("zoe")
+    ended: list[str] = []
+    hub.open(zoe, lambda told: None, "chat", ended.append)
+    _, newer = await accounts.new_token("zoe")
+    assert await accounts.by_token(token) is None and await accounts.by_token(newer) is zoe
+    assert ended == ["revoked"] and zoe.sessions == 0
+
+
+async def test_who_took_another_name_is_found_by_it(served: Served) -> None:
+    zoe, token = await served.gateway.accounts.register("zoe")
+    heard = asyncio.Event()
+    served.gateway.hub.open(zoe, lambda told: heard.set(), "chat", wants=[Renamed])
+    await zoe.user.rename("Zora")
+    await asyncio.wait_for(heard.wait(), 10)
+    assert served.gateway.accounts.find("zora") is zoe and served.gateway.accounts.find("zoe") is None
+    assert await served.gateway.accounts.by_token(token) is zoe
+    other, _ = await served.gateway.accounts.register("zoe")  # that name is free again
+    assert served.gateway.accounts.find("zoe") is other and served.gateway.accounts.find("zora") is zoe
+
+
+async def test_former_names_are_not_kept(served: Served) -> None:
+    """Or who renames itself all day fills the memory."""
+    zoe, _ = await served.gateway.accounts.register("zoe")
+    names: asyncio.Queue[str] = asyncio.Queue()
+    served.gateway.hub.open(zoe, lambda told: names.put_nowait(told.event.name), "chat", wants=[Renamed])
+    for number in range(5):
+        await zoe.user.rename(f"zoe{number}")
+        assert await asyncio.wait_for(names.get(), 10) == f"zoe{number}"
+    assert [*served.gateway.accounts._by_name] == ["zoe4"]
+
+
+async def test_there_are_only_so_many_accounts() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(max_accounts=1))
+        await accounts.register("ada")
+        with pytest.raises(WebError) as full:
+            await accounts.register("bob")
+        assert (full.value.status, full.value.code) == (503, "full")
+
+
+async def test_a_peer_that_hosts_no_more_is_full_and_the_name_is_not_called_taken() -> None:
+    async with TCPPeer(db="memory://", name="gate", settings=Settings(max_hosted_users=2)) as peer:
+        accounts = Accounts(peer, WebSettings())
+        await accounts.register("ada")
+        with pytest.raises(WebError) as full:
+            await accounts.register("bob")
+        assert (full.value.status, full.value.code) == (503, "full")
+
+
+@pytest.mark.parametrize(("way", "status"), [("open", 201), ("auto", 403), ("token", 403)])
+async def test_from_elsewhere_sign_up_is_as_whoever_runs_it_says(way: str, status: int) -> None:
+    async with serving(WebSettings(sign_up=way)) as served, served.client() as http:  # type: ignore[arg-type]
+        answer = await http.post("/accounts", json={"name": "eve"}, headers={"X-Forwarded-For": "203.0.113.9"})
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["code"] == "sign_up_closed"
+
+
+def test_the_tables_of_a_database_name_what_they_hold(tmp_path: Path) -> None:
+    """A hash is 32 bytes and nothing else is kept beside it: looked at in the file itself."""
+
+    async def run() -> None:
+        async with TCPPeer(data=tmp_path, name="gate") as peer:
+            await (await open_accounts(peer)).register("zoe")
+
+    asyncio.run(run())
+    [database] = [path for path in tmp_path.glob("*.db") if path.name != "search.db"]
+    with closing(sqlite3.connect(database)) as connection, connection:
+        rows = connection.execute("select * from tokens").fetchall()
+    assert len(rows) == 1 and any(isinstance(cell, bytes) and len(cell) == 32 for cell in rows[0])

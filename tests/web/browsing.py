@@ -1,0 +1,221 @@
+"""A gateway, a terminal and browsers as people have them: processes of their own, on one machine, in one mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
+
+CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
+PATIENCE = 45.0  # seconds for anything at all: the machine may be very busy
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
+    """Start `python -m p2pchat` with these words."""
+    environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2pchat", *words), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
+        env=environment, limit=1 << 20,
+    )  # fmt: skip
+
+
+class GatewayProcess:
+    """`p2pchat web`, which can be killed and started again at the same place."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.http_port, self.port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.http_port}/"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[bytes] | None = None
+
+    async def start(self) -> None:
+        words = ("--port", str(self.port), "--name", "gate", "--data", str(self._home / "g"), "--json")
+        self._process = process = await started(self._home, "web", str(self.http_port), *words)
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE * 2):
+            while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
+                pass
+        assert line, "the gateway has ended"
+        self._reading = asyncio.create_task(process.stdout.read())  # a pipe that nobody reads gets full
+
+    async def kill(self) -> None:
+        """As kill -9 does."""
+        if self._process is not None:
+            self._process.kill()
+            await self._ended(self._process)
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._ended(self._process)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        if self._reading is not None:
+            await self._reading
+
+
+class Terminal:
+    """`p2pchat PORT GATEWAY --json`: somebody who has no browser."""
+
+    def __init__(self, home: Path, *words: str) -> None:
+        self._home = home
+        self._words = words
+        self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._process: asyncio.subprocess.Process
+        self._reading: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Start it, for the first time or once more; what its former life told and nobody took is gone."""
+        self._lines = asyncio.Queue()
+        self._process = await started(self._home, *self._words)
+        self._reading = asyncio.create_task(self._read())
+
+    async def kill(self) -> None:
+        """As kill -9 does."""
+        self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self._lines.put_nowait(json.loads(line))
+
+    def say(self, **order: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    async def next(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Return the next line of this kind with these fields."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                line = await self._lines.get()
+                if line["event"] == event and all(line.get(name) == value for name, value in fields.items()):
+                    return line
+
+    async def send(self, text: str, to: str = "room", **more: Any) -> dict[str, Any]:
+        """Write something; returns its line once it is kept."""
+        self.say(do="send", to=to, text=text, ref=text, **more)
+        return await self.next("sent", ref=text)
+
+    async def end(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        self._reading.cancel()
+
+
+class Visitor:
+    """Somebody with a browser window.
+
+    Attributes:
+        troubles: What a page must never have: errors, and what its policy forbids.
+    """
+
+    def __init__(self, context: BrowserContext, page: Page, url: str, shots: Path) -> None:
+        self.context = context
+        self.page = page
+        self.url = url
+        self.token = ""
+        self._shots = shots
+        self.troubles: list[str] = []
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        lost = "WebSocket connection to" in message.text or "ERR_CONNECTION_REFUSED" in message.text
+        if (message.type == "error" and not lost) or "Content Security Policy" in message.text:
+            self.troubles.append(message.text)
+
+    async def sign_up(self, name: str) -> None:
+        """Come here for the first time."""
+        page = self.page
+        await page.goto(self.url)
+        await page.get_by_label("Choose a name").fill(name)
+        await page.get_by_role("button", name="Join").click()
+        self.token = await page.get_by_role("group", name="Your token").inner_text()
+        await page.get_by_role("button", name="Start chatting").click()
+        await self.row("Room").wait_for()
+
+    def row(self, name: str) -> Locator:
+        """The place of a conversation, or of somebody, in the list."""
+        return self.page.locator("button.side-row").filter(has=self.page.get_by_text(name, exact=True))
+
+    async def go(self, name: str) -> None:
+        await self.row(name).click()
+        await self.page.locator("#talk-name").filter(has_text=name).wait_for()
+
+    async def write(self, text: str) -> None:
+        await self.page.locator("#compose").fill(text)
+        await self.page.locator("#compose").press("Enter")
+
+    def message(self, text: str) -> Locator:
+        """The message that says just this."""
+        return self.page.locator("li.message").filter(has=self.page.locator(".text").get_by_text(text, exact=True))
+
+    async def sees(self, text: str) -> Locator:
+        """Wait until a message is shown."""
+        found = self.message(text)
+        await found.first.wait_for()
+        return found.first
+
+    async def until(self, condition: str) -> None:
+        """Wait until something in the page is true; its policy does not allow that the page itself waits."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self.page.evaluate(condition):
+                await asyncio.sleep(0.02)
+
+    async def texts(self) -> list[str]:
+        return await self.page.locator("li.message .text").all_inner_texts()
+
+    async def do(self, text: str, label: str) -> None:
+        """Press one of the buttons beside a message."""
+        message = await self.sees(text)
+        await message.hover()
+        await message.get_by_role("button", name=label, exact=True).click()
+
+    async def shot(self, name: str) -> None:
+        """Keep a picture of the window."""
+        await self.page.screenshot(path=self._shots / f"{name}.png")
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Visitor:
+    """Open a window in a browser profile of its own."""
+    context = await browser.new_context(
+        locale="en-GB", reduced_motion="reduce", **{"viewport": {"width": 1200, "height": 800}, **window}
+    )
+    await context.add_init_script(
+        "addEventListener('securitypolicyviolation',"
+        " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
+    )
+    return Visitor(context, await context.new_page(), url, shots)

@@ -1,0 +1,82 @@
+"""Clients of `/chat` for tests: real WebSockets, which wait for what they are told and never for time to pass."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.web.conftest import Served
+
+WITHIN = 40.0  # seconds for anything that has to come
+
+
+class Chatter:
+    """One open socket. Frames are sorted by what they are, each sort in order."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self._kept: dict[str, list[dict[str, Any]]] = {}
+
+    async def say(self, what: str | dict[str, Any]) -> None:
+        await self.socket.send(what if isinstance(what, str) else json.dumps(what))
+
+    async def next(self, kind: str) -> dict[str, Any]:
+        """Return the next frame of this type; "answer" is one with a status and no type."""
+        while not self._kept.get(kind):
+            async with asyncio.timeout(WITHIN):
+                frame = json.loads(await self.socket.recv())
+            self._kept.setdefault(frame.get("type", "answer"), []).append(frame)
+        return self._kept[kind].pop(0)
+
+    async def answer(self) -> dict[str, Any]:
+        return await self.next("answer")
+
+    async def message(self) -> dict[str, Any]:
+        return await self.next("message")
+
+    async def accepted(self, what: str | dict[str, Any]) -> str:
+        """Say something and return its id once it is accepted."""
+        await self.say(what)
+        answer = await self.answer()
+        assert answer["status"] == "ok", answer
+        id: str = answer["id"]
+        return id
+
+    def waiting(self, kind: str) -> list[dict[str, Any]]:
+        """Return what came and was not asked for yet."""
+        return self._kept.get(kind, [])
+
+
+async def opened(served: Served, name: str, query: str = "", **options: Any) -> Chatter:
+    """Open a socket as `name`, which is registered before when it is not, with its token."""
+    if name not in served.tokens:
+        await served.register(name)
+    headers = {"Authorization": f"Bearer {served.tokens[name]}"}
+    return Chatter(await connect(f"{served.ws_url}/chat{query}", additional_headers=headers, proxy=None, **options))
+
+
+@asynccontextmanager
+async def chatting(served: Served, name: str, query: str = "") -> AsyncIterator[Chatter]:
+    """The same, closed in good order at the end."""
+    chatter = await opened(served, name, query)
+    async with chatter.socket:
+        yield chatter
+
+
+async def drop(chatter: Chatter) -> None:
+    """End a client as a machine does that loses its power: no goodbye."""
+    chatter.socket.transport.abort()
+    await chatter.socket.wait_closed()
+
+
+async def until(served: Served, name: str, path: str, where: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is as wanted; returns it."""
+    async with served.client(name) as http, asyncio.timeout(WITHIN):
+        while not where(answer := (await http.get(path)).json()):
+            pass
+        return answer

@@ -1,0 +1,482 @@
+"""Whoever comes to the door with something no honest client sends does not get in, and gets told so in one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI, Request
+from websockets.asyncio.client import connect
+
+from p2pchat import TCPPeer
+from p2pchat.cli.subcommands.web_server import Drained, make_server, started
+from p2pchat.web import WebSettings, create_app
+from p2pchat.web.auth import CurrentAccount, address_of
+from p2pchat.web.errors import Forbidden
+from p2pchat.web.middleware import SECURITY_HEADERS
+from p2pchat.web.settings import Pace
+from tests.web.conftest import Served, listening, serving
+from tests.web.raw import UPGRADE, Answer, ask, read_answer, request
+
+QUICK = WebSettings(
+    body_timeout=0.2, max_body_bytes=2000, max_header_bytes=2000, trust_loopback=True, strangers=Pace(0.001, 5)
+)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def door() -> AsyncIterator[Served]:
+    async with serving(QUICK) as served:
+        yield served
+
+
+def asks_who(app: FastAPI) -> None:
+    """Give an application calls that are somebody's, whatever else it has."""
+
+    async def whoami(account: CurrentAccount) -> str:
+        return account.name
+
+    async def address(request: Request) -> str:
+        return address_of(request)
+
+    async def broken() -> None:
+        raise KeyError("swordfish")
+
+    for call in (whoami, address, broken):
+        app.get(f"/{call.__name__}")(call)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def asked() -> AsyncIterator[Served]:
+    async with serving(WebSettings(trust_loopback=True), prepare=asks_who) as served:
+        yield served
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def sent(served: Served, target: str, *headers: str, **words: Any) -> Answer:
+    words.setdefault("host", f"127.0.0.1:{served.port}")
+    return await ask(served.port, request(target, *headers, **words))
+
+
+async def signs_up(served: Served, name: str, *headers: str, **words: Any) -> Answer:
+    return await sent(served, "/accounts", *headers, method="POST", body={"name": name}, **words)
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//healthz", "/a//healthz", "/../healthz", "/a/../healthz", "/./healthz", "/a/..", "/%2e%2e/healthz",
+        "/a/%2E./healthz", "/a%2fhealthz", "/a%5chealthz", "/a\\healthz", "/healthz%00", "/healthz%0d%0a", "/healthz;x",
+        "/%zz", "*", "healthz", "http://evil.example/healthz", "https://127.0.0.1/healthz",
+    ],
+)  # fmt: skip
+async def test_a_path_that_could_mean_two_things_means_nothing(door: Served, target: str) -> None:
+    answer = await sent(door, target)
+    assert answer.status == 400
+    if answer.headers.get("content-type") == "application/json":  # else the server itself refused it
+        assert answer.code == "path"
+
+
+async def test_a_path_with_a_percent_sign_of_its_own_is_one(door: Served) -> None:
+    assert (await sent(door, "/nothing/100%25")).status == 404
+
+
+# ---- hosts
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:PORT", "127.0.0.1", "127.0.0.1:1", "127.0.0.2:PORT", "127.1:PORT",
+        "2130706433:PORT", "0x7f.1:PORT", "[::1]:PORT", "localhost.:PORT", "localhost", "localhost.evil.example:PORT",
+        "a@127.0.0.1:PORT",
+        "127.0.0.1:PORT@evil.example", "127.0.0.1:PORT/", "127.0.0.1:0PORT1", "", "[::ffff:127.0.0.1]:PORT",
+        "0.0.0.0:PORT",
+    ],
+)  # fmt: skip
+async def test_a_name_that_resolves_to_us_is_not_ours(door: Served, host: str) -> None:
+    """DNS rebinding: the browser comes with the other site's name, whatever address it stands for by now."""
+    answer = await sent(door, "/healthz", host=host.replace("PORT", str(door.port)))
+    assert answer.status in (400, 421)
+    if answer.headers.get("content-type") == "application/json":
+        assert answer.code == "host"
+
+
+async def test_two_hosts_or_none_are_refused(door: Served) -> None:
+    mine = f"127.0.0.1:{door.port}"
+    assert (await sent(door, "/healthz", f"Host: {mine}")).status == 400
+    assert (await sent(door, "/healthz", host=None)).status == 400
+    old = await ask(door.port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert (old.status, old.code) == (400, "host")
+
+
+async def test_the_address_itself_and_localhost_are_ours(door: Served) -> None:
+    for host in (f"127.0.0.1:{door.port}", f"localhost:{door.port}", f"LocalHost:{door.port}"):
+        assert (await sent(door, "/healthz", host=host)).status == 200
+
+
+# ---- origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example", "null", "http://localhost:PORT", "https://127.0.0.1:PORT", "http://127.0.0.1",
+        "http://127.0.0.1:PORT.evil.example", "http://127.0.0.1:PORT/", "http://a@127.0.0.1:PORT", "file://", "",
+        "http://127.0.0.1:PORT http://evil.example",
+    ],
+)  # fmt: skip
+async def test_a_page_of_another_site_changes_nothing_and_opens_no_socket(door: Served, origin: str) -> None:
+    header = f"Origin: {origin}".replace("PORT", str(door.port))
+    assert (await signs_up(door, "eve", header)).code == "origin"
+    assert (await sent(door, "/messages", header)).code == "origin"
+    refused = await sent(door, "/chat", header, *UPGRADE)
+    assert (refused.status, refused.code) == (403, "origin")
+    assert door.gateway.accounts.find("eve") is None
+
+
+async def test_two_origins_are_refused(door: Served) -> None:
+    mine = f"Origin: http://127.0.0.1:{door.port}"
+    assert (await signs_up(door, "eve", mine, "Origin: http://evil.example")).code == "headers"
+
+
+async def test_a_browser_that_says_another_site_asks_is_believed_without_an_origin(door: Served) -> None:
+    for site in ("cross-site", "same-site", "anything"):
+        for mode in ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Mode: navigate"):
+            image = await sent(door, "/readyz?as=eve", f"Sec-Fetch-Site: {site}", mode, "Sec-Fetch-Dest: image")
+            assert image.code == "origin"
+        assert (await signs_up(door, "eve", f"Sec-Fetch-Site: {site}", "Sec-Fetch-Mode: navigate")).code == "origin"
+    link = await sent(
+        door, "/readyz", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"
+    )
+    assert link.status == 200  # somebody followed a link
+
+
+async def test_the_own_page_may_sign_up(door: Served) -> None:
+    answer = await signs_up(door, "page", f"Origin: http://127.0.0.1:{door.port}", "Sec-Fetch-Site: same-origin")
+    assert answer.status == 201
+
+
+# ---- headers and bodies
+
+
+async def test_two_of_a_header_there_is_one_of_are_refused(door: Served) -> None:
+    for header in ("Authorization: Bearer a", "Content-Type: text/plain"):
+        assert (await sent(door, "/healthz", header, header)).code == "headers"
+    smuggled = await sent(door, "/accounts", "Content-Length: 3", "Content-Length: 30", method="POST")
+    assert smuggled.status == 400
+
+
+async def test_headers_and_bodies_above_the_limit_are_refused_before_they_are_read(door: Served) -> None:
+    assert (await sent(door, "/healthz", "X-Long: " + "a" * 2000)).status == 431
+    announced = await sent(door, "/accounts", "Content-Length: 2001", method="POST")
+    assert (announced.status, announced.code) == (413, "too_large")
+    chunk = b"7d0\r\n" + b"a" * 2000 + b"\r\n"
+    head = request("/accounts", "Transfer-Encoding: chunked", method="POST", host=f"127.0.0.1:{door.port}")
+    assert (await ask(door.port, head + chunk * 2)).status == 413
+    fits = await ask(door.port, head + chunk + b"0\r\n\r\n")
+    assert fits.status == 422
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(door: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request("/accounts", "Content-Length: 100", method="POST", host=f"127.0.0.1:{door.port}") + b"{")
+    answer = await read_answer(reader)
+    assert (answer.status, answer.code) == (408, "slow")
+    assert await reader.read() == b""  # and the connection is over
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"name": 1}', b'{"name": "a", "token": "b"}', b"\xff", b"[" * 1500]
+)
+async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, body: bytes) -> None:
+    head = request(
+        "/accounts", "Content-Type: application/json", f"Content-Length: {len(body)}",
+        method="POST", host=f"127.0.0.1:{door.port}",
+    )  # fmt: skip
+    answer = await ask(door.port, head + body)
+    assert answer.status in (400, 422) and answer.code == "malformed"
+
+
+@asynccontextmanager
+async def by_the_command() -> AsyncIterator[int]:
+    """Serve a gateway as the command does it; yields the port."""
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        settings = WebSettings(trust_loopback=True)
+        app = create_app(peer, settings)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = make_server(app, settings)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            await started(server, task)
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                await app.state.gateway.aclose()
+                server.should_exit = server.force_exit = True
+                await task
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = make_server(door.app, QUICK)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await started(server, task)
+        port = listener.getsockname()[1]
+        whole = request("/healthz", host=f"127.0.0.1:{port}")
+        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: a"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun)
+            with suppress(ConnectionError):
+                async with asyncio.timeout(4):  # less than an idle connection is kept
+                    await reader.read()  # its end
+            writer.close()
+        assert (await ask(port, whole)).status == 200  # who is in time is served
+        server.should_exit = True
+        await task
+
+
+async def test_fragments_without_end_end_the_socket() -> None:
+    async with by_the_command() as port:
+        async with connect(f"ws://127.0.0.1:{port}/chat?user=eve", proxy=None) as socket:
+            socket.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 3000)  # a text, and nothing more of it
+            async with asyncio.timeout(10):
+                await socket.wait_closed()
+            assert socket.close_code == 1009
+
+
+async def test_who_takes_nothing_of_what_it_asked_for_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Drained, "drain_timeout", 0.2)
+    async with by_the_command() as port:
+        for upgrade, flood in (
+            ((), request("/style.css", host=f"127.0.0.1:{port}") * 2000),
+            (UPGRADE, (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 2000),
+        ):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            if upgrade:
+                writer.write(request("/chat?user=eve", *upgrade, host=f"127.0.0.1:{port}"))
+            async with asyncio.timeout(20):
+                with pytest.raises(ConnectionError):
+                    await write_on(writer, flood)
+            writer.close()
+
+
+async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
+
+
+async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
+    answer = await sent(door, "/accounts", method="POST", body={"name": {"secret": "swordfish"}})
+    assert answer.status == 422 and b"swordfish" not in answer.body
+
+
+# ---- who it is
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic YTpi", "bearer\tx", "Token x", "Bearer " + "x" * 500])
+async def test_what_is_no_token_here_is_nobody_also_where_names_are_believed(asked: Served, header: str) -> None:
+    answer = await sent(asked, "/whoami?as=zoe", f"Authorization: {header}")
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    assert asked.gateway.accounts.find("zoe") is None
+
+
+async def test_a_token_is_its_own_account_and_no_other(asked: Served) -> None:
+    token = await asked.register("ada")
+    answer = await sent(asked, "/whoami?as=bob", f"Authorization: Bearer {token}")
+    assert (answer.status, answer.body) == (200, b'"ada"')
+    assert asked.gateway.accounts.find("bob") is None
+
+
+async def test_a_name_is_believed_on_this_machine_only_and_from_no_other_sites_page(asked: Served) -> None:
+    assert (await sent(asked, "/whoami?as=cyd")).body == b'"cyd"'
+    for header in (
+        "X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: ::1", "Sec-Fetch-Site: bad",
+        "Via: 1.1 proxy", "X-Forwarded-Proto: https", "CF-Connecting-IP: 203.0.113.9",
+    ):  # fmt: skip
+        assert (await sent(asked, "/whoami?as=dan", header)).status in (401, 403)
+    assert asked.gateway.accounts.find("dan") is None
+
+
+async def test_a_proxy_that_is_not_named_is_not_believed() -> None:
+    for settings, believed in (
+        (WebSettings(trust_loopback=True), False),
+        (WebSettings(trust_loopback=True, trusted_proxies=("10.0.0.1",)), False),
+        (WebSettings(trust_loopback=True, trusted_proxies=("127.0.0.1",)), True),
+    ):
+        async with serving(settings, prepare=asks_who) as served:
+            answer = await sent(served, "/address", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: http")
+            assert answer.body == (b'"203.0.113.9"' if believed else b'"127.0.0.1"')
+            assert (await sent(served, "/whoami?as=zoe", "X-Forwarded-For: 203.0.113.9")).status == 401
+
+
+async def test_docs_operations_says_how_a_proxy_shows_that_passes_no_headers_on(door: Served) -> None:
+    def probe(*headers: str) -> bytes:
+        return request("/accounts", *headers, method="POST", body={"name": ""}, host=f"127.0.0.1:{door.port}")
+
+    assert (await ask(door.port, probe())).code == "malformed"  # it might have signed up
+    assert (await ask(door.port, probe("X-Forwarded-For: 203.0.113.9"))).code == "sign_up_closed"
+
+
+async def test_who_guesses_tokens_is_told_to_wait() -> None:
+    async with serving(QUICK, prepare=asks_who) as served:
+        answers = [await sent(served, "/whoami", f"Authorization: Bearer {n}") for n in range(7)]
+        assert [answer.status for answer in answers] == [401] * 5 + [429] * 2
+        assert int(answers[-1].headers["retry-after"]) > 100
+        token = await served.register("ada")  # whoever has one is let in all the same
+        assert (await sent(served, "/whoami", f"Authorization: Bearer {token}")).status == 200
+
+
+async def test_a_flood_by_one_account_is_refused_and_the_others_are_not() -> None:
+    async with serving(WebSettings(calls=Pace(0.001, 10)), prepare=asks_who) as served:
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        statuses = [(await sent(served, "/whoami", f"Authorization: Bearer {loud}")).status for _ in range(15)]
+        assert statuses == [200] * 10 + [429] * 5
+        assert (await sent(served, "/whoami", f"Authorization: Bearer {quiet}")).status == 200
+
+
+async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_served() -> None:
+    async with serving(WebSettings(messages=Pace(0.001, 10), outbox_frames=1000)) as served:
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        url = f"{served.ws_url}/chat"
+        headers = {"Authorization": f"Bearer {loud}"}
+        async with connect(url, additional_headers=headers, close_timeout=0.1) as flood:
+            for number in range(500):
+                await flood.send(f"buy {number}")
+            async with connect(url, additional_headers={"Authorization": f"Bearer {quiet}"}) as calm:
+                for number in range(5):
+                    await calm.send(json.dumps({"text": f"hello {number}", "ref": number}))
+                    answer: dict[str, Any] = {}
+                    while answer.get("ref") != number:
+                        answer = json.loads(await calm.recv())
+                    assert answer["status"] == "ok"
+        account = served.gateway.accounts.find("quiet")
+        assert account is not None
+        texts = [post.text for post in await account.user.history("room")]
+        assert sum(text.startswith("buy") for text in texts) <= 10
+        assert sum(text.startswith("hello") for text in texts) == 5
+
+
+async def test_many_rows_count_as_many_calls() -> None:
+    """Who asks for everybody or a long history keeps the loop for as long as many calls take."""
+    async with serving(WebSettings(calls=Pace(0.001, 8))) as served:
+        for number in range(100):
+            await served.gateway.accounts.reserve(f"user{number}")
+        loud, quiet = await served.register("loud"), await served.register("quiet")
+        for target in ("/users", "/presence"):
+            assert (await sent(served, target, f"Authorization: Bearer {loud}")).status == 200
+        statuses = [(await sent(served, "/users", f"Authorization: Bearer {loud}")).status for _ in range(2)]
+        assert statuses == [200, 429]
+        assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
+
+
+async def test_of_names_written_to_at_once_no_more_are_reserved_than_one_account_may() -> None:
+    async with serving(WebSettings(max_reserved_by_account=3)) as served:
+        await served.register("loud")
+        async with served.client("loud") as http:
+            asked = [http.post("/messages", json={"to": f"nobody{n}", "content": "hi"}) for n in range(12)]
+            statuses = sorted(answer.status_code for answer in await asyncio.gather(*asked))
+        assert statuses == [201] * 3 + [403] * 9
+        assert sum(account.reserved for account in served.gateway.accounts.list()) == 3
+
+
+async def test_who_is_revoked_between_signing_in_and_coming_in_does_not_come_in() -> None:
+    async with serving() as served:
+        await served.register("eve")
+        account = await served.gateway.accounts.revoke("eve")
+        assert account is not None
+        with pytest.raises(Forbidden):
+            served.gateway.hub.open(account, lambda told: None, "chat")
+
+
+@pytest.mark.parametrize("path", ["/chat", "/lines"])
+async def test_half_a_character_as_a_ref_is_refused_and_the_socket_lives_on(path: str) -> None:
+    """JSON may name it, and no frame can carry it back."""
+    async with serving() as served:
+        headers = {"Authorization": f"Bearer {await served.register('ada')}"}
+        async with connect(f"{served.ws_url}{path}", additional_headers=headers) as socket, asyncio.timeout(10):
+            await socket.send('{"do":"send","text":"a","ref":"\\ud800"}')
+            while "`ref` is a " not in await socket.recv():
+                pass
+            await socket.send('{"do":"who","text":"a","ref":"9"}')
+            while json.loads(await socket.recv()).get("ref") != "9":
+                pass
+
+
+async def test_a_flood_of_orders_is_read_no_faster_than_they_may_come() -> None:
+    async with serving(WebSettings(calls=Pace(0.001, 10))) as served:
+        headers = {"Authorization": f"Bearer {await served.register('loud')}"}
+        async with connect(f"{served.ws_url}/lines", additional_headers=headers, close_timeout=0.1) as flood:
+            for _ in range(500):
+                await flood.send("x")
+            quiet = await served.register("quiet")
+            for _ in range(3):
+                assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
+            lines = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    while True:
+                        lines.append(json.loads(await flood.recv()))
+        assert sum(line["event"] == "error" for line in lines) <= 10
+
+
+async def test_who_opens_socket_after_socket_takes_the_places_of_its_own_address_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2pchat.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
+    async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
+
+        async def opens(address: str) -> int:
+            return (await sent(served, "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}")).status
+
+        assert [await opens("203.0.113.9") for _ in range(3)] == [200, 200, 401]
+        assert await opens("203.0.113.8") == 200
+
+
+# ---- what goes out
+
+
+async def test_every_answer_has_the_security_headers(asked: Served) -> None:
+    for target, status in (("/healthz", 200), ("/nothing", 404), ("//", 400), ("/whoami", 401), ("/broken", 500)):
+        answer = await sent(asked, target)
+        assert answer.status == status
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers[name.lower()] == value
+        assert answer.headers["cache-control"] == "no-store" and "server" not in answer.headers
+    upgrade = await sent(asked, "/chat", "Origin: http://evil.example", *UPGRADE)
+    assert upgrade.headers["content-security-policy"]
+
+
+async def test_an_error_of_our_own_is_told_without_what_it_says(asked: Served) -> None:
+    answer = await sent(asked, "/broken")
+    assert answer.code == "failed" and b"swordfish" not in answer.body
+
+
+# ---- elsewhere than at the root of a loopback port
+
+
+async def test_an_application_mounted_below_a_path_has_the_same_door() -> None:
+    outer = FastAPI()
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        inner = create_app(peer)
+        outer.mount("/talk", inner)
+        async with listening(outer) as port:
+            mine = f"127.0.0.1:{port}"
+            assert (await ask(port, request("/talk/healthz", host=mine))).status == 200
+            assert (await ask(port, request("/talk/healthz", host="evil.example"))).code == "host"
+            assert (await ask(port, request("/talk/../talk/healthz", host=mine))).code == "path"
+            sign_up = request("/talk/accounts", method="POST", body={"name": "zoe"}, host=mine)
+            assert (await ask(port, sign_up)).status == 201
+            await inner.state.gateway.aclose()

@@ -1,0 +1,175 @@
+"""For whoever operates it: health says whether core and storage work, numbers and log lines say what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from p2pchat import PeerClosed, StorageError, TCPPeer
+from p2pchat.storage.memory import MemoryStorage
+from p2pchat.web import WebSettings, create_app
+from p2pchat.web.metrics import Health
+from p2pchat.web.rate_limit import Buckets, site_of
+from p2pchat.web.settings import Pace
+from tests.web.conftest import Served, serving
+
+
+async def test_it_is_healthy_and_ready_until_it_stops(served: Served) -> None:
+    async with served.client() as http:
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).status_code == 200
+        await served.gateway.aclose()
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+
+
+async def test_it_is_not_ready_any_more_when_its_peer_has_gone(served: Served) -> None:
+    account, _ = await served.gateway.accounts.register("zoe")
+    ended = asyncio.Event()
+    served.gateway.hub.open(account, lambda told: None, "chat", lambda why: ended.set())
+    await served.peer.aclose()
+    await asyncio.wait_for(ended.wait(), 10)
+    async with served.client() as http:
+        assert (await http.get("/readyz")).status_code == 503
+
+
+def test_an_application_wants_a_started_peer() -> None:
+    with pytest.raises(PeerClosed):
+        create_app(TCPPeer(db="memory://"))
+
+
+async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    works = True
+    commit = MemoryStorage.commit
+
+    def commit_or_not(self: MemoryStorage, changes: Any) -> None:
+        if not works:
+            raise StorageError("the disk is gone")
+        commit(self, changes)
+
+    monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # a disk that fails, not code of ours
+    now = 100.0
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        health = Health(peer, WebSettings(), lambda: now)
+        assert await health.look() == ""
+        works = False
+        now += 3.0
+        assert await health.look() == "the disk is gone"
+        works = True
+        now += 1.0
+        assert await health.look() == "the disk is gone"  # asked again only after a while
+        now += 2.0
+        assert await health.look() == ""
+        await peer.aclose()
+        now += 2.0
+        assert "closed" in await health.look()
+        await health.aclose()
+
+
+async def test_a_disk_that_does_not_answer_is_no_health_after_5_s() -> None:
+    class Stuck(TCPPeer):
+        answers = True
+
+        async def round_trip(self) -> None:
+            if not self.answers:
+                await asyncio.Event().wait()
+            await super().round_trip()
+
+    now = 100.0
+    async with Stuck(db="memory://", name="gate") as peer:
+        health = Health(peer, WebSettings(health_every=0.05), lambda: now)
+        assert await health.look() == ""
+        peer.answers = False
+        now += 4.9
+        assert await health.look() == ""
+        now += 0.2
+        assert await health.look() == "storage does not answer"
+        await health.aclose()
+
+
+def numbers(text: str) -> dict[str, float]:
+    """The samples of an answer of /metrics, by name and labels."""
+    return {
+        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_numbers_are_prometheus_and_hold_no_names() -> None:
+    async with serving(WebSettings(calls=Pace(0.001, 2))) as served:
+        await served.register("zoe")
+        account = served.gateway.accounts.find("zoe")
+        assert account is not None
+        await served.gateway.accounts.reserve("yan", account)
+        served.gateway.hub.open(account, lambda told: None, "chat")
+        async with served.client("zoe") as http:
+            await http.post("/messages", json={"to": "room", "content": "hello"})
+        async with served.client() as http:
+            await http.get("/nothing")
+            await http.get("/healthz")
+            text = (await http.get("/metrics")).text
+        found = numbers(text)
+        assert found["p2pchat_web_users registered"] == found["p2pchat_web_users reserved"] == 1
+        assert found["p2pchat_web_sessions chat"] == 1
+        assert found["p2pchat_web_messages_in_total rest"] == found["p2pchat_web_accept_seconds_count rest"] == 1
+        assert found["p2pchat_web_refused_total not_found"] == 1
+        assert found["p2pchat_web_request_seconds_count POST /accounts 2xx"] == 1
+        assert found["p2pchat_storage_works"] == 1 and "p2pchat_peer_links" in found
+        assert "zoe" not in text and "yan" not in text
+        async with served.client() as http:  # from elsewhere only for accounts
+            assert (await http.get("/metrics", headers={"X-Real-IP": "203.0.113.9"})).status_code == 401
+
+
+async def test_two_gateways_in_one_process_count_apart() -> None:
+    async with serving() as one, serving() as other:
+        await one.register("zoe")
+        async with other.client() as http:
+            assert numbers((await http.get("/metrics")).text)["p2pchat_web_users registered"] == 0
+
+
+async def test_the_log_tells_who_did_what_and_never_a_token_or_text(served: Served) -> None:
+    lines: list[dict[str, Any]] = []
+    served.gateway.journal.write = lines.append
+    token = await served.register("zoe")
+    async with served.client("zoe") as http:
+        sent = await http.post("/messages?swordfish=1", json={"to": "room", "content": "swordfish"})
+        assert sent.status_code == 201
+        await http.get(f"/swordfish/{token}")
+    account = served.gateway.accounts.find("zoe")
+    assert account is not None
+    session = served.gateway.hub.open(account, lambda told: None, "chat")
+    served.gateway.hub.close(session)
+    text = json.dumps(lines)
+    assert token not in text and "swordfish" not in text
+    told = [(line["event"], line.get("route") or line.get("state") or line.get("change")) for line in lines]
+    assert told == [
+        ("account", "registered"), ("request", "/accounts"), ("request", "/messages"), ("request", "other"),
+        ("session", "open"), ("session", "closed"),
+    ]  # fmt: skip
+    assert lines[2]["user"] == "zoe" and lines[2]["status"] == 201
+
+
+def test_a_bucket_gives_its_burst_and_then_so_many_a_second() -> None:
+    now = 0.0
+    buckets = Buckets(Pace(2.0, 3), lambda: now)
+    assert [buckets.wait("ada") for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert buckets.wait("bob", 3) == 0.0  # nothing of it is another's
+    now = 0.5
+    assert buckets.wait("ada") == 0.0
+    assert buckets.wait("ada", 2) == 1.0
+    now = 1000.0
+    assert buckets.wait("ada", 3) == 0.0  # never more than the burst
+    assert buckets.wait("ada") == 0.5
+
+
+def test_callers_are_counted_by_address_and_of_ipv6_by_network() -> None:
+    assert site_of("203.0.113.9") == "203.0.113.9"
+    assert site_of("2001:db8:1:2:3:4:5:6") == site_of("2001:db8:1:2::1") != site_of("2001:db8:1:3::1")
+    assert site_of("::ffff:203.0.113.9") == "203.0.113.9"
+    assert site_of("fe80::1%eth0") == site_of("fe80::2")
+    assert site_of("a socket") == "a socket"

@@ -1,0 +1,32 @@
+"""Gateways for clients that know nothing of accounts: whoever calls from this machine says who it is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat.web import WebSettings
+from tests.web.conftest import Served, serving
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+async def trusting() -> AsyncIterator[Served]:
+    async with serving(WebSettings(trust_loopback=True)) as served:
+        yield served
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

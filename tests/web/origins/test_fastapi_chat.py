@@ -1,0 +1,158 @@
+"""A real-time chat server on FastAPI WebSockets (origin 001): each test is what its page shows, in its words.
+
+Its clients connect to ws://localhost:8000/chat, say their name first, and type lines: `/dm <username> <message>` is a
+direct message, everything else is for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from tests.web.conftest import Served
+from tests.web.programs import p2pchat, running
+
+CLIENT = """
+import asyncio, json, sys
+from websockets.asyncio.client import connect
+
+async def main():
+    async with connect(sys.argv[1], proxy=None) as socket:
+        await socket.send(sys.argv[2])
+
+        async def listen():
+            async for text in socket:
+                said = json.loads(text)
+                if said.get("type") == "message":
+                    print(f"{said['timestamp']} {said['from']}: {said['content']}", flush=True)
+                else:
+                    print(said["status"], flush=True)
+
+        listening = asyncio.create_task(listen())
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            await socket.send(line.rstrip())
+        listening.cancel()
+
+asyncio.run(main())
+"""  # `python client.py`
+
+
+class User:
+    """A user with a client: says its name first, then whatever."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        await self._socket.send(text)
+        assert (await self._frame("status"))["status"] == "ok"
+
+    async def receive(self) -> dict[str, Any]:
+        return await self._frame("type")
+
+    async def _frame(self, word: str) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            frame: dict[str, Any] = json.loads(await self._socket.recv())
+        assert word in frame, frame
+        return frame
+
+
+@asynccontextmanager
+async def user(served: Served, name: str) -> AsyncIterator[User]:
+    async with connect(f"ws://localhost:{served.port}/chat", proxy=None) as socket:
+        await socket.send(name)
+        while (found := served.gateway.accounts.find(name)) is None or not served.gateway.hub.sessions_of(found):
+            await asyncio.sleep(0)
+        yield User(socket)
+
+
+async def test_public_chat_all_connected_users_get_what_one_sends(trusting: Served) -> None:
+    async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
+        await ada.send("hello, everybody")
+        for one in (bob, cyd):
+            heard = await one.receive()
+            assert (heard["from"], heard["content"]) == ("ada", "hello, everybody")
+
+
+async def test_private_messaging_dm_username_message_is_routed_by_the_server_to_one(trusting: Served) -> None:
+    async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
+        await ada.send("/dm bob for you alone")
+        heard = await bob.receive()
+        assert (heard["from"], heard["to"], heard["content"]) == ("ada", "bob", "for you alone")
+        await ada.send("for all")
+        assert (await cyd.receive())["content"] == "for all"
+
+
+async def test_offline_messages_are_delivered_in_fifo_order_with_their_original_timestamps(trusting: Served) -> None:
+    async with user(trusting, "bob"):
+        pass
+    async with user(trusting, "ada") as ada:
+        for number in range(10):
+            await ada.send(f"/dm bob {number}")
+        await ada.send("/dm nobody_yet is anybody there?")
+    queued_until = datetime.now(UTC)
+    for name, texts in (("bob", [str(number) for number in range(10)]), ("nobody_yet", ["is anybody there?"])):
+        async with user(trusting, name) as back:
+            heard = [await back.receive() for _ in texts]
+        assert [(one["from"], one["content"]) for one in heard] == [("ada", text) for text in texts]
+        stamps = [datetime.fromisoformat(one["timestamp"]) for one in heard]
+        assert stamps == sorted(stamps) and stamps[-1] < queued_until
+
+
+async def test_timestamps_are_made_once_by_the_server_in_utc(trusting: Served) -> None:
+    async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
+        before = datetime.now(UTC)
+        await ada.send("when?")
+        stamps = {(await one.receive())["timestamp"] for one in (bob, cyd)}
+        [stamp] = map(datetime.fromisoformat, stamps)
+        assert stamp.utcoffset() == timedelta(0) and before <= stamp <= datetime.now(UTC)
+
+
+async def test_asynchronous_concurrency_many_connections_at_once_wait_for_nobody(trusting: Served) -> None:
+    async def talks(name: str) -> None:
+        async with user(trusting, name) as one:
+            for number in range(5):
+                await one._socket.send(f"/dm {name} {number}")
+            answers = [json.loads(await one._socket.recv()) for _ in range(5)]
+            assert all(answer["status"] == "ok" for answer in answers)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(talks(f"user {number}".replace(" ", "-")) for number in range(25)))
+
+
+async def test_multiple_terminals_and_what_its_limitations_were(home: Path, free_port: int) -> None:
+    """Start the server, open terminals; "messages are lost if the server restarts" is true no more."""
+    client = home.parent / "client.py"
+    client.write_text(CLIENT, "utf-8")
+    url = f"ws://localhost:{free_port}/chat"
+    server = p2pchat("web", str(free_port), "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
+    async with running(*server, home=home) as running_server:
+        await running_server.until(f":{free_port}")
+        async with running(sys.executable, str(client), url, "ada", home=home) as ada:
+            async with running(sys.executable, str(client), url, "bob", home=home) as bob:
+                await ada.say("anybody here?")
+                await ada.until("ok")  # so she is there herself: who comes later is told nothing of the room
+                await bob.say("here I am")
+                await bob.until("ok")
+                await ada.until("bob: here I am")
+                assert await bob.end() == 0
+            await ada.say("/dm bob see you")
+            await ada.until("ok")
+            await ada.say("/dm carl welcome, whenever you come")
+            await ada.until("ok")
+        running_server.kill()
+    async with running(*server, home=home) as running_server:
+        await running_server.until(f":{free_port}")
+        async with running(sys.executable, str(client), url, "bob", home=home) as bob:
+            await bob.until("ada: see you")
+        async with connect(url, proxy=None) as carl:
+            await carl.send("carl")
+            assert json.loads(await carl.recv())["content"] == "welcome, whenever you come"

@@ -1,0 +1,120 @@
+"""A realtime chat with REST history and a command line client (origin 004): each test is a line of its page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.web.conftest import Served
+from tests.web.programs import p2pchat, running
+
+
+def client(served: Served, user: str, recipient: str) -> list[str]:
+    """`./dist/client -user=A -recipient=B`"""
+    return p2pchat("client", f"ws://localhost:{served.port}/chat", "--user", user, "--recipient", recipient)
+
+
+async def test_two_command_line_clients_write_to_each_other_and_curl_asks_for_their_history(
+    trusting: Served, home: Path
+) -> None:
+    async with (
+        running(*client(trusting, "A", "B"), home=home) as a,
+        running(*client(trusting, "B", "A"), home=home) as b,
+    ):
+        for one in (a, b):
+            await one.until("connected as")
+        await a.say("Hello, B!")
+        assert await a.until("📨") == "📨 Sent message to B: Hello, B!"
+        assert await a.until("✅") == "✅ Acknowledgment: ok"
+        assert await b.until("Hello, B!") == "💬 A: Hello, B!"
+        await b.say("Hey A!")
+        assert await b.until("✅") == "✅ Acknowledgment: ok"
+        await a.until("B: Hey A!")
+        assert await a.end() == 0
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    url = f"http://localhost:{trusting.port}/messages?user1=A&user2=B"
+    async with running("curl", "-s", url, home=home) as curl:
+        assert await curl.end() == 0
+    history = json.loads("".join(curl.shown))
+    assert [(one["from"], one["to"], one["content"]) for one in history] == [
+        ("A", "B", "Hello, B!"),
+        ("B", "A", "Hey A!"),
+    ]
+    assert all(one["timestamp"].endswith("Z") for one in history)
+
+
+async def test_user_a_can_send_a_message_to_user_b_via_websocket_and_vice_versa(trusting: Served) -> None:
+    async with socket(trusting, "A") as a, socket(trusting, "B") as b:
+        for sender, other, name in ((a, b, "B"), (b, a, "A")):
+            await sender.send(json.dumps({"to": name, "content": "hi"}))
+            assert json.loads(await sender.recv())["status"] == "ok"
+            assert json.loads(await other.recv())["content"] == "hi"
+
+
+async def test_messages_to_an_offline_recipient_are_buffered_and_delivered_in_order_on_reconnection(
+    trusting: Served,
+) -> None:
+    async with socket(trusting, "A") as a:
+        for number in range(50):
+            await a.send(json.dumps({"to": "B", "content": str(number)}))
+        for _ in range(50):
+            assert json.loads(await a.recv())["status"] == "ok"
+    async with socket(trusting, "B") as b:
+        assert [json.loads(await b.recv())["content"] for _ in range(50)] == [str(number) for number in range(50)]
+
+
+async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting: Served) -> None:
+    logged: list[dict[str, Any]] = []
+    trusting.gateway.journal.write = logged.append
+    async with socket(trusting, "A") as a:
+        await a.send(json.dumps({"to": "B", "content": "secret"}))
+        id = json.loads(await a.recv())["id"]
+    async with socket(trusting, "B") as b:
+        assert json.loads(await b.recv())["id"] == id
+        told = [(line["event"], line["user"], line.get("state")) for line in logged if "user" in line]
+        assert told[:2] == [("account", "A", None), ("session", "A", "open")]
+        assert ("session", "A", "closed") in told and ("session", "B", "open") in told
+    [waiting] = [line for line in logged if line["event"] == "waiting"]
+    [handed] = [line for line in logged if line["event"] == "handed"]
+    assert (waiting["user"], waiting["id"]) == ("B", id) and (handed["user"], handed["count"]) == ("B", 1)
+    assert "secret" not in json.dumps(logged)
+
+
+async def test_every_sent_message_receives_an_acknowledgment(trusting: Served) -> None:
+    async with socket(trusting, "A") as a:
+        for ref in range(20):
+            await a.send(json.dumps({"to": "B", "content": "hi", "ref": ref}))
+        answers = [json.loads(await a.recv()) for _ in range(20)]
+        assert [(answer["status"], answer["ref"]) for answer in answers] == [("ok", ref) for ref in range(20)]
+
+
+async def test_messages_are_in_the_order_they_were_received_whoever_reads_and_writes_at_once(trusting: Served) -> None:
+    async def write(name: str) -> None:
+        async with socket(trusting, name) as one:
+            for number in range(20):
+                await one.send(json.dumps({"to": "B", "content": f"{number}"}))
+            for _ in range(20):
+                assert json.loads(await one.recv())["status"] == "ok"
+
+    async with socket(trusting, "B") as b:
+        writers = [f"A{number}" for number in range(10)]
+        writing = [asyncio.create_task(write(name)) for name in writers]
+        heard = [json.loads(await b.recv()) for _ in range(200)]
+        await asyncio.gather(*writing)
+    for name in writers:
+        assert [one["content"] for one in heard if one["from"] == name] == [str(number) for number in range(20)]
+    async with trusting.client() as http:
+        for name in writers:
+            asked = (await http.get("/messages", params={"user1": name, "user2": "B"})).json()
+            assert [one["id"] for one in asked] == [one["id"] for one in heard if one["from"] == name]
+
+
+def socket(served: Served, name: str) -> connect:
+    return connect(f"ws://localhost:{served.port}/chat?user={name}", proxy=None)

@@ -1,0 +1,328 @@
+"""The real time chat that asked for Socket.IO and MySQL: each of its events, with the official JavaScript client.
+
+The gateway is a process of its own and keeps everything in a real MariaDB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from p2pchat.storage.sql import SqlStorage
+from tests.databases.fixtures import ServerOf
+from tests.web.origins.javascript import JavaScript
+
+LONG_AGO = "2001-02-03T04:05:06.789Z"
+MOST_PAIRS = 9  # of the 20 accounts that one address may register at once
+_numbers = count(1)
+
+
+class Gateway:
+    """`p2pchat web` in a process of its own, to be stopped, killed and started again."""
+
+    def __init__(self, data: Path, db: str) -> None:
+        self._words = ["--port", "0", "--json", "--data", str(data / "gateway")]
+        self._environment = {**os.environ, "P2PCHAT_HOME": str(data / "home"), "P2PCHAT_DB": db}
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the port it had before."""
+        command = [sys.executable, "-m", "p2pchat", "web", str(self.port), *self._words]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            told = json.loads(line)
+            if told["event"] == "serving":
+                self.port = told["http_port"]
+                return
+        raise AssertionError("the gateway has not begun to serve")
+
+    def end(self, signal: int = signal.SIGTERM) -> None:
+        self._process.send_signal(signal)
+        self._process.communicate(timeout=30)
+
+    def register(self, name: str) -> str:
+        """Register a name and return its token."""
+        answer = httpx.post(f"{self.url}/accounts", json={"name": name}, trust_env=False)
+        assert answer.status_code == 201, answer.text
+        token: str = answer.json()["token"]
+        return token
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="module")
+def javascript() -> Iterator[JavaScript]:
+    running = JavaScript()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def database(server_of: ServerOf) -> str:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
+    return server_of("mariadb").create(f"socketio_{worker}")
+
+
+@pytest.fixture(scope="module")
+def gateway(database: str, javascript: JavaScript, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    running = Gateway(tmp_path_factory.mktemp("gateway"), database)
+    yield running
+    running.end()
+
+
+class Person:
+    """Somebody with an account and a Socket.IO client."""
+
+    def __init__(self, javascript: JavaScript, gateway: Gateway, name: str, token: str) -> None:
+        self.name = name
+        self.token = token
+        self._javascript = javascript
+        self._gateway = gateway
+
+    def come(self, **options: Any) -> Person:
+        """Open the page: connect and register."""
+        self._javascript.order("connect", **{"as": self.name, "url": self._gateway.url, "options": options})
+        self.hear("connect")
+        self.order("register", payload={"userId": self.name, "authToken": self.token})
+        assert self.hear("registered") == {"status": "ok", "userId": self.name}
+        return self
+
+    def order(self, do: str, **words: Any) -> None:
+        self._javascript.order(do, **{"as": self.name, **words})
+
+    def emit(self, event: str, **payload: Any) -> Any:
+        """Emit an event, and return what the acknowledgement callback is given."""
+        return self.emit_dated(None, event, **payload)
+
+    def emit_dated(self, dated: str | None, event: str, **payload: Any) -> Any:
+        """The same with `timestamp`: a Date of JavaScript."""
+        ref = self._javascript.ref()
+        self.order("emit", event=event, payload=payload, dated=dated, ref=ref)
+        return self._javascript.hear(self.name, "answer", ref=ref)
+
+    def write(self, to: Person, content: str) -> str:
+        """Write a private message; return its id."""
+        answer = self.emit("privateMessage", to=to.name, content=content)
+        assert answer["status"] == "ok"
+        message_id: str = answer["id"]
+        return message_id
+
+    def leave(self) -> None:
+        """Close the page."""
+        self.order("disconnect")
+        self.hear("disconnect")
+
+    def hear(self, event: str, where: Callable[[Any], bool] = lambda data: True) -> Any:
+        return self._javascript.hear(self.name, event, where)
+
+    def heard(self, event: str) -> list[Any]:
+        return self._javascript.heard(self.name, event)
+
+    def hears_status(self, message_id: str, status: str) -> None:
+        self.hear("messageStatus", lambda told: told == {"messageId": message_id, "status": status})
+
+    def has_no_status(self, message_id: str, status: str) -> None:
+        """Nothing was said of it up to now: asked for after something that would have come later."""
+        assert {"messageId": message_id, "status": status} not in self.heard("messageStatus")
+
+    def sees(self, other: Person, status: str) -> None:
+        self.hear("presenceUpdate", lambda told: told == {"userId": other.name, "status": status})
+
+
+Two = tuple[Person, Person]
+
+
+@pytest.fixture(scope="module")
+def everybody() -> list[Two]:
+    """Return the pairs that have registered; some serve two tests, for one address may register only so many."""
+    return []
+
+
+@pytest.fixture
+def people(javascript: JavaScript, gateway: Gateway, everybody: list[Two]) -> Iterator[Two]:
+    """Two people who have registered here and are not here now."""
+    number = next(_numbers)
+    if number > MOST_PAIRS:
+        found = everybody[number - MOST_PAIRS - 1]
+    else:
+        ada, bob = (
+            Person(javascript, gateway, f"{name}{number}", gateway.register(f"{name}{number}")) for name in "ab"
+        )
+        everybody.append(found := (ada, bob))
+    yield found
+    for person in found:
+        person.order("disconnect")
+        javascript.forget(person.name)
+
+
+def test_register_links_a_socket_to_its_user_and_a_wrong_token_does_not(
+    people: Two, javascript: JavaScript, gateway: Gateway
+) -> None:
+    ada, bob = people
+    bob.come()
+    liar = Person(javascript, gateway, ada.name, bob.token)
+    with pytest.raises(AssertionError):
+        liar.come()
+    assert liar.hear("error")["code"] == "unauthorized"
+    assert liar.hear("disconnect") == "io server disconnect", "so it does not try for ever"
+
+
+def test_offline_is_stored_and_delivered_in_order_on_return_also_over_a_restart(people: Two, gateway: Gateway) -> None:
+    """Nothing is lost by a gateway that is killed, and the writer hears when the receiver has it."""
+    ada, bob = people
+    bob.come().leave()
+    ada.come()
+    written = [ada.write(bob, f"{number}") for number in range(3)]
+    if sys.platform == "win32":
+        raise NotImplementedError
+    gateway.end(signal.SIGKILL)
+    ada.hear("disconnect")
+    gateway.start()
+    assert ada.hear("registered")["status"] == "ok", "the client has come back by itself"
+    written += [ada.write(bob, f"{number}") for number in range(3, 5)]
+    ada.has_no_status(written[0], "delivered")
+    bob.come()
+    received = [bob.hear("newMessage") for _ in written]
+    assert [message["id"] for message in received] == written
+    assert [message["content"] for message in received] == ["0", "1", "2", "3", "4"]
+    times = [message["timestamp"] for message in received]
+    assert times == sorted(times)
+    for message_id in written:
+        ada.hears_status(message_id, "read")
+    bob.leave()
+    bob.come()
+    last = ada.write(bob, "last")
+    assert bob.hear("newMessage")["id"] == last, "what was taken does not come again"
+
+
+def test_offline_too_is_the_writer_who_hears_on_return_what_became_of_it(people: Two) -> None:
+    ada, bob = people
+    ada.come()
+    message_id = ada.write(bob, "for later")
+    ada.has_no_status(message_id, "delivered")
+    ada.leave()
+    bob.come()
+    bob.hear("newMessage")
+    bob.leave()
+    ada.come()
+    ada.hears_status(message_id, "read")
+
+
+def test_private_message_is_delivered_with_its_own_time_and_the_clients_time_as_a_claim(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    before = datetime.now(UTC)
+    answer = ada.emit_dated(LONG_AGO, "privateMessage", to=bob.name, content="hello <b>bob</b>")
+    message = bob.hear("newMessage")
+    assert answer == {"status": "ok", "id": message["id"]}
+    assert (message["from"], message["content"]) == (ada.name, "hello <b>bob</b>")
+    assert before <= datetime.fromisoformat(message["timestamp"]) <= datetime.now(UTC)
+    assert datetime.fromisoformat(message["clientTimestamp"]) == datetime.fromisoformat(LONG_AGO)
+    bob.write(ada, "hello yourself")
+    back = ada.hear("newMessage")
+    assert back["conversationId"] == message["conversationId"] and "clientTimestamp" not in back
+
+
+def test_group_message_reaches_everybody_in_the_room_and_not_the_writers_own_socket(people: Two) -> None:
+    ada, bob = (person.come(transports=["polling"]) for person in people)
+    said = ada.emit("groupMessage", to="room", content="hello, everybody")
+    heard = bob.hear("newMessage", lambda message: message["from"] == ada.name)
+    assert (heard["id"], heard["content"], heard["kind"]) == (said["id"], "hello, everybody", "room")
+    bob.emit("groupMessage", to="room", content="done")
+    ada.hear("newMessage", lambda message: message["content"] == "done")
+    assert not [message for message in ada.heard("newMessage") if message["from"] == ada.name]
+
+
+def test_online_and_active_is_delivered_and_read_at_once(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    message_id = ada.write(bob, "look")
+    ada.hears_status(message_id, "delivered")
+    ada.hears_status(message_id, "read")
+
+
+def test_online_but_inactive_is_delivered_and_read_on_becoming_active(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    bob.emit("activityChange", isActive=False)
+    ada.sees(bob, "idle")
+    first = ada.write(bob, "one")
+    bob.hear("newMessage")
+    ada.hears_status(first, "delivered")
+    ada.has_no_status(first, "read")
+    bob.emit("activityChange", isActive=True)
+    ada.hears_status(first, "read")
+    ada.sees(bob, "online")
+
+
+def test_message_ack_says_that_a_message_is_read_also_while_inactive(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    bob.emit("activityChange", isActive=False)
+    message_id = ada.write(bob, "one")
+    assert bob.emit("messageAck", messageId=bob.hear("newMessage")["id"]) == {"status": "ok"}
+    ada.hears_status(message_id, "read")
+
+
+def test_typing_is_indicated_while_it_lasts(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    ada.write(bob, "hi")
+    talk = bob.hear("newMessage")["conversationId"]
+    for event, state in (("typingStart", True), ("typingStop", False)):
+        bob.emit(event, conversationId=talk)
+        told = ada.hear("typingIndicator")
+        assert (told["userId"], told["isTyping"]) == (bob.name, state)
+    ada.emit("typingStart", conversationId=bob.name)
+    assert bob.hear("typingIndicator")["isTyping"], "a user's name is the conversation with that user"
+
+
+def test_disconnect_and_coming_are_told_to_others_as_presence(people: Two) -> None:
+    ada, bob = people
+    ada.come()
+    bob.come()
+    ada.sees(bob, "online")
+    bob.leave()
+    ada.sees(bob, "offline")
+    bob.come()
+    bob.sees(ada, "online")
+
+
+def test_a_connection_that_breaks_is_made_again_by_the_client_and_misses_nothing(people: Two) -> None:
+    ada, bob = (person.come() for person in people)
+    bob.order("drop")
+    bob.hear("disconnect")
+    written = [ada.write(bob, f"{number}") for number in range(3)]
+    assert bob.hear("registered")["status"] == "ok"
+    assert [bob.hear("newMessage")["id"] for _ in written] == written
+
+
+def test_what_cannot_be_done_is_told_by_the_error_event_and_by_the_acknowledgement(people: Two) -> None:
+    ada, _ = people
+    ada.come()
+    answer = ada.emit("privateMessage", to="x" * 100, content="to nobody")
+    assert (answer["status"], ada.hear("error")["code"]) == ("error", answer["code"])
+
+
+def test_messages_and_users_are_in_the_database(people: Two, database: str, gateway: Gateway) -> None:
+    ada, bob = people
+    ada.come()
+    ada.write(bob, "kept in MariaDB")
+    storage = SqlStorage(database, read_only=True)
+    try:
+        assert any("kept in MariaDB" in shown.raw for shown in storage.places(0, 10_000))
+        assert {person.name for person in people} <= {user.name for user in storage.hosted()}
+    finally:
+        storage.close()

@@ -1,0 +1,94 @@
+"""Programs of tests that are processes: a gateway, a client, a peer of somebody in a terminal, anything with lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN = 60.0  # seconds for anything that has to be shown
+LINE_BYTES = 1 << 20
+
+
+class Program:
+    """A running process, read by line. Attributes: `shown`, all lines so far, of stdout and stderr."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.shown: list[str] = []
+        self._looked_at = 0
+
+    async def until(self, text: str) -> str:
+        """Wait for a line with this text in it, behind the last one waited for; returns it."""
+        while True:
+            while self._looked_at < len(self.shown):
+                self._looked_at += 1
+                if text in self.shown[self._looked_at - 1]:
+                    return self.shown[self._looked_at - 1]
+            assert await self._read(), f"it ended without {text!r}: {self.shown}"
+
+    async def until_all(self, *texts: str) -> None:
+        """Wait until each of these was shown, in whatever order, since the last line waited for."""
+        missing = set(texts)
+        while missing:
+            line = await self.until("")
+            missing -= {text for text in missing if text in line}
+
+    async def _read(self) -> bool:
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(WITHIN):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise AssertionError(f"nothing more is shown behind {self.shown}") from None
+        if line:
+            self.shown.append(line.decode().rstrip("\n"))
+        return bool(line)
+
+    async def say(self, line: str) -> None:
+        """Type a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+        await self._process.stdin.drain()
+
+    def kill(self) -> None:
+        """As kill -9."""
+        self._process.kill()
+
+    def terminate(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    async def end(self) -> int:
+        """End its input, wait for its end and read what is left; returns the exit code."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        while await self._read():
+            pass
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def running(*words: str, home: Path) -> AsyncIterator[Program]:
+    """Run a command line until the block ends; what runs then is killed."""
+    environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *words, env=environment, cwd=ROOT, limit=LINE_BYTES,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    program = Program(process)
+    try:
+        yield program
+    finally:
+        if process.returncode is None:
+            program.kill()
+        await program.end()
+
+
+def p2pchat(*words: str) -> list[str]:
+    """Return the words that run a command of p2pchat."""
+    return [sys.executable, "-m", "p2pchat", *words]

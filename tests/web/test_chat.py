@@ -1,0 +1,280 @@
+"""`ws /chat`: what clients say and are told, with real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from p2pchat.web import WebSettings
+from p2pchat.web.settings import Pace
+from tests.web.clients import WITHIN, chatting, drop, opened, until
+from tests.web.conftest import Served
+
+
+async def test_a_text_frame_goes_to_everybody_and_is_answered_when_it_is_kept(served: Served) -> None:
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        await ada.say("hello, everybody")
+        answer = await ada.answer()
+        heard = await bob.message()
+        assert answer == {"status": "ok", "id": heard["id"]}
+        assert (heard["from"], heard["content"]) == ("ada", "hello, everybody")
+        assert "to" not in heard and heard["timestamp"].endswith("Z")
+
+
+async def test_every_answer_has_the_ref_of_what_it_answers(served: Served) -> None:
+    async with chatting(served, "ada") as ada:
+        frames: list[tuple[dict[str, Any], tuple[str, str | None, str | int]]] = [
+            ({"text": "hi", "ref": "7"}, ("ok", None, "7")),
+            ({"text": "", "ref": 8}, ("error", "malformed", 8)),
+            ({"text": "/dmm bob hi", "ref": 9}, ("error", "unknown_command", 9)),
+            ({"text": "hi", "to": "a/b", "ref": 10}, ("error", "unknown_name", 10)),
+            ({"text": "hi", "group": "ops", "ref": 11}, ("error", "unknown_name", 11)),
+            ({"text": "é" * 32_768, "ref": 12}, ("error", "too_long", 12)),
+            ({"text": "hi", "from": "bob", "ref": 13}, ("error", "forbidden", 13)),
+            ({"text": 7, "ref": 14}, ("error", "malformed", 14)),
+            ({"type": "shout", "ref": 15}, ("error", "malformed", 15)),
+            ({"type": "typing", "to": "nobody", "ref": 16}, ("error", "unknown_name", 16)),
+            ({"type": "read", "id": "nothing", "ref": 17}, ("error", "malformed", 17)),
+        ]
+        for said, told in frames:
+            await ada.say(said)
+            answer = await ada.answer()
+            assert (answer["status"], answer.get("code"), answer["ref"]) == told
+        await ada.socket.send(b"bytes")
+        assert (await ada.answer())["code"] == "malformed"
+        await ada.say('{"no json')
+        assert (await ada.answer())["code"] == "malformed"  # perhaps meant for one person: nobody else reads it
+
+
+async def test_a_direct_message_is_for_one(served: Served) -> None:
+    async with chatting(served, "ada") as ada, chatting(served, "Bob B") as bob, chatting(served, "cyd") as cyd:
+        await ada.say('/dm "Bob B" psst')
+        heard = await bob.message()
+        assert (heard["from"], heard["to"], heard["content"]) == ("ada", "Bob B", "psst")
+        await ada.say("//not a command")
+        assert (await cyd.message())["content"] == "/not a command"
+
+
+async def test_messages_to_who_is_away_come_first_in_order_and_as_old_as_they_are(served: Served) -> None:
+    await served.register("bob")
+    async with chatting(served, "ada") as ada:
+        sent = [await ada.accepted(f"/dm bob {number}") for number in range(5)]
+        async with served.client("ada") as http:
+            written = (await http.get("/messages", params={"user1": "ada", "user2": "bob"})).json()
+        await ada.accepted("the room is there to be read, not kept for anybody")
+    async with chatting(served, "bob") as bob:
+        heard = [await bob.message() for _ in range(5)]
+        assert [one["id"] for one in heard] == sent
+        assert [one["timestamp"] for one in heard] == [one["timestamp"] for one in written]
+        await bob.accepted("thanks")
+        assert bob.waiting("message") == []
+    async with chatting(served, "bob") as bob:
+        await bob.accepted("nothing comes twice")
+        assert bob.waiting("message") == []
+
+
+async def test_what_a_client_that_died_may_not_have_got_comes_again(served: Served) -> None:
+    await served.register("bob")
+    async with chatting(served, "ada") as ada:
+        id = await ada.accepted("/dm bob still there?")
+    bob = await opened(served, "bob")
+    assert (await bob.message())["id"] == id
+    await drop(bob)
+    async with chatting(served, "bob") as bob:
+        assert (await bob.message())["id"] == id
+
+
+async def test_who_comes_back_behind_a_message_misses_nothing_and_gets_nothing_twice(served: Served) -> None:
+    async with chatting(served, "ada") as ada:
+        async with chatting(served, "bob") as bob:
+            await ada.accepted("seen")
+            last = (await bob.message())["id"]
+        ids = [await ada.accepted(text) for text in ("one", "/dm bob two", "three")]
+
+        async def go_on() -> list[str]:
+            return [await ada.accepted(f"while it comes back {number}") for number in range(100)]
+
+        going_on = asyncio.create_task(go_on())
+        async with chatting(served, "bob", f"?since={last}") as bob:
+            resumed = await bob.next("resumed")
+            ids += await going_on
+            heard = [(await bob.message())["id"] for _ in ids]
+            assert resumed["user"] == "bob" and resumed["count"] >= 3
+        assert heard == ids
+
+
+async def test_a_client_may_ask_where_it_stands(served: Served) -> None:
+    async with chatting(served, "ada", "?since=") as ada:
+        assert "last" not in await ada.next("resumed")
+        id = await ada.accepted("hi")
+    async with chatting(served, "ada", "?since=") as ada:
+        assert (await ada.next("resumed"))["last"] == id
+    async with chatting(served, "ada", "?since=nonsense") as ada:
+        assert (await ada.answer())["code"] == "malformed"
+        assert (await ada.next("resumed"))["count"] == 0
+
+
+async def test_all_sockets_of_an_account_get_everything_but_what_they_said_themselves(served: Served) -> None:
+    async with chatting(served, "ada") as one, chatting(served, "ada") as other, served.client("ada") as http:
+        id = await one.accepted("/dm bob from one of two")
+        heard = await other.message()
+        assert (heard["id"], heard["from"], heard["to"]) == (id, "ada", "bob")
+        written = (await http.post("/messages", json={"to": "bob", "content": "and by REST"})).json()["id"]
+        assert [(await socket.message())["id"] for socket in (one, other)] == [written, written]
+
+
+async def test_a_message_said_again_with_its_key_is_written_once(served: Served) -> None:
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        first = await ada.accepted({"text": "once", "key": "k"})
+        async with chatting(served, "ada") as again:
+            assert await again.accepted({"text": "once", "key": "k"}) == first
+            await again.say({"text": "another", "key": "k", "ref": 1})
+            assert (await again.answer())["code"] == "key_reused"
+            await again.accepted("last")
+        assert [(await bob.message())["content"] for _ in range(2)] == ["once", "last"]
+
+
+async def test_groups_come_with_their_name_and_are_written_to_by_it(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    await until(served, "ada", "/users", lambda users: {"bob"} <= {one["user"] for one in users})
+    async with served.client("ada") as http, chatting(served, "bob") as bob:
+        await http.post("/groups", json={"name": "ops", "members": ["bob"]})
+        await http.post("/messages", json={"group": "ops", "content": "deploying"})
+        heard = await bob.message()
+        assert (heard["from"], heard["group"], heard["content"]) == ("ada", "ops", "deploying")
+        await bob.accepted({"text": "good luck", "group": "ops", "reply_to": heard["id"]})
+    async with chatting(served, "ada") as ada:
+        answer = await ada.message()  # a group waits for who is away, too
+        assert (answer["content"], answer["reply_to"], answer["group"]) == ("good luck", heard["id"], "ops")
+
+
+async def test_receipts_presence_typing_and_changes_come_to_who_asks_for_them(served: Served) -> None:
+    async with chatting(served, "ada", "?events=all") as ada:
+        async with chatting(served, "bob") as bob:
+            while (told := await ada.next("presence"))["user"] != "bob":
+                pass
+            assert told["status"] == "online"
+            id = await ada.accepted("/dm bob done?")
+            told = await ada.next("status")
+            assert (told["id"], told["status"], told["by"]) == (id, "delivered", "bob")
+            await bob.say({"type": "ack", "id": (await bob.message())["id"]})
+            assert (await ada.next("status"))["status"] == "read"
+            await bob.say({"type": "typing", "to": "ada"})
+            assert (await ada.next("typing"))["user"] == "bob"
+            async with served.client("bob") as http:
+                await http.put(f"/messages/{id}/reaction", json={"reaction": "👍"})
+            reaction = await ada.next("reaction")
+            assert (reaction["id"], reaction["by"], reaction["reaction"]) == (id, "bob", "👍")
+            await bob.accepted("who asks for nothing is told messages only")
+            assert not any(bob.waiting(kind) for kind in ("presence", "status", "typing", "reaction"))
+        assert (await ada.next("presence"))["status"] == "offline"
+
+
+# ---- who it is
+
+
+async def test_a_browser_sends_its_token_first(served: Served) -> None:
+    token = await served.register("ada")
+    async with connect(f"{served.ws_url}/chat", proxy=None) as socket:
+        await socket.send(json.dumps({"token": token}))
+        await socket.send("hi")
+        assert json.loads(await socket.recv())["status"] == "ok"
+
+
+@pytest.mark.parametrize("first", ['{"token": "nobody\'s"}', "ada", '{"user": "ada"}', "[]"])
+async def test_nobody_comes_in_without_a_token(served: Served, first: str) -> None:
+    await served.register("ada")
+    async with connect(f"{served.ws_url}/chat?user=ada", proxy=None) as socket:
+        await socket.send(first)
+        told = json.loads(await socket.recv())
+        assert (told["status"], told["code"]) == ("error", "unauthorized")
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+
+
+async def test_who_says_nothing_in_time_is_sent_away(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(token_timeout=0.05))
+    async with connect(f"{served.ws_url}/chat", proxy=None) as socket:
+        assert json.loads(await socket.recv())["code"] == "unauthorized"
+
+
+async def test_a_wrong_token_in_the_header_is_refused_before_anything_opens(served: Served) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{served.ws_url}/chat", additional_headers={"Authorization": "Bearer x"}, proxy=None)
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body or b"")["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("query", "first"), [("?user=A", ""), ("?username=A", ""), ("?name=A", ""), ("", "A"), ("", '{"username": "A"}')]
+)
+async def test_where_this_machine_is_trusted_a_name_is_enough(
+    serve: Callable[..., Any], query: str, first: str
+) -> None:
+    served = await serve(WebSettings(trust_loopback=True))
+    async with connect(f"{served.ws_url}/chat{query}", proxy=None) as socket:
+        if first:
+            await socket.send(first)
+        await socket.send("/dm B hi")
+        assert json.loads(await socket.recv())["status"] == "ok"
+    assert served.gateway.accounts.find("A") is not None
+
+
+async def test_a_token_is_its_own_account_whatever_name_stands_beside_it(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(trust_loopback=True))
+    await served.register("eve")
+    async with chatting(served, "bob") as bob, chatting(served, "eve", "?user=ada") as eve:
+        await eve.say("/dm bob it is me, ada")
+        assert (await bob.message())["from"] == "eve"
+
+
+# ---- too much
+
+
+async def test_a_flood_is_read_slowly_and_costs_the_others_nothing(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(messages=Pace(50.0, 5)))
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        began = asyncio.get_running_loop().time()
+        for number in range(15):
+            await ada.say(f"flood {number}")
+        await bob.accepted("/dm ada in between")
+        answers = [await ada.answer() for _ in range(15)]
+        assert all(answer["status"] == "ok" for answer in answers)
+        assert asyncio.get_running_loop().time() - began > 0.15  # ten beyond the burst, 50 a second
+
+
+async def test_a_client_that_does_not_read_is_closed_and_comes_back_for_what_it_missed(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(WebSettings(outbox_frames=50, outbox_bytes=64 * 1024, messages=Pace(1e6, 10**6)))
+    async with chatting(served, "ada") as ada:
+        bob = await opened(served, "bob", max_queue=1)
+        first = await ada.accepted("the last it takes")
+        bob.socket.transport.pause_reading()
+        count = 0
+        async with asyncio.timeout(WITHIN):
+            while len(served.gateway.hub.sessions_of(served.gateway.accounts.find("bob"))) == 1:
+                await ada.accepted(secrets.token_urlsafe(20_000))
+                count += 1
+        bob.socket.transport.abort()
+        async with chatting(served, "bob", f"?since={first}") as again:  # more than its outbox may hold
+            assert (await again.next("resumed"))["count"] == count == len(again.waiting("message"))
+
+
+async def test_more_people_than_an_outbox_holds_are_told_who_wants_presence(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(outbox_frames=8))
+    for number in range(12):
+        (await served.peer.host(f"user{number}")).set_presence("online")
+    async with chatting(served, "ada", "?events=presence") as ada:
+        missing = {f"user{number}" for number in range(12)}
+        while missing:
+            missing.discard((await ada.next("presence"))["user"])

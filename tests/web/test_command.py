@@ -1,0 +1,191 @@
+"""`p2pchat web` as a process: starts, is looked after from beside, stops in good order, and has everything again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from p2pchat.cli.command_table import WEB_COMMAND
+from p2pchat.cli.options import WhichPeer, parse_words
+from p2pchat.cli.subcommands.web import REPORTS, AccountOptions, WebOptions, parse_serving
+from p2pchat.cli.subcommands.web_server import listen
+from p2pchat.commands.errors import Failure, Usage
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
+
+
+class Running:
+    """A gateway in a process of its own; its lines are read as they come."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+        self.url = ""
+
+    async def line(self, event: str) -> dict[str, Any]:
+        """Return the next line of this kind."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            while raw := await self.process.stdout.readline():
+                self.lines.append(json.loads(raw))
+                if self.lines[-1]["event"] == event:
+                    return self.lines[-1]
+        raise AssertionError(f"it ended without {event}; before: {self.lines}")
+
+
+async def run(home: Path, *words: str) -> tuple[int, str, str]:
+    """Run a command to its end; returns exit code, stdout and stderr."""
+    process = await start(home, *words)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start(home: Path, *words: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "P2PCHAT_HOME": str(home)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "p2pchat", *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+        env=environment,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
+    """Run a gateway on free ports; it is stopped at the end."""
+    running = Running(await start(home, "web", "0", "--data", str(home / "gate"), "--json", *words))
+    try:
+        running.url = (await running.line("serving"))["url"].rstrip("/")
+        yield running
+    finally:
+        if running.process.returncode is None:
+            running.process.kill()
+        await running.process.communicate()
+
+
+@posix
+async def test_it_is_looked_after_from_beside_stops_in_good_order_and_has_all_again(tmp_path: Path) -> None:
+    which = ("--data", str(tmp_path / "gate"))
+    async with gateway(tmp_path, "--log", str(tmp_path / "log")) as gate:
+        async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+            assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
+            code, token, told = await run(tmp_path, "web", "token", "zoe", *which)
+            token = token.strip()
+            assert code == 0 and "zoe" in told and token not in told
+            zoe = {"Authorization": f"Bearer {token}"}
+            sent = await http.post("/messages", json={"to": "yan", "content": "until you come"}, headers=zoe)
+            assert sent.status_code == 201, sent.text
+        async with connect(gate.url.replace("http", "ws") + "/lines", additional_headers=zoe) as socket:
+            await socket.recv()
+            code, users, _ = await run(tmp_path, "web", "users", "--json", *which)
+            rows = [json.loads(line) for line in users.splitlines()]
+            assert [(row["user"], row["state"], row["sessions"]) for row in rows] == [
+                ("yan", "reserved", 0), ("zoe", "registered", 1),
+            ]  # fmt: skip
+            gate.process.send_signal(signal.SIGTERM)
+            with suppress(ConnectionClosed):
+                while True:
+                    await socket.recv()
+            assert socket.close_code == 1012
+        assert (await gate.line("stopped"))["reason"] == "terminated"
+        assert await gate.process.wait() == 0
+        log = (tmp_path / "log").read_text()
+        assert [json.loads(line)["event"] for line in log.splitlines()][-1] == "stopped"
+        assert token not in log and "until you come" not in log
+    code, users, _ = await run(tmp_path, "web", "users", *which)
+    assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
+    async with gateway(tmp_path) as gate, httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+        answer = await http.post("/accounts", json={"name": "yan"})
+        yan = {"Authorization": f"Bearer {answer.json()['token']}"}
+        waited = await http.get("/messages", params={"user1": "zoe", "user2": "yan"}, headers=yan)
+        assert [row["content"] for row in waited.json()] == ["until you come"]
+        assert (await http.get("/conversations", headers=zoe)).status_code == 200
+        assert (await run(tmp_path, "web", "revoke", "zoe", *which))[0] == 0
+        assert (await http.get("/conversations", headers=zoe)).status_code == 401
+        gate.process.send_signal(signal.SIGINT)
+        assert await gate.process.wait() == 130
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(Failure) as error:
+            listen("127.0.0.1", taken.getsockname()[1])
+    assert "choose another HTTP_PORT" in str(error.value)
+
+
+def test_what_is_told_of_accounts_and_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "token": "T0K3N"}
+    which = WhichPeer(port=8001)
+    assert REPORTS["token"](AccountOptions("token", which, "zoe"), [row]) == 0
+    assert REPORTS["users"](AccountOptions("users", which), [row]) == 0
+    assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, 2 open"]
+    assert REPORTS["revoke"](AccountOptions("revoke", which, "eve"), []) == 4
+
+
+def parsed(line: str) -> WebOptions:
+    words, given, typed = parse_words(WEB_COMMAND, line.split())
+    return parse_serving(words, given, typed)
+
+
+def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
+    options = parsed("8000 127.0.0.1:9000 9001 --origin https://a.example,https://b.example --root-path /chat/")
+    assert (options.http_port, options.port, options.endpoints) == (8000, 8001, ("127.0.0.1:9000", "127.0.0.1:9001"))
+    assert options.origins == ("https://a.example", "https://b.example") and options.root_path == "/chat"
+    assert (parsed("8000 --port 7000").port, parsed("0").port, parsed("0").is_temporary) == (7000, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "which port"),
+        ("http", "no port for the page"),
+        ("8000 --port 8000", "a port each"),
+        ("65535", "--port"),
+        ("8000 --sign-up everybody", "open or token"),
+        ("8000 --temp --data x", "exclude"),
+        ("8000 --root-path chat", "begins with a slash"),
+        ("8000 nonsense", "no endpoint"),
+    ],
+)
+def test_what_cannot_be_meant(line: str, told: str) -> None:
+    with pytest.raises(Usage) as error:
+        parsed(line)
+    assert told in str(error.value)
+
+
+def test_a_page_for_others_without_tls_is_warned_of() -> None:
+    assert "no TLS" in parsed("8000 --http-host 0.0.0.0").warnings[0]
+    assert not parsed("8000 --http-host 0.0.0.0 --origin https://chat.example.org").warnings
+    assert not parsed("8000").warnings
+
+
+def test_a_password_of_the_database_is_warned_of_and_in_no_repr() -> None:
+    for url in ("postgresql://ada:s3cret@db/chat", "mysql://db/chat?user=ada&password=s3cret"):
+        options = parsed(f"8000 --db {url}")
+        assert "others on this machine can see the password" in options.warnings[0]
+        assert "s3cret" not in repr(options)
+
+
+def test_a_missing_library_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from p2pchat.cli.subcommands import web
+
+    def find(name: str) -> object:
+        return None if name == "uvicorn" else object()
+
+    monkeypatch.setattr(web, "find_spec", find)  # what is installed here is nothing of ours
+    with pytest.raises(Failure) as error:
+        web.require_extra()
+    assert str(error.value).startswith("the web gateway needs uvicorn") and "p2pchat-mesh[web]" in str(error.value)

@@ -1,0 +1,188 @@
+"""`ws /lines`: a script on a WebSocket says and hears what a script on the pipes of a terminal does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from p2pchat.web import WebSettings
+from tests.web.conftest import Served
+
+
+class Lines:
+    """One caller: says orders, and waits for the lines it needs."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._refs = 0
+
+    async def say(self, **order: Any) -> None:
+        await self._socket.send(json.dumps(order))
+
+    async def next(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Return the next line of this kind with these fields."""
+        async with asyncio.timeout(10):
+            while True:
+                line: dict[str, Any] = json.loads(await self._socket.recv())
+                if line["event"] == event and all(line.get(name) == value for name, value in fields.items()):
+                    return line
+
+    async def ask(self, **order: Any) -> list[dict[str, Any]]:
+        self._refs += 1
+        await self.say(**order, ref=f"q{self._refs}")
+        rows: list[dict[str, Any]] = (await self.next("answer", ref=f"q{self._refs}"))["rows"]
+        return rows
+
+    async def send(self, text: str, **fields: Any) -> dict[str, Any]:
+        await self.say(do="send", text=text, ref=text, **fields)
+        return await self.next("sent", ref=text)
+
+
+@asynccontextmanager
+async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[Lines]:
+    async with connect(f"{served.ws_url}/lines" + (f"?since={since}" if since else "")) as socket:
+        await socket.send(json.dumps({"token": served.tokens[name]}))
+        lines = Lines(socket)
+        first = await lines.next("listening")
+        assert (first["schema"], first["user"], first["data"]) == (1, name, "")
+        yield lines
+
+
+async def test_two_callers_talk_and_hear_what_became_of_it(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe, calling(served, "yan") as yan:
+        sent = await zoe.send("hello room")
+        heard = await yan.next("message", text="hello room")
+        assert (heard["id"], heard["sender"], heard["kind"]) == (sent["id"], "zoe", "room")
+        direct = await zoe.send("psst", to="yan")
+        assert (await yan.next("message", id=direct["id"]))["conversation"] == "zoe"
+        await zoe.next("delivered", id=direct["id"], user="yan")
+        await yan.ask(do="read", id=direct["id"])
+        await zoe.next("read", id=direct["id"], user="yan")
+        await yan.say(do="typing", to="zoe")
+        assert (await zoe.next("typing", user="yan"))["typing"]
+        await zoe.ask(do="edit", id=direct["id"], text="psst!")
+        assert (await yan.next("edited", id=direct["id"]))["text"] == "psst!"
+        await yan.ask(do="react", id=direct["id"], reaction="+1")
+        await zoe.next("reaction", id=direct["id"], by="yan", reaction="+1")
+        [group] = await zoe.ask(do="group", name="ops", members=["yan"])
+        await yan.next("group", change="created", conversation_id=group["conversation_id"])
+        places = {row["conversation"]: row for row in await yan.ask(do="list")}
+        assert {*places} == {"room", "ops", "zoe"} and places["zoe"]["user_id"] == sent["sender_id"]
+        [place] = await yan.ask(do="find", to="zoe")
+        assert place["conversation_id"] == places["zoe"]["conversation_id"]
+
+
+async def test_who_comes_back_is_told_what_came_meanwhile_once_and_in_order(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe:
+        async with calling(served, "yan") as yan:
+            last = await zoe.send("the last one seen")
+            await yan.next("message", id=last["id"])
+        for number in range(3):
+            await zoe.send(f"missed {number}", to="room" if number else "yan")
+        async with calling(served, "yan", since=last["id"]) as yan:
+            await zoe.send("and now")
+            told = [(await yan.next("message"))["text"] for _ in range(4)]
+            assert told == ["missed 0", "missed 1", "missed 2", "and now"]
+
+
+async def test_what_is_sent_again_is_written_once(served: Served) -> None:
+    await served.register("zoe")
+    claimed = "2026-11-20T11:42:31.689337Z"
+    async with calling(served, "zoe") as zoe:
+        first = await zoe.send("once", claimed_at=claimed)
+    async with calling(served, "zoe") as zoe:
+        again = await zoe.send("once", claimed_at=claimed, again=True)
+        other = await zoe.send("another", claimed_at="2026-11-20T11:42:31.689338Z", again=True)
+        assert again["id"] == first["id"] != other["id"]
+        assert [row["text"] for row in await zoe.ask(do="history", to="room")] == ["once", "another"]
+        assert [row["id"] for row in await zoe.ask(do="history", to="room", before=other["id"])] == [first["id"]]
+
+
+async def test_the_words_of_one_caller_are_nothing_to_another_of_the_same_account(served: Served) -> None:
+    await served.register("zoe")
+    async with calling(served, "zoe") as here, calling(served, "zoe") as there:
+        await here.send("7")
+        assert (await there.next("sent", text="7"))["ref"] is None
+
+
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [
+        ('{"do":"quit","ref":"q"}', "usage"),
+        ('{"do":"connect","endpoint":"localhost:1","ref":"q"}', "usage"),
+        ('{"do":"send","text":"hi","to":"nobody","ref":"q"}', "unknown_name"),
+        ('{"do":"send","text":"hi","claimed_at":"now","ref":"q"}', "usage"),
+        ('{"do":"send","text":"hi","again":true,"ref":"q"}', "usage"),
+        ('{"do":"find","to":"nobody","ref":"q"}', "unknown_name"),
+    ],
+)
+async def test_what_cannot_be_done_is_told_and_the_rest_goes_on(served: Served, order: str, code: str) -> None:
+    await served.register("zoe")
+    async with calling(served, "zoe") as zoe:
+        await zoe._socket.send(order)
+        assert (await zoe.next("error", ref="q"))["code"] == code
+        await zoe.send("still here")
+
+
+async def test_a_name_that_somebody_here_has_is_refused_with_a_word(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe:
+        await zoe.say(do="nick", name="yan", ref="q")
+        refused = await zoe.next("error", ref="q")
+        assert (refused["code"], refused["text"][:29]) == ("name_taken", "the name 'yan' is taken: a us")
+        await zoe.ask(do="nick", name="zora")
+
+
+async def test_without_a_token_nothing_is_told(serve: Any) -> None:
+    served = await serve(WebSettings(token_timeout=0.2))
+    for hello in ('{"token":"guess"}', "not even JSON", '{"name":"zoe"}', None):
+        async with connect(f"{served.ws_url}/lines") as socket:
+            if hello is not None:
+                await socket.send(hello)
+            assert json.loads(await socket.recv())["code"] == "unauthorized"
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+            assert socket.close_code == 1008
+
+
+async def test_what_is_unread_is_known_to_whoever_comes_from_elsewhere(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe:
+        for text in ("one", "two", "yan, three"):
+            last = await zoe.send(text, to="yan")
+        async with calling(served, "yan") as yan:
+            [row] = [row for row in await yan.ask(do="list") if row["conversation"] == "zoe"]
+            assert (row["unread"], row["mentions"]) == (3, 1)
+            await yan.ask(do="read", id=last["id"])
+            await zoe.next("read", id=last["id"])
+        async with calling(served, "yan") as yan:
+            assert {row["unread"] for row in await yan.ask(do="list")} == {0}
+
+
+async def test_who_says_to_be_away_is_away_whatever_other_windows_there_are(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "yan") as yan, calling(served, "zoe") as zoe, calling(served, "zoe"):
+        await yan.next("presence", user="zoe", status="online")
+        await zoe.ask(do="away", text="lunch")
+        await yan.next("presence", user="zoe", status="idle", text="lunch")
+        await zoe.ask(do="active", on=True)
+        await zoe.ask(do="back")
+        await yan.next("presence", user="zoe", status="online", text="")
+    async with calling(served, "yan") as yan, calling(served, "zoe") as zoe:
+        await yan.next("presence", user="zoe", status="online")
+        await zoe.ask(do="active", on=False)
+        await yan.next("presence", user="zoe", status="idle")

@@ -1,0 +1,368 @@
+"""The page as people use it: two of them with browsers, one in a terminal, in one mesh, over a gateway that may die.
+
+Real processes and Debian's Chromium. Pictures of the windows are kept in the folder of the test run, `page-pictures`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from p2pchat.safe_text import safe_line
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from tests.web.browsing import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, visitor
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@dataclass
+class Scene:
+    """Who is there: zoe and yan with browsers, terry in a terminal."""
+
+    gateway: GatewayProcess
+    zoe: Visitor
+    yan: Visitor
+    terry: Terminal
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
+    gateway = GatewayProcess(home)
+    starting, terry = asyncio.create_task(gateway.start()), None
+    try:
+        async with chromium() as browser:
+            await starting
+            words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
+            terry = Terminal(home, *words)
+            await terry.start()
+            zoe = await visitor(browser, gateway.url, shots)
+            yan = await visitor(browser, gateway.url, shots, color_scheme="dark")
+            await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
+            await zoe.row("terry").wait_for()
+            yield Scene(gateway, zoe, yan, terry)
+            assert zoe.troubles == yan.troubles == []
+    finally:
+        if terry is not None:
+            await terry.end()
+        await gateway.stop()
+
+
+async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.page.keyboard.type("at once")  # where one writes has the focus from the beginning
+    await zoe.page.keyboard.press("Enter")
+    await yan.sees("at once")
+    await zoe.write("hello everybody\nin two lines")
+    heard = await terry.next("message", text="hello everybody\nin two lines")
+    await yan.sees("hello everybody\nin two lines")
+    terry.say(do="read", id=heard["id"])
+    await terry.send("hi from a terminal")
+    await asyncio.gather(zoe.sees("hi from a terminal"), yan.sees("hi from a terminal"))
+    ticks = (await zoe.sees("hello everybody\nin two lines")).locator(".ticks[data-level=read]")
+    await ticks.click()
+    await zoe.page.get_by_role("dialog", name="Who has this message").get_by_text("terry").wait_for()
+    await zoe.page.keyboard.press("Escape")
+
+
+async def test_a_direct_message_is_found_by_its_unread_count_and_answered(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    for number in range(2):
+        sent = await terry.send(f"psst {number}", to="zoe")
+    await zoe.row("terry").get_by_text("2 unread").wait_for()
+    await zoe.until("document.title.startsWith('(2)')")
+    await zoe.shot("unread-light")
+    await zoe.go("terry")
+    assert await zoe.texts() == ["psst 0", "psst 1"]
+    await terry.next("read", id=sent["id"])
+    await zoe.until("document.title === 'terry – p2pchat'")
+    await zoe.do("psst 1", "Answer")
+    await zoe.write("yes?")
+    answer = await terry.next("message", text="yes?")
+    assert (answer["kind"], answer["reply_to"]) == ("dm", sent["id"])
+    assert "psst 1" in await (await zoe.sees("yes?")).locator(".quote").inner_text()
+    await zoe.message("yes?").locator(".ticks[data-level=delivered]").wait_for()
+    terry.say(do="read", id=answer["id"])
+    await zoe.message("yes?").locator(".ticks[data-level=read]").wait_for()
+
+
+async def test_who_types_and_how_somebody_is_is_seen(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("terry")
+    terry.say(do="typing", to="zoe")
+    await zoe.page.get_by_text("terry is typing…").wait_for()
+    await zoe.page.locator("#compose").press_sequentially("hm")
+    await terry.next("typing", user="zoe", typing=True)
+    await zoe.page.locator("#compose").fill("")
+    terry.say(do="away", text="lunch")
+    await zoe.row("terry").get_by_text("away: lunch").wait_for()
+    terry.say(do="back")
+    await zoe.row("terry").get_by_text("online").wait_for()
+
+
+async def test_what_was_said_can_be_edited_taken_back_and_reacted_to(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.go("Room")
+    await zoe.write("at ten")
+    await yan.sees("at ten")
+    await zoe.do("at ten", "Edit")
+    await zoe.write("at eleven")
+    assert (await terry.next("edited"))["text"] == "at eleven"
+    await yan.sees("at eleven")
+    await yan.do("at eleven", "React")
+    await yan.page.get_by_role("button", name="🎉").click()
+    await (await zoe.sees("at eleven")).get_by_role("button", name="🎉 1 by yan").wait_for()
+    await zoe.write("never mind")
+    await zoe.do("never mind", "Take back")
+    await zoe.page.get_by_role("button", name="Take it back").click()
+    await yan.sees("This message was taken back")
+    assert await yan.message("never mind").count() == 0
+
+
+async def test_a_group_is_made_and_talked_in(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.page.get_by_role("button", name="New group").click()
+    await zoe.page.get_by_label("What is it called?").fill("ops")
+    await zoe.page.get_by_role("checkbox", name="terry").check()
+    await zoe.page.get_by_role("checkbox", name="yan").check()
+    await zoe.shot("group-light")
+    await zoe.page.get_by_role("button", name="Make the group").click()
+    await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
+    await zoe.write("deploying")
+    await terry.next("message", text="deploying", group="ops")
+    await yan.row("#ops").get_by_text("1 unread").wait_for()
+    await yan.go("#ops")
+    await yan.sees("deploying")
+    await yan.shot("group-dark")
+
+
+async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(scene: Scene) -> None:
+    zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
+    await asyncio.gather(zoe.go("Room"), yan.go("Room"))
+    await zoe.write("before the end")
+    await yan.sees("before the end")
+    await gateway.kill()
+    for text in ("written offline 1", "written offline 2"):
+        await zoe.write(text)
+        await (await zoe.sees(text)).get_by_text("waits to be sent").wait_for()
+    await zoe.page.locator(".connection").get_by_text("Not connected").wait_for()
+    await zoe.shot("offline-light")
+    await terry.send("said meanwhile")
+    await gateway.start()
+    await zoe.page.evaluate("dispatchEvent(new Event('online'))")
+    await yan.page.evaluate("dispatchEvent(new Event('online'))")
+    await terry.next("message", text="written offline 2")
+    for one in (zoe, yan):
+        for text in ("said meanwhile", "written offline 1", "written offline 2"):
+            await one.sees(text)
+        texts = await one.texts()
+        assert [texts.count(text) for text in set(texts)] == [1] * len(set(texts))
+        assert texts.index("written offline 1") < texts.index("written offline 2")
+    assert await zoe.page.get_by_text("waits to be sent").count() == 0
+
+
+async def test_what_is_written_while_a_terminal_is_dead_waits_for_it_and_it_is_heard_again(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    await terry.kill()
+    await zoe.row("terry").get_by_text("offline").wait_for()
+    await zoe.write("while the terminal is dead")
+    await zoe.sees("while the terminal is dead")
+    await terry.start()
+    assert (await terry.next("message", text="while the terminal is dead"))["sender"] == "zoe"
+    await terry.send("alive again")
+    await zoe.sees("alive again")
+    await zoe.write("welcome back")
+    await terry.next("message", text="welcome back")
+
+
+async def test_history_comes_when_one_scrolls_back_and_stays_where_one_looks(scene: Scene) -> None:
+    yan, terry = scene.yan, scene.terry
+    for number in range(120):
+        terry.say(do="send", to="yan", text=f"line {number}")
+    terry.say(do="send", to="yan", text="the needle in it", ref="needle")
+    await terry.next("sent", ref="needle")
+    await yan.row("terry").get_by_text("99+ unread").wait_for()
+    await yan.page.reload()  # the token is kept for this tab; what was told is not
+    await yan.row("terry").get_by_text("99+ unread").wait_for()
+    await yan.go("terry")
+    await yan.sees("the needle in it")
+    assert await yan.message("line 0").count() == 0
+    box = yan.page.get_by_role("log")
+    top = "Math.round(node.getBoundingClientRect().top)"
+    before = await yan.message("line 75").evaluate(
+        f"node => {{ node.scrollIntoView({{block: 'start'}}); return {top}; }}"
+    )
+    await yan.until("document.querySelectorAll('li.message').length > 60")
+    assert abs(await yan.message("line 75").evaluate(f"node => {top}") - before) <= 2
+    while not await yan.page.get_by_text("This is the beginning of the conversation").count():
+        await box.evaluate("node => node.scrollTo(0, 0)")
+        await yan.page.wait_for_timeout(20)
+    assert (await yan.texts())[:2] == ["line 0", "line 1"]
+
+
+async def test_search_finds_marks_and_goes_there(scene: Scene) -> None:
+    yan = scene.yan
+    await yan.page.keyboard.press("Control+k")
+    await yan.page.keyboard.type("needle")
+    await yan.page.keyboard.press("Enter")
+    found = yan.page.get_by_role("region", name="Search").get_by_role("button", name="the needle in it")
+    assert await found.locator("mark").inner_text() == "needle"
+    await yan.shot("search-dark")
+    await found.click()
+    await yan.page.locator("li.message.found", has_text="the needle in it").wait_for()
+    await yan.page.get_by_role("button", name="Close search").click()
+
+
+async def test_people_are_invited_by_address_or_by_code(scene: Scene) -> None:
+    zoe = scene.zoe
+    await zoe.page.get_by_role("button", name="Invite people").click()
+    dialog = zoe.page.get_by_role("dialog", name="Invite people")
+    assert await dialog.get_by_role("group", name="Address of this page").inner_text() == scene.gateway.url
+    assert (await dialog.get_by_role("group", name="Invite", exact=True).inner_text()).startswith("p2pchat:")
+    assert await dialog.get_by_role("img", name="QR code").count() == 2
+    await zoe.shot("invite-light")
+    await zoe.page.keyboard.press("Escape")
+
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+DISGUISED = ["bob\u202egnp", "a\u200bb", "x\u0300\u0301\u0302\u0303\u0304\u0305", "tab\there", "\u2066y", "é ü 漢 🎉"]
+
+
+async def test_nothing_that_others_write_is_ever_markup_or_hides(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    terry.say(do="nick", name='terry"><b>')
+    await terry.next("answer", command="nick")
+    await terry.send(HOSTILE + " \u202eevil")
+    message = zoe.page.locator("li.message", has_text="onerror").first
+    await message.wait_for()
+    assert await message.locator(".text").inner_text() == HOSTILE + " \\u{202e}evil"
+    assert await message.locator(".who").inner_text() == 'terry"><b>'
+    assert await zoe.page.locator("main img, main b, nav b").count() == 0
+    shown = "async (names) => { const {safeLine} = await import('./safe.js'); return names.map(safeLine); }"
+    assert await zoe.page.evaluate(shown, DISGUISED) == [safe_line(name) for name in DISGUISED]
+    terry.say(do="nick", name="terry")
+    await zoe.row("terry").wait_for()
+
+
+async def test_everything_can_be_done_with_keys_alone(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    keys = zoe.page.keyboard
+    await zoe.go("Room")
+    await zoe.page.locator("body").evaluate("() => document.activeElement.blur()")
+    await keys.type("by keys")  # goes to where one writes, wherever one looked
+    await keys.press("Enter")
+    await yan.go("Room")
+    await yan.sees("by keys")
+    await keys.press("ArrowUp")  # edits what was written last
+    await keys.type(" alone")
+    await keys.press("Enter")
+    await yan.sees("by keys alone")
+    await keys.press("Control+m")  # to the newest message
+    await keys.press("+")
+    await keys.press("Enter")  # the first of what is offered
+    await (await yan.sees("by keys alone")).get_by_role("button", name="👍 1").wait_for()
+    await keys.press("Escape")
+    assert await zoe.page.evaluate("document.activeElement.id") == "compose"
+    await terry.send("unread for keys", to="zoe")
+    await zoe.row("terry").get_by_text("1 unread").wait_for()
+    await keys.press("Alt+Shift+ArrowDown")
+    await zoe.sees("unread for keys")
+    await keys.press("F1")
+    await zoe.page.get_by_role("dialog", name="Help").wait_for()
+    await zoe.shot("help-light")
+    await keys.press("Escape")
+    await zoe.page.locator("body").evaluate("() => document.activeElement.blur()")
+    stops = set()
+    for _ in range(40):
+        await keys.press("Tab")
+        stops.add(
+            await zoe.page.evaluate(
+                "document.activeElement.getAttribute('aria-label') || document.activeElement.innerText"
+            )
+        )
+        assert await zoe.page.evaluate(
+            "document.activeElement.matches(':focus-visible') || document.activeElement === document.body"
+        )
+    assert {"Help and keyboard shortcuts", "Find people, groups and messages", "New group", "Send"} <= stops
+
+
+async def test_new_lines_of_others_are_announced_and_nothing_else(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    region = zoe.page.locator("[aria-live=polite]")
+    assert await region.count() == 1
+    await zoe.write("my own line")
+    await terry.send("a line to be read out")
+    await region.get_by_text("terry: a line to be read out").wait_for()
+    assert "my own line" not in await region.inner_text()
+
+
+AXE = (
+    "async () => (await axe.run(document)).violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' '))"
+)
+
+
+async def violations(one: Visitor) -> Any:
+    return await one.page.evaluate(AXE)
+
+
+async def test_no_rule_of_accessibility_is_broken_and_the_smallest_screen_is_wide_enough(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
+    script = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
+    for one in (zoe, yan):
+        await one.page.evaluate(script)
+    await asyncio.gather(zoe.go("Room"), yan.go("Room"))
+    await asyncio.gather(zoe.shot("room-light"), yan.shot("room-dark"))
+    assert await violations(zoe) == await violations(yan) == []
+    await zoe.page.get_by_role("button", name="Invite people").click()
+    await zoe.page.get_by_role("dialog").wait_for()
+    assert await violations(zoe) == []
+    await zoe.page.keyboard.press("Escape")
+    for one, scheme in ((zoe, "light"), (yan, "dark")):
+        await one.page.set_viewport_size({"width": 320, "height": 640})
+        await one.shot(f"room-320-{scheme}")
+        assert await one.page.evaluate("document.scrollingElement.scrollWidth") == 320
+    assert await violations(zoe) == []
+    await yan.page.get_by_role("button", name="Back to the list").click()
+    await yan.shot("list-320-dark")
+    assert await violations(yan) == []
+    await zoe.page.set_viewport_size({"width": 1900, "height": 1000})
+    await zoe.go("Room")
+    await zoe.shot("room-wide-light")
+
+
+async def test_a_token_leads_back_to_the_same_person_and_is_gone_after_signing_out(scene: Scene) -> None:
+    yan = scene.yan
+    page = yan.page
+    await page.set_viewport_size({"width": 1200, "height": 800})
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_label("Choose a name").wait_for()
+    await page.reload()
+    await page.get_by_label("Choose a name").fill("zoe")
+    await page.get_by_role("button", name="Join").click()
+    await page.get_by_role("alert").get_by_text("taken").wait_for()
+    await yan.shot("door-dark")
+    await page.get_by_text("I have been here before").click()
+    await page.get_by_label("Your token").fill("not-a-token")
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_text("Nobody here has this token").wait_for()
+    await page.get_by_label("Your token").fill(yan.token)
+    await page.get_by_role("button", name="Sign in").click()
+    await yan.row("Room").wait_for()
+    await yan.sees("at once")
+    yan.troubles[:] = [trouble for trouble in yan.troubles if "409" not in trouble]  # Chromium tells of each refusal

@@ -1,0 +1,76 @@
+"""The files of the page: what the gateway serves, and that each of them can be had from a wheel."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+from websockets.asyncio.client import connect
+
+import p2pchat.web.page as page
+from p2pchat import TCPPeer
+from p2pchat.web import create_app
+from tests.web.conftest import Served, listening
+
+FOLDER = Path(page.__file__).parent
+MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
+
+
+async def test_each_file_has_its_kind_and_is_asked_for_again_only_when_it_is_another(served: Served) -> None:
+    async with served.client() as http:
+        first = await http.get("/")
+        assert (first.status_code, first.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "default-src 'none'" in first.headers["content-security-policy"]
+        for name in ("main.js", "style.css", "icon.svg"):
+            answer = await http.get(f"/{name}")
+            again = await http.get(f"/{name}", headers={"If-None-Match": answer.headers["etag"]})
+            assert (answer.status_code, again.status_code, again.content) == (200, 304, b"")
+        for name in ("__init__.py", "index.html", "nothing.js", "page/main.js"):
+            assert (await http.get(f"/{name}")).status_code == 404
+
+
+async def test_a_qr_code_is_for_who_has_a_token_and_for_what_fits(served: Served) -> None:
+    await served.register("zoe")
+    async with served.client("zoe") as zoe, served.client() as nobody:
+        drawn = await zoe.post("/qr", json={"text": "p2pchat:AHJEE@127.0.0.1:8000"})
+        assert drawn.headers["content-type"] == "image/svg+xml" and drawn.text.startswith("<svg")
+        assert (await nobody.post("/qr", json={"text": "x"})).status_code == 401
+        assert (await zoe.post("/qr", json={"text": "x" * 2049})).status_code == 422
+        assert (await zoe.post("/qr", json={"text": "漢" * 2048})).status_code == 413
+
+
+def test_the_page_asks_nobody_else_for_anything() -> None:
+    names = re.compile(r"""(?:from|import\()\s*["']([^"']+)["']""")
+    for name, code in MODULES.items():
+        assert {found for found in names.findall(code) if not found.startswith("./")} == set(), name
+        assert {found[2:] for found in names.findall(code)} <= MODULES.keys(), name
+    every = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.suffix in page.KINDS}
+    for name, text in every.items():
+        elsewhere = set(re.findall(r"https?://[\w.-]+", text))
+        assert elsewhere <= {"http://www.w3.org"}, name  # names of the kinds of elements, which nobody asks for
+    assert not re.search(r"""(?:src|href)="/|<script>|<style|\son\w+=|style=""", every["index.html"])
+
+
+def test_nothing_of_others_is_ever_given_to_a_parser() -> None:
+    sinks = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function|srcdoc")
+    assert [name for name, code in MODULES.items() if sinks.search(code)] == []
+
+
+async def test_the_page_works_below_any_mount() -> None:
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        own = FastAPI()
+        own.mount("/deep/chat", create_app(peer))
+        async with (
+            listening(own) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+        ):
+            assert (await http.get("/deep/chat")).headers["location"].endswith("/deep/chat/")
+            assert "main.js" in (await http.get("/deep/chat/")).text
+            assert (await http.get("/deep/chat/main.js")).status_code == 200
+            made = await http.post("/deep/chat/accounts", json={"name": "zoe"})
+            async with connect(f"ws://127.0.0.1:{port}/deep/chat/lines") as socket:
+                await socket.send(json.dumps({"token": made.json()["token"]}))
+                assert json.loads(await socket.recv())["user"] == "zoe"

@@ -1,0 +1,88 @@
+"""Real processes: a gateway, a peer in a terminal and a user of `/chat` in one room, whoever of them is killed."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from tests.web.clients import Chatter
+from tests.web.programs import Program, p2pchat, running
+
+
+def free_ports(count: int) -> list[str]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [str(listener.getsockname()[1]) for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+async def heard(terminal: Program, text: str) -> dict[str, Any]:
+    """Wait until a terminal shows a message that says this; returns its line."""
+    while True:
+        line: dict[str, Any] = json.loads(await terminal.until(f'"text":"{text}"'))
+        if line["event"] == "message":
+            return line
+
+
+async def told(chatter: Chatter, text: str) -> dict[str, Any]:
+    while (message := await chatter.message())["content"] != text:
+        pass
+    return message
+
+
+@asynccontextmanager
+async def connected(office: Program, client: list[str], home: Path) -> AsyncIterator[Program]:
+    """Run a client once the gateway is there."""
+    await office.until("the page")
+    async with running(*client, home=home) as program:
+        await program.until("connected as")
+        yield program
+
+
+async def test_a_terminal_and_a_chat_user_are_in_one_room_after_either_sides_restart(tmp_path: Path) -> None:
+    http, own, other = free_ports(3)
+    data = tmp_path / "data"
+    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--name", "office", "--data", str(data / "web"))
+    terminal = p2pchat(other, own, "--name", "tina", "--json", "--data", str(data / "tina"))
+    url = f"ws://localhost:{http}/chat?user=zoe"
+    client = p2pchat("client", f"ws://localhost:{http}/chat", "--user", "cyd")
+    async with (
+        running(*gateway, home=tmp_path) as office,
+        running(*terminal, home=tmp_path) as tina,
+        connected(office, client, tmp_path) as cyd,
+    ):
+        await tina.until('"state":"up"')
+        async with connect(url, proxy=None) as socket:
+            zoe = Chatter(socket)
+            await zoe.accepted("one")
+            assert (await heard(tina, "one"))["sender"] == "zoe"
+            await tina.say("two")
+            last = await told(zoe, "two")
+            assert last["from"] == "tina"
+        office.kill()
+        await cyd.until("trying again")
+        await cyd.say("typed while nobody listened")
+        await tina.until('"event":"left"')
+        await tina.say("three")
+        await tina.say("/msg zoe four")
+        async with running(*gateway, home=tmp_path) as office:
+            await office.until("the page")
+            await cyd.until_all("back as cyd", "Acknowledgment: ok", "tina: three")
+            async with connect(f"{url}&since={last['id']}", proxy=None) as socket:
+                zoe = Chatter(socket)
+                behind = [await zoe.message() for _ in range(3)]
+                assert {one["content"] for one in behind} == {"three", "four", "typed while nobody listened"}
+                tina.kill()
+                await zoe.accepted("/dm tina five")
+                await zoe.accepted("six")
+                async with running(*terminal, home=tmp_path) as tina_again:
+                    await tina_again.until_all('"text":"five"', '"text":"six"')  # of two conversations: either first
+                    await tina_again.say("seven")
+                    assert (await told(zoe, "seven"))["from"] == "tina"

@@ -1,0 +1,401 @@
+"""Socket.IO where clients are odd, hostile, several, slow or cut off; its plain use is in origins/."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection, connect
+
+from p2pchat import Presence
+from p2pchat.web import WebSettings
+from p2pchat.web.hub import Told
+from p2pchat.web.settings import Pace
+from p2pchat.web.socketio.clients import CONSUMER, Floor
+from p2pchat.web.socketio.messages import StrictPacket, may_come_in
+from tests.web.conftest import Served, listening
+from tests.web.sockets import socket
+
+ENGINE = "/socket.io/?EIO=4&transport="
+
+
+def error_of(answer: dict[str, Any]) -> str:
+    assert answer["status"] == "error" and answer["text"]
+    code: str = answer["code"]
+    return code
+
+
+async def hand(served: Served, *names: str) -> None:
+    for name in names:
+        await served.register(name)
+
+
+async def closed(line: ClientConnection) -> None:
+    """Wait until the other side has closed a connection."""
+    async with asyncio.timeout(10):
+        async for _ in line:
+            pass
+
+
+# ---- who it is
+
+
+@pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
+async def test_every_transport_brings_messages_both_ways(served: Served, transports: list[str]) -> None:
+    await hand(served, "ada", "bob")
+    async with (
+        socket(served.url, "ada", served.tokens["ada"], transports=transports) as ada,
+        socket(served.url, "bob", served.tokens["bob"], transports=transports) as bob,
+    ):
+        for number in range(3):
+            await ada.say("privateMessage", {"to": "bob", "content": f"{number}"})
+        assert [(await bob.hear("newMessage"))["content"] for _ in range(3)] == ["0", "1", "2"]
+        await bob.say("privateMessage", {"to": "ada", "content": "back"})
+        assert (await ada.hear("newMessage"))["from"] == "bob"
+
+
+async def test_a_socket_that_says_something_before_who_it_is_is_sent_away(served: Served) -> None:
+    async with socket(served.url) as stranger:
+        assert error_of(await stranger.say("privateMessage", {"to": "ada", "content": "hi"})) == "unauthorized"
+        assert (await stranger.hear("error"))["code"] == "unauthorized"
+        await asyncio.wait_for(stranger.gone.wait(), 10)
+    assert served.gateway.accounts.find("ada") is None, "nothing was done"
+
+
+async def test_a_socket_that_does_not_say_who_it_is_in_time_is_sent_away(serve: Any) -> None:
+    served = await serve(WebSettings(token_timeout=0.05))
+    for transport in ("websocket", "polling"):
+        async with socket(served.url, transports=[transport]) as stranger:
+            assert (await stranger.hear("error"))["code"] == "unauthorized"
+            await asyncio.wait_for(stranger.gone.wait(), 10)
+
+
+async def test_nobody_registers_as_another(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    token = served.tokens["ada"]
+    lies: list[tuple[Any, str]] = [
+        ({"userId": "bob", "authToken": token}, "unauthorized"),
+        ({"userId": "ada", "authToken": "nonsense"}, "unauthorized"),
+        ({"userId": "ada"}, "unauthorized"),
+        ({"authToken": token}, "malformed"),
+        ({"userId": "a" * 300, "authToken": token}, "malformed"),
+        (["ada"], "malformed"),
+    ]
+    for payload, code in lies:
+        async with socket(served.url) as liar:
+            assert error_of(await liar.say("register", payload)) == code, payload
+            await asyncio.wait_for(liar.gone.wait(), 10)
+
+
+async def test_a_socket_stays_whose_it_is(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        again = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
+        assert again == {"status": "ok", "userId": "ada"}
+        other = await ada.say("register", {"userId": "bob", "authToken": served.tokens["bob"]})
+        assert error_of(other) == "registered"
+        await asyncio.wait_for(ada.gone.wait(), 10)
+
+
+async def test_on_a_trusted_machine_who_has_no_token_says_a_name_and_who_has_one_is_its_account(serve: Any) -> None:
+    served = await serve(WebSettings(trust_loopback=True))
+    token = await served.register("ada")
+    async with socket(served.url, "zoe") as zoe, socket(served.url, "ada", token):
+        await zoe.say("groupMessage", {"to": "room", "content": "hello"})
+    async with socket(served.url) as liar:
+        assert error_of(await liar.say("register", {"userId": "zoe", "authToken": token})) == "unauthorized"
+
+
+# ---- what is sent
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("privateMessage", {"to": "bob"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": 7}, "malformed"),
+    ("privateMessage", {"to": {"$ne": ""}, "content": "x"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": ""}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "nul \0"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "ä" * 16385}, "too_long"),
+    ("privateMessage", {"to": "no/name", "content": "x"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "timestamp": "yesterday"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "timestamp": "2026-01-01T00:00:00"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "timestamp": -1}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "timestamp": 1e300}, "malformed"),
+    ("groupMessage", {"to": "#nothing", "content": "x"}, "unknown_name"),
+    ("groupMessage", {"to": "bob", "content": "x"}, "unknown_name"),
+    ("messageAck", {"messageId": "x"}, "malformed"),
+    ("messageAck", {"messageId": "A" * 39 + ".1"}, "unknown_name"),
+    ("typingStart", {"conversationId": "nobody"}, "unknown_name"),
+    ("activityChange", {"isActive": "yes"}, "malformed"),
+    ("newMessage", {"from": "bob"}, "unknown_event"),
+    ("privateMessage", "text", "malformed"),
+]
+
+
+async def test_what_cannot_be_meant_is_answered_and_told_and_the_socket_lives(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        for event, payload, code in WRONG:
+            assert error_of(await ada.say(event, payload)) == code, (event, payload)
+            told = await ada.hear("error")
+            assert set(told) == {"code", "text"} and told["code"] == code
+        assert (await ada.say("privateMessage", {"to": "bob", "content": "fine"}))["status"] == "ok"
+
+
+async def test_what_one_socket_emits_at_once_keeps_its_order_also_to_a_name_nobody_has_yet(served: Served) -> None:
+    await hand(served, "ada")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        for number in range(20):
+            await ada.io.emit("privateMessage", {"to": "newcomer", "content": f"{number}"})
+        await ada.say("privateMessage", {"to": "newcomer", "content": "last"})
+    token = await served.register("newcomer")
+    async with socket(served.url, "newcomer", token) as newcomer:
+        heard = [(await newcomer.hear("newMessage"))["content"] for _ in range(21)]
+    assert heard == [*map(str, range(20)), "last"]
+
+
+async def test_an_account_that_writes_too_much_is_told_so_and_others_are_not_held_up(serve: Any) -> None:
+    served = await serve(WebSettings(messages=Pace(0.001, 3)))
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        answers = [await ada.say("groupMessage", {"to": "room", "content": "x"}) for _ in range(4)]
+        assert [answer["status"] for answer in answers] == ["ok", "ok", "ok", "error"]
+        assert error_of(answers[-1]) == "too_many"
+        async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+            assert (await bob.say("groupMessage", {"to": "room", "content": "y"}))["status"] == "ok"
+
+
+async def test_registering_twice_at_once_is_one_session_and_in_a_circle_it_is_slowed_down(serve: Any) -> None:
+    served = await serve(WebSettings(calls=Pace(0.001, 20)))
+    await hand(served, "ada")
+    async with served.client("ada") as http:
+        since = (await http.post("/messages", json={"to": "room", "content": "x"})).json()["id"]
+    said = {"userId": "ada", "authToken": served.tokens["ada"], "since": since}
+    async with socket(served.url) as ada:
+        answers = await asyncio.gather(*(ada.say("register", said) for _ in range(3)))
+        assert [answer["status"] for answer in answers] == ["ok"] * 3
+        account = served.gateway.accounts.find("ada")
+        assert account is not None and account.sessions == 1
+    async with socket(served.url) as again:
+        assert error_of(await again.say("register", said)) == "too_many"
+
+
+# ---- several sockets, and coming back
+
+
+async def test_every_socket_of_a_user_gets_what_others_and_its_other_sockets_write(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    token = served.tokens["ada"]
+    async with (
+        socket(served.url, "ada", token) as desk,
+        socket(served.url, "ada", token) as phone,
+        socket(served.url, "bob", served.tokens["bob"]) as bob,
+    ):
+        await bob.say("privateMessage", {"to": "ada", "content": "hi"})
+        for each in (desk, phone):
+            assert (await each.hear("newMessage"))["content"] == "hi"
+        await desk.say("privateMessage", {"to": "bob", "content": "hi yourself"})
+        assert (await phone.hear("newMessage"))["from"] == "ada"
+        await bob.hear("newMessage")
+        assert desk.said("newMessage") == [], "what a socket wrote does not come back to it"
+
+
+async def test_a_user_is_online_while_one_socket_looks_and_idle_while_none_does(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    token = served.tokens["ada"]
+
+    def of_ada(status: str) -> Any:
+        return lambda told: told == {"userId": "ada", "status": status}
+
+    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+        async with socket(served.url, "ada", token) as desk, socket(served.url, "ada", token) as phone:
+            await bob.hear("presenceUpdate", of_ada("online"))
+            await desk.say("activityChange", {"isActive": False})
+            await phone.say("activityChange", {"isActive": False})
+            await bob.hear("presenceUpdate", of_ada("idle"))
+            await phone.say("activityChange", {"isActive": True})
+            await bob.hear("presenceUpdate", of_ada("online"))
+        await bob.hear("presenceUpdate", of_ada("offline"))
+
+
+async def test_who_was_there_for_a_newcomer_is_news_for_the_others_all_the_same(served: Served) -> None:
+    """Somebody registers between another's coming and the moment in which that is told: only the newcomer knew."""
+    await hand(served, "ada")
+    user = await served.peer.host("cyd")
+    user.set_presence("online")
+    async with asyncio.timeout(10):
+        while served.peer.user("cyd").status != "online":
+            await asyncio.sleep(0)
+    ada = served.gateway.accounts.find("ada")
+    assert ada is not None
+    floor = Floor(served.gateway)  # one that has heard nothing yet
+    assert len(floor.presence.snapshot(ada)) >= 1
+    came = Presence(user=served.peer.user("cyd"), status="online", text="", since=None)
+    assert floor.presence.packet_of(Told(came, None)) is not None
+    assert floor.presence.packet_of(Told(came, None)) is None, "and that once"
+
+
+async def test_more_people_than_an_outbox_holds_are_told_who_registers(serve: Any) -> None:
+    served = await serve(WebSettings(outbox_frames=8))
+    await hand(served, "ada")
+    missing = {f"user{number}" for number in range(12)}
+    for name in missing:
+        (await served.peer.host(name)).set_presence("online")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        while missing:
+            missing.discard((await ada.hear("presenceUpdate"))["userId"])
+
+
+async def test_what_was_written_to_somebody_who_never_comes_is_not_read_again_each_time(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.web.socketio.clients.MOST_AGAIN", 2)
+    await hand(served, "ada")
+    account = served.gateway.accounts.find("ada")
+    assert account is not None
+    for number in range(5):
+        await account.user.send((await served.gateway.accounts.reserve("nobody")).user.me, f"{number}")
+    async with socket(served.url, "ada", served.tokens["ada"]), asyncio.timeout(10):
+        while len(left := await account.user.released(consumer=CONSUMER, kinds=("dm",))) != 2:
+            pass
+    assert [post.text for post in left] == ["3", "4"]
+
+
+async def test_what_may_not_have_arrived_when_a_connection_broke_comes_again(served: Served) -> None:
+    """A broken connection proves nothing of what was written to it last."""
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            await bob.say("privateMessage", {"to": "ada", "content": "one"})
+            first = await ada.hear("newMessage")
+            ada.io.eio.ws._response.connection.transport.abort()
+            await asyncio.wait_for(ada.gone.wait(), 10)
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            assert await ada.hear("newMessage") == first
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            await bob.say("privateMessage", {"to": "ada", "content": "two"})
+            assert (await ada.hear("newMessage"))["content"] == "two", "what was said goodbye to had arrived"
+
+
+async def test_who_comes_back_with_the_last_message_it_has_misses_nothing_of_the_room_either(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            await bob.say("groupMessage", {"to": "room", "content": "seen"})
+            seen = await ada.hear("newMessage")
+        for number in range(3):
+            await bob.say("groupMessage", {"to": "room", "content": f"{number}"})
+        await bob.say("privateMessage", {"to": "ada", "content": "psst"})
+        async with socket(served.url) as ada:
+            register = {"userId": "ada", "authToken": served.tokens["ada"], "since": seen["id"]}
+            assert (await ada.say("register", register))["status"] == "ok"
+            assert [(await ada.hear("newMessage"))["content"] for _ in range(4)] == ["0", "1", "2", "psst"]
+
+
+async def test_who_takes_nothing_is_closed_alone_and_gets_everything_later(serve: Any) -> None:
+    served = await serve(WebSettings(outbox_frames=40))
+    await hand(served, "ada", "bob", "cyd")
+    headers = {"Content-Type": "text/plain"}
+    async with served.client() as http, socket(served.url, "cyd", served.tokens["cyd"]) as cyd:
+        opened = (await http.get(ENGINE + "polling")).text
+        sid = opened.split('"sid":"')[1].split('"')[0]
+        await http.post(f"{ENGINE}polling&sid={sid}", content="40", headers=headers)
+        register = f'420["register",{{"userId":"bob","authToken":"{served.tokens["bob"]}"}}]'
+        await http.post(f"{ENGINE}polling&sid={sid}", content=register, headers=headers)
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            for number in range(60):  # bob never polls
+                for name in ("bob", "cyd"):
+                    await ada.say("privateMessage", {"to": name, "content": f"{number}"})
+            assert [(await cyd.hear("newMessage"))["content"] for _ in range(60)] == [*map(str, range(60))]
+        await cyd.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
+    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+        assert [(await bob.hear("newMessage"))["content"] for _ in range(60)] == [*map(str, range(60))]
+
+
+# ---- hostile
+
+
+FRAMES: list[str | bytes] = [
+    "",
+    "4",
+    "45-[]",
+    "451-[]",
+    "46",
+    "47[]",
+    "9",
+    "4{",
+    "2" + "[" * 100_000,
+    "4" + "[" * 100_000,
+    "0",
+    "44{}",
+    b"\x04x",
+]
+
+
+async def test_a_frame_that_is_no_packet_ends_its_connection_and_nothing_else(served: Served) -> None:
+    for frame in FRAMES:
+        async with connect(served.ws_url + ENGINE + "websocket") as line:
+            await line.recv()
+            await line.send(frame)
+            await closed(line)
+
+
+@pytest.mark.parametrize("packet", ["2{}", "2[]", "2[7]", '2[["x"]]', "3{}", "51-[]", "61-[]", "4", "7", "x", "2[[["])
+def test_a_packet_of_another_shape_is_refused(packet: str) -> None:
+    with pytest.raises(ValueError):
+        StrictPacket(encoded_packet=packet)
+
+
+def test_only_packets_come_in() -> None:
+    assert all(map(may_come_in, ["3", "2probe", "5", "41", "42[]", "40"]))
+    assert not any(map(may_come_in, [None, "", "2", "2[", "4", "4[", "45", "8"]))
+
+
+async def test_a_connection_cannot_be_chosen_or_guessed(served: Served) -> None:
+    """Session fixation: the name of a connection is the server's, and of no use without being known."""
+    async with served.client() as http:
+        opened = [(await http.get(ENGINE + "polling")).text.split('"sid":"')[1].split('"')[0] for _ in range(2)]
+        assert opened[0] != opened[1] and all(len(sid) >= 20 for sid in opened)
+        for sid in ("chosen", opened[0][:-1]):
+            assert (await http.get(f"{ENGINE}polling&sid={sid}")).status_code == 400
+            assert (await http.post(f"{ENGINE}polling&sid={sid}", content="40")).status_code == 400
+
+
+async def test_a_polled_payload_is_bounded(serve: Any) -> None:
+    served = await serve(WebSettings(max_body_bytes=2000))
+    async with served.client() as http:
+        sid = (await http.get(ENGINE + "polling")).text.split('"sid":"')[1].split('"')[0]
+        assert (await http.post(f"{ENGINE}polling&sid={sid}", content="40" + "x" * 3000)).status_code >= 400
+
+
+async def test_a_stranger_says_a_few_words_and_no_more(served: Served) -> None:
+    async with connect(served.ws_url + ENGINE + "websocket") as line:
+        await line.recv()
+        for _ in range(20):
+            await line.send('43["x"]')
+        await closed(line)
+
+
+async def test_below_a_prefix_it_answers_too_and_only_at_its_own_place(served: Served) -> None:
+    outer = FastAPI()
+    outer.mount("/talk", served.app)
+    await hand(served, "ada", "bob")
+    async with listening(outer) as port:
+        url = f"http://127.0.0.1:{port}"
+        for transport in ("polling", "websocket"):
+            async with socket(url, "ada", served.tokens["ada"], transports=[transport], path="talk/socket.io") as ada:
+                assert (await ada.say("groupMessage", {"to": "room", "content": "x"}))["status"] == "ok"
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            assert (await http.get("/talk" + ENGINE + "polling")).status_code == 200
+            assert (await http.get("/talk/socket.io/other/?EIO=4&transport=polling")).status_code == 404
+
+
+async def test_a_gateway_that_stops_says_goodbye_so_that_clients_come_back(served: Served) -> None:
+    await hand(served, "ada")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        await served.gateway.aclose()
+        await asyncio.wait_for(ada.gone.wait(), 10)
+        assert ada.said("error") == []
