@@ -19,7 +19,7 @@ from p2pchat import Message, TCPPeer, __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "logs" / "README.md"])
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m p2pchat demo"
 TEST = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/poe test'
@@ -94,7 +94,7 @@ def test_the_table_has_all_thirteen_promises() -> None:
     assert len(promises()) == 13
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
