@@ -22,7 +22,9 @@ from p2pchat.errors import P2PChatError, PortInUse
 
 SWEEP_ABOVE = 1024  # addresses remembered for their rate before those that say nothing any more are forgotten
 ONE_PORT_ATTEMPTS = 8  # to find one free port on all addresses of a host, when any port will do
-BACKLOG = 128  # connections the system holds until they are accepted; the usual number
+# Connections the system holds until they are accepted. With a full queue Linux answers with SYN cookies and keeps
+# nothing: of 600 dialled at once with 128 it accepted 276, and all 600 diallers believed they were connected.
+BACKLOG = 1024  # a mesh that forms at once, with room to spare
 ACCEPT_PAUSE = 0.02  # seconds after an accept that failed: what fails on and on must not keep the loop busy
 
 

@@ -14,6 +14,7 @@ garbage collector's sight, as the command line does after its start: it would be
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from p2pchat.cli.chat.startup import allow_descriptors
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
+from tests.deadlines import with_deadline
 from tests.processes.nursery import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False
@@ -50,6 +52,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each asynchronous test a deadline."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = with_deadline(item.obj)
 
 
 @pytest.fixture

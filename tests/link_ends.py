@@ -12,6 +12,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import AnyFrame
 from p2pchat.server import Server
+from tests.deadlines import WAIT, within
 
 ADA, EVE = Identity.from_seed(b"a" * 32), Identity.from_seed(b"e" * 32)
 SERVER, CLIENT = server_context(ADA), client_context()
@@ -33,11 +34,12 @@ class Told:
     def frames(self) -> list[AnyFrame]:
         return [frame for read in self.reads for frame in read]
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; looked at again whenever something was told. The test's timeout ends it."""
-        while not condition():
-            self._news.clear()
-            await self._news.wait()
+    async def until(self, condition: Callable[[], bool], what: str = "a callback of the link") -> None:
+        """Wait until the condition holds; each callback checks it again."""
+        async with within(WAIT, what):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
 
     def on_frames(self, link: int, frames: list[AnyFrame]) -> None:
         self.reads.append(frames)
@@ -86,7 +88,8 @@ class Door:
     async def connect(self, port: int = 0) -> tuple[Streams, Streams]:
         """Dial and accept; `port` when something lies between."""
         dialled = await dial("127.0.0.1", port or self.server.port, timeout=5)
-        return dialled, await self.strangers.get()
+        async with within(WAIT, "the server to accept"):
+            return dialled, await self.strangers.get()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.protocol import Ping, Pong, encode
 from p2pchat.server import SWEEP_ABOVE, Server, Strangers, address_of, grows_deaf
+from tests.deadlines import WAIT, within
 from tests.link_ends import SETTINGS, Streams, Told, door, make_client
 
 HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
@@ -239,7 +240,8 @@ async def join(host: Host) -> tuple[Client, Told]:
     client = make_client(streams, told, server_side=False)
     await client.handshake(5)
     client.start()
-    await host.arrivals.get()
+    async with within(WAIT, "the server to start a member's link"):
+        await host.arrivals.get()
     return client, told
 
 
@@ -254,14 +256,16 @@ async def talk(host: Host, client: Client, told: Told) -> None:
 
 
 async def hang_up(streams: Streams) -> bytes:
-    """Read until the server has closed; return what it said."""
+    """Read until the server has closed; return what it sent."""
     said = b""
     try:
-        while data := await streams[0].read(65536):
-            said += data
+        async with within(WAIT, "the server to close a stranger's connection"):
+            while data := await streams[0].read(65536):
+                said += data
     except ConnectionError:
         pass
-    streams[1].transport.abort()
+    finally:
+        streams[1].transport.abort()
     return said
 
 
@@ -288,6 +292,23 @@ async def test_a_strangers_bytes_are_dropped_and_members_notice_nothing(words: b
     assert told.reason == "" and len(host.refusals) == 1 and host.server.strangers == 0
     client.abort()
     await host.close()
+
+
+async def test_a_connection_that_the_system_forgot_ends_with_the_handshake_timeout() -> None:
+    """Linux answers with SYN cookies when a listening queue is full. It keeps nothing of such a connection: unless the
+    dialler sends something it is never accepted, and believes it is connected. A dialler here sends its hello first.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=1)) as listener:  # nobody accepts
+        ends = []
+        for _ in range(8):
+            try:
+                streams = await dial("127.0.0.1", listener.getsockname()[1], timeout=0.2)
+            except OSError:
+                continue  # not every system answers
+            ends.append(make_client(streams, Told(), server_side=False))
+        async with within(WAIT, "the handshakes to give up"):
+            results = await asyncio.gather(*(end.handshake(0.1) for end in ends), return_exceptions=True)
+    assert results and all(isinstance(result, HandshakeError | OSError) for result in results)
 
 
 @both_systems
