@@ -87,7 +87,7 @@ class Hosting(Standing):
             self._check_free(name, "")
             kept, stored = self._new_user(name, key), Stored()
             if key is not None:
-                stored = await owner.disk.read(lambda: owner.disk.storage.of_users([kept.id]))
+                stored = await owner.disk.read(lambda: owner.disk.storage.load_users([kept.id]))
             place = {consumer_of(kept.id, ""): self._feed.recent.newest}
             await owner.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
             self._feed.note(place)

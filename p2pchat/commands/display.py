@@ -49,7 +49,7 @@ class Show:
         self.hides: Callable[[Line], bool] = lambda line: False
         self.answered: Callable[[Line], Awaitable[Line | None]] | None = None
         self.numbers: dict[str, int] = {}
-        self._mended = Mended()
+        self._edits = Mended()
 
     async def event(self, event: Line, *, older: bool = False) -> None:
         """Show one event; returns when it is out. People only hear how many are `older`: written before this run
@@ -64,12 +64,12 @@ class Show:
         elif self.hides(event):
             pass
         elif event["event"] in MENDINGS:
-            if not older and not self._mended.is_known(event):
+            if not older and not self._edits.is_known(event):
                 await self._for_people(event)
         elif older:
             self.asides.older()
         else:
-            self._mended.shown(event)
+            self._edits.shown(event)
             await self._for_people(event)
 
     async def _for_people(self, event: Line) -> None:

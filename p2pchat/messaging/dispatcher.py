@@ -30,7 +30,7 @@ from p2pchat.messaging.users import People
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Owner
 from p2pchat.runtime.recent import Recent
-from p2pchat.storage.base import Shown, Storage
+from p2pchat.storage.base import ReleasedEntry, Storage
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
@@ -379,7 +379,7 @@ class Feed:
 
     # What readers ask
 
-    async def places(self, after: int, limit: int) -> list[Shown]:
+    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read stored entries in the order they were released; PeerClosed when that is over."""
         if self._owner is None:
             raise PeerClosed("the peer has not been started")
@@ -390,20 +390,20 @@ class Feed:
         """The newest place of earlier runs."""
         return self._start
 
-    async def written(self, group: ConversationId) -> list[Shown]:
+    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         """Read everything released of one conversation; PeerClosed when that is over."""
         if self._owner is None:
             raise PeerClosed("the peer has not been started")
         storage = self._owner.disk.storage
         return await self._owner.disk.read(lambda: storage.history(group, limit=0))
 
-    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these released entries with what became of them; PeerClosed when that is over."""
         if self._owner is None:
             raise PeerClosed("the peer has not been started")
         storage = self._owner.disk.storage
 
-        def look() -> list[Shown | None]:
+        def look() -> list[ReleasedEntry | None]:
             keys = [LogKey(conversation, ref.log) for conversation, ref in named]
             held = storage.lookup(list(dict.fromkeys(keys)), [])[0]
             return [
@@ -432,7 +432,7 @@ class Feed:
         known = iter(found)
         return [event if wrote(event.log) else self._completed(event, *next(known)) for event in events]
 
-    def _completed(self, event: Risen, shown: Shown | None, marks: Marks, read: Marks) -> Risen | None:
+    def _completed(self, event: Risen, shown: ReleasedEntry | None, marks: Marks, read: Marks) -> Risen | None:
         log, seq = event.log, event.seq
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
@@ -456,6 +456,6 @@ class Feed:
             await self._owner.hand_on_now(consumer, place)
 
 
-def _looked_up(storage: Storage, event: Risen) -> tuple[Shown | None, Marks, Marks]:
+def _looked_up(storage: Storage, event: Risen) -> tuple[ReleasedEntry | None, Marks, Marks]:
     log, seq = event.log, event.seq
     return storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq)

@@ -29,7 +29,7 @@ from p2pchat.messaging.timestamps import aware, now_micros
 from p2pchat.messaging.users import People, User, by_label, id_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Owner
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 
 Who = User | str  # a user, a name as typed, or the full id of somebody never met
 
@@ -340,7 +340,7 @@ def groups_of(spoken: Iterable[Spoken]) -> dict[ConversationId, CoreGroup]:
 
 
 KINDS = frozenset({OPERATION, LEAVE})
-Written = Callable[[ConversationId], Awaitable[list[Shown]]]  # all that was written to a group
+Written = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # all that was written to a group
 
 
 async def earlier_changes(
@@ -357,7 +357,7 @@ async def earlier_changes(
     return dict(sorted(found.items()))
 
 
-def _changes(desk: Desk, group: ConversationId, written: Iterable[Shown]) -> Mapping[int, list[GroupChanged]]:
+def _changes(desk: Desk, group: ConversationId, written: Iterable[ReleasedEntry]) -> Mapping[int, list[GroupChanged]]:
     state, former = State(group), ""
     found: dict[int, list[GroupChanged]] = {}
     for shown in sorted(written, key=lambda one: one.place):

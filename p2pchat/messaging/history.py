@@ -16,9 +16,9 @@ from p2pchat.messaging.access import Sight
 from p2pchat.messaging.messages import NOT_SHOWN, Desk, Message, Post, Sent, parse_message_id
 from p2pchat.messaging.timestamps import micros_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Shown, SortKey, Storage
+from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 
-Read = Callable[[Callable[[], list[Shown]]], Awaitable[list[Shown]]]
+Read = Callable[[Callable[[], list[ReleasedEntry]]], Awaitable[list[ReleasedEntry]]]
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 
 
@@ -52,7 +52,7 @@ async def read_posts(
         raise ValueError("a limit is 0 (none) or more")
     low, high = (None if where is None else sort_key(where) for where in (after, before))
     since_c = None if since is None else micros_of(since)
-    found: list[Shown] = []
+    found: list[ReleasedEntry] = []
     while True:
         asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
         here = (low, None) if after is not None else (None, high)
@@ -72,7 +72,7 @@ async def read_posts(
     return [post_of(desk, one) for one in found]
 
 
-def _is_shown(shown: Shown, sight: Sight | None) -> bool:
+def _is_shown(shown: ReleasedEntry, sight: Sight | None) -> bool:
     entry = decode_entry(shown.raw)
     return entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(shown.log, entry))
 
@@ -83,12 +83,12 @@ def _page(
     here: tuple[SortKey | None, SortKey | None],
     since: int | None,
     limit: int,
-) -> Callable[[], list[Shown]]:
+) -> Callable[[], list[ReleasedEntry]]:
     after, before = here
     if conversation is None or isinstance(conversation, str):
         return lambda: storage.history(conversation, after=after, before=before, since=since, limit=limit)
 
-    def merged() -> list[Shown]:
+    def merged() -> list[ReleasedEntry]:
         """The page of each of them has all that the page of all may have."""
         pages = [storage.history(key, after=after, before=before, since=since, limit=limit) for key in conversation]
         found = sorted((one for page in pages for one in page), key=_key)
@@ -97,21 +97,21 @@ def _page(
     return merged
 
 
-def _key(shown: Shown) -> SortKey:
+def _key(shown: ReleasedEntry) -> SortKey:
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
-def post_of(desk: Desk, shown: Shown) -> Message | Sent:
+def post_of(desk: Desk, shown: ReleasedEntry) -> Message | Sent:
     """Return a stored entry as programs see it."""
     kind = Sent if shown.log.user == desk.people.me else Message
     entry = decode_entry(shown.raw)
-    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.mended)
+    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 
 
 async def find_post(
     desk: Desk,
     storage: Storage,
-    read: Callable[[Callable[[], Shown | None]], Awaitable[Shown | None]],
+    read: Callable[[Callable[[], ReleasedEntry | None]], Awaitable[ReleasedEntry | None]],
     talks: Iterable[ConversationId],
     message_id: str,
     sight: Sight | None = None,
@@ -124,7 +124,7 @@ async def find_post(
     prefix, ref = parse_message_id(message_id)
     keys = [LogKey(key, ref.log) for key in talks if key.startswith(prefix)]
 
-    def look() -> Shown | None:
+    def look() -> ReleasedEntry | None:
         for facts in storage.lookup(keys, [])[0].values():
             shown = storage.entry(facts.log, ref.seq)
             if shown is not None and _is_shown(shown, sight):
@@ -192,7 +192,7 @@ async def unread_among(
     writers = {post.log.user for post in came}
     marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
 
-    def look() -> list[Shown]:
+    def look() -> list[ReleasedEntry]:
         return [shown for log, seq in marked if (shown := storage.entry(log, seq)) is not None]
 
     read_to: dict[UserId, int] = {}

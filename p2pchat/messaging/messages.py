@@ -28,7 +28,7 @@ from p2pchat.storage.base import Storage
 
 if TYPE_CHECKING:
     from p2pchat.messaging.receipts import Receipt, Receipts
-    from p2pchat.storage.base import Mended
+    from p2pchat.storage.base import Edits
 
 
 SHOWN_KINDS = ("text", "action")
@@ -70,7 +70,7 @@ class Post:
         gap: Something it follows was missing when it was shown; `missing()` of a peer or history says what still is.
     """
 
-    __slots__ = ("_desk", "_entry", "_mended", "_received_at", "gap", "log", "old", "place", "seq")
+    __slots__ = ("_desk", "_edits", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
     event: ClassVar[str] = ""
 
     def __init__(
@@ -83,7 +83,7 @@ class Post:
         received_at: int,
         old: bool,
         gap: bool,
-        mended: Mended | None = None,
+        edits: Edits | None = None,
     ) -> None:
         self._desk = desk
         self.log = log
@@ -93,7 +93,7 @@ class Post:
         self._received_at = received_at
         self.old = old
         self.gap = gap
-        self._mended = mended
+        self._edits = edits
 
     @property
     def id(self) -> str:
@@ -108,7 +108,7 @@ class Post:
         """Return the same as another user of the same peer has it."""
         kind = Sent if self.log.user == desk.people.me else Message
         return kind(
-            desk, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._mended
+            desk, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._edits
         )
 
     @property
@@ -122,14 +122,14 @@ class Post:
     @property
     def text(self) -> str:
         """What it says now; "" once deleted, and for a kind of entry this version does not know (see `unsupported`)."""
-        body = self._entry.b if self._mended is None else (self._newest or self._entry).b
+        body = self._entry.b if self._edits is None else (self._newest or self._entry).b
         return body if self._entry.k in SHOWN_KINDS and isinstance(body, str) else ""
 
     @property
     def _newest(self) -> Entry | None:
         """The newest edit or deletion."""
-        mended = self._mended
-        return None if mended is None or mended.newest is None else decode_entry(mended.newest.raw)
+        edits = self._edits
+        return None if edits is None or edits.newest is None else decode_entry(edits.newest.raw)
 
     @property
     def edited(self) -> bool:
@@ -152,8 +152,8 @@ class Post:
     @property
     def mended_by(self) -> tuple[LogId, int] | None:
         """The entry that edited or deleted it last, by log and number."""
-        mended = self._mended
-        return None if mended is None or mended.newest is None else (mended.newest.log, mended.newest.seq)
+        edits = self._edits
+        return None if edits is None or edits.newest is None else (edits.newest.log, edits.newest.seq)
 
     @property
     def mended_id(self) -> str | None:
@@ -164,14 +164,14 @@ class Post:
     def reactions(self) -> dict[str, list[User]]:
         """Who reacted how, the first reaction first; {} for nobody, and once it is deleted."""
         found: dict[str, list[User]] = {}
-        if self._mended is not None and not self.deleted:
-            for one in self._mended.reactions:
+        if self._edits is not None and not self.deleted:
+            for one in self._edits.reactions:
                 found.setdefault(decode_entry(one.raw).b, []).append(self._desk.people.user(one.log.user))
         return found
 
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
         """Return the entry with which this user reacts now, by log and number; None when the user does not."""
-        some = () if self._mended is None else self._mended.reactions
+        some = () if self._edits is None else self._edits.reactions
         return next(((one.log, one.seq) for one in some if one.log.user == user.key), None)
 
     @property
@@ -283,7 +283,7 @@ class Post:
             line["gap"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
-        if self._mended is not None:
+        if self._edits is not None:
             line |= self._became()
         return line
 

@@ -26,11 +26,11 @@ from p2pchat.messaging.messages import Desk, Message, Post, Sent
 from p2pchat.messaging.timestamps import micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Shown, SortKey, Storage
-from p2pchat.storage.search import Query, parse_query, said
+from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.search import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
-    from p2pchat.storage.search import Hit, SearchIndex
+    from p2pchat.storage.search import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 
 
@@ -55,20 +55,20 @@ class Wanted:
     limit: int
     sight: Sight | None = None
 
-    def fits(self, shown: Shown) -> bool:
+    def fits(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
         if self.writer not in (None, shown.log.user):
             return False
         if self.sight is not None and not self.sight.sees(shown.log, entry):
             return False
-        text = said(shown, entry)
+        text = searchable_text(shown, entry)
         return bool(text) and self.query.fits(text)
 
 
 class _Page(NamedTuple):
     """What was found, newest first, and where the next page ends; None: there is none."""
 
-    found: list[Shown]
+    found: list[ReleasedEntry]
     high: SortKey | None
 
 
@@ -143,24 +143,25 @@ def _looked_through(storage: Storage, wanted: Wanted, high: SortKey | None) -> C
     return look
 
 
-def key_of(shown: Shown) -> SortKey:
+def key_of(shown: ReleasedEntry) -> SortKey:
     """Return the place in history of a stored entry."""
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
 async def _indexed(
     storage: Storage, read: Read, wanted: Wanted, indexing: Indexing, high: SortKey | None, limit: int
-) -> list[Shown] | None:
+) -> list[ReleasedEntry] | None:
     """Return the newest entries below `high` that fit, newest first; None when the index cannot be used."""
     from p2pchat.storage.search import clock_of, first_id
 
     at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
     above = 0 if wanted.since is None else first_id(wanted.since)
     below = _LAST_ID if high is None else first_id(high[0] + 1)
-    found: dict[tuple[SortKey, ConversationId], Shown] = {}  # a text that was mended is in the index more than once
+    # The index has every version of a text, so one message may be found more than once.
+    found: dict[tuple[SortKey, ConversationId], ReleasedEntry] = {}
     while True:
 
-        def look(index: SearchIndex, below: int = below) -> list[Hit]:
+        def look(index: SearchIndex, below: int = below) -> list[IndexHit]:
             return index.find(wanted.query, wanted.conversation, wanted.writer, below, above, at_once)
 
         hits = await indexing.find(look)
@@ -176,7 +177,7 @@ async def _indexed(
         below = hits[-1].id
 
 
-def _shown(storage: Storage, hits: Sequence[Any]) -> Callable[[], list[Shown]]:
+def _shown(storage: Storage, hits: Sequence[Any]) -> Callable[[], list[ReleasedEntry]]:
     return lambda: [one for hit in hits if (one := storage.entry(hit.log, hit.seq)) is not None]
 
 
@@ -269,7 +270,7 @@ class Indexing:
         self._begin_upkeep()
         return behind == 0
 
-    async def find(self, look: Callable[[SearchIndex], list[Hit]]) -> list[Hit] | None:
+    async def find(self, look: Callable[[SearchIndex], list[IndexHit]]) -> list[IndexHit] | None:
         """Return what `look` finds in the index; None when it cannot be used."""
         return await self._run(lambda: look(self._opened()[0]), None)
 
@@ -339,12 +340,12 @@ class Indexing:
 
     def _feed(self) -> int:
         """Take a chunk; return how many entries that were, 0 when it is up to date."""
-        from p2pchat.storage.search import docs_of
+        from p2pchat.storage.search import documents_of
 
         if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
             raise sqlite3.OperationalError("there is no room for it")
         index, reader = self._opened()
-        return index.feed(reader, docs_of)
+        return index.feed(reader, documents_of)
 
     def _close(self) -> None:
         index, self._index = self._index, None

@@ -23,7 +23,7 @@ from p2pchat.messaging.receipts import Kind, Rise
 from p2pchat.messaging.timestamps import aware
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import Recent, Run
-from p2pchat.storage.base import Mended, Shown
+from p2pchat.storage.base import Edits, ReleasedEntry
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
 LOOKS = 32  # events between two looks at the clock, and at everything else but what is handed out next
@@ -400,17 +400,17 @@ class Source(Protocol):
 
     recent: Recent
 
-    async def places(self, after: int, limit: int) -> list[Shown]:
+    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read released entries from storage; PeerClosed when that is over."""
 
-    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Read released entries by what names them, with what became of them; PeerClosed when that is over."""
 
     @property
     def start(self) -> int:
         """The newest place of earlier runs."""
 
-    async def written(self, group: ConversationId) -> list[Shown]:
+    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         """Read everything released of one conversation; PeerClosed when that is over."""
 
     async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
@@ -435,7 +435,7 @@ PAGE = 500  # entries read from storage at once
 
 Made = Message | Sent | AnyMending
 Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
-Special = dict[int, AnyMending | Mended]  # by place: what is no message, and what became of one
+Special = dict[int, AnyMending | Edits]  # by place: what is no message, and what became of one
 Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: behind which place, and what
 
 
@@ -476,15 +476,15 @@ class Making:
         run = recent.after(read)
         if run is None:
             return await self._stored(read)
-        if not recent.mended and self._sight.is_all:
+        if not recent.edits and self._sight.is_all:
             return self._plain(run, read)
         steps = _steps_of(run, read)
-        return self._kept(steps, await self._became(run.log, steps) if recent.mended else {}, {})
+        return self._kept(steps, await self._became(run.log, steps) if recent.edits else {}, {})
 
     async def _stored(self, read: int) -> Taken | None:
         shown = await self._source.places(read, PAGE)
         steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
-        special: Special = {s.place: s.mended for s in shown if s.mended is not None}
+        special: Special = {s.place: s.edits for s in shown if s.edits is not None}
         special |= await self._mendings(steps)
         changes = await self._changes(steps)
         return self._kept(steps, special, changes) if steps else None
@@ -514,7 +514,7 @@ class Making:
         for place, log, seq, entry, received_at, old, gap in reversed(steps):
             became = special.get(place) if special else None
             if entry.k in NOT_SHOWN:
-                if became is not None and not isinstance(became, Mended):
+                if became is not None and not isinstance(became, Edits):
                     made.append(became)
                 continue
             kind = Sent if log.user in mine else Message
@@ -539,13 +539,13 @@ class Making:
         """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
         special: Special = {}
         ref = ref_key(log.user, log.run)
-        seqs = self._source.recent.mended.get((log.conversation, ref))
+        seqs = self._source.recent.edits.get((log.conversation, ref))
         touched = [step for step in steps if step[2] in seqs] if seqs else []
         if touched:
             found = await self._source.entries([(log.conversation, Ref(ref, step[2])) for step in touched])
             for step, shown in zip(touched, found, strict=True):
-                if shown is not None and shown.mended is not None:
-                    special[step[0]] = shown.mended
+                if shown is not None and shown.edits is not None:
+                    special[step[0]] = shown.edits
         return special | await self._mendings(steps)
 
     async def _mendings(self, steps: Sequence[Step]) -> Special:
@@ -564,13 +564,13 @@ class Making:
                 told[step[0]] = event
         return told
 
-    def _told(self, step: Step, shown: Shown) -> AnyMending | None:
+    def _told(self, step: Step, shown: ReleasedEntry) -> AnyMending | None:
         place, log, seq, entry, received_at, old, _ = step
         desk = self._desk
         kind = Sent if shown.log.user in self._sight.mine else Message
         message = kind(
             desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
-            shown.mended,
+            shown.edits,
         )  # fmt: skip
         by = desk.people.user(log.user)
         return mending_event(

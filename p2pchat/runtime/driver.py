@@ -47,7 +47,7 @@ from p2pchat.runtime.gc_tuning import nothing_is_garbage
 from p2pchat.runtime.recent import Recent, runs_of
 from p2pchat.runtime.requests import Gathering, Programs
 from p2pchat.runtime.storage_worker import Disk, Reading
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
 LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
@@ -300,7 +300,7 @@ class Owner:
                     self.recent.add(run)
         self._tell(effect)
 
-    async def places(self, after: int, limit: int) -> list[Shown]:
+    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read released entries from storage."""
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 

@@ -52,7 +52,7 @@ class Recent:
     def __init__(self, newest: int, wanted: Callable[[], bool] = lambda: True) -> None:
         self.newest = newest
         self.wanted = wanted
-        self.mended: dict[tuple[ConversationId, str], set[int]] = {}
+        self.edits: dict[tuple[ConversationId, str], set[int]] = {}
         self._runs: list[Run] = []
         self._places: list[int] = []  # of their first entries
         self._entries = 0
@@ -73,12 +73,12 @@ class Recent:
     def note_mended(self, mendings: Iterable[Mending]) -> None:
         """These are being released: what they name is not shown as it was written any more."""
         for mending in mendings:
-            seqs = self.mended.setdefault((mending.log.conversation, mending.re.log), set())
+            seqs = self.edits.setdefault((mending.log.conversation, mending.re.log), set())
             if len(seqs) >= MOST_ENTRIES:
                 seqs.clear()
             seqs.add(mending.re.seq)
-        while len(self.mended) > MOST_MENDED:
-            del self.mended[next(iter(self.mended))]
+        while len(self.edits) > MOST_MENDED:
+            del self.edits[next(iter(self.edits))]
 
     def skip(self, newest: int) -> None:
         """Something up to this place was released that is not at hand."""

@@ -168,7 +168,7 @@ class Disk:
                 self._loop.call_later(RELOAD_AFTER, self._reload, hosted)
 
         def load() -> Stored:
-            self.storage.try_out()
+            self.storage.check_writable()
             return self.storage.load(hosted)
 
         if self._closed:

@@ -31,7 +31,7 @@ SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of hi
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class RelatedEntry:
     """A released entry that counts for how another is shown: an edit, a deletion, or a reaction."""
 
     log: LogId
@@ -40,19 +40,19 @@ class Mend:
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Edits:
     """What became of one entry by others: the newest edit or deletion of its writer, None for neither, and the newest
     reaction of each person, the oldest of them first; an empty one, which takes back those before it, is left out."""
 
-    newest: Mend | None
-    reactions: tuple[Mend, ...] = ()
+    newest: RelatedEntry | None
+    reactions: tuple[RelatedEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ReleasedEntry:
     """One released entry as programs read it: its log and seq, the JSON text, its place and that stretch's flags.
 
-    `mended` is None where nothing was edited, deleted or reacted to.
+    `edits` is None where nothing was edited, deleted or reacted to.
     """
 
     log: LogId
@@ -62,11 +62,11 @@ class Shown:
     received_at: int  # UTC microseconds
     old: bool
     gap: bool
-    mended: Mended | None = None
+    edits: Edits | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class StoredConversation:
     """One conversation of which something is stored: who wrote there and which logs forked, each in the order they
     came. Who wrote in forked logs only is no writer."""
 
@@ -89,7 +89,7 @@ class Storage(Protocol):
     def hosted(self) -> list[KeptUser]:
         """Return the users hosted here, in the order they came."""
 
-    def of_users(self, users: Sequence[UserId]) -> Stored:
+    def load_users(self, users: Sequence[UserId]) -> Stored:
         """Return what load has of these users beside the rest: `heard` of their logs, and their `reads`, alone."""
 
     def token(self, hash: bytes) -> Token | None:
@@ -107,7 +107,7 @@ class Storage(Protocol):
     def tidy(self) -> None:
         """Do what commits leave for later, if it is due: after one was answered, when nothing waits."""
 
-    def try_out(self) -> None:
+    def check_writable(self) -> None:
         """Write something and take it away again. StorageError when a commit could not be kept now."""
 
     def lookup(
@@ -128,10 +128,12 @@ class Storage(Protocol):
         A tip whose chain is not the one stored here under its seq is not known. Batch.entries is None.
         """
 
-    def holdings(self) -> list[Holding]:
+    def stored_conversations(self) -> list[StoredConversation]:
         """Return what `fetch` can be asked for: conversations in the order they came."""
 
-    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
+    def places(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
+    ) -> list[ReleasedEntry]:
         """Return released entries with place > after, in order of place; none that Change.seen took away since.
 
         conversations None means all; others are passed over without being read.
@@ -145,14 +147,14 @@ class Storage(Protocol):
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         """Return released entries sorted by (c, user, run, seq), oldest first; none that Change.seen took away.
 
         conversation None means all. With `before` (or nothing) the newest ones below it, with `after` the oldest above
         it; both are such sort keys. `since` is a c to begin at. limit 0 means no limit.
         """
 
-    def entry(self, log: LogId, seq: int) -> Shown | None:
+    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one released entry, None when it is not here."""
 
     def first_heard(self, user: UserId) -> int:
@@ -188,14 +190,14 @@ class Storage(Protocol):
 Candidate = tuple[Mending, str]  # the newest of one person for one message, and its JSON text
 
 
-def shown_body(shown: Shown, entry: Entry) -> Any:
+def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     """Return the body of an entry as it counts now: the newest one, None once it is deleted."""
-    if shown.mended is None or shown.mended.newest is None:
+    if shown.edits is None or shown.edits.newest is None:
         return entry.b
-    return decode_entry(shown.mended.newest.raw).b
+    return decode_entry(shown.edits.newest.raw).b
 
 
-def mended_of(user: UserId, candidates: Iterable[Candidate]) -> Mended | None:
+def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
     """Return what the newest of each person make of a message of this user; None for nothing."""
     newest = None
     reactions: list[Candidate] = []
@@ -203,7 +205,7 @@ def mended_of(user: UserId, candidates: Iterable[Candidate]) -> Mended | None:
         if mending.reaction:
             reactions.append((mending, raw))
         elif mending.log.user == user:  # not only one whose id begins alike
-            newest = Mend(mending.log, mending.seq, raw)
+            newest = RelatedEntry(mending.log, mending.seq, raw)
     reactions.sort(key=lambda one: newness(one[0]))
-    kept = tuple(Mend(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
-    return Mended(newest, kept) if newest is not None or kept else None
+    kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
+    return Edits(newest, kept) if newest is not None or kept else None

@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
+class NumberedLog:
     """A log as serving sees it. `whole`: it builds on everything of its user there with a smaller number."""
 
     number: int
@@ -78,8 +78,8 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
 
 def position_of(
     want: WantStart,
-    find: Callable[[RunId], Numbered | None],
-    chain: Callable[[Numbered, int], bytes | None],
+    find: Callable[[RunId], NumberedLog | None],
+    chain: Callable[[NumberedLog, int], bytes | None],
     stranded: Sequence[int],
 ) -> Position:
     """Return where serving this want begins; `chain` gives the chain stored at a seq, None above the last.
@@ -93,7 +93,7 @@ def position_of(
     of another chain than is stored here: all of that log is served, so that the asker finds the fork.
     """
     held: dict[int, int] = {}
-    logs: dict[int, Numbered] = {}
+    logs: dict[int, NumberedLog] = {}
     newest_first: list[int] = []
 
     def take(marks: Iterable[Mark]) -> None:
@@ -140,7 +140,7 @@ def resumed(position: Position, number: int, next_seq: int) -> Position:
 # ---- who holds an entry
 
 
-def implied_seqs(run: RunId, last: int, later: Iterable[Numbered]) -> Mapping[RunId, int]:
+def implied_seqs(run: RunId, last: int, later: Iterable[NumberedLog]) -> Mapping[RunId, int]:
     """Return, for each later log that builds on the log `run`, up to which seq of it that says to hold.
 
     `later` are the logs of the same user and conversation with larger numbers, ascending; `last` is the last

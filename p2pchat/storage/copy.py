@@ -19,7 +19,7 @@ from p2pchat.storage import migrations
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.dialects.dialect import Dialect, columns_of
-from p2pchat.storage.errors import told_clearly
+from p2pchat.storage.errors import translate_errors
 from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, WRITER_KEY, meta, metadata
 
 BUSY_TIMEOUT = 1.0  # seconds for a peer that is just ending
@@ -46,9 +46,9 @@ def copy_rows(source: str, target: str, progress: Progress = lambda done, total:
     """
     with ExitStack() as ends:
         read, write = dialect_of(source, BUSY_TIMEOUT), dialect_of(target, BUSY_TIMEOUT)
-        with told_clearly(read):
+        with translate_errors(read):
             theirs = ends.enter_context(closing(_reader(read, ends)))
-        with told_clearly(write):
+        with translate_errors(write):
             ours = ends.enter_context(closing(Database(write, writes=True)))
             _make_tables(ours)
             with ours.begin(), theirs.begin():
@@ -84,7 +84,7 @@ def _is_own(table: Table, row: Any) -> bool:
 
 
 def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
-    with told_clearly(source.dialect):
+    with translate_errors(source.dialect):
         counts = _counts(source)
     total = sum(counts.values())
     done = 0
@@ -110,7 +110,7 @@ def _pages(database: Database, table: Table) -> Iterator[Sequence[Any]]:
     """Yield the rows of a table, some at a time: never all of them are in memory, here or in the driver."""
     text = f"select {', '.join(columns_of(table))} from {table.name}"
     options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
-    with told_clearly(database.dialect):
+    with translate_errors(database.dialect):
         with database.connection.exec_driver_sql(text, execution_options=options) as rows:
             yield from rows.partitions(ROWS_AT_ONCE)
 
@@ -120,7 +120,7 @@ def _compare(source: Database, target: Database, counts: dict[str, int]) -> None
     for name, count in _counts(target).items():
         if count != counts[name]:
             raise StorageError(f"the copy has {count} rows of {name} and not {counts[name]}: nothing of it was kept")
-    with told_clearly(source.dialect):
+    with translate_errors(source.dialect):
         wanted = source.all(LAST_HEADS)
     for one, other in zip_longest(wanted, target.all(LAST_HEADS)):
         if tuple(one or ()) != tuple(other or ()):

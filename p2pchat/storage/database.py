@@ -23,7 +23,7 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Mending
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.dialects.dialect import Conflict, Dialect, columns_of, placeholders
-from p2pchat.storage.errors import fitting
+from p2pchat.storage.errors import decoding
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 
@@ -70,11 +70,11 @@ class Database:
 
     # ---- the connection
 
-    def doubt(self) -> None:
-        """Something failed: `rejoin` shall look whether the connection still lives."""
+    def mark_suspect(self) -> None:
+        """Something failed: `reconnect` shall look whether the connection still lives."""
         self._doubted = True
 
-    def rejoin(self) -> bool:
+    def reconnect(self) -> bool:
         """Connect anew if the connection was lost; return whether it was. Raises StorageError, or the driver's."""
         if not self._doubted and not self.dialect.is_cut(self.connection):
             return False
@@ -182,7 +182,7 @@ def naming_to_text(naming: Naming) -> str:
 
 
 def naming_of_text(text: str) -> Naming:
-    with fitting():
+    with decoding():
         values = json.loads(text).items()
         columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
         return Naming(**columns)
@@ -193,6 +193,6 @@ def batch_to_text(batch: Batch) -> str:
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:
-    with fitting():
+    with decoding():
         first, raws, prev, chain, head = json.loads(text)
         return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))

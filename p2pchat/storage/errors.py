@@ -42,17 +42,17 @@ SENTENCES = {
 }
 
 
-class Misfit(ValueError):
+class CorruptRow(ValueError):
     """A stored value that no writer of ours makes."""
 
 
 @contextmanager
-def fitting() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Call whatever stored values raise inside by its name: around what does nothing else than decode them."""
     try:
         yield
     except IN_ROWS_READ as error:
-        raise Misfit(f"a value of another kind: {type(error).__name__}") from error
+        raise CorruptRow(f"a value of another kind: {type(error).__name__}") from error
 
 
 def sentence(error: BaseException | None, where: str) -> str:
@@ -65,7 +65,7 @@ def sentence(error: BaseException | None, where: str) -> str:
 
 
 @contextmanager
-def told_clearly(
+def translate_errors(
     dialect: Dialect,
     is_damaged: Callable[[], bool] = lambda: False,
     suspect: tuple[type[Exception], ...] = IN_ROWS_READ,
@@ -83,7 +83,7 @@ def told_clearly(
         raise StorageError(f"{dialect.where} was closed") from None
     except dialect.errors as error:
         raise StorageError(dialect.sentence(error)) from None
-    except (Misfit, LogError, UnicodeDecodeError) as error:  # the last is the driver's, of what is no text
+    except (CorruptRow, LogError, UnicodeDecodeError) as error:  # the last is the driver's, of what is no text
         raise StorageError(dialect.damaged) from error
     except suspect as error:
         if not is_damaged():

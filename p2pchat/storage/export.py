@@ -19,7 +19,7 @@ from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import Batch, decode_entry, frame_of
 from p2pchat.core.records import ForkStart, Start, WantStart
 from p2pchat.protocol import FILE_VERSION, MAX_INT, ConversationId, Entries, File, FileEnd, Frame, UserId
-from p2pchat.storage.base import Holding, Storage
+from p2pchat.storage.base import Storage, StoredConversation
 
 MOST_HELD = 64  # batches read and not given yet, of at most 96 KiB each: 6 MiB
 MOST_READ = 8  # batches in one read
@@ -42,10 +42,10 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
         room: The id of the network's room.
         only: One conversation, the talk of a group with the group it belongs to; None for all.
     """
-    entries, holdings = 0, storage.holdings()
-    groups = {holding.talk.id for holding in holdings if holding.talk.naming.group and talk_id(holding.talk.id) == only}
+    entries, held = 0, storage.stored_conversations()
+    groups = {holding.talk.id for holding in held if holding.talk.naming.group and talk_id(holding.talk.id) == only}
     yield [File(FILE_VERSION, room)]
-    for holding in holdings:
+    for holding in held:
         if only in (None, holding.talk.id) or holding.talk.id in groups:
             named = False
             for page in filter(None, _entries(storage, holding)):
@@ -56,7 +56,7 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
     yield [FileEnd(entries)]
 
 
-def _entries(storage: Storage, holding: Holding) -> Iterator[list[Entries]]:
+def _entries(storage: Storage, holding: StoredConversation) -> Iterator[list[Entries]]:
     conversation = holding.talk.id
     for log in holding.forked:
         evidence, _ = storage.fetch(conversation, log.user, ForkStart(log.run), batches=MOST_READ)

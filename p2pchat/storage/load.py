@@ -25,10 +25,10 @@ from p2pchat.core.records import (
 )
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Holding
+from p2pchat.storage.base import StoredConversation
 from p2pchat.storage.database import Database, naming_of_text
 from p2pchat.storage.dialects.dialect import placeholders
-from p2pchat.storage.errors import Misfit, fitting
+from p2pchat.storage.errors import CorruptRow, decoding
 from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
 from p2pchat.storage.schema import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, THEN_ENTRIES, hosted, tokens
 
@@ -130,8 +130,8 @@ def load_hosted(database: Database) -> list[KeptUser]:
     """Return the users hosted here, in the order they came."""
     rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
     if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
-        raise Misfit("keys of another kind")
-    with fitting():
+        raise CorruptRow("keys of another kind")
+    with decoding():
         return [KeptUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
 
 
@@ -159,7 +159,7 @@ def load_meta(database: Database) -> dict[str, str]:
     rows = database.all("select name, value from meta")
     found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
     if not all(type(text) is str for item in found.items() for text in item):
-        raise Misfit("values of another kind")
+        raise CorruptRow("values of another kind")
     return found
 
 
@@ -175,14 +175,14 @@ def _check(stored: Stored) -> None:
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts
     ):
-        raise Misfit("values of another kind")
+        raise CorruptRow("values of another kind")
     for talk in stored.talks:
         if talk.naming.dm:
-            with fitting():
+            with decoding():
                 dm_id(*talk.naming.dm)
 
 
-def holdings(database: Database) -> list[Holding]:
+def stored_conversations(database: Database) -> list[StoredConversation]:
     """Return every conversation of which something is stored, and by whom; it passes over all logs, no entries."""
     rows = database.all
     writers: dict[str, list[UserId]] = {}
@@ -192,7 +192,7 @@ def holdings(database: Database) -> list[Holding]:
     for row in rows(FORKED_LOGS):
         forked.setdefault(row[0].hex(), []).append(_log(row))
     return [
-        Holding(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
+        StoredConversation(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
         for talk in _talks(database)
         if talk.id in writers or talk.id in forked
     ]

@@ -48,10 +48,10 @@ from p2pchat.core.records import (
     newness,
 )
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
-from p2pchat.storage.base import Holding, Mended, Shown, SortKey, mended_of
+from p2pchat.storage.base import Edits, ReleasedEntry, SortKey, StoredConversation, edits_of
 from p2pchat.storage.batches import (
     Head,
-    Numbered,
+    NumberedLog,
     batch_ends,
     clocks,
     entry_bytes,
@@ -77,7 +77,7 @@ class MemoryStorage:
         self._tables = tables
         self._writer = Writer(tables, self._settings)
         self._reader = Reader(tables, self._settings)
-        self._showing = Showing(tables)
+        self._showing = MessageQueries(tables)
 
     # ---- disks that come back from an older copy
 
@@ -105,7 +105,7 @@ class MemoryStorage:
         with self._lock:
             return load_hosted(self._tables)
 
-    def of_users(self, users: Sequence[UserId]) -> Stored:
+    def load_users(self, users: Sequence[UserId]) -> Stored:
         with self._lock:
             return load_of_users(self._tables, users)
 
@@ -127,7 +127,7 @@ class MemoryStorage:
     def tidy(self) -> None:
         pass  # nothing is left for later
 
-    def try_out(self) -> None:
+    def check_writable(self) -> None:
         pass  # and takes whatever there is room for
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class MemoryStorage:
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
         with self._lock:
-            return Fetching(self._tables, self._settings, conversation, user).fetch(start, batches)
+            return BatchQueries(self._tables, self._settings, conversation, user).fetch(start, batches)
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         with self._lock:
@@ -162,11 +162,13 @@ class MemoryStorage:
 
     # ---- what programs read
 
-    def holdings(self) -> list[Holding]:
+    def stored_conversations(self) -> list[StoredConversation]:
         with self._lock:
-            return holdings(self._tables)
+            return stored_conversations(self._tables)
 
-    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
+    def places(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
+    ) -> list[ReleasedEntry]:
         with self._lock:
             return self._showing.places(after, limit, conversations)
 
@@ -178,11 +180,11 @@ class MemoryStorage:
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         with self._lock:
             return self._showing.history(conversation, before, after, since, limit)
 
-    def entry(self, log: LogId, seq: int) -> Shown | None:
+    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         with self._lock:
             return self._showing.entry(log, seq)
 
@@ -272,8 +274,8 @@ class MemoryLog:
     seen: int = EVERYTHING
 
     @property
-    def numbered(self) -> Numbered:
-        return Numbered(self.number, self.id.run, self.whole, self.before)
+    def numbered(self) -> NumberedLog:
+        return NumberedLog(self.number, self.id.run, self.whole, self.before)
 
     @property
     def size(self) -> int:
@@ -355,10 +357,10 @@ class MemoryLog:
         last = self.stretches[at - 1]
         return last.first + min(last.count, place - last.first_place + 1) - 1
 
-    def shown(self, seq: int) -> Shown:
+    def shown(self, seq: int) -> ReleasedEntry:
         stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
         place = stretch.first_place + seq - stretch.first
-        return Shown(self.id, seq, self.raws[seq - 1], place, stretch.received_at, stretch.old, stretch.gap)
+        return ReleasedEntry(self.id, seq, self.raws[seq - 1], place, stretch.received_at, stretch.old, stretch.gap)
 
     def first_not_below(self, key: SortKey) -> int:
         """Return the index of the first entry whose sort key is not below `key`."""
@@ -420,16 +422,16 @@ def load_tokens(tables: Tables, user: UserId | None) -> list[Token]:
     return sorted(found, key=lambda token: (token.created_at, token.hash))
 
 
-def holdings(tables: Tables) -> list[Holding]:
+def stored_conversations(tables: Tables) -> list[StoredConversation]:
     """Return every conversation of which something is stored, and by whom."""
     found = (_holding(tables, Talk(id, naming)) for id, naming in tables.talks.items())
     return [holding for holding in found if holding.writers or holding.forked]
 
 
-def _holding(tables: Tables, talk: Talk) -> Holding:
+def _holding(tables: Tables, talk: Talk) -> StoredConversation:
     logs = [log for log in tables.logs.values() if log.id.conversation == talk.id]
     writers = dict.fromkeys(log.id.user for log in logs if log.raws and not log.forked)
-    return Holding(talk, tuple(writers), tuple(log.id for log in logs if log.forked))
+    return StoredConversation(talk, tuple(writers), tuple(log.id for log in logs if log.forked))
 
 
 def _waiting(log: MemoryLog) -> list[Waiting]:
@@ -564,7 +566,7 @@ class Reader:
 # Serving: batches of what a user wrote, in the order the logs were begun here.
 
 
-class Fetching:
+class BatchQueries:
     """Serves what one user wrote in one conversation from a start on; made anew for each fetch."""
 
     def __init__(self, tables: Tables, settings: Settings, conversation: ConversationId, user: UserId) -> None:
@@ -627,13 +629,13 @@ class Fetching:
 # What programs read: released entries by place, by clock, or one by its name; with what became of them.
 
 
-class Showing:
+class MessageQueries:
     """Reads released entries; those that wait have no place and are nowhere here."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None) -> list[Shown]:
+    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None) -> list[ReleasedEntry]:
         """Return released entries with place > after."""
         stretches = self._tables.stretches
         begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
@@ -643,7 +645,7 @@ class Showing:
             later = [each for each in later if each.log.conversation in these]
         return self._with_mended(islice(self._shown_from(later, after), limit))
 
-    def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[Shown]:
+    def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[ReleasedEntry]:
         for stretch in stretches:
             log = self._tables.logs[stretch.log]
             skipped = max(0, after + 1 - stretch.first_place)
@@ -657,7 +659,7 @@ class Showing:
         after: SortKey | None,
         since: int | None,
         limit: int,
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         newest_first = after is None
         logs = [log for log in self._tables.logs.values() if conversation in (None, log.id.conversation)]
         between = [_keys(log, before, after, since, newest_first) for log in logs]
@@ -666,7 +668,7 @@ class Showing:
         chosen = keys[::-1] if newest_first else keys
         return self._with_mended(log.shown(key[3]) for key, log in chosen)
 
-    def entry(self, log: LogId, seq: int) -> Shown | None:
+    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         found = self._tables.logs.get(log)
         if found is None or not 0 < seq <= found.released or not found.may_be_read(seq):
             return None
@@ -677,13 +679,13 @@ class Showing:
         first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
         return first.shown(1).received_at if first is not None and first.released else 0
 
-    def _with_mended(self, page: Iterable[Shown]) -> list[Shown]:
+    def _with_mended(self, page: Iterable[ReleasedEntry]) -> list[ReleasedEntry]:
         """Return these with what became of them."""
         if not self._tables.mendings:
             return list(page)
-        return [one if (mended := self._mended(one)) is None else replace(one, mended=mended) for one in page]
+        return [one if (edits := self._edits(one)) is None else replace(one, edits=edits) for one in page]
 
-    def _mended(self, one: Shown) -> Mended | None:
+    def _edits(self, one: ReleasedEntry) -> Edits | None:
         named = Ref(ref_key(one.log.user, one.log.run), one.seq)
         some = self._tables.mendings.get((one.log.conversation, named))
         if some is None:
@@ -691,7 +693,7 @@ class Showing:
         logs = self._tables.logs
         seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
         newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
-        return mended_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
+        return edits_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
 
 
 def _keys(

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Mending
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Candidate, Mended, Shown, SortKey, mended_of
-from p2pchat.storage.read import Reader
+from p2pchat.storage.base import Candidate, Edits, ReleasedEntry, SortKey, edits_of
+from p2pchat.storage.read import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
@@ -63,15 +63,15 @@ class Bounds(NamedTuple):
     exact: list[Condition]
 
 
-class Showing:
+class MessageQueries:
     """Reads released entries; those that wait have no place and are nowhere here."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: LogQueries) -> None:
         self._reader = reader
 
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         """Return released entries with place > after; with `hidden` also those that may not be read any more."""
         return self._all_shown(self._placed(after, limit, conversations, not hidden and self._hides))
 
@@ -99,7 +99,7 @@ class Showing:
         row = self._reader.first(LAST_PLACE)
         return int(row[0]) if row else 0
 
-    def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> Shown | None:
+    def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self._reader.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {SEEN}"
         id = number * SEQS + seq
@@ -113,7 +113,7 @@ class Showing:
         after: SortKey | None,
         since: int | None,
         limit: int,
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         bounds, newest_first = _bounds(before, after, since), after is None
         if conversation is not None:
             number = self._reader.number("conversations", conversation)
@@ -157,7 +157,7 @@ class Showing:
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
         return rows
 
-    def _all_shown(self, rows: Iterable[Any]) -> list[Shown]:
+    def _all_shown(self, rows: Iterable[Any]) -> list[ReleasedEntry]:
         page = [self._shown(row) for row in rows]
         by_log: dict[LogId, list[int]] = {}
         for at, one in enumerate(page):
@@ -165,17 +165,17 @@ class Showing:
         any_there = {id: self._is_mended(id) for id in {log.conversation for log in by_log}}
         for log, places in by_log.items():
             if any_there[log.conversation]:
-                mended = self.mended(log, min(page[at].seq for at in places), max(page[at].seq for at in places))
+                edits = self.edits(log, min(page[at].seq for at in places), max(page[at].seq for at in places))
                 for at in places:
-                    if page[at].seq in mended:
-                        page[at] = replace(page[at], mended=mended[page[at].seq])
+                    if page[at].seq in edits:
+                        page[at] = replace(page[at], edits=edits[page[at].seq])
         return page
 
     def _is_mended(self, conversation: ConversationId) -> bool:
         """Say whether anything at all was edited, deleted or reacted to there; mostly there is no more to ask."""
         return self._reader.first(ANY_MENDING, self._reader.number("conversations", conversation)) is not None
 
-    def mended(self, log: LogId, first: int, last: int) -> dict[int, Mended]:
+    def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
         """Return what became of entries first..last of a log, where something did, by seq."""
         number = self._reader.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
@@ -188,8 +188,8 @@ class Showing:
             by = self._reader.log_id(row[0] >> SEQ_BITS)
             mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((mending, row[2]))
-        found = {seq: mended_of(log.user, some) for seq, some in candidates.items()}
-        return {seq: mended for seq, mended in found.items() if mended is not None}
+        found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
+        return {seq: edits for seq, edits in found.items() if edits is not None}
 
     def _menders(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
         """Yield who did something to entries first..last of a log: seq, the person's number, by a reaction or not."""
@@ -206,11 +206,11 @@ class Showing:
         """Return the one number a statement asks for, 0 for none."""
         return int(self._reader.first(statement, *parameters)[0] or 0)
 
-    def _shown(self, row: Any) -> Shown:
+    def _shown(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
         log = self._reader.log_id(id >> SEQ_BITS)
         decode_entry(body)  # LogError for what can be none: the disk's doing, and said as such (errors.py)
-        return Shown(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
+        return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 
 def _sort_key(row: Any) -> tuple[int, bytes, bytes, int]:
@@ -264,7 +264,7 @@ MOST_RANGES = 32  # in one statement
 WIDER = 4  # times as much in the next step
 
 
-class Stepwise(Showing):
+class BoundedMessageQueries(MessageQueries):
     """As Showing, in steps."""
 
     def _placed(

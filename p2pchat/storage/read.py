@@ -28,9 +28,9 @@ from p2pchat.core.records import (
 )
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
-from p2pchat.storage.batches import Head, Numbered, batch_ends, entry_bytes, implied_seqs, only, position_of, resumed
+from p2pchat.storage.batches import Head, NumberedLog, batch_ends, entry_bytes, implied_seqs, only, position_of, resumed
 from p2pchat.storage.database import Database, batch_of_text, marks_of_bytes
-from p2pchat.storage.errors import Misfit
+from p2pchat.storage.errors import CorruptRow
 from p2pchat.storage.schema import COVERED, FORKED, MAX_LOG, NEWEST_HEAD, SEQS
 
 MOST_IDS = 50_000  # remembered
@@ -83,7 +83,7 @@ def log_facts(
     log = LogId(conversation.hex(), user.hex(), run.hex())
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
-        raise Misfit("a head of another kind")
+        raise CorruptRow("a head of another kind")
     return LogFacts(
         log,
         seq,
@@ -99,7 +99,7 @@ def log_facts(
     )
 
 
-class Reader:
+class LogQueries:
     """Answers questions on one connection; the caller sees to transactions."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -185,7 +185,7 @@ class Reader:
                 marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
         return marks
 
-    def numbered(self, whose: tuple[int, int], run: RunId) -> Numbered | None:
+    def numbered(self, whose: tuple[int, int], run: RunId) -> NumberedLog | None:
         """Return a log of (user, conversation), given as numbers, as serving sees it."""
         row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
         return _numbered(row) if row else None
@@ -269,9 +269,9 @@ class Reader:
         return int(self.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
 
 
-def _numbered(row: Any) -> Numbered:
+def _numbered(row: Any) -> NumberedLog:
     number, run, whole, builds_on = row
-    return Numbered(number, run.hex(), bool(whole), marks_of_bytes(builds_on))
+    return NumberedLog(number, run.hex(), bool(whole), marks_of_bytes(builds_on))
 
 
 # ---- fetching
@@ -301,10 +301,10 @@ class Planned(NamedTuple):
     end: Head
 
 
-class Fetching:
+class BatchQueries:
     """Serves what one user wrote in one conversation from a start on; made anew for each fetch."""
 
-    def __init__(self, reader: Reader, settings: Settings, conversation: ConversationId, user: UserId) -> None:
+    def __init__(self, reader: LogQueries, settings: Settings, conversation: ConversationId, user: UserId) -> None:
         self._reader = reader
         self._settings = settings
         self._names = (conversation, user)
@@ -335,10 +335,10 @@ class Fetching:
             return only(tail.number, start.after_seq) if tail else None
         return position_of(start, self._find, self._chain, self._reader.stranded(self._whose))
 
-    def _find(self, run: RunId) -> Numbered | None:
+    def _find(self, run: RunId) -> NumberedLog | None:
         return self._reader.numbered(self._whose, run)
 
-    def _chain(self, log: Numbered, seq: int) -> bytes | None:
+    def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
         if seq > self._reader.last(log.number):
             return None
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain

@@ -33,10 +33,10 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Shown, shown_body
+from p2pchat.storage.base import ReleasedEntry, current_body
 from p2pchat.storage.dialects.sqlite import make_private
 
-__all__ = ["Found", "Query", "Term", "folded", "parse_query"]
+__all__ = ["TextWord", "Query", "Term", "fold", "parse_query"]
 
 
 FILE_NAME = "search.db"
@@ -61,7 +61,7 @@ where text match ? and t.rowid < ? and t.rowid >= ? order by t.rowid desc limit 
 """
 
 
-class Place(NamedTuple):
+class IndexPlace(NamedTuple):
     """The last entry an index took: enough to know that a database still has the same past."""
 
     place: int
@@ -70,10 +70,10 @@ class Place(NamedTuple):
     received_at: int
 
 
-NOWHERE = Place(0, LogId("", "", ""), 0, 0)
+NOWHERE = IndexPlace(0, LogId("", "", ""), 0, 0)
 
 
-class Hit(NamedTuple):
+class IndexHit(NamedTuple):
     """An entry that once had the words. `id`: where to go on below."""
 
     id: int
@@ -81,7 +81,7 @@ class Hit(NamedTuple):
     seq: int
 
 
-class Doc(NamedTuple):
+class Document(NamedTuple):
     """A text to be indexed: of which message, the clock that message is sorted by, and what it says now."""
 
     log: LogId
@@ -90,17 +90,17 @@ class Doc(NamedTuple):
     text: str
 
 
-class Source(Protocol):
+class IndexSource(Protocol):
     """Where an index takes entries from: a storage in a database (sql.py)."""
 
-    def placed(self, after: int, limit: int) -> list[Shown]:
+    def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
 
-    def placed_entry(self, log: LogId, seq: int) -> Shown | None:
+    def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one entry that has a place, None when it has none."""
 
 
-DocsOf = Callable[[Source, Shown, Entry], list[Doc]]
+DocumentsOf = Callable[[IndexSource, ReleasedEntry, Entry], list[Document]]
 
 
 class SearchIndex:
@@ -165,18 +165,18 @@ class SearchIndex:
 
     # ---- feeding
 
-    def taken(self) -> Place:
+    def taken(self) -> IndexPlace:
         """Return the last entry it took, NOWHERE for an empty index."""
         row = self._db.execute("select value from state where name = 'taken'").fetchone()
         if row is None:
             return NOWHERE
         try:
             place, log, seq, received_at = json.loads(row[0])
-            return Place(int(place), LogId(*log), int(seq), int(received_at))
+            return IndexPlace(int(place), LogId(*log), int(seq), int(received_at))
         except (ValueError, TypeError):
             raise sqlite3.DatabaseError("an index that says nonsense") from None
 
-    def belongs_to(self, source: Source) -> bool:
+    def belongs_to(self, source: IndexSource) -> bool:
         """Whether what it took is still at its place there: entries before it are then those it took before."""
         taken = self.taken()
         return taken == NOWHERE or next(map(place_of, source.placed(taken.place - 1, 1)), NOWHERE) == taken
@@ -190,7 +190,7 @@ class SearchIndex:
         self._logs.clear()
         self._make(self._db)
 
-    def feed(self, source: Source, docs_of: DocsOf, most: int = CHUNK) -> int:
+    def feed(self, source: IndexSource, documents_of: DocumentsOf, most: int = CHUNK) -> int:
         """Take the next entries, at most so many, in one transaction; return how many there were, 0 at the end.
 
         Args:
@@ -199,7 +199,7 @@ class SearchIndex:
         self._db.execute("begin immediate")
         try:
             shown = source.placed(self.taken().place, most)
-            docs = [doc for one in shown for doc in docs_of(source, one, decode_entry(one.raw))]
+            docs = [doc for one in shown for doc in documents_of(source, one, decode_entry(one.raw))]
             if shown:
                 self._add(docs)
                 self._db.execute("insert or replace into state values ('taken', ?)", (json.dumps(place_of(shown[-1])),))
@@ -211,7 +211,7 @@ class SearchIndex:
             raise
         return len(shown)
 
-    def _add(self, docs: Sequence[Doc]) -> None:
+    def _add(self, docs: Sequence[Document]) -> None:
         rows: list[tuple[int, str, str]] = []
         entries: list[tuple[int, int]] = []
         taken = self._ids_near(docs)
@@ -226,7 +226,7 @@ class SearchIndex:
         self._db.executemany("insert into docs values (?, ?)", entries)
         self._db.executemany("insert into text (rowid, said, whose) values (?, ?, ?)", rows)
 
-    def _ids_near(self, docs: Iterable[Doc]) -> set[int]:
+    def _ids_near(self, docs: Iterable[Document]) -> set[int]:
         """Return the ids that are taken already among those of these clocks."""
         found: set[int] = set()
         for doc in docs:
@@ -261,7 +261,7 @@ class SearchIndex:
         below: int,
         above: int,
         limit: int,
-    ) -> list[Hit]:
+    ) -> list[IndexHit]:
         """Return entries that once had all of a query, the newest first.
 
         Args:
@@ -271,7 +271,7 @@ class SearchIndex:
         of = {"c": conversation, "u": writer}
         marks = [f"{kind}{self._known_number(name) or 0}" for kind, name in of.items() if name]
         rows = self._db.execute(FIND, (_expression(query, marks), below, above, limit)).fetchall()
-        return [Hit(id, self._log(entry >> SEQ_BITS), entry & (1 << SEQ_BITS) - 1) for id, entry in rows]
+        return [IndexHit(id, self._log(entry >> SEQ_BITS), entry & (1 << SEQ_BITS) - 1) for id, entry in rows]
 
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
@@ -311,19 +311,19 @@ def delete(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def place_of(shown: Shown) -> Place:
-    return Place(shown.place, shown.log, shown.seq, shown.received_at)
+def place_of(shown: ReleasedEntry) -> IndexPlace:
+    return IndexPlace(shown.place, shown.log, shown.seq, shown.received_at)
 
 
 def _expression(query: Query, marks: Sequence[str]) -> str:
     """Return a query as FTS5 reads it. Words have letters and digits only, so that quotes are enough."""
-    said = " AND ".join(_phrase(term) for term in query.terms)
-    parts = [f"said : ({said})"] if said else []
+    terms = " AND ".join(_phrase(term) for term in query.terms)
+    parts = [f"said : ({terms})"] if terms else []
     return " AND ".join([*parts, *(f'whose : "{mark}"' for mark in marks)])
 
 
 def _phrase(term: Term) -> str:
-    return f'"{" ".join(term.words)}"{" *" if term.goes_on else ""}'
+    return f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}'
 
 
 # ---- query
@@ -346,17 +346,17 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Words that stand one behind the other; `goes_on`: the last one may be the beginning of a longer word."""
+    """Words that stand one behind the other; `is_prefix`: the last one may be the beginning of a longer word."""
 
     words: tuple[str, ...]
-    goes_on: bool
+    is_prefix: bool
 
     def at(self, text: list[str], begin: int) -> bool:
         """Whether it stands in these words at `begin`."""
         last = begin + len(self.words) - 1
         if last >= len(text) or tuple(text[begin:last]) != self.words[:-1]:
             return False
-        return text[last].startswith(self.words[-1]) if self.goes_on else text[last] == self.words[-1]
+        return text[last].startswith(self.words[-1]) if self.is_prefix else text[last] == self.words[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +406,12 @@ def parse_query(text: str) -> Query:
         said = tuple(words(part["word"] if phrase is None else phrase))
         if said:
             may_go_on = phrase is None or part["open"] is not None
-            terms[Term(said, may_go_on and (len(said[-1]) > 1 or phrase is not None) and not is_alone(said[-1]))] = None
+            terms[
+                Term(
+                    said,
+                    may_go_on and (len(said[-1]) > 1 or phrase is not None) and not is_alone(said[-1]),
+                )
+            ] = None
     if not terms and not sender:
         raise ValueError("a search needs a word")
     if sum(len(term.words) for term in terms) > MOST_WORDS:
@@ -444,29 +449,29 @@ def where_found(words: str, text: str) -> list[tuple[int, int]]:
 TEXT_KINDS = ("text", "action")
 
 
-def said(shown: Shown, entry: Entry) -> str:
+def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
     """Return what is shown of an entry as a message; "" when it is none, has no text, or was deleted."""
-    return _text(shown_body(shown, entry)) if entry.k in TEXT_KINDS else ""
+    return _text(current_body(shown, entry)) if entry.k in TEXT_KINDS else ""
 
 
-def docs_of(source: Source, shown: Shown, entry: Entry) -> list[Doc]:
+def documents_of(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> list[Document]:
     """Return what an index takes of an entry as it comes. The text of an edit is to be found where the message is that
     it mends; one whose message is not here yet comes with that."""
     if entry.k in TEXT_KINDS:
-        texts = dict.fromkeys((_text(entry.b), said(shown, entry)))
-        return [Doc(shown.log, shown.seq, entry.c, text) for text in texts if text]
-    mended = _mended(source, shown, entry) if entry.k == "edit" else None
+        texts = dict.fromkeys((_text(entry.b), searchable_text(shown, entry)))
+        return [Document(shown.log, shown.seq, entry.c, text) for text in texts if text]
+    message = _edited_message(source, shown, entry) if entry.k == "edit" else None
     text = _text(entry.b)
-    if mended is None or not text:
+    if message is None or not text:
         return []
-    return [Doc(mended.log, mended.seq, decode_entry(mended.raw).c, text)]
+    return [Document(message.log, message.seq, decode_entry(message.raw).c, text)]
 
 
 def _text(body: Any) -> str:
     return body if isinstance(body, str) else ""
 
 
-def _mended(source: Source, shown: Shown, entry: Entry) -> Shown | None:
+def _edited_message(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:
     """Return the message that an edit mends: only its writer's own, whatever the reference says."""
     if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
         return None
@@ -507,7 +512,7 @@ _WITHOUT_BLANKS = (
 _BETWEEN, _LETTER, _ALONE = 0, 1, 2
 
 
-class Found(NamedTuple):
+class TextWord(NamedTuple):
     """One word of a text, folded, and where it stands there: text[start:end]."""
 
     word: str
@@ -519,29 +524,29 @@ def words(text: str) -> list[str]:
     """Return the words of a text in their order, folded."""
     if text.isascii():
         return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(text.lower())]
-    return [found.word for found in _cut(folded(text))]
+    return [found.word for found in _cut(fold(text))]
 
 
-def words_in_place(text: str) -> list[Found]:
+def words_in_place(text: str) -> list[TextWord]:
     """Return the same words with where each stands. Where marks stand apart from their letters (ｶﾞ) a word is given
     the whole run without blanks that it stands in."""
-    found: list[Found] = []
+    found: list[TextWord] = []
     for piece in _PIECE.finditer(text):
-        plain, sources = folded(piece[0]), _sources(piece[0])
+        plain, sources = fold(piece[0]), _sources(piece[0])
         for word, start, end in _cut(plain):
             if len(sources) == len(plain):
-                found.append(Found(word, piece.start() + sources[start], piece.start() + sources[end - 1] + 1))
+                found.append(TextWord(word, piece.start() + sources[start], piece.start() + sources[end - 1] + 1))
             else:
-                found.append(Found(word, *piece.span()))
+                found.append(TextWord(word, *piece.span()))
     return found
 
 
 def _sources(piece: str) -> list[int]:
     """Return for each character of the folded text which one it came from; fewer or more where they act together."""
-    return [at for at, character in enumerate(piece) for _ in folded(character)]
+    return [at for at, character in enumerate(piece) for _ in fold(character)]
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Return a text as it is compared."""
     if text.isascii():
         return text.lower()
@@ -554,14 +559,14 @@ def is_alone(word: str) -> bool:
     return len(word) == 1 and _kind(word) == _ALONE
 
 
-def _cut(plain: str) -> Iterator[Found]:
+def _cut(plain: str) -> Iterator[TextWord]:
     at = 0
     for kind, characters in groupby(plain, _kind):
         run = "".join(characters)
         if kind == _LETTER:
-            yield Found(run[:MOST_CHARACTERS], at, at + len(run))
+            yield TextWord(run[:MOST_CHARACTERS], at, at + len(run))
         elif kind == _ALONE:
-            yield from (Found(character, at + i, at + i + 1) for i, character in enumerate(run))
+            yield from (TextWord(character, at + i, at + i + 1) for i, character in enumerate(run))
         at += len(run)
 
 

@@ -21,15 +21,23 @@ from p2pchat.core.records import Change, KeptUser, LogFacts, LogKey, Position, S
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import migrations
-from p2pchat.storage.base import Holding, Shown, SortKey
+from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.errors import IN_ROWS_WRITTEN, told_clearly
-from p2pchat.storage.load import holdings, load, load_hosted, load_meta, load_of_users, load_token, load_tokens
-from p2pchat.storage.messages import Showing, Stepwise
-from p2pchat.storage.read import READ, Fetching, Reader
+from p2pchat.storage.errors import IN_ROWS_WRITTEN, translate_errors
+from p2pchat.storage.load import (
+    load,
+    load_hosted,
+    load_meta,
+    load_of_users,
+    load_token,
+    load_tokens,
+    stored_conversations,
+)
+from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
+from p2pchat.storage.read import READ, BatchQueries, LogQueries
 from p2pchat.storage.verify import unproven
-from p2pchat.storage.write import Writer
+from p2pchat.storage.write import CommitWriter
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
@@ -63,17 +71,17 @@ class SqlStorage:
         self._untidied = 0  # commits since that was done
         self._databases: list[Database] = []
         try:
-            with told_clearly(self._dialect):
+            with translate_errors(self._dialect):
                 self._writer = None if read_only else self._open_writer()
                 self._open_reader()
         except BaseException:
             self.close()
             raise
 
-    def _open_writer(self) -> Writer:
+    def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
         migrations.prepare(self._write)
-        return Writer(self._write, self._settings)
+        return CommitWriter(self._write, self._settings)
 
     def _open_reader(self) -> None:
         self._dialect.require()
@@ -84,8 +92,8 @@ class SqlStorage:
             self._databases.append(older)
         with self._read.begin():
             migrations.check(self._read)
-        self._reader = Reader(self._read, self._settings)
-        self._showing = (Stepwise if self._dialect.asks_within_bounds else Showing)(self._reader)
+        self._reader = LogQueries(self._read, self._settings)
+        self._showing = (BoundedMessageQueries if self._dialect.asks_within_bounds else MessageQueries)(self._reader)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))
@@ -105,7 +113,7 @@ class SqlStorage:
         with self._reading():
             return load_hosted(self._read)
 
-    def of_users(self, users: Sequence[UserId]) -> Stored:
+    def load_users(self, users: Sequence[UserId]) -> Stored:
         with self._reading():
             return load_of_users(self._read, users)
 
@@ -119,27 +127,27 @@ class SqlStorage:
 
     def commit(self, changes: Sequence[Change]) -> None:
         writer = self._writing()
-        with told_clearly(self._dialect, self._is_damaged, IN_ROWS_WRITTEN):
+        with translate_errors(self._dialect, self._is_damaged, IN_ROWS_WRITTEN):
             if writer.fence is None:
                 writer.commit(changes)
             else:
                 self._commit_there(writer, changes)
 
-    def _commit_there(self, writer: Writer, changes: Sequence[Change]) -> None:
+    def _commit_there(self, writer: CommitWriter, changes: Sequence[Change]) -> None:
         """Commit on a server. Where only the connection was lost, the commit is made once more, or was kept."""
         self._rejoin_writer(writer)
         try:
             writer.commit(changes)
         except self._failures:
-            self._write.doubt()
+            self._write.mark_suspect()
             if not self._is_back(writer.is_under_way):
                 raise
             if not writer.was_kept():
                 writer.commit(changes)
 
-    def _rejoin_writer(self, writer: Writer) -> None:
+    def _rejoin_writer(self, writer: CommitWriter) -> None:
         """Make sure of a connection, and that nobody else has written when it is a new one."""
-        if self._write.rejoin():
+        if self._write.reconnect():
             writer.was_kept()
 
     def _is_back(self, worth_waiting: bool) -> bool:
@@ -147,13 +155,13 @@ class SqlStorage:
         give_up = time.monotonic() + (self._busy_timeout if worth_waiting else 0.0)
         while True:
             try:
-                return self._write.rejoin()
+                return self._write.reconnect()
             except self._failures:
                 if time.monotonic() >= give_up:
                     return False
             time.sleep(AGAIN_AFTER)
 
-    def _writing(self) -> Writer:
+    def _writing(self) -> CommitWriter:
         if self._writer is None:
             raise StorageError(f"{self._dialect.where} was opened for reading only")
         if not self._databases:
@@ -166,27 +174,27 @@ class SqlStorage:
 
     def warm(self) -> None:
         if self._writer is not None and self._settings.wal_warm_bytes:
-            with told_clearly(self._dialect):
+            with translate_errors(self._dialect):
                 self._dialect.warm(self._write, self._settings.wal_warm_bytes)
 
     def tidy(self) -> None:
         self._untidied += 1
         if self._untidied >= TIDIED_EVERY:
             self._untidied = 0
-            with told_clearly(self._dialect):
+            with translate_errors(self._dialect):
                 self._dialect.tidy(self._write)
 
-    def try_out(self) -> None:
+    def check_writable(self) -> None:
         writer = self._writing()
-        with told_clearly(self._dialect):
+        with translate_errors(self._dialect):
             if writer.fence is not None:
                 self._rejoin_writer(writer)
             try:
-                self._dialect.try_out(self._write, TRIED_OUT_BYTES)
+                self._dialect.check_writable(self._write, TRIED_OUT_BYTES)
                 if writer.fence is not None:
                     writer.commit([])
             except self._failures:
-                self._write.doubt()
+                self._write.mark_suspect()
                 raise
 
     def close(self) -> None:
@@ -198,13 +206,13 @@ class SqlStorage:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, told_clearly(self._dialect, self._looks_damaged):
-            self._read.rejoin()
+        with self._lock, translate_errors(self._dialect, self._looks_damaged):
+            self._read.reconnect()
             try:
                 with self._read.begin():
                     yield
             except self._failures:
-                self._read.doubt()
+                self._read.mark_suspect()
                 raise
 
     def _looks_damaged(self) -> bool:
@@ -228,13 +236,15 @@ class SqlStorage:
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
         with self._reading():
-            return Fetching(self._reader, self._settings, conversation, user).fetch(start, batches)
+            return BatchQueries(self._reader, self._settings, conversation, user).fetch(start, batches)
 
-    def holdings(self) -> list[Holding]:
+    def stored_conversations(self) -> list[StoredConversation]:
         with self._reading():
-            return holdings(self._read)
+            return stored_conversations(self._read)
 
-    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None) -> list[Shown]:
+    def places(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
+    ) -> list[ReleasedEntry]:
         with self._reading():
             return self._showing.places(after, limit, conversations)
 
@@ -246,11 +256,11 @@ class SqlStorage:
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
-    ) -> list[Shown]:
+    ) -> list[ReleasedEntry]:
         with self._reading():
             return self._showing.history(conversation, before, after, since, limit)
 
-    def entry(self, log: LogId, seq: int) -> Shown | None:
+    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         with self._reading():
             return self._showing.entry(log, seq)
 
@@ -260,12 +270,12 @@ class SqlStorage:
 
     # ---- what an index of all words is fed with: also what may not be read now, for that may change
 
-    def placed(self, after: int, limit: int) -> list[Shown]:
+    def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
         with self._reading():
             return self._showing.places(after, limit, hidden=True)
 
-    def placed_entry(self, log: LogId, seq: int) -> Shown | None:
+    def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one entry that has a place, None when it has none."""
         with self._reading():
             return self._showing.entry(log, seq, hidden=True)
@@ -318,7 +328,7 @@ class SqlStorage:
         """Read everything and return what is damaged in it, at most so many faults; [] when it is whole."""
         with self._reading():
             found = self._dialect.faults(self._read, most) or unproven(self._read, most)
-            return found or list(self._dialect.misfits(self._read))[:most]
+            return found or list(self._dialect.wrong_types(self._read))[:most]
 
     def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Make a copy at `path` of what is committed now, readable by its owner only; `progress` is told bytes."""

@@ -54,7 +54,7 @@ def unproven(database: Database, most: int) -> list[str]:
     return found[:most]
 
 
-def misfits(database: Database) -> Iterator[str]:
+def wrong_types(database: Database) -> Iterator[str]:
     """Yield a sentence for each table with values of a kind that nobody writes there: SQLite takes any anywhere."""
     for table in metadata.sorted_tables:
         wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)

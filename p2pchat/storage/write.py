@@ -100,13 +100,13 @@ class OpenLog:
     waiting: int | None = None  # what the row in `waiting` says, None without one
 
 
-class Writer:
+class CommitWriter:
     """Carries out commits on one connection."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._db = database
         self._settings = settings
-        self.fence = Fence(database) if database.dialect.is_shared else None
+        self.fence = WriterFence(database) if database.dialect.is_shared else None
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -115,7 +115,7 @@ class Writer:
             self._db.start()
             if self.fence is not None:
                 self.fence.turn()
-            rows = Rows(self, self._db, self._settings)
+            rows = RowBuffer(self, self._db, self._settings)
             for change in changes:
                 rows.add(change)
             rows.write()
@@ -216,10 +216,10 @@ class Writer:
         return self.logs[new.log]
 
 
-class Rows:
+class RowBuffer:
     """The rows of one transaction, gathered so that each table is written once."""
 
-    def __init__(self, writer: Writer, database: Database, settings: Settings) -> None:
+    def __init__(self, writer: CommitWriter, database: Database, settings: Settings) -> None:
         self._writer = writer
         self._db = database
         self._settings = settings
@@ -464,7 +464,7 @@ TURN = f"update meta set value = ? where name = '{WRITER_KEY}' and value = ?"
 LAST = f"select value from meta where name = '{WRITER_KEY}'"
 
 
-class Fence:
+class WriterFence:
     """The one who writes; made once the lock is held."""
 
     def __init__(self, database: Database) -> None:

@@ -15,7 +15,7 @@ from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, 
 
 def host(peer: Peer, name: str) -> list[str]:
     """Have a peer speak for this user too, with what its storage knows of it."""
-    known = peer.storage.of_users([IDS[name]])
+    known = peer.storage.load_users([IDS[name]])
     user = HostedUser(IDS[name], name, IDENTITIES[name].sign, status="offline")
     peer.put(Hosting(user, tuple(known.heard), tuple(known.reads)))
     return peer.take()

@@ -24,9 +24,9 @@ def view(peer: Peer) -> View:
         entry = decode_entry(one.raw)
         if entry.k != "text":
             continue
-        mended = one.mended
-        now = entry.b if mended is None or mended.newest is None else decode_entry(mended.newest.raw).b
-        reactions = [] if mended is None else mended.reactions
+        edits = one.edits
+        now = entry.b if edits is None or edits.newest is None else decode_entry(edits.newest.raw).b
+        reactions = [] if edits is None else edits.reactions
         found.append((entry.b, now, [(NAMES[each.log.user], decode_entry(each.raw).b) for each in reactions]))
     return found
 

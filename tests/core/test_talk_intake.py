@@ -270,7 +270,7 @@ def test_what_waits_in_a_talk_waits_on_after_a_restart() -> None:
     away.ada.far("bob").say(asked)
     history = away.ada.storage.history(talk_id(away.id), limit=0)
     assert [decode_entry(one.raw).b for one in history] == ["why?", "because", "because!"]
-    assert history[1].mended is not None and history[1].mended.newest is not None
+    assert history[1].edits is not None and history[1].edits.newest is not None
     away.ada.start()
     away.ada.world.pass_time(60)
     assert len(away.ada.storage.places(0, 99)) == len({one.place for one in away.ada.storage.places(0, 99)})

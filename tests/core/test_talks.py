@@ -432,6 +432,6 @@ def test_an_edit_beyond_a_cut_is_undone_where_it_was_seen(sim: Simulation) -> No
 
 def mended_to(peer: SimPeer, talk: str) -> list[str]:
     """What a peer shows of the first message: what it says now, and the reactions."""
-    mended = peer.disk.storage.history(talk, limit=0)[0].mended
-    assert mended is not None and mended.newest is not None
-    return [decode_entry(each.raw).b for each in (mended.newest, *mended.reactions)]
+    edits = peer.disk.storage.history(talk, limit=0)[0].edits
+    assert edits is not None and edits.newest is not None
+    return [decode_entry(each.raw).b for each in (edits.newest, *edits.reactions)]

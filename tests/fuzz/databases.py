@@ -37,7 +37,7 @@ from p2pchat.core.records import (
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import metadata
 from p2pchat.storage.sql import SqlStorage
@@ -224,7 +224,7 @@ class Asked:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shown: list[Shown] = []
+        self.shown: list[ReleasedEntry] = []
         self.checked: list[str] | None = None  # None: it could not be read through
         self.refused = 0
 
@@ -269,7 +269,7 @@ class Asked:
         self.shown += told(lambda: storage.places(0, 1000)) or []
         for author in (Author("ada", 1), Author("ada", 4), Author("bob", 2), Author("cyd", 6)):
             self.of_one(storage, author.log, author.mark)
-        told(storage.holdings)
+        told(storage.stored_conversations)
         self.checked = told(lambda: storage.faults(20))
 
     def of_one(self, storage: SqlStorage, log: LogId, mark: Mark) -> None:

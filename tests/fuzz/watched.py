@@ -57,7 +57,7 @@ class Watched(Peer):
         for one in shown:
             log = one.log
             hold(log.user in (IDS[name] for name in ("ada", *WHO)), "a writer whom nobody knows")
-        for holding in self.storage.holdings():
+        for holding in self.storage.stored_conversations():
             for user in holding.writers:
                 self._judge_log(holding.talk.id, user)
         timers = len(self.node._ctx._heap)

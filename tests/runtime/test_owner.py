@@ -68,7 +68,7 @@ class GatedStorage(MemoryStorage):
             raise self.unreadable
         return super().fetch(conversation, user, start, batches=batches)
 
-    def try_out(self) -> None:
+    def check_writable(self) -> None:
         self.tried_out += 1
         if self.failing is not None:
             raise self.failing

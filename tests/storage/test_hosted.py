@@ -39,8 +39,8 @@ def test_what_is_known_of_a_user_alone_is_what_a_start_knows_of_it(storage: Stor
     change.heard.append(Heard(ada.log, user("bob"), 2))
     change.reads += [ReadMark(bob.log, user("ada"), 1), ReadMark(ada.log, user("bob"), 1)]
     storage.commit([ada.begins("one", "two"), bob.begins("three"), change])
-    known, every = storage.of_users([user("ada")]), storage.load([user("ada")])
+    known, every = storage.load_users([user("ada")]), storage.load([user("ada")])
     assert known.heard == every.heard == [Heard(ada.log, user("bob"), 2)]
     assert sorted(known.reads, key=str) == sorted(every.reads, key=str) and len(known.reads) == 2
     many = [f"{n:064x}" for n in range(1200)]
-    assert storage.of_users([*many, user("bob"), *many]).reads != []
+    assert storage.load_users([*many, user("bob"), *many]).reads != []

@@ -17,7 +17,7 @@ import pytest
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Change, Mending, Stretch
 from p2pchat.errors import StorageError
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import SCHEMA_VERSION
 from p2pchat.storage.sql import SqlStorage
@@ -35,16 +35,16 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
-def shown(history: Sequence[Shown]) -> list[tuple[str, str, list[str]]]:
+def shown(history: Sequence[ReleasedEntry]) -> list[tuple[str, str, list[str]]]:
     """Return what each message says, what it says now ("" where that is the same), and the reactions."""
     found = []
     for one in history:
         entry = decode_entry(one.raw)
         if entry.k == "text":
-            newest = one.mended.newest if one.mended else None
+            newest = one.edits.newest if one.edits else None
             now = "" if newest is None else str(decode_entry(newest.raw).b)
             found.append(
-                (str(entry.b), now, [decode_entry(each.raw).b for each in one.mended.reactions] if one.mended else [])
+                (str(entry.b), now, [decode_entry(each.raw).b for each in one.edits.reactions] if one.edits else [])
             )
     return found
 

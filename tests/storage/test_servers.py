@@ -102,7 +102,7 @@ def test_whoever_was_shut_out_while_another_peer_wrote_does_not_go_on(kind: str,
             with pytest.raises(StorageError, match="another peer has written into the"):
                 storage.commit([change])
         with pytest.raises(StorageError, match="another peer has written"):
-            storage.try_out()
+            storage.check_writable()
     with closing(opened(url, read_only=True)) as reader:
         assert (len(everything(reader, "ada")), everything(reader, "bob")) == (1, bob.raws)
 
@@ -116,11 +116,16 @@ def test_while_the_server_is_away_nothing_is_kept_and_afterwards_it_goes_on(own_
         storage.commit([ada.begins("1")])
         own_server.stop()
         change = ada.goes_on("2")
-        for ask in (lambda: storage.commit([change]), storage.try_out, lambda: storage.load([]), storage.last_place):
+        for ask in (
+            lambda: storage.commit([change]),
+            storage.check_writable,
+            lambda: storage.load([]),
+            storage.last_place,
+        ):
             with pytest.raises(StorageError, match="does not answer: is the server running"):
                 ask()
         own_server.start()
-        storage.try_out()
+        storage.check_writable()
         (tip,) = storage.load([]).tips
         assert tip.seq == 1
         storage.commit([change])
@@ -144,7 +149,7 @@ def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_ser
                 durable, place = ada.seq, place + 1
             killer.join()
             own_server.start()
-            storage.try_out()
+            storage.check_writable()
             (tip,) = storage.load([]).tips
             assert tip.seq in (durable, durable + 1)
             if tip.seq == durable:  # what is not there is said again

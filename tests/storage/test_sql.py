@@ -447,18 +447,18 @@ def test_tried_out_it_says_what_a_commit_would_and_nothing_is_left_of_that(path:
         limit_pages(storage, 100)
         for _ in range(2):
             with pytest.raises(StorageError, match="is full"):
-                storage.try_out()
+                storage.check_writable()
         limit_pages(storage, 10**6)
         other.execute("begin immediate")
         with pytest.raises(StorageError, match="in use by another program"):
-            storage.try_out()
+            storage.check_writable()
         other.execute("rollback")
-        storage.try_out()
+        storage.check_writable()
         storage.commit([ada.goes_on("2")])
         assert everything(storage, "ada") == ada.raws
         assert "warmth" not in other.execute("select group_concat(name) from sqlite_master").fetchone()[0]
     with closing(opened(path, read_only=True)) as storage, pytest.raises(StorageError, match="for reading only"):
-        storage.try_out()
+        storage.check_writable()
 
 
 @pytest.mark.usefixtures("may_mount")

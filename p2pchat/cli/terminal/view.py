@@ -128,7 +128,7 @@ class TerminalShow(Show):
             if gap := plain_gap(line):
                 self._screen.tell(gap)
             await self._message(line, elsewhere=False, numbered=numbered)
-            self._mended.shown(line)
+            self._edits.shown(line)
             if line["id"] not in self._came_by and (line["event"] == "message" or line["at"] < self._since):
                 self._shown.add(line["id"])
         if lines and end:

@@ -83,7 +83,7 @@ class Order:
         self._release(conversation, log, len(entries))
         if entries[-1].k in MENDING:  # what is said at once is of one kind
             first = log.seq - len(entries) + 1
-            self._mended(mending_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
+            self._edits(mending_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
         if conversation.blocked:
             self.retry(conversation)
@@ -99,7 +99,7 @@ class Order:
         seq, refs, *_ = log.queue[0]
         self._tell_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
         while log.queue and log.queue[0].seq <= log.limit:
-            self._mended([log.queue.popleft().mending])
+            self._edits([log.queue.popleft().mending])
         conversation.blocked.pop(log.id, None)
         if log.limit > log.released:
             self._release(conversation, log, log.limit - log.released, gap=True)
@@ -178,7 +178,7 @@ class Order:
         if missing:
             self._tell_gap(conversation, log, seq, missing)
             log.queue.popleft()
-            self._mended([mending])
+            self._edits([mending])
             self._release(conversation, log, 1, gap=True)
             self._advance(conversation, log)
             if log.queue:
@@ -230,7 +230,7 @@ class Order:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
         while log.queue and log.queue[0].seq <= log.limit and not self._missing(conversation, log, *log.queue[0][:2]):
-            self._mended([log.queue.popleft().mending])
+            self._edits([log.queue.popleft().mending])
         moved = self._advance(conversation, log)
         if not log.queue:
             conversation.blocked.pop(log.id, None)
@@ -248,7 +248,7 @@ class Order:
 
     # ---- places
 
-    def _mended(self, mendings: Iterable[Mending | None]) -> None:
+    def _edits(self, mendings: Iterable[Mending | None]) -> None:
         """What is released in this step changes how these others are shown."""
         self._ctx.change.mendings += filter(None, mendings)
 

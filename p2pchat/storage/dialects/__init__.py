@@ -33,15 +33,15 @@ def dialect_of(url: str, busy_timeout: float) -> Dialect:
     given = parsed(url)
     backend = given.get_backend_name()
     if backend == "sqlite":
-        from p2pchat.storage.dialects.sqlite import SQLite
+        from p2pchat.storage.dialects.sqlite import SQLiteDialect
 
-        return SQLite(given, busy_timeout)
+        return SQLiteDialect(given, busy_timeout)
     if backend in ("mysql", "mariadb"):
-        from p2pchat.storage.dialects.mysql import MySQL
+        from p2pchat.storage.dialects.mysql import MySQLDialect
 
-        return MySQL(given, busy_timeout)
+        return MySQLDialect(given, busy_timeout)
     if backend == "postgresql":
-        from p2pchat.storage.dialects.postgresql import PostgreSQL
+        from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
 
-        return PostgreSQL(given, busy_timeout)
+        return PostgreSQLDialect(given, busy_timeout)
     raise StorageError(f"this version keeps no {backend!a} databases: write {WRITTEN}")

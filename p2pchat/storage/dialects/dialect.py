@@ -112,7 +112,7 @@ class Dialect(ABC):
         """Spare a commit to come what it would do for many before it."""
 
     @abstractmethod
-    def try_out(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write about so many bytes and take them away again; raises what a commit would."""
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Dialect(ABC):
         """Read everything and return what is wrong in its structure, at most so many; a server sees to that itself."""
         return []
 
-    def misfits(self, database: Database) -> Iterator[str]:
+    def wrong_types(self, database: Database) -> Iterator[str]:
         """Yield what is wrong with the kinds of values; where columns have types there is nothing to look for."""
         yield from ()
 

@@ -29,7 +29,7 @@ from p2pchat.storage.dialects.server import (
     LOGIN,
     MISSING,
     READONLY,
-    Server,
+    ServerDialect,
     placed,
 )
 from p2pchat.storage.schema import NEWEST_HEAD, NEWEST_HEAD_GROUPED, THEN_ENTRIES, THEN_ENTRIES_STRAIGHT
@@ -80,7 +80,7 @@ def _text(statement: str) -> str:
     return placed(statement)
 
 
-class MySQL(Server):
+class MySQLDialect(ServerDialect):
     """A database on a server of MySQL 8.0 or MariaDB 10.3, or later ones."""
 
     name = "MySQL"

@@ -8,7 +8,17 @@ from sqlalchemy import URL, Connection
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.server import AWAY, BUSY, CONNECT_WITHIN, CROWDED, FULL, LOGIN, MISSING, READONLY, Server
+from p2pchat.storage.dialects.server import (
+    AWAY,
+    BUSY,
+    CONNECT_WITHIN,
+    CROWDED,
+    FULL,
+    LOGIN,
+    MISSING,
+    READONLY,
+    ServerDialect,
+)
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half
 ALIVE = {  # a dead network is noticed within a minute and not after hours
@@ -23,7 +33,7 @@ REFUSED = ("password authentication failed", "no password supplied", "role ", "p
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
 
 
-class PostgreSQL(Server):
+class PostgreSQLDialect(ServerDialect):
     """A database on a PostgreSQL server, version 12 or later; the tables lie in the first schema of its search path."""
 
     name = "PostgreSQL"

@@ -43,7 +43,7 @@ TAKEN = "{where} is in use by another peer: stop that one, or give each peer a d
 TOLD = (CROWDED, READONLY, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
 
 
-class Server(Dialect):
+class ServerDialect(Dialect):
     """A database on a server; `name` is what people call its kind."""
 
     name: str
@@ -178,7 +178,7 @@ class Server(Dialect):
     def tidy(self, database: Database) -> None:
         """Nothing: a server does that beside."""
 
-    def try_out(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: Database, size_bytes: int) -> None:
         transaction = database.begin()
         try:
             database.insert(meta, (TRIAL, "x" * min(size_bytes, TRIED_OUT_MOST)))

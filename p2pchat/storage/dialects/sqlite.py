@@ -21,10 +21,10 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.errors import DAMAGED, sentence
 from p2pchat.storage.schema import metadata
-from p2pchat.storage.verify import misfits, unproven
+from p2pchat.storage.verify import unproven, wrong_types
 
 
-class SQLite(Dialect):
+class SQLiteDialect(Dialect):
     """A database in a file."""
 
     errors = (sqlite3.Error,)
@@ -87,8 +87,8 @@ class SQLite(Dialect):
     def tidy(self, database: Database) -> None:
         empty_log(database.connection)
 
-    def try_out(self, database: Database, size_bytes: int) -> None:
-        try_out(database.connection, size_bytes)
+    def check_writable(self, database: Database, size_bytes: int) -> None:
+        check_writable(database.connection, size_bytes)
 
     def most_stored(self, database: Database) -> int:
         return int(database.value("pragma page_count") * database.value("pragma page_size"))
@@ -101,14 +101,14 @@ class SQLite(Dialect):
     def faults(self, database: Database, most: int) -> list[str]:
         return faults(database.connection, most)
 
-    def misfits(self, database: Database) -> Iterator[str]:
-        return misfits(database)
+    def wrong_types(self, database: Database) -> Iterator[str]:
+        return wrong_types(database)
 
     def is_damaged(self, database: Database) -> bool:
         """Whether anything is wrong; the quick looks first. It may take 10 s a million entries."""
         try:
             with database.begin():
-                return any(misfits(database)) or bool(self.faults(database, 1) or unproven(database, 1))
+                return any(wrong_types(database)) or bool(self.faults(database, 1) or unproven(database, 1))
         except (DBAPIError, sqlite3.Error):
             return True
 
@@ -238,7 +238,7 @@ def empty_log(connection: Connection) -> None:
     driver_of(connection).execute("pragma wal_checkpoint(passive)").fetchall()
 
 
-def try_out(connection: Connection, size_bytes: int) -> None:
+def check_writable(connection: Connection, size_bytes: int) -> None:
     """Write and delete so many bytes; raises what a commit would. The log is emptied first, as far as it can be."""
     driver = driver_of(connection)
     driver.execute("pragma wal_checkpoint(truncate)").fetchall()

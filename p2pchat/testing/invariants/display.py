@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.effects import UserLeft
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Digest, Have, UserId
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
@@ -79,7 +79,7 @@ class Showing:
                 if frame.span is not None and frame.span[1] == LAST:
                     return  # it is no newcomer any more
 
-    def handed_on(self, peer: SimPeer, one: Shown, entry: Entry) -> None:
+    def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
         """A program is given an entry; they come in order of place."""
         log = one.log
         key = (peer.name, log.conversation)
@@ -107,7 +107,7 @@ class Showing:
         else:  # an own earlier one that came back: many of them push the others out of what is remembered
             self._newest.pop(key, None)
 
-    def _is_of_its_age(self, peer: SimPeer, one: Shown) -> None:
+    def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
         shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
         if shown < one.seq <= told and not one.old:
             self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
@@ -174,7 +174,7 @@ def mend_something(sim: Simulation, number: int) -> None:
             return
 
 
-def _naming(one: Shown) -> Named:
+def _naming(one: ReleasedEntry) -> Named:
     return one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)
 
 
@@ -222,9 +222,9 @@ def _expected(writer: UserId, done: list[_Did]) -> tuple[object, list[object]]:
     return own and own.entry, [did.entry for did in sorted(by_user.values()) if did.body]
 
 
-def _shown(one: Shown) -> tuple[object, list[object]]:
-    if one.mended is None:
+def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
+    if one.edits is None:
         return None, []
-    newest = one.mended.newest
-    reactions: list[object] = [(each.log.user, each.log.run, each.seq) for each in one.mended.reactions]
+    newest = one.edits.newest
+    reactions: list[object] = [(each.log.user, each.log.run, each.seq) for each in one.edits.reactions]
     return newest and (newest.log.user, newest.log.run, newest.seq), reactions

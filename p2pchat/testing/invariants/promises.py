@@ -20,7 +20,7 @@ from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, firs
 from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import Fault, Log, check
 from p2pchat.testing.invariants.display import Showing, view_faults
 from p2pchat.testing.invariants.groups import GroupJudge
@@ -415,7 +415,7 @@ class Judge:
         copied = any(ref == ref_key(*log) for log in self.copied)
         return copied or any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
 
-    def _strictly_before(self, one: Shown) -> Iterator[tuple[str, int]]:
+    def _strictly_before(self, one: ReleasedEntry) -> Iterator[tuple[str, int]]:
         if self._sim.person(one.log.user).liar:
             return
         if one.seq > 1:

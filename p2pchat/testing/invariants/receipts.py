@@ -18,7 +18,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, Typing, UserId
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
@@ -69,7 +69,7 @@ class Reading:
         if self.wants_none(peer):
             peer.put(ReceiptsChosen(peer.user, False))
 
-    def handed_on(self, peer: SimPeer, one: Shown) -> None:
+    def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
         """A program was given an entry of another: somebody reads it, sooner or later."""
         if not self._reads or peer.liar or one.log.user == peer.user:
             return
@@ -78,7 +78,7 @@ class Reading:
         if seconds >= 0:
             peer.soon(seconds, seconds, lambda: self._read(peer, one))
 
-    def _read(self, peer: SimPeer, one: Shown) -> None:
+    def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._judge.at_rest:
             return  # nobody does anything any more
         for each in peer.disk.storage.places(0, EVERYTHING):

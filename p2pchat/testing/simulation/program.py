@@ -18,7 +18,7 @@ from p2pchat.core.log import Entry, LogId, Ref, decode_entry, referred_id
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.names import base32
 from p2pchat.protocol import ConversationId
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Program:
             place = self._place
             self._peer.soon(0.0, 1.0, lambda: self._peer.put(inputs.HandedOn("main", place)))
 
-    def _take(self, one: Shown) -> None:
+    def _take(self, one: ReleasedEntry) -> None:
         peer, judge, entry = self._peer, self._sim.judge, decode_entry(one.raw)
         if judge.grouping.is_group(peer, one.log.conversation) or self._is_of_guests(one.log.conversation):
             return

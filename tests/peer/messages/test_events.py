@@ -29,7 +29,7 @@ from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
 from p2pchat.messaging.users import People, User
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 
 ADA, BOB = "a1" * 32, "b0" * 32
 ROOM, DM = "c0" * 32, "d0" * 32
@@ -127,7 +127,7 @@ def test_a_repr_shows_who_and_never_what() -> None:
     shown = [
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
-        repr(Shown(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
+        repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
         repr([Said(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
         repr(PresenceChanged(BOB, "idle", secret, 0)),
     ]

@@ -16,7 +16,7 @@ from p2pchat.messaging.receipts import Rise
 from p2pchat.messaging.subscription import BREATH, LOOKS, Events, Reader
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
-from p2pchat.storage.base import Shown
+from p2pchat.storage.base import ReleasedEntry
 from tests.peer.messages.test_events import ADA, BOB, ROOM, Desk
 
 THEIRS, OURS = LogId(ROOM, BOB, "01" * 8), LogId(ROOM, ADA, "01" * 8)
@@ -35,17 +35,17 @@ class Source(Desk):
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
         self.recent.add(Run(self.recent.newest + 1, log, self.recent.newest + 2, entries, 1, False, False, 1))
 
-    async def places(self, after: int, limit: int) -> list[Shown]:
+    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         raise AssertionError("everything is in memory")
 
-    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[Shown | None]:
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         raise AssertionError("nothing was edited")
 
     @property
     def start(self) -> int:
         return 0
 
-    async def written(self, group: ConversationId) -> list[Shown]:
+    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         raise AssertionError("there are no groups")
 
     async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:

@@ -12,7 +12,7 @@ import pytest
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.records import EVERYTHING, Change
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.search import NOWHERE, Hit, SearchIndex, clock_of, docs_of, parse_query
+from p2pchat.storage.search import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of, parse_query
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 
@@ -39,7 +39,7 @@ def found(index: SearchIndex, asked: str, conversation: str | None = None, write
     return [_name(hit) for hit in hits]
 
 
-def _name(hit: Hit) -> str:
+def _name(hit: IndexHit) -> str:
     name = next(name for name in ("ada", "bob") if user(name) == hit.log.user)
     return f"{name}{int(hit.log.run, 16)}.{hit.seq}"
 
@@ -50,9 +50,9 @@ def test_it_goes_on_where_it_was_and_finds_the_newest_first_whatever_came_first(
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 2, DM)
     storage.commit([released(ada.begins("tea", "more tea", c=MORNING + 10), 1)])
     assert index.taken() == NOWHERE and index.belongs_to(storage)
-    assert [index.feed(storage, docs_of, most=1) for _ in range(3)] == [1, 1, 0]
+    assert [index.feed(storage, documents_of, most=1) for _ in range(3)] == [1, 1, 0]
     storage.commit([released(bob.begins("old tea", c=MORNING), 3), released(dm.begins("tea?", c=MORNING + 11), 4)])
-    assert index.feed(storage, docs_of) == 2 and index.taken().place == 4
+    assert index.feed(storage, documents_of) == 2 and index.taken().place == 4
     assert found(index, "tea") == ["ada2.1", "ada1.2", "ada1.1", "bob1.1"]  # two of one clock: the later place first
     assert found(index, "tea", conversation=ROOM) == ["ada1.2", "ada1.1", "bob1.1"]
     assert found(index, "tea", writer="bob") == ["bob1.1"] and found(index, "tea", DM, "bob") == []
@@ -64,7 +64,7 @@ def test_it_goes_on_where_it_was_and_finds_the_newest_first_whatever_came_first(
 def test_what_may_not_be_read_now_is_taken_too_for_that_may_change(storage: SqlStorage, index: SearchIndex) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("one", "two"), 1), Change(seen={ada.log: 1})])
-    index.feed(storage, docs_of)
+    index.feed(storage, documents_of)
     assert index.taken().place == 2 and index.belongs_to(storage)
     storage.commit([Change(seen={ada.log: EVERYTHING})])
     assert found(index, "two") == ["ada1.2"]
@@ -75,12 +75,12 @@ def test_an_edit_is_found_where_its_message_is_if_that_is_its_writers_own(
 ) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("tea", c=MORNING), 1), released(bob.begins("milk", c=MORNING + 5), 2)])
-    index.feed(storage, docs_of)
+    index.feed(storage, documents_of)
     (tea,) = storage.places(0, 1)
     for editor, expected in ((ada, ["ada1.1"]), (bob, [])):
         edit = Entry("edit", 9, 9, re=Ref(ref_key(ada.log.user, ada.log.run), 1), b="coffee")
         shown = storage.places(0, 2)[editor is bob]
-        docs = docs_of(storage, type(shown)(shown.log, 7, encode_entry(edit), 7, 0, False, False), edit)
+        docs = documents_of(storage, type(shown)(shown.log, 7, encode_entry(edit), 7, 0, False, False), edit)
         assert [f"ada1.{doc.seq}" for doc in docs if doc.log == tea.log and doc.c == MORNING] == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.storage.search import folded, parse_query, words, words_in_place
+from p2pchat.storage.search import fold, parse_query, words, words_in_place
 
 CUT = {
     "Don't PANIC, foo_bar.baz!": ["don", "t", "panic", "foo", "bar", "baz"],
@@ -27,7 +27,7 @@ def test_a_text_is_cut_into_words_and_each_stands_where_it_is_said_to(text: str)
     assert words(text) == CUT[text]
     found = words_in_place(text)
     assert [one.word for one in found] == CUT[text]
-    assert all(one.word in folded(text[one.start : one.end]) for one in found)
+    assert all(one.word in fold(text[one.start : one.end]) for one in found)
 
 
 @pytest.mark.parametrize(
