@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2pchat import AmbiguousName, HostedUser, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
-from p2pchat import NameTaken as TakenHere
+from p2pchat import AmbiguousName, HostedUser, NameTaken, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
 from p2pchat import validate_name as valid
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.settings import WebSettings
@@ -70,7 +69,7 @@ class Account:
         return "reserved" if self.reserved else "revoked" if self.word == REVOKED else "registered"
 
 
-class NameTaken(WebError):
+class AccountNameTaken(WebError):
     """Somebody has this name."""
 
     def __init__(self, name: str) -> None:
@@ -145,7 +144,7 @@ class Accounts:
             await self._load()
             account = self.find(name)
             if account is not None and not account.reserved:
-                raise NameTaken(name)
+                raise AccountNameTaken(name)
             account = await self._keep(account, name, hash_of(token), REGISTERED)
         self.changed(account, "registered")
         return account, token
@@ -248,8 +247,8 @@ class Accounts:
         self._check_free(name, also_a_programs=also_a_programs)
         try:
             user = await self._peer.host(name, tokens={hash: word})
-        except TakenHere:  # one that looks like it is hosted here
-            raise NameTaken(name) from None
+        except NameTaken:  # one that looks like it is hosted here
+            raise AccountNameTaken(name) from None
         except (StorageError, PeerClosed):
             raise
         except P2PChatError as error:  # the peer hosts no more
@@ -263,9 +262,9 @@ class Accounts:
         except UnknownName:
             return
         except AmbiguousName:
-            raise NameTaken(name) from None
+            raise AccountNameTaken(name) from None
         if not (also_a_programs and any(user.key == found.key for user in self._peer.hosted)):
-            raise NameTaken(name)
+            raise AccountNameTaken(name)
 
     def _add(self, account: Account) -> Account:
         self._list(account)

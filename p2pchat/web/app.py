@@ -8,7 +8,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from p2pchat import TCPPeer, __version__
 from p2pchat.web import auth, chat_socket, event_socket, page, rest, socketio
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.middleware import Doors
+from p2pchat.web.middleware import SecurityMiddleware
 from p2pchat.web.settings import WebSettings
 
 
@@ -39,7 +39,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         app.include_router(part.router)
     socketio.mount(app, gateway)
     app.include_router(page.router)  # last: it answers at "/"
-    app.add_middleware(Doors, gateway=gateway)
+    app.add_middleware(SecurityMiddleware, gateway=gateway)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app

@@ -89,7 +89,7 @@ async def account_of_token(gateway: Gateway, token: str, address: str) -> Accoun
     """Return whose token this is. Raises Unauthorized, and TooMany when that address guesses too often."""
     account = await gateway.accounts.by_token(token)
     if account is None:
-        gateway.rates.strangers.take(site_of(address))
+        gateway.limits.strangers.take(site_of(address))
         raise Unauthorized("nobody here has this token")
     return account
 
@@ -108,10 +108,10 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
     elif name and may_name_itself(connection):
         account = await gateway.accounts.trusted(name)
     else:
-        gateway.rates.strangers.take(site_of(address_of(connection)))
+        gateway.limits.strangers.take(site_of(address_of(connection)))
         raise Unauthorized()
     connection.scope[CALLER] = account  # for the journal
-    gateway.rates.calls.take(account.key)
+    gateway.limits.calls.take(account.key)
     return account
 
 
@@ -137,21 +137,21 @@ NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignIn:
     """An accepted WebSocket's account, and what else stood in its first frame; {} when it needed none."""
 
     account: Account
     first: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-async def sign_in(websocket: WebSocket) -> SignedIn | None:
+async def sign_in(websocket: WebSocket) -> SignIn | None:
     """Accept a WebSocket and return whose it is; None: it was told why not, and is closed."""
     try:
         name = claimed_name(websocket)
         if token_of(websocket) is not None or (name and may_name_itself(websocket)):
             account = await named_account(websocket, name)
             await websocket.accept()
-            return SignedIn(account)
+            return SignIn(account)
         await websocket.accept()
         return await _by_first_frame(websocket)
     except WebSocketDisconnect:
@@ -161,7 +161,7 @@ async def sign_in(websocket: WebSocket) -> SignedIn | None:
         return None
 
 
-async def _by_first_frame(websocket: WebSocket) -> SignedIn:
+async def _by_first_frame(websocket: WebSocket) -> SignIn:
     gateway = gateway_of(websocket)
     try:
         async with asyncio.timeout(gateway.settings.token_timeout):
@@ -172,13 +172,13 @@ async def _by_first_frame(websocket: WebSocket) -> SignedIn:
     first = {} if said is None else said
     if isinstance(token := first.pop("token", None), str):
         account = await account_of_token(gateway, token, address_of(websocket))
-        gateway.rates.calls.take(account.key)
-        return SignedIn(account, first)
+        gateway.limits.calls.take(account.key)
+        return SignIn(account, first)
     name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
     if not (isinstance(name, str) and may_name_itself(websocket)):
-        gateway.rates.strangers.take(site_of(address_of(websocket)))
+        gateway.limits.strangers.take(site_of(address_of(websocket)))
         raise Unauthorized('who is it? Send {"token": TOKEN} first')
-    return SignedIn(await named_account(websocket, name.strip()), first)
+    return SignIn(await named_account(websocket, name.strip()), first)
 
 
 async def _first_text(websocket: WebSocket) -> str:

@@ -21,7 +21,7 @@ SURE_AFTER = 45.0  # seconds a socket lives on after a frame: by then a broken o
 Post = Message | Sent
 
 
-class CatchingUp:
+class CatchUp:
     """One session from its beginning until it hears live what happens.
 
     Args:
@@ -99,7 +99,7 @@ class CatchingUp:
         return count
 
 
-class Taken:
+class DeliveryCursor:
     """How far an account has taken what waits in its queue, as one of its sessions knows.
 
     What was sent counts as taken when the client says so, when it closes in good order, or when its socket has lived

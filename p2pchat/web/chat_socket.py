@@ -30,33 +30,33 @@ from p2pchat import (
     Receipt,
     Sent,
     StorageError,
+    Typing,
     UnknownName,
 )
-from p2pchat import Typing as MessagingTyping
 from p2pchat.commands.json_commands import can_be_written
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
-from p2pchat.web.catch_up import CatchingUp, Post, Taken
+from p2pchat.web.catch_up import CatchUp, DeliveryCursor, Post
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
-from p2pchat.web.hub import CLOSE_CODES, Ending, Flag, Slow, Told
-from p2pchat.web.rate_limit import Buckets
-from p2pchat.web.schemas import conversation_with, group_of, is_me, iso, known_conversation, wording
-from p2pchat.web.send_queue import Frame, Outbox, as_frame, read_object
+from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, LightEvent, QueueFull
+from p2pchat.web.rate_limit import RateLimiter
+from p2pchat.web.schemas import find_conversation, group_of, is_me, iso, message_json, resolve_conversation
+from p2pchat.web.send_queue import Frame, SendQueue, as_frame, read_object
 
 MOST_UNDERWAY = 256  # messages of one socket that are not accepted yet; then it is read on when some are
 POSTS = (Message, Sent)
 EVENTS = {
     "presence": (Presence,),
     "receipts": (Delivered, Read),
-    "typing": (MessagingTyping,),
+    "typing": (Typing,),
     "changes": (Edited, Deleted, Reaction, GroupChanged),
 }
 _COUNTER = count(1)
 IN_GOOD_ORDER = (1000, 1001, 1005)  # RFC 6455: done; going away; closed without saying why
 
 
-class Over(Exception):
+class SessionEnded(Exception):
     """The hub has ended this session: nothing more is read."""
 
 
@@ -89,12 +89,12 @@ class ChatSession:
         self._account = account
         self._user = account.user
         self._wanted = tuple(kind for word in events for kind in EVENTS[word])
-        self._taken = Taken(account.user)
-        self._outbox = Outbox(websocket, gateway.settings, self._taken.gave)
-        self._catching_up = CatchingUp(account.user, self._give, self._outbox.drained)
+        self._taken = DeliveryCursor(account.user)
+        self._outbox = SendQueue(websocket, gateway.settings, self._taken.gave)
+        self._catching_up = CatchUp(account.user, self._give, self._outbox.drained)
         self._underway: set[asyncio.Task[None]] = set()
-        self._free = Flag()  # fewer than MOST_UNDERWAY are
-        self._over = Flag()  # the hub has ended it
+        self._free = LightEvent()  # fewer than MOST_UNDERWAY are
+        self._over = LightEvent()  # the hub has ended it
         self._said = 0
         self._mark = f"chat-{next(_COUNTER)}."  # what the library gives back of messages said here
 
@@ -118,9 +118,9 @@ class ChatSession:
         try:
             await self._begin(since)
             in_good_order = await self._read()
-        except Slow:
+        except QueueFull:
             self._ended("slow")
-        except Over:
+        except SessionEnded:
             pass
         except PeerClosed:
             self._ended("stopping")
@@ -147,7 +147,7 @@ class ChatSession:
         last = await self._last(since) if since else None
         if last is None:
             count = await self._catching_up.waiting()
-            self._gateway.journal_handed(self._account, "chat", count)
+            self._gateway.audit_handed_over(self._account, "chat", count)
         else:
             count = await self._catching_up.since(last)
         if since is not None:
@@ -174,7 +174,7 @@ class ChatSession:
     def _give(self, post: Post) -> None:
         self._outbox.put(_message(post), post, bounded=False)
 
-    def _hear(self, told: Told) -> None:
+    def _hear(self, told: Envelope) -> None:
         """What the hub calls with everything that concerns the account."""
         event = told.event
         if isinstance(event, POSTS):
@@ -184,7 +184,7 @@ class ChatSession:
             if frame is not None:
                 self._outbox.put(frame)
 
-    def _hear_post(self, told: Told, post: Post) -> None:
+    def _hear_post(self, told: Envelope, post: Post) -> None:
         """A message: for a thousand sockets in one room there is little to be done here, so it is little."""
         catching_up = self._catching_up
         if not catching_up.takes(post if catching_up.is_live else told.for_user(self._user)):
@@ -213,13 +213,13 @@ class ChatSession:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return _said_goodbye(message)
-            await self._pause(self._gateway.rates.calls)
+            await self._pause(self._gateway.limits.calls)
             await self._take(message.get("text"))
             if len(self._underway) >= MOST_UNDERWAY:
                 self._free.clear()
                 await self._free.wait()
 
-    async def _pause(self, buckets: Buckets) -> None:
+    async def _pause(self, buckets: RateLimiter) -> None:
         """Wait until this account may go on: what it sends meanwhile waits in its own connection.
 
         Raises:
@@ -229,43 +229,43 @@ class ChatSession:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), wait)
             if self._over.is_set():
-                raise Over
+                raise SessionEnded
 
     async def _take(self, text: str | None) -> None:
         ref: Ref | None = None
         try:
-            order = read_order(text) if text is not None else None
+            order = parse_request(text) if text is not None else None
             if order is None:
-                raise NotUnderstood("frames are text, not bytes")
+                raise BadFrame("frames are text, not bytes")
             ref = order.ref
             await self._do(order)
-        except (Slow, Over):
+        except (QueueFull, SessionEnded):
             raise
         except Exception as error:  # what is none of ours is raised again by _refuse()
-            self._refuse(error, error.ref if isinstance(error, NotUnderstood) else ref)
+            self._refuse(error, error.ref if isinstance(error, BadFrame) else ref)
 
     def _refuse(self, error: Exception, ref: Ref | None) -> None:
         self._tell(self._gateway.metrics.problem(error).to_json(ref))
 
-    async def _do(self, order: Order) -> None:
-        if isinstance(order, Say):
+    async def _do(self, order: ChatRequest) -> None:
+        if isinstance(order, SendRequest):
             if order.by and not is_me(self._account, order.by):
                 raise Forbidden("nobody writes for another")
-            await self._pause(self._gateway.rates.messages)
+            await self._pause(self._gateway.limits.messages)
             to = await self._place(order.to, order.group)
             self._start(self._say(order, to))
-        elif isinstance(order, Seen):
-            self._gateway.rates.small.take(self._account.key)
+        elif isinstance(order, ReadRequest):
+            self._gateway.limits.small.take(self._account.key)
             (await self._user.message(order.id)).mark_read()
         else:
-            self._gateway.rates.small.take(self._account.key)
+            self._gateway.limits.small.take(self._account.key)
             self._type(order)
 
-    def _type(self, order: Typing) -> None:
+    def _type(self, order: TypingRequest) -> None:
         if order.group:
             to: Conversation | None = group_of(self._account, order.group)
         else:
-            to = known_conversation(self._gateway, self._account, order.to)
+            to = find_conversation(self._gateway, self._account, order.to)
         if to is None:
             raise UnknownName(order.to)
         self._user.typing(to, order.on)
@@ -273,7 +273,7 @@ class ChatSession:
     async def _place(self, to: str, group: str) -> Conversation:
         if group:
             return group_of(self._account, group)
-        return await conversation_with(self._gateway, self._account, to)
+        return await resolve_conversation(self._gateway, self._account, to)
 
     def _start(self, saying: Coroutine[Any, Any, None]) -> None:
         """Let it go on by itself: it takes its place among what the account writes before this returns to the loop."""
@@ -285,7 +285,7 @@ class ChatSession:
         self._underway.discard(task)
         self._free.set()
 
-    async def _say(self, order: Say, to: Conversation) -> None:
+    async def _say(self, order: SendRequest, to: Conversation) -> None:
         self._said += 1
         mark = f"{self._mark}{self._said}"
 
@@ -295,17 +295,17 @@ class ChatSession:
         try:
             what = (order.text, to.key, order.reply_to, order.action)
             with self._gateway.metrics.accepting("chat"):
-                receipt = await self._gateway.once.do_at_once(self._account.key, order.key, what, send)
+                receipt = await self._gateway.idempotency.run(self._account.key, order.key, what, send)
         except Exception as error:  # what is none of ours is raised again
             answer = self._gateway.metrics.problem(error).to_json(order.ref)
         else:
             answer = {"status": "ok", "id": receipt.id}
-            self._gateway.journal_waiting(to, receipt.id)
+            self._gateway.audit_pending(to, receipt.id)
             if order.ref is not None:
                 answer["ref"] = order.ref
         try:
             self._tell(answer)
-        except Slow:
+        except QueueFull:
             self._ended("slow")
 
 
@@ -315,7 +315,7 @@ def _said_goodbye(message: Mapping[str, Any]) -> bool:
 
 
 def _message(post: Post) -> Frame:
-    return as_frame({"type": "message", **wording(post)})
+    return as_frame({"type": "message", **message_json(post)})
 
 
 def _event(event: Any) -> Frame | None:
@@ -326,7 +326,7 @@ def _event(event: Any) -> Frame | None:
             said = {"type": "presence", "user": user.label, "status": status}
         case Delivered() | Read():
             said = {"type": "status", "id": event.id, "status": event.event, "by": event.user.label}
-        case MessagingTyping(user=user, conversation=talk, typing=on):
+        case Typing(user=user, conversation=talk, typing=on):
             said = {"type": "typing", "user": user.label, "conversation": talk.kind, "typing": on}
             said |= {"group": talk.name} if talk.kind == "group" else {}
         case GroupChanged(group=group):
@@ -371,7 +371,7 @@ COMMANDS = (*DIRECT, "me")
 MOST_KEY_CHARACTERS = 128
 
 
-class NotUnderstood(WebError):
+class BadFrame(WebError):
     """A frame that cannot be meant; `ref` is its own word."""
 
     def __init__(self, text: str, ref: Ref | None = None, code: str = "malformed") -> None:
@@ -380,7 +380,7 @@ class NotUnderstood(WebError):
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class SendRequest:
     """Write something: to a user or ROOM (`to`), or to a `group`. `by`: who the client says to be, "" when it does
     not."""
 
@@ -395,7 +395,7 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReadRequest:
     """Everything in the conversation of this message, up to it, is read."""
 
     id: str
@@ -403,7 +403,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Typing:
+class TypingRequest:
     """The user writes there just now, or has stopped."""
 
     to: str
@@ -412,72 +412,72 @@ class Typing:
     ref: Ref | None = None
 
 
-Order = Say | Seen | Typing
+ChatRequest = SendRequest | ReadRequest | TypingRequest
 
 
-def read_order(frame: str) -> Order:
-    """Return what a text frame asks for. Raises NotUnderstood."""
+def parse_request(frame: str) -> ChatRequest:
+    """Return what a text frame asks for. Raises BadFrame."""
     said = read_object(frame)
     if said is None and frame.lstrip().startswith("{"):  # perhaps meant for one person: it must not go to everybody
-        raise NotUnderstood('what begins with { is a JSON object, and this is none: a text goes as {"text": ...}')
+        raise BadFrame('what begins with { is a JSON object, and this is none: a text goes as {"text": ...}')
     return _typed(frame, None) if said is None else _object(said)
 
 
-def _object(said: dict[str, Any]) -> Order:
+def _object(said: dict[str, Any]) -> ChatRequest:
     ref = said.get("ref")
     if not (ref is None or type(ref) is int or (type(ref) is str and can_be_written(ref))):
-        raise NotUnderstood("`ref` is a text or a number")
+        raise BadFrame("`ref` is a text or a number")
     kind = said.get("type", "message")
     if kind in ("read", "ack"):
-        return Seen(_text(said, "id", ref), ref)
+        return ReadRequest(_text(said, "id", ref), ref)
     to, group = _text(said, "to", ref, ROOM) or ROOM, _text(said, "group", ref, "")
     if kind == "typing":
-        return Typing(to, group, said.get("typing") is not False, ref)
+        return TypingRequest(to, group, said.get("typing") is not False, ref)
     if kind != "message":
-        raise NotUnderstood("`type` is message, read, ack or typing", ref)
-    return _message_orders(said, to, group, ref)
+        raise BadFrame("`type` is message, read, ack or typing", ref)
+    return _send_request(said, to, group, ref)
 
 
-def _message_orders(said: dict[str, Any], to: str, group: str, ref: Ref | None) -> Say:
+def _send_request(said: dict[str, Any], to: str, group: str, ref: Ref | None) -> SendRequest:
     text = _text(said, "content" if "content" in said and "text" not in said else "text", ref)
     key, reply_to = _text(said, "key", ref, ""), _text(said, "reply_to", ref, "") or None
     by = _text(said, "from", ref, "")
     if len(key) > MOST_KEY_CHARACTERS:
-        raise NotUnderstood(f"`key` has at most {MOST_KEY_CHARACTERS} characters", ref)
+        raise BadFrame(f"`key` has at most {MOST_KEY_CHARACTERS} characters", ref)
     if "to" in said and "group" in said:
-        raise NotUnderstood("a message goes to a user or a group, not both", ref)
+        raise BadFrame("a message goes to a user or a group, not both", ref)
     action = said.get("action") is True
     if "to" in said or "group" in said or action:
-        return Say(text, to, group, ref, key, reply_to, action, by)
+        return SendRequest(text, to, group, ref, key, reply_to, action, by)
     typed = _typed(text, ref)
-    return Say(typed.text, typed.to, "", ref, key, reply_to, typed.action, by)
+    return SendRequest(typed.text, typed.to, "", ref, key, reply_to, typed.action, by)
 
 
 def _text(said: dict[str, Any], word: str, ref: Ref | None, usual: str | None = None) -> str:
     """Return a text of the object; `usual` where it is not there, None where it has to be."""
     found = said.get(word, usual)
     if not isinstance(found, str):
-        raise NotUnderstood(f"`{word}` has to be a text", ref)
+        raise BadFrame(f"`{word}` has to be a text", ref)
     return found
 
 
-def _typed(line: str, ref: Ref | None) -> Say:
+def _typed(line: str, ref: Ref | None) -> SendRequest:
     """Return what a line says as somebody types it."""
     if not line.startswith("/"):
-        return Say(line, ref=ref)
+        return SendRequest(line, ref=ref)
     if line.startswith("//"):
-        return Say(line[1:], ref=ref)
+        return SendRequest(line[1:], ref=ref)
     command, _, rest = line[1:].partition(" ")
     if command.lower() in DIRECT:
         name, text = _name_and_text(rest.strip())
         if not name or not text:
-            raise NotUnderstood("who, and what? /dm bob see you at ten", ref)
-        return Say(text, name, ref=ref)
+            raise BadFrame("who, and what? /dm bob see you at ten", ref)
+        return SendRequest(text, name, ref=ref)
     if command.lower() == "me" and rest.strip():
-        return Say(rest.strip(), ref=ref, action=True)
+        return SendRequest(rest.strip(), ref=ref, action=True)
     near = get_close_matches(command.lower(), COMMANDS, n=1)
     hint = f"did you mean /{near[0]}?" if near else "there is /dm NAME TEXT; // begins a text that starts with a slash"
-    raise NotUnderstood(f"there is no command /{command[:32]}: {hint}", ref, "unknown_command")
+    raise BadFrame(f"there is no command /{command[:32]}: {hint}", ref, "unknown_command")
 
 
 def _name_and_text(rest: str) -> tuple[str, str]:

@@ -35,11 +35,11 @@ from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
-from p2pchat.web.catch_up import CatchingUp
+from p2pchat.web.catch_up import CatchUp
 from p2pchat.web.errors import Problem, WebError, problem_of
 from p2pchat.web.gateway import Gateway, gateway_of
-from p2pchat.web.hub import CLOSE_CODES, Ending, Slow, Told
-from p2pchat.web.send_queue import Frame, Outbox, as_frame
+from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, QueueFull
+from p2pchat.web.send_queue import Frame, SendQueue, as_frame
 
 NOT_HERE = frozenset({"connect", "forget", "allow", "quit"})
 SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
@@ -56,16 +56,16 @@ _log = logging.getLogger("p2pchat.web")
 _turns: WeakKeyDictionary[Gateway, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
-class Connection:
+class EventSession:
     """One caller of a gateway: a session of the hub, and a Session that carries out its orders."""
 
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         self._websocket = websocket
         self._account = account
         self._gateway = gateway = gateway_of(websocket)
-        self._out = Outbox(websocket, gateway.settings)
+        self._out = SendQueue(websocket, gateway.settings)
         self._mark = f"{secrets.token_hex(4)}:"  # before the refs of this caller: another may use the same words
-        self._show = LinesShow(self._out, self._mark, lambda rows: gateway.rates.answered(account.key, rows))
+        self._show = EventSocketDisplay(self._out, self._mark, lambda rows: gateway.limits.answered(account.key, rows))
         self._show.me = account.user.me.label
         attention = Attention(self._tell_presence, lambda: "", idle_after=None)
         self._session = Session(
@@ -78,7 +78,7 @@ class Connection:
         )
         self._session.names_are_known()
         self._away = False
-        self._catching: CatchingUp | None = None  # who came back is told what was missed
+        self._catching: CatchUp | None = None  # who came back is told what was missed
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def serve(self, since: str | None) -> None:
@@ -110,12 +110,12 @@ class Connection:
                 await self._catch_up(since)
             while True:
                 text = await self._websocket.receive_text()
-                while wait := self._gateway.rates.calls.wait(self._account.key):
+                while wait := self._gateway.limits.calls.wait(self._account.key):
                     await asyncio.sleep(wait)  # what it says meanwhile waits in its own connection
                 await self._take(text)
         except (WebSocketDisconnect, KeyError):  # KeyError: a frame of bytes
             pass
-        except Slow:
+        except QueueFull:
             self._end("slow")
         except Exception:  # a defect ends this connection, and nobody else's
             _log.exception("a caller of /lines met an error that is not its own")
@@ -127,7 +127,7 @@ class Connection:
 
     # ---- what happens
 
-    def _hear(self, told: Told) -> None:
+    def _hear(self, told: Envelope) -> None:
         event = told.event
         if isinstance(event, NOT_TOLD):
             return
@@ -154,7 +154,7 @@ class Connection:
     async def _catch_up(self, since: str) -> None:
         """Tell what was shown behind a message, and what happens meanwhile."""
         user = self._account.user
-        self._catching = CatchingUp(user, self._give, self._out.drained)
+        self._catching = CatchUp(user, self._give, self._out.drained)
         try:
             await self._catching.since(await user.message(since))
         except (P2PChatError, ValueError) as error:
@@ -176,11 +176,11 @@ class Connection:
             await self._show.event(error_line(self._gateway.metrics.problem(error), ref))
 
     def _take_from(self, do: str) -> None:
-        rates, key = self._gateway.rates, self._account.key
+        limits, key = self._gateway.limits, self._account.key
         if do in WRITING:
-            rates.messages.take(key)
+            limits.messages.take(key)
         elif do in SMALL:
-            rates.small.take(key)
+            limits.small.take(key)
 
     async def _do(self, order: Order) -> None:
         if order.do == "active":
@@ -235,10 +235,10 @@ def error_line(problem: Problem, ref: str | None = None) -> Line:
     return Failed(code=problem.code, text=problem.text, ref=ref).to_json()
 
 
-class LinesShow(Show):
+class EventSocketDisplay(Show):
     """What a Session says, as lines of one connection."""
 
-    def __init__(self, out: Outbox, mark: str, answered: Callable[[int], None]) -> None:
+    def __init__(self, out: SendQueue, mark: str, answered: Callable[[int], None]) -> None:
         super().__init__(Output(None), None, as_json=True, echo=True)
         self._out = out
         self._mark = mark
@@ -250,7 +250,7 @@ class LinesShow(Show):
             self._answered(len(event["rows"]))
         try:
             self._out.put(frame)
-        except Slow:  # of answers nobody has to get more than one reads
+        except QueueFull:  # of answers nobody has to get more than one reads
             await self._out.drained()
             self._out.put(frame)
 
@@ -282,7 +282,7 @@ async def lines(websocket: WebSocket, since: str | None = None) -> None:
     signed_in = await sign_in(websocket)
     if signed_in is None:
         return
-    connection = Connection(websocket, signed_in.account)
+    connection = EventSession(websocket, signed_in.account)
     try:
         await connection.serve(since)
     except WebError as error:  # no room for it

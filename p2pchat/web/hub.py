@@ -22,7 +22,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.settings import WebSettings
 
-__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "Session", "Sink", "Slow", "Told"]
+__all__ = ["CLOSE_CODES", "Ending", "Hub", "Kind", "HubSession", "Sink", "QueueFull", "Envelope"]
 
 
 T = TypeVar("T")
@@ -36,15 +36,15 @@ CLOSE_CODES: dict[Ending, int] = {
 }  # RFC 6455 and its registry
 CROWD = 100  # sessions, up to which everybody is told of everybody's coming, going and presence
 _log = logging.getLogger("p2pchat.web")
-Sink = Callable[["Told"], None]
+Sink = Callable[["Envelope"], None]
 Wants = frozenset[type] | None  # classes of events a session is told of; None: all
 
 
-class Slow(Exception):
+class QueueFull(Exception):
     """A sink has no room for more: its session is ended."""
 
 
-class Told:
+class Envelope:
     """One event on its way to the sessions it concerns. `users` are keys (hex) of hosted users, None for all."""
 
     __slots__ = ("_encoded", "event", "users")
@@ -67,7 +67,7 @@ class Told:
         return made
 
 
-class Session:
+class HubSession:
     """One open connection of an account."""
 
     __slots__ = ("account", "active", "ended", "hub", "kind", "sink", "wants")
@@ -93,20 +93,20 @@ class Session:
 class Hub:
     """All sessions of a gateway."""
 
-    def __init__(self, peer: TCPPeer, settings: WebSettings, journal: Journal | None = None) -> None:
+    def __init__(self, peer: TCPPeer, settings: WebSettings, audit_log: AuditLog | None = None) -> None:
         self._peer = peer
         self._settings = settings
-        self._journal = journal or Journal()
-        self._sessions: dict[str, tuple[Session, ...]] = {}  # by user key; never empty
+        self._journal = audit_log or AuditLog()
+        self._sessions: dict[str, tuple[HubSession, ...]] = {}  # by user key; never empty
         self._statuses: dict[str, str] = {}  # what was told last
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
         self.count = 0  # open sessions
-        self._all: dict[Session, None] = {}  # those that want everything, in the order they came
-        self._wanting: dict[type, dict[Session, None]] = {}  # the others, by what they want
+        self._all: dict[HubSession, None] = {}  # those that want everything, in the order they came
+        self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by what they want
         self._told = 0
         self._ended: dict[str, int] = {}
-        self.watching: dict[type, Callable[[Told], None]] = {}  # told of these events whoever hears of them
+        self.watching: dict[type, Callable[[Envelope], None]] = {}  # told of these events whoever hears of them
         self.renamed: Callable[[str], None] = lambda key: None  # told the key of whoever is called otherwise now
 
     @property
@@ -133,7 +133,7 @@ class Hub:
         ended: Callable[[Ending], None] = lambda why: None,
         *,
         wants: Iterable[type] | None = None,
-    ) -> Session:
+    ) -> HubSession:
         """Add a session; from now on its sink is called with whatever concerns its account.
 
         Args:
@@ -151,7 +151,7 @@ class Hub:
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
-        session = Session(self, account, sink, kind, ended, None if wants is None else frozenset(wants))
+        session = HubSession(self, account, sink, kind, ended, None if wants is None else frozenset(wants))
         self._sessions[account.key] = (*sessions, session)
         for hearing in self._hearing(session):
             hearing[session] = None
@@ -161,7 +161,7 @@ class Hub:
         self._journal.tell("session", state="open", kind=kind, user=account.name, user_id=account.id)
         return session
 
-    def close(self, session: Session, why: str = "left") -> bool:
+    def close(self, session: HubSession, why: str = "left") -> bool:
         """Take a session away, whose other end has left; returns whether it was there."""
         account, kind = session.account, session.kind
         sessions = self._sessions.get(account.key, ())
@@ -180,13 +180,13 @@ class Hub:
             self._journal.tell("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
         return there
 
-    def _hearing(self, session: Session) -> list[dict[Session, None]]:
+    def _hearing(self, session: HubSession) -> list[dict[HubSession, None]]:
         """Return where a session stands for what concerns everybody."""
         if session.wants is None:
             return [self._all]
         return [self._wanting.setdefault(kind, {}) for kind in session.wants]
 
-    def end(self, session: Session, why: Ending) -> None:
+    def end(self, session: HubSession, why: Ending) -> None:
         """Close a session by ourselves, and tell it why; nothing happens when it is gone."""
         if self.close(session, why):
             self._ended[why] = self._ended.get(why, 0) + 1
@@ -197,7 +197,7 @@ class Hub:
         for session in self._sessions.get(account.key, ()):
             self.end(session, why)
 
-    def sessions_of(self, account: Account) -> list[Session]:
+    def sessions_of(self, account: Account) -> list[HubSession]:
         """Return the open sessions of an account."""
         return list(self._sessions.get(account.key, ()))
 
@@ -227,7 +227,7 @@ class Hub:
         async for event, users in everybody:
             if isinstance(event, Renamed):
                 self.renamed(event.user.key)
-            self.tell(Told(event, self._whom(event, users)))
+            self.tell(Envelope(event, self._whom(event, users)))
 
     def _whom(self, event: Any, users: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """Return whom an event is told: somebody's presence in a crowd only those who have to do with that user."""
@@ -247,16 +247,16 @@ class Hub:
             why = "failed"
         self._end_all(why)
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: Envelope) -> None:
         """Give an event to every session it concerns."""
         watch, sessions = self.watching.get(type(told.event)), self._concerned(told)
         if watch is not None:
             watch(told)
-        failed: list[tuple[Session, Ending]] = []
+        failed: list[tuple[HubSession, Ending]] = []
         for session in sessions:
             try:
                 session.sink(told)
-            except Slow:
+            except QueueFull:
                 failed.append((session, "slow"))
             except Exception:  # a defect of one way of talking is its session's end, and nobody else's
                 _log.exception("a %s session ended with an error that is not its own", session.kind)
@@ -265,7 +265,7 @@ class Hub:
         for session, why in failed:
             self.end(session, why)
 
-    def _concerned(self, told: Told) -> list[Session]:
+    def _concerned(self, told: Envelope) -> list[HubSession]:
         kind, by_user = type(told.event), self._sessions
         if told.users is None:
             return [*self._all, *self._wanting.get(kind, ())]
@@ -310,7 +310,7 @@ class Hub:
 # waits for it; a socket has four.
 
 
-class Flag:
+class LightEvent:
     """Up or down, and somebody may wait until it is up."""
 
     __slots__ = ("_up", "_waiting")
@@ -353,7 +353,7 @@ class Flag:
 Write = Callable[[dict[str, Any]], None]
 
 
-class Journal:
+class AuditLog:
     """Where lines go; to nobody until `write` is set. It is called on the loop and must not wait."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ _MOST_OF_ACCOUNT = 512  # then its own oldest goes: nobody who says much has oth
 _FOR = 15 * 60.0  # seconds, longer than anybody tries again
 
 
-class OtherRequest(WebError):
+class KeyReused(WebError):
     """This key stood for something else."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class OtherRequest(WebError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _CachedRequest:
     """What was asked for with a key, when, and what became of it."""
 
     at: float
@@ -38,15 +38,15 @@ class _Asked:
     made: asyncio.Future[Any]
 
 
-class Once:
+class IdempotencyCache:
     """What was asked for with a key, by account and key."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._of: OrderedDict[str, OrderedDict[str, _Asked]] = OrderedDict()  # the account that asked last stands last
+        self._of: OrderedDict[str, OrderedDict[str, _CachedRequest]] = OrderedDict()  # by account, latest last
         self._count = 0
 
-    async def do(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
+    async def run_detached(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
         """Return what `make` makes, or made when it was asked for with this key; "" is no key.
 
         Who is cancelled goes away alone: what was begun goes on, for what was written stays, and is the answer of
@@ -58,7 +58,7 @@ class Once:
             OtherRequest: That was something else. And as `make`, also for who asked meanwhile: what failed may be
                 tried again.
         """
-        doing = self.do_at_once(account, key, what, make)
+        doing = self.run(account, key, what, make)
         if not key:
             return await doing
         task = asyncio.ensure_future(doing)
@@ -66,7 +66,7 @@ class Once:
         await asyncio.wait([task])  # which cancels nothing
         return task.result()
 
-    async def do_at_once(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
         """As do, begun before this returns to the loop, so in the order of the calls; for tasks that nobody cancels.
 
         Raises:
@@ -78,10 +78,10 @@ class Once:
         known = asked.get(key)
         if known is not None:
             if known.what != what:
-                raise OtherRequest
+                raise KeyReused
             made: T = await asyncio.shield(known.made)
             return made
-        here = asked[key] = _Asked(self._clock(), what, asyncio.get_running_loop().create_future())
+        here = asked[key] = _CachedRequest(self._clock(), what, asyncio.get_running_loop().create_future())
         self._count += 1
         self._make_room(asked)
         try:
@@ -95,7 +95,7 @@ class Once:
         here.made.set_result(made)
         return made
 
-    def _asked_by(self, account: str) -> OrderedDict[str, _Asked]:
+    def _asked_by(self, account: str) -> OrderedDict[str, _CachedRequest]:
         """Return what an account has asked for lately."""
         asked = self._of.setdefault(account, OrderedDict())
         self._of.move_to_end(account)
@@ -105,7 +105,7 @@ class Once:
             self._count -= 1
         return asked
 
-    def _make_room(self, asked: OrderedDict[str, _Asked]) -> None:
+    def _make_room(self, asked: OrderedDict[str, _CachedRequest]) -> None:
         if len(asked) > _MOST_OF_ACCOUNT:
             asked.popitem(last=False)
             self._count -= 1

@@ -29,7 +29,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Metrics:
     """What is counted; `kind` is how somebody came: rest, chat, socketio, lines."""
 
-    def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: Health) -> None:
+    def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck) -> None:
         self.registry = registry = CollectorRegistry()
         self._came = Counter("p2pchat_web_messages_in", "Messages accepted from users", ["kind"], registry=registry)
         self._accepted = Histogram(
@@ -41,7 +41,7 @@ class Metrics:
             "p2pchat_web_request_seconds", "HTTP requests", ["method", "route", "status"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        registry.register(_Present(peer, accounts, hub, health))
+        registry.register(_GaugeCollector(peer, accounts, hub, health))
 
     @contextmanager
     def accepting(self, kind: str) -> Iterator[None]:
@@ -71,11 +71,11 @@ class Metrics:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 
-class _Present(Collector):
+class _GaugeCollector(Collector):
     """What is so at this moment."""
 
     def __init__(
-        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: Health, clock: Callable[[], float] = monotonic
+        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, clock: Callable[[], float] = monotonic
     ) -> None:
         self._peer = peer
         self._accounts = accounts
@@ -131,7 +131,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 # asks, not more often than every other second, and by all who ask together.
 
 
-class Health:
+class HealthCheck:
     """What is known of one peer's health, and whether its gateway takes callers.
 
     Attributes:

@@ -23,7 +23,7 @@ from p2pchat import P2PChatError
 from p2pchat.web.auth import CALLER, address_of, answer, is_on_loopback
 from p2pchat.web.errors import Problem, WebError
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.origins import Places
+from p2pchat.web.origins import AllowedOrigins
 from p2pchat.web.rate_limit import site_of
 
 POLICY = (
@@ -48,20 +48,20 @@ _TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
 
 
-class Doors:
+class SecurityMiddleware:
     """Lets in what is meant for this gateway, and puts the security headers on everything that goes out."""
 
     def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app = app
         self._gateway = gateway
         self._settings = gateway.settings
-        self._places = Places(gateway.settings.origins)
+        self._places = AllowedOrigins(gateway.settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answering = _Answering(scope, send, self._gateway)
+        answering = _RecordedSend(scope, send, self._gateway)
         if scope["type"] == "http":
             send = answering
         try:
@@ -75,7 +75,7 @@ class Doors:
         except (WebError, P2PChatError) as error:
             await _refuse(scope, receive, send, self._gateway.metrics.problem(error))
             return
-        except _Gone:
+        except _ClientGone:
             return
         try:
             await self._app(scope, receive, send)
@@ -103,7 +103,7 @@ class Doors:
         if origin is None and _is_of_another_site(connection):
             raise WebError(403, "origin", "a page of another site may not ask here")
         if not is_on_loopback(connection):
-            self._gateway.rates.addresses.take(site_of(address_of(connection)))
+            self._gateway.limits.addresses.take(site_of(address_of(connection)))
 
     # What comes with it
 
@@ -122,7 +122,7 @@ class Doors:
                 while more:
                     message = await receive()
                     if message["type"] != "http.request":
-                        raise _Gone
+                        raise _ClientGone
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(body) > most:
@@ -147,7 +147,7 @@ class Doors:
         return receive_limited
 
 
-class _Gone(Exception):
+class _ClientGone(Exception):
     """Whoever asked has gone before all of it was here."""
 
 
@@ -197,7 +197,7 @@ def _given(body: bytes, receive: Receive) -> Receive:
     return receive_body
 
 
-class _Answering:
+class _RecordedSend:
     """A `send` that adds the security headers, has nothing stored that does not say it may be, counts and logs."""
 
     def __init__(self, scope: Scope, send: Send, gateway: Gateway) -> None:
@@ -220,11 +220,11 @@ class _Answering:
     def _note(self, status: int) -> None:
         scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._since
         gateway.metrics.answered(scope["method"], route_of(scope), status, seconds)
-        if gateway.journal.write is not None:
+        if gateway.audit_log.write is not None:
             account = scope.get(CALLER)
             who = {} if account is None else {"user": account.name, "user_id": account.id}
             client = scope.get("client")
-            gateway.journal.tell(
+            gateway.audit_log.tell(
                 "request", method=scope["method"], route=route_of(scope), status=status,
                 ms=round(1000 * seconds, 3), address=client[0] if client else "", **who,
             )  # fmt: skip

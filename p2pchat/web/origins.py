@@ -64,7 +64,7 @@ def parse_host(text: str, scheme: str) -> Origin | None:
     return Origin(scheme, host, number)
 
 
-class Places:
+class AllowedOrigins:
     """The origins of one gateway.
 
     Args:

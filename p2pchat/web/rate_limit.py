@@ -17,7 +17,7 @@ _MOST_BUCKETS = 65_536  # a few MiB; the one not asked for longest goes first
 ROWS_A_CALL = 50  # so many take as long to be made as everything else of a call, 1 to 2 ms
 
 
-class Buckets:
+class RateLimiter:
     """The buckets of one kind."""
 
     def __init__(self, pace: Pace, clock: Callable[[], float] = monotonic) -> None:
@@ -49,16 +49,16 @@ class Buckets:
         self._filled[key] = (max(left - count, -float(self._pace.burst)), at)
 
 
-class Rates:
+class RateLimits:
     """All buckets of a gateway, by what they count; the keys of calls, messages and small are user keys (hex)."""
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
-        self.calls = Buckets(settings.calls, clock)
-        self.messages = Buckets(settings.messages, clock)
-        self.small = Buckets(settings.small, clock)
-        self.sign_ups = Buckets(settings.sign_ups, clock)
-        self.strangers = Buckets(settings.strangers, clock)
-        self.addresses = Buckets(settings.addresses, clock)
+        self.calls = RateLimiter(settings.calls, clock)
+        self.messages = RateLimiter(settings.messages, clock)
+        self.small = RateLimiter(settings.small, clock)
+        self.sign_ups = RateLimiter(settings.sign_ups, clock)
+        self.strangers = RateLimiter(settings.strangers, clock)
+        self.addresses = RateLimiter(settings.addresses, clock)
 
     def answered(self, key: str, rows: int) -> None:
         """An account was answered so many rows: they count as calls, for who asks for many keeps others waiting."""

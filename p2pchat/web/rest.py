@@ -29,27 +29,27 @@ from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.schemas import (
     MESSAGE_ID,
-    Accepted,
+    ConversationOut,
     Done,
-    Fate,
+    ErrorOut,
     GroupChange,
-    GroupShape,
+    GroupOut,
+    MessageAccepted,
+    MessageOut,
     NewContent,
     NewGroup,
     NewMembers,
     NewMessage,
     NewReaction,
-    Person,
-    Place,
-    Presence,
-    Problem,
-    Said,
+    PresenceOut,
+    ReceiptStatus,
     ToGroup,
-    conversation_with,
+    UserOut,
+    find_conversation,
     group_of,
     is_me,
     iso,
-    known_conversation,
+    resolve_conversation,
 )
 
 # ---- operations
@@ -60,27 +60,27 @@ from p2pchat.web.schemas import (
 operations_router = APIRouter(tags=["operations"])
 
 
-class Works(BaseModel):
+class HealthOut(BaseModel):
     """It does."""
 
     status: str = "ok"
 
 
 @operations_router.get("/healthz")
-async def healthz(gateway: CurrentGateway) -> Works:
+async def healthz(gateway: CurrentGateway) -> HealthOut:
     """200 when a round trip through core and storage came back within the last 5 s; else 503 says why not."""
     reason = await gateway.health.look()
     if reason:
         raise WebError(503, "unhealthy", reason)
-    return Works()
+    return HealthOut()
 
 
 @operations_router.get("/readyz")
-async def readyz(gateway: CurrentGateway) -> Works:
+async def readyz(gateway: CurrentGateway) -> HealthOut:
     """200 when callers may be sent here: the peer has started, its endpoints were tried, and it does not stop."""
     if gateway.hub.stopping:
         raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
-    return Works()
+    return HealthOut()
 
 
 @operations_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -113,7 +113,7 @@ _ALWAYS = (400, 401, 403, 422, 429, 503)
 
 def problems(*more: int) -> dict[int | str, dict[str, Any]]:
     """Return what a call may answer when it is not done, as FastAPI takes it; `more` than all calls have."""
-    return {status: {"model": Problem, "description": _WHY[status]} for status in sorted({*_ALWAYS, *more})}
+    return {status: {"model": ErrorOut, "description": _WHY[status]} for status in sorted({*_ALWAYS, *more})}
 
 
 async def says_who(
@@ -158,7 +158,7 @@ async def reader(
         return await current_account(connection)
     account = gateway.accounts.find(user1) or gateway.accounts.find(user2)
     if account is not None:
-        gateway.rates.calls.take(account.key)
+        gateway.limits.calls.take(account.key)
     return account
 
 
@@ -174,7 +174,7 @@ async def messages(
     before: Annotated[str | None, Query(max_length=64, description=_WHERE)] = None,
     after: Annotated[str | None, Query(max_length=64, description=_WHERE)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 100,
-) -> list[Said]:
+) -> list[MessageOut]:
     """Return messages, oldest first: of two users with each other, of one conversation, or all that the caller may
     see.
 
@@ -184,15 +184,15 @@ async def messages(
         return []
     try:
         talk = _asked_for(gateway, account, user1, user2, conversation)
-    except _NothingYet:
+    except _UnknownPartner:
         return []
     low, high = await _where(account, after), await _where(account, before)
     found = await account.user.history(talk, before=high, after=low, limit=limit)
-    gateway.rates.answered(account.key, len(found))
-    return [Said.of(post) for post in found]
+    gateway.limits.answered(account.key, len(found))
+    return [MessageOut.of(post) for post in found]
 
 
-class _NothingYet(Exception):
+class _UnknownPartner(Exception):
     """The other of two users is nobody known here: nothing can have been said."""
 
 
@@ -207,14 +207,14 @@ def _asked_for(
     mine = [is_me(account, name) for name in (user1, user2)]
     if not any(mine):
         raise Forbidden("one of the two has to be you")
-    talk = known_conversation(gateway, account, user2 if mine[0] else user1)
+    talk = find_conversation(gateway, account, user2 if mine[0] else user1)
     if talk is None:
-        raise _NothingYet
+        raise _UnknownPartner
     return talk
 
 
 def _known(gateway: Gateway, account: Account, to: str) -> Conversation:
-    talk = known_conversation(gateway, account, to)
+    talk = find_conversation(gateway, account, to)
     if talk is None:
         raise UnknownName(to)
     return talk
@@ -235,15 +235,15 @@ async def _where(account: Account, text: str | None) -> Post | datetime | None:
 
 
 @messages_router.get("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
-async def message(id: MessageId, account: CurrentAccount) -> Said:
+async def message(id: MessageId, account: CurrentAccount) -> MessageOut:
     """Return one message."""
-    return Said.of(await account.user.message(id))
+    return MessageOut.of(await account.user.message(id))
 
 
 @messages_router.get("/messages/{id}/receipt", responses=problems(404))
-async def receipt(id: MessageId, account: CurrentAccount) -> Fate:
+async def receipt(id: MessageId, account: CurrentAccount) -> ReceiptStatus:
     """Return what became of a message of one's own."""
-    return Fate.of(await account.user.receipt(id))
+    return ReceiptStatus.of(await account.user.receipt(id))
 
 
 @messages_router.get("/search", responses=problems(404, 409), response_model_exclude_none=True)
@@ -263,12 +263,12 @@ async def search(
     conversation: Annotated[str | None, Query(max_length=64, description="Only there.")] = None,
     before: Annotated[str | None, Query(max_length=64, description=_WHERE)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 50,
-) -> list[Said]:
+) -> list[MessageOut]:
     """Return the newest messages with all of these words in them, oldest first."""
     talk = None if conversation is None else _known(gateway, account, conversation)
     found = await account.user.search(words, talk, before=await _where(account, before), limit=limit)
-    gateway.rates.answered(account.key, len(found))
-    return [Said.of(post) for post in found]
+    gateway.limits.answered(account.key, len(found))
+    return [MessageOut.of(post) for post in found]
 
 
 # ---- writing
@@ -287,40 +287,40 @@ async def write(
             description="A word of yours for this message: asked again with it, it is written once.",
         ),
     ] = "",
-) -> Accepted:
+) -> MessageAccepted:
     """Write a message to a user, to `room` or to a group; answered when it is kept."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     if isinstance(said, ToGroup):
         to: Conversation = group_of(account, said.group)
     else:
-        to = await conversation_with(gateway, account, said.to)
+        to = await resolve_conversation(gateway, account, said.to)
 
     async def send() -> Receipt:
         with gateway.metrics.accepting("rest"):
             return await account.user.send(to, said.content, said.reply_to)
 
-    kept = await gateway.once.do(account.key, key, (said.content, to.key, said.reply_to, False), send)
-    gateway.journal_waiting(to, kept.id)
+    kept = await gateway.idempotency.run_detached(account.key, key, (said.content, to.key, said.reply_to, False), send)
+    gateway.audit_pending(to, kept.id)
     return await _accepted(account, kept.id, said.ref)
 
 
-async def _accepted(account: Account, id: str, ref: str | int | None = None) -> Accepted:
+async def _accepted(account: Account, id: str, ref: str | int | None = None) -> MessageAccepted:
     post = await account.user.message(id)
-    return Accepted(id=id, timestamp=iso(post.sent_at), ref=ref)
+    return MessageAccepted(id=id, timestamp=iso(post.sent_at), ref=ref)
 
 
 @messages_router.patch("/messages/{id}", responses=problems(404, 413), response_model_exclude_none=True)
-async def edit(id: MessageId, said: NewContent, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
+async def edit(id: MessageId, said: NewContent, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """Have a message of one's own say something else, for everybody."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     await account.user.edit(await _own(account, id), said.content)
     return await _accepted(account, id)
 
 
 @messages_router.delete("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
-async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
+async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """Take a message of one's own back: nothing shows its text any more."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     await account.user.delete(await _own(account, id))
     return await _accepted(account, id)
 
@@ -333,15 +333,15 @@ async def _own(account: Account, id: str) -> Post:
 
 
 @messages_router.put("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
-async def react(id: MessageId, said: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
+async def react(id: MessageId, said: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """React to a message, in place of one's former reaction."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     await account.user.react(await account.user.message(id), said.reaction)
     return await _accepted(account, id)
 
 
 @messages_router.delete("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
-async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Accepted:
+async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """Take one's reaction back."""
     return await react(id, NewReaction(reaction=""), account, gateway)
 
@@ -349,7 +349,7 @@ async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGatewa
 @messages_router.post("/messages/{id}/read", responses=problems(404))
 async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Done:
     """Say that everything in the conversation up to this message is read; its writers are told."""
-    gateway.rates.small.take(account.key)
+    gateway.limits.small.take(account.key)
     (await account.user.message(id)).mark_read()
     return Done()
 
@@ -364,47 +364,47 @@ Named = Annotated[str, Path(max_length=64, description="A group: its name, or it
 
 
 @groups_router.get("/groups", responses=problems())
-async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[GroupShape]:
+async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[GroupOut]:
     """Return the groups one belongs to."""
-    found = [GroupShape.of(group) for group in account.user.groups() if group.is_member]
-    gateway.rates.answered(account.key, sum(len(group.members) for group in found))
+    found = [GroupOut.of(group) for group in account.user.groups() if group.is_member]
+    gateway.limits.answered(account.key, sum(len(group.members) for group in found))
     return found
 
 
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409))
-async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
     """Make a group."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     members = [await _user(gateway, account, name) for name in wanted.members]
     group = await account.user.create_group(wanted.name, members)
-    return GroupShape.of(group)
+    return GroupOut.of(group)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409))
-async def group(name: Named, account: CurrentAccount) -> GroupShape:
+async def group(name: Named, account: CurrentAccount) -> GroupOut:
     """Return a group one belongs to."""
-    return GroupShape.of(group_of(account, name))
+    return GroupOut.of(group_of(account, name))
 
 
 @groups_router.patch("/groups/{name}", responses=problems(404, 409))
-async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
     """Give a group of one's own another name, or another owner."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     found = group_of(account, name)
     if wanted.name is not None:
         await _asked(found.rename(wanted.name))
     if wanted.owner is not None:
         await _asked(found.hand_over(await _user(gateway, account, wanted.owner)))
-    return GroupShape.of(found)
+    return GroupOut.of(found)
 
 
 @groups_router.post("/groups/{name}/members", responses=problems(404, 409))
-async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupShape:
+async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
     """Take people into a group of one's own."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     found = group_of(account, name)
     await _asked(found.add(*[await _user(gateway, account, member) for member in wanted.members]))
-    return GroupShape.of(found)
+    return GroupOut.of(found)
 
 
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
@@ -415,7 +415,7 @@ async def remove(
     gateway: CurrentGateway,
 ) -> Done:
     """Remove somebody from a group of one's own, or leave a group."""
-    gateway.rates.messages.take(account.key)
+    gateway.limits.messages.take(account.key)
     found = group_of(account, name)
     if is_me(account, member):
         await _asked(found.leave())
@@ -428,7 +428,7 @@ async def _user(gateway: Gateway, account: Account, name: str) -> User:
     """Return who is meant; a name nobody has is reserved, and the group waits for whoever registers it."""
     if is_me(account, name):
         return account.user.me
-    found = (await conversation_with(gateway, account, name)).user
+    found = (await resolve_conversation(gateway, account, name)).user
     if found is None:
         raise WebError(400, "malformed", f"{name!a} is nobody who could belong to a group")
     return found
@@ -454,17 +454,17 @@ KINDS = ("room", "dm", "group")
 
 
 @people_router.get("/users", responses=problems(), response_model_exclude_none=True)
-async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[Person]:
+async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[UserOut]:
     """Return everybody who is known here, by name."""
     found = account.user.users()
-    gateway.rates.answered(account.key, len(found))
-    return [Person.of(user) for user in found]
+    gateway.limits.answered(account.key, len(found))
+    return [UserOut.of(user) for user in found]
 
 
 @people_router.get("/users/{name}", responses=problems(404, 409), response_model_exclude_none=True)
-async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> Person:
+async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> UserOut:
     """Return one user, by the name shown or the id."""
-    return Person.of(account.user.user(name))
+    return UserOut.of(account.user.user(name))
 
 
 @people_router.get("/presence", responses=problems(), response_model_exclude_none=True)
@@ -474,18 +474,18 @@ async def presence(
     status: Annotated[
         Literal["online", "idle", "offline", "unknown"] | None, Query(description="Only who is so.")
     ] = None,
-) -> list[Presence]:
+) -> list[PresenceOut]:
     """Return how everybody is who is known here."""
-    told = [Presence.of(user) for user in account.user.users()]
-    gateway.rates.answered(account.key, len(told))
+    told = [PresenceOut.of(user) for user in account.user.users()]
+    gateway.limits.answered(account.key, len(told))
     return [one for one in told if status in (None, one.status)]
 
 
 @people_router.get("/conversations", responses=problems())
-async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[Place]:
+async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[ConversationOut]:
     """Return the conversations one takes part in, the one first in which something was written last."""
-    found = [Place.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
-    gateway.rates.answered(account.key, len(found))
+    found = [ConversationOut.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
+    gateway.limits.answered(account.key, len(found))
     return found
 
 
@@ -518,7 +518,7 @@ async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> 
     if way == "token" or (way == "auto" and not is_on_loopback(request)):
         raise Forbidden("sign-up is closed here: ask whoever runs this gateway for a token", "sign_up_closed")
     if not is_on_loopback(request):
-        gateway.rates.sign_ups.take(site_of(address_of(request)))
+        gateway.limits.sign_ups.take(site_of(address_of(request)))
     account, token = await gateway.accounts.register(wanted.name)
     return NewAccount(name=account.name, token=token)
 

@@ -38,7 +38,7 @@ GroupName = Annotated[
 Status = Literal["online", "idle", "offline", "unknown"]
 
 
-class Problem(BaseModel):
+class ErrorOut(BaseModel):
     """Why something was not done: `code` is a stable word, `text` for people."""
 
     model_config = ConfigDict(
@@ -51,7 +51,7 @@ class Problem(BaseModel):
     text: str
 
 
-class Said(BaseModel):
+class MessageOut(BaseModel):
     """One message. In the room it has neither `to` nor `group`."""
 
     model_config = ConfigDict(
@@ -73,9 +73,9 @@ class Said(BaseModel):
     reactions: dict[str, list[str]] | None = Field(None, description="Who reacted how.", examples=[{"👍": ["bob"]}])
 
     @classmethod
-    def of(cls, post: Message | Sent) -> Said:
+    def of(cls, post: Message | Sent) -> MessageOut:
         reactions = {what: [user.label for user in users] for what, users in post.reactions.items()}
-        return cls(**wording(post), reactions=reactions or None)
+        return cls(**message_json(post), reactions=reactions or None)
 
 
 class _NewMessage(BaseModel):
@@ -101,7 +101,7 @@ class ToGroup(_NewMessage):
 NewMessage = ToUser | ToGroup
 
 
-class Accepted(BaseModel):
+class MessageAccepted(BaseModel):
     """It is kept: on this gateway's disk, safe from a crash."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]})
@@ -131,7 +131,7 @@ class NewReaction(BaseModel):
     reaction: str = Field(max_length=MOST_REACTION)
 
 
-class Fate(BaseModel):
+class ReceiptStatus(BaseModel):
     """What became of a message of one's own."""
 
     model_config = ConfigDict(
@@ -146,7 +146,7 @@ class Fate(BaseModel):
     missing: list[str] = Field(description="Who is not known to have it yet.")
 
     @classmethod
-    def of(cls, receipt: Receipt) -> Fate:
+    def of(cls, receipt: Receipt) -> ReceiptStatus:
         return cls(
             id=receipt.id,
             status=receipt.status,  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ class Fate(BaseModel):
         )
 
 
-class Person(BaseModel):
+class UserOut(BaseModel):
     """Somebody of the mesh, on this gateway or elsewhere."""
 
     model_config = ConfigDict(
@@ -169,11 +169,11 @@ class Person(BaseModel):
     me: bool | None = None
 
     @classmethod
-    def of(cls, user: User) -> Person:
+    def of(cls, user: User) -> UserOut:
         return cls(user=user.label, name=user.name, id=user.id, status=status_of(user), me=user.is_me or None)
 
 
-class Presence(BaseModel):
+class PresenceOut(BaseModel):
     """How somebody is now."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]})
@@ -183,12 +183,12 @@ class Presence(BaseModel):
     since: str | None = None
 
     @classmethod
-    def of(cls, user: User) -> Presence:
+    def of(cls, user: User) -> PresenceOut:
         since = None if user.since is None else iso(user.since)
         return cls(user=user.label, status=status_of(user), text=user.status_text or None, since=since)
 
 
-class Place(BaseModel):
+class ConversationOut(BaseModel):
     """A conversation one takes part in."""
 
     model_config = ConfigDict(
@@ -199,7 +199,7 @@ class Place(BaseModel):
     name: str = Field(description="`room`, the other user, or what the group is called.")
 
     @classmethod
-    def of(cls, talk: Conversation) -> Place:
+    def of(cls, talk: Conversation) -> ConversationOut:
         return cls(id=talk.id, kind=talk.kind, name=talk.name)  # type: ignore[arg-type]
 
 
@@ -228,7 +228,7 @@ class GroupChange(BaseModel):
     owner: Address | None = None
 
 
-class GroupShape(BaseModel):
+class GroupOut(BaseModel):
     """A group as it is now."""
 
     model_config = ConfigDict(
@@ -242,7 +242,7 @@ class GroupShape(BaseModel):
     members: list[str]
 
     @classmethod
-    def of(cls, group: Group) -> GroupShape:
+    def of(cls, group: Group) -> GroupOut:
         owner = group.owner
         return cls(
             id=group.id, name=group.name, owner=None if owner is None else owner.label, members=labels(group.members)
@@ -267,7 +267,7 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def wording(post: Message | Sent) -> dict[str, Any]:
+def message_json(post: Message | Sent) -> dict[str, Any]:
     """Return a message as an object; the same whoever reads it. Without `to` and `group` it stands in the room."""
     conversation = post.conversation
     told: dict[str, Any] = {"id": post.id, "from": post.sender.label}
@@ -288,14 +288,14 @@ def wording(post: Message | Sent) -> dict[str, Any]:
 # A name nobody known carries is reserved: what is written to it waits until somebody registers it here.
 
 
-async def conversation_with(gateway: Gateway, account: Account, to: str) -> Conversation:
+async def resolve_conversation(gateway: Gateway, account: Account, to: str) -> Conversation:
     """Return the conversation an address names: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
 
     Raises:
         UnknownName, AmbiguousName: It is nobody and can be nobody, or several. Forbidden: This account has reserved
             as many names as one may.
     """
-    found = known_conversation(gateway, account, to)
+    found = find_conversation(gateway, account, to)
     if found is not None:
         return found
     try:
@@ -305,7 +305,7 @@ async def conversation_with(gateway: Gateway, account: Account, to: str) -> Conv
     return account.user.find((await gateway.accounts.reserve(name, account)).user.me)
 
 
-def known_conversation(gateway: Gateway, account: Account, to: str) -> Conversation | None:
+def find_conversation(gateway: Gateway, account: Account, to: str) -> Conversation | None:
     """Return the conversation an address names; None when nobody is called so. Raises AmbiguousName."""
     try:
         return account.user.find(to)

@@ -15,13 +15,13 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat.web.hub import Flag, Slow
+from p2pchat.web.hub import LightEvent, QueueFull
 from p2pchat.web.settings import WebSettings
 
 CLOSE_WITHIN = 5.0  # seconds for what is left, and for the goodbye of the other side
 
 
-class Outbox:
+class SendQueue:
     """The frames for one socket.
 
     Args:
@@ -40,8 +40,8 @@ class Outbox:
         self._sent = sent
         self._frames: deque[tuple[Frame, Any]] = deque()
         self._bytes = 0
-        self._there = Flag()  # something to send, or to close
-        self._room = Flag(up=True)  # nothing waits
+        self._there = LightEvent()  # something to send, or to close
+        self._room = LightEvent(up=True)  # nothing waits
         self._close: tuple[int, str] | None = None
         self.gone = False
 
@@ -57,7 +57,7 @@ class Outbox:
         if self.gone or self._close is not None:
             return
         if bounded and not self._has_room():
-            raise Slow
+            raise QueueFull
         self._frames.append((frame, what))
         self._bytes += size_of(frame)
         self._room.clear()

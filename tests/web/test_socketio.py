@@ -12,9 +12,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from p2pchat import Presence
 from p2pchat.web import WebSettings
-from p2pchat.web.hub import Told
+from p2pchat.web.hub import Envelope
 from p2pchat.web.settings import Pace
-from p2pchat.web.socketio.clients import CONSUMER, Floor
+from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
 from p2pchat.web.socketio.messages import StrictPacket, may_come_in
 from tests.web.conftest import Served, listening
 from tests.web.sockets import socket
@@ -231,11 +231,11 @@ async def test_who_was_there_for_a_newcomer_is_news_for_the_others_all_the_same(
             await asyncio.sleep(0)
     ada = served.gateway.accounts.find("ada")
     assert ada is not None
-    floor = Floor(served.gateway)  # one that has heard nothing yet
-    assert len(floor.presence.snapshot(ada)) >= 1
+    registry = ClientRegistry(served.gateway)  # one that has heard nothing yet
+    assert len(registry.presence.snapshot(ada)) >= 1
     came = Presence(user=served.peer.user("cyd"), status="online", text="", since=None)
-    assert floor.presence.packet_of(Told(came, None)) is not None
-    assert floor.presence.packet_of(Told(came, None)) is None, "and that once"
+    assert registry.presence.packet_of(Envelope(came, None)) is not None
+    assert registry.presence.packet_of(Envelope(came, None)) is None, "and that once"
 
 
 async def test_more_people_than_an_outbox_holds_are_told_who_registers(serve: Any) -> None:

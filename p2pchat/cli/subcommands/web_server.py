@@ -266,7 +266,7 @@ class Serving:
     async def _serve(self, peer: TCPPeer, listener: socket.socket, leaving: asyncio.Task[str]) -> int:
         app = create_app(peer, self._settings)
         gateway: Gateway = app.state.gateway
-        gateway.journal.write = self._records.write
+        gateway.audit_log.write = self._records.write
         await gateway.begin()
         control = ControlServer(peer)
         control.accounts = gateway.accounts

@@ -52,7 +52,7 @@ for _path in sorted(Path(__file__).parent.iterdir()):
         router.add_api_route(f"/{_name}", _serving(_path), methods=["GET", "HEAD"], include_in_schema=False)
 
 
-class Code(BaseModel):
+class QRContent(BaseModel):
     """What a QR code is to say."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,9 +60,9 @@ class Code(BaseModel):
 
 
 @router.post("/qr", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response, tags=["page"])
-async def qr_code(wanted: Code, account: CurrentAccount, gateway: CurrentGateway) -> Response:
+async def qr_code(wanted: QRContent, account: CurrentAccount, gateway: CurrentGateway) -> Response:
     """Draw a QR code of a text, as SVG: of an invite, or of the address of this page. Nothing of it is kept."""
-    gateway.rates.calls.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
+    gateway.limits.calls.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
     drawn = await asyncio.get_running_loop().run_in_executor(_drawing, _draw, wanted.text)
     return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 

@@ -9,6 +9,6 @@ from p2pchat.web.gateway import Gateway
 
 def mount(app: FastAPI, gateway: Gateway) -> None:
     """Have an application answer Socket.IO clients."""
-    from p2pchat.web.socketio.server import SocketServer
+    from p2pchat.web.socketio.server import SocketIOServer
 
-    app.mount("/socket.io", SocketServer(gateway).app)
+    app.mount("/socket.io", SocketIOServer(gateway).app)

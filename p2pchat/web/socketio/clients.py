@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, UnknownName, User
 from p2pchat.web.accounts import Account
-from p2pchat.web.catch_up import QUEUED, TAKEN, CatchingUp
+from p2pchat.web.catch_up import QUEUED, TAKEN, CatchUp
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.hub import Ending, Session, Slow, Told
+from p2pchat.web.hub import Ending, Envelope, HubSession, QueueFull
 from p2pchat.web.socketio import messages
 from p2pchat.web.socketio.messages import (
     MESSAGE_STARTS,
@@ -36,7 +36,7 @@ ROOM_READ_AFTER = 2.0  # seconds in which what is read in the room is gathered
 ROOM_READERS = 64  # clients, up to which reading in the room is told: everybody's goes to every writer there
 
 
-class Client:
+class SocketClient:
     """One registered socket.
 
     Attributes:
@@ -51,52 +51,54 @@ class Client:
         "_unread",
         "_waited",
         "account",
-        "floor",
+        "registry",
         "key",
         "session",
         "turn",
         "wire",
     )
 
-    def __init__(self, floor: Floor, wire: Wire, account: Account) -> None:
-        self.floor = floor
+    def __init__(self, registry: ClientRegistry, wire: EngineConnection, account: Account) -> None:
+        self.registry = registry
         self.wire = wire
         self.account = account
         self.key = account.key
-        self._catching_up = CatchingUp(account.user, self._give, wire.room)
+        self._catching_up = CatchUp(account.user, self._give, wire.room)
         self._unread: dict[str, Post] = {}  # the newest that was handed and not read, by conversation
         self._waited: list[Post] = []  # what was handed when it came, and not read
         self._room_post: Post | None = None
         self._reading: asyncio.TimerHandle | None = None
         self.turn = asyncio.Lock()
-        self.session: Session = floor.gateway.hub.open(account, self.take, "socketio", self._ended, wants=self._TELLS)
+        self.session: HubSession = registry.gateway.hub.open(
+            account, self.take, "socketio", self._ended, wants=self._TELLS
+        )
 
     # ---- what happens
 
-    def take(self, told: Told) -> None:
+    def take(self, told: Envelope) -> None:
         """The hub's sink. Raises Slow."""
         tell = self._TELLS.get(type(told.event))
         if tell is not None:
             tell(self, told)
 
-    def _message(self, told: Told) -> None:
+    def _message(self, told: Envelope) -> None:
         post = told.event
         if self._catching_up.takes(post) and not self._wrote_here(post):
             self._hand(post, told.encoded("socketio message", lambda: self._packet(post)))
 
-    def _status(self, told: Told) -> None:
-        self._put(self.floor.statuses.packet_of(told, self.account))
+    def _status(self, told: Envelope) -> None:
+        self._put(self.registry.statuses.packet_of(told, self.account))
 
-    def _presence(self, told: Told) -> None:
+    def _presence(self, told: Envelope) -> None:
         if told.event.user.key != self.key:
-            self._put(self.floor.presence.packet_of(told))
+            self._put(self.registry.presence.packet_of(told))
 
-    def _typing(self, told: Told) -> None:
+    def _typing(self, told: Envelope) -> None:
         typing: Typing = told.event
         if typing.user.key != self.key:
-            self._put(told.encoded("socketio typing", lambda: self.floor.typing_packet(typing)))
+            self._put(told.encoded("socketio typing", lambda: self.registry.typing_packet(typing)))
 
-    _TELLS: ClassVar[dict[type, Callable[[Client, Told], None]]] = {
+    _TELLS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _message, Sent: _message, Delivered: _status, Read: _status, Presence: _presence, Left: _presence,
         Typing: _typing,
     }  # fmt: skip
@@ -106,13 +108,13 @@ class Client:
 
     def _wrote_here(self, post: Post) -> bool:
         """Whether this very socket wrote it, which was answered and is told nothing else."""
-        return self._is_mine(post) and self.floor.wrote_here(self, self.account.user.post(post))
+        return self._is_mine(post) and self.registry.wrote_here(self, self.account.user.post(post))
 
     def _packet(self, post: Post) -> EnginePacket | None:
         """Return a message as it goes out; None for what this version cannot show, and what was taken back."""
         if post.unsupported is not None or post.deleted:
             return None
-        return event(NEW_MESSAGE, messages.message(self.floor.gateway.accounts, post))
+        return event(NEW_MESSAGE, messages.message(self.registry.gateway.accounts, post))
 
     def _put(self, packet: EnginePacket | None) -> None:
         if packet is not None:
@@ -140,13 +142,13 @@ class Client:
                 self._read(post)
             waited, self._waited = self._waited, []
             for post in waited:
-                self.floor.statuses.waited(self.account, post, "read")
+                self.registry.statuses.waited(self.account, post, "read")
 
     def _read(self, post: Post) -> None:
         if post.conversation.kind != "room":
             self.account.user.mark_read(post)
             return
-        if self.floor.count > ROOM_READERS:
+        if self.registry.count > ROOM_READERS:
             return
         self._room_post = post
         if self._reading is None:
@@ -170,15 +172,15 @@ class Client:
                 await self._catching_up.since(since)
         except PeerClosed:
             pass
-        except (Slow, StorageError):
-            self.floor.gateway.hub.end(self.session, "slow")  # it comes back, and tries again
+        except (QueueFull, StorageError):
+            self.registry.gateway.hub.end(self.session, "slow")  # it comes back, and tries again
 
     def _give(self, post: Post) -> None:
         if not self._wrote_here(post):
             self._hand(post, self._packet(post), bounded=False)
-            self.floor.statuses.waited(self.account, post, "delivered")
+            self.registry.statuses.waited(self.account, post, "delivered")
             if self.session.active:
-                self.floor.statuses.waited(self.account, post, "read")
+                self.registry.statuses.waited(self.account, post, "read")
             else:
                 self._waited.append(post)
 
@@ -198,7 +200,7 @@ class Client:
 
     def close(self, *, orderly: bool) -> None:
         """The socket is gone; after an orderly goodbye what was written to it has arrived."""
-        self.floor.forget(self)
+        self.registry.forget(self)
         if self._reading is not None:
             self._reading.cancel()
             self._read_room()
@@ -207,14 +209,14 @@ class Client:
 
     def _ended(self, why: Ending) -> None:
         """The hub has ended the session."""
-        self.floor.ended(self, why)
+        self.registry.ended(self, why)
 
     def put_or_end(self, packet: EnginePacket) -> None:
         """Have a packet written that is no answer to what the hub told."""
         try:
             self.wire.put(packet)
-        except Slow:
-            self.floor.gateway.hub.end(self.session, "slow")
+        except QueueFull:
+            self.registry.gateway.hub.end(self.session, "slow")
 
 
 # ---- wire
@@ -235,7 +237,7 @@ GOING_AWAY = (1000, 1001)  # close codes of RFC 6455 that a browser sends when a
 Post = Message | Sent
 
 
-class Wire:
+class EngineConnection:
     """One connection.
 
     Attributes:
@@ -251,7 +253,7 @@ class Wire:
 
     def __init__(
         self, socket: Any, scope: Any, host: str, *, max_frames: int, max_bytes: int,
-        proved: Callable[[Wire, Post], None],
+        proved: Callable[[EngineConnection, Post], None],
     ) -> None:  # fmt: skip
         self._socket = socket
         self._max_frames = max_frames
@@ -269,7 +271,7 @@ class Wire:
         self.sid = ""  # Socket.IO's name of it
         self.scope = scope
         self.host = host
-        self.client: Client | None = None
+        self.client: SocketClient | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.frames = 0  # taken before it was registered
         self.leaving = False  # said goodbye in good order
@@ -294,7 +296,7 @@ class Wire:
             return
         size = 0 if post is None else size_of(packet)
         if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
-            raise Slow
+            raise QueueFull
         if post is not None:
             if self._out is None:
                 self._out = deque()
@@ -411,24 +413,24 @@ class Wire:
 # What all Socket.IO clients of a gateway share: who is there, presence as they hear it, statuses of messages.
 
 
-class Floor:
+class ClientRegistry:
     """Everything the clients have in common."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.clients: dict[str, list[Client]] = {}  # by user key
+        self.clients: dict[str, list[SocketClient]] = {}  # by user key
         self.count = 0
-        self.statuses = Statuses(self)
-        self.presence = PresenceTold(self)
+        self.statuses = MessageStatuses(self)
+        self.presence = PresenceBroadcaster(self)
         gateway.hub.watching.update({Presence: self.presence.watch, Left: self.presence.watch})
         self._refs = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, client: Client) -> None:
+    def add(self, client: SocketClient) -> None:
         self.clients.setdefault(client.account.key, []).append(client)
         self.count += 1
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: SocketClient) -> None:
         """A client is gone; nothing happens when it was gone already."""
         there = self.clients.get(client.account.key, [])
         if client in there:
@@ -438,7 +440,7 @@ class Floor:
                 del self.clients[client.account.key]
         self.gateway.hub.close(client.session)
 
-    def ended(self, client: Client, why: Ending) -> None:
+    def ended(self, client: SocketClient, why: Ending) -> None:
         """The hub has ended a session: only who lost its token is sent away for good."""
         self.spawn(client.wire.end(away=why == "revoked", flush=why != "slow"))
 
@@ -450,12 +452,12 @@ class Floor:
 
     # ---- who wrote what
 
-    def ref(self, client: Client) -> str:
+    def ref(self, client: SocketClient) -> str:
         """Return a word to send a message with, by which its own socket knows it again."""
         self._refs += 1
         return f"{client.wire.sid}/{self._refs}"
 
-    def wrote_here(self, client: Client, post: Post) -> bool:
+    def wrote_here(self, client: SocketClient, post: Post) -> bool:
         """Whether this socket wrote it."""
         ref: str | None = getattr(post, "ref", None)
         return ref is not None and ref.startswith(f"{client.wire.sid}/")
@@ -473,36 +475,36 @@ class Floor:
         return event("messageStatus", {"messageId": message_id, "status": status})
 
 
-class PresenceTold:
+class PresenceBroadcaster:
     """Who is online, idle or offline, as clients hear it."""
 
-    def __init__(self, floor: Floor) -> None:
-        self._floor = floor
+    def __init__(self, registry: ClientRegistry) -> None:
+        self._registry = registry
         self._known: dict[str, str] = {}  # by user key: what was told last, of everybody who ever came or went
 
-    def watch(self, told: Told) -> None:
+    def watch(self, told: Envelope) -> None:
         """Somebody comes, goes or is idle, whether or not a client hears of it."""
         self.packet_of(told)
 
-    def packet_of(self, told: Told) -> EnginePacket | None:
+    def packet_of(self, told: Envelope) -> EnginePacket | None:
         """Return `presenceUpdate`, made once for all clients; None when it tells nothing new."""
         return told.encoded("socketio presence", lambda: self._changed(told.event))
 
     def _changed(self, changed: Presence | Left) -> EnginePacket | None:
         key = changed.user.key
         status = STATUSES.get(changed.status, "offline") if isinstance(changed, Presence) else "offline"
-        self._floor.statuses.came(key, status)
+        self._registry.statuses.came(key, status)
         if self._known.get(key) == status:
             return None  # Left and Presence tell the same
         self._known[key] = status
         return self._packet(changed.user, status)
 
     def _packet(self, user: User, status: str) -> EnginePacket:
-        return event("presenceUpdate", {"userId": name_of(self._floor.gateway.accounts, user), "status": status})
+        return event("presenceUpdate", {"userId": name_of(self._registry.gateway.accounts, user), "status": status})
 
     def snapshot(self, account: Account) -> list[EnginePacket]:
         """Return how those are whom a new client hears of: who is not named is offline."""
-        gateway = self._floor.gateway
+        gateway = self._registry.gateway
         users = gateway.peer.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
         found = []
         for user in users:
@@ -528,18 +530,18 @@ MOST_LATELY = 4096  # steps that are not told twice
 MOST_AGAIN = 200  # of an account's newest direct messages: whose status a client that comes back is told
 
 
-class Statuses:
+class MessageStatuses:
     """What became of messages, on its way to their writers."""
 
-    def __init__(self, floor: Floor) -> None:
-        self._floor = floor
+    def __init__(self, registry: ClientRegistry) -> None:
+        self._registry = registry
         self._held: dict[str, dict[str, str]] = {}  # by receiver, message id -> its writer
         self._count = 0
         self._lately: dict[tuple[str, str], None] = {}
 
     # ---- live
 
-    def packet_of(self, told: Told, writer: Account) -> EnginePacket | None:
+    def packet_of(self, told: Envelope, writer: Account) -> EnginePacket | None:
         """Return what the writer's clients are told of it, made once for them; None for nothing, or not yet."""
         return told.encoded("socketio status", lambda: self._packet(told.event, writer))
 
@@ -552,11 +554,11 @@ class Statuses:
         if direct and isinstance(risen, Delivered) and self._is_away(risen.user.key):
             self._hold(risen.user.key, risen.id, writer.key)
             return None
-        return self._floor.status_packet(risen.id, risen.event) if self._is_news(risen.id, risen.event) else None
+        return self._registry.status_packet(risen.id, risen.event) if self._is_news(risen.id, risen.event) else None
 
     def _is_away(self, key: str) -> bool:
         """Whether this is a user of this gateway who has no client here now."""
-        gateway = self._floor.gateway
+        gateway = self._registry.gateway
         receiver = gateway.accounts.of(key)
         return receiver is not None and not gateway.hub.sessions_of(receiver)
 
@@ -589,8 +591,8 @@ class Statuses:
         """A user is there, or not any more: who comes by other ways than Socket.IO is handed everything by these."""
         if status == "offline" or key not in self._held:
             return
-        receiver = self._floor.gateway.accounts.of(key)
-        sessions = [] if receiver is None else self._floor.gateway.hub.sessions_of(receiver)
+        receiver = self._registry.gateway.accounts.of(key)
+        sessions = [] if receiver is None else self._registry.gateway.hub.sessions_of(receiver)
         if any(session.kind != "socketio" for session in sessions):
             held = self._held.pop(key)
             self._count -= len(held)
@@ -607,19 +609,19 @@ class Statuses:
         return True
 
     def _tell(self, writer: str, message_id: str, status: str) -> None:
-        clients = self._floor.clients.get(writer, ())
+        clients = self._registry.clients.get(writer, ())
         if clients and self._is_news(message_id, status):
-            packet = self._floor.status_packet(message_id, status)
+            packet = self._registry.status_packet(message_id, status)
             for client in clients:
                 client.put_or_end(packet)
 
     # ---- the writer comes back
 
-    async def tell_again(self, client: Client) -> None:
+    async def tell_again(self, client: SocketClient) -> None:
         """Tell a client that registers what became meanwhile of its user's newest direct messages."""
         try:
             for post, status in await self._risen(client.account):
-                client.put_or_end(self._floor.status_packet(post.id, status))
+                client.put_or_end(self._registry.status_packet(post.id, status))
         except (PeerClosed, StorageError):
             pass  # it is told with the next step, or the next time
 
@@ -650,8 +652,8 @@ class Statuses:
         except UnknownName:
             return "accepted"
         other = post.conversation.user
-        receiver = None if other is None else self._floor.gateway.accounts.of(other.key)
-        if status != "delivered" or receiver is None or self._floor.gateway.hub.sessions_of(receiver):
+        receiver = None if other is None else self._registry.gateway.accounts.of(other.key)
+        if status != "delivered" or receiver is None or self._registry.gateway.hub.sessions_of(receiver):
             return status
         return status if await self._was_handed(receiver, post) else "accepted"
 

@@ -98,7 +98,7 @@ _MOST_CHARACTERS = 256  # of a name, an id or a token, each of which is shorter
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Malformed(WebError):
+class MalformedPayload(WebError):
     """A payload is not as it has to be."""
 
     def __init__(self, text: str) -> None:
@@ -111,7 +111,7 @@ class Malformed(WebError):
 def payload_of(given: tuple[Any, ...]) -> Mapping[str, Any]:
     """Return the one object that an event carries; Malformed for anything else."""
     if not given or not isinstance(given[0], dict):
-        raise Malformed("an event carries one object")
+        raise MalformedPayload("an event carries one object")
     found: Mapping[str, Any] = given[0]
     return found
 
@@ -122,7 +122,7 @@ def word(payload: Mapping[str, Any], name: str, *, required: bool = True) -> str
     if value in (None, "") and not required:
         return ""
     if not isinstance(value, str) or not value or len(value) > _MOST_CHARACTERS:
-        raise Malformed(f"{name} is a string of 1 to {_MOST_CHARACTERS} characters")
+        raise MalformedPayload(f"{name} is a string of 1 to {_MOST_CHARACTERS} characters")
     return value
 
 
@@ -130,14 +130,14 @@ def content(payload: Mapping[str, Any]) -> str:
     """Return what a message says; how long it may be is the library's to say."""
     value = payload.get("content")
     if not isinstance(value, str):
-        raise Malformed("content is a string")
+        raise MalformedPayload("content is a string")
     return value
 
 
 def flag(payload: Mapping[str, Any], name: str) -> bool:
     value = payload.get(name)
     if not isinstance(value, bool):
-        raise Malformed(f"{name} is true or false")
+        raise MalformedPayload(f"{name} is true or false")
     return value
 
 
@@ -154,9 +154,9 @@ def claim(payload: Mapping[str, Any]) -> datetime | None:
         else:
             raise ValueError
     except (ValueError, OverflowError):
-        raise Malformed("timestamp is a Date, as JSON has it, or milliseconds since 1970") from None
+        raise MalformedPayload("timestamp is a Date, as JSON has it, or milliseconds since 1970") from None
     if found.tzinfo is None:
-        raise Malformed("timestamp needs a zone: new Date().toISOString() has one")
+        raise MalformedPayload("timestamp needs a zone: new Date().toISOString() has one")
     return found
 
 

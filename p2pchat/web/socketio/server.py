@@ -22,10 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from p2pchat.web.auth import address_of, is_on_loopback
 from p2pchat.web.errors import Problem, Unauthorized, WebError, problem_of
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.hub import Slow
+from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.socketio.clients import Floor, Post, Wire
-from p2pchat.web.socketio.handlers import Answer, Events
+from p2pchat.web.socketio.clients import ClientRegistry, EngineConnection, Post
+from p2pchat.web.socketio.handlers import Answer, EventHandlers
 from p2pchat.web.socketio.messages import StrictPacket, event, may_come_in, payload_of
 
 MOST_STRANGERS = 1024  # connections that have not registered yet; further ones are told to try again
@@ -39,15 +39,15 @@ _silent = logging.getLogger("p2pchat.web.socketio.library")  # it writes remote 
 _silent.setLevel(logging.CRITICAL + 1)
 
 
-class SocketServer:
+class SocketIOServer:
     """Socket.IO of one gateway; `app` is the ASGI application."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._floor = Floor(gateway)
-        self._events = Events(self._floor)
-        self._wires: dict[str, Wire] = {}  # by Engine.IO's id
-        self._by_sid: dict[str, Wire] = {}
+        self._registry = ClientRegistry(gateway)
+        self._events = EventHandlers(self._registry)
+        self._wires: dict[str, EngineConnection] = {}  # by Engine.IO's id
+        self._by_sid: dict[str, EngineConnection] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._server = server = socketio.AsyncServer(
             async_mode="asgi", serializer=StrictPacket, logger=_silent, engineio_logger=_silent,
@@ -92,7 +92,7 @@ class SocketServer:
         await self._inner(scope, receive, sent)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = _Held(self._wires.get(_engine_id(scope)))
+        held = _ConnectionSlot(self._wires.get(_engine_id(scope)))
         scope["p2pchat.wire"] = held
 
         async def received() -> Message:
@@ -126,12 +126,12 @@ class SocketServer:
         if not self._has_room_for(HTTPConnection(scope)):
             return False
         settings = self._gateway.settings
-        wire = Wire(
+        wire = EngineConnection(
             self._server.eio.sockets[engine_id], scope, (scope.get("client") or ("",))[0],
             max_frames=settings.outbox_frames, max_bytes=settings.outbox_bytes, proved=_proved,
         )  # fmt: skip
         self._wires[engine_id] = wire
-        held: _Held | None = scope.get("p2pchat.wire")
+        held: _ConnectionSlot | None = scope.get("p2pchat.wire")
         if held is not None and held.send is not None:
             held.wire, send = wire, held.send
             wire.closes_with(lambda: send({"type": "websocket.close", "code": 1000}))
@@ -152,12 +152,12 @@ class SocketServer:
         of_address = sum(site_of(host) == site for host in strangers)
         return len(strangers) < MOST_STRANGERS and of_address < MOST_STRANGERS_OF_ADDRESS
 
-    def _give_time(self, wire: Wire) -> None:
+    def _give_time(self, wire: EngineConnection) -> None:
         """From now on it has some seconds to register."""
         seconds = self._gateway.settings.token_timeout
         wire.deadline = asyncio.get_running_loop().call_later(seconds, self._too_late, wire, seconds)
 
-    def _too_late(self, wire: Wire, seconds: float) -> None:
+    def _too_late(self, wire: EngineConnection, seconds: float) -> None:
         if wire.client is None:
             self._send_away(wire, problem_of(Unauthorized(f"register was not sent within {seconds:g} s")))
 
@@ -173,7 +173,7 @@ class SocketServer:
                 return
         else:
             key = wire.client.account.key
-            while wait := self._gateway.rates.calls.wait(key):
+            while wait := self._gateway.limits.calls.wait(key):
                 await asyncio.sleep(wait)  # it is read more slowly: what it sends next waits at its own end
         await self._library["message"](engine_id, data)
 
@@ -217,7 +217,7 @@ class SocketServer:
                 wire.frames = 0
                 self._give_time(wire)
 
-    def _let_go(self, wire: Wire, *, orderly: bool) -> None:
+    def _let_go(self, wire: EngineConnection, *, orderly: bool) -> None:
         client, wire.client = wire.client, None
         if client is not None:
             client.close(orderly=orderly)
@@ -237,7 +237,7 @@ class SocketServer:
             self._tell(wire, problem)
         return problem.to_json()
 
-    async def _do(self, wire: Wire, name: str, given: tuple[Any, ...]) -> Answer:
+    async def _do(self, wire: EngineConnection, name: str, given: tuple[Any, ...]) -> Answer:
         if name == REGISTER:
             answer = await self._events.register(wire, payload_of(given))
             if wire.deadline is not None:
@@ -258,20 +258,20 @@ class SocketServer:
             _logger.exception("an event could not be handled")
             return Problem(500, "failed", "this gateway has failed at it")
 
-    def _tell(self, wire: Wire, problem: Problem) -> None:
-        with suppress(Slow):
+    def _tell(self, wire: EngineConnection, problem: Problem) -> None:
+        with suppress(QueueFull):
             wire.put(event("error", {"code": problem.code, "text": problem.text}))
 
-    def _send_away(self, wire: Wire, problem: Problem) -> None:
+    def _send_away(self, wire: EngineConnection, problem: Problem) -> None:
         """Say why, and close: a client comes back by itself where trying again may help."""
         self._tell(wire, problem)
-        self._floor.spawn(wire.end(away=problem.status != 429 and problem.status < 500))
+        self._registry.spawn(wire.end(away=problem.status != 429 and problem.status < 500))
 
 
-class _Held:
+class _ConnectionSlot:
     """The wire of a WebSocket, known once Engine.IO has opened it."""
 
-    def __init__(self, wire: Wire | None) -> None:
+    def __init__(self, wire: EngineConnection | None) -> None:
         self.wire = wire
         self.send: Send | None = None
 
@@ -282,6 +282,6 @@ def _engine_id(scope: Scope) -> str:
     return found[0]
 
 
-def _proved(wire: Wire, post: Post) -> None:
+def _proved(wire: EngineConnection, post: Post) -> None:
     if wire.client is not None:
         wire.client.arrived(post)

@@ -12,7 +12,7 @@ import pytest
 from p2pchat import DataLocked, Renamed, Settings, TCPPeer, open_alone
 from p2pchat.testing import mesh
 from p2pchat.web import WebSettings
-from p2pchat.web.accounts import Accounts, NameTaken, open_accounts
+from p2pchat.web.accounts import AccountNameTaken, Accounts, open_accounts
 from p2pchat.web.errors import Forbidden, WebError
 from tests.web.conftest import Served, serving
 
@@ -43,9 +43,9 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it(served: Served) -> 
 async def test_a_name_that_somebody_elsewhere_has_is_taken() -> None:
     async with mesh("gate", "ada") as net:
         accounts = Accounts(net.peers[0], WebSettings())
-        with pytest.raises(NameTaken):
+        with pytest.raises(AccountNameTaken):
             await accounts.register("ada")
-        with pytest.raises(NameTaken):
+        with pytest.raises(AccountNameTaken):
             await accounts.reserve("Ada")
 
 
@@ -54,7 +54,7 @@ async def test_what_a_program_hosts_is_nobodys_to_claim() -> None:
         await peer.host("bot")
         accounts = Accounts(peer, WebSettings())
         for claim in (accounts.register, accounts.reserve, accounts.trusted):
-            with pytest.raises(NameTaken):
+            with pytest.raises(AccountNameTaken):
                 await claim("bot")
         account, token = await accounts.new_token("bot")  # whoever has the peer's directory may
         assert await accounts.by_token(token) is account
@@ -97,7 +97,7 @@ async def test_accounts_are_there_again_after_a_restart_and_no_token_is_on_the_d
         assert await accounts.by_token(former) is None
         with pytest.raises(Forbidden):
             await accounts.trusted("dan")
-        with pytest.raises(NameTaken):
+        with pytest.raises(AccountNameTaken):
             await accounts.register("dan")
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("*.db*"))
     assert token.encode() not in stored and former.encode() not in stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.web.origins import Places, parse_host, parse_origin
+from p2pchat.web.origins import AllowedOrigins, parse_host, parse_origin
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from p2pchat.web.origins import Places, parse_host, parse_origin
     ],
 )
 def test_where_a_request_was_sent_to(host: str, scheme: str, server: tuple[str, int | None], asked: str | None) -> None:
-    found = Places(["https://chat.example.org"]).asked(host, scheme, server)
+    found = AllowedOrigins(["https://chat.example.org"]).asked(host, scheme, server)
     assert (None if found is None else str(found)) == asked
 
 
 def test_behind_a_proxy_the_page_comes_from_the_origin_that_was_given() -> None:
-    places = Places(["https://chat.example.org", "https://other.example.org"])
+    places = AllowedOrigins(["https://chat.example.org", "https://other.example.org"])
     asked = places.asked("chat.example.org", "http", None)
     assert asked is not None
     assert places.comes_from_here("https://chat.example.org", asked, "http")

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from p2pchat import PeerClosed, StorageError, TCPPeer
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.web import WebSettings, create_app
-from p2pchat.web.metrics import Health
-from p2pchat.web.rate_limit import Buckets, site_of
+from p2pchat.web.metrics import HealthCheck
+from p2pchat.web.rate_limit import RateLimiter, site_of
 from p2pchat.web.settings import Pace
 from tests.web.conftest import Served, serving
 
@@ -54,7 +54,7 @@ async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkey
     monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # a disk that fails, not code of ours
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
-        health = Health(peer, WebSettings(), lambda: now)
+        health = HealthCheck(peer, WebSettings(), lambda: now)
         assert await health.look() == ""
         works = False
         now += 3.0
@@ -81,7 +81,7 @@ async def test_a_disk_that_does_not_answer_is_no_health_after_5_s() -> None:
 
     now = 100.0
     async with Stuck(db="memory://", name="gate") as peer:
-        health = Health(peer, WebSettings(health_every=0.05), lambda: now)
+        health = HealthCheck(peer, WebSettings(health_every=0.05), lambda: now)
         assert await health.look() == ""
         peer.answers = False
         now += 4.9
@@ -134,7 +134,7 @@ async def test_two_gateways_in_one_process_count_apart() -> None:
 
 async def test_the_log_tells_who_did_what_and_never_a_token_or_text(served: Served) -> None:
     lines: list[dict[str, Any]] = []
-    served.gateway.journal.write = lines.append
+    served.gateway.audit_log.write = lines.append
     token = await served.register("zoe")
     async with served.client("zoe") as http:
         sent = await http.post("/messages?swordfish=1", json={"to": "room", "content": "swordfish"})
@@ -156,7 +156,7 @@ async def test_the_log_tells_who_did_what_and_never_a_token_or_text(served: Serv
 
 def test_a_bucket_gives_its_burst_and_then_so_many_a_second() -> None:
     now = 0.0
-    buckets = Buckets(Pace(2.0, 3), lambda: now)
+    buckets = RateLimiter(Pace(2.0, 3), lambda: now)
     assert [buckets.wait("ada") for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
     assert buckets.wait("bob", 3) == 0.0  # nothing of it is another's
     now = 0.5

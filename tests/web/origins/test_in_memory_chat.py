@@ -72,7 +72,7 @@ async def test_messages_to_an_offline_recipient_are_buffered_and_delivered_in_or
 
 async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting: Served) -> None:
     logged: list[dict[str, Any]] = []
-    trusting.gateway.journal.write = logged.append
+    trusting.gateway.audit_log.write = logged.append
     async with socket(trusting, "A") as a:
         await a.send(json.dumps({"to": "B", "content": "secret"}))
         id = json.loads(await a.recv())["id"]

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from p2pchat.web.hub import Flag
+from p2pchat.web.hub import LightEvent
 
 
 async def test_who_waits_goes_on_when_it_is_up_and_who_gave_up_is_not_missed() -> None:
-    flag = Flag()
+    flag = LightEvent()
     waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[1].cancel()
@@ -23,4 +23,4 @@ async def test_who_waits_goes_on_when_it_is_up_and_who_gave_up_is_not_missed() -
         await asyncio.wait_for(flag.wait(), 0.01)
     flag.set()
     await flag.wait()
-    await Flag(up=True).wait()
+    await LightEvent(up=True).wait()

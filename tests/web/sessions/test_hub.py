@@ -12,7 +12,7 @@ from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.web import Gateway, WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.hub import Slow, Told
+from p2pchat.web.hub import Envelope, QueueFull
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ class Ear:
         self.posts: list[Message | Sent] = []
         self.news = asyncio.Event()
 
-    def __call__(self, told: Told) -> None:
+    def __call__(self, told: Envelope) -> None:
         post = told.for_user(self.account.user)
         if isinstance(post, Message | Sent):
             self.posts.append(post)
@@ -76,7 +76,7 @@ async def test_one_encoding_serves_all_who_read_the_same() -> None:
         done = asyncio.Event()
         sinks = 0
 
-        def sink(told: Told) -> None:
+        def sink(told: Envelope) -> None:
             nonlocal sinks
             if isinstance(told.event, Message | Sent):
                 told.encoded("others", lambda: made.append(told.event.text))
@@ -96,7 +96,7 @@ async def test_a_session_is_told_only_what_it_wants() -> None:
         told: list[tuple[str, str]] = []
         ear = Ear(bob)
 
-        def only(name: str) -> Callable[[Told], None]:
+        def only(name: str) -> Callable[[Envelope], None]:
             return lambda what: told.append((name, what.event.event))
 
         gate.hub.open(bob, only("receipts"), "chat", wants=[Delivered])
@@ -118,10 +118,10 @@ async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
         ended: list[str] = []
         ear = Ear(bob)
 
-        def slow(told: Told) -> None:
-            raise Slow
+        def slow(told: Envelope) -> None:
+            raise QueueFull
 
-        def broken(told: Told) -> None:
+        def broken(told: Envelope) -> None:
             raise KeyError("a defect")
 
         gate.hub.open(bob, slow, "chat", ended.append)
@@ -185,8 +185,8 @@ async def test_in_a_crowd_presence_is_told_to_those_it_has_to_do_with(monkeypatc
         at_end: set[str] = set()
         all_there = asyncio.Event()
 
-        def ear(name: str) -> Callable[[Told], None]:
-            def sink(what: Told) -> None:
+        def ear(name: str) -> Callable[[Envelope], None]:
+            def sink(what: Envelope) -> None:
                 if isinstance(what.event, Presence) and what.event.user.key == bob.key:
                     told.append((name, what.event.status))
                 if isinstance(what.event, Message | Sent) and what.event.text == "the end":
