@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from itertools import count
 
-from p2pchat.testing.simulation.many import Played, judge, minutes_are_over, play_many, shrink
+from p2pchat.testing.simulation.many import PlayResult, judge, minutes_are_over, play_many, shrink
 from p2pchat.testing.simulation.scenario import Steps
 
 
@@ -57,34 +57,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one(asked: argparse.Namespace) -> Played:
+def _one(asked: argparse.Namespace) -> PlayResult:
     counts: Counter[str] = Counter()
     steps = [int(step) for step in asked.steps.split(",") if step] if asked.steps is not None else None
     if asked.shrink:
         steps = shrink(asked.seed)
         print(f"these steps are enough: {replay(asked.seed, steps)}", flush=True)
     faults = judge(asked.seed, counts, print if asked.verbose else None, steps)
-    played = Played(1, counts, {asked.seed: [str(fault) for fault in faults]} if faults else {})
+    played = PlayResult(1, counts, {asked.seed: [str(fault) for fault in faults]} if faults else {})
     _tell(played, 20)
     return played
 
 
-def _many(asked: argparse.Namespace) -> Played:
+def _many(asked: argparse.Namespace) -> PlayResult:
     seeds = count(asked.first) if asked.minutes else range(asked.first, asked.first + asked.count)
     over = minutes_are_over(asked.minutes) if asked.minutes else lambda played: False
 
-    def stop(played: Played) -> bool:
+    def stop(played: PlayResult) -> bool:
         wanted = any(asked.until in fault for faults in played.broken.values() for fault in faults)
         return over(played) or (wanted and not asked.keep_going)
 
-    total = Played()
+    total = PlayResult()
     for played in play_many(seeds, asked.jobs, stop=stop):
         _tell(played, 3 if asked.keep_going or asked.until else 20, asked.until)
         total.add(played)
     return total
 
 
-def _tell(played: Played, most: int, until: str = "") -> None:
+def _tell(played: PlayResult, most: int, until: str = "") -> None:
     for seed, faults in sorted(played.broken.items()):
         print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:

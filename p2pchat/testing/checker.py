@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.names import base32
-from p2pchat.testing.eventlog import POSTS, Session, moment, run_of, seconds
+from p2pchat.testing.eventlog import POSTS, LoggedSession, moment, run_of, seconds
 from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log as Log
@@ -148,7 +148,7 @@ def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
             counts[event, message] = count
 
 
-def _written_in(session: Session) -> set[str]:
+def _written_in(session: LoggedSession) -> set[str]:
     """Return what was written in this life, and not shown again from a former one.
 
     Of what a former life wrote, the disk may know who has it; that is not told again, and the line of it may have died
@@ -449,7 +449,7 @@ def between(gone: Log, witness: Log) -> Iterator[Fault]:
                 yield from _told_of(gone, witness, life, at, again)
 
 
-def _told_of(gone: Log, witness: Log, life: Session, at: float, again: float) -> Iterator[Fault]:
+def _told_of(gone: Log, witness: Log, life: LoggedSession, at: float, again: float) -> Iterator[Fault]:
     """Judge what one life of a witness says after `gone` stopped at this time; it began `again` later, or never."""
     for number, line in life.of("left"):
         told = seconds(line)

@@ -54,7 +54,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Session:
+class LoggedSession:
     """One life of a peer: its lines from one `listening` to the next. `number` is the first line's, from 0."""
 
     number: int
@@ -119,13 +119,13 @@ class Log:
         return all(line["event"] in POSTS for line in self.lines)
 
     @cached_property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[LoggedSession]:
         """Its lives, in order. What a peer says before it listens, warnings say, belongs to the life that begins."""
         starts = [n for n, line in enumerate(self.lines) if line["event"] == "listening"]
         if starts and not any(line["event"] in _OF_A_LIFE for line in self.lines[: starts[0]]):
             del starts[0]
         cuts = [0, *(start for start in starts if start), len(self.lines)]
-        return [Session(start, self.lines[start:end]) for start, end in pairwise(cuts)]
+        return [LoggedSession(start, self.lines[start:end]) for start, end in pairwise(cuts)]
 
     @cached_property
     def user_id(self) -> str:

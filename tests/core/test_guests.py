@@ -9,7 +9,7 @@ import pytest
 from p2pchat.core.inputs import Opened, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.hosted_users import Guest, Word
+from p2pchat.testing.simulation.hosted_users import HostedMessage, SimHostedUser
 from p2pchat.testing.simulation.peer import SimPeer
 
 
@@ -23,7 +23,7 @@ def ends_well(sim: Simulation) -> None:
     assert sim.check() == []
 
 
-def hosted(sim: Simulation, peer: SimPeer) -> Guest:
+def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
     sim.run(3)
     guest = sim.guest("zoe")
     peer.host_guest(guest)
@@ -31,13 +31,13 @@ def hosted(sim: Simulation, peer: SimPeer) -> Guest:
     return guest
 
 
-def texts(peer: SimPeer, guest: Guest, other: SimPeer) -> int:
+def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
     """How much a peer holds of what one of its users and another have between them."""
     conversation = other.sim.direct(guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
-def types(peer: SimPeer, guest: Guest, to: SimPeer) -> None:
+def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
     """A guest of this peer begins to type to another's user."""
     peer.put(Opened(dm_naming(guest.user, to.user)))
     peer.put(TypingSet(guest.user, peer.sim.direct(guest.user, to.user), True))
@@ -50,7 +50,7 @@ def said_and_left(peer: SimPeer, name: str) -> list[str]:
 def test_a_guest_writes_and_is_written_to_like_anybody(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
-    ada.say_as(Word(zoe, ada, None), "hello")
+    ada.say_as(HostedMessage(zoe, ada, None), "hello")
     bob.say_to_guest(zoe, "welcome")
     sim.run(5)
     assert [texts(peer, zoe, bob) for peer in (ada, bob, cyd)] == [1, 1, 0]
@@ -97,7 +97,7 @@ def test_what_a_guest_writes_when_it_is_back_is_named_to_who_forgot_it(sim: Simu
     sim.run(1)
     ada.host_guest(zoe)
     sim.run(1)
-    ada.say_as(Word(zoe, ada, bob), "here I am")
+    ada.say_as(HostedMessage(zoe, ada, bob), "here I am")
     sim.run(1)
     assert texts(bob, zoe, bob) == 1
     cyd.start()
@@ -109,8 +109,8 @@ def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
     zoe = hosted(sim, ada)
     bob.host_guest(zoe)
     cyd.say_to_guest(zoe, "one")
-    ada.say_as(Word(zoe, ada, cyd), "two")
-    bob.say_as(Word(zoe, bob, cyd), "three")
+    ada.say_as(HostedMessage(zoe, ada, cyd), "two")
+    bob.say_as(HostedMessage(zoe, bob, cyd), "three")
     sim.run(5)
     assert [texts(peer, zoe, cyd) for peer in (ada, bob, cyd)] == [3, 3, 3]
     ada.unhost_guest(zoe)
@@ -135,7 +135,7 @@ def test_what_a_guest_said_as_it_left_is_told_when_it_is_back(sim: Simulation) -
     """Until then it concerns nobody where it is kept: the judge does not expect it to be told."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(Word(zoe, ada, bob), "goodbye")
+    ada.say_as(HostedMessage(zoe, ada, bob), "goodbye")
     ada.unhost_guest(zoe)
     sim.run(10)
     assert [texts(peer, zoe, bob) for peer in (ada, bob)] == [1, 0]
@@ -149,17 +149,17 @@ def test_a_guest_that_is_back_on_a_machine_gone_back_in_time_begins_no_log_again
     """What the guest wrote there, in the run that the machine is in again, was covered when that came back."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(Word(zoe, ada, None), "one")
+    ada.say_as(HostedMessage(zoe, ada, None), "one")
     sim.run(2)
     ada.unhost_guest(zoe)
     bob.host_guest(zoe)
-    bob.say_as(Word(zoe, bob, None), "two")
+    bob.say_as(HostedMessage(zoe, bob, None), "two")
     sim.run(2)
     ada.resume()
     sim.run(30)
     bob.unhost_guest(zoe)
     ada.host_guest(zoe)
-    ada.say_as(Word(zoe, ada, None), "three")
+    ada.say_as(HostedMessage(zoe, ada, None), "three")
     sim.run(2)
     assert [len(raws) for log, raws in bob.disk.logs.items() if log.user == zoe.user] == [2, 2, 2]
     assert sim.counts["warned_fork"] == 0
@@ -169,7 +169,7 @@ def test_a_guest_that_is_back_on_a_machine_gone_back_in_time_begins_no_log_again
 def test_the_judge_misses_what_a_guest_was_not_told(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(Word(zoe, ada, None), "hello")
+    ada.say_as(HostedMessage(zoe, ada, None), "hello")
     assert sim.settle()
     sim.judge._delivered = {told for told in sim.judge._delivered if told[0].user != zoe.user}
     newest = {log: len(raws) for log, raws in bob.disk.logs.items()}
@@ -183,7 +183,7 @@ def test_the_judge_takes_what_a_guest_wrote_apart_from_its_other_logs_for_old(si
     """As a peer does that has heard of those: nothing says what was first."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(Word(zoe, ada, None), "hello")
+    ada.say_as(HostedMessage(zoe, ada, None), "hello")
     sim.run(5)
     one = replace(next(one for one in bob.disk.storage.places(0, 99) if one.log.user == zoe.user), old=True)
     other, showing = one.log._replace(run="f" * 16), sim.judge.showing

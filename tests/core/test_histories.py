@@ -13,7 +13,7 @@ import time
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.simulation.many import Played, play_many
+from p2pchat.testing.simulation.many import PlayResult, play_many
 from tests.conftest import Tell
 
 SEEDS = 1000
@@ -119,15 +119,15 @@ LESS_OFTEN = {
 
 
 @pytest.fixture(scope="module")
-def all_played() -> Played:
+def all_played() -> PlayResult:
     """What happened so far in this run."""
-    return Played()
+    return PlayResult()
 
 
 @pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_every_promise_holds_in_the_histories_from(first: int, all_played: Played) -> None:
-    here = Played()
+def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayResult) -> None:
+    here = PlayResult()
     for played in play_many(range(first, first + CHUNK), JOBS):
         here.add(played)
     failed = [
@@ -140,7 +140,7 @@ def test_every_promise_holds_in_the_histories_from(first: int, all_played: Playe
     assert not failed, "\n".join(failed)
 
 
-def test_everything_that_can_go_wrong_went_wrong_often(all_played: Played, tell: Tell) -> None:
+def test_everything_that_can_go_wrong_went_wrong_often(all_played: PlayResult, tell: Tell) -> None:
     if all_played.histories < SEEDS:
         pytest.skip("counts what happened in all histories: run the whole file")
     tell(f"{all_played.histories} simulated histories in {time.monotonic() - BEGAN:.0f} s, in which happened:")

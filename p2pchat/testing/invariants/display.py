@@ -18,8 +18,8 @@ from p2pchat.testing.checker import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Judge
-    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 LAST = "f" * 64  # ends the span of the last page
 
 
-class Showing:
+class DisplayInvariants:
     """Watches all programs of one simulation."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
@@ -53,7 +53,7 @@ class Showing:
         room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
         return room is not None and room.newcomer
 
-    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+    def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Frames arrive at a peer: perhaps the first marks a newcomer hears."""
         if not peer.liar and not self.is_new(peer):
             self._known_at.setdefault(peer.name, self._sim.now)

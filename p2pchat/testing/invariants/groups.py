@@ -22,14 +22,14 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.peer import SimPeer
 
 # ---- what a group is, reckoned from the entries on one disk
 
 
 @dataclass(slots=True)
-class Group:
+class ExpectedGroup:
     """A group as the entries on one disk give it."""
 
     gen: int = 0
@@ -53,9 +53,9 @@ class Group:
         return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
 
 
-def reckon(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> Group:
+def expected_group(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> ExpectedGroup:
     """Return what these entries of a group make of it, when these of its logs are known to have forked."""
-    group = Group()
+    group = ExpectedGroup()
     void = {log for log in forked if _is_made_again(log, logs, forked)}
     made: dict[int, list[tuple[str, UserId, dict[str, Any]]]] = defaultdict(list)
     for log, raws in logs.items():
@@ -98,12 +98,12 @@ def _hash(one: tuple[str, UserId, dict[str, Any]]) -> str:
     return one[0]
 
 
-def visible(group: Group, logs: dict[LogId, list[str]]) -> dict[LogId, int]:
+def visible(group: ExpectedGroup, logs: dict[LogId, list[str]]) -> dict[LogId, int]:
     """Return up to which entry each log of a talk may be seen: one entry after the other, by the rule."""
     return {log: min((_upto(group, body, log, logs) for body in group.top), default=0) for log in logs}
 
 
-def _upto(group: Group, body: dict[str, Any], log: LogId, logs: dict[LogId, list[str]]) -> int:
+def _upto(group: ExpectedGroup, body: dict[str, Any], log: LogId, logs: dict[LogId, list[str]]) -> int:
     user = log.user
     added = body["members"].get(user, group.members[user] if user == group.owner else None)
     cuts = [tuple(mark) for by, *mark in body["cuts"] if by == user]
@@ -137,10 +137,10 @@ def _covered(cuts: list[Any], user: UserId, logs: dict[LogId, list[str]]) -> dic
 # ---- judging
 
 
-class GroupJudge:
+class GroupInvariants:
     """Watches all groups of one simulation."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
         self._kept: list[tuple[SimPeer, LogId, int]] = []  # texts that were accepted
@@ -189,10 +189,10 @@ class GroupJudge:
     def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
         return {log for log in peer.disk.storage.load([]).forked if log.conversation == id}
 
-    def _reckon(self, peer: SimPeer, id: ConversationId) -> Group:
-        return reckon(id, self._logs(peer, id), self._forked(peer, id))
+    def _reckon(self, peer: SimPeer, id: ConversationId) -> ExpectedGroup:
+        return expected_group(id, self._logs(peer, id), self._forked(peer, id))
 
-    def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, Group]]:
+    def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
         for talk, naming in self.names(peer).items():
             if naming.talk is not None:
                 yield naming.talk, talk, self._reckon(peer, naming.talk)
@@ -221,7 +221,7 @@ class GroupJudge:
 
     def missing(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """What is not alike among those whom it concerns."""
-        known: dict[ConversationId, dict[str, Group]] = defaultdict(dict)
+        known: dict[ConversationId, dict[str, ExpectedGroup]] = defaultdict(dict)
         for peer in honest:
             for id, _, group in self._groups(peer):
                 known[id][peer.name] = group
@@ -232,7 +232,7 @@ class GroupJudge:
         """Say whether everybody is here whose log of a group forked, and can make again what stood in it."""
         return {log.user for peer in together for log in self._forked(peer, id)} <= {peer.user for peer in together}
 
-    def _unlike(self, id: ConversationId, groups: dict[str, Group], honest: list[SimPeer]) -> Iterator[Fault]:
+    def _unlike(self, id: ConversationId, groups: dict[str, ExpectedGroup], honest: list[SimPeer]) -> Iterator[Fault]:
         named = set().union(*(group.named for group in groups.values()))
         for together in self._reached([peer for peer in honest if peer.user in named]):
             newest = max((groups[peer.name] for peer in together if peer.name in groups), key=_known, default=None)
@@ -240,7 +240,7 @@ class GroupJudge:
                 continue
             is_sound = self._is_sound(id)  # of a forked log each has another part
             for peer in together:
-                there = groups.get(peer.name, Group())
+                there = groups.get(peer.name, ExpectedGroup())
                 differs = there.shown != newest.shown or (is_sound and there.known != newest.known)
                 concerned = newest.lasting | (newest.named & there.present)
                 if peer.user in concerned and differs:
@@ -251,7 +251,7 @@ class GroupJudge:
             for members in self._reached(present):
                 yield from self._talks_unlike(_talk(id), newest, members)
 
-    def _believed(self, peer: SimPeer, id: ConversationId, there: Group) -> Iterator[Fault]:
+    def _believed(self, peer: SimPeer, id: ConversationId, there: ExpectedGroup) -> Iterator[Fault]:
         """What a peer says of a group is what it holds of it."""
         view = peer.node.groups.get(id) if peer.node else None
         if view is None:
@@ -270,7 +270,7 @@ class GroupJudge:
         if group is not None and group.lost(peer.user):
             yield Fault("group", f"has lost an operation of its own in {id[:6]} and does not make it again", peer.name)
 
-    def _talks_unlike(self, talk: ConversationId, group: Group, members: list[SimPeer]) -> Iterator[Fault]:
+    def _talks_unlike(self, talk: ConversationId, group: ExpectedGroup, members: list[SimPeer]) -> Iterator[Fault]:
         seen: dict[str, dict[LogId, int]] = {}
         for peer in members:
             upto = visible(group, self._logs(peer, talk))
@@ -345,10 +345,10 @@ def _talk(id: ConversationId) -> ConversationId:
     return blake2b(b"p2pchat/talk/1\0" + bytes.fromhex(id), digest_size=32).hexdigest()
 
 
-def _known(group: Group) -> int:
+def _known(group: ExpectedGroup) -> int:
     return len(group.known) + len(group.leaves)
 
 
-def _short(group: Group) -> str:
+def _short(group: ExpectedGroup) -> str:
     members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(group.members.items()))
     return f"gen {group.gen} of {len(group.known)} ({members}; {len(group.left)} left)"

@@ -22,15 +22,15 @@ from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import Fault, Log, check
-from p2pchat.testing.invariants.display import Showing, view_faults
-from p2pchat.testing.invariants.groups import GroupJudge
-from p2pchat.testing.invariants.protocol import Telling, log_name
-from p2pchat.testing.invariants.receipts import Presences, Reading
-from p2pchat.testing.simulation.hosted_users import GuestJudge
+from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
+from p2pchat.testing.invariants.groups import GroupInvariants
+from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
+from p2pchat.testing.invariants.receipts import PresenceInvariants, ReadInvariants
+from p2pchat.testing.simulation.hosted_users import HostedUserInvariants
 from p2pchat.testing.simulation.program import message_id
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.program import Written
     from p2pchat.testing.simulation.simulation import Simulation
@@ -42,7 +42,7 @@ QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
 
 
-class Judge:
+class Invariants:
     """Watches one simulation."""
 
     def __init__(self, sim: Simulation) -> None:
@@ -58,12 +58,12 @@ class Judge:
         self.at_rest = False
         self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
-        self.telling = Telling(self)
-        self.reading = Reading(self)
-        self.showing = Showing(self)
-        self.presences = Presences(self)
-        self.grouping = GroupJudge(self)
-        self.guests = GuestJudge(self)
+        self.telling = ProtocolInvariants(self)
+        self.reading = ReadInvariants(self)
+        self.showing = DisplayInvariants(self)
+        self.presences = PresenceInvariants(self)
+        self.grouping = GroupInvariants(self)
+        self.guests = HostedUserInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -111,7 +111,7 @@ class Judge:
             if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
                 self.blame("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
-    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+    def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Frames arrive."""
         self.telling.frames_got(peer, end, frames)
         self.showing.frames_got(peer, end, frames)

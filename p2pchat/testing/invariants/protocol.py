@@ -18,8 +18,8 @@ from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Judge
-    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
 
 COMPARED_WITHIN = 4.0  # seconds after a link is up
@@ -29,33 +29,37 @@ UNLIMITED_TIPS = 64  # below it some are refused, and then told no more
 
 
 @dataclass(slots=True)
-class Wanted:
+class RequestedRange:
     """A want that was sent and is not closed."""
 
-    end: End
+    end: WireEnd
     n: int
     progress_at: float
     came: dict[LogId, dict[int, float]] = field(default_factory=dict)  # the last entry of each answer, and when it came
 
 
-class Telling:
+class ProtocolInvariants:
     """Watches all links of one simulation."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
-        self._wants: dict[tuple[str, int, ConversationId, UserId], Wanted] = {}  # (peer, life, conversation, user)
+        self._wants: dict[
+            tuple[str, int, ConversationId, UserId], RequestedRange
+        ] = {}  # (peer, life, conversation, user)
         self._met: set[frozenset[UserId]] = set()  # pairs that were linked once
-        self._compared: set[End] = set()  # ends on which a digest was sent
-        self._given: dict[tuple[End, LogId], int] = {}  # the highest entry that was sent there
-        self._marked_at: dict[tuple[End, ConversationId, UserId], float] = {}  # when marks were last sent there
-        self._served_at: dict[tuple[End, ConversationId, UserId], float] = {}
-        self._full: set[tuple[End, ConversationId, UserId]] = set()  # whoever is there said it takes no more of these
+        self._compared: set[WireEnd] = set()  # ends on which a digest was sent
+        self._given: dict[tuple[WireEnd, LogId], int] = {}  # the highest entry that was sent there
+        self._marked_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}  # when marks were last sent there
+        self._served_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}
+        self._full: set[tuple[WireEnd, ConversationId, UserId]] = (
+            set()
+        )  # whoever is there said it takes no more of these
         self._banned: dict[tuple[str, int, UserId], float] = {}  # (peer, life, who sent it a wrong head) -> until when
 
     # ---- what is said
 
-    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[End]) -> None:
+    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """A frame leaves."""
         if peer.liar:
             return
@@ -82,7 +86,7 @@ class Telling:
         if seq > len(peer.disk.logs.get(log, ())):
             self._judge.blame("uncommitted", peer, f"told of {log_name(log)} {seq}, which is not durable here")
 
-    def _entries(self, peer: SimPeer, frame: Entries, ends: list[End]) -> None:
+    def _entries(self, peer: SimPeer, frame: Entries, ends: list[WireEnd]) -> None:
         log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
         self._durable(peer, log, last)
         for end in ends:
@@ -92,7 +96,7 @@ class Telling:
                 self._can_append(peer, log, frame, end)
             self._given[end, log] = max(last, self._given.get((end, log), 0))
 
-    def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: End) -> None:
+    def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
         """Nobody who did not ask is sent what stands behind something it never had."""
         needs = [(log, frame.first - 1)] if frame.first > 1 else []
         if frame.first == 1:
@@ -103,7 +107,7 @@ class Telling:
                 text = f"gave {end.other.owner.name} {log_name(log)} {frame.first}, which has {held} of {seq} before it"
                 self._judge.blame("push", peer, text)
 
-    def _wanted(self, peer: SimPeer, want: Want, end: End) -> None:
+    def _wanted(self, peer: SimPeer, want: Want, end: WireEnd) -> None:
         other, now = end.other.owner, self._sim.now
         if (peer.fails or peer.low) and peer.handling is not Found:
             self._judge.blame("storage", peer, f"asked {other.name} for what it cannot keep")
@@ -116,9 +120,9 @@ class Telling:
         served = former and former.end.open and not former.end.closing and not former.end.other.owner.liar
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
             self._judge.blame("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
-        self._wants[key] = Wanted(end, want.n, now)
+        self._wants[key] = RequestedRange(end, want.n, now)
 
-    def frames_got(self, peer: SimPeer, end: End, frames: Sequence[object]) -> None:
+    def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Frames arrive: answers to wants."""
         for frame in frames:
             if isinstance(frame, Entries) and frame.n is not None:
@@ -135,7 +139,7 @@ class Telling:
         for key in [key for key in self._wants if key[:2] == (peer.name, peer.lives)]:
             del self._wants[key]
 
-    def said_bye(self, peer: SimPeer, end: End, bye: Bye) -> None:
+    def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """A peer ends a link: whoever sent it a wrong head is believed nothing about others for a while."""
         if bye.code == "head" and not peer.liar:
             until = self._sim.now + 0.99 * self._sim.settings.wrong_head_ban  # clocks drift
@@ -164,18 +168,18 @@ class Telling:
 
     # ---- links
 
-    def link_up(self, peer: SimPeer, end: End | None) -> None:
+    def link_up(self, peer: SimPeer, end: WireEnd | None) -> None:
         """A link is up: soon both sides have told what they hold."""
         if end is not None:
             self._met.add(frozenset((peer.user, end.other.owner.user)))
             self._sim.schedule.after(COMPARED_WITHIN, partial(self._is_compared, peer, peer.lives, end, self._sim.now))
 
-    def _is_compared(self, peer: SimPeer, life: int, end: End, since: float) -> None:
+    def _is_compared(self, peer: SimPeer, life: int, end: WireEnd, since: float) -> None:
         quick = peer.disk.slow <= QUICK_DISK  # evidence of forks, read from the disk, comes first
         if quick and self._is_calm(peer, life, end, since) and end not in self._compared:
             self._judge.blame("compare", peer, f"has told {end.other.owner.name} no digest since their link is up")
 
-    def link_replaced(self, peer: SimPeer, end: End) -> None:
+    def link_replaced(self, peer: SimPeer, end: WireEnd) -> None:
         """A link is closed for a newer one: whose other end decides must have moved to that."""
         other = end.other.owner
         if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
@@ -186,7 +190,7 @@ class Telling:
         if current is not None and current.id == end.other.link:
             self._judge.blame("replaced", peer, f"closed the link that {other.name} decided for")
 
-    def _is_calm(self, peer: SimPeer, life: int, end: End, since: float) -> bool:
+    def _is_calm(self, peer: SimPeer, life: int, end: WireEnd, since: float) -> bool:
         """Say whether this link works, always did, and both its ends are honest and kept since then what they got."""
         other = end.other.owner
         if peer.lives != life or not peer.up or not other.up or peer.liar or other.liar or not end.wire.calm:
@@ -216,7 +220,7 @@ class Telling:
         """Say whether two were never linked and never will be."""
         return not self._sim.can_link(one, other) and frozenset((one.user, other.user)) not in self._met
 
-    def _is_told(self, peer: SimPeer, life: int, ends: list[End], log: LogId, seq: int, since: float) -> None:
+    def _is_told(self, peer: SimPeer, life: int, ends: list[WireEnd], log: LogId, seq: int, since: float) -> None:
         for end in ends:
             other = end.other.owner
             both = all(self._judge.concerns(each, log, since) for each in (peer, other))  # all the while

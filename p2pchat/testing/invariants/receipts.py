@@ -23,8 +23,8 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Judge
-    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
@@ -35,10 +35,10 @@ LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until somebody looks; 
 EVERYTHING = 1 << 30
 
 
-class Reading:
+class ReadInvariants:
     """Reads, and judges what is known of it."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
@@ -199,10 +199,10 @@ class Chatter:
             peer.types(None if other is peer else other, on=chance.random() < 0.8)
 
 
-class Presences:
+class PresenceInvariants:
     """Watches what peers say of their users, and what they believe of others'."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
         self._sent_at: dict[tuple[str, int, Spot], float] = {}  # the last frame, by (peer, loads, what it is about)
@@ -217,7 +217,7 @@ class Presences:
         if any(isinstance(effect, Commit) for effect in effects):
             self._judge.blame("stored", peer, f"stores something because of {type(input).__name__}")
 
-    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[End]) -> None:
+    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """A frame leaves."""
         if not isinstance(frame, Typing) or peer.liar:
             return

@@ -31,7 +31,7 @@ from p2pchat.protocol import (
 )
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.network import End
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
 
 MOODS = ("forges", "withholds", "babbles", "poses")
@@ -40,7 +40,7 @@ RARE = 4  # what matters only where a limit is tiny, and few histories have that
 FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: environment.py, max_tips
 
 
-class Liar:
+class ByzantinePeer:
     """What one peer makes of its own frames.
 
     Attributes:
@@ -51,13 +51,13 @@ class Liar:
         self._peer = peer
         self._chance = chance
         self.moods = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
-        self._babble: tuple[Callable[[End], Iterator[bytes]], ...] = (
+        self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
             self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
             *RARE * (self._many_talks, self._many_forks),
         )  # fmt: skip
 
-    def says(self, frame: Frame, end: End) -> Iterator[bytes]:
+    def says(self, frame: Frame, end: WireEnd) -> Iterator[bytes]:
         """Yield the bytes that leave instead of a frame."""
         if isinstance(frame, Entries):
             if "withholds" in self.moods and self._chance.random() < 0.3:
@@ -91,7 +91,7 @@ class Liar:
         last = frame.first + len(forged) - 1
         return self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
 
-    def _is_up(self, end: End) -> bool:
+    def _is_up(self, end: WireEnd) -> bool:
         node = self._peer.node
         return node is not None and end.link in node.links.up
 
@@ -115,28 +115,28 @@ class Liar:
 
     # ---- what no frame may say
 
-    def _garbage(self, _: End) -> Iterator[bytes]:
+    def _garbage(self, _: WireEnd) -> Iterator[bytes]:
         yield self._chance.choice((b"\0\0\0\5hello", b'\0\0\0\x0c{"t":"ping",', b"\0\0\0\x02[]"))
 
-    def _too_long(self, _: End) -> Iterator[bytes]:
+    def _too_long(self, _: WireEnd) -> Iterator[bytes]:
         yield self._chance.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\0\0\0{"))
 
-    def _out_of_order(self, _: End) -> Iterator[bytes]:
+    def _out_of_order(self, _: WireEnd) -> Iterator[bytes]:
         yield encode(self._chance.choice((Go(self._hex(8), 9), Welcome(proof=self._hex(32)))))
 
-    def _of_others(self, end: End) -> Iterator[bytes]:
+    def _of_others(self, end: WireEnd) -> Iterator[bytes]:
         other = self._someone(end.other.owner)
         yield encode(Here(users=[Hosted(id=other.user, name=f"not {other.name}", status="online")]))
 
-    def _unknown(self, _: End) -> Iterator[bytes]:
+    def _unknown(self, _: WireEnd) -> Iterator[bytes]:
         yield b'\0\0\0\x0d{"t":"novel"}'
         yield encode(Typing(self._room, self._peer.user, on=True))
 
-    def _many_wants(self, _: End) -> Iterator[bytes]:
+    def _many_wants(self, _: WireEnd) -> Iterator[bytes]:
         for n, peer in enumerate(self._peer.sim.all_peers, 1_000_000):
             yield encode(Want(n, self._room, peer.user, [], names=[Naming(room=True)]))
 
-    def _no_evidence(self, end: End) -> Iterator[bytes]:
+    def _no_evidence(self, end: WireEnd) -> Iterator[bytes]:
         """Two batches of a log, said to contradict each other; one of them is forged at most."""
         logs = sorted((log, raws) for log, raws in self._peer.disk.logs.items() if log.user != self._peer.user)
         if not logs or self._peer.node is None:
@@ -146,7 +146,7 @@ class Liar:
         for raw in (raws[0], encode_entry(Entry("text", 1, 1, b=f"a lie for {end.other.owner.name}"))):
             yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
 
-    def _many_forks(self, _: End) -> Iterator[bytes]:
+    def _many_forks(self, _: WireEnd) -> Iterator[bytes]:
         """The evidence of logs that nobody holds: their author can sign as many as it likes."""
         for run in [self._hex(8) for _ in range(FORKS_AT_ONCE)]:
             log = LogId(self._room, self._peer.user, run)
@@ -156,21 +156,21 @@ class Liar:
                 frame.head = self._sign(frame, raws)
                 yield encode(frame)
 
-    def _empty_promise(self, _: End) -> Iterator[bytes]:
+    def _empty_promise(self, _: WireEnd) -> Iterator[bytes]:
         """Marks of what is not there."""
         run = self._hex(8)
         marks = {self._room: {self._someone().user: [Mark(run, self._chance.choice((1, 1000)), self._hex(8))]}}
         yield encode(Have(marks, names=[Naming(room=True)]))
 
-    def _chatter(self, _: End) -> Iterator[bytes]:
+    def _chatter(self, _: WireEnd) -> Iterator[bytes]:
         yield encode(Ping()) * 60
 
-    def _other_sums(self, _: End) -> Iterator[bytes]:
+    def _other_sums(self, _: WireEnd) -> Iterator[bytes]:
         span = ("0" * 64, "f" * 64)
         yield encode(Digest(sums={self._room: self._hex(32), self._hex(32): self._hex(32)}, span=span))
         yield encode(Have({self._room: {}}, span=span, ask=True))
 
-    def _many_talks(self, end: End) -> Iterator[bytes]:
+    def _many_talks(self, end: WireEnd) -> Iterator[bytes]:
         """Direct conversations of the far end's user with people who are not there."""
         users = [sorted((end.other.owner.user, self._hex(32))) for _ in range(5)]
         users += [sorted((end.other.owner.user, self._peer.user))]

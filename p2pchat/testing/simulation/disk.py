@@ -24,7 +24,7 @@ from p2pchat.testing.simulation.environment import Schedule
 Answer = Callable[[Committed | CommitFailed], None]
 
 
-class Disk:
+class SimDisk:
     """The disk of one peer; it outlives the peer's process.
 
     Attributes:

@@ -23,7 +23,7 @@ AT_ONCE = 6  # entries handed in together: of small batches, so that a file take
 
 
 @dataclass(slots=True)
-class Stick:
+class ExportFile:
     """What one peer held at some time, as a file."""
 
     maker: SimPeer
@@ -32,7 +32,7 @@ class Stick:
     uses: int = 0
 
 
-def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> Stick:
+def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
     """Write what is on a peer's disk, whether it runs or not; a liar writes what it pleases to `to`."""
     sim = maker.sim
     data = b""
@@ -42,10 +42,10 @@ def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) 
                 frame = maker.lie.entries(frame, to)
             data += encode(frame)
     sim.counts["stick_made"] += 1
-    return Stick(maker, sim.now, data)
+    return ExportFile(maker, sim.now, data)
 
 
-class Plugged:
+class OpenedExport:
     """One import by one process of a peer."""
 
     def __init__(self, peer: SimPeer, data: bytes) -> None:

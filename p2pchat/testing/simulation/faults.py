@@ -16,8 +16,8 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.mesh.link import decides
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.testing.invariants.display import mend_something
-from p2pchat.testing.simulation.byzantine import Liar
-from p2pchat.testing.simulation.export_files import Stick, make_stick
+from p2pchat.testing.simulation.byzantine import ByzantinePeer
+from p2pchat.testing.simulation.export_files import ExportFile, make_stick
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -53,7 +53,7 @@ def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> l
     return drawn
 
 
-class OpeningAccidents:
+class OpeningFaults:
     """What may happen at first."""
 
     sim: Simulation
@@ -158,7 +158,7 @@ def draw_steps(chance: Random) -> list[str]:
     return ["group_make", *chance.choices([*STEPS], [*STEPS.values()], k=chance.randint(6, 24))]
 
 
-class GroupAccidents:
+class GroupFaults:
     """What somebody at each peer does with groups. Tickets of groups are negative."""
 
     sim: Simulation
@@ -288,7 +288,7 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-class Accidents(GroupAccidents, OpeningAccidents):
+class FaultInjector(GroupFaults, OpeningFaults):
     """What can happen to the peers of one simulation.
 
     Attributes:
@@ -300,7 +300,7 @@ class Accidents(GroupAccidents, OpeningAccidents):
         self.chance = Random()
         self._most_peers = most_peers
         self._said = 0
-        self._sticks: list[Stick] = []
+        self._sticks: list[ExportFile] = []
 
     def say(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 5, 12))):
@@ -449,7 +449,7 @@ class Accidents(GroupAccidents, OpeningAccidents):
     def join_liar(self) -> None:
         liar = self.sim.peer()
         liar.liar = True
-        liar.lie = Liar(liar, self.sim.chance)
+        liar.lie = ByzantinePeer(liar, self.sim.chance)
         self.sim.note(f"{liar.name} comes, who {' and '.join(liar.lie.moods)}")
         self._start_one(liar)
 

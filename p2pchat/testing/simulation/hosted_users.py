@@ -23,7 +23,7 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Judge
+    from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
@@ -32,7 +32,7 @@ NAMES = ("zoe", "yan")
 ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
 
 
-class Guest:
+class SimHostedUser:
     """A user with no peer of its own.
 
     Attributes:
@@ -69,17 +69,17 @@ class Guest:
 
 
 @dataclass(slots=True)
-class Word:
+class HostedMessage:
     """Something a guest wrote: at which peer, and to whom (None: the room)."""
 
-    guest: Guest
+    guest: SimHostedUser
     at: SimPeer
     to: SimPeer | None
     log: LogId | None = None  # None until accepted
     seq: int = 0
 
 
-class GuestHouse:
+class HostedUsers:
     """What happens to guests in a history, beside everything else."""
 
     def __init__(self, sim: Simulation, program: Collection[str]) -> None:
@@ -112,7 +112,7 @@ class GuestHouse:
         if hosted:
             self._host(chance, chance.choice(hosted))
 
-    def _host(self, chance: Random, guest: Guest) -> None:
+    def _host(self, chance: Random, guest: SimHostedUser) -> None:
         peers = [peer for peer in self._sim.up if not peer.liar and peer not in guest.hosts]
         if peers:
             peer = chance.choice(peers)
@@ -162,30 +162,30 @@ class GuestHouse:
     def _may_write(self, peer: SimPeer, other: SimPeer) -> bool:
         return not other.liar and not other.gone
 
-    def _guests(self) -> list[Guest]:
+    def _guests(self) -> list[SimHostedUser]:
         if not self._sim.guests:
             for name in NAMES:
                 self._sim.guest(name)
         return list(self._sim.guests.values())
 
-    def _there(self) -> list[tuple[Guest, SimPeer]]:
+    def _there(self) -> list[tuple[SimHostedUser, SimPeer]]:
         return [(guest, peer) for guest in self._guests() for peer in guest.here()]
 
-    def _say(self, guest: Guest, peer: SimPeer, to: SimPeer | None) -> None:
+    def _say(self, guest: SimHostedUser, peer: SimPeer, to: SimPeer | None) -> None:
         self._count += 1
         self._sim.counts["guest_said"] += 1
-        peer.say_as(Word(guest, peer, to), f"{guest.name} {self._count}")
+        peer.say_as(HostedMessage(guest, peer, to), f"{guest.name} {self._count}")
 
 
-class GuestJudge:
+class HostedUserInvariants:
     """Watches what becomes of guests."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Invariants) -> None:
         self._judge = judge
         self._sim = judge.sim
-        self._words: list[Word] = []
+        self._words: list[HostedMessage] = []
 
-    def kept(self, word: Word, answer: Kept) -> None:
+    def kept(self, word: HostedMessage, answer: Kept) -> None:
         """What a guest wrote was accepted."""
         self._judge.accepted(word.at, answer.log, answer.first, answer.count, 1)
         if answer.log.user != word.guest.user:

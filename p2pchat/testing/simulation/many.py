@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from p2pchat.testing.checker import Fault
-from p2pchat.testing.simulation.scenario import History, Steps, Tell, play
+from p2pchat.testing.simulation.scenario import Scenario, Steps, Tell, play
 
 HAND = 10  # seeds dealt out at once: half a second of play
 MOST_TOLD = 20  # faults of one history; one cause often has hundreds
 
 
 @dataclass(slots=True)
-class Played:
+class PlayResult:
     """What came of some histories.
 
     Attributes:
@@ -36,7 +36,7 @@ class Played:
     counts: Counter[str] = field(default_factory=Counter)
     broken: dict[int, list[str]] = field(default_factory=dict)
 
-    def add(self, other: Played) -> None:
+    def add(self, other: PlayResult) -> None:
         """Take in what came of others."""
         self.histories += other.histories
         self.counts.update(other.counts)
@@ -61,9 +61,9 @@ def judge(
     return faults
 
 
-def play_some(seeds: Iterable[int]) -> Played:
+def play_some(seeds: Iterable[int]) -> PlayResult:
     """Play these, one after the other."""
-    played = Played()
+    played = PlayResult()
     for seed in seeds:
         faults = judge(seed, played.counts)
         played.histories += 1
@@ -73,8 +73,8 @@ def play_some(seeds: Iterable[int]) -> Played:
 
 
 def play_many(
-    seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[Played], bool] = lambda played: False
-) -> Iterator[Played]:
+    seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False
+) -> Iterator[PlayResult]:
     """Play these in `jobs` processes (0: as many as there are cores); yield what came of each hand as it is done.
 
     Args:
@@ -87,7 +87,7 @@ def play_many(
         return
     context = multiprocessing.get_context("spawn")  # the same on every system, and no threads are copied
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_seldom) as pool:
-        out: set[Future[Played]] = set()
+        out: set[Future[PlayResult]] = set()
         ended = False
         while True:
             while not ended and len(out) < 2 * jobs:
@@ -110,7 +110,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 50, 50)
 
 
-def _play_here(dealt: Iterator[int], stop: Callable[[Played], bool]) -> Iterator[Played]:
+def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool]) -> Iterator[PlayResult]:
     for seed in dealt:
         played = play_some([seed])
         yield played
@@ -118,7 +118,7 @@ def _play_here(dealt: Iterator[int], stop: Callable[[Played], bool]) -> Iterator
             return
 
 
-def minutes_are_over(minutes: float) -> Callable[[Played], bool]:
+def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
     """Return what stops play_many after so many minutes from now."""
     until = time.monotonic() + 60 * minutes
     return lambda played: time.monotonic() >= until
@@ -141,7 +141,7 @@ def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
 
     All of its steps when it breaks nothing.
     """
-    steps = [*range(len(History(seed).program))]
+    steps = [*range(len(Scenario(seed).program))]
     faults = judge(seed)
     if not faults:
         return steps

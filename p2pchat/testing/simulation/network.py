@@ -26,7 +26,7 @@ Item = bytes | str
 Tell = Callable[[Input], None]  # to the process that holds an end; nothing once that has ended
 
 
-class End:
+class WireEnd:
     """One end of a wire.
 
     Attributes:
@@ -34,12 +34,12 @@ class End:
         closing: This side said its last, it ends when that is written.
     """
 
-    def __init__(self, wire: Wire, link: int, owner: SimPeer, tell: Tell, settings: Settings) -> None:
+    def __init__(self, wire: SimWire, link: int, owner: SimPeer, tell: Tell, settings: Settings) -> None:
         self.wire = wire
         self.link = link
         self.owner = owner
         self.tell = tell
-        self.other: End = self
+        self.other: WireEnd = self
         self.open = True
         self.decoder = Decoder(settings)
         self.stalled = False  # the network takes nothing from this side
@@ -171,7 +171,7 @@ class End:
             self.tell(Drained(self.link))
 
 
-class Wire:
+class SimWire:
     """Two ends and what is on its way between them.
 
     Attributes:
@@ -186,16 +186,16 @@ class Wire:
         self.quick, self.slow = quick, slow
         self.dead = False
         self.calm = slow <= SLOW
-        self.ends: list[End] = []
-        self._deaf: list[End] = []  # nothing arrives at these
-        self._arrived: list[tuple[End, Item]] = []  # at the edge of a blocked wire, in order
+        self.ends: list[WireEnd] = []
+        self._deaf: list[WireEnd] = []  # nothing arrives at these
+        self._arrived: list[tuple[WireEnd, Item]] = []  # at the edge of a blocked wire, in order
         self._latest: dict[int, float] = {}  # index of the end -> when its last item arrives
 
-    def join(self, one: End, other: End) -> None:
+    def join(self, one: WireEnd, other: WireEnd) -> None:
         self.ends = [one, other]
         one.other, other.other = other, one
 
-    def carry(self, sender: End, item: Item) -> None:
+    def carry(self, sender: WireEnd, item: Item) -> None:
         """Take an item from one end to the other, perhaps in pieces."""
         if self.dead:
             return
@@ -209,7 +209,7 @@ class Wire:
     def blocked(self) -> bool:
         return bool(self._deaf)
 
-    def block(self, *deaf: End) -> None:
+    def block(self, *deaf: WireEnd) -> None:
         """Hold back everything on its way to these ends, or to both: packets are lost, and TCP waits.
 
         An end that is deaf no more gets what was held back for it, before anything newer.
@@ -235,13 +235,13 @@ class Wire:
             if after is not None:
                 self.schedule.after(after, lambda end=end: end.learn(BROKEN))  # type: ignore[misc]
 
-    def _send(self, sender: End, item: Item) -> None:
+    def _send(self, sender: WireEnd, item: Item) -> None:
         side = 0 if sender is self.ends[0] else 1
         when = max(self._latest.get(side, 0.0), self.schedule.now + self.chance.uniform(self.quick, self.slow))
         self._latest[side] = when
         self.schedule.at(when, lambda: self._arrive(sender.other, item))
 
-    def _arrive(self, receiver: End, item: Item) -> None:
+    def _arrive(self, receiver: WireEnd, item: Item) -> None:
         if self.dead:
             return
         if receiver in self._deaf:

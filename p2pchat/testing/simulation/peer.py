@@ -19,15 +19,15 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import total
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
-from p2pchat.testing.simulation.disk import Disk
+from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer
-from p2pchat.testing.simulation.export_files import Plugged
-from p2pchat.testing.simulation.network import End, Wire
-from p2pchat.testing.simulation.program import Line, Program, Written, shown_id
+from p2pchat.testing.simulation.export_files import OpenedExport
+from p2pchat.testing.simulation.network import SimWire, WireEnd
+from p2pchat.testing.simulation.program import Line, SimProgram, Written, shown_id
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.byzantine import Liar
-    from p2pchat.testing.simulation.hosted_users import Guest, Word
+    from p2pchat.testing.simulation.byzantine import ByzantinePeer
+    from p2pchat.testing.simulation.hosted_users import HostedMessage, SimHostedUser
     from p2pchat.testing.simulation.simulation import Simulation
 
 
@@ -59,18 +59,18 @@ class SimPeer:
         self.host = f"10.0.0.{number}"
         self.port = 7000 + number
         self.clock = LocalClock(sim.schedule)
-        self.disk = Disk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
+        self.disk = SimDisk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.judge.batch_stored(self, batch)
         self.node: Node | None = None
         self.gone = False
         self.restored = False
         self.liar = False
-        self.lie: Liar | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
+        self.lie: ByzantinePeer | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
         self.fails = False  # storage failed and has not been loaded anew
         self.allows = False  # whatever anybody writes, however much
         self.low = False  # told that there is little room on its disk
         self.kept_from = 0.0  # when it last began to keep what comes, after its storage failed or had no room
-        self.program = Program(self)
+        self.program = SimProgram(self)
         self.lives = 0
         self.loads = 0  # how often its node began with what its disk holds
         self.word = ("online", "")
@@ -81,7 +81,7 @@ class SimPeer:
         self.handling: type[Input] = inputs.Woke
         self.here_before: frozenset[UserId] = frozenset()  # whose links were up before this step, and said so
         self.name_told = name
-        self._links: dict[int, End] = {}
+        self._links: dict[int, WireEnd] = {}
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
@@ -119,7 +119,7 @@ class SimPeer:
         side = shelf.sides.get(self.node.links.by_peer[other.user].id)
         return total(shelf.shared(side)) if side else None
 
-    def end_to(self, other: SimPeer) -> End | None:
+    def end_to(self, other: SimPeer) -> WireEnd | None:
         """The end here of the one link with a peer; None while there is none that works, both ways."""
         if self.node is None or other.node is None:
             return None
@@ -212,7 +212,7 @@ class SimPeer:
         return self.disk.ever.get(log, 0)
 
     @property
-    def guests(self) -> list[Guest]:
+    def guests(self) -> list[SimHostedUser]:
         """The users it hosts beside its own."""
         return [guest for guest in self.sim.guests.values() if self in guest.hosts]
 
@@ -225,7 +225,7 @@ class SimPeer:
         """Say whether this is its own user, or was ever hosted here."""
         return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
 
-    def host_guest(self, guest: Guest) -> None:
+    def host_guest(self, guest: SimHostedUser) -> None:
         """Speak for one more user from now on, after every start too."""
         guest.hosts.append(self)
         guest.since[self] = self.sim.now
@@ -236,19 +236,19 @@ class SimPeer:
         self.put(inputs.Hosting(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
-    def unhost_guest(self, guest: Guest) -> None:
+    def unhost_guest(self, guest: SimHostedUser) -> None:
         """Speak for it no more."""
         guest.hosts.remove(self)
         self.put(inputs.Unhosted(guest.user))
 
-    def say_as(self, word: Word, text: str) -> None:
+    def say_as(self, word: HostedMessage, text: str) -> None:
         """Have a guest write to the room, or to one peer's user."""
         if self.node is None:
             return  # killed by the last one
         room, guest = self.node.room, word.guest.user
         self.program.say_as(word, text, room if word.to is None else self._opened_dm(guest, word.to.user))
 
-    def say_to_guest(self, guest: Guest, text: str) -> None:
+    def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
         """Write to a user whom some peer hosts, or did."""
         self.program.say_to_guest(text, self._opened_dm(self.user, guest.user))
 
@@ -271,7 +271,7 @@ class SimPeer:
 
     def plug_in(self, data: bytes) -> None:
         """Import a file of entries."""
-        Plugged(self, data).begin()
+        OpenedExport(self, data).begin()
 
     def disk_low(self, on: bool) -> None:
         """There is little room left on its disk, or enough again."""
@@ -348,19 +348,19 @@ class SimPeer:
     def dropped(self, link: int) -> None:
         self._links.pop(link, None)
 
-    def attach(self, wire: Wire) -> End:
+    def attach(self, wire: SimWire) -> WireEnd:
         """Take one end of a new wire."""
-        end = End(wire, self._next_link, self, self._later(self.put), self.sim.settings)
+        end = WireEnd(wire, self._next_link, self, self._later(self.put), self.sim.settings)
         self._links[self._next_link] = end
         self._next_link += 1
         return end
 
     @property
-    def ends(self) -> list[End]:
+    def ends(self) -> list[WireEnd]:
         """The ends here of all connections: links, and what is becoming or was one."""
         return list(self._links.values())
 
-    def wires_to(self, other: SimPeer) -> list[End]:
+    def wires_to(self, other: SimPeer) -> list[WireEnd]:
         """The ends here of open wires to this peer."""
         return [end for end in self._links.values() if end.other.owner is other]
 
@@ -512,7 +512,7 @@ class SimPeer:
             end.close(b"")
 
 
-def _hosted(guest: Guest) -> HostedUser:
+def _hosted(guest: SimHostedUser) -> HostedUser:
     return HostedUser(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
 
 

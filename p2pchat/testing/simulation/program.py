@@ -22,8 +22,8 @@ from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.export_files import Plugged
-    from p2pchat.testing.simulation.hosted_users import Word
+    from p2pchat.testing.simulation.export_files import OpenedExport
+    from p2pchat.testing.simulation.hosted_users import HostedMessage
     from p2pchat.testing.simulation.peer import SimPeer
 
 Line = dict[str, Any]
@@ -53,7 +53,7 @@ def iso(utc: int) -> str:
     return (_UNIX + timedelta(microseconds=utc)).isoformat(timespec="microseconds") + "Z"
 
 
-class Program:
+class SimProgram:
     """What runs on a peer, in all its lives.
 
     Attributes:
@@ -70,8 +70,8 @@ class Program:
         self._asked: dict[int, list[Written]] = {}
         self._gathered: list[tuple[ConversationId, list[Written]]] = []
         self._mends: set[int] = set()  # tickets of edits, deletions and reactions, and of what is said to guests
-        self._words: dict[int, Word] = {}  # of guests, by ticket
-        self._plugged: dict[int, Plugged] = {}  # by ticket
+        self._words: dict[int, HostedMessage] = {}  # of guests, by ticket
+        self._plugged: dict[int, OpenedExport] = {}  # by ticket
         self.hears: dict[type, Callable[[Any], None]] = {
             out.Kept: self._kept, out.Refused: self._refused, out.Imported: self._imported,
             out.Released: self._released, out.Delivered: self._delivered, out.WasRead: self._was_read,
@@ -116,13 +116,13 @@ class Program:
         self._mends.add(ticket)
         self._said(ticket, conversation, "text", [text])
 
-    def say_as(self, word: Word, text: str, conversation: ConversationId) -> None:
+    def say_as(self, word: HostedMessage, text: str, conversation: ConversationId) -> None:
         """Have a guest write."""
         ticket = self._ticket()
         self._words[ticket] = word
         self._peer.put(inputs.Said(ticket, word.guest.user, conversation, "text", [text]))
 
-    def next_carry(self, plugged: Plugged) -> int:
+    def next_carry(self, plugged: OpenedExport) -> int:
         """Return a ticket for frames of a file."""
         ticket = self._ticket()
         self._plugged[ticket] = plugged

@@ -17,8 +17,8 @@ from random import Random
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.invariants.receipts import Chatter
 from p2pchat.testing.simulation.environment import draw_settings, remembered, with_quota
-from p2pchat.testing.simulation.faults import WEIGHTS, Accidents, draw_openings, draw_steps
-from p2pchat.testing.simulation.hosted_users import GuestHouse
+from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_openings, draw_steps
+from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -32,12 +32,12 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most
 def play(seed: int, tell: Tell | None = None, steps: Steps | None = None) -> tuple[Simulation, list[Fault]]:
     """Play the history of this seed to its end, or only these steps of it; return it and every promise broken."""
     with remembered():
-        history = History(seed, tell)
+        history = Scenario(seed, tell)
         history.play(steps)
         return history.sim, history.sim.check()
 
 
-class History:
+class Scenario:
     """One random history.
 
     Attributes:
@@ -61,9 +61,9 @@ class History:
         groups = Random(f"{seed} groups")
         for name in draw_steps(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
-        self._accidents = Accidents(self.sim, most_peers)
+        self._accidents = FaultInjector(self.sim, most_peers)
         self._chatter = Chatter(self.sim)
-        self._guests = GuestHouse(self.sim, self.program)
+        self._guests = HostedUsers(self.sim, self.program)
 
     def play(self, steps: Steps | None = None) -> None:
         """Let everything happen, or only these steps; then let it settle, if it ever does."""

@@ -28,10 +28,10 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.testing.checker import Fault, Log
-from p2pchat.testing.invariants.promises import Judge
+from p2pchat.testing.invariants.promises import Invariants
 from p2pchat.testing.simulation.environment import SMALL, Schedule
-from p2pchat.testing.simulation.hosted_users import Guest
-from p2pchat.testing.simulation.network import Wire
+from p2pchat.testing.simulation.hosted_users import SimHostedUser
+from p2pchat.testing.simulation.network import SimWire
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.program import Line, Written
 
@@ -66,8 +66,8 @@ class Simulation:
         self.frames: Counter[str] = Counter()
         self.written: dict[str, Written] = {}
         self.by_user: dict[UserId, SimPeer] = {}
-        self.guests: dict[UserId, Guest] = {}
-        self.judge = Judge(self)
+        self.guests: dict[UserId, SimHostedUser] = {}
+        self.judge = Invariants(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
         self._by_endpoint: dict[str, SimPeer] = {}
@@ -110,13 +110,13 @@ class Simulation:
             peer.start(*(other.endpoint for other in others[:1]))
         return peer
 
-    def guest(self, name: str) -> Guest:
+    def guest(self, name: str) -> SimHostedUser:
         """Return a new user whom peers may host."""
-        guest = Guest(name, Identity.from_seed(Random(f"{self.seed} guest {name}").randbytes(32)))
+        guest = SimHostedUser(name, Identity.from_seed(Random(f"{self.seed} guest {name}").randbytes(32)))
         self.guests[guest.user] = guest
         return guest
 
-    def person(self, user: UserId) -> SimPeer | Guest:
+    def person(self, user: UserId) -> SimPeer | SimHostedUser:
         """Return who this is: a peer, as its own user, or a guest."""
         return self.guests.get(user) or self.by_user[user]
 
@@ -187,7 +187,7 @@ class Simulation:
                 for end in peer.wires_to(other):
                     self._heal_wire(end.wire)
 
-    def _heal_wire(self, wire: Wire) -> None:
+    def _heal_wire(self, wire: SimWire) -> None:
         if wire.blocked and self.chance.random() < 0.5:
             self._break(wire)
         elif wire.blocked:
@@ -216,14 +216,14 @@ class Simulation:
 
     def _connect(self, dialler: SimPeer, dial: int, server: SimPeer) -> None:
         quick = self.chance.choice((0.0005, 0.001, 0.01, 0.05))
-        wire = Wire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
+        wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
         near = dialler.attach(wire)
         far = server.attach(wire)
         wire.join(near, far)
         dialler.put(inputs.Dialled(near.link, dial, server.user, server.host))
         server.put(inputs.Accepted(far.link, dialler.host))
 
-    def _break(self, wire: Wire) -> None:
+    def _break(self, wire: SimWire) -> None:
         def told() -> float | None:
             return self.chance.uniform(0.0, 2.0) if self.chance.random() < 0.7 else None
 

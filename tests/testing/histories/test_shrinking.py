@@ -7,7 +7,7 @@ import pytest
 from p2pchat.testing.__main__ import main, replay
 from p2pchat.testing.simulation.many import fewest, shrink
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.scenario import History, Steps, play
+from p2pchat.testing.simulation.scenario import Scenario, Steps, play
 
 SEED = 11
 
@@ -32,7 +32,7 @@ def test_when_time_is_over_what_was_found_so_far_is_enough() -> None:
 
 
 def test_a_step_that_is_left_out_changes_no_other() -> None:
-    program = History(SEED).program
+    program = Scenario(SEED).program
     whole, again = play(SEED, steps=range(len(program)))[0], play(SEED)[0]
     assert whole.fingerprint() == again.fingerprint()
     assert [peer.user for peer in play(SEED, steps=[])[0].all_peers] == [peer.user for peer in whole.all_peers][:2]
@@ -44,7 +44,7 @@ def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.
 
     monkeypatch.setattr(SimPeer, "stop", stop)  # so leaving in good order is what fails
     seed = next(seed for seed in range(100) if any(fault.rule == "stopped" for fault in play(seed)[1]))
-    program, steps = History(seed).program, shrink(seed)
+    program, steps = Scenario(seed).program, shrink(seed)
     assert {program[step] for step in steps} <= {"stop", "leave", "join"} and len(steps) <= 3
 
 

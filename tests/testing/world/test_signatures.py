@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
 from p2pchat.testing.simulation.environment import remembered, signer
-from p2pchat.testing.simulation.scenario import History
+from p2pchat.testing.simulation.scenario import Scenario
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
 
@@ -26,7 +26,7 @@ def test_what_is_remembered_is_what_is_true() -> None:
 def test_a_history_is_the_same_whether_signatures_are_remembered_or_not() -> None:
     prints: list[str] = []
     for _ in range(2):
-        history = History(7)
+        history = Scenario(7)
         if prints:
             with remembered():
                 history.play()

@@ -19,7 +19,7 @@ from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.environment import LocalClock, Schedule
 from p2pchat.testing.simulation.many import judge
-from p2pchat.testing.simulation.network import End
+from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.scenario import play
 from p2pchat.testing.simulation.simulation import LAST_WORDS, QUIET_FOR, Simulation
@@ -225,7 +225,7 @@ def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_judge() -> No
     assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
 
 
-def answered_with_what_it_has() -> tuple[Simulation, SimPeer, End, Batch]:
+def answered_with_what_it_has() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
     """Bob wanted ada's log from ada, and got what he holds of it already, a second before he gives up waiting."""
     sim = Simulation(seed=14)
     ada, bob = sim.peers(2)
@@ -242,7 +242,7 @@ def answered_with_what_it_has() -> tuple[Simulation, SimPeer, End, Batch]:
     return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"")
 
 
-def faults_when_it_asks_on(sim: Simulation, bob: SimPeer, end: End, log: LogId) -> list[Fault]:
+def faults_when_it_asks_on(sim: Simulation, bob: SimPeer, end: WireEnd, log: LogId) -> list[Fault]:
     """What the judge says when bob asks for more of that log as soon as the first answer brought nothing in time."""
     sim.run(1.0)
     sim.judge.telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
