@@ -243,10 +243,10 @@ async def _add_and_remove(group: Any) -> Took:
 
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
     """Return what gives a typed command and measures until its answer is written."""
-    from p2pchat.commands.display import Show
+    from p2pchat.commands.display import Display
     from p2pchat.commands.session import Session
 
-    show = Show(_Nowhere(), None, as_json=False, echo=False)
+    show = Display(_Nowhere(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)
 
     async def give() -> Took:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.cli.control_socket import BUSY, SOCKET_NAME, Door, LineBuffer, encode, read_door
 from p2pchat.cli.loop import make_runner
-from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, Failure, Usage
-from p2pchat.commands.output import Line
+from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
+from p2pchat.commands.output import EventLine
 from p2pchat.commands.settings import LastStart
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ _CODES = {"usage": USAGE, "too_long": USAGE, "invite_error": USAGE}
 _CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
 
 
-class Refused(Failure):
+class Refused(CommandError):
     """The peer answered with an error. `code` is the exit code that fits; `is_busy`: it has too many commands now."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: EventLine) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
         self.code = exit_code(line)
         self.is_busy = line.get("code") == BUSY
 
 
-class PeerGone(Failure):
+class PeerGone(CommandError):
     """The connection ended. `reason` is the peer's, "" when it did not say goodbye."""
 
     def __init__(self, reason: str) -> None:
@@ -56,7 +56,7 @@ class PeerGone(Failure):
         self.reason = reason
 
 
-def exit_code(error: Line) -> int:
+def exit_code(error: EventLine) -> int:
     """Return the exit code for an error line."""
     return _CODES.get(str(error.get("code")), FAILED)
 
@@ -72,12 +72,12 @@ class Control:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._lines: asyncio.Queue[Line | None] = asyncio.Queue(WAITING_LINES)
-        self._asked: dict[str, asyncio.Future[Line]] = {}
+        self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(WAITING_LINES)
+        self._asked: dict[str, asyncio.Future[EventLine]] = {}
         self._refs = itertools.count(1)
         self._reason = ""
         self._ended = False
-        self.listening: Line = {}
+        self.listening: EventLine = {}
         self.is_own = False
 
     async def begin(self) -> Control:
@@ -94,12 +94,12 @@ class Control:
             raise
         return self
 
-    async def _greeting(self) -> Line:
+    async def _greeting(self) -> EventLine:
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 first = await self.next_line()
         except TimeoutError:
-            raise Failure("a peer is there and does not answer: it hangs, or its machine is very busy") from None
+            raise CommandError("a peer is there and does not answer: it hangs, or its machine is very busy") from None
         if first is None:
             raise PeerGone("")
         if first.get("event") != "listening":
@@ -120,7 +120,7 @@ class Control:
         except OSError:
             await self._gone()
 
-    async def ask(self, do: str, **fields: Any) -> list[Line]:
+    async def ask(self, do: str, **fields: Any) -> list[EventLine]:
         """Send a command object and return the rows of its answer.
 
         Raises:
@@ -134,10 +134,10 @@ class Control:
         line = await answer
         if line["event"] == "error":
             raise Refused(line)
-        rows: list[Line] = line["rows"]
+        rows: list[EventLine] = line["rows"]
         return rows
 
-    async def next_line(self) -> Line | None:
+    async def next_line(self) -> EventLine | None:
         """Return the next event line that is no answer; None at the end, again and again."""
         if self._ended and self._lines.empty():
             return None
@@ -295,10 +295,10 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
     await runs.leave()
 
 
-def answers_nobody(directory: Path, locked: DataLocked) -> Failure:
+def answers_nobody(directory: Path, locked: DataLocked) -> CommandError:
     """Return the error of a profile in the hands of a process that no command can ask: an old one, or a program."""
     who = f"process {locked.pid}" if locked.pid else "another process"
-    return Failure(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
+    return CommandError(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
 
 
 class _Run:
@@ -310,7 +310,7 @@ class _Run:
         self._port = port if port >= 0 else named if named <= 65535 else 0
         self._db = db
         self._control: Control | None = None
-        self.held = Failure("")
+        self.held = CommandError("")
 
     async def start(self) -> bool:
         """Start it; False when another process holds the profile, which `held` says then."""
@@ -319,7 +319,7 @@ class _Run:
 
         found = inspect_profile(self._directory)
         if not found.peer_id and not found.key_trouble:
-            raise Usage(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
+            raise UsageError(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
         last = ChatSettings.load(self._directory).last_start
         try:
             await self._begin_where_it_can(last)

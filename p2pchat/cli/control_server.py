@@ -33,11 +33,11 @@ from p2pchat.cli.control_socket import (
     write_door,
 )
 from p2pchat.commands.context import NAME_GRACE
-from p2pchat.commands.display import Show
-from p2pchat.commands.errors import Usage, complain
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadOrder, Order
-from p2pchat.commands.output import Line, Output
-from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.display import Display
+from p2pchat.commands.errors import UsageError, print_error
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand
+from p2pchat.commands.output import EventLine, StdoutWriter
+from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ControlServer:
 
     def __init__(self, peer: TCPPeer) -> None:
         self._peer = peer
-        self.attention: Attention | None = None
+        self.attention: ActivityTracker | None = None
         self.accounts: Accounts | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
@@ -84,7 +84,7 @@ class ControlServer:
             await self._listen(directory)
         except OSError as error:
             remove(directory)
-            complain(f"warning: commands like `p2pchat send` cannot reach this peer: {error.strerror or error}")
+            print_error(f"warning: commands like `p2pchat send` cannot reach this peer: {error.strerror or error}")
         return self
 
     async def _listen(self, directory: Path) -> None:
@@ -226,7 +226,7 @@ END_WITHIN = 1.0  # seconds in which a client may take the last lines of a peer 
 _log = logging.getLogger("p2pchat.control")
 
 
-class ConnectionOutput(Output):
+class ConnectionOutput(StdoutWriter):
     """Lines onto a connection; `write` returns when the client has taken all but a buffer's worth."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -257,14 +257,14 @@ class Connection:
 
     def __init__(
         self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
-        attention: Attention | None = None, accounts: Accounts | None = None,
+        attention: ActivityTracker | None = None, accounts: Accounts | None = None,
     ) -> None:  # fmt: skip
         self._peer = peer
         self._accounts = accounts
         self._reader = reader
         self._writer = writer
         self._output = ConnectionOutput(writer)
-        self._show = Show(self._output, None, as_json=True, echo=True)
+        self._show = Display(self._output, None, as_json=True, echo=True)
         self._show.me = peer.me.label
         self._session = Session(peer, self._show, interactive=False, as_json=True, attention=attention)
         if not fresh:
@@ -335,7 +335,7 @@ class Connection:
                 continue
             try:
                 order = None if line is None else parse_own_order(line)
-            except Usage as error:
+            except UsageError as error:
                 if not await self._session.take(for_session):
                     return False
                 for_session.clear()
@@ -350,7 +350,7 @@ class Connection:
             await self._do(order)
         return await self._session.take(for_session)
 
-    async def _do(self, order: Order) -> None:
+    async def _do(self, order: JsonCommand) -> None:
         try:
             if order.do == "find":
                 await self._find(order.fields["to"], order.ref)
@@ -365,10 +365,10 @@ class Connection:
                 await self._look_after(order)
             else:
                 await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
-        except (P2PChatError, Usage, ValueError) as error:
+        except (P2PChatError, UsageError, ValueError) as error:
             await self._session.fail(error, order.ref)
 
-    async def _answer(self, do: str, row: Line, ref: str | None) -> None:
+    async def _answer(self, do: str, row: EventLine, ref: str | None) -> None:
         await self._show.answer(do, [row], [], ref)
 
     async def _find(self, address: str, ref: str | None) -> None:
@@ -387,7 +387,7 @@ class Connection:
         to = None if address is None else await self._session.resolve(address)
         await self._answer("export", asdict(await self._peer.export(path, to)), ref)
 
-    async def _look_after(self, order: Order) -> None:
+    async def _look_after(self, order: JsonCommand) -> None:
         if self._accounts is None:  # a chat runs here now, and a gateway does at other times
             from p2pchat.web.accounts import open_accounts
 
@@ -397,15 +397,15 @@ class Connection:
 
     # Following
 
-    async def _follow(self, order: Order) -> None:
+    async def _follow(self, order: JsonCommand) -> None:
         if self.follows:
-            raise Usage("this connection has a tail already: open another one")
+            raise UsageError("this connection has a tail already: open another one")
         to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
         self.follows = True
         self._tail = asyncio.create_task(self._run_tail(to, order))
         self._tail.add_done_callback(_raise_bug)
 
-    async def _run_tail(self, to: Conversation | None, order: Order) -> None:
+    async def _run_tail(self, to: Conversation | None, order: JsonCommand) -> None:
         last, ignored, ref = order.fields.get("last", USUAL_LAST), order.fields.get("ignored", True), order.ref
         try:
             # The events first: what comes meanwhile is not missed.
@@ -484,14 +484,14 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
 }
 
 
-def parse_own_order(line: bytes) -> Order | None:
+def parse_own_order(line: bytes) -> JsonCommand | None:
     """Return what a line asks for when it is one of these; None for what a session understands, or refuses.
 
     Raises:
-        BadOrder: It is one of these, and cannot be meant; or no line can be a command object that begins so.
+        BadCommand: It is one of these, and cannot be meant; or no line can be a command object that begins so.
     """
     if not line.lstrip().startswith(b"{"):
-        raise BadOrder('a line here is a command object, such as {"do":"who"}')
+        raise BadCommand('a line here is a command object, such as {"do":"who"}')
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -501,26 +501,26 @@ def parse_own_order(line: bytes) -> Order | None:
         return None
     ref = found.pop("ref", None)
     if ref is not None and not isinstance(ref, str):
-        raise BadOrder("`ref` is a string")
+        raise BadCommand("`ref` is a string")
     _check(do, found, ref)
-    return Order(do, found, ref)
+    return JsonCommand(do, found, ref)
 
 
 def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
     shape = _SHAPES[do]
     for name, value in fields.items():
         if name not in shape:
-            raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
+            raise BadCommand(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
         if type(value) not in shape[name]:
-            raise BadOrder(f"`{name}` is {_CALLED.get(shape[name], 'a number')}", ref)
+            raise BadCommand(f"`{name}` is {_CALLED.get(shape[name], 'a number')}", ref)
     if do in _NEEDED and _NEEDED[do] not in fields:
-        raise BadOrder(f"{do!r} needs `{_NEEDED[do]}`", ref)
+        raise BadCommand(f"{do!r} needs `{_NEEDED[do]}`", ref)
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
-        raise BadOrder(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
+        raise BadCommand(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
     if fields.get("what", "read") not in ("delivered", "read"):
-        raise BadOrder("`what` is delivered or read", ref)
+        raise BadCommand("`what` is delivered or read", ref)
     if not 0 <= fields.get("last", 0) <= MOST_LAST:
-        raise BadOrder(f"`last` is 0 to {MOST_LAST}", ref)
+        raise BadCommand(f"`last` is 0 to {MOST_LAST}", ref)
 
 
 # ---- accounts
@@ -528,25 +528,25 @@ def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
 # Orders about the accounts of a gateway, carried out beside it or without it: the same words, the same answers.
 
 
-async def _token(accounts: Accounts, name: str) -> list[Line]:
+async def _token(accounts: Accounts, name: str) -> list[EventLine]:
     account, token = await accounts.new_token(name)
     return [{**_row(account), "token": token}]
 
 
-async def _users(accounts: Accounts, name: str) -> list[Line]:
+async def _users(accounts: Accounts, name: str) -> list[EventLine]:
     return [_row(account) for account in accounts.list()]
 
 
-async def _revoke(accounts: Accounts, name: str) -> list[Line]:
+async def _revoke(accounts: Accounts, name: str) -> list[EventLine]:
     account = await accounts.revoke(name)
     return [] if account is None else [_row(account)]
 
 
-def _row(account: Account) -> Line:
+def _row(account: Account) -> EventLine:
     return {"user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions}
 
 
-ACCOUNT_ORDERS: dict[str, Callable[[Accounts, str], Awaitable[list[Line]]]] = {
+ACCOUNT_ORDERS: dict[str, Callable[[Accounts, str], Awaitable[list[EventLine]]]] = {
     "web_token": _token,
     "web_users": _users,
     "web_revoke": _revoke,

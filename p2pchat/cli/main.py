@@ -16,7 +16,7 @@ from difflib import get_close_matches
 
 from p2pchat import __version__
 from p2pchat.cli.command_table import CHAT, COMMANDS, EVERY_COMMAND, LATER, Command, Option
-from p2pchat.commands.errors import INTERRUPTED, Usage, code_of, complain
+from p2pchat.commands.errors import INTERRUPTED, UsageError, exit_code, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 HELP = {"--help", "-h"}
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _stdout_closed()
     except Exception as error:  # what is none of ours is raised again by code_of()
-        code = code_of(error)
-        complain(str(error) or type(error).__name__)
+        code = exit_code(error)
+        print_error(str(error) or type(error).__name__)
         return code
 
 
@@ -136,18 +136,18 @@ def _every_option() -> list[Option]:
     return [option for command in (CHAT, *COMMANDS.values()) for option in command.options]
 
 
-def refuse_first_word(word: str) -> Usage:
+def refuse_first_word(word: str) -> UsageError:
     """Say what is wrong with a first word that is neither a port nor a command."""
     if word in LATER:
-        return Usage(f"this version does not have the command {word} yet; --help lists what it has")
+        return UsageError(f"this version does not have the command {word} yet; --help lists what it has")
     if word.lstrip("-").isdecimal():
-        return Usage(f"{word!a} is no port: 0 to 65535, where 0 is any free one with a temporary profile")
+        return UsageError(f"{word!a} is no port: 0 to 65535, where 0 is any free one with a temporary profile")
     near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
     if near:
-        return Usage(f"{word!a} is neither a port nor a command: did you mean {near[0]}?")
+        return UsageError(f"{word!a} is neither a port nor a command: did you mean {near[0]}?")
     if ":" in word:
-        return Usage(f"{word!a} is where to connect; before it stands the port to listen on: p2pchat 8081 {word}")
-    return Usage(f"{word!a} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
+        return UsageError(f"{word!a} is where to connect; before it stands the port to listen on: p2pchat 8081 {word}")
+    return UsageError(f"{word!a} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
 
 
 # ---- help

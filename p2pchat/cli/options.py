@@ -21,7 +21,7 @@ from click.core import ParameterSource
 from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
 from p2pchat.cli.command_table import Command, Option
 from p2pchat.commands.endpoints import LOOPBACK, command, parse_port
-from p2pchat.commands.errors import Failure, Usage, complain
+from p2pchat.commands.errors import CommandError, UsageError, print_error
 from p2pchat.commands.invites import looks_like_invite
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def parse_words(command: Command, argv: Sequence[str]) -> tuple[list[str], dict[
     try:
         context = parser.make_context(what, list(argv))
     except click.UsageError as error:
-        raise Usage(error.format_message().rstrip(".") + " (--help lists the options)") from None
+        raise UsageError(error.format_message().rstrip(".") + " (--help lists the options)") from None
     values = dict(context.params)
     words = list(values.pop("words"))
     typed = {name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     for option in options:
         if values[_parameter(option)] == "" and _parameter(option) in typed:
-            raise Usage(f"{option.flags[-1]} is empty: give it a value, or leave it out")
+            raise UsageError(f"{option.flags[-1]} is empty: give it a value, or leave it out")
     return words, values, typed
 
 
@@ -98,7 +98,7 @@ def database_url(url: str | None) -> str:
     scheme, colon, _ = (url or "").partition("://")
     if colon and scheme.partition("+")[0] not in DATABASES:
         known = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://"
-        raise Usage(f"there are no {scheme!a} databases here: write {known}")
+        raise UsageError(f"there are no {scheme!a} databases here: write {known}")
     return url or ""
 
 
@@ -106,7 +106,7 @@ def database_of(given: dict[str, Any], typed: Collection[str]) -> str:
     """Return the --db of a command, "" for none; complains of a password that others can see."""
     url = database_url(given["db"])
     if "db" in typed and has_password(url):
-        complain(SEEN)
+        print_error(SEEN)
     return url
 
 
@@ -122,7 +122,7 @@ def parse_seconds(option: str, text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 1e9:  # nan fails too
-        raise Usage(f"{option} {text!a} is no number of seconds")
+        raise UsageError(f"{option} {text!a} is no number of seconds")
     return seconds
 
 
@@ -140,7 +140,7 @@ def parse_time(option: str, text: str | None, now: datetime) -> datetime | None:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError, OSError):
-        raise Usage(f"{option} {text!a} is no time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
+        raise UsageError(f"{option} {text!a} is no time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
 
 
 # ---- peeroptions
@@ -208,7 +208,7 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
             settings=settings,
         )
     except (ValueError, TypeError) as error:
-        raise Usage(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 # ---- ports
@@ -229,7 +229,7 @@ def free_port(host: str, taken: Collection[int] = ()) -> int:
     for port in range(FIRST_PORT, FIRST_PORT + MOST_TRIED):
         if port not in taken and is_free(host, port):
             return port
-    raise Failure(f"no port from {FIRST_PORT} to {FIRST_PORT + MOST_TRIED - 1} is free: name one, p2pchat PORT")
+    raise CommandError(f"no port from {FIRST_PORT} to {FIRST_PORT + MOST_TRIED - 1} is free: name one, p2pchat PORT")
 
 
 def next_port(port: int, host: str = LOOPBACK) -> int:
@@ -280,10 +280,10 @@ def find_profile(which: WhichPeer) -> Path:
         return known[0]
     if not known:
         text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
-        raise Usage(f"there is no profile in {home_directory()}: {text}")
+        raise UsageError(f"there is no profile in {home_directory()}: {text}")
     ports = ", ".join(f"{path.name}{' runs' if _runs(path) else ''}" for path in known[:MOST_LISTED])
     more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
-    raise Usage(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+    raise UsageError(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
 
 
 def _runs(directory: Path) -> bool:

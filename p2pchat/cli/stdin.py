@@ -18,7 +18,7 @@ from enum import Enum
 from typing import BinaryIO
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.commands.errors import Usage, complain
+from p2pchat.commands.errors import UsageError, print_error
 from p2pchat.commands.invites import looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES
 
@@ -266,14 +266,16 @@ def read_invite(given: str, kind: Kind) -> str | None:
 def _written_down(given: str, kind: Kind) -> str:
     if given == "-":
         if kind is Kind.NONE:
-            raise Usage("--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE")
+            raise UsageError(
+                "--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE"
+            )
         return read_first_line(raw_stdin()).decode("utf-8", "replace")
     try:
         with open(given, encoding="utf-8") as file:
             return file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Usage(f"cannot read the invite in {given}: {why}") from None
+        raise UsageError(f"cannot read the invite in {given}: {why}") from None
 
 
 def _ask_for_invite() -> str:
@@ -288,5 +290,5 @@ def _ask_for_invite() -> str:
             except InviteError as error:
                 if not attempts_left:
                     raise
-                complain("nothing was pasted; Ctrl-D leaves" if not text else str(error))
+                print_error("nothing was pasted; Ctrl-D leaves" if not text else str(error))
     raise AssertionError("the last attempt returns or raises")

@@ -20,25 +20,25 @@ from p2pchat import (
     UnknownName,
     User,
 )
-from p2pchat.commands.display import Show
-from p2pchat.commands.errors import Usage
-from p2pchat.commands.format import MENDINGS, plain_gap, plain_message, with_gap
-from p2pchat.commands.output import Line
-from p2pchat.commands.read_tracking import Attention, Unread
-from p2pchat.commands.settings import ChatSettings, hides, without_ignored
+from p2pchat.commands.display import Display
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.output import EventLine
+from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter
+from p2pchat.commands.render import EDIT_EVENTS, format_gap, format_message, with_gap
+from p2pchat.commands.settings import ChatSettings, is_ignored, without_ignored
 
 NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
 T = TypeVar("T")
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command says: `rows` for programs, `lines` for people."""
 
-    rows: Sequence[Line] = ()
+    rows: Sequence[EventLine] = ()
     lines: Sequence[str] = ()
 
 
-class Here:
+class CommandContext:
     """One session's surroundings.
 
     Attributes:
@@ -52,8 +52,8 @@ class Here:
     """
 
     def __init__(
-        self, peer: TCPPeer | HostedUser, show: Show, settings: ChatSettings, *, interactive: bool, for_people: bool,
-        attention: Attention | None = None,
+        self, peer: TCPPeer | HostedUser, show: Display, settings: ChatSettings, *, interactive: bool, for_people: bool,
+        attention: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         self.peer = peer
         self.show = show
@@ -63,9 +63,9 @@ class Here:
         self.calls: Callable[[str], None] = lambda endpoint: None
         self.kept: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
         self.elsewhere: Conversation | None = None
-        self.unread = Unread(peer.me.name, peer.me.id)
+        self.unread = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.attention = attention or Attention(peer.set_presence, self._current_id, idle_after=idle_after)
+        self.attention = attention or ActivityTracker(peer.set_presence, self._current_id, idle_after=idle_after)
         self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
         self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
 
@@ -77,7 +77,7 @@ class Here:
             Usage: This is a user whom it hosts beside others.
         """
         if isinstance(self.peer, HostedUser):
-            raise Usage("that is for whoever runs the peer")
+            raise UsageError("that is for whoever runs the peer")
         return self.peer
 
     @property
@@ -94,9 +94,9 @@ class Here:
     def is_current(self, conversation: Conversation) -> bool:
         return conversation == self.elsewhere or (self.elsewhere is None and conversation.kind == "room")
 
-    def hides(self, line: Line) -> bool:
+    def hides(self, line: EventLine) -> bool:
         """Whether this event line is of somebody people do not want to read."""
-        return self.for_people and hides(self.peer, line)
+        return self.for_people and is_ignored(self.peer, line)
 
     async def go(self, conversation: Conversation) -> None:
         """Send what follows there; nothing of it is unread."""
@@ -108,7 +108,7 @@ class Here:
 
     # What was shown
 
-    def noticed(self, line: Line) -> None:
+    def noticed(self, line: EventLine) -> None:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
         if line["event"] != "message" or self.hides(line):
             return
@@ -122,7 +122,7 @@ class Here:
         """Return the id of the message of another that was shown last there in this run."""
         return self._newest.get(conversation.id)
 
-    def number(self, rows: Sequence[Line]) -> None:
+    def number(self, rows: Sequence[EventLine]) -> None:
         """Give the lines of an answer numbers by which they can be named: 1 is the newest."""
         self.show.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}
 
@@ -130,10 +130,10 @@ class Here:
         """Return the id of the line that has this number now, "" for what is none."""
         return next((id for id, one in self.show.numbers.items() if str(one) == number), "")
 
-    async def answered(self, line: Line) -> Line | None:
+    async def answered(self, line: EventLine) -> EventLine | None:
         """Return the line of the message this one answers, edits, deletes or reacts to; None when it is not here, or
         not to be shown."""
-        named = line["id"] if line["event"] in MENDINGS else line.get("reply_to")
+        named = line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to")
         if not named:
             return None
         try:
@@ -142,11 +142,11 @@ class Here:
             return None
         return None if self.hides(found) else found
 
-    async def rows_of(self, posts: Sequence[Message | Sent]) -> list[Line]:
+    async def rows_of(self, posts: Sequence[Message | Sent]) -> list[EventLine]:
         """Return messages as programs read them."""
         return [await with_gap(self.peer, post) for post in posts]
 
-    async def lines_of(self, rows: Sequence[Line]) -> list[str]:
+    async def lines_of(self, rows: Sequence[EventLine]) -> list[str]:
         """Return rows of messages as people read them, with the numbers they have from now on; [] for programs."""
         if not self.for_people:
             return []
@@ -156,10 +156,10 @@ class Here:
         self.number(shown)
         width = len(str(len(shown)))
         for row in shown:
-            gap = plain_gap(row)
+            gap = format_gap(row)
             lines += [gap] if gap else []
             number = f"{self.show.numbers[row['id']]:>{width}}"
-            lines.append(f"{number} {plain_message(row, self.show.me, now, await self.answered(row))}")
+            lines.append(f"{number} {format_message(row, self.show.me, now, await self.answered(row))}")
         return lines
 
     # Names
@@ -200,4 +200,4 @@ class Here:
         return any(not one.cancelled() and one.exception() is None for one in done)
 
 
-Function = Callable[..., Awaitable[Answer]]
+Handler = Callable[..., Awaitable[CommandResult]]

@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from p2pchat import Conversation, Receipt, Receipts
-from p2pchat.commands.errors import tell
-from p2pchat.commands.format import MENDINGS, plain_line, plain_notice, shown_place
-from p2pchat.commands.notifications import Asides
-from p2pchat.commands.output import Line, Log, iso, json_line
+from p2pchat.commands.errors import print_notice
+from p2pchat.commands.notifications import Notifier
+from p2pchat.commands.output import EventLine, EventLogFile, iso, json_line
+from p2pchat.commands.render import EDIT_EVENTS, format_event, format_notice, quote_conversation
 
 
-class Writes(Protocol):
+class LineWriter(Protocol):
     """What takes lines."""
 
     async def write(self, text: str) -> None:
         """Take one or several lines; returns when they are out, or surely will be."""
 
 
-class Show:
+class Display:
     """One chat's output.
 
     Args:
@@ -38,20 +38,20 @@ class Show:
         numbers: Of the lines that were listed last, by message id.
     """
 
-    def __init__(self, output: Writes, log: Log | None, *, as_json: bool, echo: bool) -> None:
+    def __init__(self, output: LineWriter, log: EventLogFile | None, *, as_json: bool, echo: bool) -> None:
         self._output = output
         self._log = log
         self._as_json = as_json
         self._echo = echo
         self.me = ""
-        self.asides = Asides()
+        self.asides = Notifier()
         self.arriving = False
-        self.hides: Callable[[Line], bool] = lambda line: False
-        self.answered: Callable[[Line], Awaitable[Line | None]] | None = None
+        self.hides: Callable[[EventLine], bool] = lambda line: False
+        self.answered: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
-        self._edits = Mended()
+        self._edits = ShownEdits()
 
-    async def event(self, event: Line, *, older: bool = False) -> None:
+    async def event(self, event: EventLine, *, older: bool = False) -> None:
         """Show one event; returns when it is out. People only hear how many are `older`: written before this run
         by themselves, or before they came by others."""
         line = json_line(event) if self._as_json or self._log is not None else ""
@@ -59,11 +59,11 @@ class Show:
             self._log.write(line)
         if self._as_json:
             await self._output.write(line)
-        elif (notice := plain_notice(event)) is not None:
-            tell(notice)
+        elif (notice := format_notice(event)) is not None:
+            print_notice(notice)
         elif self.hides(event):
             pass
-        elif event["event"] in MENDINGS:
+        elif event["event"] in EDIT_EVENTS:
             if not older and not self._edits.is_known(event):
                 await self._for_people(event)
         elif older:
@@ -72,7 +72,7 @@ class Show:
             self._edits.shown(event)
             await self._for_people(event)
 
-    async def _for_people(self, event: Line) -> None:
+    async def _for_people(self, event: EventLine) -> None:
         kind = event["event"]
         if event.get("kind") == "room":
             self.asides.rooms.add(event["conversation_id"])  # of an open network it is known only now
@@ -86,7 +86,7 @@ class Show:
             if not self._echo:
                 return
         answered = await self.answered(event) if self.answered is not None else None
-        text = plain_line(event, self.me, datetime.now().astimezone(), answered)
+        text = format_event(event, self.me, datetime.now().astimezone(), answered)
         if text is not None:
             await self._output.write(text)
 
@@ -95,7 +95,9 @@ class Show:
         if not self._as_json:
             self.asides.kept(to, receipt)
 
-    async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
+    async def answer(
+        self, command: str, rows: Sequence[EventLine], lines: Sequence[str], ref: str | None = None
+    ) -> None:
         """Show what a command says: `rows` for programs, `lines` for people, made safe by whoever made them."""
         if self._as_json:
             line = {"event": "answer", "at": iso(datetime.now(UTC)), "command": command, "rows": list(rows)}
@@ -107,7 +109,7 @@ class Show:
         """What is typed goes there from now on; programs have the answer to their command."""
         if not self._as_json:
             is_room = conversation.kind == "room"
-            where = "the room" if is_room else shown_place(conversation.name, conversation.kind)
+            where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
             await self._output.write(f"-- what you type goes to {where}")
 
     async def clear(self) -> bool:
@@ -128,10 +130,10 @@ class Show:
 # Who comes back after others have edited sees each message once, as it is, and not all that led there.
 
 
-MOST_KNOWN = 1000  # messages that came edited or deleted; what mended them follows soon
+MAX_SHOWN_EDITS = 1000  # messages that came edited or deleted; what mended them follows soon
 
 
-class Mended:
+class ShownEdits:
     """The messages that were shown edited, deleted, or with reactions."""
 
     def __init__(self) -> None:
@@ -142,7 +144,7 @@ class Mended:
         if line["event"] in ("message", "sent") and ("mended_at" in line or "reactions" in line):
             reactions = {(one["by_id"], one["reaction"]) for one in line.get("reactions", ())}
             self._shown[line["id"]] = line.get("mended_at", ""), reactions
-            if len(self._shown) > MOST_KNOWN:
+            if len(self._shown) > MAX_SHOWN_EDITS:
                 del self._shown[next(iter(self._shown))]
 
     def is_known(self, line: Mapping[str, Any]) -> bool:

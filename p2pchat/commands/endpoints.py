@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -25,7 +25,7 @@ def parse_port(text: str, what: str, lowest: int = 1) -> int:
     """
     if text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= 65535:
         return int(text)
-    raise Usage(f"{text!a} is no {what}: a port is a number from {lowest} to 65535")
+    raise UsageError(f"{text!a} is no {what}: a port is a number from {lowest} to 65535")
 
 
 def parse_endpoint(text: str) -> str:
@@ -39,19 +39,19 @@ def parse_endpoint(text: str) -> str:
     scheme, slashes, place = text.partition("://")
     if slashes:
         example = place.partition("/")[0] or "localhost:8080"
-        raise Usage(f"{text!a} is no endpoint: leave {scheme}:// out, as in {example}")
+        raise UsageError(f"{text!a} is no endpoint: leave {scheme}:// out, as in {example}")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise Usage(f"{text!a} is no endpoint: write HOST:PORT, for example localhost:8080")
+        raise UsageError(f"{text!a} is no endpoint: write HOST:PORT, for example localhost:8080")
     if host.startswith("[") and host.endswith("]"):
         if not _is_ipv6(host[1:-1]):
-            raise Usage(f"{text!a} is no endpoint: there is no IPv6 address between its brackets")
+            raise UsageError(f"{text!a} is no endpoint: there is no IPv6 address between its brackets")
         host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
     elif ":" in host:
         hint = f"[{host}]:{port}" if _is_ipv6(host) else "[::1]:8080"
-        raise Usage(f"{text!a} is no endpoint: an IPv6 address stands in brackets, as in {hint}")
+        raise UsageError(f"{text!a} is no endpoint: an IPv6 address stands in brackets, as in {hint}")
     elif not _HOST.fullmatch(host):
-        raise Usage(f"{text!a} is no endpoint: {host!a} is no host name or address")
+        raise UsageError(f"{text!a} is no endpoint: {host!a} is no host name or address")
     return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
 
 

@@ -22,36 +22,36 @@ _HANG = 2  # columns: what goes on in a further line passes for no line of its o
 _WORST_FIRST = (INTERRUPTED, FAILED, NO_SUCH_NAME, USAGE, KEPT, DONE)
 
 
-class Usage(Exception):
+class UsageError(Exception):
     """What was asked for cannot be meant: one sentence that says what is wrong and what to do."""
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """It was meant and did not work: one sentence that says what is wrong and what to do."""
 
     code = FAILED
 
 
-def worse(one: int, other: int) -> int:
+def worst_code(one: int, other: int) -> int:
     """Return the code that says more, when two things went wrong."""
     return min(one, other, key=_WORST_FIRST.index)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write what is wrong on stderr: one line, but on a terminal folded."""
-    tell(f"p2pchat: {safe_line(text)}")
+    print_notice(f"p2pchat: {safe_line(text)}")
 
 
 _sink: Callable[[str], None] | None = None
 
 
-def tell_through(sink: Callable[[str], None] | None) -> None:
+def redirect_notices(sink: Callable[[str], None] | None) -> None:
     """Hand everything told from now on to `sink`, from whatever thread it comes; None: to stderr again."""
     global _sink
     _sink = sink
 
 
-def tell(text: str) -> None:
+def print_notice(text: str) -> None:
     """Write lines of our own on stderr; nothing in them may come from others unless made safe before.
 
     A closed stderr is nobody listening.
@@ -65,11 +65,11 @@ def tell(text: str) -> None:
         pass
 
 
-def code_of(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
     """Return the exit code for an error; raises it again when it is none of ours, which is a bug to be seen."""
-    if isinstance(error, Usage):
+    if isinstance(error, UsageError):
         return USAGE
-    if isinstance(error, Failure):
+    if isinstance(error, CommandError):
         return error.code
     if isinstance(error, OSError):
         return FAILED
@@ -84,12 +84,14 @@ def code_of(error: BaseException) -> int:
     raise error
 
 
-def stable_word(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """Return the `code` of an error line: `UnknownName` is `unknown_name`; what has no name of its own is `error`."""
     from p2pchat import P2PChatError
 
-    if isinstance(error, Usage):
+    if isinstance(error, UsageError):
         return "usage"
+    if type(error) is CommandError:
+        return "failure"
     if type(error) is P2PChatError:
         return "error"
     name = type(error).__name__

@@ -30,12 +30,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may write each byte of it with six
 
-Shapes = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, needed)
-SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
+CommandFields = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, needed)
+JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "send": {
         "to": (str, False),
         "text": (str, True),
@@ -75,11 +75,11 @@ SHAPES: dict[str, dict[str, tuple[type, bool]]] = {
     "set": {"name": (str, False), "value": (str, False), "to": (str, False)},
     "quit": {},
 }
-_CALLED = {str: "a string", int: "a whole number", bool: "true or false", list: "a list of strings"}
+_TYPE_NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list of strings"}
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JsonCommand:
     """One command object: what to do, its fields, and the word it is called by (None: none was given)."""
 
     do: str
@@ -87,7 +87,7 @@ class Order:
     ref: str | None = None
 
 
-class BadOrder(Usage):
+class BadCommand(UsageError):
     """A command object that cannot be meant; `ref` as far as it could be read."""
 
     def __init__(self, text: str, ref: str | None = None) -> None:
@@ -95,39 +95,39 @@ class BadOrder(Usage):
         self.ref = ref
 
 
-def parse_object(line: str, shapes: Shapes = SHAPES) -> Order:
+def parse_json_command(line: str, shapes: CommandFields = JSON_COMMANDS) -> JsonCommand:
     """Read one command object.
 
     Args:
         shapes: Which there are.
     Raises:
-        BadOrder: It is no JSON object, or none of those.
+        BadCommand: It is no JSON object, or none of those.
     """
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadOrder(f"this line is no JSON: {error}") from None
+        raise BadCommand(f"this line is no JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BadOrder("this line is no JSON object")
+        raise BadCommand("this line is no JSON object")
     ref = found.pop("ref", None)
-    if ref is not None and not (isinstance(ref, str) and can_be_written(ref)):
-        raise BadOrder("`ref` is a string")
+    if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
+        raise BadCommand("`ref` is a string")
     do = found.pop("do", None)
     shape = shapes.get(do) if isinstance(do, str) else None
     if shape is None or not isinstance(do, str):
-        raise BadOrder(f"`do` is one of {', '.join(shapes)}", ref)
+        raise BadCommand(f"`do` is one of {', '.join(shapes)}", ref)
     for name, value in found.items():
         if name not in shape:
-            raise BadOrder(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
+            raise BadCommand(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
         if type(value) is not shape[name][0] or (isinstance(value, list) and not _are_strings(value)):
-            raise BadOrder(f"`{name}` is {_CALLED[shape[name][0]]}", ref)
+            raise BadCommand(f"`{name}` is {_TYPE_NAMES[shape[name][0]]}", ref)
     missing = [name for name, (_, needed) in shape.items() if needed and name not in found]
     if missing:
-        raise BadOrder(f"{do!r} needs `{missing[0]}`", ref)
-    return Order(do, found, ref)
+        raise BadCommand(f"{do!r} needs `{missing[0]}`", ref)
+    return JsonCommand(do, found, ref)
 
 
-def can_be_written(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether a text of a JSON object is Unicode: escapes can name half of a surrogate pair, which no output takes."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
@@ -136,7 +136,7 @@ def _are_strings(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def decode(line: bytes) -> tuple[str, bool]:
+def decode_line(line: bytes) -> tuple[str, bool]:
     """Return a line as text, and whether it was UTF-8; what is none is shown as U+FFFD."""
     try:
         return line.decode("utf-8"), True

@@ -12,98 +12,98 @@ from collections.abc import Callable
 from datetime import datetime
 
 from p2pchat import Conversation, Message, Receipt, Sent
-from p2pchat.commands.context import Answer, Here
-from p2pchat.commands.errors import Usage, tell
-from p2pchat.commands.format import found_line, plain_receipt, shown_place
-from p2pchat.commands.outbox import Text
-from p2pchat.commands.output import Line
+from p2pchat.commands.context import CommandContext, CommandResult
+from p2pchat.commands.errors import UsageError, print_notice
+from p2pchat.commands.outbox import OutgoingMessage
+from p2pchat.commands.output import EventLine
+from p2pchat.commands.render import format_receipt, found_line, quote_conversation
 from p2pchat.safe_text import safe_line
 
-_LOOKED_BACK = 200  # messages in which the newest of somebody is looked for
+_SEARCHED_BACK = 200  # messages in which the newest of somebody is looked for
 
 
 # As typed: of the current conversation
 
 
-async def reply(here: Here, text: str) -> Text:
+async def reply(here: CommandContext, text: str) -> OutgoingMessage:
     """An answer to what another wrote last where one is, or to a line with a number."""
-    id, text = _numbered(here, text)
+    id, text = _split_number(here, text)
     if not text:
-        raise Usage("usage: /reply [N] TEXT, for example /reply yes, at ten")
-    return Text(here.current, text, reply_to=id or await _newest_of_another(here))
+        raise UsageError("usage: /reply [N] TEXT, for example /reply yes, at ten")
+    return OutgoingMessage(here.current, text, reply_to=id or await _newest_of_another(here))
 
 
-async def edit_here(here: Here, text: str) -> Answer:
+async def edit_here(here: CommandContext, text: str) -> CommandResult:
     """Have what one wrote last here, or a line with a number, say something else."""
-    id, text = _numbered(here, text)
+    id, text = _split_number(here, text)
     if not text:
-        raise Usage("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
+        raise UsageError("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
     return await edit(here, id or await _newest_own(here), text)
 
 
-async def delete_here(here: Here, number: str = "") -> Answer:
+async def delete_here(here: CommandContext, number: str = "") -> CommandResult:
     """Take back what one wrote last here, or a line with a number."""
-    id, rest = _numbered(here, number)
+    id, rest = _split_number(here, number)
     if rest:
-        raise Usage(f"there is no line {rest[:20]!a}: /history shows lines with numbers")
+        raise UsageError(f"there is no line {rest[:20]!a}: /history shows lines with numbers")
     return await delete(here, id or await _newest_own(here))
 
 
-async def react_here(here: Here, text: str = "") -> Answer:
+async def react_here(here: CommandContext, text: str = "") -> CommandResult:
     """React to what another wrote last here, or to a line with a number; with nothing that is taken back."""
-    id, text = _numbered(here, text)
+    id, text = _split_number(here, text)
     return await react(here, id or await _newest_of_another(here), text)
 
 
-def _numbered(here: Here, text: str) -> tuple[str, str]:
+def _split_number(here: CommandContext, text: str) -> tuple[str, str]:
     """Return the id of the line whose number a text begins with, "" for none, and the rest of the text."""
     word, _, rest = text.partition(" ")
     id = here.numbered(word)
     return (id, rest.strip()) if id else ("", text)
 
 
-async def _newest_own(here: Here) -> str:
-    for post in reversed(await here.peer.history(here.current, limit=_LOOKED_BACK)):
+async def _newest_own(here: CommandContext) -> str:
+    for post in reversed(await here.peer.history(here.current, limit=_SEARCHED_BACK)):
         if isinstance(post, Sent) and not post.deleted and post.unsupported is None:
             return post.id
-    raise Usage("you wrote nothing here lately: /history shows lines with numbers")
+    raise UsageError("you wrote nothing here lately: /history shows lines with numbers")
 
 
-async def _newest_of_another(here: Here) -> str:
+async def _newest_of_another(here: CommandContext) -> str:
     shown = here.newest_shown(here.current)
     if shown is not None:
         return shown
-    for post in reversed(await here.peer.history(here.current, limit=_LOOKED_BACK)):
+    for post in reversed(await here.peer.history(here.current, limit=_SEARCHED_BACK)):
         if not post.sender.is_me and not post.deleted and not here.hides(post.to_json()):
             return post.id
-    raise Usage("nobody else has written here: there is nothing to answer")
+    raise UsageError("nobody else has written here: there is nothing to answer")
 
 
 # As command objects: by id
 
 
-async def edit(here: Here, id: str, text: str, ref: str | None = None) -> Answer:
+async def edit(here: CommandContext, id: str, text: str, ref: str | None = None) -> CommandResult:
     """Have a message say something else."""
     post = await here.peer.message(id)
-    return _done(here, post, await here.peer.edit(post, text, ref=ref))
+    return _edit_result(here, post, await here.peer.edit(post, text, ref=ref))
 
 
-async def delete(here: Here, id: str, ref: str | None = None) -> Answer:
+async def delete(here: CommandContext, id: str, ref: str | None = None) -> CommandResult:
     """Take a message back."""
     post = await here.peer.message(id)
-    return _done(here, post, await here.peer.delete(post, ref=ref))
+    return _edit_result(here, post, await here.peer.delete(post, ref=ref))
 
 
-async def react(here: Here, id: str, reaction: str = "", ref: str | None = None) -> Answer:
+async def react(here: CommandContext, id: str, reaction: str = "", ref: str | None = None) -> CommandResult:
     """React to a message."""
     post = await here.peer.message(id)
-    return _done(here, post, await here.peer.react(post, reaction, ref=ref))
+    return _edit_result(here, post, await here.peer.react(post, reaction, ref=ref))
 
 
-def _done(here: Here, post: Message | Sent, receipt: Receipt) -> Answer:
+def _edit_result(here: CommandContext, post: Message | Sent, receipt: Receipt) -> CommandResult:
     """What people see of it is the event that follows."""
     here.kept(post.conversation, receipt)
-    return Answer([{"id": post.id, "entry_id": receipt.id}])
+    return CommandResult([{"id": post.id, "entry_id": receipt.id}])
 
 
 # ---- reading
@@ -114,30 +114,30 @@ def _done(here: Here, post: Message | Sent, receipt: Receipt) -> Answer:
 HISTORY_LINES = 20  # what fits into 24 rows beside the prompt
 SEARCH_LINES = 50  # a guess: some screens
 RECEIPTS = 5  # messages; each may name many people
-TOLD_EVERY = 2.0  # seconds between lines that say how far an index is
-MOST = 10_000  # messages of one answer, which is made whole in memory
+PROGRESS_EVERY = 2.0  # seconds between lines that say how far an index is
+MAX_MESSAGES = 10_000  # messages of one answer, which is made whole in memory
 PAGE = 200  # messages looked through at once for one's own
-MOST_PAGES = 50  # who wrote nothing in so many messages is told so
+MAX_PAGES = 50  # who wrote nothing in so many messages is told so
 
 
 # As typed: of the current conversation
 
 
-async def history_here(here: Here, count: str = str(HISTORY_LINES)) -> Answer:
+async def history_here(here: CommandContext, count: str = str(HISTORY_LINES)) -> CommandResult:
     return await _history(here, here.current, _count(count, "/history [N]"))
 
 
-async def search_here(here: Here, words: str) -> Answer:
+async def search_here(here: CommandContext, words: str) -> CommandResult:
     return await _search(here, here.current, words, SEARCH_LINES)
 
 
-async def receipts_here(here: Here, count: str = str(RECEIPTS)) -> Answer:
+async def receipts_here(here: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:
     return await _receipts(here, here.current, _count(count, "/receipts [N]"))
 
 
 def _count(text: str, usage: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:9]) > 0):
-        raise Usage(f"usage: {usage}, N above 0")
+        raise UsageError(f"usage: {usage}, N above 0")
     return int(text[:9])
 
 
@@ -145,37 +145,41 @@ def _count(text: str, usage: str) -> int:
 
 
 async def history(
-    here: Here, to: str | None = None, limit: int = HISTORY_LINES, before: str | None = None, after: str | None = None
-) -> Answer:
-    where = await _where(here, to)
-    return await _history(here, where, limit, await _post(here, before), await _post(here, after))
+    here: CommandContext,
+    to: str | None = None,
+    limit: int = HISTORY_LINES,
+    before: str | None = None,
+    after: str | None = None,
+) -> CommandResult:
+    where = await _conversation(here, to)
+    return await _history(here, where, limit, await _message(here, before), await _message(here, after))
 
 
-async def search(here: Here, words: str, to: str | None = None, limit: int = SEARCH_LINES) -> Answer:
-    return await _search(here, await _where(here, to), words, limit)
+async def search(here: CommandContext, words: str, to: str | None = None, limit: int = SEARCH_LINES) -> CommandResult:
+    return await _search(here, await _conversation(here, to), words, limit)
 
 
 async def receipts(
-    here: Here, to: str | None = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
-) -> Answer:
+    here: CommandContext, to: str | None = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
+) -> CommandResult:
     if id is None:
-        return await _receipts(here, await _where(here, to), limit, await _post(here, before))
+        return await _receipts(here, await _conversation(here, to), limit, await _message(here, before))
     await here.peer.receipt(id)  # says whether it is one of ours
-    return await _about(here, [await here.peer.message(id)])
+    return await _receipt_rows(here, [await here.peer.message(id)])
 
 
-async def read(here: Here, id: str) -> Answer:
+async def read(here: CommandContext, id: str) -> CommandResult:
     """Everything in a conversation up to a message is read."""
     post = await here.peer.message(id)
     post.mark_read()
-    return Answer([{"id": post.id}])
+    return CommandResult([{"id": post.id}])
 
 
-async def _where(here: Here, to: str | None) -> Conversation | None:
+async def _conversation(here: CommandContext, to: str | None) -> Conversation | None:
     return None if to is None else await here.resolve(to)
 
 
-async def _post(here: Here, id: str | None) -> Message | Sent | None:
+async def _message(here: CommandContext, id: str | None) -> Message | Sent | None:
     return None if id is None else await here.peer.message(id)
 
 
@@ -183,57 +187,59 @@ async def _post(here: Here, id: str | None) -> Message | Sent | None:
 
 
 async def _history(
-    here: Here, where: Conversation | None, limit: int, before: Message | Sent | None = None,
+    here: CommandContext, where: Conversation | None, limit: int, before: Message | Sent | None = None,
     after: Message | Sent | None = None,
-) -> Answer:  # fmt: skip
+) -> CommandResult:  # fmt: skip
     posts = await here.peer.history(where, before=before, after=after, limit=_limit(limit))
     rows = await here.rows_of(posts)
-    return Answer(rows, await here.lines_of(rows))
+    return CommandResult(rows, await here.lines_of(rows))
 
 
-async def _search(here: Here, where: Conversation | None, words: str, limit: int) -> Answer:
+async def _search(here: CommandContext, where: Conversation | None, words: str, limit: int) -> CommandResult:
     limit = _limit(limit)
-    posts = await here.peer.search(words, where, limit=limit, progress=_telling(here))
+    posts = await here.peer.search(words, where, limit=limit, progress=_index_progress(here))
     rows = [found_line(post, words) for post in posts]  # picked here and there: what is missing between says nothing
     lines = await here.lines_of(rows)
-    return Answer(rows, [*lines, _widen(here, len(lines), len(posts) == limit, words)])
+    return CommandResult(rows, [*lines, _search_summary(here, len(lines), len(posts) == limit, words)])
 
 
-def _telling(here: Here) -> Callable[[int, int], None] | None:
+def _index_progress(here: CommandContext) -> Callable[[int, int], None] | None:
     """Return what tells people, now and then, how far an index is that a search waits for."""
     if not here.interactive:
         return None
-    next_at = time.monotonic() + TOLD_EVERY
+    next_at = time.monotonic() + PROGRESS_EVERY
 
     def told(done: int, of: int) -> None:
         nonlocal next_at
         if time.monotonic() >= next_at:
-            next_at = time.monotonic() + TOLD_EVERY
-            tell(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+            next_at = time.monotonic() + PROGRESS_EVERY
+            print_notice(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
 
     return told
 
 
-def _widen(here: Here, shown: int, full: bool, words: str) -> str:
+def _search_summary(here: CommandContext, shown: int, full: bool, words: str) -> str:
     """Say how much was found, and where more may be."""
     found = f"the newest {shown}" if full else str(shown)
-    where = "the room" if here.current.kind == "room" else shown_place(here.current.name, here.current.kind)
+    where = "the room" if here.current.kind == "room" else quote_conversation(here.current.name, here.current.kind)
     everywhere = here.show.asides.history
     if everywhere == "/history":  # what is kept in memory no other command can read
         return f"-- {found} found in {where}: /go and /search look elsewhere"
     return f"-- {found} found in {where}; everywhere: {everywhere} --search {safe_line(shlex.quote(words))}"
 
 
-async def _receipts(here: Here, where: Conversation | None, limit: int, before: Message | Sent | None = None) -> Answer:
-    return await _about(here, await _own(here, where, _limit(limit), before))
+async def _receipts(
+    here: CommandContext, where: Conversation | None, limit: int, before: Message | Sent | None = None
+) -> CommandResult:
+    return await _receipt_rows(here, await _own_messages(here, where, _limit(limit), before))
 
 
-async def _own(
-    here: Here, where: Conversation | None, limit: int, before: Message | Sent | None
+async def _own_messages(
+    here: CommandContext, where: Conversation | None, limit: int, before: Message | Sent | None
 ) -> list[Message | Sent]:
     """Return one's own newest messages, oldest first; with `before` only older ones."""
     found: list[Message | Sent] = []
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         page = await here.peer.history(where, before=before, limit=PAGE)
         found = [*(post for post in page if isinstance(post, Sent)), *found]
         if len(page) < PAGE or len(found) >= limit:
@@ -242,10 +248,10 @@ async def _own(
     return found[-limit:]
 
 
-async def _about(here: Here, posts: list[Message | Sent]) -> Answer:
+async def _receipt_rows(here: CommandContext, posts: list[Message | Sent]) -> CommandResult:
     rows = [_receipt_row(post, await here.peer.receipt(_newest_of(post))) for post in posts]
     now = datetime.now().astimezone()
-    return Answer(rows, [plain_receipt(row, now) for row in rows] or ["-- you wrote nothing here yet"])
+    return CommandResult(rows, [format_receipt(row, now) for row in rows] or ["-- you wrote nothing here yet"])
 
 
 def _newest_of(post: Message | Sent) -> str:
@@ -253,7 +259,7 @@ def _newest_of(post: Message | Sent) -> str:
     return post.mended_id or post.id
 
 
-def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
+def _receipt_row(post: Message | Sent, receipt: Receipt) -> EventLine:
     sent = post.to_json()
     kept = ("id", "conversation", "conversation_id", "kind", "text", "sent_at")
     has, lacks = receipt.delivered_to, receipt.missing
@@ -273,5 +279,5 @@ def _receipt_row(post: Message | Sent, receipt: Receipt) -> Line:
 
 def _limit(limit: int) -> int:
     if limit < 1:
-        raise Usage("`limit` is above 0")
-    return min(limit, MOST)
+        raise UsageError("`limit` is above 0")
+    return min(limit, MAX_MESSAGES)

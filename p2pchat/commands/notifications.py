@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Conversation, Link, Receipt, Receipts, TCPPeer, User, parse_invite
-from p2pchat.commands.errors import tell
-from p2pchat.commands.format import quoted, shown_name, shown_place
+from p2pchat.commands.errors import print_notice
+from p2pchat.commands.render import excerpt, quote_conversation, quote_name
 from p2pchat.safe_text import safe_line, safe_text
 
-ASIDES_WITHIN = 0.3  # seconds: receipts that come together are one line, and who has it by then is not away
+NOTICE_DELAY = 0.3  # seconds: receipts that come together are one line, and who has it by then is not away
 _ROOM = ""  # stands for everybody where a user's id is meant
 
 
-class Asides:
+class Notifier:
     """One chat's asides.
 
     Args:
@@ -30,11 +30,11 @@ class Asides:
         counted: Called when no more older messages come, with the line that says how many there are.
     """
 
-    def __init__(self, tell: Callable[[str], None] = tell) -> None:
-        self._say = tell
+    def __init__(self, notify: Callable[[str], None] = print_notice) -> None:
+        self._notify = notify
         self.history = "/history"
         self.rooms: set[str] = set()
-        self.counted: Callable[[str], None] = self._say
+        self.counted: Callable[[str], None] = notify
         self._older = 0
         self._older_before = 0  # a moment ago
         self._open: Counter[str] = Counter()  # direct messages of this run nobody has yet, by conversation
@@ -64,7 +64,7 @@ class Asides:
 
     def kept(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Something was accepted; whether somebody is there for it is seen a moment later."""
-        self._kept[_whose(to)] = (to, receipt)
+        self._kept[_recipient_key(to)] = (to, receipt)
         self._soon()
 
     def joined(self, user_id: str) -> None:
@@ -86,7 +86,7 @@ class Asides:
 
     def _soon(self) -> None:
         if self._later is None:
-            self._later = asyncio.get_running_loop().call_later(ASIDES_WITHIN, self._tell)
+            self._later = asyncio.get_running_loop().call_later(NOTICE_DELAY, self._tell)
 
     def _tell(self) -> None:
         self._later = None
@@ -100,7 +100,7 @@ class Asides:
 
     def _tell_delivered(self) -> None:
         for (user, conversation), count in self._delivered.items():
-            self._say(f"-- {shown_name(user)} has {_how_many(count, self._open[conversation])}")
+            self._notify(f"-- {quote_name(user)} has {_how_many(count, self._open[conversation])}")
             self._open[conversation] = max(0, self._open[conversation] - count)
         self._delivered.clear()
 
@@ -108,14 +108,14 @@ class Asides:
         kept, self._kept = self._kept, {}
         for user_id, (to, receipt) in kept.items():
             self._tell_word(to.user)
-            if user_id not in self._told and _waits_for_nobody_here(to, receipt):
+            if user_id not in self._told and _has_no_reachable_recipient(to, receipt):
                 self._told.add(user_id)
                 if to.kind == "group":
-                    self._say(f"-- nobody of {shown_place(to.name, to.kind)} is here: kept, sent on return")
+                    self._notify(f"-- nobody of {quote_conversation(to.name, to.kind)} is here: kept, sent on return")
                 elif to.user is None:
-                    self._say("-- nobody is here: kept, sent to whoever comes")
+                    self._notify("-- nobody is here: kept, sent to whoever comes")
                 else:
-                    self._say(f"-- {shown_name(to.name)} is away: kept, sent on return")
+                    self._notify(f"-- {quote_name(to.name)} is away: kept, sent on return")
 
     def _tell_word(self, user: User | None) -> None:
         """Say once what somebody who is away says of it to whoever writes to them."""
@@ -123,7 +123,7 @@ class Asides:
             return
         word = user.status_text if user.status == "idle" else ""
         if word and word != self._words.get(user.id):
-            self._say(f"-- {shown_name(user.label)} is away: {quoted(word, len(word))}")
+            self._notify(f"-- {quote_name(user.label)} is away: {excerpt(word, len(word))}")
         self._words[user.id] = word
 
     def _tell_older(self) -> None:
@@ -142,27 +142,27 @@ def _how_many(count: int, open_: int) -> str:
     return "your message" if count == 1 else f"all {count} of your messages"
 
 
-def _whose(to: Conversation) -> str:
+def _recipient_key(to: Conversation) -> str:
     return to.user.id if to.user else to.id if to.kind == "group" else _ROOM
 
 
-def _waits_for_nobody_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
+def _has_no_reachable_recipient(to: Conversation, receipt: Receipt | Receipts) -> bool:
     if is_delivered(receipt):
         return False
     if to.kind == "group":
-        members = last_of(receipt).of
+        members = last_receipt(receipt).of
         return bool(members) and not any(user.status in ("online", "idle") for user in members)
     if to.user is not None:
         return to.user.status not in ("online", "idle")
-    return not last_of(receipt).of
+    return not last_receipt(receipt).of
 
 
 def is_delivered(receipt: Receipt | Receipts) -> bool:
     """Whether everything a call sent is delivered; of many the last says it for all before."""
-    return last_of(receipt).status in ("delivered", "read")
+    return last_receipt(receipt).status in ("delivered", "read")
 
 
-def last_of(receipt: Receipt | Receipts) -> Receipt:
+def last_receipt(receipt: Receipt | Receipts) -> Receipt:
     """Return the receipt that says it for all before."""
     return receipt if isinstance(receipt, Receipt) else receipt[-1]
 
@@ -174,11 +174,11 @@ def last_of(receipt: Receipt | Receipts) -> Receipt:
 # Links come up and people are told one after the other; what comes within a moment belongs together.
 
 
-ARRIVALS_SETTLE = 0.5  # seconds without news: a guess at what people wait for gladly
-AT_MOST = 3.0  # seconds after the first link, in a network where somebody always comes
+JOINS_SETTLE_AFTER = 0.5  # seconds without news: a guess at what people wait for gladly
+JOIN_SUMMARY_WITHIN = 3.0  # seconds after the first link, in a network where somebody always comes
 
 
-class Arrival:
+class JoinSummary:
     """One start that goes to others.
 
     Args:
@@ -190,9 +190,9 @@ class Arrival:
         over: Nothing more will be told.
     """
 
-    def __init__(self, invite: str, *, calls: bool, tell: Callable[[str], None] = tell) -> None:
+    def __init__(self, invite: str, *, calls: bool, notify: Callable[[str], None] = print_notice) -> None:
         self._inviter = parse_invite(invite).peer_id if invite else ""
-        self._tell = tell
+        self._notify = notify
         self._at = ""  # where the first link was
         self._peer: TCPPeer | None = None
         self._later: asyncio.TimerHandle | None = None
@@ -211,10 +211,10 @@ class Arrival:
             return
         loop = asyncio.get_running_loop()
         if not self.under_way:
-            self.under_way, self._at, self._latest = True, event.endpoint, loop.time() + AT_MOST
+            self.under_way, self._at, self._latest = True, event.endpoint, loop.time() + JOIN_SUMMARY_WITHIN
         if self._later is not None:
             self._later.cancel()
-        self._later = loop.call_at(min(loop.time() + ARRIVALS_SETTLE, self._latest), self._arrived)
+        self._later = loop.call_at(min(loop.time() + JOINS_SETTLE_AFTER, self._latest), self._arrived)
 
     def close(self) -> None:
         """Tell nothing any more."""
@@ -227,10 +227,10 @@ class Arrival:
         if not self._inviter or self._peer is None:
             return
         users = self._peer.users()
-        whose = next((f" of {shown_name(user.label)}" for user in users if user.key == self._inviter), "")
+        whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
         here = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all here now" if here == len(users) else f"{here} of them here now"
-        self._tell(f"-- joined the network{whose} at {safe_line(self._at)}: {len(users)} people, {now}")
+        self._notify(f"-- joined the network{whose} at {safe_line(self._at)}: {len(users)} people, {now}")
 
 
 # ---- diagnostics
@@ -238,7 +238,7 @@ class Arrival:
 # What the library and asyncio log, told to people as other notices are: above a prompt and never across it.
 
 
-class Telling(logging.Handler):
+class NoticeLogHandler(logging.Handler):
     """Tells each record, in one line; the traceback of a defect in several."""
 
     def __init__(self) -> None:
@@ -251,11 +251,11 @@ class Telling(logging.Handler):
         except Exception:  # whatever the text of an argument raises; logging's own handlers do the same
             self.handleError(record)
             return
-        tell(safe_text(text) if record.exc_info else safe_line(text))
+        print_notice(safe_text(text) if record.exc_info else safe_line(text))
 
 
-def tell_diagnostics() -> None:
+def show_library_logs() -> None:
     """Tell everything the library does (-v)."""
     logger = logging.getLogger("p2pchat")
-    logger.addHandler(Telling())
+    logger.addHandler(NoticeLogHandler())
     logger.setLevel(logging.DEBUG)

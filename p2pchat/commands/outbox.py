@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2pchat import Conversation, P2PChatError, Receipt, Receipts, Sent, User
-from p2pchat.commands.context import Here
-from p2pchat.commands.errors import Usage
-from p2pchat.commands.notifications import is_delivered, last_of
+from p2pchat.commands.context import CommandContext
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.notifications import is_delivered, last_receipt
 
 LOOKED_BACK = 200  # messages in which one is looked for that may have been sent before; who repeats does so soon
 _MOST_KEPT = 1000  # receipts of calls; then those that are done are let go
 
-Fail = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the asker's own word for what it is about
+ErrorHandler = Callable[
+    [BaseException, str | None], Awaitable[None]
+]  # an error, and the asker's own word for what it is about
 
 
 @dataclass(slots=True)
-class Text:
+class OutgoingMessage:
     """A text on its way out."""
 
     to: Conversation
@@ -30,43 +32,43 @@ class Text:
     claimed_at: datetime | None = None
 
 
-async def message(here: Here, to: str, text: str) -> Text:
+async def message(here: CommandContext, to: str, text: str) -> OutgoingMessage:
     """A text for one user, or wherever an address leads."""
-    return Text(await here.resolve(to), text)
+    return OutgoingMessage(await here.resolve(to), text)
 
 
-async def action(here: Here, text: str) -> Text:
+async def action(here: CommandContext, text: str) -> OutgoingMessage:
     """What somebody does."""
-    return Text(here.current, text, action=True)
+    return OutgoingMessage(here.current, text, action=True)
 
 
 async def send(
-    here: Here, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
+    here: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
     claimed_at: str | None = None, ref: str | None = None,
-) -> Text:  # fmt: skip
+) -> OutgoingMessage:  # fmt: skip
     """A text as programs send it."""
-    claimed = None if claimed_at is None else _moment(claimed_at)
-    return Text(await here.resolve(to), text, action, reply_to, ref, claimed)
+    claimed = None if claimed_at is None else _parse_time(claimed_at)
+    return OutgoingMessage(await here.resolve(to), text, action, reply_to, ref, claimed)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = datetime.min
     if moment.tzinfo is None:
-        raise Usage("`claimed_at` is a time such as 2026-11-20T11:42:31.689337Z")
+        raise UsageError("`claimed_at` is a time such as 2026-11-20T11:42:31.689337Z")
     return moment
 
 
-async def sent_before(here: Here, text: Text) -> Sent | None:
+async def sent_before(here: CommandContext, text: OutgoingMessage) -> Sent | None:
     """Return the message that is this text already, known by when it is claimed to be written; None when there is none.
 
     Who does not know whether a text was taken, for the connection broke or a process was killed, sends it again with
     the same claim.
     """
     if text.claimed_at is None:
-        raise Usage("what may have been sent before has `claimed_at`, to be known by")
+        raise UsageError("what may have been sent before has `claimed_at`, to be known by")
     for post in reversed(await here.peer.history(text.to, limit=LOOKED_BACK)):
         if isinstance(post, Sent) and post.claimed_at == text.claimed_at:
             return post
@@ -80,19 +82,19 @@ class Outbox:
         fail: Told of each that could not be sent.
     """
 
-    def __init__(self, here: Here, fail: Fail) -> None:
+    def __init__(self, here: CommandContext, fail: ErrorHandler) -> None:
         self._here = here
         self._fail = fail
-        self._texts: list[Text] = []
+        self._texts: list[OutgoingMessage] = []
         self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
 
-    def add(self, text: Text) -> None:
+    def add(self, text: OutgoingMessage) -> None:
         self._texts.append(text)
 
     async def flush(self) -> None:
         """Send what waits; returns when it is accepted."""
         texts, self._texts = self._texts, []
-        if len(texts) > 1 and all(text == Text(texts[0].to, text.text) for text in texts):
+        if len(texts) > 1 and all(text == OutgoingMessage(texts[0].to, text.text) for text in texts):
             if await self._send_together(texts[0].to, [text.text for text in texts]):
                 return
         # Started in their order, so accepted in their order; waited for together.
@@ -103,7 +105,7 @@ class Outbox:
             else:
                 self.keep(text.to, result)
 
-    async def _send(self, text: Text) -> Receipt:
+    async def _send(self, text: OutgoingMessage) -> Receipt:
         return await self._here.peer.send(
             text.to, text.text, text.reply_to, action=text.action, ref=text.ref, claimed_at=text.claimed_at
         )
@@ -127,7 +129,7 @@ class Outbox:
 
     def lose(self, ids: Collection[str]) -> None:
         """Nobody gets these: they are not waited for."""
-        self._receipts = [kept for kept in self._receipts if last_of(kept[1]).id not in ids]
+        self._receipts = [kept for kept in self._receipts if last_receipt(kept[1]).id not in ids]
 
     async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
         """Wait until everything sent is delivered, or `read`, at most so long; return the labels of those who lack
@@ -139,7 +141,7 @@ class Outbox:
         deadline = asyncio.get_running_loop().time() + seconds
         for to, receipt in self._receipts:
             try:
-                await _arrives(to, receipt, deadline, read=read)
+                await _wait_delivered(to, receipt, deadline, read=read)
             except TimeoutError as error:
                 missing |= set(getattr(error, "missing", ())) or {""}
             except P2PChatError:
@@ -148,10 +150,10 @@ class Outbox:
 
     def undelivered(self) -> bool:
         """Whether something sent here is not delivered to all it is for; of a group to all who are here."""
-        return not all(_has_arrived(to, receipt) for to, receipt in self._receipts)
+        return not all(_is_delivered_here(to, receipt) for to, receipt in self._receipts)
 
 
-async def _arrives(to: Conversation, receipt: Receipt | Receipts, deadline: float, *, read: bool) -> None:
+async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadline: float, *, read: bool) -> None:
     """Wait until something is delivered, or `read`; of a group's by those who are here, and by one at least.
 
     Raises:
@@ -164,21 +166,21 @@ async def _arrives(to: Conversation, receipt: Receipt | Receipts, deadline: floa
     if to.kind != "group":
         await (receipt.read if read else receipt.delivered)(timeout=left())
         return
-    last = last_of(receipt)
+    last = last_receipt(receipt)
     wait = last.read if read else last.delivered
-    for user in (here := _here(last)):
+    for user in (here := _reachable_recipients(last)):
         await wait(by=user, timeout=left())
     if not here:
         await wait(count=1, timeout=left())
 
 
-def _has_arrived(to: Conversation, receipt: Receipt | Receipts) -> bool:
+def _is_delivered_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
     if is_delivered(receipt) or to.kind != "group":
         return is_delivered(receipt)
-    has = last_of(receipt).delivered_to
-    return bool(has) and set(_here(last_of(receipt))) <= set(has)
+    has = last_receipt(receipt).delivered_to
+    return bool(has) and set(_reachable_recipients(last_receipt(receipt))) <= set(has)
 
 
-def _here(receipt: Receipt) -> list[User]:
+def _reachable_recipients(receipt: Receipt) -> list[User]:
     """Return who of those it is for is here."""
     return [user for user in receipt.of if user.status in ("online", "idle")]

@@ -16,17 +16,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from p2pchat.commands.errors import Failure
+from p2pchat.commands.errors import CommandError
 from p2pchat.commands.wrap import USUAL_WIDTH, fold_marked, terminal_width
 from p2pchat.safe_text import safe_json
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
 
 
-Line = dict[str, Any]  # an event line
+EventLine = dict[str, Any]  # an event line
 
 
-def json_line(event: Line) -> str:
+def json_line(event: EventLine) -> str:
     """Return an event as one line of JSON that is safe on a terminal too."""
     return safe_json(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
 
@@ -36,7 +36,7 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class Raw(Protocol):
+class RawStream(Protocol):
     """What is written to: unbuffered, so that a line is out when write() returned."""
 
     def write(self, data: bytes, /) -> int | None: ...
@@ -44,7 +44,7 @@ class Raw(Protocol):
     def isatty(self) -> bool: ...
 
 
-def raw_stdout() -> Raw | None:
+def raw_stdout() -> RawStream | None:
     """Return standard output without a buffer, None when it is closed; on a Windows console it takes UTF-8."""
     if sys.stdout is None:
         return None
@@ -53,11 +53,11 @@ def raw_stdout() -> Raw | None:
         os.fstat(sys.stdout.fileno())
     except (OSError, ValueError):
         return None
-    raw: Raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    raw: RawStream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     return raw
 
 
-class Output:
+class StdoutWriter:
     """Lines onto standard output.
 
     Args:
@@ -66,7 +66,7 @@ class Output:
         closed: Set when the reader has gone; lines are dropped from then on.
     """
 
-    def __init__(self, raw: Raw | None, *, for_people: bool = False) -> None:
+    def __init__(self, raw: RawStream | None, *, for_people: bool = False) -> None:
         self._raw = raw
         self._folds = for_people and raw is not None and os.isatty(raw.fileno())
         self._turn = asyncio.Lock()
@@ -106,7 +106,7 @@ class Output:
             except OSError as error:
                 self.closed.set()
                 if error.errno not in (errno.EPIPE, errno.EINVAL, errno.ESHUTDOWN, errno.EBADF):  # EINVAL: Windows
-                    raise Failure(f"cannot write to standard output: {error.strerror or error}") from None
+                    raise CommandError(f"cannot write to standard output: {error.strerror or error}") from None
 
     def _ready(self) -> bool:
         if sys.platform == "win32" or self._raw is None:
@@ -114,7 +114,7 @@ class Output:
         return bool(select.select([], [self._raw.fileno()], [], 0)[1])
 
 
-def _write_all(raw: Raw, data: bytes) -> None:
+def _write_all(raw: RawStream, data: bytes) -> None:
     view = memoryview(data)
     while view:
         try:
@@ -123,7 +123,7 @@ def _write_all(raw: Raw, data: bytes) -> None:
             select.select([], [raw.fileno()], [])
 
 
-class Log:
+class EventLogFile:
     """The file of --log: every event appended as it happened. What cannot be written is told once."""
 
     def __init__(self, path: str, trouble: Callable[[str], None]) -> None:
@@ -138,7 +138,7 @@ class Log:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
         self.failed = False
-        if _ends_in_a_line(path):
+        if _has_partial_last_line(path):
             self._file.write(b"\n")
 
     def write(self, line: str) -> None:
@@ -155,7 +155,7 @@ class Log:
         self._file.close()
 
 
-def _ends_in_a_line(path: str) -> bool:
+def _has_partial_last_line(path: str) -> bool:
     """Whether the last line of a file has no end; False for what is no plain file, or may not be read."""
     try:
         if not os.path.isfile(path) or not os.path.getsize(path):

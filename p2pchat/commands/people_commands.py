@@ -6,14 +6,14 @@ import asyncio
 from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, Group, HostedUser, P2PChatError, TCPPeer, UnknownName, User
-from p2pchat.commands.context import Answer, Here
+from p2pchat.commands.context import CommandContext, CommandResult
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
-from p2pchat.commands.errors import Failure, Usage
-from p2pchat.commands.format import plain_conversation, plain_user, plain_whois, quoted, shown_name
+from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.invites import beyond_loopback, endpoints_of, invite_screen
-from p2pchat.commands.output import Line, iso
-from p2pchat.commands.read_tracking import Unread
-from p2pchat.commands.settings import AS_ELSEWHERE, BY_NAME, Setting
+from p2pchat.commands.output import EventLine, iso
+from p2pchat.commands.read_tracking import UnreadCounter
+from p2pchat.commands.render import excerpt, format_conversation, format_user, format_whois, quote_name
+from p2pchat.commands.settings import BY_NAME, INHERIT, Setting
 from p2pchat.commands.typed_commands import help_lines
 from p2pchat.safe_text import safe_line
 
@@ -24,10 +24,10 @@ ID_CHARACTERS = 52  # a whole id, as people see it
 _ORDER = ("online", "idle", "offline", "unknown")
 
 
-async def who(here: Here, which: str = "") -> Answer:
+async def who(here: CommandContext, which: str = "") -> CommandResult:
     """Everybody with a name, who is here first; for people not all of very many, unless they say `all`."""
     if which not in ("", "all"):
-        raise Usage("/who, or /who all")
+        raise UsageError("/who, or /who all")
     users = sorted(here.peer.users(), key=lambda user: _ORDER.index(user.status))
     known, now = len(users), datetime.now().astimezone()
     if here.for_people and not which:
@@ -36,10 +36,10 @@ async def who(here: Here, which: str = "") -> Answer:
     others = (
         [f"-- and {known - len(users)} more who are not here: /who all shows them too"] if known > len(users) else []
     )
-    return Answer(rows, [*(plain_user(row, now) for row in rows), *others])
+    return CommandResult(rows, [*(format_user(row, now) for row in rows), *others])
 
 
-async def whois(here: Here, user: str) -> Answer:
+async def whois(here: CommandContext, user: str) -> CommandResult:
     """All that is known of one, who may be known by a full id only."""
     known = await here.peer.whois(user if is_id(user) else await here.user(user))
     hosts = [
@@ -53,10 +53,10 @@ async def whois(here: Here, user: str) -> Answer:
         "hosts": hosts,
         "linked": any(host.linked for host in known.hosts),
     }
-    return Answer([row], plain_whois(row, datetime.now().astimezone()))
+    return CommandResult([row], format_whois(row, datetime.now().astimezone()))
 
 
-def user_row(here: Here, user: User) -> Line:
+def user_row(here: CommandContext, user: User) -> EventLine:
     """Return one row of /who."""
     return {
         "user": user.label,
@@ -72,51 +72,53 @@ def user_row(here: Here, user: User) -> Line:
     }
 
 
-async def nick(here: Here, name: str) -> Answer:
+async def nick(here: CommandContext, name: str) -> CommandResult:
     """Take another name."""
     await here.peer.rename(name)
     me = here.peer.me
     here.show.me = me.label
     here.unread.name = me.name
     row = {"user": me.label, "user_id": me.id, "name": me.name}
-    return Answer([row], [f"-- you are {shown_name(me.label)} now"])
+    return CommandResult([row], [f"-- you are {quote_name(me.label)} now"])
 
 
-async def about(here: Here, text: str | None = None) -> Answer:
+async def about(here: CommandContext, text: str | None = None) -> CommandResult:
     """Tell others something about oneself, or ("" or -) nothing any more; alone: what one tells."""
     if text is not None:
         await here.peer.rename(here.peer.me.name, about="" if text == NOTHING else text)
     me = here.peer.me
     row = {"user": me.label, "user_id": me.id, "about": me.about}
-    told = f"others see of you: {quoted(me.about, len(me.about))}" if me.about else "you tell nothing about yourself"
-    return Answer([row], [f"-- {told}"])
+    told = f"others see of you: {excerpt(me.about, len(me.about))}" if me.about else "you tell nothing about yourself"
+    return CommandResult([row], [f"-- {told}"])
 
 
-async def away(here: Here, text: str = "") -> Answer:
+async def away(here: CommandContext, text: str = "") -> CommandResult:
     """Tell others that one is away, with a text; without one, that one is back."""
     if not text:
         return await back(here)
     if len(text) > MAX_STATUS_CHARACTERS:
-        raise Usage(f"what others are told has at most {MAX_STATUS_CHARACTERS} characters, this has {len(text)}")
+        raise UsageError(f"what others are told has at most {MAX_STATUS_CHARACTERS} characters, this has {len(text)}")
     here.attention.away(text)
     await _taken()
-    return Answer([{"status": "idle", "text": text}], ["-- others see that you are away; /back when you are back"])
+    return CommandResult(
+        [{"status": "idle", "text": text}], ["-- others see that you are away; /back when you are back"]
+    )
 
 
-async def back(here: Here) -> Answer:
+async def back(here: CommandContext) -> CommandResult:
     """Tell others that one is here."""
     here.attention.back()
     await _taken()
-    return Answer([{"status": "online", "text": ""}], ["-- others see that you are here"])
+    return CommandResult([{"status": "online", "text": ""}], ["-- others see that you are here"])
 
 
-async def typing(here: Here, to: str = "room", on: bool = True) -> Answer:
+async def typing(here: CommandContext, to: str = "room", on: bool = True) -> CommandResult:
     """Tell those who can read a conversation that one writes there, or has stopped; not where that is switched off."""
     there = await here.resolve(to)
     is_told = here.settings.is_on("typing", there.id)
     if is_told:
         there.typing(on)
-    return Answer([{"conversation": there.name, "conversation_id": there.id, "typing": on and is_told}])
+    return CommandResult([{"conversation": there.name, "conversation_id": there.id, "typing": on and is_told}])
 
 
 async def _taken() -> None:
@@ -124,45 +126,45 @@ async def _taken() -> None:
     await asyncio.sleep(0)
 
 
-async def allow(here: Here, user: str) -> Answer:
+async def allow(here: CommandContext, user: str) -> CommandResult:
     """Store whatever one writes, however much, for good."""
     who = user if is_id(user) else await here.user(user)
     if who == here.peer.me:
-        raise Usage("that is you: what you write has no limit here")
+        raise UsageError("that is you: what you write has no limit here")
     found = await here.whole_peer.allow(who)
     row = {"user": found.label, "user_id": found.id, "allowed": True}
-    return Answer([row], [f"-- all that {shown_name(found.label)} writes is stored, without a limit"])
+    return CommandResult([row], [f"-- all that {quote_name(found.label)} writes is stored, without a limit"])
 
 
-async def ignore(here: Here, user: str = "") -> Answer:
+async def ignore(here: CommandContext, user: str = "") -> CommandResult:
     """Show nothing more of one, who may be known by a full id only; alone: who is ignored."""
     if not user:
         rows = [_ignored_row(one) for one in here.peer.ignored()]
-        lines = [f"-- {shown_name(row['user'])} is ignored: /unignore shows them again" for row in rows]
-        return Answer(rows, lines or ["-- nobody is ignored"])
+        lines = [f"-- {quote_name(row['user'])} is ignored: /unignore shows them again" for row in rows]
+        return CommandResult(rows, lines or ["-- nobody is ignored"])
     found = await here.peer.ignore(user if is_id(user) else await here.user(user))
     here.unread.forget(found.id)
-    return Answer([_ignored_row(found)], [f"-- nothing more is shown of {shown_name(found.label)}"])
+    return CommandResult([_ignored_row(found)], [f"-- nothing more is shown of {quote_name(found.label)}"])
 
 
-async def unignore(here: Here, user: str) -> Answer:
+async def unignore(here: CommandContext, user: str) -> CommandResult:
     """Show one again."""
     who = user if is_id(user) else await here.user(user)
     if not here.peer.ignores(who if isinstance(who, str) else who.id):
-        raise Usage(f"{shown_name(user)} is not ignored")
+        raise UsageError(f"{quote_name(user)} is not ignored")
     found = await here.peer.unignore(who)
-    return Answer([_ignored_row(found)], [f"-- what follows is shown of {shown_name(found.label)}"])
+    return CommandResult([_ignored_row(found)], [f"-- what follows is shown of {quote_name(found.label)}"])
 
 
 def is_id(text: str) -> bool:
     return len(text.removeprefix("@")) == ID_CHARACTERS
 
 
-def _ignored_row(user: User) -> Line:
+def _ignored_row(user: User) -> EventLine:
     return {"user": user.label, "user_id": user.id, "ignored": user.ignored}
 
 
-def save(here: Here) -> None:
+def save(here: CommandContext) -> None:
     """Keep the settings.
 
     Raises:
@@ -171,7 +173,7 @@ def save(here: Here) -> None:
     try:
         here.settings.save()
     except OSError as error:
-        raise Failure(f"this holds until the end of this run: cannot keep it: {error.strerror or error}") from None
+        raise CommandError(f"this holds until the end of this run: cannot keep it: {error.strerror or error}") from None
 
 
 # ---- meshing
@@ -182,33 +184,33 @@ def save(here: Here) -> None:
 _AT_ONCE = 0.01  # seconds: how it goes on, the endpoint's own line says
 
 
-async def connect(here: Here, endpoint: str) -> Answer:
+async def connect(here: CommandContext, endpoint: str) -> CommandResult:
     """Dial a peer, and go on until it answers."""
     where = parse_endpoint(endpoint)
     here.calls(where)
     await here.whole_peer.connect(where, timeout=_AT_ONCE)
-    return Answer([{"endpoint": where}], [f"-- calling {where}"])
+    return CommandResult([{"endpoint": where}], [f"-- calling {where}"])
 
 
-async def forget(here: Here, peer: str) -> Answer:
+async def forget(here: CommandContext, peer: str) -> CommandResult:
     """Dial a peer no more: by the name of its user, its id, or an endpoint."""
     forgotten = await here.whole_peer.forget(peer)
     endpoints = ", ".join(safe_line(endpoint) for endpoint in forgotten.endpoints)
     told = f"{endpoints}: dialled no more" if endpoints else "no address of it was known"
     linked = "; the link that is up stays until it ends" if forgotten.linked else ""
-    return Answer([{"endpoints": list(forgotten.endpoints), "linked": forgotten.linked}], [f"-- {told}{linked}"])
+    return CommandResult([{"endpoints": list(forgotten.endpoints), "linked": forgotten.linked}], [f"-- {told}{linked}"])
 
 
-async def invite(here: Here) -> Answer:
+async def invite(here: CommandContext) -> CommandResult:
     """Show what another machine needs to join."""
     row = invite_row(here.whole_peer)
     lines = invite_screen(row["invite"], qr=here.interactive).splitlines()
     if row["only_this_machine"]:
         lines += ["-- now only this machine reaches this peer: start it with --host 0.0.0.0 for others"]
-    return Answer([row], lines)
+    return CommandResult([row], lines)
 
 
-def invite_row(peer: TCPPeer) -> Line:
+def invite_row(peer: TCPPeer) -> EventLine:
     """Return the invite to a peer, and whether others can follow it."""
     told = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
     only_here = is_loopback(peer.address) and all(map(is_loopback, told))  # --advertise may lead here all the same
@@ -221,14 +223,14 @@ def invite_row(peer: TCPPeer) -> Line:
 # Commands about conversations: which there are, and going to one.
 
 
-async def go(here: Here, to: str = "room") -> Answer:
+async def go(here: CommandContext, to: str = "room") -> CommandResult:
     """Send what follows there. People are told by whatever shows them where they are."""
     there = await here.waiting_for(to, lambda: _whichever(here, to))
     await here.go(there)
-    return Answer([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
+    return CommandResult([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
 
 
-def _whichever(here: Here, to: str) -> Conversation:
+def _whichever(here: CommandContext, to: str) -> Conversation:
     """Return what an address means; a bare name is whichever of user and group has it.
 
     Raises:
@@ -256,20 +258,20 @@ def _whichever(here: Here, to: str) -> Conversation:
     return found[0]
 
 
-async def list_(here: Here, which: str = "") -> Answer:
+async def list_(here: CommandContext, which: str = "") -> CommandResult:
     """Conversations: for people as many as they can look at, with `all` every one, as always for programs."""
     if which not in ("", "all"):
-        raise Usage("/list, or /list all")
+        raise UsageError("/list, or /list all")
     if here.for_people and not which:
         shown, more = listed(here.peer, here.unread)
     else:
         shown, more = here.peer.conversations(), 0
     rows = [_row(here, conversation) for conversation in shown]
     others = [f"-- and {more} more: /list all shows them too"] if more else []
-    return Answer(rows, [*(plain_conversation(row) for row in rows), *others])
+    return CommandResult(rows, [*(format_conversation(row) for row in rows), *others])
 
 
-def listed(peer: TCPPeer | HostedUser, unread: Unread) -> tuple[list[Conversation], int]:
+def listed(peer: TCPPeer | HostedUser, unread: UnreadCounter) -> tuple[list[Conversation], int]:
     """Return the conversations people are shown, and how many more there are.
 
     All, the room first and then by name; where there are very many the room, those with something unread, and those in
@@ -283,9 +285,9 @@ def listed(peer: TCPPeer | HostedUser, unread: Unread) -> tuple[list[Conversatio
     return list(chosen)[:MOST_LISTED], len(known) - MOST_LISTED
 
 
-def place_row(conversation: Conversation) -> Line:
+def place_row(conversation: Conversation) -> EventLine:
     """Return which conversation it is, of whom when it is a direct one, and of how many when it is a group's."""
-    row: Line = {
+    row: EventLine = {
         "conversation": conversation.name, "conversation_id": conversation.id, "kind": conversation.kind,
     }  # fmt: skip
     if conversation.user is not None:
@@ -295,7 +297,7 @@ def place_row(conversation: Conversation) -> Line:
     return row
 
 
-def _row(here: Here, conversation: Conversation) -> Line:
+def _row(here: CommandContext, conversation: Conversation) -> EventLine:
     return {
         **place_row(conversation),
         "unread": here.unread.count(conversation.id),
@@ -309,7 +311,7 @@ def _row(here: Here, conversation: Conversation) -> Line:
 # Commands about the chat itself: its settings, its help, its screen.
 
 
-async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Answer:
+async def set_(here: CommandContext, name: str = "", value: str = "", to: str = "") -> CommandResult:
     """Show all settings, or one; or change one and keep it, in general or in one conversation."""
     name, value = name.lower(), value.lower()
     if value and name in BY_NAME and BY_NAME[name].of_peer:
@@ -319,18 +321,18 @@ async def set_(here: Here, name: str = "", value: str = "", to: str = "") -> Ans
         try:
             here.settings.change(name, value, there)
         except ValueError as error:
-            raise Usage(str(error)) from None
+            raise UsageError(str(error)) from None
         save(here)
         if there:
             row = _row_setting(here, BY_NAME[name], there)
-            return Answer([row], [_line(row)])
+            return CommandResult([row], [_line(row)])
     elif name and name not in BY_NAME:
-        raise Usage(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
+        raise UsageError(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
     rows = [row for setting in ([BY_NAME[name]] if name else BY_NAME.values()) for row in _rows(here, setting)]
-    return Answer(rows, [_line(row) for row in rows])
+    return CommandResult(rows, [_line(row) for row in rows])
 
 
-def _rows(here: Here, setting: Setting) -> list[Line]:
+def _rows(here: CommandContext, setting: Setting) -> list[EventLine]:
     """Return a setting as it is in general, and its exceptions."""
     if setting.of_peer:
         exceptional = here.peer.receipt_exceptions()
@@ -339,7 +341,7 @@ def _rows(here: Here, setting: Setting) -> list[Line]:
     return [_row_setting(here, setting), *(_row_setting(here, setting, id) for id in exceptions)]
 
 
-def _row_setting(here: Here, setting: Setting, conversation_id: str = "") -> Line:
+def _row_setting(here: CommandContext, setting: Setting, conversation_id: str = "") -> EventLine:
     row = {
         "setting": setting.name,
         "value": here.settings.value(setting.name, conversation_id),
@@ -351,20 +353,20 @@ def _row_setting(here: Here, setting: Setting, conversation_id: str = "") -> Lin
     return row
 
 
-async def _set_receipts(here: Here, setting: Setting, value: str, to: str) -> Answer:
+async def _set_receipts(here: CommandContext, setting: Setting, value: str, to: str) -> CommandResult:
     """Receipts of reading are the peer's matter: on or off for everybody, or with one user."""
-    values = (*setting.values, AS_ELSEWHERE) if to else setting.values
+    values = (*setting.values, INHERIT) if to else setting.values
     if value not in values:
-        raise Usage(f"{setting.name} is {' or '.join(values)}, not {value!a}")
+        raise UsageError(f"{setting.name} is {' or '.join(values)}, not {value!a}")
     who = (await here.resolve(to)).user if to else None
     if to and who is None:
-        raise Usage("receipts are on or off for everybody, or with one user: /set receipts off bob")
-    await here.peer.set_receipts(None if value == AS_ELSEWHERE else value == "on", who)
+        raise UsageError("receipts are on or off for everybody, or with one user: /set receipts off bob")
+    await here.peer.set_receipts(None if value == INHERIT else value == "on", who)
     rows = [_receipts_row(here, setting, who)] if who is not None else _rows(here, setting)
-    return Answer(rows, [_line(row) for row in rows])
+    return CommandResult(rows, [_line(row) for row in rows])
 
 
-def _receipts_row(here: Here, setting: Setting, who: User | None = None) -> Line:
+def _receipts_row(here: CommandContext, setting: Setting, who: User | None = None) -> EventLine:
     value = "on" if here.peer.receipts(who) else "off"
     row = {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
     if who is not None:
@@ -372,27 +374,27 @@ def _receipts_row(here: Here, setting: Setting, who: User | None = None) -> Line
     return row
 
 
-def _name(here: Here, conversation_id: str) -> str:
+def _name(here: CommandContext, conversation_id: str) -> str:
     try:
         return here.peer.find(conversation_id).name
     except P2PChatError:  # nobody has written there yet, and this is another run
         return conversation_id[:8]
 
 
-def _line(row: Line) -> str:
-    where = f" in {shown_name(row['conversation'])}" if "conversation" in row else ""
-    where = f" with {shown_name(row['user'])}" if "user" in row else where
+def _line(row: EventLine) -> str:
+    where = f" in {quote_name(row['conversation'])}" if "conversation" in row else ""
+    where = f" with {quote_name(row['user'])}" if "user" in row else where
     return f"-- {row['setting']}{where} {row['value']} ({'|'.join(row['values'])}): {row['meaning']}"
 
 
-async def help_(here: Here, command: str = "") -> Answer:
+async def help_(here: CommandContext, command: str = "") -> CommandResult:
     """What there is."""
     lines = help_lines(command)
-    return Answer([{"line": line} for line in lines], lines)
+    return CommandResult([{"line": line} for line in lines], lines)
 
 
-async def clear(here: Here) -> Answer:
+async def clear(here: CommandContext) -> CommandResult:
     """Empty the screen."""
     if not await here.show.clear():
-        raise Usage("/clear is for a terminal: there is no screen here")
-    return Answer()
+        raise UsageError("/clear is for a terminal: there is no screen here")
+    return CommandResult()

@@ -20,7 +20,7 @@ from typing import Any
 from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, Reaction, TCPPeer
 
 
-class Attention:
+class ActivityTracker:
     """One chat's attention.
 
     Args:
@@ -137,11 +137,11 @@ class Attention:
 # it.
 
 
-TOGETHER = 0.02  # seconds: what comes within so long is one mark
-LOOKED_BACK = 20  # messages that are shown of the past; the one that came last of them is what was seen
+MARK_DELAY = 0.02  # seconds: what comes within so long is one mark
+PAST_SHOWN = 20  # messages that are shown of the past; the one that came last of them is what was seen
 
 
-class Seen:
+class ReadMarker:
     """One chat's eyes.
 
     Args:
@@ -150,7 +150,12 @@ class Seen:
     """
 
     def __init__(
-        self, peer: TCPPeer | HostedUser, attention: Attention, current: Callable[[], Conversation], *, shows_past: bool
+        self,
+        peer: TCPPeer | HostedUser,
+        attention: ActivityTracker,
+        current: Callable[[], Conversation],
+        *,
+        shows_past: bool,
     ) -> None:
         self._peer = peer
         self._attention = attention
@@ -168,7 +173,7 @@ class Seen:
             return
         self._unread[event.conversation.id] = event
         if self._soon is None and self._attention.sees(event.conversation.id):
-            self._soon = asyncio.get_running_loop().call_later(TOGETHER, self.look)
+            self._soon = asyncio.get_running_loop().call_later(MARK_DELAY, self.look)
 
     def look(self) -> None:
         """Somebody looks at the conversation of the moment: what was shown there is read."""
@@ -196,7 +201,7 @@ class Seen:
     async def _read_past(self, here: Conversation) -> None:
         """Mark what earlier runs have left unread, or was read elsewhere."""
         try:
-            posts = await here.history(limit=LOOKED_BACK)
+            posts = await here.history(limit=PAST_SHOWN)
             came = [post for post in posts if isinstance(post, Message)]
             if came and self._attention.sees(here.id):
                 max(came, key=lambda post: post.place).mark_read()
@@ -223,13 +228,13 @@ def mentions(text: str, name: str, id: str = "") -> bool:
     return any(match[1] is None or id.casefold().startswith(match[1]) for match in found)
 
 
-def is_meant(line: Mapping[str, Any], name: str, id: str) -> bool:
+def is_addressed_to(line: Mapping[str, Any], name: str, id: str) -> bool:
     """Whether a message is for this user in particular: it goes to nobody else, or says the name."""
     return line["kind"] == "dm" or mentions(line["text"], name, id)
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _UnreadLines:
     """One conversation's unread lines, by who wrote them, and those of them in which one is meant."""
 
     direct: bool
@@ -242,7 +247,7 @@ class _Waiting:
         return 0 if self.meant_by.total() else 1 if self.direct else 2
 
 
-class Unread:
+class UnreadCounter:
     """What is unread, by conversation id.
 
     Attributes:
@@ -252,7 +257,7 @@ class Unread:
     def __init__(self, name: str = "", id: str = "") -> None:
         self.name = name
         self.id = id
-        self._waiting: dict[str, _Waiting] = {}  # in the order they became unread
+        self._waiting: dict[str, _UnreadLines] = {}  # in the order they became unread
 
     def noticed(self, line: Mapping[str, Any], here: str | None) -> bool:
         """Count an event line, if it is a message that belongs elsewhere than `here`; return whether it was counted.
@@ -262,7 +267,7 @@ class Unread:
         """
         if line["event"] != "message" or line["old"] or is_here(line, here):
             return False
-        waiting = self._waiting.setdefault(line["conversation_id"], _Waiting(line["kind"] == "dm"))
+        waiting = self._waiting.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
         waiting.by[line["sender_id"]] += 1
         if mentions(line["text"], self.name, self.id):
             waiting.meant_by[line["sender_id"]] += 1

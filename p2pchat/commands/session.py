@@ -14,20 +14,20 @@ from p2pchat.commands import message_commands as reading
 from p2pchat.commands import people_commands as meshing
 from p2pchat.commands import people_commands as places
 from p2pchat.commands import people_commands as setting
-from p2pchat.commands.context import NAME_GRACE, Function, Here
-from p2pchat.commands.display import Show
-from p2pchat.commands.errors import DONE, FAILED, USAGE, Failure, Usage, code_of, stable_word, worse
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadOrder, Order, decode, parse_object
-from p2pchat.commands.outbox import Outbox, Text
-from p2pchat.commands.output import Line
-from p2pchat.commands.read_tracking import Attention, Seen, Unread
+from p2pchat.commands.context import NAME_GRACE, CommandContext, Handler
+from p2pchat.commands.display import Display
+from p2pchat.commands.errors import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand, decode_line, parse_json_command
+from p2pchat.commands.outbox import Outbox, OutgoingMessage
+from p2pchat.commands.output import EventLine
+from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker, UnreadCounter
 from p2pchat.commands.settings import ChatSettings
-from p2pchat.commands.typed_commands import Do, Say, parse_line
+from p2pchat.commands.typed_commands import CommandInput, TextInput, parse_line
 
-TALKING: dict[str, Callable[..., Awaitable[Text]]] = {  # typed lines that are texts
+TEXT_COMMANDS: dict[str, Callable[..., Awaitable[OutgoingMessage]]] = {  # typed lines that are texts
     "msg": outbox.message, "me": outbox.action, "reply": message_commands.reply,
 }  # fmt: skip
-_EITHER: dict[str, Function] = {
+SHARED_COMMANDS: dict[str, Handler] = {
     "who": people_commands.who,
     "whois": people_commands.whois,
     "nick": people_commands.nick,
@@ -42,8 +42,8 @@ _EITHER: dict[str, Function] = {
     "ignore": people_commands.ignore,
     "unignore": people_commands.unignore,
 }
-TYPED: dict[str, Function] = {
-    **_EITHER,
+TYPED_COMMANDS: dict[str, Handler] = {
+    **SHARED_COMMANDS,
     "go": places.go,
     "history": reading.history_here,
     "search": reading.search_here,
@@ -62,11 +62,11 @@ TYPED: dict[str, Function] = {
     "delete": message_commands.delete_here,
     "react": message_commands.react_here,
 }
-MENDING: dict[str, Function] = {  # command objects whose `ref` comes back in the event too
+EDIT_COMMANDS: dict[str, Handler] = {  # command objects whose `ref` comes back in the event too
     "edit": message_commands.edit, "delete": message_commands.delete, "react": message_commands.react,
 }  # fmt: skip
-ORDERS: dict[str, Function] = {
-    **_EITHER,
+JSON_HANDLERS: dict[str, Handler] = {
+    **SHARED_COMMANDS,
     "history": reading.history,
     "search": reading.search,
     "receipts": reading.receipts,
@@ -97,20 +97,20 @@ class Session:
     """
 
     def __init__(
-        self, peer: TCPPeer | HostedUser, show: Show, *, interactive: bool, as_json: bool,
-        settings: ChatSettings | None = None, attention: Attention | None = None,
+        self, peer: TCPPeer | HostedUser, show: Display, *, interactive: bool, as_json: bool,
+        settings: ChatSettings | None = None, attention: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         if settings is None:
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
         self.settings = settings
         self._show = show
         self._as_json = as_json
-        self._here = Here(
+        self._here = CommandContext(
             peer, show, self.settings, interactive=interactive, for_people=not as_json, attention=attention
         )
         self._outbox = Outbox(self._here, self.fail)
         self._here.kept = self._outbox.keep
-        self._seen: Seen | None = None
+        self._seen: ReadMarker | None = None
         self.code = DONE
         show.hides = self._here.hides
         show.answered = self._here.answered
@@ -131,18 +131,20 @@ class Session:
         await self._here.go(conversation)
 
     @property
-    def attention(self) -> Attention:
+    def attention(self) -> ActivityTracker:
         """Whether somebody looks here, and where."""
         return self._here.attention
 
     @property
-    def unread(self) -> Unread:
+    def unread(self) -> UnreadCounter:
         """What is unread elsewhere."""
         return self._here.unread
 
     def sees(self, *, shows_past: bool) -> None:
         """Somebody may look at what is shown here: what they see is read."""
-        self._seen = Seen(self._here.peer, self._here.attention, lambda: self._here.current, shows_past=shows_past)
+        self._seen = ReadMarker(
+            self._here.peer, self._here.attention, lambda: self._here.current, shows_past=shows_past
+        )
 
     def look(self) -> None:
         """The past was shown: whoever looks has seen it."""
@@ -154,14 +156,14 @@ class Session:
         if self._seen is not None:
             self._seen.shown(event)
 
-    def noticed(self, event: Line) -> None:
+    def noticed(self, event: EventLine) -> None:
         """Take an event line before it is shown: it may be unread, and an answer may be to it."""
         self._here.noticed(event)
         if event["event"] == "warning" and event["code"] == "undelivered":
             self._outbox.lose(event["undelivered"])
-            self.code = worse(self.code, FAILED)
+            self.code = worst_code(self.code, FAILED)
 
-    def is_unwanted(self, event: Line) -> bool:
+    def is_unwanted(self, event: EventLine) -> bool:
         """Whether this event line is one that was switched off for everybody, programs too: /set typing off."""
         return event["event"] == "typing" and not self.settings.is_on("typing", event["conversation_id"])
 
@@ -179,68 +181,68 @@ class Session:
         await self._outbox.flush()
         return stay
 
-    async def obey(self, order: Order) -> bool:
+    async def obey(self, order: JsonCommand) -> bool:
         """Do what one command object says, and return when it is done; False when it says to leave."""
         stay = await self._obey(order)
         await self._outbox.flush()
         return stay
 
-    async def _obey(self, order: Order) -> bool:
+    async def _obey(self, order: JsonCommand) -> bool:
         try:
             return await self._order(order)
-        except (P2PChatError, Usage, Failure, ValueError) as error:
+        except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self.fail(error, order.ref)
         return True
 
     async def _line(self, raw: bytes | None) -> bool:
         try:
             if raw is None:
-                raise Usage(f"a line above {MAX_LINE_BYTES} bytes was not sent")
-            line, is_utf8 = decode(raw)
+                raise UsageError(f"a line above {MAX_LINE_BYTES} bytes was not sent")
+            line, is_utf8 = decode_line(raw)
             if not is_utf8:
                 await self._warn("encoding", "a line was not UTF-8: what could not be read was replaced")
             if self._as_json and line.startswith("{"):
-                return await self._obey(parse_object(line))
+                return await self._obey(parse_json_command(line))
             return await self._typed(parse_line(line))
-        except BadOrder as error:
+        except BadCommand as error:
             await self.fail(error, error.ref)
-        except (P2PChatError, Usage, Failure, ValueError) as error:
+        except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self.fail(error)
         return True
 
-    async def _typed(self, meant: Say | Do | None) -> bool:
-        if isinstance(meant, Say):
+    async def _typed(self, meant: TextInput | CommandInput | None) -> bool:
+        if isinstance(meant, TextInput):
             self._show.numbers.clear()
-            self._outbox.add(Text(self.current, meant.text))
-        elif isinstance(meant, Do):
+            self._outbox.add(OutgoingMessage(self.current, meant.text))
+        elif isinstance(meant, CommandInput):
             if meant.name == "quit":
                 return False
             await self._do(meant)
         return True
 
-    async def _do(self, command: Do) -> None:
-        if command.name in TALKING:
-            self._outbox.add(await TALKING[command.name](self._here, *command.arguments))
+    async def _do(self, command: CommandInput) -> None:
+        if command.name in TEXT_COMMANDS:
+            self._outbox.add(await TEXT_COMMANDS[command.name](self._here, *command.arguments))
             return
         await self._outbox.flush()
-        rows, lines = await TYPED[command.name](self._here, *command.arguments)
+        rows, lines = await TYPED_COMMANDS[command.name](self._here, *command.arguments)
         await self._show.answer(command.name, rows, lines)
 
-    async def _order(self, order: Order) -> bool:
+    async def _order(self, order: JsonCommand) -> bool:
         if order.do == "send":
             await self._send(order)
             return True
         await self._outbox.flush()
         if order.do == "quit":
             return False
-        if order.do in MENDING:
-            rows, lines = await MENDING[order.do](self._here, **order.fields, ref=order.ref)
+        if order.do in EDIT_COMMANDS:
+            rows, lines = await EDIT_COMMANDS[order.do](self._here, **order.fields, ref=order.ref)
         else:
-            rows, lines = await ORDERS[order.do](self._here, **order.fields)
+            rows, lines = await JSON_HANDLERS[order.do](self._here, **order.fields)
         await self._show.answer(order.do, rows, lines, order.ref)
         return True
 
-    async def _send(self, order: Order) -> None:
+    async def _send(self, order: JsonCommand) -> None:
         fields = dict(order.fields)
         again = fields.pop("again", False)
         text = await outbox.send(self._here, **fields, ref=order.ref)
@@ -278,10 +280,10 @@ class Session:
 
     async def fail(self, error: BaseException, ref: str | None = None) -> None:
         """Show that something was not done, and remember it for the exit code; a bug of ours is raised on."""
-        code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else code_of(error)
+        code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
         if not self._here.interactive or code == FAILED:
-            self.code = worse(self.code, code)
-        word = "usage" if code == USAGE and not isinstance(error, P2PChatError) else stable_word(error)
+            self.code = worst_code(self.code, code)
+        word = "usage" if code == USAGE and not isinstance(error, P2PChatError) else error_code(error)
         if isinstance(error, StorageError):
             word = "storage"
         await self._show.event(Failed(code=word, text=str(error), ref=ref).to_json())

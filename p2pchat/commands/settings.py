@@ -22,35 +22,35 @@ from typing import Any
 
 from p2pchat import History, HostedUser, P2PChatError, TCPPeer
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.output import Line
+from p2pchat.commands.output import EventLine
 
 # ---- ignoring
 #
 # Which event lines people do not want to see: those of users they ignore.
 
 
-OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
+RECEIPT_EVENTS = ("delivered", "read")  # what became of one's own messages, whoever has them
 
 
-def hides(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
+def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
     """Whether an event line is of somebody who is ignored: what they wrote or did, and how they are."""
-    return line["event"] not in OF_ONES_OWN and of.ignores(_whose(line))
+    return line["event"] not in RECEIPT_EVENTS and of.ignores(_author_id(line))
 
 
-def without_ignored(of: TCPPeer | HostedUser | History, line: Line) -> Line:
+def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
     """Return the line of a message without the reactions of those who are ignored."""
     if not line.get("reactions"):
         return line
     return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
 
 
-def _whose(line: Mapping[str, Any]) -> str:
+def _author_id(line: Mapping[str, Any]) -> str:
     if line["event"] == "group":  # what somebody makes of a group is everybody's, but not their own coming and going
         return line.get("target_id") or ""
     return line.get("sender_id") or line.get("by_id") or line.get("user_id") or ""
 
 
-async def take_over(peer: TCPPeer, settings: ChatSettings) -> None:
+async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
     """Have the peer remember whom an earlier version ignored."""
     for id in settings.ignored:
         with suppress(P2PChatError, ValueError):
@@ -104,7 +104,7 @@ class LastStart:
 
 
 FILE_NAME = "chat.json"
-SPOILED_NAME = "chat.json.spoiled"  # what could not be read, once something else is written
+UNREADABLE_NAME = "chat.json.spoiled"  # what could not be read, once something else is written
 QUIET_ABOVE = 8  # people: with `joins` auto, who comes and goes is told up to so many, oneself included
 MAX_FILE_BYTES = 1 << 20  # some 18,000 ignored people; more is some other file
 _MAX_ID_CHARACTERS = 52
@@ -141,11 +141,11 @@ SETTINGS = (
     ),
     Setting("typing", ("on", "off"), "tell others that you type, and be told that they do", by_conversation=True),
 )
-AS_ELSEWHERE = "usual"  # the value that ends an exception
+INHERIT = "usual"  # the value that ends an exception
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
-_USUAL = LastStart()
+_DEFAULT_START = LastStart()
 
 
 @dataclass(slots=True)
@@ -171,7 +171,7 @@ class ChatSettings:
     typing: bool = True
     by_conversation: dict[str, dict[str, str]] = field(default_factory=dict)
     ignored: set[str] = field(default_factory=set)
-    last_start: LastStart = _USUAL
+    last_start: LastStart = _DEFAULT_START
     trouble: str = ""
     _path: Path | None = None
     _others: dict[str, Any] = field(default_factory=dict)  # of later versions
@@ -201,14 +201,14 @@ class ChatSettings:
         """
         if self._path is not None:
             if self.trouble and not self._kept_aside:
-                os.replace(self._path, self._path.with_name(SPOILED_NAME))  # written by hand: to be mended
+                os.replace(self._path, self._path.with_name(UNREADABLE_NAME))  # written by hand: to be mended
                 self._kept_aside = True
             shown = {one.name: getattr(self, one.name) for one in SETTINGS if not one.of_peer}
             if self.ignored:
                 shown["ignored"] = sorted(self.ignored)
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
-            last = {} if self.last_start == _USUAL else {"last_start": self.last_start.to_json()}
+            last = {} if self.last_start == _DEFAULT_START else {"last_start": self.last_start.to_json()}
             _write(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
 
     def started(self, now: LastStart) -> None:
@@ -236,7 +236,7 @@ class ChatSettings:
         return self.value(name, conversation_id) == "on"
 
     def change(self, name: str, value: str, conversation_id: str = "") -> None:
-        """Set one of SETTINGS, in memory: in general, or in one conversation, where AS_ELSEWHERE ends the exception.
+        """Set one of SETTINGS, in memory: in general, or in one conversation, where INHERIT ends the exception.
 
         Raises:
             ValueError: There is no such setting, it does not take this value, or it is the same everywhere; says
@@ -247,7 +247,7 @@ class ChatSettings:
             raise ValueError(f"there is no setting {name!a}; there are {', '.join(BY_NAME)}")
         if conversation_id and not setting.by_conversation:
             raise ValueError(f"{name} is the same everywhere")
-        values = (*setting.values, AS_ELSEWHERE) if conversation_id else setting.values
+        values = (*setting.values, INHERIT) if conversation_id else setting.values
         if value not in values:
             raise ValueError(f"{name} is {' or '.join(values)}, not {value!a}")
         if conversation_id:
@@ -258,7 +258,7 @@ class ChatSettings:
     def _except(self, name: str, value: str, conversation_id: str) -> None:
         exceptions = self.by_conversation.setdefault(conversation_id, {})
         exceptions.pop(name, None)
-        if value != AS_ELSEWHERE:
+        if value != INHERIT:
             exceptions[name] = value
         if not exceptions:
             del self.by_conversation[conversation_id]

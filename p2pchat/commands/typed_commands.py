@@ -12,12 +12,12 @@ import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from p2pchat.commands.errors import Usage
-from p2pchat.commands.settings import AS_ELSEWHERE, SETTINGS, Setting
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.settings import INHERIT, SETTINGS, Setting
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class TypedCommand:
     """One typed command.
 
     Attributes:
@@ -47,18 +47,18 @@ class Command:
         return f"/{self.name} {self.arguments}".rstrip()
 
 
-def _also_alone(setting: Setting) -> str:
+def _per_conversation_note(setting: Setting) -> str:
     return ", also for one conversation" if setting.by_conversation else ""
 
 
 _NUMBERS = "N is a number that /history or /search showed, until you say something"
 COMMANDS = (
-    Command(
+    TypedCommand(
         "msg", "NAME TEXT", "write to one user, who gets it also when away now", "/msg bob see you at ten",
         others=("dm",), least=2, most=2, kinds=("user", ""),
         details=('a name with blanks stands in "": /msg "Anna Maria" hi',),
     ),
-    Command(
+    TypedCommand(
         "go", "[CONVERSATION]", "send what follows there; alone: the room", "/go bob",
         others=("join", "query"), most=1, kinds=("conversation",),
         details=(
@@ -66,71 +66,72 @@ COMMANDS = (
             "@bob is a user, #ops a group; bob is whichever of them there is",
         ),
     ),
-    Command(
+    TypedCommand(
         "group", "NAME [MEMBER...]", "make a group of these people and you, and go there", "/group ops bob carol",
         least=1, most=2, many=True, kinds=("", "user"),
         details=("members who are away get everything later", "one never met is named by the full id"),
     ),
-    Command(
+    TypedCommand(
         "add", "NAME...", "take people into the group you are in", "/add dave",
         least=1, most=1, many=True, kinds=("user",), details=("they get all that was said in it before",),
     ),
-    Command(
+    TypedCommand(
         "kick", "NAME...", "remove people from the group you are in", "/kick mallory",
         least=1, most=1, many=True, kinds=("member",),
         details=("what they write there from then on nobody is shown; what they wrote stays",),
     ),
-    Command(
+    TypedCommand(
         "leave", "", "leave the group you are in", "/leave", others=("part",),
         details=("whose it is hands it over first: /owner NAME",),
     ),
-    Command("rename", "NAME", "give the group you are in another name", "/rename night-shift",
+    TypedCommand("rename", "NAME", "give the group you are in another name", "/rename night-shift",
         least=1, most=1, kinds=("",)),
-    Command("owner", "NAME", "hand the group you are in over to another member", "/owner bob",
+    TypedCommand("owner", "NAME", "hand the group you are in over to another member", "/owner bob",
         least=1, most=1, kinds=("member",)),
-    Command("members", "", "who belongs to the group you are in", "/members"),
-    Command(
+    TypedCommand("members", "", "who belongs to the group you are in", "/members"),
+    TypedCommand(
         "list", "[all]", "your conversations, with what is unread", "/list", most=1, kinds=("",),
         details=(
             "of very many those with something unread, and those written to last",
             "/list all shows every one, by name",
         ),
     ),
-    Command(
+    TypedCommand(
         "who", "[all]", "who is known, who is here, and since when", "/who", others=("names",), most=1, kinds=("",),
         details=("all who are here, and of very many others some; /who all shows every one",),
     ),
-    Command("whois", "NAME", "what is known of one user, with the id", "/whois bob", least=1, most=1, kinds=("user",)),
-    Command("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
-    Command("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),
-    Command(
+    TypedCommand("whois", "NAME", "what is known of one user, with the id", "/whois bob",
+        least=1, most=1, kinds=("user",)),
+    TypedCommand("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
+    TypedCommand("nick", "NAME", "take another name", "/nick Ada", least=1, most=1, kinds=("",)),
+    TypedCommand(
         "about", "[TEXT]", "tell others something about yourself; alone: what you tell", "/about on call this week",
         most=1, kinds=("",),
         details=("/whois shows it, also when you are away; /about - tells nothing any more",),
     ),
-    Command(
+    TypedCommand(
         "reply", "[N] TEXT", "answer the newest message of another here, or line N", "/reply yes, at ten",
         least=1, most=1, kinds=("",),
         details=("others see which message you answer", _NUMBERS),
     ),
-    Command(
+    TypedCommand(
         "edit", "[N] TEXT", "have your last message here, or line N, say something else", "/edit at eleven, not at ten",
         least=1, most=1, kinds=("",),
         details=("everybody sees the new text, and that it was edited; logs keep the former", _NUMBERS),
     ),
-    Command(
+    TypedCommand(
         "delete", "[N]", "take back your last message here, or line N", "/delete", most=1, kinds=("",),
         details=("nobody is shown its text any more; the logs of all who have it keep it", _NUMBERS),
     ),
-    Command(
+    TypedCommand(
         "react", "[N] [TEXT]", "react to the newest message of another here, or to line N", "/react +1",
         most=1, kinds=("",),
         details=("at most 8 characters, instead of your former ones; without any: taken back", _NUMBERS),
     ),
-    Command(
+    TypedCommand(
         "history", "[N]", "the last N messages here (20), with numbers", "/history 50", most=1, kinds=("",),
     ),
-    Command(
+    TypedCommand(
         "search", "WORDS", "the newest messages here with all these words in them", "/search backup failed",
         least=1, most=1, kinds=("",),
         details=(
@@ -139,49 +140,49 @@ COMMANDS = (
             "capitals and accents make no difference; at most 50 messages",
         ),
     ),
-    Command(
+    TypedCommand(
         "receipts", "[N]", "who has your last N messages here (5), who lacks them", "/receipts",
         most=1, kinds=("",),
         details=("delivered means: on the disk of that user's peer",),
     ),
-    Command(
+    TypedCommand(
         "away", "[TEXT]", "tell others that you are away; alone: that you are back", "/away lunch, back at one",
         most=1, kinds=("",),
     ),
-    Command("back", "", "tell others that you are back", "/back"),
-    Command(
+    TypedCommand("back", "", "tell others that you are back", "/back"),
+    TypedCommand(
         "set", "[NAME [VALUE [CONVERSATION]]]", "how things are shown and told; alone: all settings", "/set joins off",
         most=3, kinds=("setting", "", "conversation"),
         details=(
-            *(f"{one.name} {'|'.join(one.values)}{_also_alone(one)}" for one in SETTINGS),
-            f"/set typing off bob: for bob alone; {AS_ELSEWHERE} ends that",
+            *(f"{one.name} {'|'.join(one.values)}{_per_conversation_note(one)}" for one in SETTINGS),
+            f"/set typing off bob: for bob alone; {INHERIT} ends that",
             "kept for this profile",
         ),
     ),
-    Command("invite", "", "the invite to this network, and the command for the other machine", "/invite"),
-    Command(
+    TypedCommand("invite", "", "the invite to this network, and the command for the other machine", "/invite"),
+    TypedCommand(
         "connect", "HOST:PORT", "link with a peer; knowing one is enough", "/connect 192.168.1.20:8080",
         least=1, most=1, kinds=("endpoint",),
     ),
-    Command(
+    TypedCommand(
         "forget", "PEER", "dial a peer no more: a name, an id or HOST:PORT", "/forget 192.168.1.20:8080",
         least=1, most=1, kinds=("user",),
         details=("a link that is up stays until it ends; what was written stays too",),
     ),
-    Command(
+    TypedCommand(
         "ignore", "[NAME]", "show nothing more of this user; alone: who is ignored", "/ignore mallory",
         most=1, kinds=("user",),
         details=("by id, so another name does not help; --json and --log have everything still",),
     ),
-    Command("unignore", "NAME", "show this user again", "/unignore mallory", least=1, most=1, kinds=("user",)),
-    Command(
+    TypedCommand("unignore", "NAME", "show this user again", "/unignore mallory", least=1, most=1, kinds=("user",)),
+    TypedCommand(
         "allow", "NAME", "store all this user writes, also above the limit", "/allow bob",
         least=1, most=1, kinds=("user",),
         details=("a warning says who has reached the limit; what was refused comes then",),
     ),
-    Command("clear", "", "empty the screen; in a terminal", "/clear"),
-    Command("help", "[COMMAND]", "the commands, or one of them", "/help msg", most=1, kinds=("command",)),
-    Command("quit", "", "say goodbye and leave", "/quit", others=("exit",)),
+    TypedCommand("clear", "", "empty the screen; in a terminal", "/clear"),
+    TypedCommand("help", "[COMMAND]", "the commands, or one of them", "/help msg", most=1, kinds=("command",)),
+    TypedCommand("quit", "", "say goodbye and leave", "/quit", others=("exit",)),
 )  # fmt: skip
 BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.others)}
 MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
@@ -194,21 +195,21 @@ _NAME = re.compile(r'(@?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class TextInput:
     """Text for the current conversation."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Do:
+class CommandInput:
     """A command by its first name, and its arguments."""
 
     name: str
     arguments: tuple[str, ...] = field(default=(), repr=False)
 
 
-def parse_line(line: str) -> Say | Do | None:
+def parse_line(line: str) -> TextInput | CommandInput | None:
     """Return what one typed line means; None for a blank one.
 
     Raises:
@@ -218,18 +219,18 @@ def parse_line(line: str) -> Say | Do | None:
     if not line.strip():
         return None
     if line.startswith("//"):
-        return Say(line[1:])
+        return TextInput(line[1:])
     if not line.startswith("/"):
         _refuse_almost_a_command(line)
-        return Say(line)
+        return TextInput(line)
     word, rest = _split(line)
     if line[1:2].isspace():
         _refuse_almost_a_command(line)
         word = ""
     command = BY_NAME.get(word.lower())
     if command is None:
-        raise Usage(_not_a_command(word))
-    return Do(command.name, _arguments(command, rest))
+        raise UsageError(_not_a_command(word))
+    return CommandInput(command.name, _arguments(command, rest))
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -243,13 +244,13 @@ def _refuse_almost_a_command(line: str) -> None:
     if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
         plain = unicodedata.normalize("NFKC", word)
         if plain in BY_NAME:
-            raise Usage(
+            raise UsageError(
                 f"did you mean /{plain}? A command is a plain slash and a word, where the line begins. Nothing was "
                 "sent; // begins a text with a slash"
             )
 
 
-def _arguments(command: Command, rest: str) -> tuple[str, ...]:
+def _arguments(command: TypedCommand, rest: str) -> tuple[str, ...]:
     parts: list[str] = []
     while rest and (command.many or len(parts) < command.most - 1):
         name, rest = split_name(rest)
@@ -259,11 +260,11 @@ def _arguments(command: Command, rest: str) -> tuple[str, ...]:
     is_enough = command.least <= len(parts) and (command.many or len(parts) <= command.most)
     if not (is_enough and all(parts)):  # "" is nobody's name
         example = f", for example {command.example}" if command.arguments else ""
-        raise Usage(f"usage: {command.usage}{example}")
+        raise UsageError(f"usage: {command.usage}{example}")
     return tuple(parts)
 
 
-def _is_name(command: Command, position: int) -> bool:
+def _is_name(command: TypedCommand, position: int) -> bool:
     words = command.arguments.split()[position : position + 1]
     return any(word.strip("[]") in ("NAME", "CONVERSATION", "PEER") for word in words)
 
@@ -315,10 +316,10 @@ def help_lines(word: str = "") -> list[str]:
     """
     name = word.strip().lstrip("/").lower()
     if not name:
-        return _most_used() + _others()
+        return _most_used() + _other_commands()
     command = BY_NAME.get(name)
     if command is None:
-        raise Usage(_not_a_command(name))
+        raise UsageError(_not_a_command(name))
     also = f" (also {', '.join('/' + other for other in command.others)})" if command.others else ""
     return [
         f"{command.usage}{also}",
@@ -337,7 +338,7 @@ def _most_used() -> list[str]:
     ]
 
 
-def _others() -> list[str]:
+def _other_commands() -> list[str]:
     words = [f"/{command.name}" for command in COMMANDS if command.name not in MOST_USED]
     lines = ["and"]
     for word in words:

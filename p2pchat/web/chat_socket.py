@@ -33,7 +33,7 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
-from p2pchat.commands.json_commands import can_be_written
+from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.catch_up import CatchUp, DeliveryCursor, Post
@@ -425,7 +425,7 @@ def parse_request(frame: str) -> ChatRequest:
 
 def _object(said: dict[str, Any]) -> ChatRequest:
     ref = said.get("ref")
-    if not (ref is None or type(ref) is int or (type(ref) is str and can_be_written(ref))):
+    if not (ref is None or type(ref) is int or (type(ref) is str and is_unicode(ref))):
         raise BadFrame("`ref` is a text or a number")
     kind = said.get("type", "message")
     if kind in ("read", "ack"):

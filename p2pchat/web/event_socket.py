@@ -25,12 +25,12 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
-from p2pchat.commands.display import Show
-from p2pchat.commands.errors import Failure, Usage
-from p2pchat.commands.json_commands import SHAPES, BadOrder, Order, parse_object
-from p2pchat.commands.output import Line, Output
+from p2pchat.commands.display import Display
+from p2pchat.commands.errors import CommandError, UsageError
+from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
+from p2pchat.commands.output import EventLine, StdoutWriter
 from p2pchat.commands.people_commands import invite_row, place_row
-from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
@@ -43,7 +43,7 @@ from p2pchat.web.send_queue import Frame, SendQueue, as_frame
 
 NOT_HERE = frozenset({"connect", "forget", "allow", "quit"})
 SHAPES_HERE: dict[str, dict[str, tuple[type, bool]]] = {
-    **{do: shape for do, shape in SHAPES.items() if do not in NOT_HERE},
+    **{do: shape for do, shape in JSON_COMMANDS.items() if do not in NOT_HERE},
     "find": {"to": (str, True)},
     "active": {"on": (bool, True)},
 }
@@ -67,7 +67,7 @@ class EventSession:
         self._mark = f"{secrets.token_hex(4)}:"  # before the refs of this caller: another may use the same words
         self._show = EventSocketDisplay(self._out, self._mark, lambda rows: gateway.limits.answered(account.key, rows))
         self._show.me = account.user.me.label
-        attention = Attention(self._tell_presence, lambda: "", idle_after=None)
+        attention = ActivityTracker(self._tell_presence, lambda: "", idle_after=None)
         self._session = Session(
             account.user,
             self._show,
@@ -166,11 +166,11 @@ class EventSession:
     async def _take(self, text: str) -> None:
         ref = None
         try:
-            order = parse_object(text, SHAPES_HERE)
+            order = parse_json_command(text, SHAPES_HERE)
             ref = order.ref
             self._take_from(order.do)
-            await self._do(Order(order.do, order.fields, None if ref is None else self._mark + ref))
-        except BadOrder as error:
+            await self._do(JsonCommand(order.do, order.fields, None if ref is None else self._mark + ref))
+        except BadCommand as error:
             await self._show.event(error_line(Problem(400, "usage", str(error)), error.ref))
         except WebError as error:
             await self._show.event(error_line(self._gateway.metrics.problem(error), ref))
@@ -182,7 +182,7 @@ class EventSession:
         elif do in SMALL:
             limits.small.take(key)
 
-    async def _do(self, order: Order) -> None:
+    async def _do(self, order: JsonCommand) -> None:
         if order.do == "active":
             if not self._away:
                 self._seat.set_active(order.fields["on"])
@@ -200,11 +200,11 @@ class EventSession:
         else:
             await self._session.obey(order)
 
-    async def _find(self, order: Order) -> None:
+    async def _find(self, order: JsonCommand) -> None:
         try:
             row = place_row(await self._session.resolve(order.fields["to"]))
             await self._show.answer("find", [row], [], order.ref)
-        except (P2PChatError, Usage, Failure, ValueError) as error:
+        except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self._session.fail(error, order.ref)
 
     async def _count_unread(self) -> None:
@@ -213,7 +213,7 @@ class EventSession:
         for there in user.recent_conversations()[:MOST_COUNTED]:
             unread.recount(there.id, [post.to_json() for post in await user.unread(there)])
 
-    async def _write(self, order: Order) -> None:
+    async def _write(self, order: JsonCommand) -> None:
         """One account writes one thing at a time, so that what is sent again finds what was sent before."""
         turns = _turns.setdefault(self._gateway, {})
         async with turns.setdefault(self._account.key, asyncio.Lock()):
@@ -230,21 +230,21 @@ class EventSession:
 # What a Session says, and what it cannot do, as lines of one connection of `/lines`.
 
 
-def error_line(problem: Problem, ref: str | None = None) -> Line:
+def error_line(problem: Problem, ref: str | None = None) -> EventLine:
     """Return a problem as an event line."""
     return Failed(code=problem.code, text=problem.text, ref=ref).to_json()
 
 
-class EventSocketDisplay(Show):
+class EventSocketDisplay(Display):
     """What a Session says, as lines of one connection."""
 
     def __init__(self, out: SendQueue, mark: str, answered: Callable[[int], None]) -> None:
-        super().__init__(Output(None), None, as_json=True, echo=True)
+        super().__init__(StdoutWriter(None), None, as_json=True, echo=True)
         self._out = out
         self._mark = mark
         self._answered = answered
 
-    async def event(self, event: Line, *, older: bool = False) -> None:
+    async def event(self, event: EventLine, *, older: bool = False) -> None:
         frame = as_frame(self.own(event))
         if event["event"] == "answer":
             self._answered(len(event["rows"]))
@@ -254,7 +254,7 @@ class EventSocketDisplay(Show):
             await self._out.drained()
             self._out.put(frame)
 
-    def own(self, line: dict[str, Any]) -> Line:
+    def own(self, line: dict[str, Any]) -> EventLine:
         """Return a line with the `ref` of this caller as it was given; another connection's is nothing to this one."""
         ref = line.get("ref")
         if ref is None:
@@ -262,7 +262,7 @@ class EventSocketDisplay(Show):
         return {**line, "ref": ref.removeprefix(self._mark) if ref.startswith(self._mark) else _foreign(line, ref)}
 
 
-def _foreign(line: Line, ref: str) -> str | None:
+def _foreign(line: EventLine, ref: str) -> str | None:
     return ref if line["event"] in ("answer", "error") else None
 
 

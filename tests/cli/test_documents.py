@@ -10,9 +10,9 @@ import pytest
 from p2pchat.cli.command_table import CHAT
 from p2pchat.cli.command_table import COMMANDS as WORDS
 from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
-from p2pchat.commands.json_commands import SHAPES, parse_object
+from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.commands.settings import SETTINGS, Setting
-from p2pchat.commands.typed_commands import COMMANDS, Command
+from p2pchat.commands.typed_commands import COMMANDS, TypedCommand
 from p2pchat.messaging import events, groups, messages
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def rows(title: str, head: str) -> list[str]:
 
 
 def test_the_typed_lines_there_are_those_there_are() -> None:
-    def row(command: Command) -> str:
+    def row(command: TypedCommand) -> str:
         names = ", ".join([f"`{command.usage}`", *(f"`/{other}`" for other in command.others)])
         return f"| {names} | {command.summary} | `{command.example}` |"
 
@@ -58,13 +58,13 @@ def test_the_settings_there_are_those_there_are() -> None:
 
 
 def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
-    objects = [parse_object(text) for text in re.findall(r"`(\{.*?\})`", section("Command objects"))]
-    assert {order.do for order in objects} == SHAPES.keys()
+    objects = [parse_json_command(text) for text in re.findall(r"`(\{.*?\})`", section("Command objects"))]
+    assert {order.do for order in objects} == JSON_COMMANDS.keys()
     for order in objects:
         named = re.findall(
             r'`"(\w+)":', next(line for line in section("Command objects").splitlines() if f'"{order.do}"' in line)
         )
-        assert {*order.fields, *named} == SHAPES[order.do].keys()
+        assert {*order.fields, *named} == JSON_COMMANDS[order.do].keys()
 
 
 def test_every_event_stands_there() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from p2pchat.commands import format
+from p2pchat.commands import render
 from p2pchat.safe_text import CONTINUED
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -85,15 +85,15 @@ def test_a_message_is_its_writers_alone(
     event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
     event["conversation"] = me  # of a group: a name somebody chose, as any other
     asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
-    first, *others = lines_of(format.plain_message(event, me, NOW, asked))
-    show = format.shown_name if action else format.shown_speaker
+    first, *others = lines_of(render.format_message(event, me, NOW, asked))
+    show = render.quote_name if action else render.quote_speaker
     found = (DONE if action else SAID).fullmatch(first)
     assert found is not None
     assert found["sender"] == show(sender)
-    assert found["place"] == (format.shown_place(me, "group")[1:] if kind == "group" else None)
+    assert found["place"] == (render.quote_conversation(me, "group")[1:] if kind == "group" else None)
     assert found["to"] == (show(me) if kind == "dm" else None)
     if answered is not None:
-        assert found["asked"] == format.shown_name(answered[0])
+        assert found["asked"] == render.quote_name(answered[0])
     assert all(line.startswith(CONTINUED) for line in others)
 
 
@@ -109,22 +109,22 @@ def test_what_becomes_of_a_message_is_told_of_who_did_it(
     if mended is not None:
         of = {"event": "message", "sender": mended[0], "text": mended[1], "action": action, "sent_at": AT}
     action = action and of is not None
-    at = "11:30" + (f" [{format.shown_place(me, 'group')}]" if kind == "group" else "")
-    who = (format.shown_name if action else format.shown_speaker)(by)
-    to = f" -> {(format.shown_name if action else format.shown_speaker)(me)}" if kind == "dm" else ""
+    at = "11:30" + (f" [{render.quote_conversation(me, 'group')}]" if kind == "group" else "")
+    who = (render.quote_name if action else render.quote_speaker)(by)
+    to = f" -> {(render.quote_name if action else render.quote_speaker)(me)}" if kind == "dm" else ""
     edited = "(edited)" if of is None else "(edited 11:30)"
-    first, *others = lines_of(format.plain_mending({**event, "event": "edited"}, me, NOW, of))
+    first, *others = lines_of(render.format_edit({**event, "event": "edited"}, me, NOW, of))
     assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
     assert all(line.startswith(CONTINUED) for line in others)
     when = "" if of is None else " of 11:30"
-    told = format.plain_mending({**event, "event": "deleted"}, me, NOW, of)
-    assert lines_of(told) == [f"{at} -- {format.shown_name(by)} deleted a message{when}"]
-    [line] = lines_of(format.plain_mending({**event, "event": "reaction"}, me, NOW, of))
-    what = f"reacts {format.shown_name(reaction[:8])}" if reaction[:8] else "takes back a reaction"
-    whose = "" if mended is None else f" to {format.shown_name(mended[0])}: "
-    assert line.startswith(f"{at} -- {format.shown_name(by)} {what}{whose}")
+    told = render.format_edit({**event, "event": "deleted"}, me, NOW, of)
+    assert lines_of(told) == [f"{at} -- {render.quote_name(by)} deleted a message{when}"]
+    [line] = lines_of(render.format_edit({**event, "event": "reaction"}, me, NOW, of))
+    what = f"reacts {render.quote_name(reaction[:8])}" if reaction[:8] else "takes back a reaction"
+    whose = "" if mended is None else f" to {render.quote_name(mended[0])}: "
+    assert line.startswith(f"{at} -- {render.quote_name(by)} {what}{whose}")
     if mended is not None:
-        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {format.shown_name(by)} {what}{whose}"))
+        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {render.quote_name(by)} {what}{whose}"))
 
 
 @settings(deadline=None)
@@ -132,11 +132,11 @@ def test_what_becomes_of_a_message_is_told_of_who_did_it(
 def test_what_stands_behind_a_text_is_one_line(sender: str, text: str, reactions: list[str]) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
     marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
-    [line] = lines_of(format.mended_marks(marks))
+    [line] = lines_of(render.edit_marks(marks))
     assert line.startswith(" (edited)")
-    whole = format.plain_message({**event, **marks}, "me", NOW)
-    assert whole == format.plain_message(event, "me", NOW) + line
-    assert format.plain_message({**event, "deleted": True, "text": ""}, "me", NOW).endswith(": [deleted]")
+    whole = render.format_message({**event, **marks}, "me", NOW)
+    assert whole == render.format_message(event, "me", NOW) + line
+    assert render.format_message({**event, "deleted": True, "text": ""}, "me", NOW).endswith(": [deleted]")
 
 
 @settings(deadline=None)
@@ -147,23 +147,23 @@ def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address:
         {"event": "left", "at": AT, "user": user, "reason": reason},
     ]
     for event in events:
-        [line] = lines_of(format.plain_line(event, "me", NOW) or "")
+        [line] = lines_of(render.format_event(event, "me", NOW) or "")
         found = CAME.match(line)
-        assert found is not None and found["sender"] == format.shown_name(user)
+        assert found is not None and found["sender"] == render.quote_name(user)
 
 
 @settings(deadline=None)
 @given(names, names)
 def test_who_is_called_otherwise_is_told_in_one_line(user: str, before: str) -> None:
     [line] = lines_of(
-        format.plain_line({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
+        render.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
     )
-    assert line == f"11:30 -- {format.shown_name(before)} is called {format.shown_name(user)} now"
+    assert line == f"11:30 -- {render.quote_name(before)} is called {render.quote_name(user)} now"
 
 
 def other(name: str) -> str:
     """Return how another is called where "you" is oneself."""
-    return '"you"' if format.shown_name(name).lower() == "you" else format.shown_name(name)
+    return '"you"' if render.quote_name(name).lower() == "you" else render.quote_name(name)
 
 
 @settings(deadline=None)
@@ -172,8 +172,8 @@ def other(name: str) -> str:
 @example("you", "me", "ops", "removed")
 def test_what_becomes_of_a_group_is_told_in_one_line(by: str, target: str, name: str, change: str) -> None:
     event = {"event": "group", "at": AT, "group": name, "change": change, "by": by, "target": target}
-    [line] = lines_of(format.plain_line({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
-    place = format.shown_place(name, "group")
+    [line] = lines_of(render.format_event({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
+    place = render.quote_conversation(name, "group")
     who, whom = ("you" if one == "me" else other(one) for one in (by, target))
     assert line in {
         f"11:30 -- {who} {told}"
@@ -195,8 +195,8 @@ def test_an_answer_is_the_programs_alone(
     row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
-    first, *more = format.plain_whois(row, NOW)
-    answers = [first, format.plain_conversation(talk), format.plain_receipt(receipt, NOW)]
+    first, *more = render.format_whois(row, NOW)
+    answers = [first, render.format_conversation(talk), render.format_receipt(receipt, NOW)]
     for line in answers:
         assert len(lines_of(line)) == 1 and line.startswith("-- ")
     for line in more:
@@ -211,5 +211,5 @@ def test_an_answer_is_the_programs_alone(
 @settings(deadline=None)
 @given(chosen, st.sampled_from(["warning", "error", "gap"]))
 def test_trouble_is_told_in_one_line(text: str, kind: str) -> None:
-    [line] = lines_of(format.plain_notice({"event": kind, "text": text}) or "")
+    [line] = lines_of(render.format_notice({"event": kind, "text": text}) or "")
     assert line.startswith("p2pchat: ")

@@ -14,7 +14,7 @@ from p2pchat.cli.options import WhichPeer
 from p2pchat.cli.subcommands.history import parse_history
 from p2pchat.cli.subcommands.invite import parse_invite_command
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_told(line: str, told: str) -> None:
-    with pytest.raises(Usage) as error:
+    with pytest.raises(UsageError) as error:
         parse_chat(line.split())
     assert str(error.value).startswith(told)
     assert "\n" not in str(error.value)
@@ -134,7 +134,7 @@ def test_an_endpoint_is_host_and_port(typed: str, endpoint: str) -> None:
 @pytest.mark.parametrize("typed", ["8" * 5000, "localhost:" + "8" * 5000])
 def test_a_port_of_many_digits_is_none(typed: str) -> None:
     """Python makes no number of more than 4,300 digits."""
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         parse_endpoint(typed)
 
 
@@ -159,13 +159,13 @@ def test_history_takes_a_conversation_and_times() -> None:
     "line", ["--limit 0", "--limit x", "--since soon", "a b", "--port x", "--since 99999999999999d -x"]
 )
 def test_history_refuses_what_it_cannot_mean(line: str) -> None:
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         parse_history(line.split(), NOW)
 
 
 def test_invite_takes_an_address_to_tell() -> None:
     assert parse_invite_command(["--advertise", "h:1", "--data", "d"]).advertise == "h:1"
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         parse_invite_command(["bob"])
 
 

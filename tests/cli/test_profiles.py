@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat.cli.chat.startup import ChatOptions
 from p2pchat.cli.options import MOST_LISTED, WhichPeer, find_profile, history_command
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 
 def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.Mo
     for port in range(8001, 8001 + MOST_LISTED + 30):
         (tmp_path / str(port)).mkdir()
         (tmp_path / str(port) / "identity.pem").touch()
-    with pytest.raises(Usage) as error:
+    with pytest.raises(UsageError) as error:
         find_profile(WhichPeer())
     assert "(8001, 8002, " in str(error.value) and "8012 and 30 more): choose one with --port PORT" in str(error.value)
     assert find_profile(WhichPeer(port=8002)) == tmp_path / "8002"

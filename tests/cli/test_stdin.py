@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, read_first_line, split_lines
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode_line
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_a_line_above_the_limit_is_told_and_the_next_one_read() -> None:
 
 
 def test_what_is_no_utf8_is_shown_as_such() -> None:
-    assert decode("grün".encode()) == ("grün", True)
-    assert decode("grün".encode("latin-1")) == ("gr\ufffdn", False)
+    assert decode_line("grün".encode()) == ("grün", True)
+    assert decode_line("grün".encode("latin-1")) == ("gr\ufffdn", False)
 
 
 async def test_lines_come_as_they_are_written() -> None:

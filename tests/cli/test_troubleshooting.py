@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.chat.endpoint_status import _OF_AN_INVITE, _WRONG
+from p2pchat.cli.chat.endpoint_status import _INVITE_ADVICE, _PROBLEMS
 from p2pchat.storage.dialects.server import TOLD as OF_SERVERS
 from p2pchat.storage.errors import SENTENCES
 
@@ -70,7 +70,7 @@ def told() -> Iterator[tuple[str, str]]:
             for text in map(template, node.args if called in TELLING or is_error else ()):
                 if " " in text.replace(DIFFERS, "") and len(text) > 12:
                     yield f"{name}:{node.lineno}", text
-    for text in (*SENTENCES.values(), *OF_SERVERS, *_WRONG.values(), *_OF_AN_INVITE.values()):
+    for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
         yield "tables", re.sub(r"\{\w+\}", DIFFERS, text)
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
-from p2pchat.commands.display import Show
-from p2pchat.commands.output import Line, Output
+from p2pchat.commands.display import Display
+from p2pchat.commands.output import EventLine, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 
@@ -25,7 +25,7 @@ class Shown:
         return self._path.read_text("utf-8")
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[EventLine]:
         return [json.loads(line) for line in self.text.splitlines()]
 
     @property
@@ -36,9 +36,9 @@ class Shown:
         return new
 
     @property
-    def rows(self) -> list[Line]:
+    def rows(self) -> list[EventLine]:
         """The rows of the last answer."""
-        last: list[Line] = self.lines[-1]["rows"]
+        last: list[EventLine] = self.lines[-1]["rows"]
         return last
 
 
@@ -50,7 +50,7 @@ def session(
     interactive: bool = False,
     settings: ChatSettings | None = None,
 ) -> Session:
-    show = Show(Output(shown.raw), None, as_json=as_json, echo=True)
+    show = Display(StdoutWriter(shown.raw), None, as_json=as_json, echo=True)
     show.me = peer.me.label
     return Session(peer, show, interactive=interactive, as_json=as_json, settings=settings)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Link, TCPPeer
-from p2pchat.commands.notifications import Arrival
+from p2pchat.commands.notifications import JoinSummary
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def arrive(peer: TCPPeer, arrival: Arrival) -> None:
+async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
     """Start a peer and tell of what happens until it has arrived."""
     events = peer.events(consumer=None)
     await peer.start()
@@ -40,7 +40,7 @@ async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
             await ada.wait_user("cyd", timeout=5)
             await (await cyd.broadcast("I was here")).delivered(timeout=5)
-        arrival = Arrival(ada.invite, calls=True, tell=told.append)
+        arrival = JoinSummary(ada.invite, calls=True, notify=told.append)
         await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them here now']
 
@@ -48,16 +48,16 @@ async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
 async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
     told: list[str] = []
     async with TCPPeer(temporary=True, name="ada") as ada:
-        await arrive(TCPPeer(0, ada.port, temporary=True), Arrival("", calls=True, tell=told.append))
+        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", calls=True, notify=told.append))
     assert told == []
 
 
 async def test_who_calls_nobody_has_not_come_anywhere() -> None:
-    assert Arrival("", calls=False).over
+    assert JoinSummary("", calls=False).over
 
 
 async def test_who_calls_us_meanwhile_does_come() -> None:
-    arrival = Arrival("", calls=True)
+    arrival = JoinSummary("", calls=True)
     arrival.noticed(Link(endpoint="", state="up", reason=""))
     assert not arrival.under_way and not arrival.over
     arrival.noticed(Link(endpoint="127.0.0.1:8080", state="up", reason=""))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
-from p2pchat.commands.notifications import Asides
+from p2pchat.commands.notifications import Notifier
 from p2pchat.testing import mesh
 
 
@@ -17,7 +17,7 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[str] = asyncio.Queue()
-        self.aside = Asides(self.lines.put_nowait)
+        self.aside = Notifier(self.lines.put_nowait)
 
     async def next(self) -> str:
         return await asyncio.wait_for(self.lines.get(), 20)
@@ -28,7 +28,7 @@ async def told() -> Told:
     return Told()
 
 
-async def sent(aside: Asides, peer: TCPPeer, to: Conversation, texts: Iterable[str]) -> Receipt:
+async def sent(aside: Notifier, peer: TCPPeer, to: Conversation, texts: Iterable[str]) -> Receipt:
     """Send these texts as a session does."""
     for text in texts:
         receipt = await to.send(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.read_tracking import ActivityTracker
 
 
 class Watched:
@@ -14,7 +14,7 @@ class Watched:
         self.told: list[tuple[str, str]] = []
         self.looks = 0
         self.where = "ROOM"
-        self.attention = Attention(
+        self.attention = ActivityTracker(
             lambda status, text: self.told.append((status, text)), lambda: self.where, idle_after=idle_after
         )
         self.attention.looking.append(self._look)

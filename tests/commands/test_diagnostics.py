@@ -7,22 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pchat.commands.errors import complain, tell, tell_through
-from p2pchat.commands.notifications import Telling
+from p2pchat.commands.errors import print_error, print_notice, redirect_notices
+from p2pchat.commands.notifications import NoticeLogHandler
 
 
 @pytest.fixture
 def told() -> Iterator[list[str]]:
     told: list[str] = []
-    tell_through(told.append)
+    redirect_notices(told.append)
     yield told
-    tell_through(None)
+    redirect_notices(None)
 
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
     logger = logging.getLogger("p2pchat.test_diagnostics")
-    handler = Telling()
+    handler = NoticeLogHandler()
     logger.addHandler(handler)
     logger.propagate = False
     yield logger
@@ -32,10 +32,10 @@ def logger() -> Iterator[logging.Logger]:
 def test_notices_go_where_they_are_sent_and_to_stderr_again(
     told: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell("-- bob is away")
-    complain("no\nsuch name")
-    tell_through(None)
-    tell("-- on stderr")
+    print_notice("-- bob is away")
+    print_error("no\nsuch name")
+    redirect_notices(None)
+    print_notice("-- on stderr")
     assert told == ["-- bob is away", "p2pchat: no\\u{a}such name"]
     assert capsys.readouterr() == ("", "-- on stderr\n")
 

@@ -6,18 +6,24 @@ import re
 
 import p2pchat
 from p2pchat import NameTaken, P2PChatError, TooLong, UnknownName
-from p2pchat.commands.errors import Failure, Usage, stable_word
+from p2pchat.commands.errors import CommandError, UsageError, error_code
 
 
 def test_the_word_of_an_error_is_its_name_written_small() -> None:
-    errors = [UnknownName("bob"), TooLong("a text", 2, 1), NameTaken("zoe", "z0e"), Usage("no"), Failure("no")]
-    assert [stable_word(error) for error in errors] == ["unknown_name", "too_long", "name_taken", "usage", "failure"]
+    errors = [
+        UnknownName("bob"),
+        TooLong("a text", 2, 1),
+        NameTaken("zoe", "z0e"),
+        UsageError("no"),
+        CommandError("no"),
+    ]
+    assert [error_code(error) for error in errors] == ["unknown_name", "too_long", "name_taken", "usage", "failure"]
 
 
 def test_every_word_is_made_of_words() -> None:
     """The base of all errors has none of its own: `p2_p_chat_error` is no word."""
-    assert stable_word(P2PChatError("no such thing")) == "error"
+    assert error_code(P2PChatError("no such thing")) == "error"
     offered = [getattr(p2pchat, name) for name in p2pchat.__all__]
     kinds = [kind for kind in offered if isinstance(kind, type) and issubclass(kind, P2PChatError)]
-    words = [stable_word(kind.__new__(kind)) for kind in kinds]
+    words = [error_code(kind.__new__(kind)) for kind in kinds]
     assert len(words) > 10 and all(re.fullmatch(r"[a-z]{2,}(_[a-z]{2,})*", word) for word in words), words

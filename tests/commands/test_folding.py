@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.commands.errors import complain
+from p2pchat.commands.errors import print_error
 from p2pchat.commands.wrap import fold, fold_marked, terminal_width
 
 
@@ -64,12 +64,12 @@ def test_on_a_terminal_an_error_is_folded_and_elsewhere_one_line(
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     with open(main, "rb", buffering=0) as screen, open(side, "w", encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        complain("what cannot be meant is one sentence that says what to do")
+        print_error("what cannot be meant is one sentence that says what to do")
         shown = b""
         while shown.count(b"\n") < 2:  # a terminal passes on by and by what was written to it
             shown += screen.read(1000)
     lines = shown.decode().split("\r\n")
     assert lines == ["p2pchat: what cannot be meant is one", "  sentence that says what to do", ""]
     monkeypatch.undo()
-    complain("what cannot be meant is one sentence " * 9)
+    print_error("what cannot be meant is one sentence " * 9)
     assert capsys.readouterr().err.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat import InviteError
 from p2pchat.cli.stdin import Kind, read_invite
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
 from p2pchat.commands.wrap import fold
 
@@ -82,8 +82,8 @@ def test_what_is_wrong_with_an_invite_is_said_before_anything_starts(tmp_path: P
             read_invite(str(written), Kind.NONE)
     with pytest.raises(InviteError, match="typing error"):
         read_invite("p2pchat:1@h:1", Kind.TERMINAL)
-    with pytest.raises(Usage, match="cannot read the invite"):
+    with pytest.raises(UsageError, match="cannot read the invite"):
         read_invite(str(tmp_path / "nowhere"), Kind.PIPED)
-    with pytest.raises(Usage, match="there is no input"):
+    with pytest.raises(UsageError, match="there is no input"):
         read_invite("-", Kind.NONE)
     assert read_invite("", Kind.TERMINAL) is None

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from p2pchat.commands.format import shown_name, shown_speaker
+from p2pchat.commands.render import quote_name, quote_speaker
 from p2pchat.safe_text import CONTINUED
 from p2pchat.testing import mesh
 from tests.cli.test_no_disguise import DONE, SAID, lines_of
@@ -38,7 +38,7 @@ async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.
         lines = lines_of(shown.text.rstrip("\n"))
         assert len(lines) > len(commands)
         label = ada.people.user(bob.me.key).label
-        shown_as = {"ada", shown_name(label), shown_speaker(label)}
+        shown_as = {"ada", quote_name(label), quote_speaker(label)}
         for line in lines:
             listed = NUMBER.sub("", line, count=1)
             said = SAID.fullmatch(listed) or DONE.fullmatch(listed)

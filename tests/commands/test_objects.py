@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.commands.json_commands import BadOrder, Order, parse_object
+from p2pchat.commands.json_commands import BadCommand, JsonCommand, parse_json_command
 
 
 @pytest.mark.parametrize(
@@ -12,24 +12,24 @@ from p2pchat.commands.json_commands import BadOrder, Order, parse_object
     [
         (
             '{"do":"send","to":"bob","text":"two\\nlines","ref":"7"}',
-            Order("send", {"to": "bob", "text": "two\nlines"}, "7"),
+            JsonCommand("send", {"to": "bob", "text": "two\nlines"}, "7"),
         ),
-        ('{"do":"send","text":"waves","action":true}', Order("send", {"text": "waves", "action": True})),
-        ('{"do":"history","to":"bob","limit":5}', Order("history", {"to": "bob", "limit": 5})),
-        ('{"do":"who"}', Order("who")),
-        ('{"do":"connect","endpoint":"localhost:1"}', Order("connect", {"endpoint": "localhost:1"})),
-        ('{"do":"nick","name":"Ada"}', Order("nick", {"name": "Ada"})),
-        ('{"do":"search","words":"a b"}', Order("search", {"words": "a b"})),
-        ('{"do":"receipts","id":"X.1"}', Order("receipts", {"id": "X.1"})),
-        ('{"do":"whois","user":"bob"}', Order("whois", {"user": "bob"})),
-        ('{"do":"away"}', Order("away")),
-        ('{"do":"forget","peer":"bob"}', Order("forget", {"peer": "bob"})),
-        ('{"do":"allow","user":"bob"}', Order("allow", {"user": "bob"})),
-        ('{"do":"quit"}', Order("quit")),
+        ('{"do":"send","text":"waves","action":true}', JsonCommand("send", {"text": "waves", "action": True})),
+        ('{"do":"history","to":"bob","limit":5}', JsonCommand("history", {"to": "bob", "limit": 5})),
+        ('{"do":"who"}', JsonCommand("who")),
+        ('{"do":"connect","endpoint":"localhost:1"}', JsonCommand("connect", {"endpoint": "localhost:1"})),
+        ('{"do":"nick","name":"Ada"}', JsonCommand("nick", {"name": "Ada"})),
+        ('{"do":"search","words":"a b"}', JsonCommand("search", {"words": "a b"})),
+        ('{"do":"receipts","id":"X.1"}', JsonCommand("receipts", {"id": "X.1"})),
+        ('{"do":"whois","user":"bob"}', JsonCommand("whois", {"user": "bob"})),
+        ('{"do":"away"}', JsonCommand("away")),
+        ('{"do":"forget","peer":"bob"}', JsonCommand("forget", {"peer": "bob"})),
+        ('{"do":"allow","user":"bob"}', JsonCommand("allow", {"user": "bob"})),
+        ('{"do":"quit"}', JsonCommand("quit")),
     ],
 )
-def test_an_object_means(line: str, order: Order) -> None:
-    assert parse_object(line) == order
+def test_an_object_means(line: str, order: JsonCommand) -> None:
+    assert parse_json_command(line) == order
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_object_means(line: str, order: Order) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_told_with_its_ref(line: str, told: str, ref: str | None) -> None:
-    with pytest.raises(BadOrder) as error:
-        parse_object(line)
+    with pytest.raises(BadCommand) as error:
+        parse_json_command(line)
     assert str(error.value).startswith(told)
     assert error.value.ref == ref

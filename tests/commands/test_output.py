@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.commands.output import Log, Output
+from p2pchat.commands.output import EventLogFile, StdoutWriter
 
 
 async def test_lines_are_out_when_write_returns() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
-        output = Output(pipe)
+        output = StdoutWriter(pipe)
         await output.write("grün\nblau")
         assert source.read(100) == "grün\nblau\n".encode()
         assert not output.closed.is_set()
@@ -27,14 +27,14 @@ async def test_on_windows_a_thread_writes(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delattr("select.select")  # it takes no pipes there
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
-        await Output(pipe).write("hello")
+        await StdoutWriter(pipe).write("hello")
         assert source.read(100) == b"hello\n"
 
 
 async def test_a_slow_reader_keeps_nobody_waiting_but_the_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
-        writer = asyncio.create_task(Output(pipe).write("x" * 1_000_000))
+        writer = asyncio.create_task(StdoutWriter(pipe).write("x" * 1_000_000))
         await asyncio.sleep(0)  # the loop goes on while the pipe is full
         assert not writer.done()
         got = 0
@@ -47,14 +47,14 @@ async def test_a_reader_that_went_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb", buffering=0) as pipe:
-        output = Output(pipe)
+        output = StdoutWriter(pipe)
         await output.write("hello")
         assert output.closed.is_set()
         await output.write("nobody")
 
 
 async def test_no_stdout_at_all_is_nobody_listening() -> None:
-    output = Output(None)
+    output = StdoutWriter(None)
     await output.write("hello")
     assert not output.closed.is_set()
 
@@ -62,7 +62,7 @@ async def test_no_stdout_at_all_is_nobody_listening() -> None:
 def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for line in ("one", "two"):
-        log = Log(str(path), pytest.fail)
+        log = EventLogFile(str(path), pytest.fail)
         log.write(line)
         log.close()
     assert path.read_text("utf-8") == "one\ntwo\n"
@@ -73,7 +73,7 @@ def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's")
 def test_a_full_disk_under_the_log_is_told_once() -> None:
     told: list[str] = []
-    log = Log("/dev/full", told.append)
+    log = EventLogFile("/dev/full", told.append)
     log.write("one")
     log.write("two")
     log.close()
@@ -84,7 +84,7 @@ def test_what_is_logged_after_half_a_line_is_a_line_of_its_own(tmp_path: Path) -
     path = tmp_path / "ada.jsonl"
     path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed in the middle of it
     for line in ("three", "four"):
-        log = Log(str(path), pytest.fail)
+        log = EventLogFile(str(path), pytest.fail)
         log.write(line)
         log.close()
     assert path.read_bytes() == b'{"event":"one"}\n{"event":"tw\nthree\nfour\n'

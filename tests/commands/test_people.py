@@ -12,8 +12,8 @@ import pytest
 
 from p2pchat import Presence, Settings, TCPPeer, Typing, Warned
 from p2pchat.commands.errors import NO_SUCH_NAME, USAGE
-from p2pchat.commands.output import Log
-from p2pchat.commands.settings import ChatSettings, hides, take_over
+from p2pchat.commands.output import EventLogFile
+from p2pchat.commands.settings import ChatSettings, is_ignored, migrate_ignored
 from p2pchat.testing import mesh
 from tests.commands.shown import Shown, see, session
 
@@ -183,7 +183,7 @@ async def test_what_an_earlier_version_kept_of_whom_one_ignores_is_taken_over(tm
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         (tmp_path / "chat.json").write_text(json.dumps({"ignored": [bob.me.id, "nobody"], "bell": False}), "utf-8")
-        await take_over(ada, ChatSettings.load(tmp_path))
+        await migrate_ignored(ada, ChatSettings.load(tmp_path))
         assert [user.name for user in ada.ignored()] == ["bob"]
         assert "ignored" not in json.loads((tmp_path / "chat.json").read_text("utf-8"))
 
@@ -202,9 +202,9 @@ async def test_what_is_of_somebody(line: dict[str, str], hidden: bool) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         line = {name: bob.me.id if value == "BOB" else value for name, value in line.items()}
-        assert not hides(ada, line)
+        assert not is_ignored(ada, line)
         await ada.ignore("bob")
-        assert hides(ada, line) is hidden
+        assert is_ignored(ada, line) is hidden
 
 
 async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
         await see(ada, took, "look at me")
         assert shown.lines[-1]["text"] == "look at me"
         people = session(ada, shown, as_json=False)
-        log = Log(str(tmp_path / "log"), pytest.fail)
+        log = EventLogFile(str(tmp_path / "log"), pytest.fail)
         people._show._log = log
         shown.new  # noqa: B018
         await see(ada, people, "look at me", consumer="log")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.format import (
-    plain_line,
-    plain_message,
-    plain_notice,
-    plain_receipt,
-    shown_name,
-    shown_speaker,
-    shown_time,
+from p2pchat.commands.render import (
+    format_event,
+    format_message,
+    format_notice,
+    format_receipt,
+    format_time,
+    quote_name,
+    quote_speaker,
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ def said(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None:
-    assert plain_message(event, "me", NOW) == shown
+    assert format_message(event, "me", NOW) == shown
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None
     ],
 )
 def test_who_comes_and_goes(event: dict[str, Any], shown: str | None) -> None:
-    assert plain_line({"at": "2026-11-20T12:00:00.000000Z", **event}, "me", NOW) == shown
+    assert format_event({"at": "2026-11-20T12:00:00.000000Z", **event}, "me", NOW) == shown
 
 
 def test_what_is_no_chat_goes_elsewhere() -> None:
-    assert plain_notice({"event": "warning", "text": "a\nb"}) == "p2pchat: warning: a\\u{a}b"
-    assert plain_notice({"event": "error", "text": "no"}) == "p2pchat: no"
-    assert plain_notice({"event": "message"}) is None
+    assert format_notice({"event": "warning", "text": "a\nb"}) == "p2pchat: warning: a\\u{a}b"
+    assert format_notice({"event": "error", "text": "no"}) == "p2pchat: no"
+    assert format_notice({"event": "message"}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_what_is_no_chat_goes_elsewhere() -> None:
     ],
 )
 def test_a_name_that_could_be_more_stands_in_quotes(label: str, shown: str) -> None:
-    assert shown_name(label) == shown
+    assert quote_name(label) == shown
 
 
 def test_times_are_those_of_the_reader() -> None:
-    assert shown_time("2026-11-20T11:30:00.000000Z", NOW) == "11:30"
-    assert shown_time("2025-11-20T11:30:00.000000Z", NOW) == "2025-11-20 11:30"
+    assert format_time("2026-11-20T11:30:00.000000Z", NOW) == "11:30"
+    assert format_time("2025-11-20T11:30:00.000000Z", NOW) == "2025-11-20 11:30"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_times_are_those_of_the_reader() -> None:
 )
 def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, told: str) -> None:
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert plain_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {told}'
+    assert format_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {told}'
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, to
 def test_a_receipt_says_who_has_read_it(has: list[str], read: list[str], of: int, told: str) -> None:
     lacks = ["dan"][: max(0, of - len(has))]
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert plain_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {told}'
+    assert format_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {told}'
 
 
 COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
@@ -136,11 +136,11 @@ COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
     ],
 )
 def test_a_name_that_looks_like_more_than_one_stands_in_quotes_too(name: str) -> None:
-    assert shown_speaker(name) == f'"{name}"'
+    assert quote_speaker(name) == f'"{name}"'
 
 
 @pytest.mark.parametrize(
     "name", ["Zoë", "Anna Maria", "अनन्या शर्मा", "မောင်း", "O’Brien", "ジョン・スミス", "ada 🦊", "Đặng", "bob#K7QF2M3P"]
 )
 def test_a_name_in_any_writing_stands_as_it_is(name: str) -> None:
-    assert shown_speaker(name) == name
+    assert quote_speaker(name) == name

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.commands.display import Show
+from p2pchat.commands.display import Display
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.commands.notifications import Asides
-from p2pchat.commands.output import Output
+from p2pchat.commands.notifications import Notifier
+from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.shown import Shown, got, session
@@ -138,9 +138,9 @@ async def test_what_nobody_has_is_undelivered(shown: Shown) -> None:
 async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
     async with mesh("ada") as net:
         ada = net.peers[0]
-        show = Show(Output(shown.raw), None, as_json=False, echo=True)
+        show = Display(StdoutWriter(shown.raw), None, as_json=False, echo=True)
         told: asyncio.Queue[str] = asyncio.Queue()
-        show.asides = Asides(told.put_nowait)
+        show.asides = Notifier(told.put_nowait)
         took = Session(ada, show, interactive=True, as_json=False)
         await took.take([b"anybody?"])
         assert await asyncio.wait_for(told.get(), 20) == "-- nobody is here: kept, sent to whoever comes"

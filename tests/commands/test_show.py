@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.display import Show
-from p2pchat.commands.output import Line, Log, Output
+from p2pchat.commands.display import Display
+from p2pchat.commands.output import EventLine, EventLogFile, StdoutWriter
 
 AT = "2026-11-20T11:30:00.000000Z"
 
 
-def said(text: str, **fields: Any) -> Line:
+def said(text: str, **fields: Any) -> EventLine:
     line = {"event": "message", "at": AT, "sent_at": AT, "kind": "room", "conversation_id": "R", "sender": "ada"}
     return {**line, "text": text, "action": False, **fields}
 
 
-async def shown(path: Path, events: list[tuple[Line, bool]], *, as_json: bool, log: Log | None = None) -> list[str]:
+async def shown(
+    path: Path, events: list[tuple[EventLine, bool]], *, as_json: bool, log: EventLogFile | None = None
+) -> list[str]:
     """Return the lines on standard output for events, each with whether it is older."""
     with open(path, "wb", buffering=0) as raw:
-        show = Show(Output(raw), log, as_json=as_json, echo=True)
+        show = Display(StdoutWriter(raw), log, as_json=as_json, echo=True)
         for event, older in events:
             await show.event(event, older=older)
         show.close()
@@ -33,7 +35,7 @@ async def test_people_hear_how_much_is_older_and_programs_and_logs_get_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = [(said("early"), True), (said("mine", event="sent", to="room"), True), (said("news"), False)]
-    log = Log(str(tmp_path / "log"), pytest.fail)
+    log = EventLogFile(str(tmp_path / "log"), pytest.fail)
     [line] = await shown(tmp_path / "plain", events, as_json=False, log=log)
     assert line.endswith("ada: news")
     assert capsys.readouterr().err == "-- 2 older messages: /history shows them\n"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import Question, Typed
-from p2pchat.commands.errors import Usage
-from p2pchat.commands.json_commands import SHAPES
-from p2pchat.commands.session import MENDING, ORDERS, TALKING, TYPED
+from p2pchat.cli.terminal.prompt import LineEntered, PasteQuestion
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.json_commands import JSON_COMMANDS
+from p2pchat.commands.session import EDIT_COMMANDS, JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
 from p2pchat.commands.typed_commands import (
     BY_NAME,
     COMMANDS,
     MOST_USED,
-    Command,
-    Do,
-    Say,
+    CommandInput,
+    TextInput,
+    TypedCommand,
     help_lines,
     parse_line,
     typed_name,
@@ -24,62 +24,65 @@ from p2pchat.commands.typed_commands import (
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
-        ("hello", Say("hello")),
-        ("  indented code", Say("  indented code")),
+        ("hello", TextInput("hello")),
+        ("  indented code", TextInput("  indented code")),
         ("", None),
         ("   ", None),
-        ("//etc/passwd is a file", Say("/etc/passwd is a file")),
-        ("/msg bob see you", Do("msg", ("bob", "see you"))),
-        ("/dm bob  two  blanks", Do("msg", ("bob", "two  blanks"))),
-        ("/MSG bob hi", Do("msg", ("bob", "hi"))),
-        ('/msg "Anna Maria" hi', Do("msg", ("Anna Maria", "hi"))),
-        ('/msg "odd hi', Do("msg", ('"odd', "hi"))),
-        ("/go bob", Do("go", ("bob",))),
-        ("/go Anna Maria", Do("go", ("Anna Maria",))),
-        ("/join room", Do("go", ("room",))),
-        ("/query @bob", Do("go", ("@bob",))),
-        ("/go", Do("go")),
-        ("/list", Do("list")),
-        ("/group ops", Do("group", ("ops",))),
-        ('/group "night shift" bob  "Anna Maria" @carol', Do("group", ("night shift", "bob", "Anna Maria", "@carol"))),
-        ("/add bob carol dave", Do("add", ("bob", "carol", "dave"))),
-        ('/kick "Anna Maria"#K7QF2M3P bob', Do("kick", ("Anna Maria#K7QF2M3P", "bob"))),
-        ("/part", Do("leave")),
-        ("/rename night shift", Do("rename", ("night shift",))),
-        ("/owner Anna Maria", Do("owner", ("Anna Maria",))),
-        ('/go "#night shift"', Do("go", ("#night shift",))),
-        ("/names", Do("who")),
-        ("/me waves to all", Do("me", ("waves to all",))),
-        ("/nick Ada L", Do("nick", ("Ada L",))),
-        ("/history", Do("history")),
-        ("/history 5", Do("history", ("5",))),
-        ("/connect localhost:8080", Do("connect", ("localhost:8080",))),
-        ("/help msg", Do("help", ("msg",))),
-        ("/exit", Do("quit")),
-        ("/reply yes,  indeed", Do("reply", ("yes,  indeed",))),
-        ("/me one\ntwo\n", Do("me", ("one\ntwo",))),
-        ("/msg\tbob\thi", Do("msg", ("bob", "hi"))),
-        ('/msg @"Anna Maria" hi', Do("msg", ("@Anna Maria", "hi"))),
-        ('/msg "Anna Maria"#K7QF2M3P hi', Do("msg", ("Anna Maria#K7QF2M3P", "hi"))),
-        ("/msg bob#K7QF2M3P hi", Do("msg", ("bob#K7QF2M3P", "hi"))),
-        ('/go "Anna Maria"', Do("go", ("Anna Maria",))),
-        ('/whois "Anna Maria"', Do("whois", ("Anna Maria",))),
-        ('/ignore "Anna Maria"#K7QF2M3P', Do("ignore", ("Anna Maria#K7QF2M3P",))),
-        ('/nick "Ada L"', Do("nick", ("Ada L",))),
-        ('/search "as it stands"', Do("search", ('"as it stands"',))),
-        ("/away", Do("away")),
-        ("/away lunch, back at one", Do("away", ("lunch, back at one",))),
-        ("/set", Do("set")),
-        ("/set joins", Do("set", ("joins",))),
-        ("/set joins off", Do("set", ("joins", "off"))),
-        ('/allow "Anna Maria"', Do("allow", ("Anna Maria",))),
-        ("/forget 192.168.1.20:8080", Do("forget", ("192.168.1.20:8080",))),
-        (" /etc/passwd", Say(" /etc/passwd")),
-        ("\uff0f is a slash", Say("\uff0f is a slash")),
-        ("1/2", Say("1/2")),
+        ("//etc/passwd is a file", TextInput("/etc/passwd is a file")),
+        ("/msg bob see you", CommandInput("msg", ("bob", "see you"))),
+        ("/dm bob  two  blanks", CommandInput("msg", ("bob", "two  blanks"))),
+        ("/MSG bob hi", CommandInput("msg", ("bob", "hi"))),
+        ('/msg "Anna Maria" hi', CommandInput("msg", ("Anna Maria", "hi"))),
+        ('/msg "odd hi', CommandInput("msg", ('"odd', "hi"))),
+        ("/go bob", CommandInput("go", ("bob",))),
+        ("/go Anna Maria", CommandInput("go", ("Anna Maria",))),
+        ("/join room", CommandInput("go", ("room",))),
+        ("/query @bob", CommandInput("go", ("@bob",))),
+        ("/go", CommandInput("go")),
+        ("/list", CommandInput("list")),
+        ("/group ops", CommandInput("group", ("ops",))),
+        (
+            '/group "night shift" bob  "Anna Maria" @carol',
+            CommandInput("group", ("night shift", "bob", "Anna Maria", "@carol")),
+        ),
+        ("/add bob carol dave", CommandInput("add", ("bob", "carol", "dave"))),
+        ('/kick "Anna Maria"#K7QF2M3P bob', CommandInput("kick", ("Anna Maria#K7QF2M3P", "bob"))),
+        ("/part", CommandInput("leave")),
+        ("/rename night shift", CommandInput("rename", ("night shift",))),
+        ("/owner Anna Maria", CommandInput("owner", ("Anna Maria",))),
+        ('/go "#night shift"', CommandInput("go", ("#night shift",))),
+        ("/names", CommandInput("who")),
+        ("/me waves to all", CommandInput("me", ("waves to all",))),
+        ("/nick Ada L", CommandInput("nick", ("Ada L",))),
+        ("/history", CommandInput("history")),
+        ("/history 5", CommandInput("history", ("5",))),
+        ("/connect localhost:8080", CommandInput("connect", ("localhost:8080",))),
+        ("/help msg", CommandInput("help", ("msg",))),
+        ("/exit", CommandInput("quit")),
+        ("/reply yes,  indeed", CommandInput("reply", ("yes,  indeed",))),
+        ("/me one\ntwo\n", CommandInput("me", ("one\ntwo",))),
+        ("/msg\tbob\thi", CommandInput("msg", ("bob", "hi"))),
+        ('/msg @"Anna Maria" hi', CommandInput("msg", ("@Anna Maria", "hi"))),
+        ('/msg "Anna Maria"#K7QF2M3P hi', CommandInput("msg", ("Anna Maria#K7QF2M3P", "hi"))),
+        ("/msg bob#K7QF2M3P hi", CommandInput("msg", ("bob#K7QF2M3P", "hi"))),
+        ('/go "Anna Maria"', CommandInput("go", ("Anna Maria",))),
+        ('/whois "Anna Maria"', CommandInput("whois", ("Anna Maria",))),
+        ('/ignore "Anna Maria"#K7QF2M3P', CommandInput("ignore", ("Anna Maria#K7QF2M3P",))),
+        ('/nick "Ada L"', CommandInput("nick", ("Ada L",))),
+        ('/search "as it stands"', CommandInput("search", ('"as it stands"',))),
+        ("/away", CommandInput("away")),
+        ("/away lunch, back at one", CommandInput("away", ("lunch, back at one",))),
+        ("/set", CommandInput("set")),
+        ("/set joins", CommandInput("set", ("joins",))),
+        ("/set joins off", CommandInput("set", ("joins", "off"))),
+        ('/allow "Anna Maria"', CommandInput("allow", ("Anna Maria",))),
+        ("/forget 192.168.1.20:8080", CommandInput("forget", ("192.168.1.20:8080",))),
+        (" /etc/passwd", TextInput(" /etc/passwd")),
+        ("\uff0f is a slash", TextInput("\uff0f is a slash")),
+        ("1/2", TextInput("1/2")),
     ],
 )
-def test_a_line_means(line: str, meant: Say | Do | None) -> None:
+def test_a_line_means(line: str, meant: TextInput | CommandInput | None) -> None:
     assert parse_line(line) == meant
 
 
@@ -121,20 +124,20 @@ def test_a_line_means(line: str, meant: Say | Do | None) -> None:
     ],
 )
 def test_a_mistake_is_told_and_never_sent(line: str, told: str) -> None:
-    with pytest.raises(Usage) as error:
+    with pytest.raises(UsageError) as error:
         parse_line(line)
     assert str(error.value).startswith(told)
 
 
 def test_every_command_is_done_somewhere() -> None:
-    assert {command.name for command in COMMANDS} == {*TALKING, *TYPED, "quit"}
-    assert {*ORDERS, *MENDING, "send", "quit"} == SHAPES.keys()
+    assert {command.name for command in COMMANDS} == {*TEXT_COMMANDS, *TYPED_COMMANDS, "quit"}
+    assert {*JSON_HANDLERS, *EDIT_COMMANDS, "send", "quit"} == JSON_COMMANDS.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_an_example_is_what_it_says(command: Command) -> None:
+def test_an_example_is_what_it_says(command: TypedCommand) -> None:
     meant = parse_line(command.example)
-    assert isinstance(meant, Do) and meant.name == command.name
+    assert isinstance(meant, CommandInput) and meant.name == command.name
     assert len(command.kinds) == command.most
     assert set(command.kinds) <= {"conversation", "user", "member", "command", "setting", "endpoint", ""}
 
@@ -154,7 +157,7 @@ def test_help_of_one_command_says_more() -> None:
         '    a name with blanks stands in "": /msg "Anna Maria" hi',
         "    for example: /msg bob see you at ten",
     ]
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         help_lines("xyzzy")
     assert all(len(line) <= 80 for command in COMMANDS for line in help_lines(command.name))
 
@@ -167,11 +170,13 @@ def test_help_of_one_command_says_more() -> None:
     ],
 )
 def test_a_name_can_be_typed_as_completion_writes_it(name: str) -> None:
-    assert parse_line(f"/msg {typed_name(name)} hi there") == Do("msg", (name, "hi there"))
-    assert parse_line(f"/go {typed_name(name)}") == Do("go", (name,))
+    assert parse_line(f"/msg {typed_name(name)} hi there") == CommandInput("msg", (name, "hi there"))
+    assert parse_line(f"/go {typed_name(name)}") == CommandInput("go", (name,))
 
 
 def test_a_repr_shows_no_text_that_somebody_typed() -> None:
     secret = "meet me at noon"
-    shown = repr([parse_line(secret), parse_line(f"/msg bob {secret}"), Typed(secret), Question(secret, 0, secret, 0)])
+    shown = repr(
+        [parse_line(secret), parse_line(f"/msg bob {secret}"), LineEntered(secret), PasteQuestion(secret, 0, secret, 0)]
+    )
     assert "noon" not in shown and "msg" in shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.read_tracking import Unread, mentions
+from p2pchat.commands.read_tracking import UnreadCounter, mentions
 
 
 def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = False) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = F
 
 
 def test_only_what_others_wrote_elsewhere_since_one_came_is_unread() -> None:
-    unread = Unread("ada")
+    unread = UnreadCounter("ada")
     counted = [
         unread.noticed(line("BOB"), here=None),
         unread.noticed(line("BOB", old=True), here=None),
@@ -29,7 +29,7 @@ def test_only_what_others_wrote_elsewhere_since_one_came_is_unread() -> None:
 
 
 def test_next_is_where_one_is_meant_and_first_is_what_came_first() -> None:
-    unread = Unread("ada")
+    unread = UnreadCounter("ada")
     unread.noticed(line("OPS", kind="group"), here=None)
     unread.noticed(line("BOB"), here=None)
     unread.noticed(line("CYD"), here=None)

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from functools import cache
 
 from p2pchat import TCPPeer
-from p2pchat.commands.display import Show
-from p2pchat.commands.output import Output
+from p2pchat.commands.display import Display
+from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.fuzz.supply import Supply
@@ -47,7 +47,7 @@ class Stage:
     async def _one(self, lines: list[bytes | None], as_json: bool) -> str:
         peer = await self._fresh_peer()
         with tempfile.TemporaryFile(buffering=0) as kept:
-            show = Show(Output(kept), None, as_json=True, echo=True)
+            show = Display(StdoutWriter(kept), None, as_json=True, echo=True)
             show.me = peer.me.label
             session = Session(peer, show, interactive=False, as_json=as_json)
             session.names_are_known()

@@ -12,9 +12,17 @@ from prompt_toolkit.utils import get_cwidth
 from p2pchat.cli.control_server import parse_own_order
 from p2pchat.cli.control_socket import LineBuffer
 from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
-from p2pchat.commands.errors import Usage
-from p2pchat.commands.json_commands import SHAPES, BadOrder, parse_object
-from p2pchat.commands.typed_commands import BY_NAME, Do, Say, help_lines, parse_line, split_name, typed_name
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, parse_json_command
+from p2pchat.commands.typed_commands import (
+    BY_NAME,
+    CommandInput,
+    TextInput,
+    help_lines,
+    parse_line,
+    split_name,
+    typed_name,
+)
 from p2pchat.core.names import RESERVED, is_visible
 from p2pchat.errors import InviteError
 from p2pchat.identity.names import (
@@ -116,7 +124,7 @@ def a_name(text: str) -> None:
     hold(name == name.strip() and 0 < len(name) <= 32 and all(map(is_visible, name)), "a name that cannot be seen")
     hold(get_cwidth(name[0]) > 0, f"a name that begins with nothing: {name!a}")
     typed = parse_line(f"/whois {typed_name(name)}") if '"' not in name else None
-    hold(typed is None or typed == Do("whois", (name,)), f"a name that cannot be typed: {name!a}")
+    hold(typed is None or typed == CommandInput("whois", (name,)), f"a name that cannot be typed: {name!a}")
 
 
 def name_seeds() -> list[bytes]:
@@ -131,14 +139,14 @@ def typed(data: bytes) -> None:
     line = any_text(data)
     try:
         meant = parse_line(line)
-    except Usage as error:
+    except UsageError as error:
         for_people(str(error))
         return
-    if isinstance(meant, Say):
+    if isinstance(meant, TextInput):
         hold(not line.startswith("/") or line.startswith("//"), "a command was taken for text")
         hold(meant.text == (line[1:] if line.startswith("//") else line), "another text than was typed")
         hold(meant.text.strip(), "nothing was taken for text")
-    elif isinstance(meant, Do):
+    elif isinstance(meant, CommandInput):
         command = BY_NAME[meant.name]
         hold(line.startswith("/") and meant.name == command.name, "text was taken for a command")
         enough = command.many or len(meant.arguments) <= command.most
@@ -151,7 +159,7 @@ def typed(data: bytes) -> None:
     hold(line.endswith(rest) and len(found) + len(rest) <= len(line), "a name that nobody typed")
     try:
         hold(help_lines(line), "no help")
-    except Usage as error:
+    except UsageError as error:
         for_people(str(error))
 
 
@@ -175,18 +183,18 @@ def orders(data: bytes) -> None:
     """A command object as it is piped in, or as it comes over the control socket."""
     line = any_text(data)
     try:
-        order = parse_object(line)
-    except BadOrder as error:
+        order = parse_json_command(line)
+    except BadCommand as error:
         for_people(str(error))
         hold(error.ref is None or isinstance(error.ref, str), "a ref that is no text")
     else:
-        shape = SHAPES[order.do]
+        shape = JSON_COMMANDS[order.do]
         hold(all(type(value) is shape[key][0] for key, value in order.fields.items()), "a field of another type")
         hold(all(key in order.fields for key, (_, needed) in shape.items() if needed), "a field is missing")
         hold("text" not in repr(order) or order.do == "text", "a repr that shows what somebody wrote")
     try:
         own = parse_own_order(data)
-    except BadOrder as error:
+    except BadCommand as error:
         for_people(str(error))
     else:
         hold(own is None or {"timeout": 0, "last": 0, **own.fields}, "an order of nothing")
@@ -213,7 +221,7 @@ def order_seeds() -> list[bytes]:
 
 ORDER_WORDS = [
     *(f'"{word}":'.encode() for word in ("do", "to", "text", "ref", "limit", "path", "timeout", "last", "id")),
-    *(f'"{do}"'.encode() for do in (*SHAPES, "find", "wait", "tail", "export", "import")),
+    *(f'"{do}"'.encode() for do in (*JSON_COMMANDS, "find", "wait", "tail", "export", "import")),
     b"true", b"null", b"1e999", b"NaN", b"-1", b"9" * 400, b"\\ud800", b"\\u0000", b"\\u202e", b"{", b"}", b"[" * 1000,
 ]  # fmt: skip
 

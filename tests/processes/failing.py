@@ -279,7 +279,7 @@ def _mid_line(count: Count) -> None:
 
     write_all = output._write_all
 
-    def halved(raw: output.Raw, data: bytes) -> None:
+    def halved(raw: output.RawStream, data: bytes) -> None:
         due = count.due()
         write_all(raw, data[: len(data) // 2] if due else data)
         if due:

@@ -22,7 +22,7 @@ from p2pchat.cli.command_table import WEB_COMMAND
 from p2pchat.cli.options import WhichPeer, parse_words
 from p2pchat.cli.subcommands.web import REPORTS, AccountOptions, WebOptions, parse_serving
 from p2pchat.cli.subcommands.web_server import listen
-from p2pchat.commands.errors import Failure, Usage
+from p2pchat.commands.errors import CommandError, UsageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
@@ -121,7 +121,7 @@ async def test_it_is_looked_after_from_beside_stops_in_good_order_and_has_all_ag
 
 def test_a_port_that_is_taken_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(Failure) as error:
+        with pytest.raises(CommandError) as error:
             listen("127.0.0.1", taken.getsockname()[1])
     assert "choose another HTTP_PORT" in str(error.value)
 
@@ -161,7 +161,7 @@ def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
     ],
 )
 def test_what_cannot_be_meant(line: str, told: str) -> None:
-    with pytest.raises(Usage) as error:
+    with pytest.raises(UsageError) as error:
         parsed(line)
     assert told in str(error.value)
 
@@ -186,6 +186,6 @@ def test_a_missing_library_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) 
         return None if name == "uvicorn" else object()
 
     monkeypatch.setattr(web, "find_spec", find)  # what is installed here is nothing of ours
-    with pytest.raises(Failure) as error:
+    with pytest.raises(CommandError) as error:
         web.require_extra()
     assert str(error.value).startswith("the web gateway needs uvicorn") and "p2pchat-mesh[web]" in str(error.value)

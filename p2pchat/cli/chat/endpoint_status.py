@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from p2pchat.commands.endpoints import program
-from p2pchat.commands.errors import tell
+from p2pchat.commands.errors import print_notice
 from p2pchat.safe_text import safe_line
 
 ALONE_AFTER = 3.0  # seconds in which somebody known answers, where anybody does
-MOST_TOLD = 3  # of those who do not
+MAX_LISTED = 3  # of those who do not
 
-_WRONG = {  # by the `code` of a link event: what it means
+_PROBLEMS = {  # by the `code` of a link event: what it means
     "nobody": "nobody listens there",
     "no_answer": "no answer",
     "no_name": "there is no machine of that name",
@@ -29,7 +29,7 @@ _WRONG = {  # by the `code` of a link event: what it means
     "busy": "it has as many links as it takes",
     "full": "this peer has as many links as it takes",
 }
-_TO_DO = {  # and what to do; {port} is the endpoint's, {own} this peer's, {program} how it is typed
+_ADVICE = {  # and what to do; {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",
     "no_name": "a typing error?",
@@ -41,13 +41,13 @@ _TO_DO = {  # and what to do; {port} is the endpoint's, {own} this peer's, {prog
     "busy": "it is tried on",
     "full": "it is tried on",
 }
-_OF_AN_INVITE = {
+_INVITE_ADVICE = {
     "network": "its key was changed: ask there for a new invite, which `p2pchat invite` shows",
     "identity": "another peer than the inviting one answers there: ask for a new invite, which `p2pchat invite` shows",
 }
 
 
-class Endpoints:
+class EndpointStatus:
     """What became of the endpoints on the command line and in the invite.
 
     Args:
@@ -64,13 +64,13 @@ class Endpoints:
         invited: Sequence[str] = (),
         *,
         port: int = 0,
-        tell: Callable[[str], None] = tell,
+        notify: Callable[[str], None] = print_notice,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
         self._first = frozenset(self._states)
         self._invited = frozenset(invited)
         self._port = port
-        self._tell = tell
+        self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # what was said once of an endpoint is not said again
         self._of_the_book: dict[str, str] = {}  # endpoints nobody named in this run, and what is wrong there
         self._known = asyncio.Event()
@@ -89,13 +89,13 @@ class Endpoints:
             self._linked.set()
         former = self._states.get(endpoint)
         if former is None and state in ("refused", "trying"):
-            self._of_the_book[endpoint] = _WRONG.get(code) or safe_line(reason)
+            self._of_the_book[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
         if former is None or former == state or state not in ("up", "refused", "trying"):
             return
         self._states[endpoint] = state
         if state == "up" and endpoint in self._invited:
             self._states.update(dict.fromkeys(self._invited, "up"))
-        self._tell(f"-- {safe_line(endpoint)} {self._said(endpoint, state, reason, code)}")
+        self._notify(f"-- {safe_line(endpoint)} {self._said(endpoint, state, reason, code)}")
         first = {self._states[one] for one in self._first}
         if all(first):
             self._known.set()
@@ -107,13 +107,13 @@ class Endpoints:
         if self._linked.is_set() or not self._of_the_book:
             return
         some = [f"{safe_line(endpoint)} ({wrong})" for endpoint, wrong in self._of_the_book.items()]
-        more = f" and {len(some) - MOST_TOLD} more" if len(some) > MOST_TOLD else ""
-        self._tell(f"-- nobody you know answers yet: {', '.join(some[:MOST_TOLD])}{more}; trying on")
+        more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
+        self._notify(f"-- nobody you know answers yet: {', '.join(some[:MAX_LISTED])}{more}; trying on")
 
     def _said(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":
             return "reached"
-        wrong = _WRONG.get(code) or safe_line(reason)
+        wrong = _PROBLEMS.get(code) or safe_line(reason)
         to_do = self._to_do(endpoint, code)
         text = f"{wrong} ({to_do})" if wrong and to_do else wrong or to_do
         said = "refused" if state == "refused" else "does not answer"
@@ -123,9 +123,9 @@ class Endpoints:
         if (endpoint, code) in self._advised:
             return ""
         self._advised.add((endpoint, code))
-        if endpoint in self._invited and code in _OF_AN_INVITE:
-            return _OF_AN_INVITE[code]
-        return _TO_DO.get(code, "").format(port=endpoint.rpartition(":")[2], own=self._port or 8080, program=program())
+        if endpoint in self._invited and code in _INVITE_ADVICE:
+            return _INVITE_ADVICE[code]
+        return _ADVICE.get(code, "").format(port=endpoint.rpartition(":")[2], own=self._port or 8080, program=program())
 
     @property
     def any(self) -> bool:
@@ -139,14 +139,14 @@ class Endpoints:
 
     async def answered(self, timeout: float) -> None:
         """Wait until each endpoint has answered or failed once, at most so long."""
-        await _within(self._known, timeout)
+        await _wait_within(self._known, timeout)
 
     async def linked_within(self, timeout: float) -> bool:
         """Whether there was a link to anybody, or is one in time."""
-        return await _within(self._linked, timeout)
+        return await _wait_within(self._linked, timeout)
 
 
-async def _within(event: asyncio.Event, timeout: float) -> bool:
+async def _wait_within(event: asyncio.Event, timeout: float) -> bool:
     if event.is_set():
         return True
     try:

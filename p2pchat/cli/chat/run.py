@@ -27,22 +27,29 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
 )
-from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, Endpoints
-from p2pchat.cli.chat.shutdown import Leaving
-from p2pchat.cli.chat.startup import ChatOptions, Starting, allow_descriptors, next_steps, parse_chat, settle
+from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, EndpointStatus
+from p2pchat.cli.chat.shutdown import Shutdown
+from p2pchat.cli.chat.startup import (
+    ChatOptions,
+    StartupErrors,
+    allow_descriptors,
+    next_steps,
+    parse_chat,
+    run_setup_wizard,
+)
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.loop import make_runner
 from p2pchat.cli.options import history_command, make_peer
 from p2pchat.cli.stdin import Kind, Lines, NothingSaid, ask, can_ask, kind_of_stdin, raw_stdin, read_invite
-from p2pchat.commands.display import Show
+from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, Failure, complain, tell, worse
-from p2pchat.commands.format import shown_name, shown_names
+from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, CommandError, print_error, print_notice, worst_code
 from p2pchat.commands.invites import endpoints_of, welcome_screen
-from p2pchat.commands.notifications import Arrival, tell_diagnostics
-from p2pchat.commands.output import Log, Output, raw_stdout
+from p2pchat.commands.notifications import JoinSummary, show_library_logs
+from p2pchat.commands.output import EventLogFile, StdoutWriter, raw_stdout
+from p2pchat.commands.render import quote_name, quote_names
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import LastStart, take_over
+from p2pchat.commands.settings import LastStart, migrate_ignored
 from p2pchat.safe_text import safe_line
 
 
@@ -50,18 +57,18 @@ def run_chat(argv: Sequence[str]) -> int:
     """Run one peer until there is a reason to leave; return the exit code."""
     options = parse_chat(argv, may_ask=can_ask())
     for warning in options.warnings:
-        complain(f"warning: {warning}")
+        print_error(f"warning: {warning}")
     if options.verbose:
-        tell_diagnostics()
+        show_library_logs()
     allow_descriptors()
     kind = kind_of_stdin()
     try:
         invite = read_invite(options.invite, kind)
         if options.bare:
-            options = settle(options, invite, ask)
+            options = run_setup_wizard(options, invite, ask)
     except NothingSaid:
         return DONE
-    starting = Starting(options, argv)
+    starting = StartupErrors(options, argv)
     while True:
         try:
             with make_runner() as runner:
@@ -82,32 +89,32 @@ class Chat:
 
     async def run(self) -> int:
         """Return the exit code."""
-        self._leaving = Leaving()
+        self._leaving = Shutdown()
         self._leaving.take_signals()
         log = self._open_log()
-        self._front = choose_front(self._options, self._kind, log, self._leaving)
+        self._front = choose_front_end(self._options, self._kind, log, self._leaving)
         self._show = self._front.show
         try:
             code = await self._chat()
-            return worse(code, FAILED) if log is not None and log.failed else code
+            return worst_code(code, FAILED) if log is not None and log.failed else code
         finally:
             self._front.close()
             self._leaving.give_signals_back()
 
-    def _open_log(self) -> Log | None:
+    def _open_log(self) -> EventLogFile | None:
         if not self._options.log:
             return None
         try:
-            return Log(self._options.log, complain)
+            return EventLogFile(self._options.log, print_error)
         except OSError as error:
-            raise Failure(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
+            raise CommandError(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
 
     async def _chat(self) -> int:
         settings = Settings(start_timeout=0.0)  # how it goes with endpoints we tell as it happens
         peer = make_peer(self._options, self._invite, settings)
         invited = endpoints_of(self._invite or "")
-        self._endpoints = Endpoints(self._options.endpoints, invited, port=self._options.port)
-        self._arrival = Arrival(self._invite or "", calls=bool(self._options.endpoints or invited))
+        self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
+        self._arrival = JoinSummary(self._invite or "", calls=bool(self._options.endpoints or invited))
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         control = await ControlServer(peer).start()
@@ -118,9 +125,9 @@ class Chat:
         )
         control.attention = session.attention
         session.tells_of_calls(self._endpoints.call)
-        await take_over(peer, session.settings)
+        await migrate_ignored(peer, session.settings)
         if session.settings.trouble:
-            complain(f"warning: {session.settings.trouble}")
+            print_error(f"warning: {session.settings.trouble}")
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
@@ -134,7 +141,7 @@ class Chat:
             session.attention.close()
             self._arrival.close()
             session.look()  # what was shown last is read as well
-            await control.leave(_STOPPED[await self._leaving.wait()])
+            await control.leave(_STOP_REASONS[await self._leaving.wait()])
             await pump
 
     def _introduce(self, peer: TCPPeer) -> None:
@@ -180,13 +187,13 @@ class Chat:
         self._endpoints.heard(link.endpoint, link.state, link.reason, link.code)
         if self._options.verbose:
             words = (link.state, link.endpoint or "(it called)", link.to_json()["peer_id"][:8], link.reason)
-            tell(f"-- link {safe_line(' '.join(word for word in words if word))}")
+            print_notice(f"-- link {safe_line(' '.join(word for word in words if word))}")
 
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where we are, before anything else."""
         first = peer.listening
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
-        tell(f"-- {shown_name(peer.me.label)} listens on {where}")
+        print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
         await self._show.event(first.to_json())
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # else nobody is there
@@ -198,22 +205,22 @@ class Chat:
         """Say how others come here and what to do now: below what was said before, which may fill the screen."""
         if not is_loopback(self._options.host):
             with suppress(InviteError):  # an open network whose first peer is still to be met
-                tell(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
         self._tell_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]
-            tell(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
+            print_notice(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
 
     def _tell_reach(self) -> None:
         """Say that fewer can reach this peer than last time, and remember how it is now."""
         options, settings = self._options, self._session.settings
         if options.discover and is_loopback(options.host):
-            tell("-- --discover finds others; to be found by them, listen with --host 0.0.0.0")
+            print_notice("-- --discover finds others; to be found by them, listen with --host 0.0.0.0")
         if options.is_temporary:
             return
         fewer = settings.last_start.fewer_now(options.host)
         if fewer:
-            tell(fewer)
+            print_notice(fewer)
         settings.started(LastStart(options.host, options.advertise, options.discover))
 
     async def _mind_refusal(self) -> None:
@@ -245,30 +252,30 @@ class Chat:
         if reason == "interrupted":
             return INTERRUPTED
         if reason == "ended":
-            complain("the peer stopped by itself: what was accepted is kept; start it again")
+            print_error("the peer stopped by itself: what was accepted is kept; start it again")
             return FAILED
         if reason == "refused":
-            complain("every endpoint refused us, for the reasons above; nothing was sent")
+            print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
         missing: list[str] = []
         if reason == "input":
             missing = await session.drain(self._front.patience)
         if missing or session.undelivered():
             self._tell_kept([label for label in missing if label])
-            return worse(session.code, KEPT)
+            return worst_code(session.code, KEPT)
         return session.code
 
     def _tell_kept(self, labels: list[str]) -> None:
-        who = shown_names(labels)
+        who = quote_names(labels)
         fate = (
             "it went with the temporary profile, unless others have it"
             if self._options.is_temporary
             else "it is kept, and sent at the next start"
         )
-        tell(f"p2pchat: {f'not everything sent reached {who}' if who else 'nobody has what was sent'}: {fate}")
+        print_notice(f"p2pchat: {f'not everything sent reached {who}' if who else 'nobody has what was sent'}: {fate}")
 
 
-_STOPPED = {
+_STOP_REASONS = {
     "input": "end of input",
     "output": "nobody reads the output",
     "interrupted": "interrupted",
@@ -286,7 +293,7 @@ _STOPPED = {
 # `--plain`, and the interactive line of a terminal, which alone needs prompt_toolkit and is only imported there.
 
 
-class Front(Protocol):
+class FrontEnd(Protocol):
     """One front end.
 
     Attributes:
@@ -295,7 +302,7 @@ class Front(Protocol):
         patience: Seconds to wait for deliveries at the end of input.
     """
 
-    show: Show
+    show: Display
     interactive: bool
     patience: float
 
@@ -314,21 +321,21 @@ class Front(Protocol):
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         """The peer runs: show where one is, before any event is shown."""
 
-    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+    async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         """Do what input says; at its end decide to leave. Cancelled when something else decides."""
 
     def close(self) -> None:
         """Show what was kept for a moment, and leave the streams as they were."""
 
 
-def choose_front(options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> Front:
+def choose_front_end(options: ChatOptions, kind: Kind, log: EventLogFile | None, leaving: Shutdown) -> FrontEnd:
     """Return the front end that fits what standard input and output are, and what was asked for."""
     if wants_terminal(options, kind):
-        from p2pchat.cli.terminal.app import TerminalFront
+        from p2pchat.cli.terminal.app import TerminalFrontEnd
 
-        return TerminalFront(options, log, leaving)
+        return TerminalFrontEnd(options, log, leaving)
 
-    return Streams(options, kind, log, leaving)
+    return StreamFrontEnd(options, kind, log, leaving)
 
 
 def wants_terminal(options: ChatOptions, kind: Kind) -> bool:
@@ -355,18 +362,18 @@ REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still b
 TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for those who are here
 
 
-class Streams:
+class StreamFrontEnd:
     """Standard input and output as they are; a Front."""
 
-    def __init__(self, options: ChatOptions, kind: Kind, log: Log | None, leaving: Leaving) -> None:
+    def __init__(self, options: ChatOptions, kind: Kind, log: EventLogFile | None, leaving: Shutdown) -> None:
         self._options = options
         self._kind = kind
         self._leaving = leaving
-        self._output = Output(raw_stdout(), for_people=not options.as_json)
+        self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
         self.interactive = kind is Kind.TERMINAL
         self.patience = TERMINAL_DRAIN if self.interactive else options.drain
-        self.show = Show(self._output, log, as_json=options.as_json, echo=not self.interactive)
+        self.show = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
 
     @property
     def has_input(self) -> bool:
@@ -383,7 +390,7 @@ class Streams:
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         pass
 
-    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+    async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         try:
             if self._kind is Kind.PIPED:
                 await endpoints.answered(ENDPOINTS_WAIT)

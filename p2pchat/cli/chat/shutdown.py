@@ -23,7 +23,7 @@ SIGNALS = tuple(
 )
 
 
-class Leaving:
+class Shutdown:
     """The one decision to leave: `await wait()` returns why.
 
     Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`

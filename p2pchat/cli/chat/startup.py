@@ -35,9 +35,9 @@ from p2pchat.cli.main import refuse_first_word, split_first_word
 from p2pchat.cli.options import PeerOptions, database_url, free_port, is_free, next_port, parse_seconds, parse_words
 from p2pchat.cli.stdin import NothingSaid
 from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, parse_endpoint, parse_port, program
-from p2pchat.commands.errors import Failure, Usage, complain, tell
-from p2pchat.commands.format import shown_name, shown_time
+from p2pchat.commands.errors import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
+from p2pchat.commands.render import format_time, quote_name
 from p2pchat.commands.settings import ChatSettings
 
 EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names for whoever joins next
@@ -46,7 +46,7 @@ MOST_LISTED = 9  # profiles, the newest first
 Ask = Callable[[str], str | None]
 
 
-def settle(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
+def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
     """Fill in what is missing: the port, the name, and which profile.
 
     Args:
@@ -54,27 +54,29 @@ def settle(options: ChatOptions, invite: str | None, ask: Ask) -> ChatOptions:
     Raises:
         NothingSaid: A question was answered with the end of input. Failure: No port is free.
     """
-    known = _known(options)
+    known = _known_profiles(options)
     if options.name and any(one.name == options.name and one.holder is not None for one in known):
         _hint_running(next(one for one in known if one.name == options.name))
         options.name = ""
-    profile = _which(options, known, invite, ask)
+    profile = _choose_profile(options, known, invite, ask)
     if profile is not None:
-        return _again(options, profile, ask)
+        return _restart_profile(options, profile, ask)
     if options.data:
-        return _at_its_place(options, ask)
-    return _anew(options, known, ask)
+        return _profile_in_data(options, ask)
+    return _new_profile(options, known, ask)
 
 
 # ---- which profile
 
 
-def _known(options: ChatOptions) -> list[Known]:
+def _known_profiles(options: ChatOptions) -> list[ProfileSummary]:
     """Return the profiles it may be, as they are now."""
     return [] if options.data or options.temp or options.key else started_before()
 
 
-def _which(options: ChatOptions, known: Sequence[Known], invite: str | None, ask: Ask) -> Known | None:
+def _choose_profile(
+    options: ChatOptions, known: Sequence[ProfileSummary], invite: str | None, ask: Ask
+) -> ProfileSummary | None:
     """Return the profile to start again; None for a new one."""
     idle = [one for one in known if one.holder is None]
     if options.name:
@@ -91,11 +93,11 @@ def _which(options: ChatOptions, known: Sequence[Known], invite: str | None, ask
     return _ask_which([*_newest_first(idle), *_newest_first(running)][:MOST_LISTED], ask)
 
 
-def _newest_first(some: Sequence[Known]) -> list[Known]:
+def _newest_first(some: Sequence[ProfileSummary]) -> list[ProfileSummary]:
     return sorted(some, key=lambda one: -one.used_at)
 
 
-def _of_this_network(idle: Sequence[Known], invite: str) -> Known | None:
+def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSummary | None:
     """Return a profile that is in the invite's network, else the only one that can still go there."""
     network = parse_invite(invite).network.id
     for one in idle:
@@ -106,35 +108,35 @@ def _of_this_network(idle: Sequence[Known], invite: str) -> Known | None:
     return free[0] if len(free) == 1 else None
 
 
-def _ask_which(listed: Sequence[Known], ask: Ask) -> Known | None:
+def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | None:
     """Let one be chosen; the first, the newest that does not run, by Enter."""
     now = datetime.now().astimezone()
-    tell("Which one? Each port has an identity and a history of its own:")
+    print_notice("Which one? Each port has an identity and a history of its own:")
     for number, one in enumerate(listed, 1):
-        used = shown_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)
+        used = format_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)
         state = f"used {used}" if one.holder is None else f"runs now, process {one.holder or '?'}"
-        tell(f"  {number}  {one.port:<5} {one.label}, {state}")
-    tell("  n  a new one")
+        print_notice(f"  {number}  {one.port:<5} {one.label}, {state}")
+    print_notice("  n  a new one")
     while True:
-        answer = _asked(ask, "Number, or n [1]: ").lower() or "1"
+        answer = _answer(ask, "Number, or n [1]: ").lower() or "1"
         if answer == "n":
             return None
         chosen = next(
             (one for n, one in enumerate(listed, 1) if answer in (str(n), str(one.port), one.name.lower())), None
         )
         if chosen is None:
-            complain(f"{answer!a} is none of them: a number from 1 to {len(listed)}, or n")
+            print_error(f"{answer!a} is none of them: a number from 1 to {len(listed)}, or n")
         elif chosen.holder is not None:
             _hint_running(chosen)
         else:
             return chosen
 
 
-def _hint_running(one: Known) -> None:
-    complain(f"{one.label} runs already, on port {one.port}: {beside(one.port)}")
+def _hint_running(one: ProfileSummary) -> None:
+    print_error(f"{one.label} runs already, on port {one.port}: {commands_beside(one.port)}")
 
 
-def beside(port: int) -> str:
+def commands_beside(port: int) -> str:
     """Return what one can do beside a running peer."""
     return f"`{program()} send room TEXT --port {port}` and `{program()} tail --port {port}` work beside it"
 
@@ -142,7 +144,7 @@ def beside(port: int) -> str:
 # ---- what follows
 
 
-def _again(options: ChatOptions, profile: Known, ask: Ask) -> ChatOptions:
+def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> ChatOptions:
     """A profile there is, where others found it last; on another port while somebody else has its own."""
     last = ChatSettings.load(profile.directory).last_start
     if not options.host_given:
@@ -151,52 +153,52 @@ def _again(options: ChatOptions, profile: Known, ask: Ask) -> ChatOptions:
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})
-        tell(f"-- another program listens on port {profile.port}: on {options.port} this time")
-    tell(f"-- starting {profile.label} again (port {profile.port})")
+        print_notice(f"-- another program listens on port {profile.port}: on {options.port} this time")
+    print_notice(f"-- starting {profile.label} again (port {profile.port})")
     if not options.name and not profile.name:
         options.name = _ask_name(login_name(), ask)
     return options
 
 
-def _at_its_place(options: ChatOptions, ask: Ask) -> ChatOptions:
+def _profile_in_data(options: ChatOptions, ask: Ask) -> ChatOptions:
     """The profile of --data, on any port."""
     directory = Path(options.data).expanduser()
-    found = look(directory, 0) if (directory / "identity.pem").exists() else None
+    found = summarize_profile(directory, 0) if (directory / "identity.pem").exists() else None
     options.port = free_port(options.host)
     if not options.name and (found is None or not found.name):
         options.name = _ask_name(login_name(), ask)
     return options
 
 
-def _anew(options: ChatOptions, known: Sequence[Known], ask: Ask) -> ChatOptions:
+def _new_profile(options: ChatOptions, known: Sequence[ProfileSummary], ask: Ask) -> ChatOptions:
     """A new peer; when others of this login run, linked with one of them."""
-    _pick_place(options, known)
+    _pick_port(options, known)
     if not options.name:
         usual = login_name()
         options.name = _ask_name(login_name(options.port) if usual in {one.name for one in known} else usual, ask)
-        _pick_place(options, _known(options))  # somebody may have started meanwhile in another terminal
+        _pick_port(options, _known_profiles(options))  # somebody may have started meanwhile in another terminal
     return options
 
 
-def _pick_place(options: ChatOptions, known: Sequence[Known]) -> None:
+def _pick_port(options: ChatOptions, known: Sequence[ProfileSummary]) -> None:
     """Take a free port, and a running peer of this login to link with."""
     options.port = free_port(options.host, {one.port for one in known})
     running = [one for one in known if one.holder is not None]
     if running and not options.endpoints and not options.invite and not options.open_network:
         first = running[0]
-        tell(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
+        print_notice(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
         options.endpoints = (f"{LOOPBACK}:{first.port}",)
 
 
 def _ask_name(usual: str, ask: Ask) -> str:
     while True:
         try:
-            return validate_name(_asked(ask, f"Your name [{usual}]: ") or usual)
+            return validate_name(_answer(ask, f"Your name [{usual}]: ") or usual)
         except ValueError as error:
-            complain(str(error))
+            print_error(str(error))
 
 
-def _asked(ask: Ask, prompt: str) -> str:
+def _answer(ask: Ask, prompt: str) -> str:
     answer = ask(prompt)
     if answer is None:
         raise NothingSaid
@@ -226,12 +228,12 @@ def next_steps(port: int, host: str, names: Collection[str], *, calls: bool) -> 
 # What keeps a peer from starting, as one line that says what to do about it: mostly a command to copy.
 
 
-MOST_PICKED = 8  # ports picked and lost to others who start in the same moment
-_LOOK_WITHIN = 1.0  # seconds, for who it is that listens there
+MAX_PORT_ATTEMPTS = 8  # ports picked and lost to others who start in the same moment
+_PROBE_TIMEOUT = 1.0  # seconds, for who it is that listens there
 _OTHERS = frozenset(("refused", "no_answer", "unreachable", "no_such_host", "cut", "silent", "other_program"))
 
 
-class Starting:
+class StartupErrors:
     """One start: what was asked for, and whether the profile was there before.
 
     Args:
@@ -247,7 +249,7 @@ class Starting:
     def goes_elsewhere(self, error: P2PChatError) -> bool:
         """Pick the next port, when the one that was picked was taken in the same moment; False: that is not it."""
         is_picked = self._options.bare and not self._was_there and not self._options.data
-        if not is_picked or not isinstance(error, (PortInUse, DataLocked)) or len(self._tried) >= MOST_PICKED:
+        if not is_picked or not isinstance(error, (PortInUse, DataLocked)) or len(self._tried) >= MAX_PORT_ATTEMPTS:
             return False
         self._tried.add(self._options.port)
         self._options.port = free_port(self._options.host, self._tried)
@@ -261,13 +263,13 @@ class Starting:
             return self._in_use(error)
         if isinstance(error, InviteError) and self._options.invite:
             port = next_port(self._options.port, self._options.host)
-            return Usage(f"{error}, as in: {command(port, '--invite', '-')}")
+            return UsageError(f"{error}, as in: {command(port, '--invite', '-')}")
         return error
 
-    def _port_taken(self, error: PortInUse) -> Failure:
+    def _port_taken(self, error: PortInUse) -> CommandError:
         who = _who_listens(error.port)
         instead = self._with_port(next_port(error.port, self._options.host))
-        return Failure(f"port {error.port} on {error.host} is in use by {who}: try {instead}")
+        return CommandError(f"port {error.port} on {error.host} is in use by {who}: try {instead}")
 
     def _with_port(self, port: int) -> str:
         """Return the command line with another port, and still the same identity."""
@@ -280,20 +282,20 @@ class Starting:
             rest = [*rest, "--data", str(profile_directory(self._options.port))]
         return command(port, *rest)
 
-    def _in_use(self, error: DataLocked) -> Failure:
+    def _in_use(self, error: DataLocked) -> CommandError:
         who = f"process {error.pid}" if error.pid else "another process"
         which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
         send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
         other = "one more peer needs another port and directory"
         if not self._options.data:
             other = f"for one more peer: {command(next_port(self._options.port), self._options.port)}"
-        return Failure(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
+        return CommandError(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
 
 
 def _who_listens(port: int) -> str:
     """Ask who has taken a port of this machine."""
     try:
-        verdict = asyncio.run(probe(port, timeout=_LOOK_WITHIN)).verdict
+        verdict = asyncio.run(probe(port, timeout=_PROBE_TIMEOUT)).verdict
     except (P2PChatError, ValueError, OSError):
         return "another program"
     return "another program" if verdict in _OTHERS else "another p2pchat peer"
@@ -305,7 +307,7 @@ def _who_listens(port: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ProfileSummary:
     """A profile that was started before.
 
     Attributes:
@@ -326,27 +328,27 @@ class Known:
 
     @property
     def label(self) -> str:
-        return shown_name(self.name) if self.name else "(no name yet)"
+        return quote_name(self.name) if self.name else "(no name yet)"
 
 
-def started_before() -> list[Known]:
+def started_before() -> list[ProfileSummary]:
     """Return the profiles of this login that are somebody, lowest port first.
 
     One without a name, a network of its own and a message, as a start that found its port taken leaves behind, is
     nobody yet: whoever starts there next may be.
     """
-    found = [look(directory, int(directory.name)) for directory in known_profiles()]
+    found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles()]
     return [one for one in found if one.name or one.is_settled or one.holder is not None]
 
 
-def look(directory: Path, port: int) -> Known:
+def summarize_profile(directory: Path, port: int) -> ProfileSummary:
     """Return what can be seen of a profile; nothing but its place where it cannot be read: starting it says why."""
     name, has_messages = "", False
     with suppress(P2PChatError):
         name, has_messages = asyncio.run(_read(directory))
     state = inspect_profile(directory)
     is_settled = has_messages or state.network_path.parent == directory
-    return Known(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
+    return ProfileSummary(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
 
 
 async def _read(directory: Path) -> tuple[str, bool]:
@@ -420,17 +422,17 @@ def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
     words, given, typed = parse_words(CHAT, argv)
     bare = not words and may_ask and not given["as_json"]
     if not words and not bare:
-        raise Usage("which port? For example: p2pchat 8080 --name ada (--help shows more)")
+        raise UsageError("which port? For example: p2pchat 8080 --name ada (--help shows more)")
     try:
         port = 0 if bare else parse_port(words[0], "port", lowest=0)
-    except Usage:
+    except UsageError:
         raise refuse_first_word(words[0]) from None
     if given["temp"] and given["data"]:
-        raise Usage("--temp and --data exclude each other: a profile is temporary or has a place")
+        raise UsageError("--temp and --data exclude each other: a profile is temporary or has a place")
     if given["as_json"] and given["plain"]:
-        raise Usage("--json and --plain exclude each other")
+        raise UsageError("--json and --plain exclude each other")
     if given["open_network"] and given["invite"]:
-        raise Usage("--open and --invite exclude each other: an invite says which network, and whether it is open")
+        raise UsageError("--open and --invite exclude each other: an invite says which network, and whether it is open")
     options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
     options.host_given = given["host"] is not None
     options.db = database_url(options.db)

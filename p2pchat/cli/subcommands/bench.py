@@ -23,9 +23,9 @@ from p2pchat.cli.options import WhichPeer, find_profile, parse_seconds, parse_wo
 from p2pchat.cli.progress import Progress
 from p2pchat.cli.subcommands.doctor_network import name_of, there
 from p2pchat.commands.endpoints import parse_endpoint
-from p2pchat.commands.errors import DONE, FAILED, Failure, Usage, tell
-from p2pchat.commands.format import shown_name
+from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.output import json_line
+from p2pchat.commands.render import quote_name
 
 USUAL_SECONDS = 2.0
 
@@ -49,7 +49,7 @@ def parse_bench(argv: Sequence[str]) -> BenchOptions:
     """
     words, given, typed = parse_words(BENCH_COMMAND, argv)
     if len(words) != 1:
-        raise Usage("bench takes one HOST:PORT, where the peer answers: p2pchat bench 192.168.1.20:8080")
+        raise UsageError("bench takes one HOST:PORT, where the peer answers: p2pchat bench 192.168.1.20:8080")
     return BenchOptions(
         which_peer(given, typed),
         parse_endpoint(words[0]),
@@ -61,7 +61,7 @@ def parse_bench(argv: Sequence[str]) -> BenchOptions:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= WRITING_MOST):
-        raise Usage(f"--write {text!a}: it is how many messages to send, 1 to {WRITING_MOST:,}")
+        raise UsageError(f"--write {text!a}: it is how many messages to send, 1 to {WRITING_MOST:,}")
     return int(text)
 
 
@@ -70,7 +70,7 @@ def run_bench(argv: Sequence[str]) -> int:
     options = parse_bench(argv)
     directory = find_profile(options.which).expanduser().absolute()
     if not inspect_profile(directory).peer_id:
-        raise Usage(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
+        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
     return run_until_signal(_measure(options, directory), terminated=lambda: FAILED)
 
 
@@ -80,7 +80,7 @@ async def _measure(options: BenchOptions, directory: Path) -> int:
     if found.verdict != "reached":
         finding = there(found, name)
         mend = f"; {finding.mend}" if finding.mend else ""
-        raise Failure(f"cannot measure the way to {finding.what}: {finding.seen}{mend}")
+        raise CommandError(f"cannot measure the way to {finding.what}: {finding.seen}{mend}")
     _print_peer(options, found, name)
     with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
         progress.tell(f"-- linking with {options.endpoint}")
@@ -97,7 +97,7 @@ async def _write(options: BenchOptions, found: Probed, directory: Path, place: P
         _print(options, await writing(peer, user, options.write, options.seconds, progress.tell))
         label = peer.me.label
     if not options.as_json:
-        tell(f"-- {shown_name(user.label)} has {options.write:,} messages of {label} now")
+        print_notice(f"-- {quote_name(user.label)} has {options.write:,} messages of {label} now")
 
 
 def _print_peer(options: BenchOptions, found: Probed, name: str) -> None:
@@ -105,7 +105,7 @@ def _print_peer(options: BenchOptions, found: Probed, name: str) -> None:
         peer = {"endpoint": found.endpoint, "address": found.address, "peer_id": found.peer_id, "user": name}
         print(json_line({"what": "peer", **peer}), flush=True)
         return
-    who = shown_name(name) if name else f"peer {found.peer_id[:8]}"
+    who = quote_name(name) if name else f"peer {found.peer_id[:8]}"
     print(f"{who} answers at {found.endpoint}, of the same network", flush=True)
 
 
@@ -222,7 +222,7 @@ async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
         next_at = perf_counter() + APART
         there = await probe(endpoint, data=directory)
         if there.verdict != "reached":
-            raise Failure(f"{endpoint} was reached and is not any more: {there.text}")
+            raise CommandError(f"{endpoint} was reached and is not any more: {there.text}")
         found.append(there)
         await asyncio.sleep(next_at - perf_counter())
     links = [each.connect_seconds + each.tls_seconds + each.seconds for each in found]
@@ -257,13 +257,13 @@ async def passing(there: Probed, directory: Path, place: Path) -> AsyncIterator[
         try:
             user = await peer.wait_user(there.peer_id, timeout=MEET_WITHIN)
         except TimeoutError:
-            raise Failure(
+            raise CommandError(
                 f"{there.endpoint} answers, and makes no link within {MEET_WITHIN:.0f} s: try again"
             ) from None
         yield peer, user
 
 
-async def writing(peer: TCPPeer, to: User, count: int, seconds: float, tell: Tell) -> list[Figure]:
+async def writing(peer: TCPPeer, to: User, count: int, seconds: float, print_notice: Tell) -> list[Figure]:
     """Send so many messages in all: some one at a time, at most for so long, the others together."""
     first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the way to you"
     await _delivered(await peer.send(to, first))
@@ -273,25 +273,25 @@ async def writing(peer: TCPPeer, to: User, count: int, seconds: float, tell: Tel
         begun = perf_counter()
         await _delivered(await peer.send(to, message(len(singly))))
         singly.append(perf_counter() - begun)
-        tell(f"-- {len(singly):,} of {count:,} messages, one at a time")
+        print_notice(f"-- {len(singly):,} of {count:,} messages, one at a time")
     figures = [times("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
     left = count - 1 - len(singly)
     if left:
         begun = perf_counter()
-        await _many(peer, to, left, tell)
+        await _many(peer, to, left, print_notice)
         figures.append(
             rate("delivered_many", left, perf_counter() - begun, f"the same, {AT_ONCE:,} at once and two on the way")
         )
     return figures
 
 
-async def _many(peer: TCPPeer, to: User, count: int, tell: Tell) -> None:
+async def _many(peer: TCPPeer, to: User, count: int, print_notice: Tell) -> None:
     batches = iter(range(0, count, AT_ONCE))
 
     async def write() -> None:
         receipts = None
         for first in batches:
-            tell(f"-- {first:,} of {count:,} messages")
+            print_notice(f"-- {first:,} of {count:,} messages")
             last = min(count, first + AT_ONCE)
             receipts = await peer.send_many(to, [message(number) for number in range(first, last)])
         if receipts is not None:
@@ -304,6 +304,6 @@ async def _delivered(receipt: Receipt | Receipts) -> None:
     try:
         await receipt.delivered(timeout=PATIENCE)
     except DeliveryTimeout:
-        raise Failure(
+        raise CommandError(
             f"a message was not delivered within {PATIENCE:.0f} s: the peer there is gone, or takes no more of bench"
         ) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.cli.command_table import CHECK_COMMAND
 from p2pchat.cli.options import parse_words
-from p2pchat.commands.errors import DONE, FAILED, Failure, Usage
+from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def parse_check(argv: Sequence[str]) -> CheckOptions:
     """
     words, given, _ = parse_words(CHECK_COMMAND, argv)
     if not words:
-        raise Usage("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
+        raise UsageError("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
     return CheckOptions(tuple(words), given["complete"])
 
 
@@ -67,9 +67,9 @@ def read_logs(paths: Iterable[str | Path]) -> list[Log]:
         try:
             log = Log.read(path)
         except OSError as error:
-            raise Failure(f"cannot read {path}: {error.strerror or error}") from None
+            raise CommandError(f"cannot read {path}: {error.strerror or error}") from None
         if log.bad and not log.lines:
-            raise Usage(f"{path} is no event log: each line of one is a JSON object with `event`")
+            raise UsageError(f"{path} is no event log: each line of one is a JSON object with `event`")
         logs.append(log)
     return logs
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from p2pchat import known_profiles, open_history
 from p2pchat.cli.command_table import CHAT, COMMANDS, COMPLETION_COMMAND, DB, EVERY_COMMAND, WHICH_PEER, Command, Option
 from p2pchat.cli.options import database_url, find_profile, parse_words, which_peer
-from p2pchat.commands.errors import DONE, Usage
+from p2pchat.commands.errors import DONE, UsageError
 from p2pchat.safe_text import safe_line
 
 # ---- asked
@@ -471,7 +471,7 @@ def run_completion(argv: Sequence[str]) -> int:
         return _answer(argv[0], argv[1:])
     words, _, _ = parse_words(COMPLETION_COMMAND, argv)
     if len(words) != 1 or words[0] not in SHELLS:
-        raise Usage(f'for which shell: {", ".join(SHELLS)}? For example: eval "$(p2pchat completion bash)"')
+        raise UsageError(f'for which shell: {", ".join(SHELLS)}? For example: eval "$(p2pchat completion bash)"')
     print(_SCRIPTS[words[0]](table()), end="")
     return DONE
 

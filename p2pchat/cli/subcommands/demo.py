@@ -22,8 +22,8 @@ from p2pchat.cli.command_table import DEMO_COMMAND
 from p2pchat.cli.options import parse_words
 from p2pchat.cli.subcommands.check import judge, read_logs
 from p2pchat.commands.endpoints import program
-from p2pchat.commands.errors import DONE, Failure, Usage
-from p2pchat.commands.format import plain_message
+from p2pchat.commands.errors import DONE, CommandError, UsageError
+from p2pchat.commands.render import format_message
 
 STEP = 20.0  # seconds for one claim to come true; the whole tour takes about five
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
@@ -32,7 +32,7 @@ LETTERS = ("are you there?", "the build is green", "call me when you are back")
 def run_demo(argv: Sequence[str]) -> int:
     """Give the tour."""
     if parse_words(DEMO_COMMAND, argv)[0]:
-        raise Usage("demo takes no words")
+        raise UsageError("demo takes no words")
     started = time.monotonic()
     # On Windows a file that somebody still has open cannot go; what is left there is the system's to clean.
     with tempfile.TemporaryDirectory(prefix="p2pchat-demo-", ignore_cleanup_errors=True) as home:
@@ -40,7 +40,7 @@ def run_demo(argv: Sequence[str]) -> int:
             asyncio.run(Tour(Path(home)).give())
         except (ChildFailed, _Claim) as error:
             _say("")
-            raise Failure(f"the demo failed: {error}") from None
+            raise CommandError(f"the demo failed: {error}") from None
     _say(f"\nAll of it was checked, and held ({time.monotonic() - started:.1f} s). Now try it yourself:")
     _say(f"    {program()}")
     return DONE
@@ -122,7 +122,7 @@ class Tour:
 
         now = datetime.now().astimezone()
         for line in [line for line in child.lines if line["event"] == "message"][-count:]:
-            _say(f"       {plain_message(line, child.name, now)}")
+            _say(f"       {format_message(line, child.name, now)}")
 
     async def _write_to_somebody_away(self) -> None:
         _say("3. bob leaves, and ada writes to him.")

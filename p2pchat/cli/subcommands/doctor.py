@@ -37,7 +37,7 @@ from p2pchat.cli.subcommands import doctor_network as port
 from p2pchat.cli.subcommands import doctor_network as there
 from p2pchat.cli.subcommands.doctor_checks import Finding, database, ok, told, told_while, warning
 from p2pchat.commands.endpoints import command, parse_endpoint
-from p2pchat.commands.errors import DONE, FAILED, Failure, Usage
+from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
 from p2pchat.commands.invites import own_addresses
 from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
@@ -80,7 +80,7 @@ def parse_doctor(argv: Sequence[str]) -> DoctorOptions:
     """
     words, given, typed = parse_words(DOCTOR_COMMAND, argv)
     if len(words) > 1:
-        raise Usage(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
+        raise UsageError(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
     endpoint = parse_endpoint(words[0]) if words else ""
     return DoctorOptions(which_peer(given, typed), endpoint, database_of(given, typed), given["as_json"])
 
@@ -160,7 +160,7 @@ async def _running_port(directory: Path) -> tuple[int, str]:
     """Return where the running peer of a profile listens, 0 when none answers; and what is wrong with its answering."""
     try:
         control = await connect(directory)
-    except Failure as failure:
+    except CommandError as failure:
         return 0, str(failure)
     if control is None:
         return 0, ""

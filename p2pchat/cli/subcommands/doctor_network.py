@@ -22,7 +22,7 @@ from pathlib import Path
 from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
 from p2pchat.commands.endpoints import command, host_port, is_loopback
-from p2pchat.commands.format import shown_name, shown_names
+from p2pchat.commands.render import quote_name, quote_names
 
 MOST_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
@@ -284,10 +284,10 @@ def judged(best: Mapping[str, Probed]) -> Iterator[Finding]:
     """Say who answers, by label; nothing when nobody is known."""
     here = [label for label, answer in best.items() if answer.verdict == "reached"]
     if here:
-        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {shown_names(here)}")
+        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
     elif best:
         first = next(iter(best.values()))
-        text = f"nobody known here answers: {shown_names(list(best))}"
+        text = f"nobody known here answers: {quote_names(list(best))}"
         yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
 
 
@@ -316,7 +316,7 @@ def there(found: Probed, name: str) -> Finding:
     """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
     what, port = found.endpoint, found.endpoint.rpartition(":")[2]
     if found.verdict == "reached":
-        who = shown_name(name) if name else f"peer {found.peer_id[:8]}"
+        who = quote_name(name) if name else f"peer {found.peer_id[:8]}"
         return ok(what, f"{who} answers, of the same network, in {milliseconds(found.seconds)}")
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")

@@ -11,10 +11,10 @@ from p2pchat import Conversation, History, Message, Sent, UnknownName, open_hist
 from p2pchat.cli.command_table import HISTORY_COMMAND
 from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_time, parse_words, which_peer
 from p2pchat.cli.progress import Progress
-from p2pchat.commands.errors import DONE, Usage
-from p2pchat.commands.format import found_line, marked_message, plain_gap, with_gap
-from p2pchat.commands.output import Line, Output, json_line, raw_stdout
-from p2pchat.commands.settings import hides, without_ignored
+from p2pchat.commands.errors import DONE, UsageError
+from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.render import format_gap, found_line, highlighted_message, with_gap
+from p2pchat.commands.settings import is_ignored, without_ignored
 
 PAGE = 500  # messages read at once
 
@@ -44,10 +44,10 @@ def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
     """
     words, given, typed = parse_words(HISTORY_COMMAND, argv)
     if len(words) > 1:
-        raise Usage(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
+        raise UsageError(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     limit = given["limit"]
     if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit) > 0):
-        raise Usage(f"--limit {limit!a} is no number above 0")
+        raise UsageError(f"--limit {limit!a} is no number above 0")
     return HistoryOptions(
         which=which_peer(given, typed),
         db=database_of(given, typed),
@@ -67,7 +67,7 @@ def _words(search: str | None) -> str:
     try:
         where_found(search, "")
     except ValueError as error:
-        raise Usage(f"--search {search!a} is nothing to look for: {error}") from None
+        raise UsageError(f"--search {search!a} is nothing to look for: {error}") from None
     return search
 
 
@@ -79,7 +79,7 @@ def run_history(argv: Sequence[str]) -> int:
 
 
 async def _print(options: HistoryOptions, directory: str) -> int:
-    output = Output(raw_stdout(), for_people=not options.as_json)
+    output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
     async with open_history(directory, db=options.db or None) as history:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)
@@ -89,19 +89,19 @@ async def _print(options: HistoryOptions, directory: str) -> int:
                 await output.write(json_line(line))
             elif _is_shown(post, options):
                 line = without_ignored(history, line)
-                if gap := plain_gap(line):
+                if gap := format_gap(line):
                     await output.write(gap)
-                await output.write_marked(marked_message(line, me, None, await _answered(history, post)))
+                await output.write_marked(highlighted_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
     return DONE
 
 
-async def _answered(history: History, post: Message | Sent) -> Line | None:
+async def _answered(history: History, post: Message | Sent) -> EventLine | None:
     """Return the line of the message this one answers, when it is here."""
     try:
         line = (await history.message(post.reply_to)).to_json() if post.reply_to else None
-        return None if line is None or hides(history, line) else line
+        return None if line is None or is_ignored(history, line) else line
     except UnknownName:
         return None
 

@@ -13,9 +13,9 @@ from p2pchat.cli.command_table import INVITE_COMMAND
 from p2pchat.cli.control_client import connect
 from p2pchat.cli.options import WhichPeer, find_profile, parse_words, which_peer
 from p2pchat.commands.endpoints import command, parse_endpoint
-from p2pchat.commands.errors import DONE, Usage
+from p2pchat.commands.errors import DONE, UsageError
 from p2pchat.commands.invites import invite_screen, own_endpoints
-from p2pchat.commands.output import Line
+from p2pchat.commands.output import EventLine
 from p2pchat.commands.wrap import fold, terminal_width
 
 
@@ -35,7 +35,7 @@ def parse_invite_command(argv: Sequence[str]) -> InviteOptions:
     """
     words, given, typed = parse_words(INVITE_COMMAND, argv)
     if words:
-        raise Usage(f"invite takes no words, only options; {words[0]!a} is one too many")
+        raise UsageError(f"invite takes no words, only options; {words[0]!a} is one too many")
     return InviteOptions(which_peer(given, typed), parse_endpoint(given["advertise"]) if given["advertise"] else "")
 
 
@@ -55,7 +55,7 @@ def run_invite(argv: Sequence[str]) -> int:
     return DONE
 
 
-async def _ask(directory: Path) -> Line | None:
+async def _ask(directory: Path) -> EventLine | None:
     """Return what the running peer says of itself; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -67,10 +67,10 @@ async def _ask(directory: Path) -> Line | None:
         await control.aclose()
 
 
-def _stored(directory: Path, advertise: str) -> Line:
+def _stored(directory: Path, advertise: str) -> EventLine:
     """Return the same of a peer that does not run: the port is the profile's, the addresses this machine's."""
     port = int(directory.name) if directory.name.isdecimal() else 0
     endpoints = [advertise] if advertise else own_endpoints(port) if port else []
     if not endpoints:
-        raise Usage("at which address do others reach this peer? Say it with --advertise HOST:PORT")
+        raise UsageError("at which address do others reach this peer? Say it with --advertise HOST:PORT")
     return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}

@@ -20,9 +20,19 @@ from p2pchat.cli.control_client import Control, PeerGone, connect, exit_code, re
 from p2pchat.cli.control_server import USUAL_TIMEOUT
 from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_seconds, parse_words, which_peer
 from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
-from p2pchat.commands.errors import DONE, FAILED, KEPT, USAGE, Failure, Usage, complain, tell, worse
-from p2pchat.commands.format import shown_names
-from p2pchat.commands.json_commands import decode
+from p2pchat.commands.errors import (
+    DONE,
+    FAILED,
+    KEPT,
+    USAGE,
+    CommandError,
+    UsageError,
+    print_error,
+    print_notice,
+    worst_code,
+)
+from p2pchat.commands.json_commands import decode_line
+from p2pchat.commands.render import quote_names
 
 READ_BYTES = 64 * 1024
 LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
@@ -49,15 +59,15 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
     """
     words, given, typed = parse_words(SEND_COMMAND, argv)
     if not words:
-        raise Usage('to whom? For example: p2pchat send bob "lunch?"')
+        raise UsageError('to whom? For example: p2pchat send bob "lunch?"')
     if not words[0].strip():
-        raise Usage("to whom? The first word, TO, is empty")
+        raise UsageError("to whom? The first word, TO, is empty")
     text = _from_shell(" ".join(words[1:])) if len(words) > 1 else None
     if text is not None and given["lines"]:
-        raise Usage("--lines reads standard input: leave the text out, or --lines")
+        raise UsageError("--lines reads standard input: leave the text out, or --lines")
     wait = given["wait"] or "delivered"
     if wait not in ("accepted", "delivered", "read"):
-        raise Usage(f"--wait {wait!a}: it is accepted, delivered or read")
+        raise UsageError(f"--wait {wait!a}: it is accepted, delivered or read")
     return SendOptions(
         which=which_peer(given, typed),
         to=words[0],
@@ -71,7 +81,7 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
 
 def _from_shell(text: str) -> str:
     """Return what an argument says; its bytes that are no UTF-8 are replaced, as in a pipe."""
-    return decode(os.fsencode(text))[0] if sys.platform != "win32" else text
+    return decode_line(os.fsencode(text))[0] if sys.platform != "win32" else text
 
 
 def run_send(argv: Sequence[str]) -> int:
@@ -95,10 +105,10 @@ def _read(options: SendOptions) -> str:
     """
     kind = kind_of_stdin()
     if kind is Kind.NONE:
-        raise Usage('there is no text and no input: p2pchat send TO "TEXT"')
+        raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
     if kind is Kind.TERMINAL:
         _look(options)
-        tell("-- type the message; Ctrl-D on a line of its own ends it")
+        print_notice("-- type the message; Ctrl-D on a line of its own ends it")
     looking = Timer(LOOK_AFTER, _warn, [options])
     looking.daemon = True
     if kind is Kind.PIPED:
@@ -112,8 +122,8 @@ def _read(options: SendOptions) -> str:
 def _warn(options: SendOptions) -> None:
     try:
         _look(options)
-    except (Usage, Failure) as error:
-        complain(f"warning: {error}")
+    except (UsageError, CommandError) as error:
+        print_error(f"warning: {error}")
 
 
 def _look(options: SendOptions) -> None:
@@ -139,10 +149,10 @@ def _checked(text: str) -> str:
     """
     limit = Settings().max_text_bytes
     if not text.strip():
-        raise Usage("there is nothing to send: the text is empty")
+        raise UsageError("there is nothing to send: the text is empty")
     size = len(text.encode("utf-8", "replace"))
     if size > limit:
-        raise Usage(_too_long(f"the text has {size:,} bytes", limit))
+        raise UsageError(_too_long(f"the text has {size:,} bytes", limit))
     return text
 
 
@@ -160,11 +170,11 @@ def _read_text(limit: int) -> str:
         size += len(chunk)
         if len(read) <= limit:  # a little more may end in empty lines; what is far too long is not kept
             read += chunk
-    text, was_utf8 = decode(bytes(read).rstrip(b"\r\n"))
+    text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n"))
     if len(read) < size:
-        raise Usage(_too_long(f"standard input has {size:,} bytes", limit))
+        raise UsageError(_too_long(f"standard input has {size:,} bytes", limit))
     if not was_utf8:
-        complain("warning: the input was not UTF-8: what could not be read was replaced")
+        print_error("warning: the input was not UTF-8: what could not be read was replaced")
     return text
 
 
@@ -198,15 +208,15 @@ class Sending:
                 trouble.cancel()
         if self.said and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
             self._tell_kept(fate["status"], fate["missing"])
-            self._code = worse(self._code, KEPT)
+            self._code = worst_code(self._code, KEPT)
         return self._code
 
     async def _hear(self, control: Control) -> None:
         """Tell what was refused of the texts."""
         while (line := await control.next_line()) is not None:
             if line["event"] == "error":
-                complain(str(line.get("text", "")))
-                self._code = worse(self._code, exit_code(line))
+                print_error(str(line.get("text", "")))
+                self._code = worst_code(self._code, exit_code(line))
 
     async def _say_while(self, trouble: asyncio.Task[None], control: Control, to: str) -> None:
         """Say everything; PeerGone when the connection ends before, however long input has been silent."""
@@ -230,18 +240,18 @@ class Sending:
         while batch := await lines.take():
             for raw in batch:
                 number += 1
-                text = "" if raw is None else decode(raw)[0]
+                text = "" if raw is None else decode_line(raw)[0]
                 if raw is None or len(raw) > limit:
-                    complain(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
-                    self._code = worse(self._code, USAGE)
+                    print_error(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
+                    self._code = worst_code(self._code, USAGE)
                 elif text.strip():
                     self.said = True
                     await control.say(do="send", to=to, text=text)
 
     def _tell_kept(self, status: str, missing: list[str]) -> None:
         if status == "delivered":
-            who = f"not read yet by {shown_names(missing)}" if missing else "not read yet"
-            tell(f"p2pchat: {who}; it is delivered")
+            who = f"not read yet by {quote_names(missing)}" if missing else "not read yet"
+            print_notice(f"p2pchat: {who}; it is delivered")
             return
-        who = f"not delivered yet to {shown_names(missing)}" if missing else "not delivered yet: nobody was there"
-        tell(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")
+        who = f"not delivered yet to {quote_names(missing)}" if missing else "not delivered yet: nobody was there"
+        print_notice(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")

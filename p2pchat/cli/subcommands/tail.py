@@ -16,9 +16,9 @@ from p2pchat.cli.command_table import TAIL_COMMAND
 from p2pchat.cli.control_client import Control, PeerGone, Refused, reach, run_until_signal
 from p2pchat.cli.control_server import MOST_LAST, USUAL_LAST
 from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
-from p2pchat.commands.errors import DONE, Usage, tell
-from p2pchat.commands.format import MENDINGS, plain_line, plain_notice, shown_name
-from p2pchat.commands.output import Line, Output, json_line, raw_stdout
+from p2pchat.commands.errors import DONE, UsageError, print_notice
+from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.render import EDIT_EVENTS, format_event, format_notice, quote_name
 from p2pchat.safe_text import safe_line
 
 MOST_RECENT = 500  # messages to which answers are shown with what they are to
@@ -43,10 +43,10 @@ def parse_tail(argv: Sequence[str]) -> TailOptions:
     """
     words, given, typed = parse_words(TAIL_COMMAND, argv)
     if len(words) > 1:
-        raise Usage(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
+        raise UsageError(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     last = given["last"]
     if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MOST_LAST):
-        raise Usage(f"-n {last!a} is no number from 0 to {MOST_LAST}")
+        raise UsageError(f"-n {last!a} is no number from 0 to {MOST_LAST}")
     return TailOptions(
         which=which_peer(given, typed),
         to=words[0] if words else "",
@@ -64,11 +64,13 @@ def run_tail(argv: Sequence[str]) -> int:
 
 
 async def _tail(options: TailOptions, directory: Path) -> int:
-    output = Output(raw_stdout(), for_people=not options.as_json)
+    output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
     async with reach(directory, port=options.which.port, db=options.db) as control:
         if control.is_own:
             me = control.listening
-            tell(f"-- no peer runs here, so this command does: {shown_name(me['user'])} listens on port {me['port']}")
+            print_notice(
+                f"-- no peer runs here, so this command does: {quote_name(me['user'])} listens on port {me['port']}"
+            )
         following = asyncio.create_task(_follow(options, control, output))
         closed = asyncio.create_task(_closed(output))
         try:
@@ -84,21 +86,21 @@ class Recent:
     """The newest messages, by id: what an answer is to is shown with it."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, EventLine] = {}
 
-    def keep(self, line: Line) -> None:
+    def keep(self, line: EventLine) -> None:
         if line["event"] in ("message", "sent"):
             self._lines[line["id"]] = line
             if len(self._lines) > MOST_RECENT:
                 del self._lines[next(iter(self._lines))]
 
-    def answered(self, line: Line) -> Line | None:
+    def answered(self, line: EventLine) -> EventLine | None:
         """Return the message this one answers, edits, deletes or reacts to; None when it does not, or to an older
         one."""
-        return self._lines.get(line["id"] if line["event"] in MENDINGS else line.get("reply_to") or "")
+        return self._lines.get(line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to") or "")
 
 
-async def _follow(options: TailOptions, control: Control, output: Output) -> int:
+async def _follow(options: TailOptions, control: Control, output: StdoutWriter) -> int:
     fields = {"to": options.to} if options.to else {}
     await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
     recent = Recent()
@@ -114,22 +116,22 @@ async def _follow(options: TailOptions, control: Control, output: Output) -> int
             await _show(line, control, output, recent)
     if not control.reason:
         raise PeerGone("")
-    tell(f"-- the peer stopped: {safe_line(control.reason)}")
+    print_notice(f"-- the peer stopped: {safe_line(control.reason)}")
     return DONE
 
 
-async def _show(line: Line, control: Control, output: Output, recent: Recent) -> None:
-    notice = plain_notice(line)
+async def _show(line: EventLine, control: Control, output: StdoutWriter, recent: Recent) -> None:
+    notice = format_notice(line)
     if notice is not None:
-        tell(notice)
+        print_notice(notice)
         return
     recent.keep(line)
-    text = plain_line(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
+    text = format_event(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
     if text is not None:
         await output.write(text)
 
 
-async def _closed(output: Output) -> None:
+async def _closed(output: StdoutWriter) -> None:
     """Return when nobody reads the output any more: at once where it is a pipe, else with the next line."""
     loop = asyncio.get_running_loop()
     fd = _pipe()

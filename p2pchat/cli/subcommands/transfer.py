@@ -29,8 +29,8 @@ from p2pchat.cli.options import (
 from p2pchat.cli.progress import Progress, size
 from p2pchat.cli.stdin import Kind, kind_of_stdin, raw_stdin
 from p2pchat.commands.endpoints import command
-from p2pchat.commands.errors import DONE, FAILED, Failure, Usage, complain, tell
-from p2pchat.commands.output import Line, json_line
+from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.output import EventLine, json_line
 
 STDOUT = "-"
 
@@ -53,7 +53,9 @@ def parse_export(argv: Sequence[str]) -> ExportOptions:
     """
     words, given, typed = parse_words(EXPORT_COMMAND, argv)
     if len(words) != 1 or not words[0]:
-        raise Usage("export needs one FILE to write, for example: p2pchat export /media/stick/chat.p2p (- is stdout)")
+        raise UsageError(
+            "export needs one FILE to write, for example: p2pchat export /media/stick/chat.p2p (- is stdout)"
+        )
     to = given["conversation"] or ""
     return ExportOptions(which_peer(given, typed), words[0], database_of(given, typed), "" if to == "all" else to)
 
@@ -62,19 +64,19 @@ def run_export(argv: Sequence[str]) -> int:
     """Write the file of one profile."""
     options = parse_export(argv)
     if options.file == STDOUT and sys.stdout.isatty():
-        raise Usage("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
+        raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
     directory = find_profile(options.which).expanduser().absolute()
     row = asyncio.run(_export(options, directory))
     what = f"{row['entries']:,} entries of {_conversations(row['conversations'])}"
     said = f"{what}, {size(row['size_bytes'])}: readable text, for whoever has the file"
     if options.file == STDOUT:
-        tell(f"-- {said}")
+        print_notice(f"-- {said}")
     else:
         print(f"{options.file}: {said}")
     return DONE
 
 
-async def _export(options: ExportOptions, directory: Path) -> Line:
+async def _export(options: ExportOptions, directory: Path) -> EventLine:
     try:
         return await _read(options, directory)
     except StorageError:  # a peer may keep its history elsewhere, or in memory
@@ -84,7 +86,7 @@ async def _export(options: ExportOptions, directory: Path) -> Line:
         return row
 
 
-async def _read(options: ExportOptions, directory: Path) -> Line:
+async def _read(options: ExportOptions, directory: Path) -> EventLine:
     with Progress() as progress:
         async with open_history(directory, db=options.db or None) as history:
             to = sys.stdout.buffer if options.file == STDOUT else options.file
@@ -92,7 +94,7 @@ async def _read(options: ExportOptions, directory: Path) -> Line:
     return asdict(exported)
 
 
-async def _ask(options: ExportOptions, directory: Path) -> Line | None:
+async def _ask(options: ExportOptions, directory: Path) -> EventLine | None:
     """Have the running peer do it; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -144,10 +146,14 @@ def parse_import(argv: Sequence[str]) -> ImportOptions:
     """
     words, given, typed = parse_words(IMPORT_COMMAND, argv)
     if len(words) != 1 or not words[0]:
-        raise Usage("import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)")
+        raise UsageError(
+            "import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)"
+        )
     db = database_of(given, typed)
     if db.startswith("memory:"):
-        raise Usage("memory:// would be gone with this command: leave --db out, or start the peer and import beside it")
+        raise UsageError(
+            "memory:// would be gone with this command: leave --db out, or start the peer and import beside it"
+        )
     return ImportOptions(which_peer(given, typed), words[0], db, given["as_json"])
 
 
@@ -155,7 +161,7 @@ def run_import(argv: Sequence[str]) -> int:
     """Take a file into one profile; return the exit code."""
     options = parse_import(argv)
     if options.file == STDIN and kind_of_stdin() is not Kind.PIPED:
-        raise Usage("there is no input to import: name a FILE, or send one through a pipe")
+        raise UsageError("there is no input to import: name a FILE, or send one through a pipe")
     directory = find_profile(options.which).expanduser().absolute()
     return run_until_signal(_import(options, directory), terminated=lambda: FAILED)
 
@@ -167,7 +173,7 @@ async def _import(options: ImportOptions, directory: Path) -> int:
     return _report(row, options)
 
 
-async def _ask_import(options: ImportOptions, directory: Path) -> Line | None:
+async def _ask_import(options: ImportOptions, directory: Path) -> EventLine | None:
     """Have the running peer do it; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -220,10 +226,10 @@ async def _copy_stdin(fd: int) -> None:
     threading.Thread(target=copy, name="stdin", daemon=True).start()
     error = await done
     if error is not None:
-        raise Failure(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
+        raise CommandError(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
 
 
-async def _alone(options: ImportOptions, directory: Path) -> Line:
+async def _alone(options: ImportOptions, directory: Path) -> EventLine:
     source = raw_stdin() if options.file == STDIN else options.file
     try:
         with Progress() as progress:
@@ -233,7 +239,7 @@ async def _alone(options: ImportOptions, directory: Path) -> Line:
     return asdict(done)
 
 
-def _report(row: Line, options: ImportOptions) -> int:
+def _report(row: EventLine, options: ImportOptions) -> int:
     refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
     if options.as_json:
         print(json_line(row), flush=True)
@@ -243,11 +249,11 @@ def _report(row: Line, options: ImportOptions) -> int:
             parts.append(f"{row['foreign']:,} in conversations of others")
         print(f"{options.file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
-        complain(f"{count:,} entries refused: {WHY.get(code, code)}")
+        print_error(f"{count:,} entries refused: {WHY.get(code, code)}")
     if unreadable:
-        complain(f"parts of the file that cannot be read: {unreadable:,}")
+        print_error(f"parts of the file that cannot be read: {unreadable:,}")
     if problem:
-        complain(f"the file: {problem}; what came whole is imported")
+        print_error(f"the file: {problem}; what came whole is imported")
     return FAILED if refused or unreadable or problem else DONE
 
 
@@ -273,7 +279,7 @@ def parse_backup(argv: Sequence[str]) -> BackupOptions:
     """
     words, given, typed = parse_words(BACKUP_COMMAND, argv)
     if len(words) != 1 or not words[0]:
-        raise Usage("backup needs one DIR to make, for example: p2pchat backup ~/backup/chat")
+        raise UsageError("backup needs one DIR to make, for example: p2pchat backup ~/backup/chat")
     return BackupOptions(which_peer(given, typed), words[0], database_of(given, typed))
 
 
@@ -285,7 +291,9 @@ def run_backup(argv: Sequence[str]) -> int:
     port = directory.name if directory.name.isdecimal() else "PORT"
     print(f"{backup.directory}: key, network and history, {size(backup.size_bytes)}")
     print(f"    {command(port, '--data', str(backup.directory))}", flush=True)
-    tell("-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user")
+    print_notice(
+        "-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user"
+    )
     return DONE
 
 
@@ -320,18 +328,18 @@ def parse_db(argv: Sequence[str]) -> CopyOptions:
     """
     words, given, _ = parse_words(DB_COMMAND, argv)
     if len(words) != 3 or words[0] != "copy" or not all(words):
-        raise Usage("db copies: p2pchat db copy FROM TO, each a database URL or a data directory")
+        raise UsageError("db copies: p2pchat db copy FROM TO, each a database URL or a data directory")
     if words.count(FROM_VARIABLE) > 1:
-        raise Usage(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
+        raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
     if any(map(has_password, words[1:])):
-        complain(SEEN)
+        print_error(SEEN)
     return CopyOptions(_place(words[1]), _place(words[2]), given["as_json"])
 
 
 def _place(word: str) -> str:
     url = os.environ.get(VARIABLE, "") if word == FROM_VARIABLE else word
     if not url:
-        raise Usage(f"- is the URL in {VARIABLE}, which is not set")
+        raise UsageError(f"- is the URL in {VARIABLE}, which is not set")
     return database_url(url)
 
 
@@ -343,7 +351,7 @@ def run_db(argv: Sequence[str]) -> int:
         print(json_line(asdict(done)), flush=True)
     else:
         print(f"copied and compared: {done.entries:,} entries, {done.rows:,} rows in all", flush=True)
-        tell("-- start the peer with the new database from now on (--db or P2PCHAT_DB), and never with both")
+        print_notice("-- start the peer with the new database from now on (--db or P2PCHAT_DB), and never with both")
     return DONE
 
 

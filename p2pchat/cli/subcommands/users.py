@@ -11,9 +11,9 @@ from pathlib import Path
 from p2pchat.cli.command_table import USERS_COMMAND
 from p2pchat.cli.control_client import connect
 from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
-from p2pchat.commands.errors import DONE, Usage, tell
-from p2pchat.commands.format import plain_user, shown_name
-from p2pchat.commands.output import Line, Output, iso, json_line, raw_stdout
+from p2pchat.commands.errors import DONE, UsageError, print_notice
+from p2pchat.commands.output import EventLine, StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.render import format_user, quote_name
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ def parse_users(argv: Sequence[str]) -> UsersOptions:
     """
     words, given, typed = parse_words(USERS_COMMAND, argv)
     if words:
-        raise Usage(f"users takes no words, only options; {words[0]!a} is one too many")
+        raise UsageError(f"users takes no words, only options; {words[0]!a} is one too many")
     return UsersOptions(which_peer(given, typed), database_of(given, typed), given["as_json"])
 
 
@@ -44,7 +44,7 @@ def run_users(argv: Sequence[str]) -> int:
 
 
 async def _print(options: UsersOptions, directory: Path) -> int:
-    output, now = Output(raw_stdout(), for_people=not options.as_json), datetime.now().astimezone()
+    output, now = StdoutWriter(raw_stdout(), for_people=not options.as_json), datetime.now().astimezone()
     directory = directory.expanduser().absolute()
     rows = await _asked(directory)
     runs = rows is not None
@@ -52,15 +52,15 @@ async def _print(options: UsersOptions, directory: Path) -> int:
         if options.as_json:
             await output.write(json_line({"event": "presence", "at": iso(now), **row}))
         elif runs:
-            await output.write(plain_user(row, now).removeprefix("-- "))
+            await output.write(format_user(row, now).removeprefix("-- "))
         else:
-            await output.write(shown_name(row["user"]) + (" (you)" if row["me"] else ""))
+            await output.write(quote_name(row["user"]) + (" (you)" if row["me"] else ""))
     if not runs:
-        tell("-- this peer does not run: who is here is not known")
+        print_notice("-- this peer does not run: who is here is not known")
     return DONE
 
 
-async def _asked(directory: Path) -> list[Line] | None:
+async def _asked(directory: Path) -> list[EventLine] | None:
     """Return what the running peer knows; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -71,7 +71,7 @@ async def _asked(directory: Path) -> list[Line] | None:
         await control.aclose()
 
 
-async def _stored(directory: Path, db: str) -> list[Line]:
+async def _stored(directory: Path, db: str) -> list[EventLine]:
     from p2pchat import open_history
 
     async with open_history(directory, db=db or None) as history:

@@ -16,9 +16,9 @@ from p2pchat.cli.control_server import ACCOUNT_ORDERS
 from p2pchat.cli.loop import make_runner
 from p2pchat.cli.options import PeerOptions, WhichPeer, database_url, find_profile, parse_words, which_peer
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
-from p2pchat.commands.errors import DONE, NO_SUCH_NAME, Failure, Usage, complain, tell
-from p2pchat.commands.format import shown_name
-from p2pchat.commands.output import Line, json_line
+from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.output import EventLine, json_line
+from p2pchat.commands.render import quote_name
 
 ABOUT_ACCOUNTS = {"token": 1, "users": 0, "revoke": 1}  # and how many names each takes
 
@@ -46,14 +46,14 @@ def run_web(argv: Sequence[str]) -> int:
 def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
     from p2pchat.cli.chat.startup import allow_descriptors
     from p2pchat.cli.stdin import NothingSaid, kind_of_stdin, read_invite
-    from p2pchat.commands.notifications import tell_diagnostics
+    from p2pchat.commands.notifications import show_library_logs
 
     options = parse_serving(words, given, typed)
     require_extra()
     for warning in options.warnings:
-        complain(f"warning: {warning}")
+        print_error(f"warning: {warning}")
     if options.verbose:
-        tell_diagnostics()
+        show_library_logs()
     allow_descriptors(MOST_DESCRIPTORS)
     try:
         invite = read_invite(options.invite, kind_of_stdin())
@@ -72,7 +72,7 @@ def require_extra() -> None:
     """Raise Failure with one line when the web gateway cannot be imported here."""
     for name in ("fastapi", "prometheus_client", "segno", "socketio", "uvicorn", "websockets"):
         if find_spec(name) is None:
-            raise Failure(
+            raise CommandError(
                 f"the web gateway needs {name}, which is not installed: install the extra `web`, p2pchat-mesh[web]"
             )
 
@@ -89,10 +89,12 @@ def parse_accounts(words: Sequence[str], given: dict[str, Any], typed: set[str])
     do, *names = words
     if len(names) != ABOUT_ACCOUNTS[do] or not all(names):
         takes = "one NAME" if ABOUT_ACCOUNTS[do] else "no words, only options"
-        raise Usage(f"web {do} takes {takes}, for example: p2pchat web {do}{' zoe' if ABOUT_ACCOUNTS[do] else ''}")
+        raise UsageError(f"web {do} takes {takes}, for example: p2pchat web {do}{' zoe' if ABOUT_ACCOUNTS[do] else ''}")
     db = database_url(given["db"])
     if db.startswith("memory:"):
-        raise Usage("memory:// would be gone with this command: leave --db out, or do it beside the running gateway")
+        raise UsageError(
+            "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
+        )
     return AccountOptions(do, which_peer(given, typed), names[0] if names else "", db, given["as_json"])
 
 
@@ -104,7 +106,7 @@ async def _carry_out(options: AccountOptions, directory: Path) -> int:
     return REPORTS[options.do](options, rows)
 
 
-async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[Line] | None:
+async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[EventLine] | None:
     """Have the running peer do it; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -115,7 +117,7 @@ async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[Line]
         await control.aclose()
 
 
-async def _alone(options: AccountOptions, directory: Path) -> list[Line]:
+async def _alone(options: AccountOptions, directory: Path) -> list[EventLine]:
     from p2pchat import open_alone
     from p2pchat.web.accounts import open_accounts
 
@@ -126,38 +128,40 @@ async def _alone(options: AccountOptions, directory: Path) -> list[Line]:
         raise answers_nobody(directory, locked) from None
 
 
-def _report_token(options: AccountOptions, rows: list[Line]) -> int:
+def _report_token(options: AccountOptions, rows: list[EventLine]) -> int:
     [row] = rows
     if options.as_json:
         print(json_line(row), flush=True)
         return DONE
     print(row["token"], flush=True)
-    tell(f"-- this is {shown_name(row['user'])}: whoever has this token. It is shown once; a former one has ended")
+    print_notice(
+        f"-- this is {quote_name(row['user'])}: whoever has this token. It is shown once; a former one has ended"
+    )
     return DONE
 
 
-def _report_users(options: AccountOptions, rows: list[Line]) -> int:
+def _report_users(options: AccountOptions, rows: list[EventLine]) -> int:
     for row in rows:
         if options.as_json:
             print(json_line(row), flush=True)
         else:
             open_now = f", {row['sessions']} open" if row["sessions"] else ""
-            print(f"{shown_name(row['user'])}  {row['state']}{open_now}", flush=True)
+            print(f"{quote_name(row['user'])}  {row['state']}{open_now}", flush=True)
     return DONE
 
 
-def _report_revoked(options: AccountOptions, rows: list[Line]) -> int:
+def _report_revoked(options: AccountOptions, rows: list[EventLine]) -> int:
     if not rows:
-        complain(f"there is no account {options.name!a}; `p2pchat web users` lists them")
+        print_error(f"there is no account {options.name!a}; `p2pchat web users` lists them")
         return NO_SUCH_NAME
     if options.as_json:
         print(json_line(rows[0]), flush=True)
     else:
-        tell(f"-- the token of {shown_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
+        print_notice(f"-- the token of {quote_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
     return DONE
 
 
-REPORTS: dict[str, Callable[[AccountOptions, list[Line]], int]] = {
+REPORTS: dict[str, Callable[[AccountOptions, list[EventLine]], int]] = {
     "token": _report_token,
     "users": _report_users,
     "revoke": _report_revoked,
@@ -196,13 +200,13 @@ def parse_serving(words: Sequence[str], given: dict[str, Any], typed: set[str]) 
         Usage: What was written cannot be meant.
     """
     if not words:
-        raise Usage(f"which port is the page to have? {_EXAMPLE}")
+        raise UsageError(f"which port is the page to have? {_EXAMPLE}")
     http_port = parse_port(words[0], "port for the page", lowest=0)
     for one, other in (("temp", "data"), ("as_json", "plain"), ("open_network", "invite")):
         if given[one] and given[other]:
-            raise Usage(f"--{_shown(one)} and --{_shown(other)} exclude each other")
+            raise UsageError(f"--{_shown(one)} and --{_shown(other)} exclude each other")
     if given["sign_up"] not in (None, "", "open", "token"):
-        raise Usage(f"--sign-up is open or token, not {given['sign_up']!a}")
+        raise UsageError(f"--sign-up is open or token, not {given['sign_up']!a}")
     options = WebOptions(
         http_port=http_port,
         port=_peer_port(http_port, given["port"]),
@@ -239,10 +243,10 @@ def _peer_port(http_port: int, given: str | None) -> int:
     if given is not None:
         port = parse_port(given, "port", lowest=0)
         if port and port == http_port:
-            raise Usage(f"the page and the peer need a port each: leave --port out, or take another than {port}")
+            raise UsageError(f"the page and the peer need a port each: leave --port out, or take another than {port}")
         return port
     if http_port == 65535:
-        raise Usage("with the page on 65535 name the peer's own port with --port")
+        raise UsageError("with the page on 65535 name the peer's own port with --port")
     return http_port + 1 if http_port else 0
 
 
@@ -252,7 +256,7 @@ def _list(text: str | None) -> tuple[str, ...]:
 
 def _path(text: str) -> str:
     if text and not text.startswith("/"):
-        raise Usage(f"--root-path begins with a slash, as /chat: {text!a} does not")
+        raise UsageError(f"--root-path begins with a slash, as /chat: {text!a} does not")
     return text.rstrip("/")
 
 

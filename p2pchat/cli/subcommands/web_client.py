@@ -17,10 +17,20 @@ from p2pchat.cli.control_client import run_until_signal
 from p2pchat.cli.options import parse_seconds, parse_words
 from p2pchat.cli.stdin import Kind, Lines, ask_hidden, can_ask, kind_of_stdin, raw_stdin
 from p2pchat.cli.subcommands.web_connection import Gateway, Line
-from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE, Failure, Usage, complain, tell, worse
-from p2pchat.commands.format import message_text, plain_message, shown_name, shown_place, shown_speaker
-from p2pchat.commands.json_commands import decode
-from p2pchat.commands.output import Output, iso, json_line, raw_stdout
+from p2pchat.commands.errors import (
+    DONE,
+    FAILED,
+    NO_SUCH_NAME,
+    USAGE,
+    CommandError,
+    UsageError,
+    print_error,
+    print_notice,
+    worst_code,
+)
+from p2pchat.commands.json_commands import decode_line
+from p2pchat.commands.output import StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.render import format_message, message_text, quote_conversation, quote_name, quote_speaker
 from p2pchat.safe_text import safe_line, safe_text
 
 USUAL_DRAIN = 5.0  # seconds
@@ -49,13 +59,13 @@ def parse_client(argv: Sequence[str]) -> ClientOptions:
     """
     words, given, typed = parse_words(CLIENT_COMMAND, argv)
     if len(words) != 1:
-        raise Usage("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
+        raise UsageError("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
     if given["as_json"] and given["plain"]:
-        raise Usage("--json and --plain exclude each other")
+        raise UsageError("--json and --plain exclude each other")
     gateway = Gateway(_checked_url(words[0]), given["user"] or "")
     token = given["token"] or ""
     if not token and not gateway.user:
-        raise Usage("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
+        raise UsageError("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
     gateway.token = read_token(token) if token else ""
     return ClientOptions(
         gateway,
@@ -74,11 +84,11 @@ def _checked_url(text: str) -> str:
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme in ("http", "https"):
-        raise Usage(f"{text!a} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
+        raise UsageError(f"{text!a} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
     if parts.scheme not in ("ws", "wss") or not host:
-        raise Usage(f"{text!a} is no gateway: write ws://HOST:PORT/chat")
+        raise UsageError(f"{text!a} is no gateway: write ws://HOST:PORT/chat")
     if parts.username is not None or parts.password is not None:
-        raise Usage("a name or password in the address is not used: --user NAME, or --token FILE")
+        raise UsageError("a name or password in the address is not used: --user NAME, or --token FILE")
     return text
 
 
@@ -101,11 +111,11 @@ def run_client(argv: Sequence[str]) -> int:
     try:
         import websockets  # noqa: F401
     except ModuleNotFoundError:
-        raise Failure(
+        raise CommandError(
             "client needs websockets, which is not installed: install the extra `web`, p2pchat-mesh[web]"
         ) from None
     for warning in options.warnings:
-        complain(f"warning: {warning}")
+        print_error(f"warning: {warning}")
     return run_until_signal(_Chat(options).run(), terminated=lambda: DONE)
 
 
@@ -114,9 +124,9 @@ class _Chat:
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
-        self._output = Output(raw_stdout(), for_people=options.style != "json")
+        self._output = StdoutWriter(raw_stdout(), for_people=options.style != "json")
         self._showing = Showing(self._output, options.style)
-        self._line = Line(options.gateway, self._heard, lambda text: tell(f"-- {safe_line(text)}"))
+        self._line = Line(options.gateway, self._heard, lambda text: print_notice(f"-- {safe_line(text)}"))
 
     async def run(self) -> int:
         """Return the exit code."""
@@ -147,17 +157,17 @@ class _Chat:
             await asyncio.get_running_loop().create_future()
         missing = await self._line.acknowledged(self._options.drain)
         if missing:
-            complain(f"{missing} of what was sent was not acknowledged in {self._options.drain:g} s")
-            self._showing.code = worse(self._showing.code, FAILED)
+            print_error(f"{missing} of what was sent was not acknowledged in {self._options.drain:g} s")
+            self._showing.code = worst_code(self._showing.code, FAILED)
 
     async def _send_all(self) -> None:
         lines = Lines(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         while batch := await lines.take():
             for raw in batch:
-                text = "" if raw is None else decode(raw)[0]
+                text = "" if raw is None else decode_line(raw)[0]
                 if raw is None:
-                    complain("this line is too long: it was not sent")
+                    print_error("this line is too long: it was not sent")
                 elif text.strip() in LEAVING:
                     return
                 elif text.strip():
@@ -175,7 +185,7 @@ class _Chat:
                 frame = json.loads(text)
                 return frame if isinstance(frame, dict) else None
             except ValueError:
-                complain("this line is no JSON: it was not sent")
+                print_error("this line is no JSON: it was not sent")
                 return None
         recipient = self._options.recipient
         where = {"group": recipient[1:]} if recipient.startswith("#") else {"to": recipient} if recipient else {}
@@ -184,8 +194,10 @@ class _Chat:
         if action := _ACTION.fullmatch(text):
             return {"text": action["text"], "action": True, **where}
         if text.startswith("/") and not text.startswith("//"):
-            complain(f"there is no {text.split()[0]} here, only /dm NAME TEXT, /me TEXT, /quit, and // before a slash")
-            self._showing.code = worse(self._showing.code, USAGE)
+            print_error(
+                f"there is no {text.split()[0]} here, only /dm NAME TEXT, /me TEXT, /quit, and // before a slash"
+            )
+            self._showing.code = worst_code(self._showing.code, USAGE)
             return None
         return {"text": text.removeprefix("/") if where else text, **where}
 
@@ -215,7 +227,7 @@ class Showing:
         code: The exit code so far: what of the answers was worst.
     """
 
-    def __init__(self, output: Output, style: str) -> None:
+    def __init__(self, output: StdoutWriter, style: str) -> None:
         self._output = output
         self._style = style
         self.code = DONE
@@ -228,9 +240,9 @@ class Showing:
     async def heard(self, frame: Frame, said: Frame | None, me: str) -> None:
         """This came; `said` is what it answers, or is."""
         if frame.get("status") == "error" and "type" not in frame:
-            self.code = worse(self.code, _CODES.get(frame.get("code", ""), FAILED))
+            self.code = worst_code(self.code, _CODES.get(frame.get("code", ""), FAILED))
             if self._style != "json":
-                complain(str(frame.get("text", "")))
+                print_error(str(frame.get("text", "")))
         if self._style == "json":
             await self._output.write(json_line(frame))
         elif "type" not in frame:
@@ -243,15 +255,15 @@ class Showing:
             await self._output.write(f"{'✅' if frame['status'] == 'ok' else '❌'} Acknowledgment: {frame['status']}")
         elif frame["status"] == "ok" and said is not None and _text_of(said):
             sent = {**said, "content": _text_of(said), "from": me, "timestamp": iso(datetime.now(UTC))}
-            await self._output.write(plain_message(_line(sent, me), me, datetime.now().astimezone()))
+            await self._output.write(format_message(_line(sent, me), me, datetime.now().astimezone()))
 
     async def _message(self, frame: Frame, me: str) -> None:
         if self._style == "plain":
-            await self._output.write(plain_message(_line(frame, me), me, datetime.now().astimezone()))
+            await self._output.write(format_message(_line(frame, me), me, datetime.now().astimezone()))
             return
-        sender, line = shown_speaker(frame["from"]), _line(frame, me)
-        place = f" [{shown_place(frame['group'], 'group')}]" if "group" in frame else ""
-        to = f" -> {shown_speaker(frame['to'])}" if "to" in frame and frame["from"] == me else ""
+        sender, line = quote_speaker(frame["from"]), _line(frame, me)
+        place = f" [{quote_conversation(frame['group'], 'group')}]" if "group" in frame else ""
+        to = f" -> {quote_speaker(frame['to'])}" if "to" in frame and frame["from"] == me else ""
         mark = "💬" if "to" in frame else "📢"
         await self._output.write(f"{mark}{place} {sender}{to}: {message_text(line)}")
 
@@ -262,8 +274,8 @@ def _text_of(frame: Frame) -> str:
 
 def _whom(frame: Frame) -> str:
     if "group" in frame:
-        return shown_place(str(frame["group"]), "group")
-    return shown_name(str(frame["to"])) if "to" in frame else EVERYBODY
+        return quote_conversation(str(frame["group"]), "group")
+    return quote_name(str(frame["to"])) if "to" in frame else EVERYBODY
 
 
 def _line(frame: Frame, me: str) -> Frame:
@@ -310,9 +322,9 @@ def read_token(given: str) -> str:
     try:
         text = Path(given).expanduser().read_bytes()[:_MOST_BYTES].decode("utf-8").strip()
     except OSError as error:
-        raise Usage(f"cannot read the token in {given}: {error.strerror}") from None
+        raise UsageError(f"cannot read the token in {given}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Usage(f"cannot read the token in {given}: it is no text") from None
+        raise UsageError(f"cannot read the token in {given}: it is no text") from None
     return _token_in(text, given)
 
 
@@ -322,14 +334,16 @@ def _token_in(text: str, given: str) -> str:
     except (ValueError, KeyError):
         pass
     if not _TOKEN.fullmatch(text):
-        raise Usage(f"there is no token in {given}")
+        raise UsageError(f"there is no token in {given}")
     return text
 
 
 def _asked() -> str:
     if not can_ask():
-        raise Usage("--token - asks for the token, and nobody is there to answer: name a file, or set P2PCHAT_TOKEN")
+        raise UsageError(
+            "--token - asks for the token, and nobody is there to answer: name a file, or set P2PCHAT_TOKEN"
+        )
     text = (ask_hidden("Paste the token (it is not shown), then Enter: ") or "").strip()
     if not _TOKEN.fullmatch(text):
-        raise Usage("that is no token")
+        raise UsageError("that is no token")
     return text

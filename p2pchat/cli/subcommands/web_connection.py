@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.errors import Failure
+from p2pchat.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -123,7 +123,7 @@ class Line:
                 reason = "it closed the connection"
             except OSError as error:
                 if not self._connected:
-                    raise Failure(f"cannot reach the gateway at {self._gateway.url}: {_why(error)}") from None
+                    raise CommandError(f"cannot reach the gateway at {self._gateway.url}: {_why(error)}") from None
                 reason = _why(error)
             finally:
                 self._socket = None
@@ -155,10 +155,10 @@ class Line:
             raise self._not_let_in(error.response.status_code, error.response.body) from None
         except ConnectionClosed as error:
             if error.rcvd is not None and error.rcvd.code == REFUSED:
-                raise Failure(f"the gateway closed the connection: {error.rcvd.reason or 'refused'}") from None
+                raise CommandError(f"the gateway closed the connection: {error.rcvd.reason or 'refused'}") from None
             raise ConnectionError("it broke" if error.rcvd is None else error.rcvd.reason or "it was closed") from None
         except InvalidURI as error:
-            raise Failure(f"cannot reach the gateway at {gateway.url}: {error}") from None
+            raise CommandError(f"cannot reach the gateway at {gateway.url}: {error}") from None
         except (InvalidHandshake, TimeoutError, ValueError) as error:
             raise ConnectionError(str(error) or "it does not answer") from None
 
@@ -169,7 +169,7 @@ class Line:
             why = f"it answers with HTTP {status}; is that a gateway, and the address its /chat?"
         if status in TRY_AGAIN and self._connected:
             return ConnectionError(why)
-        return Failure(f"the gateway at {self._gateway.url} does not let us in: {why}")
+        return CommandError(f"the gateway at {self._gateway.url} does not let us in: {why}")
 
     async def _take(self, socket: ClientConnection, frame: Frame) -> None:
         kind = frame.get("type")

@@ -16,18 +16,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
-from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, Endpoints
+from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, EndpointStatus
 from p2pchat.cli.chat.run import REFUSED_GRACE
-from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.chat.shutdown import Shutdown
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.options import make_peer
 from p2pchat.cli.stdin import can_ask
 from p2pchat.cli.subcommands.web import WebOptions
 from p2pchat.commands.endpoints import command, is_loopback
-from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, Failure, Usage, complain, tell, worse
-from p2pchat.commands.format import shown_name
+from p2pchat.commands.errors import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    CommandError,
+    UsageError,
+    print_error,
+    print_notice,
+    worst_code,
+)
 from p2pchat.commands.invites import endpoints_of, own_addresses, welcome_screen
-from p2pchat.commands.output import Line, Log, Output, json_line, raw_stdout
+from p2pchat.commands.output import EventLine, EventLogFile, StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.render import quote_name
 from p2pchat.safe_text import safe_line
 from p2pchat.web.app import create_app
 from p2pchat.web.gateway import Gateway
@@ -148,7 +157,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
         why = error.strerror or str(error)
-        raise Failure(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
+        raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
 
 
 def make_server(app: FastAPI, settings: WebSettings) -> Server:
@@ -210,7 +219,7 @@ def web_settings(options: WebOptions) -> WebSettings:
         for origin in options.origins:
             parse_origin(origin)
     except ValueError as error:
-        raise Usage(str(error)) from None
+        raise UsageError(str(error)) from None
     return WebSettings(
         sign_up="open" if options.sign_up == "open" else "token" if options.sign_up == "token" else "auto",
         trust_loopback=options.trust_loopback,
@@ -230,13 +239,13 @@ class Serving:
 
     async def run(self) -> int:
         """Return the exit code."""
-        self._leaving = Leaving()
+        self._leaving = Shutdown()
         self._leaving.take_signals()
         self._records = Records(self._options)
         try:
             with listen(self._options.http_host, self._options.http_port) as listener:
                 code = await self._with_peer(listener)
-            return worse(code, FAILED) if self._records.failed else code
+            return worst_code(code, FAILED) if self._records.failed else code
         finally:
             await self._records.aclose()
             self._leaving.give_signals_back()
@@ -244,7 +253,7 @@ class Serving:
     async def _with_peer(self, listener: socket.socket) -> int:
         peer = make_peer(self._options, self._invite, Settings())
         invited = endpoints_of(self._invite or "")
-        self._endpoints = Endpoints(self._options.endpoints, invited, port=self._options.port)
+        self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
         events = peer.events(*_TOLD, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -293,15 +302,15 @@ class Serving:
         server.should_exit = True
         results = await asyncio.gather(task, return_exceptions=True)
         if isinstance(results[0], Exception):
-            complain(f"the server of the page ended: {results[0]!a}")
+            print_error(f"the server of the page ended: {results[0]!a}")
 
     def _code(self, reason: str) -> int:
         if reason == "interrupted":
             return INTERRUPTED
         if reason == "ended":
-            complain("the gateway stopped by itself: what was accepted is kept; start it again")
+            print_error("the gateway stopped by itself: what was accepted is kept; start it again")
         if reason == "refused":
-            complain("every endpoint refused us, for the reasons above")
+            print_error("every endpoint refused us, for the reasons above")
         return FAILED if reason in ("ended", "refused") else DONE
 
     async def _watch(self, events: Any) -> None:
@@ -311,7 +320,7 @@ class Serving:
                 if isinstance(event, Link):
                     self._endpoints.heard(event.endpoint, event.state, event.reason, event.code)
                 if isinstance(event, Warned | Failed):
-                    complain(f"warning: {event.text}")
+                    print_error(f"warning: {event.text}")
                 self._records.write(event.to_json())
         finally:
             self._leaving.because("ended")
@@ -328,26 +337,28 @@ class Serving:
         options, first = self._options, peer.listening
         self._records.write(first.to_json())
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
-        tell(f"-- {shown_name(peer.me.label)} listens on {where}")
+        print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
         self._records.write({"event": "serving", "at": first.to_json()["at"], "url": url, "http_port": port})
-        tell(f"-- the page: {url}")
+        print_notice(f"-- the page: {url}")
         self._say_how_to_join(peer, port)
 
     def _say_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
         if not is_loopback(options.http_host) and not options.origins:
             for address in _reached_by(options.http_host):
-                tell(f"--           {url_of(address, port, options.root_path)}")
+                print_notice(f"--           {url_of(address, port, options.root_path)}")
         if options.sign_up != "open" and not (is_loopback(options.http_host) and not options.origins):
             which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
-            tell(f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open")
+            print_notice(
+                f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
+            )
         if not is_loopback(options.host):
             with suppress(InviteError):  # an open network whose first peer is still to be met
-                tell(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
         else:
-            tell(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
+            print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
 
 
 def _reached_by(host: str) -> list[str]:
@@ -375,10 +386,10 @@ class Records:
     """The lines of one run. `closed` is set when the reader of standard output has gone."""
 
     def __init__(self, options: WebOptions) -> None:
-        self._output = Output(raw_stdout() if options.as_json else None)
+        self._output = StdoutWriter(raw_stdout() if options.as_json else None)
         self._log = _open_log(options.log) if options.log else None
         self._verbose = options.verbose and not options.as_json
-        self._lines: asyncio.Queue[Line] = asyncio.Queue(MOST_WAITING)
+        self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MOST_WAITING)
         self._lost = 0
         self._writing: asyncio.Task[None] | None = None
         self.closed = self._output.closed
@@ -388,7 +399,7 @@ class Records:
         """Whether the log could not be written."""
         return self._log is not None and self._log.failed
 
-    def write(self, line: Line) -> None:
+    def write(self, line: EventLine) -> None:
         """Have one line written, in its turn."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_on())
@@ -405,16 +416,16 @@ class Records:
             finally:
                 self._lines.task_done()
 
-    async def _put(self, line: Line) -> None:
+    async def _put(self, line: EventLine) -> None:
         if self._lost:
             lost, self._lost = self._lost, 0
-            complain(f"{lost} lines about this gateway were left out: whoever reads them is too slow")
+            print_error(f"{lost} lines about this gateway were left out: whoever reads them is too slow")
         text = json_line(line)
         if self._log is not None:
             self._log.write(text)
         if self._verbose:
-            tell(f"-- {safe_line(text)}")
-        with suppress(Failure):  # a full disk behind standard output stops nobody's chat
+            print_notice(f"-- {safe_line(text)}")
+        with suppress(CommandError):  # a full disk behind standard output stops nobody's chat
             await self._output.write(text)
 
     async def aclose(self) -> None:
@@ -429,8 +440,8 @@ class Records:
             self._log.close()
 
 
-def _open_log(path: str) -> Log:
+def _open_log(path: str) -> EventLogFile:
     try:
-        return Log(path, complain)
+        return EventLogFile(path, print_error)
     except OSError as error:
-        raise Failure(f"cannot write the log {path}: {error.strerror or error}") from None
+        raise CommandError(f"cannot write the log {path}: {error.strerror or error}") from None

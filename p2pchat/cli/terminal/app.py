@@ -16,29 +16,38 @@ from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
-from p2pchat.cli.chat.endpoint_status import Endpoints
+from p2pchat.cli.chat.endpoint_status import EndpointStatus
 from p2pchat.cli.chat.run import TERMINAL_DRAIN
-from p2pchat.cli.chat.shutdown import Leaving
+from p2pchat.cli.chat.shutdown import Shutdown
 from p2pchat.cli.chat.startup import ChatOptions
 from p2pchat.cli.terminal.completer import LineCompleter
-from p2pchat.cli.terminal.modes import Focus, Modes, Notices
-from p2pchat.cli.terminal.prompt import Go, Leave, ProfileHistory, Prompt, Typed, Waiting, Wish, label
-from p2pchat.cli.terminal.screen import OwnLine, Screen, Stream, colour_depth
-from p2pchat.cli.terminal.view import TerminalShow, Typist, is_text
+from p2pchat.cli.terminal.modes import FocusReporter, TerminalAlerts, TerminalModes
+from p2pchat.cli.terminal.prompt import (
+    LineEntered,
+    ProfileHistory,
+    Prompt,
+    PromptAction,
+    QuitRequest,
+    SwitchRequest,
+    UnreadBadge,
+    prompt_label,
+)
+from p2pchat.cli.terminal.screen import PendingLine, Screen, TerminalStream, colour_depth
+from p2pchat.cli.terminal.view import TerminalDisplay, TypingNotifier, is_text
 from p2pchat.commands.columns import Row
-from p2pchat.commands.display import Show
-from p2pchat.commands.errors import tell_through
-from p2pchat.commands.format import shown_name
-from p2pchat.commands.notifications import Telling
-from p2pchat.commands.output import Log
+from p2pchat.commands.display import Display
+from p2pchat.commands.errors import redirect_notices
+from p2pchat.commands.notifications import NoticeLogHandler
+from p2pchat.commands.output import EventLogFile
 from p2pchat.commands.people_commands import listed
+from p2pchat.commands.render import quote_name
 from p2pchat.commands.session import Session
 
 SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
 _USUAL = Size(rows=24, columns=80)
 
 
-class TerminalFront:
+class TerminalFrontEnd:
     """One terminal, from the start of a chat to its end."""
 
     interactive = True
@@ -46,32 +55,32 @@ class TerminalFront:
     has_input = True
     reads_to_the_end = False
 
-    def __init__(self, options: ChatOptions, log: Log | None, leaving: Leaving) -> None:
+    def __init__(self, options: ChatOptions, log: EventLogFile | None, leaving: Shutdown) -> None:
         self._options = options
         self._leaving = leaving
         loop = asyncio.get_running_loop()
-        self._stream = None if sys.platform == "win32" else Stream(sys.stdout.fileno(), loop)
+        self._stream = None if sys.platform == "win32" else TerminalStream(sys.stdout.fileno(), loop)
         self._output = _output(self._stream)
         self._depth = colour_depth()
-        self._notices = Notices(self._output, loop.time)
+        self._notices = TerminalAlerts(self._output, loop.time)
         self._screen = Screen(self._output, self._stream, self._depth, self._went_up)
-        self._wishes: asyncio.Queue[Wish] = asyncio.Queue()
+        self._wishes: asyncio.Queue[PromptAction] = asyncio.Queue()
         self._prompt: Prompt | None = None
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
-        self._focus = Focus(self._output if self._stream is not None else None, self._focused)
-        self._typist: Typist | None = None
-        self._shows = TerminalShow(self._screen, self._notices, log, self._changed)
-        self.show: Show = self._shows
+        self._focus = FocusReporter(self._output if self._stream is not None else None, self._focused)
+        self._typist: TypingNotifier | None = None
+        self._shows = TerminalDisplay(self._screen, self._notices, log, self._changed)
+        self.show: Display = self._shows
         if sys.stderr is not None and sys.stderr.isatty():
-            tell_through(self._screen.tell)
-        self._defects = Telling()  # asyncio's: otherwise they go to stderr, across the prompt
+            redirect_notices(self._screen.tell)
+        self._defects = NoticeLogHandler()  # asyncio's: otherwise they go to stderr, across the prompt
         logging.getLogger("asyncio").addHandler(self._defects)
-        self._modes = Modes()
+        self._modes = TerminalModes()
         self._modes.hush()
         leaving.before_exit = self._modes.give_back_at_once
 
-    def _went_up(self, own: OwnLine) -> None:
+    def _went_up(self, own: PendingLine) -> None:
         self._shows.went_up(own)
 
     @property
@@ -84,9 +93,9 @@ class TerminalFront:
         self._peer, self._session = peer, session
         await self._shows.begin(peer, session)
 
-    async def read(self, peer: TCPPeer, session: Session, endpoints: Endpoints) -> None:
+    async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
-        self._typist = Typist(peer, session, asyncio.get_running_loop().time)
+        self._typist = TypingNotifier(peer, session, asyncio.get_running_loop().time)
         self._prompt = self._make_prompt(peer)
         running = asyncio.create_task(self._prompt.run())
         try:
@@ -102,7 +111,7 @@ class TerminalFront:
         self.show.close()
         self._screen.flush()
         self._notices.close()
-        tell_through(None)
+        redirect_notices(None)
         logging.getLogger("asyncio").removeHandler(self._defects)
         if self._stream is not None:
             self._stream.close(SETTLE)
@@ -115,7 +124,7 @@ class TerminalFront:
             label=self._label,
             completer=LineCompleter(
                 lambda: [user.label for user in peer.users() if not user.is_me],
-                lambda: [_called(conversation) for conversation in peer.conversations()],
+                lambda: [_typed_address(conversation) for conversation in peer.conversations()],
                 self._members,
                 self._shows.speakers,
             ),
@@ -136,8 +145,8 @@ class TerminalFront:
         if self._session is not None:
             self._session.attention.focus(on)
 
-    def _wanted(self, wish: Wish) -> None:
-        if isinstance(wish, Typed) and self._typist is not None and is_text(wish.text):
+    def _wanted(self, wish: PromptAction) -> None:
+        if isinstance(wish, LineEntered) and self._typist is not None and is_text(wish.text):
             self._typist.sent()
         self._wishes.put_nowait(wish)
 
@@ -148,26 +157,26 @@ class TerminalFront:
 
     # What is wanted
 
-    async def _some_wishes(self) -> Sequence[Wish]:
+    async def _some_wishes(self) -> Sequence[PromptAction]:
         """Return everything that waits, at least one."""
         wishes = [await self._wishes.get()]
         while not self._wishes.empty():
             wishes.append(self._wishes.get_nowait())
         return wishes
 
-    async def _fulfil(self, session: Session, wishes: Sequence[Wish]) -> bool:
+    async def _fulfil(self, session: Session, wishes: Sequence[PromptAction]) -> bool:
         """Do what is wanted, in order; False when it is to leave."""
         typed: list[bytes | None] = []
         for wish in wishes:
             session.attention.used()
-            if isinstance(wish, Typed):
+            if isinstance(wish, LineEntered):
                 typed.append(wish.text.encode("utf-8", "replace"))
                 continue
             if typed and not await session.take(typed):
                 self._leaving.because("input")
                 return False
             typed = []
-            if isinstance(wish, Leave):
+            if isinstance(wish, QuitRequest):
                 self._leaving.because(wish.reason)
                 return False
             await self._go(session, wish)
@@ -176,7 +185,7 @@ class TerminalFront:
             return False
         return True
 
-    async def _go(self, session: Session, wish: Go) -> None:
+    async def _go(self, session: Session, wish: SwitchRequest) -> None:
         assert self._peer is not None
         there = self._where(self._peer, session, wish.where)
         if there is not None:
@@ -196,17 +205,19 @@ class TerminalFront:
 
     def _changed(self) -> None:
         if self._session is not None:
-            self._notices.title(shown_name(self._here(self._session)), self._session.unread.total)
+            self._notices.title(quote_name(self._here(self._session)), self._session.unread.total)
         if self._prompt is not None:
             self._prompt.redraw()
 
     def _label(self, columns: int) -> Row:
         session, peer = self._session, self._peer
         if session is None or peer is None:
-            return label("room", [], columns)
+            return prompt_label("room", [], columns)
         unread = session.unread
-        waiting = [Waiting(_called(peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids]
-        return label(self._here(session), waiting, columns)
+        waiting = [
+            UnreadBadge(_typed_address(peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
+        ]
+        return prompt_label(self._here(session), waiting, columns)
 
     def _who_types(self) -> Row | None:
         session, peer = self._session, self._peer
@@ -228,7 +239,7 @@ class TerminalFront:
 
     def _here(self, session: Session) -> str:
         try:
-            return _called(session.current)
+            return _typed_address(session.current)
         except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
             return "room"
 
@@ -254,12 +265,12 @@ class TerminalFront:
         self._screen.release()
 
 
-def _called(conversation: Conversation) -> str:
+def _typed_address(conversation: Conversation) -> str:
     """Return a conversation's name as it is typed, and shown in the prompt."""
     return f"#{conversation.name}" if conversation.kind == "group" else conversation.name
 
 
-def _output(stream: Stream | None) -> Output:
+def _output(stream: TerminalStream | None) -> Output:
     if stream is None:
         return create_output(sys.stdout)
 

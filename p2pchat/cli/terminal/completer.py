@@ -12,7 +12,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from p2pchat.commands.settings import SETTINGS
-from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, Command, split_name, typed_name
+from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, TypedCommand, split_name, typed_name
 from p2pchat.safe_text import safe_line
 
 MOST_SPEAKERS = 200  # remembered; who spoke before comes in the order of the alphabet
@@ -20,7 +20,7 @@ MOST_WORDS = 256  # of a command that takes many names: as many as a group has m
 _WORD = re.compile(r"\S*\Z")
 
 
-class Speakers:
+class RecentSpeakers:
     """Labels of those who spoke, the last one first."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class LineCompleter(Completer):
         users: Callable[[], Iterable[str]],
         conversations: Callable[[], Iterable[str]],
         members: Callable[[], Iterable[str]],
-        speakers: Speakers,
+        speakers: RecentSpeakers,
     ) -> None:
         self._users = users
         self._conversations = conversations
@@ -78,7 +78,7 @@ class LineCompleter(Completer):
             return []
         return self._of_argument(command, rest.lstrip(" "))
 
-    def _of_argument(self, command: Command, rest: str) -> Iterable[Completion]:
+    def _of_argument(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
         position, final = 0, MOST_WORDS if command.many else command.most - 1
         while position < final and (split := split_name(rest))[1]:
             rest, position = split[1], position + 1

@@ -23,7 +23,7 @@ _AS_USUAL = b"\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
 _LOCAL = 3  # which of tcgetattr's fields has the local modes
 
 
-class Modes:
+class TerminalModes:
     """The modes of the terminal on standard input, as they are now."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ _CAME, _WENT = Keys.ControlF23, Keys.ControlF24
 _SEQUENCES = {"\x1b[I": _CAME, "\x1b[O": _WENT}
 
 
-class Focus:
+class FocusReporter:
     """One terminal's word on its window.
 
     Args:
@@ -135,7 +135,7 @@ MOST_CHARACTERS = 120  # of a notice: what desktops show of one
 _PUSH_TITLE, _POP_TITLE = "\x1b[22;0t", "\x1b[23;0t"  # xterm's; others ignore them
 
 
-class Notices:
+class TerminalAlerts:
     """One terminal's bell, notices and title.
 
     Args:

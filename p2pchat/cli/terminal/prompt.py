@@ -31,37 +31,37 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.terminal.modes import Focus
+from p2pchat.cli.terminal.modes import FocusReporter
 from p2pchat.cli.terminal.screen import UNREAD, Screen
 from p2pchat.commands.columns import Row, fold_row
-from p2pchat.commands.format import shown_name
+from p2pchat.commands.render import quote_name
 from p2pchat.safe_text import safe_line
 
 MENU_ROWS = 7  # for completions, below the line
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class LineEntered:
     """A line, whole."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class SwitchRequest:
     """To another conversation: `next` and `first` unread, or the number in /list."""
 
     where: str
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class QuitRequest:
     """Away: `input` (Ctrl-D), or `interrupted` (Ctrl-C)."""
 
     reason: str
 
 
-Wish = Typed | Go | Leave
+PromptAction = LineEntered | SwitchRequest | QuitRequest
 
 
 class Prompt:
@@ -86,10 +86,10 @@ class Prompt:
         history: History,
         output: Output,
         depth: ColorDepth,
-        wish: Callable[[Wish], None],
+        wish: Callable[[PromptAction], None],
         suspend: Callable[[], None],
         editing: Callable[[bool], None],
-        focus: Focus,
+        focus: FocusReporter,
         typed: Callable[[str], None],
         above: Callable[[], Row | None],
     ) -> None:
@@ -103,7 +103,7 @@ class Prompt:
         self._typed = typed
         self._above = above
         self._output = output
-        self._question: Question | None = None
+        self._question: PasteQuestion | None = None
         self._editor: asyncio.Task[None] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._message,
@@ -140,7 +140,7 @@ class Prompt:
                 set_exception_handler=False, handle_sigint=False, pre_run=self._focus.ask
             )  # fmt: skip
         except EOFError:  # the terminal has gone
-            self._wish(Leave("input"))
+            self._wish(QuitRequest("input"))
         finally:
             self._focus.stop()
             self._screen.app = None
@@ -183,14 +183,14 @@ class Prompt:
         keys.add("escape", "enter", filter=typing)(lambda event: self._buffer.insert_text("\n"))
         keys.add("tab", filter=typing)(self._tab)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
-        keys.add("c-d", filter=typing & empty)(lambda event: self._wish(Leave("input")))
+        keys.add("c-d", filter=typing & empty)(lambda event: self._wish(QuitRequest("input")))
         keys.add("c-z")(lambda event: self._suspend())
         keys.add("c-l")(lambda event: self._screen.clear())
         keys.add("c-x", "c-e", filter=typing)(self._edit)
         keys.add("c-x", "e", filter=typing)(self._edit)
         keys.add(Keys.BracketedPaste, filter=typing)(self._pasted)
-        keys.add("escape", "a", filter=typing)(lambda event: self._wish(Go("next")))
-        keys.add("escape", "u", filter=typing)(lambda event: self._wish(Go("first")))
+        keys.add("escape", "a", filter=typing)(lambda event: self._wish(SwitchRequest("next")))
+        keys.add("escape", "u", filter=typing)(lambda event: self._wish(SwitchRequest("first")))
         for number in "123456789":
             keys.add("escape", number, filter=typing)(self._go_to(number))
         for answers, send in (("yY", True), ("nN", False), (["escape"], False), ("eE", None)):
@@ -201,13 +201,13 @@ class Prompt:
         return keys
 
     def _go_to(self, number: str) -> Callable[[KeyPressEvent], None]:
-        return lambda event: self._wish(Go(number))
+        return lambda event: self._wish(SwitchRequest(number))
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
         if text.strip():
             self._buffer.append_to_history()
-            self._wish(Typed(text))
+            self._wish(LineEntered(text))
         self._put()
 
     def _put(self, text: str = "", cursor: int = 0) -> None:
@@ -222,7 +222,7 @@ class Prompt:
         elif self._buffer.text:
             self._put()
         else:
-            self._wish(Leave("interrupted"))
+            self._wish(QuitRequest("interrupted"))
 
     def _tab(self, event: KeyPressEvent) -> None:
         """Complete: the first that fits, the next one with each further Tab."""
@@ -242,9 +242,9 @@ class Prompt:
     def _pasted(self, event: KeyPressEvent) -> None:
         buffer = self._buffer
         before, cursor = buffer.text, buffer.cursor_position
-        buffer.insert_text(as_text(event.data, buffer.document.text_before_cursor))
+        buffer.insert_text(pasted_text(event.data, buffer.document.text_before_cursor))
         if needs_question(buffer.text):
-            self._question = Question(buffer.text, buffer.cursor_position, before, cursor)
+            self._question = PasteQuestion(buffer.text, buffer.cursor_position, before, cursor)
             self._put()
 
     def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
@@ -260,7 +260,7 @@ class Prompt:
             self._put(question.text)
             self._buffer.append_to_history()
             self._put()
-            self._wish(Typed(question.text))
+            self._wish(LineEntered(question.text))
         else:
             self._put(question.text_before, question.cursor_before)
 
@@ -296,7 +296,7 @@ ASK_ABOVE = 5  # lines
 _SLASH = "/"
 
 
-def as_text(pasted: str, before: str) -> str:
+def pasted_text(pasted: str, before: str) -> str:
     """Return what a paste puts into the line behind `before`: its newlines as ours, none at its end; a slash where
     the line begins is doubled, which anybody can see, and means: a text that begins with a slash."""
     text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").replace("\t", "    ")
@@ -304,7 +304,7 @@ def as_text(pasted: str, before: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PasteQuestion:
     """Asked before many lines are sent: `text` and where the cursor is, as they are with the paste, and were before."""
 
     text: str = field(repr=False)
@@ -461,7 +461,7 @@ _PLAIN = re.compile(r"[\w#.'-]+\Z")  # anything else could be taken for more tha
 ROOM_TO_TYPE = 16  # columns left for the input, at least, where the terminal has them
 
 
-class Waiting(NamedTuple):
+class UnreadBadge(NamedTuple):
     """What is unread in one conversation."""
 
     name: str
@@ -469,11 +469,11 @@ class Waiting(NamedTuple):
     mentions: int
 
 
-def label(where: str, waiting: Sequence[Waiting], columns: int) -> Row:
+def prompt_label(where: str, waiting: Sequence[UnreadBadge], columns: int) -> Row:
     """Return what stands before the input, shorter where there is little room."""
     end = [("bold", _name(where)), ("", "> ")]
     longest = " · ".join(_words(each) for each in waiting)
-    total = Waiting("", sum(each.lines for each in waiting), sum(each.mentions for each in waiting))
+    total = UnreadBadge("", sum(each.lines for each in waiting), sum(each.mentions for each in waiting))
     for words in (longest, _words(total)) if waiting else ("",):
         row = [("", "["), (UNREAD, words), ("", "] "), *end] if words else end
         if sum(get_cwidth(text) for _, text in row) <= columns - ROOM_TO_TYPE:
@@ -481,11 +481,11 @@ def label(where: str, waiting: Sequence[Waiting], columns: int) -> Row:
     return [("", "> ")] if not waiting or columns < ROOM_TO_TYPE else [(UNREAD, _words(total)), ("", "> ")]
 
 
-def _words(waiting: Waiting) -> str:
+def _words(waiting: UnreadBadge) -> str:
     name = f"{_name(waiting.name)} " if waiting.name else ""
     return f"{name}{waiting.lines}" + (f" @{waiting.mentions}" if waiting.mentions else "")
 
 
 def _name(name: str) -> str:
-    shown = shown_name(name)
+    shown = quote_name(name)
     return shown if shown.startswith('"') or _PLAIN.match(shown) else f'"{safe_line(name)}"'

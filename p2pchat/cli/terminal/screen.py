@@ -28,7 +28,7 @@ from prompt_toolkit.styles import Attrs, Style
 from p2pchat.commands.columns import Fragment, Row, fold_row, lines_of
 from p2pchat.commands.invites import INDENT, row_of_code
 
-EVERY = 0.02  # seconds between two batches: faster than anybody reads
+BATCH_INTERVAL = 0.02  # seconds between two batches: faster than anybody reads
 MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
 MOST_CHARACTERS_AT_ONCE = 16 * 1024  # of them; what somebody made to be slow takes 50 ms
 MOST_WAITING = 1 << 20  # characters of lines not printed yet; then whoever has more waits
@@ -38,11 +38,11 @@ _HANG = "  "  # as exits.tell folds
 
 
 @dataclass(slots=True)
-class _Line:
+class _QueuedLine:
     """One line that waits. `fragments` as they are folded; `own` while its mark is open."""
 
     fragments: Sequence[Fragment] = ()
-    own: OwnLine | None = None
+    own: PendingLine | None = None
     hang: str = ""  # as fold_row takes it
     whole: bool = False  # left to the terminal to wrap
     clear: bool = False
@@ -72,7 +72,7 @@ class Screen:
     """
 
     def __init__(
-        self, output: Output, stream: Stream | None, depth: ColorDepth, went_up: Callable[[OwnLine], None]
+        self, output: Output, stream: TerminalStream | None, depth: ColorDepth, went_up: Callable[[PendingLine], None]
     ) -> None:
         self._output = output
         self._stream = stream
@@ -80,12 +80,12 @@ class Screen:
         self._went_up = went_up
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[_QueuedLine] = deque()
         self._waiting = 0  # characters in them
         self._all_in = False
         self._room = asyncio.Event()
         self._room.set()
-        self._own: dict[str, OwnLine] = {}
+        self._own: dict[str, PendingLine] = {}
         self._held = 0
         self._next: asyncio.TimerHandle | None = None
         self._next_at = 0.0  # when that comes, by the clock of the loop
@@ -113,11 +113,11 @@ class Screen:
         size = 0
         for row in lines_of(fragments):  # in parts, so that no turn of the loop has to print all of a long one
             if size > MOST_CHARACTERS_AT_ONCE or len(part) > MOST_AT_ONCE:
-                self._add(_Line(part))
+                self._add(_QueuedLine(part))
                 part, size = [], 0
             part += [*([("", "\n")] if part else []), *row]
             size += sum(len(text) for _, text in row)
-        self._add(_Line(part))
+        self._add(_QueuedLine(part))
 
     async def room(self) -> None:
         """Wait until so much is printed that there is room for more: a terminal may stand still for long."""
@@ -135,10 +135,10 @@ class Screen:
         self._all_in = True
         self._room.set()
 
-    def own(self, line: OwnLine) -> None:
+    def own(self, line: PendingLine) -> None:
         """Show a line of one's own, its mark still open."""
         self._own[line.id] = line
-        self._add(_Line(own=line))
+        self._add(_QueuedLine(own=line))
 
     def delivered(self, id: str, count: int, of: int) -> bool:
         """An own line got a better mark; False when it is not below any more."""
@@ -164,21 +164,21 @@ class Screen:
         style = ERROR if text.startswith("p2pchat: ") and not text.startswith("p2pchat: warning: ") else DIM
         for line in text.split("\n"):
             if _TO_BE_COPIED.match(line):
-                self._add(_Line(_as_it_is(line), whole=True))
+                self._add(_QueuedLine(_as_it_is(line), whole=True))
             else:
-                self._add(_Line([(style, line)], hang=_HANG))
+                self._add(_QueuedLine([(style, line)], hang=_HANG))
 
     async def write(self, text: str) -> None:
         """Print lines made for people, as a command answers; texts of others in them are marked as they should be."""
         for line in text.split("\n"):
             whole = _TO_BE_COPIED.match(line) is not None
-            self._add(_Line(_as_it_is(line) if whole else [("", line)], whole=whole))
+            self._add(_QueuedLine(_as_it_is(line) if whole else [("", line)], whole=whole))
 
     def clear(self) -> None:
         """Empty the screen, behind what is to be printed before."""
-        self._add(_Line(clear=True))
+        self._add(_QueuedLine(clear=True))
 
-    def _add(self, line: _Line) -> None:
+    def _add(self, line: _QueuedLine) -> None:
         now = self._loop.time()
         for own in self._own.values():
             if own.overtaken_at is None:
@@ -208,11 +208,11 @@ class Screen:
         self._soon()
 
     def _soon(self) -> None:
-        if self._next is not None and self._next_at > self._loop.time() + EVERY:
+        if self._next is not None and self._next_at > self._loop.time() + BATCH_INTERVAL:
             self._next.cancel()
             self._next = None
         if self._next is None:
-            self._come_at(max(self._loop.time(), self._printed_at + EVERY))
+            self._come_at(max(self._loop.time(), self._printed_at + BATCH_INTERVAL))
 
     def _come_at(self, at: float) -> None:
         self._next, self._next_at = self._loop.call_at(at, self._update), at  # not every loop's handle knows its time
@@ -236,11 +236,11 @@ class Screen:
             head = self._lines[0].own
             self._come_at(head.due_at if head is not None else 0.0)
 
-    async def _when_drained(self, stream: Stream) -> None:
+    async def _when_drained(self, stream: TerminalStream) -> None:
         await stream.drained()
         self._soon()
 
-    def _take_due(self, most: int, most_characters: int) -> Iterator[_Line]:
+    def _take_due(self, most: int, most_characters: int) -> Iterator[_QueuedLine]:
         """Take lines from the front, at least one that is due; about so many characters."""
         now = self._loop.time()
         while self._lines and most > 0 and most_characters > 0:
@@ -255,7 +255,7 @@ class Screen:
                 self._release(own)
             yield line
 
-    def _release(self, own: OwnLine) -> None:
+    def _release(self, own: PendingLine) -> None:
         del self._own[own.id]
         self._went_up(own)
 
@@ -283,7 +283,7 @@ class Screen:
             rows += self._rows(line)
         return rows[:most]
 
-    def _rows(self, line: _Line) -> list[Row]:
+    def _rows(self, line: _QueuedLine) -> list[Row]:
         if line.whole:
             return [list(line.fragments)]
         own = line.own
@@ -293,7 +293,7 @@ class Screen:
             line.folded = columns, mark, fold_row(fragments, columns, hang=line.hang, style=DIM)
         return line.folded[2]
 
-    def _print(self, lines: Sequence[_Line]) -> None:
+    def _print(self, lines: Sequence[_QueuedLine]) -> None:
         self._printed_at = self._loop.time()
         app = self.app if self.app is not None and self.app.is_running else None
         if self._stream is None:
@@ -302,7 +302,7 @@ class Screen:
         with self._stream.together():
             self._draw(app, lines)
 
-    def _draw(self, app: Application[str] | None, lines: Sequence[_Line]) -> None:
+    def _draw(self, app: Application[str] | None, lines: Sequence[_QueuedLine]) -> None:
         output = self._output
         if app is not None:
             app.renderer.erase()
@@ -349,7 +349,7 @@ class Screen:
 # that is taken away, lines above it, and the prompt again are one change of the screen.
 
 
-class Stream:
+class TerminalStream:
     """Writes to the terminal behind a file descriptor.
 
     Attributes:
@@ -510,11 +510,11 @@ def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
 
 SETTLED_AFTER = 5.0  # seconds: who has not answered by then is away
 OVERTAKEN_AFTER = 0.3  # seconds a line may keep those behind it from going up; a receipt takes some milliseconds
-KEPT = "· kept"
+SAVED = "· kept"
 
 
 @dataclass(slots=True)
-class OwnLine:
+class PendingLine:
     """A line of one's own that is still below.
 
     Attributes:
@@ -541,7 +541,7 @@ class OwnLine:
         if self.read:
             return "✓✓ read" if self.direct else f"✓✓ read {self.read}/{self.of}"
         if not self.count:
-            return KEPT
+            return SAVED
         return "✓ delivered" if self.direct else f"✓ delivered {self.count}/{self.of}"
 
     @property

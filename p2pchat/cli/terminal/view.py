@@ -11,29 +11,29 @@ from datetime import date, datetime
 from typing import Any
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
-from p2pchat.cli.terminal.completer import Speakers
-from p2pchat.cli.terminal.modes import Notices
-from p2pchat.cli.terminal.screen import DIM, ME, OwnLine, Screen, name_style
+from p2pchat.cli.terminal.completer import RecentSpeakers
+from p2pchat.cli.terminal.modes import TerminalAlerts
+from p2pchat.cli.terminal.screen import DIM, ME, PendingLine, Screen, name_style
 from p2pchat.commands.columns import Fragment, Row
-from p2pchat.commands.display import Show
-from p2pchat.commands.format import (
-    MENDINGS,
-    marked_message,
-    mended_marks,
+from p2pchat.commands.display import Display
+from p2pchat.commands.message_commands import HISTORY_LINES
+from p2pchat.commands.output import EventLine, EventLogFile, json_line
+from p2pchat.commands.read_tracking import is_addressed_to, is_here
+from p2pchat.commands.render import (
+    EDIT_EVENTS,
+    edit_marks,
+    format_edit,
+    format_event,
+    format_gap,
+    highlighted_message,
+    message_excerpt,
     message_text,
-    plain_gap,
-    plain_line,
-    plain_mending,
-    quoted_message,
-    shown_name,
-    shown_names,
-    shown_place,
-    shown_speaker,
+    quote_conversation,
+    quote_name,
+    quote_names,
+    quote_speaker,
     with_gap,
 )
-from p2pchat.commands.message_commands import HISTORY_LINES
-from p2pchat.commands.output import Line, Log, json_line
-from p2pchat.commands.read_tracking import is_here, is_meant
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings, without_ignored
 from p2pchat.commands.wrap import fold
@@ -44,19 +44,21 @@ _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 REMEMBERED = 1000  # ids of messages that came: many more than may be read back before they come
 
 
-class TerminalShow(Show):
+class TerminalDisplay(Display):
     """What is shown on one terminal.
 
     Args:
         changed: Called when what stands in the prompt may have changed.
     """
 
-    def __init__(self, screen: Screen, notices: Notices, log: Log | None, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, screen: Screen, notices: TerminalAlerts, log: EventLogFile | None, changed: Callable[[], None]
+    ) -> None:
         super().__init__(screen, log, as_json=False, echo=True)
         self._screen = screen
         self._notices = notices
         self._changed = changed
-        self._days = Days()
+        self._days = DateRule()
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
         self._own_id = ""
@@ -64,13 +66,13 @@ class TerminalShow(Show):
         self._turn = asyncio.Lock()  # nothing new is shown among lines of the past
         self._shown: set[str] = set()  # ids of messages that stand above already, and come as events still
         self._came_by: dict[str, None] = {}  # ids of messages that came as events
-        self._open: dict[str, Line] = {}  # `sent` lines whose mark is open, by message id
+        self._open: dict[str, EventLine] = {}  # `sent` lines whose mark is open, by message id
         self._kept: set[str] = set()  # ids of own messages that went up as kept, and nobody has yet
         self._told_of_many = False
         self._catching_up: asyncio.Task[None] | None = None
         self.asides.counted = self._counted
-        self.speakers = Speakers()
-        self.typists = Typists()
+        self.speakers = RecentSpeakers()
+        self.typists = TypingIndicators()
 
     # Where one is
 
@@ -90,7 +92,7 @@ class TerminalShow(Show):
     async def went(self, conversation: Conversation) -> None:
         """Show where one is now, and what was said there last."""
         async with self._turn:
-            self._rule(shown_place(conversation.name, conversation.kind))
+            self._rule(quote_conversation(conversation.name, conversation.kind))
             await self._past(await self._history(conversation))
         self._changed()
 
@@ -110,7 +112,7 @@ class TerminalShow(Show):
             lines = [line for line in lines if line["old"] and line["at"] >= self._since]
             await self._past(lines, "before you came", "now")
 
-    async def _history(self, conversation: Conversation) -> list[Line]:
+    async def _history(self, conversation: Conversation) -> list[EventLine]:
         assert self._peer is not None
         posts = await self._peer.history(conversation, limit=HISTORY_LINES)
         return [
@@ -119,13 +121,15 @@ class TerminalShow(Show):
             if not self.hides(line := await with_gap(self._peer, post))
         ]
 
-    async def _past(self, lines: Sequence[Line], begin: str = "", end: str = "", *, numbered: bool = False) -> None:
+    async def _past(
+        self, lines: Sequence[EventLine], begin: str = "", end: str = "", *, numbered: bool = False
+    ) -> None:
         """Show what was said before, between two rules. What others wrote is not shown again when it comes as an event;
         one's own is, for its mark."""
         if lines and begin:
             self._rule(begin)
         for line in lines:
-            if gap := plain_gap(line):
+            if gap := format_gap(line):
                 self._screen.tell(gap)
             await self._message(line, elsewhere=False, numbered=numbered)
             self._edits.shown(line)
@@ -134,7 +138,7 @@ class TerminalShow(Show):
         if lines and end:
             self._rule(end)
 
-    def _is_here(self, event: Line) -> bool:
+    def _is_here(self, event: EventLine) -> bool:
         if self._session is None:
             return True
         try:
@@ -144,7 +148,7 @@ class TerminalShow(Show):
 
     # Events
 
-    async def event(self, event: Line, *, older: bool = False) -> None:
+    async def event(self, event: EventLine, *, older: bool = False) -> None:
         """Show one event. What an earlier run received and did not show is only counted, or stands above already."""
         async with self._turn:
             if event["event"] in ("message", "sent"):
@@ -166,13 +170,13 @@ class TerminalShow(Show):
         self._shown.discard(id)
         return True
 
-    async def _for_people(self, event: Line) -> None:
+    async def _for_people(self, event: EventLine) -> None:
         kind = event["event"]
         if kind == "message":
             await self._came(event)
         elif kind == "sent":
             await self._sent(event)
-        elif kind in MENDINGS:
+        elif kind in EDIT_EVENTS:
             await self._mend(event)
         elif kind == "delivered":
             self._delivered(event)
@@ -196,38 +200,38 @@ class TerminalShow(Show):
                     f"-- more than {QUIET_ABOVE} are here: who comes and goes is not told (/set joins on)"
                 )
 
-    def _changed_group(self, event: Line) -> None:
+    def _changed_group(self, event: EventLine) -> None:
         """Show what becomes of the group one is in, and of any what becomes of oneself there."""
         ours = self._own_id in (event["target_id"], event["by_id"]) or event["change"] == "created"
         if (line := change_line(event, self.me))[0][1] and (ours or self._is_here({**event, "kind": "group"})):
             self._day(event["at"])
             self._screen.line(line)
 
-    async def _came(self, event: Line) -> None:
+    async def _came(self, event: EventLine) -> None:
         here = self._is_here(event)
         self.speakers.heard(event["sender"])
         assert self._session is not None
         settings, unread = self._session.settings, self._session.unread
-        meant = is_meant(event, unread.name, unread.id)
+        meant = is_addressed_to(event, unread.name, unread.id)
         notified = settings.notifies(event["conversation_id"], meant=meant)
         if here or notified:
             await self._message(event, elsewhere=not here)
         if notified and not event["old"]:
-            told = f"{shown_speaker(event['sender'])}: {event['text']}"
+            told = f"{quote_speaker(event['sender'])}: {event['text']}"
             self._notices.ring(told, bell=settings.bell, desktop=settings.desktop)
 
-    async def _message(self, event: Line, *, elsewhere: bool, numbered: bool = False) -> None:
+    async def _message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         answered = await self.answered(event) if self.answered is not None else None
         self._day(event["sent_at"])
         line = message_line(event, self.me, elsewhere=elsewhere, answered=answered)
         self._screen.line([*self._number(event), *line] if numbered else line)
 
-    def _number(self, event: Line) -> list[Fragment]:
+    def _number(self, event: EventLine) -> list[Fragment]:
         """Return the number of a listed line, to stand before it."""
         width = len(str(len(self.numbers)))
         return [(DIM, f"{self.numbers[event['id']]:>{width}} ")] if event["id"] in self.numbers else []
 
-    async def _mend(self, event: Line) -> None:
+    async def _mend(self, event: EventLine) -> None:
         """Something was edited, deleted or reacted to: a line of its own, for what stands above cannot be changed. Of
         reactions to what others wrote only one's own are shown, since many people may react; /history has them all."""
         mended = await self.answered(event) if self.answered is not None else None
@@ -241,7 +245,7 @@ class TerminalShow(Show):
         if event["event"] == "edited":
             self._screen.line(edited_line(event, self.me, elsewhere=not here, edited=mended))
         else:
-            self._screen.line(told_line(event, self.me, mended))
+            self._screen.line(edit_event_line(event, self.me, mended))
 
     def _day(self, iso: str) -> None:
         day = self._days.change(local(iso), datetime.now().astimezone().date())
@@ -249,7 +253,7 @@ class TerminalShow(Show):
             self._rule(day)
 
     def _rule(self, text: str) -> None:
-        self._screen.line([(DIM, rule(text, self._screen.columns))])
+        self._screen.line([(DIM, rule_line(text, self._screen.columns))])
 
     @property
     def _tells_who_comes(self) -> bool:
@@ -261,26 +265,28 @@ class TerminalShow(Show):
 
     # Own lines
 
-    async def _sent(self, event: Line) -> None:
+    async def _sent(self, event: EventLine) -> None:
         answered = await self.answered(event) if self.answered is not None else None
         self._day(event["sent_at"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), answered=answered)
         self._open[event["id"]] = event
-        self._screen.own(OwnLine(event["id"], event["kind"] == "dm", fragments, self._screen.now))
+        self._screen.own(PendingLine(event["id"], event["kind"] == "dm", fragments, self._screen.now))
 
-    def went_up(self, own: OwnLine) -> None:
+    def went_up(self, own: PendingLine) -> None:
         """An own line has the mark it will keep: when that is `kept`, it is told later who has it."""
         event = self._open.pop(own.id)
         if not own.count:
             self._kept.add(own.id)
             self.asides.sent(event, room=True)
 
-    def _delivered(self, event: Line) -> None:
+    def _delivered(self, event: EventLine) -> None:
         if not self._screen.delivered(event["id"], event["count"], event["of"]):
             self.asides.delivered(event, room=event["id"] in self._kept)
             self._kept.discard(event["id"])
 
-    async def answer(self, command: str, rows: Sequence[Line], lines: Sequence[str], ref: str | None = None) -> None:
+    async def answer(
+        self, command: str, rows: Sequence[EventLine], lines: Sequence[str], ref: str | None = None
+    ) -> None:
         """Show what a command says: help in two columns, and what was said before between two rules."""
         if command == "history":
             async with self._turn:
@@ -293,16 +299,16 @@ class TerminalShow(Show):
             lines = _in_columns(lines, self._screen.columns)
         await super().answer(command, rows, lines, ref)
 
-    def _shown_rows(self, rows: Sequence[Line]) -> list[Line]:
+    def _shown_rows(self, rows: Sequence[EventLine]) -> list[EventLine]:
         """Return what people want to see of these messages."""
         assert self._peer is not None
         return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
 
-    async def _search_found(self, rows: Sequence[Line]) -> None:
+    async def _search_found(self, rows: Sequence[EventLine]) -> None:
         """Show what was found, with its words marked; always with the date, for it may be of any day."""
         for row in rows:
             answered = await self.answered(row) if self.answered is not None else None
-            self._screen.line([*self._number(row), *marked_message(row, self.me, None, answered)])
+            self._screen.line([*self._number(row), *highlighted_message(row, self.me, None, answered)])
 
     async def clear(self) -> bool:
         self._screen.clear()
@@ -346,11 +352,11 @@ def message_line(event: Event, me: str, *, elsewhere: bool, answered: Event | No
     action = bool(event["action"])
     if action:
         line.append(("", "* "))
-    line += _who(event, me, shown_name if action else shown_speaker)
+    line += _who(event, me, quote_name if action else quote_speaker)
     if answered is not None:
-        line.append((DIM, f" (to {quoted_message(answered)})"))
+        line.append((DIM, f" (to {message_excerpt(answered)})"))
     line.append(("", (" " if action else ": ") + message_text(event)))
-    if marks := mended_marks(event):
+    if marks := edit_marks(event):
         line.append((DIM, marks))
     return line
 
@@ -368,22 +374,22 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
     said = "sent" if edited is not None and edited["event"] == "sent" else "message"
     by = {**event, "event": said, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
     line += [("", "* ")] if action else []
-    line += _who(by, me, shown_name if action else shown_speaker)
+    line += _who(by, me, quote_name if action else quote_speaker)
     line.append((DIM, f" (edited{when})"))
     line.append(("", (" " if action else ": ") + safe_text(event["text"])))
     return line
 
 
-def told_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
+def edit_event_line(event: Event, me: str, mended: Event | None) -> list[Fragment]:
     """Return a `deleted` or `reaction` line; it is shown where it belongs, so it need not say where."""
-    return [(DIM, plain_mending({**event, "kind": "room"}, me, local(event["sent_at"]), mended))]
+    return [(DIM, format_edit({**event, "kind": "room"}, me, local(event["sent_at"]), mended))]
 
 
 def _where(event: Event) -> list[Fragment]:
     """Return where a line belongs that is shown elsewhere: of a direct one its names say it."""
     if event["kind"] == "dm":
         return []
-    return [(DIM, f"[{shown_place(event['conversation'], event['kind'])}] ")]
+    return [(DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] ")]
 
 
 def _time(event: Event) -> str:
@@ -405,7 +411,7 @@ def _bare(name: str) -> str:
 
 def change_line(event: Event, me: str) -> list[Fragment]:
     """Return a `joined`, `left` or `group` line."""
-    text = plain_line(event, me, local(event["at"]))
+    text = format_event(event, me, local(event["at"]))
     return [(DIM, text or "")]
 
 
@@ -419,13 +425,13 @@ def local(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone()
 
 
-def rule(text: str, width: int) -> str:
+def rule_line(text: str, width: int) -> str:
     """Return a line across the screen, or what fits of it, with a text in it made safe before."""
     line = f"──── {text} ────"
     return line if len(line) <= width else f"── {text}"[:width]
 
 
-class Days:
+class DateRule:
     """The day of the line printed last."""
 
     def __init__(self) -> None:
@@ -449,10 +455,10 @@ class Days:
 # here that they are told who comes and goes. In a room of many everybody would hear of somebody all the time.
 
 
-SAID_EVERY = 1.0  # seconds between two words to the peer, which tells others more seldom
+TYPING_EVERY = 1.0  # seconds between two words to the peer, which tells others more seldom
 
 
-class Typist:
+class TypingNotifier:
     """Tells others what somebody does at this prompt.
 
     Args:
@@ -472,7 +478,7 @@ class Typist:
             here = self._session.current if is_text(text) else None
         except P2PChatError:  # an open network that has met nobody yet
             here = None
-        if here is not None and here == self._in and self._clock() < self._said_at + SAID_EVERY:
+        if here is not None and here == self._in and self._clock() < self._said_at + TYPING_EVERY:
             return
         if here is not None and not self._is_told(here):
             here = None
@@ -508,7 +514,7 @@ def is_text(line: str) -> bool:
     return bool(line.strip()) and (not line.startswith("/") or line.startswith("//"))
 
 
-class Typists:
+class TypingIndicators:
     """Those who type elsewhere, by what event lines say."""
 
     def __init__(self) -> None:
@@ -539,6 +545,6 @@ class Typists:
                 del self._typing[where, user]
         in_front = [label for (where, _), label in self._typing.items() if where == here]
         aside = [label for (where, _), label in self._typing.items() if where != here and is_direct(where)]
-        said = [f"{shown_names(in_front)} {'are' if len(in_front) > 1 else 'is'} typing …"] if in_front else []
-        said += [f"{shown_name(label)} is typing to you …" for label in aside]
+        said = [f"{quote_names(in_front)} {'are' if len(in_front) > 1 else 'is'} typing …"] if in_front else []
+        said += [f"{quote_name(label)} is typing to you …" for label in aside]
         return [(DIM, "   ".join(said))] if said else None

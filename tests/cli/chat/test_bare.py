@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, home_directory, login_name
-from p2pchat.cli.chat.startup import ChatOptions, next_steps, parse_chat, settle
+from p2pchat.cli.chat.startup import ChatOptions, next_steps, parse_chat, run_setup_wizard
 from p2pchat.cli.options import FIRST_PORT
 from p2pchat.cli.stdin import NothingSaid
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND
 from p2pchat.commands.settings import ChatSettings, LastStart
 
@@ -58,41 +58,41 @@ async def started(home: Path, port: int, name: str | None, *, says: str = "") ->
 
 async def off_loop(options: ChatOptions, person: Person, invite: str | None = None) -> ChatOptions:
     """settle(), as the command line calls it: before there is a loop."""
-    return await asyncio.to_thread(settle, options, invite, person)
+    return await asyncio.to_thread(run_setup_wizard, options, invite, person)
 
 
 def test_nothing_was_ever_started() -> None:
     person = Person("a@da", "room", " Ada  Lovelace".strip())
-    options = settle(bare(), None, person)
+    options = run_setup_wizard(bare(), None, person)
     assert options.name == "Ada  Lovelace" and options.port >= FIRST_PORT and not options.endpoints
     assert person.asked == [f"Your name [{login_name()}]: "] * 3
 
 
 def test_enter_takes_the_login_and_options_leave_less_to_ask() -> None:
-    assert settle(bare(), None, Person("")).name == login_name()
-    assert settle(bare("--name", "ada"), None, Person()).name == "ada"
-    assert settle(bare("--temp", "--name", "ada"), None, Person()).is_temporary
-    assert settle(bare("--host", "0.0.0.0"), None, Person("")).host == "0.0.0.0"
+    assert run_setup_wizard(bare(), None, Person("")).name == login_name()
+    assert run_setup_wizard(bare("--name", "ada"), None, Person()).name == "ada"
+    assert run_setup_wizard(bare("--temp", "--name", "ada"), None, Person()).is_temporary
+    assert run_setup_wizard(bare("--host", "0.0.0.0"), None, Person("")).host == "0.0.0.0"
 
 
 def test_the_end_of_input_is_an_answer_to_every_question() -> None:
     with pytest.raises(NothingSaid):
-        settle(bare(), None, Person(None))
+        run_setup_wizard(bare(), None, Person(None))
 
 
 def test_a_taken_port_is_left_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = settle(bare("--name", "ada"), None, Person()).port
+        port = run_setup_wizard(bare("--name", "ada"), None, Person()).port
         assert port != taken.getsockname()[1]
     with socket.create_server(("127.0.0.1", port)):
-        assert settle(bare("--name", "ada"), None, Person()).port > port
+        assert run_setup_wizard(bare("--name", "ada"), None, Person()).port > port
 
 
 def test_without_anybody_to_ask_it_stays_an_error() -> None:
     for words in ([], ["--name", "ada"]):
-        with pytest.raises(Usage, match="which port"):
+        with pytest.raises(UsageError, match="which port"):
             parse_chat(words)
-    with pytest.raises(Usage, match="which port"):
+    with pytest.raises(UsageError, match="which port"):
         bare("--json")  # a program does not answer questions
 
 
@@ -194,7 +194,7 @@ async def test_who_started_while_the_name_was_asked_for_has_the_port_and_is_link
             asyncio.run_coroutine_threadsafe(fay, loop).result(10)
             return "eve"
 
-        options = await asyncio.to_thread(settle, bare(), None, eve_after_fay)
+        options = await asyncio.to_thread(run_setup_wizard, bare(), None, eve_after_fay)
     assert (options.name, options.endpoints) == ("eve", (f"127.0.0.1:{ports[0]}",)) and options.port > ports[0]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.chat.endpoint_status import Endpoints
+from p2pchat.cli.chat.endpoint_status import EndpointStatus
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
 
 async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None:
     told: list[str] = []
-    endpoints = Endpoints([ADA, BOB], tell=told.append)
+    endpoints = EndpointStatus([ADA, BOB], notify=told.append)
     for endpoint, state, reason, code in [
         (ADA, "trying", "nobody listens there", "nobody"),
         (ADA, "trying", "nobody listens there", "nobody"),
@@ -51,14 +51,14 @@ async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None
 )
 async def test_a_line_says_what_is_wrong_and_what_to_do(state: str, code: str, words: str) -> None:
     told: list[str] = []
-    endpoints = Endpoints([ADA], port=8082, tell=told.append)
+    endpoints = EndpointStatus([ADA], port=8082, notify=told.append)
     endpoints.heard(ADA, state, "as the library says", code)
     assert len(told) == 1 and words in told[0]
 
 
 async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
     told: list[str] = []
-    endpoints = Endpoints([], [ADA, BOB, "[::1]:1"], tell=told.append)
+    endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=told.append)
     endpoints.heard(BOB, "trying", "", "no_answer")
     assert not endpoints.known
     endpoints.heard(ADA, "up", "")
@@ -70,29 +70,29 @@ async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
 @pytest.mark.parametrize("code", ["network", "identity"])
 async def test_who_refuses_an_invite_has_a_newer_one(code: str) -> None:
     told: list[str] = []
-    Endpoints([], [ADA], tell=told.append).heard(ADA, "refused", "", code)
+    EndpointStatus([], [ADA], notify=told.append).heard(ADA, "refused", "", code)
     assert "ask " in told[0] and "for a new invite, which `p2pchat invite` shows" in told[0]
 
 
 async def test_input_waits_until_each_has_answered_or_failed() -> None:
-    endpoints = Endpoints([ADA, BOB])
+    endpoints = EndpointStatus([ADA, BOB])
     endpoints.heard(ADA, "up", "")
     assert not endpoints.known
     endpoints.heard(BOB, "trying", "")
     assert endpoints.known
-    assert Endpoints([]).known and not Endpoints([]).any
+    assert EndpointStatus([]).known and not EndpointStatus([]).any
 
 
 async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
     told: list[str] = []
-    endpoints = Endpoints([ADA], tell=told.append)
+    endpoints = EndpointStatus([ADA], notify=told.append)
     endpoints.heard(BOB, "refused", "", "network")  # nobody named it
     endpoints.call(BOB)
     endpoints.heard(BOB, "refused", "", "version")
     endpoints.heard(ADA, "up", "")
     assert endpoints.known and not endpoints.refused.is_set()
     assert [line.split()[1] for line in told] == [BOB, ADA]
-    alone = Endpoints([], tell=told.append)
+    alone = EndpointStatus([], notify=told.append)
     alone.call(BOB)
     alone.heard(BOB, "refused", "", "network")
     assert not alone.refused.is_set()  # nobody leaves because of it
@@ -100,7 +100,7 @@ async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
 
 async def test_who_starts_alone_hears_who_does_not_answer() -> None:
     told: list[str] = []
-    endpoints = Endpoints([], tell=told.append)
+    endpoints = EndpointStatus([], notify=told.append)
     endpoints.tell_alone()
     assert told == []  # nobody is known
     for number in range(1, 6):
@@ -115,7 +115,7 @@ async def test_who_starts_alone_hears_who_does_not_answer() -> None:
 
 
 async def test_refused_is_refused_by_all() -> None:
-    endpoints = Endpoints([ADA, BOB])
+    endpoints = EndpointStatus([ADA, BOB])
     endpoints.heard(ADA, "refused", "")
     assert not endpoints.refused.is_set()
     endpoints.heard(BOB, "refused", "")

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from p2pchat.cli.chat.shutdown import SIGNALS, Leaving
+from p2pchat.cli.chat.shutdown import SIGNALS, Shutdown
 
 
 async def test_the_first_reason_counts() -> None:
-    leaving = Leaving()
+    leaving = Shutdown()
     leaving.because("input")
     leaving.because("ended")
     assert await leaving.wait() == "input"
@@ -25,7 +25,7 @@ async def test_the_first_reason_counts() -> None:
 )
 async def test_a_signal_is_a_reason(number: signal.Signals, reason: str) -> None:
     before = {signal_number: signal.getsignal(signal_number) for signal_number in SIGNALS}
-    leaving = Leaving()
+    leaving = Shutdown()
     leaving.take_signals()
     try:
         os.kill(os.getpid(), number)
@@ -40,7 +40,7 @@ async def test_what_nohup_ignores_stays_ignored() -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no SIGHUP")
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    leaving = Leaving()
+    leaving = Shutdown()
     leaving.take_signals()
     try:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

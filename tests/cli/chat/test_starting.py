@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer
-from p2pchat.cli.chat.startup import Starting, parse_chat
+from p2pchat.cli.chat.startup import StartupErrors, parse_chat
 from p2pchat.cli.options import is_free
-from p2pchat.commands.errors import Failure, Usage
+from p2pchat.commands.errors import CommandError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def starting(*words: str, bare: bool = False) -> Starting:
-    return Starting(parse_chat(words, may_ask=bare), words)
+def starting(*words: str, bare: bool = False) -> StartupErrors:
+    return StartupErrors(parse_chat(words, may_ask=bare), words)
 
 
 def command_in(error: Exception) -> list[str]:
@@ -34,7 +34,7 @@ def test_a_taken_port_comes_with_the_same_command_on_the_next_free_one() -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         error = starting("--name", "Ada L", str(port), "localhost:1").mended(PortInUse("127.0.0.1", port))
-    assert isinstance(error, Failure)
+    assert isinstance(error, CommandError)
     assert str(error).startswith(f"port {port} on 127.0.0.1 is in use by another program: try p2pchat ")
     _, other, *rest = command_in(error)
     assert int(other) > port and is_free("127.0.0.1", int(other))
@@ -58,7 +58,7 @@ def test_an_invite_is_not_said_again() -> None:
 
 def test_a_directory_in_use_names_who_has_it_and_what_works_beside_it() -> None:
     error = starting("8080").mended(DataLocked("/home/8080", 123))
-    assert isinstance(error, Failure)
+    assert isinstance(error, CommandError)
     assert "/home/8080 is in use by process 123" in str(error)
     assert "`p2pchat send room TEXT --port 8080` and `p2pchat tail --port 8080`" in str(error)
     assert command_in(error)[2:] == ["8080"]
@@ -69,7 +69,7 @@ def test_a_directory_in_use_names_who_has_it_and_what_works_beside_it() -> None:
 def test_an_invite_elsewhere_wants_a_new_profile() -> None:
     told = InviteError("/home/8080 belongs to another network than this invite: leave it out")
     error = starting("8080", "--invite", "-").mended(told)
-    assert isinstance(error, Usage) and command_in(error)[2:] == ["--invite", "-"]
+    assert isinstance(error, UsageError) and command_in(error)[2:] == ["--invite", "-"]
     assert starting("8080").mended(told) is told
 
 
@@ -81,9 +81,9 @@ def test_other_errors_say_it_themselves() -> None:
 def test_a_port_that_was_only_picked_is_picked_anew() -> None:
     options = parse_chat((), may_ask=True)
     options.port = 8080
-    here = Starting(options, ())
+    here = StartupErrors(options, ())
     assert here.goes_elsewhere(PortInUse("127.0.0.1", 8080))
     assert options.port > 8080
     assert not here.goes_elsewhere(StorageError("the disk is full"))
     typed = parse_chat(("8080",))
-    assert not Starting(typed, ("8080",)).goes_elsewhere(PortInUse("127.0.0.1", 8080))
+    assert not StartupErrors(typed, ("8080",)).goes_elsewhere(PortInUse("127.0.0.1", 8080))

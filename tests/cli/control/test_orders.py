@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.control_server import parse_own_order
-from p2pchat.commands.json_commands import SHAPES, BadOrder
+from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke"}
@@ -23,7 +23,7 @@ def test_every_object_in_the_docs_can_be_read() -> None:
 def test_what_a_session_knows_is_left_to_it() -> None:
     for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
         assert parse_own_order(line) is None
-    assert not OWN & set(SHAPES)
+    assert not OWN & set(JSON_COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,6 @@ def test_what_a_session_knows_is_left_to_it() -> None:
     ],
 )
 def test_what_cannot_be_meant(line: bytes, told: str) -> None:
-    with pytest.raises(BadOrder) as error:
+    with pytest.raises(BadCommand) as error:
         parse_own_order(line)
     assert told in str(error.value)

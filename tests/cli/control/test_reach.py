@@ -12,7 +12,7 @@ import pytest
 from p2pchat import TCPPeer, open_history
 from p2pchat.cli import control_client as reaching
 from p2pchat.cli.control_client import Control, reach
-from p2pchat.commands.errors import Failure, Usage
+from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
 
@@ -82,13 +82,13 @@ async def test_it_stays_for_those_who_found_it_here(home: Path) -> None:
 async def test_a_profile_held_by_a_program_that_answers_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaching, "HELD_PATIENCE", 0.2)
     async with TCPPeer(0, name="ada", data=home / "ada"):
-        with pytest.raises(Failure, match=f"is in use by process {os.getpid()}, which answers no commands"):
+        with pytest.raises(CommandError, match=f"is in use by process {os.getpid()}, which answers no commands"):
             async with reach(home / "ada"):
                 pass
 
 
 async def test_where_there_is_no_profile_none_is_made(home: Path) -> None:
-    with pytest.raises(Usage, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
+    with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
         async with reach(home / "ada"):
             pass
     assert not (home / "ada").exists()

@@ -21,9 +21,9 @@ from p2pchat.cli.control_client import Control, PeerGone, Refused, connect
 from p2pchat.cli.control_server import MOST_CONNECTIONS, ControlServer
 from p2pchat.cli.control_socket import encode
 from p2pchat.commands.context import NAME_GRACE
-from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, Failure
-from p2pchat.commands.output import Line
-from p2pchat.commands.read_tracking import Attention
+from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, CommandError
+from p2pchat.commands.output import EventLine
+from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
 from tests.stepping import SteppedLoop, after_each_step, open_sockets
@@ -41,7 +41,7 @@ async def talking(directory: Path) -> AsyncIterator[Control]:
         await control.aclose()
 
 
-async def line(control: Control, event: str, **fields: Any) -> Line:
+async def line(control: Control, event: str, **fields: Any) -> EventLine:
     """Return the next line of this event with these fields."""
     async with asyncio.timeout(10):
         while (found := await control.next_line()) is not None:
@@ -180,7 +180,7 @@ async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: 
 
 async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
-    server.attention = attention = Attention(ada.set_presence, lambda: ada.room.id, idle_after=None)
+    server.attention = attention = ActivityTracker(ada.set_presence, lambda: ada.room.id, idle_after=None)
     async with talking(home / "ada") as control:
         await control.ask("away", text="lunch")
         assert (attention.sees(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
@@ -308,7 +308,7 @@ async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, mo
     home.mkdir()
     with control_socket.make_socket(home) as made:
         made.listen()  # the system accepts; nobody says a word
-        with pytest.raises(Failure, match="a peer is there and does not answer"):
+        with pytest.raises(CommandError, match="a peer is there and does not answer"):
             await connect(home)
 
 

@@ -11,7 +11,7 @@ import pytest
 from p2pchat import TCPPeer, profile_invite
 from p2pchat.cli.main import main
 from p2pchat.cli.subcommands.bench import TEXT_BYTES, message, own, parse_bench, rate, shown, times
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 
 def test_an_endpoint_and_how_much() -> None:
@@ -23,7 +23,7 @@ def test_an_endpoint_and_how_much() -> None:
 
 @pytest.mark.parametrize("line", ["", "a:1 b:2", "a:1 --write 0", "a:1 --write many", "a:1 --write 100001", "bob"])
 def test_what_cannot_be_meant(line: str) -> None:
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         parse_bench(line.split())
 
 

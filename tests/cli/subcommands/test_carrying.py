@@ -22,7 +22,7 @@ from p2pchat.cli.subcommands.transfer import (
     parse_export,
     parse_import,
 )
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 ANY = WhichPeer()
 
@@ -46,12 +46,12 @@ def test_what_is_written_means() -> None:
 @pytest.mark.parametrize("parse", [parse_export, parse_import, parse_backup])
 @pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
 def test_one_word_is_needed(parse: Callable[[list[str]], Any], words: list[str]) -> None:
-    with pytest.raises(Usage, match="needs one"):
+    with pytest.raises(UsageError, match="needs one"):
         parse(words)
 
 
 def test_what_would_be_gone_at_once_is_not_imported() -> None:
-    with pytest.raises(Usage, match="would be gone"):
+    with pytest.raises(UsageError, match="would be gone"):
         parse_import(["f", "--db", "memory://"])
 
 

@@ -11,8 +11,8 @@ import pytest
 from p2pchat.cli.main import main
 from p2pchat.cli.subcommands.web_client import Showing, parse_client, read_token
 from p2pchat.cli.subcommands.web_connection import Gateway
-from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, Usage
-from p2pchat.commands.output import Output
+from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, UsageError
+from p2pchat.commands.output import StdoutWriter
 
 URL = "ws://localhost:8000/chat"
 TOKEN = "t" * 43
@@ -37,7 +37,7 @@ TOKEN = "t" * 43
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(words: list[str], says: str) -> None:
-    with pytest.raises(Usage, match=says.replace("?", r"\?")):
+    with pytest.raises(UsageError, match=says.replace("?", r"\?")):
         parse_client(words)
 
 
@@ -47,7 +47,7 @@ def test_a_token_stands_in_a_file_or_in_what_the_gateway_answered(tmp_path: Path
     answered.write_text(json.dumps({"name": "zoe", "token": TOKEN}))
     none.write_text("no token")
     assert read_token(str(plain)) == read_token(str(answered)) == read_token(TOKEN) == TOKEN
-    with pytest.raises(Usage, match="there is no token in"):
+    with pytest.raises(UsageError, match="there is no token in"):
         read_token(str(none))
     assert TOKEN not in repr(parse_client([URL, "--token", str(plain)]))
 
@@ -96,12 +96,12 @@ async def test_what_comes_is_shown_in_each_style_and_can_do_no_harm(
 ) -> None:
     page = tmp_path / "page"
     with page.open("wb", buffering=0) as raw:
-        await Showing(Output(raw), style).heard({**MESSAGE, **more}, None, "A")
+        await Showing(StdoutWriter(raw), style).heard({**MESSAGE, **more}, None, "A")
     assert page.read_text("utf-8").rstrip("\n").endswith(shown)
 
 
 async def test_the_worst_answer_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    showing = Showing(Output(None), "words")
+    showing = Showing(StdoutWriter(None), "words")
     assert showing.code == DONE
     await showing.heard({"status": "ok", "id": "X.1"}, {"text": "hi"}, "A")
     await showing.heard({"status": "error", "code": "too_long", "text": "too long"}, None, "A")

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.cli.options import SEEN, database_of, has_password
 from p2pchat.cli.subcommands.transfer import parse_db, run_db
-from p2pchat.commands.errors import Usage
+from p2pchat.commands.errors import UsageError
 
 
 def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.Mo
 )
 def test_what_cannot_be_meant_says_what_to_write(words: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("P2PCHAT_DB", raising=False)
-    with pytest.raises(Usage, match=says):
+    with pytest.raises(UsageError, match=says):
         parse_db(words.split())
 
 

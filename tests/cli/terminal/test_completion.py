@@ -6,14 +6,14 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from p2pchat.cli.terminal.completer import MOST_SPEAKERS, LineCompleter, Speakers
+from p2pchat.cli.terminal.completer import MOST_SPEAKERS, LineCompleter, RecentSpeakers
 
 USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
 
 
 def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     """The whole lines that Tab leads to."""
-    speakers = Speakers()
+    speakers = RecentSpeakers()
     for label in spoke:
         speakers.heard(label)
     completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob", "#ops"], lambda: ["bob"], speakers)
@@ -62,7 +62,7 @@ def test_who_spoke_last_comes_first() -> None:
 
 
 def test_the_order_of_many_speakers_is_forgotten() -> None:
-    speakers = Speakers()
+    speakers = RecentSpeakers()
     for number in range(MOST_SPEAKERS + 1):
         speakers.heard(f"user{number:04}")
     assert speakers.sorted(["user0000", "user0001", "a"]) == ["user0001", "a", "user0000"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import Waiting, label
+from p2pchat.cli.terminal.prompt import UnreadBadge, prompt_label
 from p2pchat.commands.columns import plain_text
 
-BOTH = [Waiting("bob", 2, 0), Waiting("room", 5, 1)]
+BOTH = [UnreadBadge("bob", 2, 0), UnreadBadge("room", 5, 1)]
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ BOTH = [Waiting("bob", 2, 0), Waiting("room", 5, 1)]
         ("room", BOTH, 40, "[7 @1] room> "),
         ("room", BOTH, 28, "7 @1> "),
         ("a very long name of a user", [], 30, "> "),
-        ("Anna Maria", [Waiting("bob 3 · x", 1, 0)], 80, '["bob 3 · x" 1] "Anna Maria"> '),
+        ("Anna Maria", [UnreadBadge("bob 3 · x", 1, 0)], 80, '["bob 3 · x" 1] "Anna Maria"> '),
         ("eve\x1b[2J", [], 80, '"eve\\u{1b}[2J"> '),
         ("bob#K7QF2M3P", [], 80, "bob#K7QF2M3P> "),
     ],
 )
-def test_the_label(where: str, waiting: list[Waiting], columns: int, shown: str) -> None:
-    assert plain_text(label(where, waiting, columns)) == shown
+def test_the_label(where: str, waiting: list[UnreadBadge], columns: int, shown: str) -> None:
+    assert plain_text(prompt_label(where, waiting, columns)) == shown

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat.cli.terminal.screen import OVERTAKEN_AFTER, SETTLED_AFTER, OwnLine
+from p2pchat.cli.terminal.screen import OVERTAKEN_AFTER, SETTLED_AFTER, PendingLine
 
 
-def own(*, direct: bool = False) -> OwnLine:
-    return OwnLine("ID.1", direct, [("", "12:00 ada: hi")], shown_at=100.0)
+def own(*, direct: bool = False) -> PendingLine:
+    return PendingLine("ID.1", direct, [("", "12:00 ada: hi")], shown_at=100.0)
 
 
 def test_a_mark_says_what_is_known_and_never_goes_back() -> None:

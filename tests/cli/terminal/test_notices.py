@@ -7,7 +7,7 @@ from io import StringIO
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from p2pchat.cli.terminal.modes import BELL_EVERY, Notices
+from p2pchat.cli.terminal.modes import BELL_EVERY, TerminalAlerts
 
 
 class Desk:
@@ -17,7 +17,7 @@ class Desk:
         self.written = StringIO()
         self.now = 0.0
         output = Vt100_Output(self.written, lambda: Size(24, 80), term="xterm")
-        self.notices = Notices(output, lambda: self.now)
+        self.notices = TerminalAlerts(output, lambda: self.now)
 
     def take(self) -> str:
         written = self.written.getvalue()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import Question, as_text, needs_question
-from p2pchat.commands.typed_commands import Say, parse_line
+from p2pchat.cli.terminal.prompt import PasteQuestion, needs_question, pasted_text
+from p2pchat.commands.typed_commands import TextInput, parse_line
 
 
 @pytest.mark.parametrize(
@@ -20,15 +20,15 @@ from p2pchat.commands.typed_commands import Say, parse_line
     ],
 )
 def test_a_paste_where_a_line_begins(pasted: str, text: str) -> None:
-    assert as_text(pasted, "") == text
-    assert isinstance(parse_line(text), Say)
+    assert pasted_text(pasted, "") == text
+    assert isinstance(parse_line(text), TextInput)
 
 
 def test_a_paste_behind_what_was_typed_stays_as_it_is() -> None:
-    assert as_text("/etc/hosts", "see ") == "/etc/hosts"
+    assert pasted_text("/etc/hosts", "see ") == "/etc/hosts"
 
 
 def test_more_than_five_lines_are_asked_about() -> None:
     assert not needs_question("1\n2\n3\n4\n5")
     assert needs_question("1\n2\n3\n4\n5\n6")
-    assert Question("1\n2\n3\n4\n5\n6", 0, "", 0).words == "send 6 lines as one message? y/n, e: edit "
+    assert PasteQuestion("1\n2\n3\n4\n5\n6", 0, "", 0).words == "send 6 lines as one message? y/n, e: edit "

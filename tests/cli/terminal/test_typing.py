@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.cli.terminal.view import Typist, Typists, is_text
+from p2pchat.cli.terminal.view import TypingIndicators, TypingNotifier, is_text
 from p2pchat.commands.columns import plain_text
-from p2pchat.commands.display import Show
-from p2pchat.commands.output import Output
+from p2pchat.commands.display import Display
+from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.testing import mesh
@@ -29,9 +29,9 @@ class Keys:
     def __init__(self, peer: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.said: list[tuple[str, bool]] = []
-        show = Show(Output(None), None, as_json=False, echo=False)
+        show = Display(StdoutWriter(None), None, as_json=False, echo=False)
         self.session = Session(peer, show, interactive=False, as_json=False)
-        self.typist = Typist(peer, self.session, lambda: self.now)
+        self.typist = TypingNotifier(peer, self.session, lambda: self.now)
         monkeypatch.setattr(Conversation, "typing", lambda to, on=True: self.said.append((to.name, on)))
 
     def take(self) -> list[tuple[str, bool]]:
@@ -81,7 +81,7 @@ def line(where: str, user: str, on: bool = True) -> dict[str, object]:
 
 
 def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> None:
-    typists, settings, ignored = Typists(), ChatSettings.load(tmp_path), set[str]()
+    typists, settings, ignored = TypingIndicators(), ChatSettings.load(tmp_path), set[str]()
 
     def row() -> str | None:
         found = typists.row("ROOM", {"DM"}.__contains__, settings, ignored.__contains__)

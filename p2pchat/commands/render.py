@@ -21,19 +21,19 @@ from typing import Any
 from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.columns import FOUND, Fragment
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.output import Line
+from p2pchat.commands.output import EventLine
 from p2pchat.safe_text import safe_line, safe_text
 
-_MORE_THAN_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
-_MORE_THAN_A_NAME = re.compile(rf"{_MORE_THAN_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
-_MORE_THAN_A_PLACE = re.compile(rf"{_MORE_THAN_A_NAME.pattern}|[\[\]]")  # stands in these before a line
+_NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
+_NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+_NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # stands in these before a line
 # Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, of Lisu, visargas of India and Burma.
 _LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
 _END_OF_GREEK_AND_CYRILLIC = "\u0530"
 _EMOJI = ("\U0001f000", "\U0001faff")
 _IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
-MOST_NAMED = 8  # people in one line; programs get them all
-MENDINGS = frozenset({"edited", "deleted", "reaction"})  # event lines about a message that is there
+MAX_NAMES = 8  # people in one line; programs get them all
+EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # event lines about a message that is there
 DELETED = "[deleted]"  # instead of its text
 QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
 _REASONS = {
@@ -43,42 +43,42 @@ _REASONS = {
 }
 
 
-def shown_name(label: str) -> str:
+def quote_name(label: str) -> str:
     """Return a name fit to stand in a sentence of ours."""
-    return _fenced(label, _MORE_THAN_A_NAME)
+    return _quote_if_ambiguous(label, _NOT_A_NAME)
 
 
-def shown_speaker(label: str) -> str:
+def quote_speaker(label: str) -> str:
     """Return a name fit to stand where a line begins and before a colon, where blanks are part of it."""
-    return _fenced(label, _MORE_THAN_A_SPEAKER)
+    return _quote_if_ambiguous(label, _NOT_A_SPEAKER)
 
 
-def shown_place(name: str, kind: str) -> str:
+def quote_conversation(name: str, kind: str) -> str:
     """Return the name of a conversation fit to stand in a sentence of ours: `room`, `bob`, `#ops`."""
-    return f"#{_fenced(name, _MORE_THAN_A_PLACE)}" if kind == "group" else shown_name(name)
+    return f"#{_quote_if_ambiguous(name, _NOT_A_PLACE)}" if kind == "group" else quote_name(name)
 
 
-def shown_names(names: Sequence[str]) -> str:
+def quote_names(names: Sequence[str]) -> str:
     """Return names as part of a sentence, the first few of many."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(map(shown_name, names[:MOST_NAMED])) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(quote_name, names[:MAX_NAMES])) + more
 
 
-def _fenced(label: str, more: re.Pattern[str]) -> str:
+def _quote_if_ambiguous(label: str, more: re.Pattern[str]) -> str:
     safe = safe_line(label)
-    in_quotes = not safe or more.search(safe) or _looks_like_more(safe)
+    in_quotes = not safe or more.search(safe) or _resembles_markup(safe)
     return '"' + safe.replace('"', "'") + '"' if in_quotes else safe
 
 
-def _looks_like_more(name: str) -> bool:
+def _resembles_markup(name: str) -> bool:
     """Whether something in a name could be taken for a mark of our own lines: another script's colon, dash or arrow.
 
     What is no ASCII is a letter, a digit, an emoji, or a mark on a letter.
     """
-    return not name.isascii() and any(map(_is_like_ours, " " + name, name, name[1:] + "x"))
+    return not name.isascii() and any(map(_resembles_mark, " " + name, name, name[1:] + "x"))
 
 
-def _is_like_ours(before: str, character: str, after: str) -> bool:
+def _resembles_mark(before: str, character: str, after: str) -> bool:
     if character in _LIKE_A_COLON:
         return before < _END_OF_GREEK_AND_CYRILLIC or after.isspace()
     if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
@@ -87,42 +87,42 @@ def _is_like_ours(before: str, character: str, after: str) -> bool:
     return not is_mark or (before.isascii() and not before.isalnum())  # dots upon a blank are a colon
 
 
-def quoted(text: str, most: int = QUOTED_CHARACTERS) -> str:
+def excerpt(text: str, most: int = QUOTED_CHARACTERS) -> str:
     """Return the beginning of a text in double quotes, on one line."""
     short = text if len(text) <= most else text[: most - 1].rstrip() + "…"
     return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
 
 
-def shown_time(iso: str, now: datetime | None) -> str:
+def format_time(iso: str, now: datetime | None) -> str:
     """Return a time as it is called in the zone of `now`: HH:MM today, else with its date; in the local zone and
     always with its date when `now` is None."""
     moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def plain_message(
+def format_message(
     event: Mapping[str, Any], me: str, now: datetime | None, answered: Mapping[str, Any] | None = None
 ) -> str:
     """Return a `message` or `sent` line as text.
 
     Args:
         me: The own label.
-        now: As in shown_time.
+        now: As in format_time.
         answered: The line of the message this one answers; None when it answers none, or when that is not known.
     """
-    show = shown_name if event["action"] else shown_speaker
+    show = quote_name if event["action"] else quote_speaker
     who = show(event["sender"])
     if event["kind"] == "dm":
         who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
     if answered is not None:
-        who = f"{who} (to {quoted_message(answered)})"
-    time = shown_time(event["sent_at"], now) + _in_group(event)
-    text = message_text(event) + mended_marks(event)
+        who = f"{who} (to {message_excerpt(answered)})"
+    time = format_time(event["sent_at"], now) + _in_group(event)
+    text = message_text(event) + edit_marks(event)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
 
 
 def _in_group(event: Mapping[str, Any]) -> str:
-    return f" [{shown_place(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
+    return f" [{quote_conversation(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
 
 
 def message_text(event: Mapping[str, Any]) -> str:
@@ -134,44 +134,44 @@ def message_text(event: Mapping[str, Any]) -> str:
     return safe_text(event["text"])
 
 
-def mended_marks(event: Mapping[str, Any]) -> str:
+def edit_marks(event: Mapping[str, Any]) -> str:
     """Return what stands behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
-    reactions = [shown_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
+    reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
-def quoted_message(event: Mapping[str, Any]) -> str:
+def message_excerpt(event: Mapping[str, Any]) -> str:
     """Return who wrote a message, and how it begins."""
-    said = DELETED if event.get("deleted") else quoted(event["text"])
-    return f"{shown_name(event['sender'])}: {said}"
+    said = DELETED if event.get("deleted") else excerpt(event["text"])
+    return f"{quote_name(event['sender'])}: {said}"
 
 
-def plain_mending(
+def format_edit(
     event: Mapping[str, Any], me: str, now: datetime | None, mended: Mapping[str, Any] | None = None
 ) -> str:
     """Return an `edited`, `deleted` or `reaction` line as text; `mended` is the line of the message, where known."""
-    time, kind = shown_time(event["sent_at"], now) + _in_group(event), event["event"]
-    when = "" if mended is None else shown_time(mended["sent_at"], now)
+    time, kind = format_time(event["sent_at"], now) + _in_group(event), event["event"]
+    when = "" if mended is None else format_time(mended["sent_at"], now)
     if kind == "edited":
         action = mended is not None and mended["action"]
-        show = shown_name if action else shown_speaker
+        show = quote_name if action else quote_speaker
         who = show(event["by"])
         if event["kind"] == "dm":
             who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
         edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
         return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
-    by = shown_name(event["by"])
+    by = quote_name(event["by"])
     if kind == "deleted":
         return f"{time} -- {by} deleted a message" + (f" of {when}" if when else "")
-    to = "" if mended is None else f" to {quoted_message(mended)}"
+    to = "" if mended is None else f" to {message_excerpt(mended)}"
     if not event["reaction"]:
         return f"{time} -- {by} takes back a reaction{to}"
-    return f"{time} -- {by} reacts {shown_name(event['reaction'])}{to}"
+    return f"{time} -- {by} reacts {quote_name(event['reaction'])}{to}"
 
 
-def plain_gap(event: Mapping[str, Any]) -> str | None:
+def format_gap(event: Mapping[str, Any]) -> str | None:
     """Return what is missing before a `message` or `sent` line of the history as text; None when nothing is."""
     if not event.get("missing"):
         return None
@@ -181,41 +181,41 @@ def plain_gap(event: Mapping[str, Any]) -> str | None:
 
 
 def _last_seen(event: Mapping[str, Any]) -> str:
-    return f"; last seen with {shown_names(event['last_seen_with'])}" if event.get("last_seen_with") else ""
+    return f"; last seen with {quote_names(event['last_seen_with'])}" if event.get("last_seen_with") else ""
 
 
-def plain_line(
+def format_event(
     event: Mapping[str, Any], me: str, now: datetime, answered: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Return an event line as text for stdout; None for what is not chat. `answered` as in plain_message."""
+    """Return an event line as text for stdout; None for what is not chat. `answered` as in format_message."""
     kind = event["event"]
     if kind in ("message", "sent"):
-        return plain_message(event, me, now, answered)
-    if kind in MENDINGS:
-        return plain_mending(event, me, now, answered)
-    time = shown_time(event["at"], now)
+        return format_message(event, me, now, answered)
+    if kind in EDIT_EVENTS:
+        return format_edit(event, me, now, answered)
+    time = format_time(event["at"], now)
     if kind == "group":
-        told = group_change(event, me)
+        told = format_group_change(event, me)
         return f"{time} -- {told}" if told else None
     if kind == "joined":
-        return f"{time} -- {shown_name(event['user'])} is here{_first_time(event)}"
+        return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
     if kind == "renamed":
-        return f"{time} -- {shown_name(event['before'])} is called {shown_name(event['user'])} now"
+        return f"{time} -- {quote_name(event['before'])} is called {quote_name(event['user'])} now"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
-        return f"{time} -- {shown_name(event['user'])} {reason}"
+        return f"{time} -- {quote_name(event['user'])} {reason}"
     return None
 
 
-def group_change(event: Mapping[str, Any], me: str) -> str | None:
+def format_group_change(event: Mapping[str, Any], me: str) -> str | None:
     """Return what a `group` line says, as a sentence; None for what happens in a group that one is not in."""
-    change, place = event["change"], shown_place(event["group"], "group")
-    by, target = _you_or(event["by"], me), _you_or(event["target"] or "", me)
+    change, place = event["change"], quote_conversation(event["group"], "group")
+    by, target = _name_or_you(event["by"], me), _name_or_you(event["target"] or "", me)
     if me not in (*event["members"], event["by"], event["target"]):
         return None
     if change == "created":
         others = [name for name in event["members"] if name not in (event["by"], me)]
-        with_ = f" with {shown_names(others)}" if others else ""
+        with_ = f" with {quote_names(others)}" if others else ""
         return f"{by} made {place}{with_}" if by == "you" else f"{by} took you into {place}{with_}"
     if change == "added":
         return f"{by} took {target} into {place}"
@@ -224,15 +224,15 @@ def group_change(event: Mapping[str, Any], me: str) -> str | None:
     if change == "left":
         return f"{target} left {place}"
     if change == "renamed":
-        former = shown_place(event["former"], "group") if event.get("former") else "this group"
+        former = quote_conversation(event["former"], "group") if event.get("former") else "this group"
         return f"{by} renamed {former}: it is {place} now"
     return f"{by} handed {place} over to {target}" if change == "owner" else None
 
 
-def _you_or(label: str, me: str) -> str:
+def _name_or_you(label: str, me: str) -> str:
     if label == me:
         return "you"
-    return f'"{shown}"' if (shown := shown_name(label)).casefold() == "you" else shown
+    return f'"{shown}"' if (shown := quote_name(label)).casefold() == "you" else shown
 
 
 def _first_time(event: Mapping[str, Any]) -> str:
@@ -243,7 +243,7 @@ def _first_time(event: Mapping[str, Any]) -> str:
     return " for the first time" + ("" if is_loopback(address) else f", from {safe_line(address)}")
 
 
-def plain_notice(event: Mapping[str, Any]) -> str | None:
+def format_notice(event: Mapping[str, Any]) -> str | None:
     """Return an event line as text for stderr; None for what needs no word there."""
     kind = event["event"]
     if kind in ("warning", "error", "gap"):
@@ -252,29 +252,29 @@ def plain_notice(event: Mapping[str, Any]) -> str | None:
     return None
 
 
-def plain_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
-    """Return one row of /who; `now` as in shown_time."""
+def format_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Return one row of /who; `now` as in format_time."""
     state = "not seen yet" if row["status"] == "unknown" else row["status"]
-    since = f" since {shown_time(row['since'], now)}" if row.get("since") else ""
-    text = f" {quoted(row['text'], len(row['text']))}" if row.get("text") else ""
+    since = f" since {format_time(row['since'], now)}" if row.get("since") else ""
+    text = f" {excerpt(row['text'], len(row['text']))}" if row.get("text") else ""
     marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=row.get("ignored", False))
-    return f"-- {shown_name(row['user'])}: {state}{since}{text}{marks}"
+    return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"
 
 
-def plain_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
+def format_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
     """Return the lines of /whois."""
-    called = f"   called {shown_name(row['name'])}" if row["name"] else "   has told no name"
-    before = f"; before {shown_names(row['names_before'])}" if row["names_before"] else ""
-    about = [f"   says {quoted(row['about'], len(row['about']))}"] if row["about"] else []
+    called = f"   called {quote_name(row['name'])}" if row["name"] else "   has told no name"
+    before = f"; before {quote_names(row['names_before'])}" if row["names_before"] else ""
+    about = [f"   says {excerpt(row['about'], len(row['about']))}"] if row["about"] else []
     since = row["known_since"]
-    known = f"   known since {shown_time(since, now)}" if since else "   has written nothing here"
+    known = f"   known since {format_time(since, now)}" if since else "   has written nothing here"
     known += "; all of it is stored, without a limit" if row["allowed"] else ""
     hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer is known to speak for it now"]
-    return [plain_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
+    return [format_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
 
 
 def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MOST_NAMED]))}" if host["endpoints"] else ""
+    at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MAX_NAMES]))}" if host["endpoints"] else ""
     if row["me"] and host["peer_id"] == row["user_id"]:
         return f"   this peer{at}"
     whose = "its own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
@@ -282,14 +282,14 @@ def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f"   {whose}: {state}{at}"
 
 
-def plain_conversation(row: Mapping[str, Any]) -> str:
+def format_conversation(row: Mapping[str, Any]) -> str:
     """Return one row of /list."""
     unread = f": {row['unread']} unread" if row["unread"] else ""
     mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
-    return f"-- {shown_place(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
+    return f"-- {quote_conversation(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
 
 
-def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
+def format_receipt(row: Mapping[str, Any], now: datetime) -> str:
     """Return one row of /receipts: how far a message of one's own has come."""
     has, lacks = row["delivered_to"], row["missing"]
     read = row["read_by"]
@@ -300,12 +300,12 @@ def plain_receipt(row: Mapping[str, Any], now: datetime) -> str:
         state += f" {having} of {having + len(lacks)}"
     if read:
         state += f", read {len(read)} of {having + len(lacks)}" if row["of"] else ", read"
-    who = [f"{shown_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
-    who += [f"{shown_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
-    who += [f"{shown_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
+    who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
     told = ", ".join(who) or "nobody else has it yet"
-    said = DELETED if row.get("deleted") else quoted(row["text"])
-    return f"-- {shown_time(row['sent_at'], now)} {said}: {state}; {told}"
+    said = DELETED if row.get("deleted") else excerpt(row["text"])
+    return f"-- {format_time(row['sent_at'], now)} {said}: {state}; {told}"
 
 
 def _marks(**given: bool) -> str:
@@ -317,7 +317,7 @@ def _marks(**given: bool) -> str:
 # The line of a message in a history, with what is known to be missing before it.
 
 
-async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> Line:
+async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> EventLine:
     """Return the line of a message; `missing` (ids) and `last_seen_with` (labels) are in it where something is."""
     line = post.to_json()
     gap = await of.missing(post) if post.gap else None
@@ -331,13 +331,13 @@ async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> 
 # Texts with what was searched for marked in them: for programs as places, for people on a terminal in bold.
 
 
-def found_line(post: Message | Sent, words: str) -> Line:
+def found_line(post: Message | Sent, words: str) -> EventLine:
     """Return the line of a message that a search found; `found`: where its words stand, in characters."""
     line = post.to_json()
     return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
 
 
-def marked_text(event: Mapping[str, Any]) -> list[Fragment]:
+def highlighted_text(event: Mapping[str, Any]) -> list[Fragment]:
     """Return the text of a message, made safe, as fragments of which those that were found have a style."""
     text, places = event["text"], event.get("found") or ()
     fragments: list[Fragment] = []
@@ -348,9 +348,9 @@ def marked_text(event: Mapping[str, Any]) -> list[Fragment]:
     return [part for part in [*fragments, ("", safe_text(text[at:]))] if part[1]]
 
 
-def marked_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
-    """Return a whole message line (arguments as of plain_message) with what was found in it marked."""
-    line, text = plain_message(event, *args), safe_text(event["text"])
+def highlighted_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
+    """Return a whole message line (arguments as of format_message) with what was found in it marked."""
+    line, text = format_message(event, *args), safe_text(event["text"])
     if not event.get("found") or event.get("unsupported") or not line.endswith(text):
         return [("", line)]
-    return [("", line[: len(line) - len(text)]), *marked_text(event)]
+    return [("", line[: len(line) - len(text)]), *highlighted_text(event)]
