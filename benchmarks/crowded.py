@@ -114,13 +114,13 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
 def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
     """Return the change that keeps one entry, a log of its own."""
     from p2pchat.core.log import Batch, LogId, encode_entry, extend_chain, first_chain, head_message
-    from p2pchat.core.records import Change, NewLog, Talk
+    from p2pchat.core.records import Change, KnownConversation, NewLog
 
     log = LogId(conversation, writer.id, RUN)
     raws, prev = [encode_entry(entry)], first_chain(log)
     chain = extend_chain(prev, raws)
     batch = Batch(log, 1, raws, [entry], prev, chain, writer.sign(head_message(log, 1, chain)))
-    return Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[Talk(conversation, naming)])
+    return Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[KnownConversation(conversation, naming)])
 
 
 def _shown(change: Any, place: int) -> Any:

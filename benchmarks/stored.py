@@ -77,7 +77,7 @@ class Writing:
     def write(self, count: int, at: int, place: int, signed: bool) -> Any:
         """Return the change that keeps so many more entries, the first of them with that time and that place."""
         from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message
-        from p2pchat.core.records import Change, KnownUser, NewLog, Stretch, Talk
+        from p2pchat.core.records import Change, KnownConversation, KnownUser, NewLog, Stretch
         from p2pchat.protocol import Naming
 
         first, log = self.seq + 1, self.log
@@ -93,7 +93,7 @@ class Writing:
         change.stretches.append(Stretch(place, log, first, count, at, False, False))
         if first == 1:
             change.logs.append(NewLog(log, (), True))
-            change.talks.append(Talk(log.conversation, Naming(room=True)))
+            change.talks.append(KnownConversation(log.conversation, Naming(room=True)))
             change.users.append(KnownUser(log.user, self.name, at))
         return change
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from p2pchat import __version__
-from p2pchat.core.context import HostedUser as CoreUser
-from p2pchat.core.context import Network as CoreNetwork
+from p2pchat.core.context import HostedIdentity as CoreUser
+from p2pchat.core.context import NetworkCredentials as CoreNetwork
 from p2pchat.core.context import Now
-from p2pchat.core.effects import Warned
-from p2pchat.core.inputs import Allowed, Connect, Forget, Input, Listening, Renamed, Sighted
+from p2pchat.core.effects import WarningIssued
+from p2pchat.core.inputs import Connect, Forget, Input, ListeningAt, PeerSighted, QuotaLifted, UserRenamed
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.node import Node
-from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change, KeptUser, Stored
+from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change, Stored, StoredUser
 from p2pchat.errors import InviteError, P2PChatError, PeerClosed, StorageError, UnknownName
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.names import base32, validate_name
@@ -171,7 +171,7 @@ class Life:
         self._early.clear()
         if self._alone:
             return
-        owner.put(Listening(self._port, tuple(self._told_endpoints())))
+        owner.put(ListeningAt(self._port, tuple(self._told_endpoints())))
         for endpoint in self._endpoints:
             owner.put(Connect(endpoint))
         for endpoint, pin in home.pins:
@@ -193,8 +193,8 @@ class Life:
             host=self._host,
             port=self._port,
             advertise=self._advertise[0] if self._advertise else None,
-            sighted=lambda peer, at: self._put(Sighted(peer, at)),
-            warn=lambda text: self._herald.told(Warned("discovery", text)),
+            sighted=lambda peer, at: self._put(PeerSighted(peer, at)),
+            warn=lambda text: self._herald.told(WarningIssued("discovery", text)),
         )
 
     def _remember(self, home: Home, stored: Stored) -> None:
@@ -212,7 +212,7 @@ class Life:
         self.people.tell_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
         self._feed.load(stored, self._herald.read_by_anybody)
 
-    def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
+    def _hosted_again(self, kept: list[StoredUser], stored: Stored) -> list[CoreUser]:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
         raise NotImplementedError
 
@@ -245,7 +245,7 @@ class Life:
     def _tell_name(self, owner: Owner, me: UserId, stored: Stored) -> None:
         """Write another name than the last into the room: there it outweighs whatever is told otherwise."""
         if any(user.id == me and user.named_c and user.name != self._name for user in stored.users):
-            owner.put(Renamed(me, self._name))
+            owner.put(UserRenamed(me, self._name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
         """Wait until each has failed once, or is linked and has told who is there."""
@@ -411,10 +411,10 @@ class Life:
             await asyncio.to_thread(home.join, home.network)
         except P2PChatError as error:
             text = f"the network joined could not be written down, the next start has to be told again: {error}"
-            self._herald.told(Warned("network", text))
+            self._herald.told(WarningIssued("network", text))
 
 
-def _load(home: Home) -> tuple[Stored, list[KeptUser]]:
+def _load(home: Home) -> tuple[Stored, list[StoredUser]]:
     with nothing_is_garbage():
         hosted = home.storage.hosted()
         return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
@@ -565,7 +565,7 @@ class Standing(Life):
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
         """
         owner, user = self._running, somebody(self.people, who)
-        owner.put(Allowed(user.key))
+        owner.put(QuotaLifted(user.key))
         await owner.settle()
         return user
 

@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import HostedUser as CoreUser
-from p2pchat.core.inputs import Hosting as HostingInput
-from p2pchat.core.inputs import Unhosted
-from p2pchat.core.records import META_ABOUT, META_IGNORED, META_NAME, Change, KeptUser, Stored, Token
+from p2pchat.core.context import HostedIdentity as CoreUser
+from p2pchat.core.inputs import UserHosted as HostingInput
+from p2pchat.core.inputs import UserUnhosted
+from p2pchat.core.records import META_ABOUT, META_IGNORED, META_NAME, Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
@@ -115,7 +115,7 @@ class Hosting(Standing):
             owner = self._running
             self._ledger.unhosted(user.key)
             del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
-            owner.put(Unhosted(user.key))
+            owner.put(UserUnhosted(user.key))
             for reader in list(self._herald.readers):
                 if reader.desk is user:
                     reader.end()
@@ -185,7 +185,7 @@ class Hosting(Standing):
 
     # ---- inside
 
-    def _new_user(self, name: str, key: bytes | None) -> KeptUser:
+    def _new_user(self, name: str, key: bytes | None) -> StoredUser:
         if key is not None and (not isinstance(key, bytes) or len(key) != 32):
             raise ValueError("the key of a user is 32 bytes")
         secret = secrets.token_bytes(32) if key is None else key
@@ -194,7 +194,7 @@ class Hosting(Standing):
             raise P2PChatError("the user with this key has another name here")
         if len(self._hosted) + 2 > most:
             raise P2PChatError(f"this peer hosts {most} users with its own, and no more (Settings.max_hosted_users)")
-        return KeptUser(id, secret, name, now_micros())
+        return StoredUser(id, secret, name, now_micros())
 
     def _hosted_as(self, name: str) -> HostedUser | None:
         return self._hosted_names.get(skeleton(name))
@@ -213,13 +213,13 @@ class Hosting(Standing):
         del self._hosted_names[skeleton(former)]
         self._hosted_names[skeleton(user.name)] = user
 
-    def _take_in(self, kept: KeptUser) -> HostedUser:
+    def _take_in(self, kept: StoredUser) -> HostedUser:
         user = HostedUser(self, kept)
         self._hosted[kept.id] = self._hosted_names[skeleton(kept.name)] = user
         self.people.learn([(kept.id, kept.name)])
         return user
 
-    def _hosted_again(self, kept: list[KeptUser], stored: Stored) -> list[CoreUser]:
+    def _hosted_again(self, kept: list[StoredUser], stored: Stored) -> list[CoreUser]:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
         for one in kept:
             user = self._take_in(one)

@@ -19,7 +19,7 @@ from typing import Literal
 
 from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.link import quoted
@@ -98,7 +98,7 @@ async def probe(
     return await _Probe(there, me, network, timeout).run()
 
 
-def _belongs(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, Network]:
+def _belongs(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
     """Return the peer id ("" when there is none) and the network; an unknown open one when there is no network."""
     directory = profile_directory(data) if isinstance(data, int) else None if data is None else Path(data)
     me = ""
@@ -110,7 +110,7 @@ def _belongs(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, Network
             pass  # a profile to be: nobody there can be this peer itself
         found = load_network(directory / NETWORK_NAME)
     found = found or load_network(home_directory() / NETWORK_NAME)
-    return me, Network("", None) if found is None else Network(found.id, found.key)
+    return me, NetworkCredentials("", None) if found is None else NetworkCredentials(found.id, found.key)
 
 
 class _Ended(Exception):
@@ -122,7 +122,7 @@ class _Ended(Exception):
 
 
 class _Probe:
-    def __init__(self, endpoint: str, me: PeerId, network: Network, timeout: float) -> None:
+    def __init__(self, endpoint: str, me: PeerId, network: NetworkCredentials, timeout: float) -> None:
         self._endpoint = endpoint
         self._host, self._port = split_endpoint(endpoint)
         self._me = me

@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
-from p2pchat.core.export_file import Unpacking
+from p2pchat.core.export_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import Aside
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
@@ -86,7 +86,7 @@ class Imported:
         """How many entries were read from the file."""
         return self.new + self.known + self.foreign + sum(self.refused.values())
 
-    def _count(self, answer: fx.Imported) -> None:
+    def _count(self, answer: fx.ImportResult) -> None:
         self.new += answer.new
         self.known += answer.known
         self.foreign += answer.foreign
@@ -218,7 +218,7 @@ async def read_file(
             before that stays.
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
-    unpacking, done = Unpacking(room, settings), Imported()
+    unpacking, done = ExportReader(room, settings), Imported()
     under_way: deque[Loading] = deque()
     file: BinaryIO | None = None
     try:

@@ -17,7 +17,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context
 from p2pchat.core.mesh.link import Standing, take_go
 from p2pchat.core.sync.conversations import Conversations, dm_naming
-from p2pchat.core.sync.quota import Accounts, Strangers
+from p2pchat.core.sync.quota import QuotaAccounts, UnknownUserQuota
 from tests.core.world import IDS, Author, N, World
 
 TESTS = Path(__file__).resolve().parent
@@ -224,8 +224,8 @@ def test_a_stranger_has_so_many_direct_conversations_and_no_more() -> None:
     """A stranger writes to three users of one gateway, where two conversations are open to it."""
     ctx = Context(Settings(max_unanswered=2), IDS["ada"], lambda n: bytes(n))
     conversations, hosted = Conversations(N), [IDS["ada"], IDS["bob"], IDS["cyd"]]
-    strangers = Strangers(ctx, conversations, hosted, lambda user: True)
-    strangers.open(Accounts(ctx, {}))
+    strangers = UnknownUserQuota(ctx, conversations, hosted, lambda user: True)
+    strangers.open(QuotaAccounts(ctx, {}))
     keys = []
     for user in hosted:
         conversation = conversations.open(dm_naming(user, IDS["eve"]))

@@ -26,7 +26,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
     """Worker: make both profiles, each with all of it; say the id of the last entry."""
     from p2pchat import TCPPeer
     from p2pchat.core.log import message_id
-    from p2pchat.core.records import Heard
+    from p2pchat.core.records import DeliveredMark
     from p2pchat.identity.profile import Profile
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
@@ -43,7 +43,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
             changes = [_kept(batch, found.next_place + 2 * n) for n, batch in enumerate(written)]
             if storage is storages[0]:
                 for change in changes:  # Bob was there each time, and said that he has it
-                    change.heard.append(Heard(change.batches[0].log, others.identity.peer_id, 2))
+                    change.heard.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
             storage.commit(changes)
             storage.close()
     last = written[-1].log if written else tip.log

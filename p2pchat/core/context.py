@@ -16,7 +16,7 @@ from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.core.records import Change
 from p2pchat.protocol import Cert, PeerId, UserId
 
-SWEPT_FROM = 64  # deadlines; fewer are not worth a look
+MIN_SWEEP = 64  # deadlines; fewer are not worth a look
 
 
 class Now(NamedTuple):
@@ -51,7 +51,7 @@ class Context:
         self.change = Change()  # what this step wants durable; the node commits it when it is not empty
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
-        self._sweep_at = SWEPT_FROM
+        self._sweep_at = MIN_SWEEP
         self._told: float | None = None
         self._ticket = 0
 
@@ -80,7 +80,7 @@ class Context:
         """Forget what was cancelled; most deadlines are, long before their time."""
         self._heap = [due for due in self._heap if due[2].call is not None]
         heapq.heapify(self._heap)
-        self._sweep_at = max(SWEPT_FROM, 2 * len(self._heap))
+        self._sweep_at = max(MIN_SWEEP, 2 * len(self._heap))
 
     def run_due(self) -> None:
         """Call everything whose time has come, in order of time."""
@@ -106,7 +106,7 @@ class Context:
 
 
 @dataclass(slots=True)
-class HostedUser:
+class HostedIdentity:
     """A user this peer speaks for. `cert` is None when the user's key is the peer's own."""
 
     id: UserId
@@ -117,16 +117,16 @@ class HostedUser:
     status: str = "online"  # as it begins
 
 
-class HostedUsers(dict[UserId, HostedUser]):
+class HostedIdentities(dict[UserId, HostedIdentity]):
     """The users this peer speaks for, by id; read by everybody in the core, changed by the node alone."""
 
-    def __init__(self, users: Iterable[HostedUser]) -> None:
+    def __init__(self, users: Iterable[HostedIdentity]) -> None:
         super().__init__((user.id, user) for user in users)
         self._by_start: dict[str, list[UserId]] = {}
         for id in self:
             self._by_start.setdefault(id[:16], []).append(id)
 
-    def add(self, user: HostedUser) -> None:
+    def add(self, user: HostedIdentity) -> None:
         """Speak for one more."""
         if user.id not in self:
             self._by_start.setdefault(user.id[:16], []).append(user.id)
@@ -145,7 +145,7 @@ class HostedUsers(dict[UserId, HostedUser]):
 
 
 @dataclass(slots=True)
-class Network:
+class NetworkCredentials:
     """The network of a peer.
 
     Attributes:

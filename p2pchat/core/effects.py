@@ -111,7 +111,7 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class WriteAccepted:
     """What was said is durable (accepted): its entries are first..first+count-1 of log. `of`: members a receipt waits
     for, as user ids; in the room those online now, and where several users are hosted here the writer with them (who
     does not count). `here`: those of them whom this peer hosts, and who so have it already. `kind` is that of all these
@@ -127,7 +127,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class WriteRefused:
     """What was said was not kept: `code` is a stable word, `text` says why and what to do."""
 
     ticket: int
@@ -136,7 +136,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What became of the entries that were Carried; the new ones are durable.
 
     `known` were here already, `foreign` are of conversations that nobody here belongs to, `refused` counts the others
@@ -161,7 +161,7 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveryReceipt:
     """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once.
 
     `others` are more users of that peer, of whom the same is true: a gateway's thousand get it at one moment.
@@ -175,7 +175,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class WasRead:
+class ReadReceipt:
     """`member` has read entries first..last of this log of a hosted user; told once, and after their Delivered."""
 
     log: LogId
@@ -185,7 +185,7 @@ class WasRead:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupChanged:
+class GroupUpdate:
     """A group is another than before; told once each difference, after the entry it comes from is durable.
 
     `change` is created, added, removed, left, renamed or owner; `target` the user added, removed, leaving or owner now,
@@ -206,7 +206,7 @@ class GroupChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Undelivered:
+class DeliveryRevoked:
     """Entries first..last of this log of a hosted user, in a talk, lie beyond a cut: the user was removed from the
     group before they were known to its owner, and nobody who knows of the removal shows them. Told when that becomes
     known here, and once more by a process that follows one killed in that moment."""
@@ -280,7 +280,7 @@ class UserNamed:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class GapShown:
     """An entry was shown although what it follows is missing."""
 
     log: LogId
@@ -290,7 +290,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class WarningIssued:
     """Something a person should know: `code` is a stable word, `text` for people, `about` an id or ""."""
 
     code: str
@@ -307,12 +307,13 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class NodeStopped:
     """All byes are ordered; the owner closes what is left."""
 
 
 Effect = (
-    Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | Kept | Refused
-    | Imported | Released | Delivered | WasRead | GroupChanged | Undelivered | LinkChanged | UserJoined | UserLeft
-    | PresenceChanged | TypingChanged | UserNamed | Gap | Warned | Counted | Stopped
+    Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | WriteAccepted
+    | WriteRefused | ImportResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate | DeliveryRevoked
+    | LinkChanged | UserJoined | UserLeft | PresenceChanged | TypingChanged | UserNamed | GapShown | WarningIssued
+    | Counted | NodeStopped
 )  # fmt: skip

@@ -30,10 +30,10 @@ from p2pchat.protocol import (
 )
 
 MAX_NAMINGS = 10_000  # conversations of a file whose names are remembered; it goes through them one after the other
-NO_FILE = "this is no file that `p2pchat export` made"
+NOT_AN_EXPORT = "this is no file that `p2pchat export` made"
 
 
-class Unpacking:
+class ExportReader:
     """Bytes of one file, in whatever pieces they come, to frames of entries.
 
     Args:
@@ -97,7 +97,7 @@ class Unpacking:
 
     def _begin(self, frames: list[AnyFrame]) -> None:
         if not frames or not isinstance(frames[0], File):
-            raise ImportRefused(NO_FILE)
+            raise ImportRefused(NOT_AN_EXPORT)
         if frames[0].v > FILE_VERSION:
             raise ImportRefused("this file was made by a later version of p2pchat: use that one here too")
         if frames[0].room != self._room:
@@ -106,7 +106,7 @@ class Unpacking:
 
     def _lose_track(self) -> None:
         if not self._begun:
-            raise ImportRefused(NO_FILE)
+            raise ImportRefused(NOT_AN_EXPORT)
         self.ended = True
         self.problem = "it is damaged: what stands behind the damage cannot be found"
 
@@ -127,7 +127,7 @@ class Unpacking:
     def finish(self) -> None:
         """The file is over; raises ImportRefused when it never began."""
         if not self._begun:
-            raise ImportRefused(NO_FILE)
+            raise ImportRefused(NOT_AN_EXPORT)
         if not self.ended:
             self.problem = "it is cut off: the end is missing"
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import HostedUser
+from p2pchat.core.context import HostedIdentity
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.records import Heard, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class LinkAccepted:
     """A stranger connected and TLS is up; `host` is the address it came from, `took` the seconds TLS has taken."""
 
     link: int
@@ -27,7 +27,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialled:
+class LinkDialled:
     """Our dial got through and TLS is up; `server` is the key of the certificate there, `host` the address reached."""
 
     link: int
@@ -72,14 +72,14 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class LinkFilled:
     """A link's unsent bytes passed the buffer limit: nothing more is written to it until Drained."""
 
     link: int
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
+class LinkDrained:
     """A link that was full takes frames again."""
 
     link: int
@@ -94,7 +94,7 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ListeningAt:
     """Where this peer can be reached: its port, 0 when it does not listen, and endpoints to tell others."""
 
     port: int
@@ -110,7 +110,7 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighted:
+class PeerSighted:
     """Discovery: a member is announced on the local network, at these endpoints and no others; () no more."""
 
     peer: PeerId
@@ -156,7 +156,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LookupResult:
     """The answer to a Lookup: facts of the logs held, the marks for `older`, bytes for `sizes`, all logs for `of`."""
 
     ticket: int
@@ -168,7 +168,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """Batches read for a link; `more` is where to go on, None when that was all."""
 
     link: int
@@ -188,14 +188,14 @@ class DiskLow:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ConversationOpened:
     """A program wants to write in a conversation that may not exist here yet."""
 
     naming: Naming
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class WriteRequest:
     """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused.
 
     `re` names what they answer, edit, delete or react to; the body of a `delete` is "". `claims` has, by the index of
@@ -212,7 +212,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupMade:
+class GroupCreateRequest:
     """A hosted user makes a group, whose owner it is; `members` are the others. Answered by Kept (its log is in the
     group's own conversation) or Refused (codes: user, name, members, member, too_long, storage, disk_low)."""
 
@@ -223,7 +223,7 @@ class GroupMade:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupChanging:
+class GroupChangeRequest:
     """The owner of a group changes it; what is None or () stays. `owner` hands it over, to a member.
 
     Answered by Kept or Refused (codes: those of GroupMade, group: not known here, owner: the user does not own it,
@@ -240,7 +240,7 @@ class GroupChanging:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupLeaving:
+class GroupLeaveRequest:
     """A member leaves a group. Answered by Kept or Refused (codes: user, group, member, owner: hand it over first)."""
 
     ticket: int
@@ -249,7 +249,7 @@ class GroupLeaving:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class ImportRequest:
     """Frames of a file that somebody carried here, in its order; answered by Imported.
 
     The first that mentions a conversation names it, in each input anew. Whoever reads the file waits for the answer
@@ -261,7 +261,7 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed:
+class UserRenamed:
     """A hosted user takes another name, or tells something else of itself (`about`; None: what it told before)."""
 
     user: UserId
@@ -270,24 +270,24 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class QuotaLifted:
     """Whatever this user writes is to be stored, however much, from now on and for good."""
 
     user: UserId
 
 
 @dataclass(frozen=True, slots=True)
-class Hosting:
+class UserHosted:
     """This peer speaks for one more user from now on; beside it what storage holds for that user: who has what it
     wrote, and what is read. Who is hosted already is hosted on, with this name."""
 
-    user: HostedUser
-    heard: tuple[Heard, ...] = ()
+    user: HostedIdentity
+    heard: tuple[DeliveredMark, ...] = ()
     reads: tuple[ReadMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Unhosted:
+class UserUnhosted:
     """This peer speaks for that user no more; what it wrote stays."""
 
     user: UserId
@@ -333,7 +333,7 @@ class ReceiptsChosen:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedOn:
+class ConsumerAcked:
     """A consumer has taken everything up to this place; saved with the next commit, or soon."""
 
     consumer: str
@@ -346,8 +346,9 @@ class Woke:
 
 
 Input = (
-    Accepted | Dialled | DialFailed | Got | Faulted | LinkDown | Filled | Drained | Paused | Listening | Connect
-    | Sighted | Forget | Stop | Committed | CommitFailed | Loaded | Found | Fetched | DiskLow | Opened | Said | Renamed
-    | Allowed | Carried | PresenceSet | TypingSet | HandedOn | MarkedRead | ReceiptsChosen | GroupMade | GroupChanging
-    | GroupLeaving | Hosting | Unhosted | Woke
+    LinkAccepted | LinkDialled | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
+    | ListeningAt | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded | LookupResult
+    | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted | ImportRequest
+    | PresenceSet | TypingSet | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest
+    | GroupChangeRequest | GroupLeaveRequest | UserHosted | UserUnhosted | Woke
 )  # fmt: skip

@@ -15,59 +15,59 @@ from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedUser, HostedUsers, Network, Now
-from p2pchat.core.effects import Commit, Counted, Effect, Imported, Refused, Reload, Warned
+from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
-    Accepted,
-    Allowed,
-    Carried,
     CommitFailed,
     Committed,
     Connect,
+    ConsumerAcked,
+    ConversationOpened,
     DialFailed,
-    Dialled,
     DiskLow,
-    Drained,
     Faulted,
-    Fetched,
-    Filled,
+    FetchResult,
     Forget,
-    Found,
     Got,
-    GroupChanging,
-    GroupLeaving,
-    GroupMade,
-    HandedOn,
-    Hosting,
+    GroupChangeRequest,
+    GroupCreateRequest,
+    GroupLeaveRequest,
+    ImportRequest,
     Input,
+    LinkAccepted,
+    LinkDialled,
     LinkDown,
-    Listening,
+    LinkDrained,
+    LinkFilled,
+    ListeningAt,
     Loaded,
+    LookupResult,
     MarkedRead,
-    Opened,
     Paused,
+    PeerSighted,
     PresenceSet,
+    QuotaLifted,
     ReceiptsChosen,
-    Renamed,
-    Said,
-    Sighted,
     Stop,
     TypingSet,
-    Unhosted,
+    UserHosted,
+    UserRenamed,
+    UserUnhosted,
     Woke,
+    WriteRequest,
 )
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import Presence
 from p2pchat.core.records import META_NETWORK, Change, Stored
-from p2pchat.core.sync.progress import Step
-from p2pchat.core.sync.replicator import Sync
+from p2pchat.core.sync.progress import Transaction
+from p2pchat.core.sync.replicator import Replicator
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, Typing, UserId, Want
 
-__all__ = ["HostedUser", "Network", "Node", "Now"]
+__all__ = ["HostedIdentity", "NetworkCredentials", "Node", "Now"]
 
 
 class Node:
@@ -89,43 +89,44 @@ class Node:
         settings: Settings,
         peer: PeerId,
         sign: Callable[[bytes], bytes],
-        users: list[HostedUser],
-        network: Network,
+        users: list[HostedIdentity],
+        network: NetworkCredentials,
         draw: Callable[[int], bytes],
         stored: Stored,
     ) -> None:
         self.settings = settings
         self.peer = peer
         self.network = network
-        self.hosted = HostedUsers(users)
+        self.hosted = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
         self.presence = Presence(self._ctx, users)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
         self._is_open = network.key is None
-        self.sync = Sync(
+        self.sync = Replicator(
             self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
         )  # fmt: skip
-        self._stalls = Stalls(self._ctx)
-        self._hearsay = Hearsay(self._ctx, self.links.book)
+        self._stalls = CommitWatchdog(self._ctx)
+        self._hearsay = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
         self._saving = False  # a timer will save them: one, however often they go on
         self._keeping = True  # False while storage does not work
         self._disk_low = False
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Got: self._got, Committed: self._committed, Said: self._said, Woke: self._woke,
-            Found: self._found, Fetched: self._fetched, Filled: self._link_input, Drained: self._drained,
-            Accepted: self._link_input, Dialled: self._link_input, DialFailed: self._link_input,
-            Faulted: self._link_input, LinkDown: self._link_input, Paused: self._link_input,
-            Listening: self._link_input, Connect: self._link_input, Sighted: self._link_input,
-            Forget: self._forget, Stop: self._stop,
+            Got: self._got, Committed: self._committed, WriteRequest: self._said, Woke: self._woke,
+            LookupResult: self._found, FetchResult: self._fetched, LinkFilled: self._link_input,
+            LinkDrained: self._drained, LinkAccepted: self._link_input, LinkDialled: self._link_input,
+            DialFailed: self._link_input, Faulted: self._link_input, LinkDown: self._link_input,
+            Paused: self._link_input, ListeningAt: self._link_input, Connect: self._link_input,
+            PeerSighted: self._link_input, Forget: self._forget, Stop: self._stop,
             CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
-            Opened: self._opened, Renamed: self._renamed, PresenceSet: self._presence_set,
-            TypingSet: self._typing_set, HandedOn: self._handed_on,
-            Carried: self._carried, Allowed: self._allowed, MarkedRead: self._marked_read,
-            ReceiptsChosen: self._receipts_chosen, Hosting: self._hosting, Unhosted: self._unhosted,
-            GroupMade: self._group_asked, GroupChanging: self._group_asked, GroupLeaving: self._group_asked,
+            ConversationOpened: self._opened, UserRenamed: self._renamed, PresenceSet: self._presence_set,
+            TypingSet: self._typing_set, ConsumerAcked: self._handed_on,
+            ImportRequest: self._carried, QuotaLifted: self._allowed, MarkedRead: self._marked_read,
+            ReceiptsChosen: self._receipts_chosen, UserHosted: self._hosting, UserUnhosted: self._unhosted,
+            GroupCreateRequest: self._group_asked, GroupChangeRequest: self._group_asked,
+            GroupLeaveRequest: self._group_asked,
         }  # fmt: skip
 
     # ---- in and out
@@ -148,7 +149,7 @@ class Node:
     def _begin(self, now: Now) -> None:
         ctx = self._ctx
         ctx.now, ctx.out = now, []
-        self.sync.shelf.step = Step()
+        self.sync.shelf.step = Transaction()
 
     def _end(self) -> list[Effect]:
         shelf = self.sync.shelf
@@ -306,7 +307,7 @@ class Node:
         self._ctx.change.meta[META_NETWORK] = network
         self.sync.found_network(network)
 
-    def _drained(self, input: Drained) -> None:
+    def _drained(self, input: LinkDrained) -> None:
         self.links.handle(input)
         self.presence.drained(input.link)
         self.sync.drained(input.link)
@@ -328,10 +329,10 @@ class Node:
         self.sync.committed(input.tickets)
         self._stalls.committed(input.tickets)
 
-    def _found(self, input: Found) -> None:
+    def _found(self, input: LookupResult) -> None:
         self.sync.found(input)
 
-    def _fetched(self, input: Fetched) -> None:
+    def _fetched(self, input: FetchResult) -> None:
         self.sync.fetched(input)
 
     def _commit_failed(self, failed: CommitFailed) -> None:
@@ -343,7 +344,7 @@ class Node:
         self._stalls.failed()
         self._consumers = {**self.sync.refuse_all(failed.reason), **self._consumers}
         self._ctx.change = Change()
-        self._ctx.emit(Warned("storage", f"nothing is accepted until storage works again: {failed.reason}"))
+        self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {failed.reason}"))
         self._ctx.emit(Reload())
 
     def _loaded(self, input: Loaded) -> None:
@@ -351,7 +352,9 @@ class Node:
         run = self._ctx.draw(8).hex()
         former, self.sync = (
             self.sync,
-            Sync(self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open),
+            Replicator(
+                self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open
+            ),
         )
         self.sync.start()
         self.sync.continue_from(former)
@@ -360,7 +363,7 @@ class Node:
         self._save_consumers()
         for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
             self.links.close(link, "error", "storage did not work for a while; it does again")
-        self._ctx.emit(Warned("storage_works", "storage works again"))
+        self._ctx.emit(WarningIssued("storage_works", "storage works again"))
 
     def _disk_low_told(self, input: DiskLow) -> None:
         if input.on == self._disk_low:
@@ -369,62 +372,62 @@ class Node:
         self.sync.rest(input.on)
         if input.on:
             text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
-            self._ctx.emit(Warned("disk_low", f"{text}; make room and it goes on by itself"))
+            self._ctx.emit(WarningIssued("disk_low", f"{text}; make room and it goes on by itself"))
         else:
-            self._ctx.emit(Warned("disk_enough", "there is enough disk again"))
+            self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
             self.sync.compare_all()
 
     # ---- users and programs
 
-    def _opened(self, input: Opened) -> None:
+    def _opened(self, input: ConversationOpened) -> None:
         self.sync.opened(input.naming)
 
-    def _said(self, said: Said) -> None:
+    def _said(self, said: WriteRequest) -> None:
         if self._may_keep(said.ticket):
             self.sync.said(said)
 
-    def _group_asked(self, asked: GroupMade | GroupChanging | GroupLeaving) -> None:
+    def _group_asked(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         if self._may_keep(asked.ticket):
             self.sync.grouping.asked(asked)
 
     def _may_keep(self, ticket: int) -> bool:
         """Say whether anything can be accepted now; if not, refuse what has this ticket."""
         if not self._keeping:
-            self._ctx.emit(Refused(ticket, "storage", "storage does not work: nothing is accepted"))
+            self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
         elif self._disk_low:
-            self._ctx.emit(Refused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
+            self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
         return self.accepting
 
-    def _carried(self, input: Carried) -> None:
+    def _carried(self, input: ImportRequest) -> None:
         if not self._keeping:
-            self._ctx.emit(Imported(input.ticket, failed="storage does not work: nothing is accepted"))
+            self._ctx.emit(ImportResult(input.ticket, failed="storage does not work: nothing is accepted"))
         elif self._disk_low:
-            self._ctx.emit(Imported(input.ticket, failed="the disk is nearly full: make room, then import again"))
+            self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
             self.sync.carried(input)
 
-    def _hosting(self, input: Hosting) -> None:
+    def _hosting(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
         if user.id not in self.hosted and len(self.hosted) >= most:
-            self._ctx.emit(Refused(0, "hosted", f"this peer hosts {most} users already, and no more"))
+            self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
             return
         known = self.hosted.get(user.id)
         if known is not None:
-            self._renamed(Renamed(user.id, user.name))
+            self._renamed(UserRenamed(user.id, user.name))
             return
         self.hosted.add(user)
         self.presence.host(user)
         self.sync.hosting(user.id, input.heard, input.reads)
         self.sync.people.told(user.id, user.name)
 
-    def _unhosted(self, input: Unhosted) -> None:
+    def _unhosted(self, input: UserUnhosted) -> None:
         if input.user in self.hosted and input.user != self.peer:
             self.sync.unhosting(input.user)
             self.hosted.remove(input.user)
             self.sync.unhosted(input.user)
             self.presence.release(input.user)
 
-    def _renamed(self, input: Renamed) -> None:
+    def _renamed(self, input: UserRenamed) -> None:
         hosted = self.hosted.get(input.user)
         if hosted is None:
             return
@@ -434,7 +437,7 @@ class Node:
             self.sync.writing.profile(input.user)
         self.sync.people.told(input.user, input.name)
 
-    def _allowed(self, input: Allowed) -> None:
+    def _allowed(self, input: QuotaLifted) -> None:
         self.sync.allowed(input.user)
 
     def _presence_set(self, input: PresenceSet) -> None:
@@ -449,7 +452,7 @@ class Node:
     def _receipts_chosen(self, input: ReceiptsChosen) -> None:
         self.sync.reads.chosen(input)
 
-    def _handed_on(self, input: HandedOn) -> None:
+    def _handed_on(self, input: ConsumerAcked) -> None:
         if not self._saving:
             self._saving = True
             self._ctx.after(self.settings.consumer_saved_after, self._save_in_time)
@@ -479,10 +482,12 @@ class Node:
 # core, which waits for no disk, and everything goes on where it stood as soon as the commit has come back.
 
 
-LATE = 1.0  # seconds after its deadline that a timer fires: this process itself stood still, and proves nothing
+SUSPENDED_AFTER = (
+    1.0  # seconds after its deadline that a timer fires: this process itself stood still, and proves nothing
+)
 
 
-class Stalls:
+class CommitWatchdog:
     """Watches commits from their order to their answer. One timer at a time, however many there are."""
 
     def __init__(self, ctx: Context) -> None:
@@ -502,7 +507,7 @@ class Stalls:
             self._since.pop(ticket, None)
         if self._told and not self._is_slow():
             self._told = False
-            self._ctx.emit(Warned("storage_works", "the disk answers again: what waited for it is kept"))
+            self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
             self._watch_oldest()
 
     def failed(self) -> None:
@@ -525,7 +530,7 @@ class Stalls:
     def _look(self, due: float) -> None:
         self._watching = False
         now = self._ctx.now.mono
-        if now - due > LATE:
+        if now - due > SUSPENDED_AFTER:
             self._since = dict.fromkeys(self._since, now)
         if not self._is_slow():
             self._watch_oldest()
@@ -533,7 +538,7 @@ class Stalls:
             self._told = True
             seconds = self._ctx.settings.slow_storage_after
             self._ctx.emit(
-                Warned(
+                WarningIssued(
                     "storage_slow", f"the disk has not answered for {seconds:g} s: nothing is accepted until it does"
                 )
             )
@@ -549,12 +554,12 @@ class Stalls:
 # forgotten. A crash loses a second of it at most.
 
 
-FEW = 8  # peers that are written down: one of so many is there when all are looked for; a guess
-SAVED_EVERY = 1.0  # seconds; a guess, as long as what programs have taken may wait
+FEW_PEERS = 8  # peers that are written down: one of so many is there when all are looked for; a guess
+LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, as long as what programs have taken may wait
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
-class Hearsay:
+class LazyCommit:
     """Says of each change whether it may wait; a deadline sees to it that it does not for long.
 
     Args:
@@ -576,13 +581,13 @@ class Hearsay:
     def may_wait(self, change: Change) -> bool:
         """Whether this change shall be committed later, with what comes meanwhile."""
         now = self._ctx.now.mono
-        is_due = now >= self._saved_at + SAVED_EVERY - _SLACK
-        if self._at_once or is_due or self._written < FEW or not change.is_hearsay:
+        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - _SLACK
+        if self._at_once or is_due or self._written < FEW_PEERS or not change.is_hearsay:
             self._saved_at, self._written, self._at_once = now, len(self._book), False
             return False
         if not self._awaited:
             self._awaited = True
-            self._ctx.after(self._saved_at + SAVED_EVERY - now, self._due)
+            self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)
         return True
 
     def _due(self) -> None:

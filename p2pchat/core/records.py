@@ -26,26 +26,26 @@ __all__ = [
     "Fork",
     "ForkStart",
     "FormerName",
-    "Heard",
-    "KeptUser",
+    "DeliveredMark",
+    "StoredUser",
     "KnownUser",
     "LogFacts",
     "LogKey",
-    "Mending",
+    "Relation",
     "NewLog",
     "Position",
     "ReadMark",
     "Ref",
     "ShownKey",
-    "Spoken",
+    "GroupEntry",
     "Start",
     "Stored",
     "Stretch",
     "TailStart",
-    "Talk",
+    "KnownConversation",
     "Token",
     "WantStart",
-    "Waiting",
+    "UnreleasedEntry",
 ]
 
 
@@ -75,7 +75,7 @@ class NewLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DeliveredMark:
     """A peer hosting `member` said it holds `log` up to `seq`; storage keeps the highest."""
 
     log: LogId
@@ -93,7 +93,7 @@ class ReadMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class KnownConversation:
     """A conversation known here, by id and by what the id stands for."""
 
     id: ConversationId
@@ -131,7 +131,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Mending:
+class Relation:
     """A released entry that changes how another (`re`, of the same conversation) is shown: see core/records.py.
 
     `reaction` is False for an edit or a deletion.
@@ -152,7 +152,7 @@ class Cite(NamedTuple):
     chain8: str
 
 
-class Spoken(NamedTuple):
+class GroupEntry(NamedTuple):
     """An entry of a group's own conversation: an operation, a leave, or what changes nothing."""
 
     log: LogId
@@ -173,7 +173,7 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptUser:
+class StoredUser:
     """A user hosted here, as long as it is: hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
     id: UserId
@@ -201,10 +201,10 @@ class Change:
     uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again; this is before the next
     covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
     stretches: list[Stretch] = field(default_factory=list)
-    mendings: list[Mending] = field(default_factory=list)  # of what these stretches release
-    heard: list[Heard] = field(default_factory=list)
+    mendings: list[Relation] = field(default_factory=list)  # of what these stretches release
+    heard: list[DeliveredMark] = field(default_factory=list)
     reads: list[ReadMark] = field(default_factory=list)
-    talks: list[Talk] = field(default_factory=list)
+    talks: list[KnownConversation] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
     former: list[FormerName] = field(default_factory=list)  # of one that is kept already the newer counts
     addresses: list[Address] = field(default_factory=list)
@@ -214,7 +214,7 @@ class Change:
     meta: dict[str, str] = field(default_factory=dict)
     cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of talks, in order
     seen: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
-    hosted: list[KeptUser] = field(default_factory=list)  # new ones, and those with another name
+    hosted: list[StoredUser] = field(default_factory=list)  # new ones, and those with another name
     unhosted: list[UserId] = field(default_factory=list)  # their keys and tokens go
     tokens: list[Token] = field(default_factory=list)
     revoked: list[bytes] = field(default_factory=list)  # hashes of tokens
@@ -225,12 +225,12 @@ class Change:
     @property
     def is_hearsay(self) -> bool:
         """Whether it holds nothing but what others will tell again."""
-        return not any(_all_but_hearsay_of(self))
+        return not any(_all_but_gossip_of(self))
 
 
-HEARSAY = {"users", "addresses", "forgotten"}
+GOSSIP = {"users", "addresses", "forgotten"}
 _all_of = attrgetter(*Change.__slots__)  # asked at every step of a node
-_all_but_hearsay_of = attrgetter(*(name for name in Change.__slots__ if name not in HEARSAY))
+_all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class LogFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class UnreleasedEntry:
     """A stored entry in no stretch: it waits for what it answers or follows."""
 
     log: LogId
@@ -266,19 +266,19 @@ class Stored:
     tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
     forked: list[LogId] = field(default_factory=list)
     unreleased: list[LogFacts] = field(default_factory=list)  # logs with waiting entries, covered ones included
-    waiting: list[Waiting] = field(default_factory=list)  # of those, in order of log and seq
+    waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
     next_place: int = 1
-    talks: list[Talk] = field(default_factory=list)
+    talks: list[KnownConversation] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
     former: list[FormerName] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)  # of logs of the users named to load(), tips only
+    heard: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
-    groups: list[Spoken] = field(default_factory=list)  # all that was written to groups, each log in order
+    groups: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 
 
@@ -356,20 +356,20 @@ META_NETWORK = "network"  # in Change.meta: the id an open network's first peer 
 # Source: docs/protocol.md, "Edits, deletions, reactions".
 
 
-MENDING = frozenset({"edit", "delete", "reaction"})  # the kinds that do nothing but change another
+RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # the kinds that do nothing but change another
 
 
-def mending_of(log: LogId, seq: int, entry: Entry) -> Mending | None:
+def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
     """Return what an entry of this log does to another; None when it does nothing to any.
 
     An edit or a deletion does something to what its own writer wrote, and to nothing else. One of another shape than
     is written here does nothing, and is no fault: peers of the first version keep it and pass it on.
     """
-    if entry.k not in MENDING or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
+    if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
         return None
     if entry.k != "reaction" and not is_own(log.user, entry.re):
         return None
-    return Mending(log, seq, entry.c, entry.re, entry.k == "reaction")
+    return Relation(log, seq, entry.c, entry.re, entry.k == "reaction")
 
 
 def is_own(user: UserId, re: Ref) -> bool:
@@ -391,6 +391,6 @@ def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     return ""
 
 
-def newness(mending: Mending) -> tuple[int, UserId, str, int]:
+def newness(mending: Relation) -> tuple[int, UserId, str, int]:
     """Return what the newest has the greatest of: its place in history."""
     return mending.c, mending.log.user, mending.log.run, mending.seq

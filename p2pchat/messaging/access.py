@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.groups.group import Group
 from p2pchat.core.log import Entry, LogId
-from p2pchat.core.sync.log_index import Conversation
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def audience_of(node: Node | None, conversation: ConversationId) -> Audience:
     return there.members
 
 
-def may_read(there: Conversation, me: UserId, entry: Entry) -> bool:
+def may_read(there: ConversationState, me: UserId, entry: Entry) -> bool:
     """Say whether a user may read an entry of a conversation: of a group that it was removed from, or has left, what
     was written by those who did not know of that."""
     if there.group is None:

@@ -61,12 +61,12 @@ class Herald:
         self._subjects = 0
         self._closed = False
         self._tell: dict[type, Callable[[Any], None]] = {
-            fx.Kept: self._kept, fx.Released: self._released, fx.Delivered: self._delivered,
-            fx.WasRead: self._was_read,
+            fx.WriteAccepted: self._kept, fx.Released: self._released, fx.DeliveryReceipt: self._delivered,
+            fx.ReadReceipt: self._was_read,
             fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
             fx.PresenceChanged: self._presence, fx.TypingChanged: self._typing, fx.UserNamed: self._named,
-            fx.Gap: self._gap, fx.Warned: self._warned, fx.Refused: self._refused,
-            fx.GroupChanged: self._group, fx.Undelivered: self._undelivered,
+            fx.GapShown: self._gap, fx.WarningIssued: self._warned, fx.WriteRefused: self._refused,
+            fx.GroupUpdate: self._group, fx.DeliveryRevoked: self._undelivered,
         }  # fmt: skip
 
     # Readers
@@ -156,7 +156,7 @@ class Herald:
         if tell is not None:
             tell(effect)
 
-    def _kept(self, effect: fx.Kept) -> None:
+    def _kept(self, effect: fx.WriteAccepted) -> None:
         told = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
         of, here = effect.of, effect.here
         for rise in self._ledger.kept(effect.log, effect.first, effect.count, of, here, told=told):
@@ -166,11 +166,11 @@ class Herald:
         for reader in self.readers:
             reader.wake()
 
-    def _delivered(self, effect: fx.Delivered) -> None:
+    def _delivered(self, effect: fx.DeliveryReceipt) -> None:
         for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member, effect.others):
             self._tell_rise(rise)
 
-    def _was_read(self, effect: fx.WasRead) -> None:
+    def _was_read(self, effect: fx.ReadReceipt) -> None:
         for rise in self._ledger.read(effect.log, effect.first, effect.last, effect.member):
             self._tell_rise(rise)
 
@@ -246,7 +246,7 @@ class Herald:
             self._event(("renamed", id), renamed, but=id)
         self._wake_all()
 
-    def _gap(self, effect: fx.Gap) -> None:
+    def _gap(self, effect: fx.GapShown) -> None:
         about = message_id(effect.log, effect.seq)
         refs = [_ref(text) for text in effect.missing]
         missing = tuple(referred_id(effect.log.conversation, ref) for ref in refs)
@@ -257,7 +257,7 @@ class Herald:
 
         self._event(None, gap, self.audience_of(effect.log.conversation))
 
-    def _group(self, effect: fx.GroupChanged) -> None:
+    def _group(self, effect: fx.GroupUpdate) -> None:
         former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
         if effect.change in ("removed", "left"):
@@ -266,7 +266,7 @@ class Herald:
         self._event(None, lambda desk: changed(desk.people, desk.conversation, effect, former), audience)
         self._wake_all()
 
-    def _undelivered(self, effect: fx.Undelivered) -> None:
+    def _undelivered(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
 
         def undelivered(desk: Desk) -> ev.Event:
@@ -276,14 +276,14 @@ class Herald:
 
         self._event(None, undelivered, (effect.log.user,))
 
-    def _warned(self, effect: fx.Warned) -> None:
+    def _warned(self, effect: fx.WarningIssued) -> None:
         whose = None if effect.code in FOR_ALL_USERS else (self._people.me,)
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
         self._event(None, lambda desk: warned, whose)
         if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
             self._end_waits()
 
-    def _refused(self, effect: fx.Refused) -> None:
+    def _refused(self, effect: fx.WriteRefused) -> None:
         failed = ev.Failed(code=effect.code, text=effect.text)
         self._event(None, lambda desk: failed, (self._people.me,))
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
-from p2pchat.core.effects import GroupChanged as Told
+from p2pchat.core.effects import GroupUpdate as Told
 from p2pchat.core.groups.group import Group as CoreGroup
 from p2pchat.core.groups.group import Group as State
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION, talk_id
-from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade
+from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
-from p2pchat.core.records import Spoken
+from p2pchat.core.records import GroupEntry
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import ROOM_SKELETON, full_label, skeleton, split_label, suffix, validate_name
 from p2pchat.messaging.events import Event
@@ -323,7 +323,7 @@ class GroupBook:
         return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
 
 
-def groups_of(spoken: Iterable[Spoken]) -> dict[ConversationId, CoreGroup]:
+def groups_of(spoken: Iterable[GroupEntry]) -> dict[ConversationId, CoreGroup]:
     """Return the groups that storage knows, by id; each log in order."""
     groups: dict[ConversationId, CoreGroup] = {}
     for log, seq, raw in spoken:
@@ -382,7 +382,7 @@ async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[User
     """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Programs.ask."""
     name = validate_name(name)
     others = tuple(dict.fromkeys(member for member in members if member != me))
-    return talk_id(await owner.programs.ask(lambda ticket: GroupMade(ticket, me, name, others)))
+    return talk_id(await owner.programs.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others)))
 
 
 async def change_group(
@@ -391,11 +391,11 @@ async def change_group(
 ) -> None:  # fmt: skip
     """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Programs.ask."""
     name = None if name is None else validate_name(name)
-    await owner.programs.ask(lambda ticket: GroupChanging(ticket, me, group, add, remove, name, new_owner))
+    await owner.programs.ask(lambda ticket: GroupChangeRequest(ticket, me, group, add, remove, name, new_owner))
 
 
 async def leave_group(owner: Owner, me: UserId, group: ConversationId) -> None:
-    await owner.programs.ask(lambda ticket: GroupLeaving(ticket, me, group))
+    await owner.programs.ask(lambda ticket: GroupLeaveRequest(ticket, me, group))
 
 
 # ---- membership

@@ -17,10 +17,10 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from p2pchat.core.context import HostedUser as CoreUser
+from p2pchat.core.context import HostedIdentity as CoreUser
 from p2pchat.core.log import LogId
 from p2pchat.core.node import Node
-from p2pchat.core.records import Change, KeptUser
+from p2pchat.core.records import Change, StoredUser
 from p2pchat.errors import PeerClosed
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import Audience, Everyone, Sight, audience_of
@@ -49,7 +49,7 @@ class HostedUser(Messaging):
         *("_options", "_peer", "_sight", "people"),
     )
 
-    def __init__(self, peer: Hosting, kept: KeptUser) -> None:
+    def __init__(self, peer: Hosting, kept: StoredUser) -> None:
         me = kept.id
         self._peer = peer
         self._kept = kept
@@ -179,7 +179,7 @@ class Crowd(HostedUser):
     __slots__ = ()
 
     def __init__(self, peer: Hosting, sight: Sight) -> None:
-        super().__init__(peer, KeptUser("", b"", "", 0))
+        super().__init__(peer, StoredUser("", b"", "", 0))
         self._sight = sight
         self._groups = peer._groups.seen_by(sight.knows)
 
@@ -189,7 +189,7 @@ def consumer_of(user: UserId, name: str) -> str:
     return f"{user}:{name}"
 
 
-def core_user(kept: KeptUser, about: str) -> CoreUser:
+def core_user(kept: StoredUser, about: str) -> CoreUser:
     """Return a kept user as the core speaks for it: offline, until it is said to be there."""
     return CoreUser(kept.id, kept.name, _signer(kept.secret), about=about, status="offline")
 

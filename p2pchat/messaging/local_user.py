@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.groups.group import GroupView
-from p2pchat.core.inputs import MarkedRead, Opened, PresenceSet, ReceiptsChosen, Renamed, TypingSet
+from p2pchat.core.inputs import ConversationOpened, MarkedRead, PresenceSet, ReceiptsChosen, TypingSet, UserRenamed
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.records import Change
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS, dm_id, dm_naming
@@ -251,7 +251,7 @@ class Being(UserPart):
             if about is not None:
                 self.people.tell_about(me, about)
             kept = self._called(name, about)
-            owner.put(Renamed(me, name, about))
+            owner.put(UserRenamed(me, name, about))
             await owner.handled()  # others hear of it by what the core tells then
             self.people.learn([(me, name)])
             await owner.disk.write(kept)
@@ -408,7 +408,7 @@ class Places(Being):
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
             if self._naming(key) is None and not self._is_closed:
-                owner.put(Opened(naming))
+                owner.put(ConversationOpened(naming))
             found = self._conversations[key] = Conversation(self._desk, key, naming)
         return found
 

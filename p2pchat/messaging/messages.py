@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
-from p2pchat.core.records import MENDING, LogKey
-from p2pchat.core.sync.append import ROOM_FOR_REST, are_plain, text_fault, written_bytes
+from p2pchat.core.records import RELATION_KINDS, LogKey
+from p2pchat.core.sync.append import ENTRY_OVERHEAD_BYTES, are_plain, encoded_bytes, text_fault
 from p2pchat.errors import TooLong
 from p2pchat.identity.names import base32, full_label
 from p2pchat.messaging.events import Event, Gap
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 SHOWN_KINDS = ("text", "action")
-NOT_SHOWN = MENDING | {"profile", "group", "leave"}  # entries that are no messages
+NOT_SHOWN = RELATION_KINDS | {"profile", "group", "leave"}  # entries that are no messages
 
 
 # ---- message ids: 8 bytes of the conversation, 8 of the user, 8 of the run, a dot, seq
@@ -572,8 +572,8 @@ def check_text(text: str, settings: Settings) -> None:
         size = len(text.encode())
         if size > settings.max_text_bytes:
             raise TooLong("the text", size, settings.max_text_bytes)
-        limit = settings.max_entry_bytes - ROOM_FOR_REST
-        raise TooLong("the text, its control characters escaped,", written_bytes(text), limit)
+        limit = settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES
+        raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
     if fault is not None:
         raise ValueError(fault[1])
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mappin
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.core.records import MENDING
+from p2pchat.core.records import RELATION_KINDS
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import Audience, Sight
 from p2pchat.messaging.events import Delivered, Event, Read, Risen
@@ -552,7 +552,7 @@ class Making:
         """Return what the edits, deletions and reactions among these tell, by place, as far as they do anything."""
         if not any(kind in self._posts for kind in MENDINGS):
             return {}
-        mending = [(step, step[3].re) for step in steps if step[3].k in MENDING]
+        mending = [(step, step[3].re) for step in steps if step[3].k in RELATION_KINDS]
         named = [(step[1].conversation, re) for step, re in mending if re is not None]
         if not named:
             return {}

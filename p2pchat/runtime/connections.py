@@ -18,7 +18,18 @@ from typing import Any, Protocol
 from p2pchat.client import Client
 from p2pchat.client import dial as dial_socket
 from p2pchat.config import Settings
-from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Drained, Faulted, Filled, Got, Input, LinkDown, Paused
+from p2pchat.core.inputs import (
+    DialFailed,
+    Faulted,
+    Got,
+    Input,
+    LinkAccepted,
+    LinkDialled,
+    LinkDown,
+    LinkDrained,
+    LinkFilled,
+    Paused,
+)
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.gc_tuning import standing
@@ -104,7 +115,7 @@ class Wiring:
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
-        self._begin(client, Dialled(client.link_id, dial, server, reached))
+        self._begin(client, LinkDialled(client.link_id, dial, server, reached))
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         if self._closed:
@@ -125,7 +136,7 @@ class Wiring:
             self._server.gone(writer)
             return
         self._writers[client.link_id] = writer
-        self._begin(client, Accepted(client.link_id, host, took=loop.time() - came_at))
+        self._begin(client, LinkAccepted(client.link_id, host, took=loop.time() - came_at))
 
     def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
         self._count += 1
@@ -153,10 +164,10 @@ class Wiring:
         self._tell(Faulted(link, code, text))
 
     def _filled(self, link: int) -> None:
-        self._tell(Filled(link))
+        self._tell(LinkFilled(link))
 
     def _drained(self, link: int) -> None:
-        self._tell(Drained(link))
+        self._tell(LinkDrained(link))
 
     def _down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:

@@ -27,15 +27,15 @@ from p2pchat.core.effects import Commit, Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
-    Drained,
-    Fetched,
-    Filled,
-    HandedOn,
+    ConsumerAcked,
+    FetchResult,
     Input,
     LinkDown,
-    Said,
+    LinkDrained,
+    LinkFilled,
     Stop,
     Woke,
+    WriteRequest,
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
@@ -113,12 +113,12 @@ class Owner:
             fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
             fx.Lookup: self._reading.look_up,
             fx.Fetch: self._fetching.ask,
-            fx.Kept: self.programs.kept,
-            fx.Refused: self.programs.refused,
-            fx.Imported: self.programs.imported,
+            fx.WriteAccepted: self.programs.kept,
+            fx.WriteRefused: self.programs.refused,
+            fx.ImportResult: self.programs.imported,
             fx.Released: self._released,
             fx.Counted: self._count,
-            fx.Stopped: self._has_stopped,
+            fx.NodeStopped: self._has_stopped,
         }
 
     @property
@@ -144,7 +144,7 @@ class Owner:
 
         That a link is full comes before all that waits, some of which might write more to it.
         """
-        if type(input) is Filled:
+        if type(input) is LinkFilled:
             self._inbox.appendleft(input)
         else:
             self._inbox.append(input)
@@ -180,7 +180,7 @@ class Owner:
         if self._idle is not None and not self._idle.done() and self.idle:
             self._idle.set_result(None)
 
-    def _hand_in(self, groups: Iterable[Said]) -> None:
+    def _hand_in(self, groups: Iterable[WriteRequest]) -> None:
         for said in groups:
             self._carry_out(self.node.handle(said, self._now()))
 
@@ -193,12 +193,12 @@ class Owner:
                 self._committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
                 self._in_flight.failed(input.epoch)  # type: ignore[union-attr]
-            elif kind is Drained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
+            elif kind is LinkDrained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it has filled again meanwhile, and that was told already
             self._carry_out(handle(input, self._now()))
             if self._fresh:
                 self._fresh = {}
-            if kind is Fetched:
+            if kind is FetchResult:
                 self._fetching.answered(input.link)  # type: ignore[union-attr]
             elif kind is LinkDown:
                 self._give_up(input.link)  # type: ignore[union-attr]
@@ -219,7 +219,7 @@ class Owner:
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
         self.programs.fail(lambda: P2PChatError(text))
-        self._tell(fx.Warned("internal", text))
+        self._tell(fx.WarningIssued("internal", text))
         self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
 
     # Links
@@ -278,7 +278,7 @@ class Owner:
     def _give_up(self, link: int) -> None:
         """A link has ended: what was to be read for it is answered, with nothing."""
         for effect in self._fetching.gone(link):
-            self.put(Fetched(link, effect.ticket, [], None))
+            self.put(FetchResult(link, effect.ticket, [], None))
 
     def _reading_broke(self, error: BaseException) -> None:
         self._break(error)
@@ -317,7 +317,7 @@ class Owner:
     def _hand_on_all(self) -> None:
         handed, self._handed = self._handed, {}
         for consumer, place in handed.items():
-            self._carry_out(self.node.handle(HandedOn(consumer, place), self._now()))
+            self._carry_out(self.node.handle(ConsumerAcked(consumer, place), self._now()))
 
     async def settle(self) -> None:
         """Return when what was put in so far is handled, and what it ordered is on disk. Raises StorageError."""
@@ -375,7 +375,7 @@ class Owner:
         finally:
             closed = await self.disk.close(within=self._patience())
         if not closed:
-            self._tell(fx.Warned("storage_slow", "the disk does not answer, and is not waited for: " + LEFT_SO))
+            self._tell(fx.WarningIssued("storage_slow", "the disk does not answer, and is not waited for: " + LEFT_SO))
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
         return closed
@@ -402,7 +402,7 @@ class Owner:
         except Exception as error:  # a defect is reported, as in any other turn, and keeps nobody from closing
             self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 
-    def _has_stopped(self, effect: fx.Stopped) -> None:
+    def _has_stopped(self, effect: fx.NodeStopped) -> None:
         self._stopped = True
         self.programs.end()
         self._reading.stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
-from p2pchat.core.records import Mending, Stretch
+from p2pchat.core.records import Relation, Stretch
 from p2pchat.protocol import ConversationId
 
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once: a reader that keeps up
@@ -70,7 +70,7 @@ class Recent:
         while len(self._runs) > 1 and (self._entries > MOST_ENTRIES or self._bytes > MOST_BYTES):
             self._drop_first()
 
-    def note_mended(self, mendings: Iterable[Mending]) -> None:
+    def note_mended(self, mendings: Iterable[Relation]) -> None:
         """These are being released: what they name is not shown as it was written any more."""
         for mending in mendings:
             seqs = self.edits.setdefault((mending.log.conversation, mending.re.log), set())

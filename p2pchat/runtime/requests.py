@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from p2pchat.core.effects import Effect, Imported, Kept, Refused
-from p2pchat.core.inputs import Carried, Input, Said
+from p2pchat.core.effects import Effect, ImportResult, WriteAccepted, WriteRefused
+from p2pchat.core.inputs import ImportRequest, Input, WriteRequest
 from p2pchat.core.log import LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
@@ -119,16 +119,16 @@ class Programs:
 
     # What the core answers
 
-    def kept(self, effect: Kept) -> None:
+    def kept(self, effect: WriteAccepted) -> None:
         if not self._asked.kept(effect):
             self._tell(effect)
             self.woken += self._saying.kept(effect)
 
-    def refused(self, effect: Refused) -> None:
+    def refused(self, effect: WriteRefused) -> None:
         if not (self._asked.refused(effect) or self._saying.refused(effect)):
             self._tell(effect)
 
-    def imported(self, effect: Imported) -> None:
+    def imported(self, effect: ImportResult) -> None:
         self._loads.imported(effect)
 
     def end(self) -> None:
@@ -270,7 +270,7 @@ class Gathering:
                 own += len(group.bodies)
         return own if entries < MOST_PROMISED and characters < MOST_CHARACTERS // 4 else None
 
-    def take(self) -> Iterator[Said]:
+    def take(self) -> Iterator[WriteRequest]:
         """Yield the next groups, oldest first, as much as makes a good transaction."""
         entries = characters = 0
         while self._groups and entries < MOST_ENTRIES and characters < MOST_CHARACTERS:
@@ -279,7 +279,7 @@ class Gathering:
             characters += group.characters
             yield self._said_by(group)
 
-    def take_promised(self) -> Iterator[Said]:
+    def take_promised(self) -> Iterator[WriteRequest]:
         """Yield the groups that were promised a place, in their order."""
         self.has_promised = False
         self._next.clear()
@@ -288,14 +288,16 @@ class Gathering:
             self._groups.remove(group)
             yield self._said_by(group)
 
-    def _said_by(self, group: Group) -> Said:
+    def _said_by(self, group: Group) -> WriteRequest:
         if self._last.get(group.conversation) is group:
             del self._last[group.conversation]
         self._tickets += 1
         self._said[self._tickets] = group
-        return Said(self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims)
+        return WriteRequest(
+            self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims
+        )
 
-    def kept(self, effect: Kept) -> int:
+    def kept(self, effect: WriteAccepted) -> int:
         """These are durable: tell who waits; return how many that are."""
         group = self._said.pop(effect.ticket, None)
         if group is None:
@@ -315,7 +317,7 @@ class Gathering:
         if len(self.refs) > MOST_REFS:
             del self.refs[next(iter(self.refs))]
 
-    def refused(self, effect: Refused) -> bool:
+    def refused(self, effect: WriteRefused) -> bool:
         """These were not kept: tell who waits. False when nothing of here has that ticket."""
         group = self._said.pop(effect.ticket, None)
         if group is None:
@@ -365,14 +367,14 @@ class Asked:
         self._waiting[self._tickets] = future
         return make(self._tickets)
 
-    def kept(self, effect: Kept) -> bool:
+    def kept(self, effect: WriteAccepted) -> bool:
         """It is durable: tell who waits. False when nothing of here has that ticket."""
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
             future.set_result(effect.log.conversation)
         return future is not None
 
-    def refused(self, effect: Refused) -> bool:
+    def refused(self, effect: WriteRefused) -> bool:
         """It was not done: tell who waits. False when nothing of here has that ticket."""
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
@@ -395,7 +397,7 @@ class Asked:
 # Each call has a future of its own: it resolves when what was handed in is counted, and its new entries are on disk.
 
 
-Loading = asyncio.Future[Imported]
+Loading = asyncio.Future[ImportResult]
 
 
 class Loads:
@@ -405,13 +407,13 @@ class Loads:
         self._waiting: dict[int, Loading] = {}
         self._tickets = 0
 
-    def add(self, future: Loading, frames: list[Entries]) -> Carried:
+    def add(self, future: Loading, frames: list[Entries]) -> ImportRequest:
         """Return what to hand in; the future gets the answer."""
         self._tickets += 1
         self._waiting[self._tickets] = future
-        return Carried(self._tickets, frames)
+        return ImportRequest(self._tickets, frames)
 
-    def imported(self, effect: Imported) -> None:
+    def imported(self, effect: ImportResult) -> None:
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
             future.set_result(effect)

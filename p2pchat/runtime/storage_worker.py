@@ -23,8 +23,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, Warned
-from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Fetched, Found, Input, Loaded
+from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
 from p2pchat.core.records import Change, Stored
 from p2pchat.errors import PeerClosed, StorageError
@@ -414,7 +414,7 @@ class Bell:
 # Whole pages of entries come by way of driver.py, which knows when a link has room for one.
 
 
-Read = Callable[[], Found | Fetched]
+Read = Callable[[], LookupResult | FetchResult]
 
 
 class Reading:
@@ -448,7 +448,7 @@ class Reading:
         storage = self.disk.storage
         self._read(
             effect,
-            lambda: Found(
+            lambda: LookupResult(
                 effect.ticket,
                 *storage.lookup(effect.logs, effect.older),
                 {whose: storage.size_bytes(*whose) for whose in effect.sizes},
@@ -463,7 +463,7 @@ class Reading:
         whose = effect.conversation, effect.user
         self._read(
             effect,
-            lambda: Fetched(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=most)),
+            lambda: FetchResult(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=most)),
         )
 
     def stop(self) -> None:
@@ -476,10 +476,10 @@ class Reading:
             read, lambda answer: self._answered(effect, answer), lambda error: self._failed(error, effect, read)
         )
 
-    def _answered(self, effect: Lookup | Fetch, answer: Found | Fetched) -> None:
+    def _answered(self, effect: Lookup | Fetch, answer: LookupResult | FetchResult) -> None:
         """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
         self._rereading.answered(effect)
-        if isinstance(answer, Found) or self.disk.storage.durable:
+        if isinstance(answer, LookupResult) or self.disk.storage.durable:
             self._put(answer)
         else:
             self._loop.call_soon(self._put, answer)
@@ -490,7 +490,7 @@ class Reading:
             self._broke(error)
         elif isinstance(effect, Fetch) and effect.link not in self._node.links.up:
             self._rereading.give_up(effect)
-            self._put(Fetched(effect.link, effect.ticket, [], None))
+            self._put(FetchResult(effect.link, effect.ticket, [], None))
         elif not self._stopped:
             self._rereading.failed(error, effect, lambda: self._read(effect, read))
 
@@ -532,14 +532,14 @@ class Rereading:
         self._timers[key] = self._loop.call_later(wait, again)
         if not self._told and not self._is_told():
             self._told = True
-            self._tell(Warned("storage", f"what is stored cannot be read, which is tried again: {error}"))
+            self._tell(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
 
     def answered(self, effect: Effect) -> None:
         """A read has answered, whether it had failed before or not."""
         self.give_up(effect)
         if self._told and not self._waits:
             self._told = False
-            self._tell(Warned("storage_works", "what is stored can be read again"))
+            self._tell(WarningIssued("storage_works", "what is stored can be read again"))
 
     def give_up(self, effect: Effect) -> None:
         """Nobody waits for this one any more."""

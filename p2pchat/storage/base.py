@@ -13,15 +13,15 @@ from typing import Any, Protocol
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
 from p2pchat.core.records import (
     Change,
-    KeptUser,
+    KnownConversation,
     LogFacts,
     LogKey,
-    Mending,
     Position,
+    Relation,
     ShownKey,
     Start,
     Stored,
-    Talk,
+    StoredUser,
     Token,
     newness,
 )
@@ -70,7 +70,7 @@ class StoredConversation:
     """One conversation of which something is stored: who wrote there and which logs forked, each in the order they
     came. Who wrote in forked logs only is no writer."""
 
-    talk: Talk
+    talk: KnownConversation
     writers: tuple[UserId, ...]
     forked: tuple[LogId, ...] = ()
 
@@ -86,7 +86,7 @@ class Storage(Protocol):
     def meta(self) -> dict[str, str]:
         """Return what load has as `meta`, alone."""
 
-    def hosted(self) -> list[KeptUser]:
+    def hosted(self) -> list[StoredUser]:
         """Return the users hosted here, in the order they came."""
 
     def load_users(self, users: Sequence[UserId]) -> Stored:
@@ -187,7 +187,7 @@ class Storage(Protocol):
 # What edits, deletions and reactions make of one message: the same in every storage.
 
 
-Candidate = tuple[Mending, str]  # the newest of one person for one message, and its JSON text
+Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
 
 
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:

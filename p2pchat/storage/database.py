@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, RootTransaction, Table
 
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Mending
+from p2pchat.core.records import Relation
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.dialects.dialect import Conflict, Dialect, columns_of, placeholders
 from p2pchat.storage.errors import decoding
@@ -161,7 +161,7 @@ def _insert_text(dialect: Dialect, table: Table, rows: int, conflict: Conflict) 
 # Small things between records and columns.
 
 
-def mending_row(mending: Mending, id: int, conversation: int, author: int) -> tuple[object, ...]:
+def mending_row(mending: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
     """Return the row of an entry that changes how another is shown; the rest are numbers of this database."""
     writer, run = bytes.fromhex(mending.re.log[:16]), bytes.fromhex(mending.re.log[16:])
     return (id, conversation, run, mending.re.seq, writer, author, int(mending.reaction), mending.c)

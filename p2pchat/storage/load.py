@@ -12,16 +12,16 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import (
     EVERYTHING,
     Address,
+    DeliveredMark,
     FormerName,
-    Heard,
-    KeptUser,
+    GroupEntry,
+    KnownConversation,
     KnownUser,
     ReadMark,
-    Spoken,
     Stored,
-    Talk,
+    StoredUser,
     Token,
-    Waiting,
+    UnreleasedEntry,
 )
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
@@ -104,7 +104,7 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
             log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING)) for row in unreleased
         ],
         waiting=[
-            Waiting(facts.log, id % SEQS, decode_entry(body))
+            UnreleasedEntry(facts.log, id % SEQS, decode_entry(body))
             for number, facts in ((row[0], log_facts(row)) for row in unreleased)
             for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
@@ -118,7 +118,7 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
-        groups=[Spoken(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
+        groups=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(database),
     )
@@ -126,13 +126,13 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
     return stored
 
 
-def load_hosted(database: Database) -> list[KeptUser]:
+def load_hosted(database: Database) -> list[StoredUser]:
     """Return the users hosted here, in the order they came."""
     rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
     if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
         raise CorruptRow("keys of another kind")
     with decoding():
-        return [KeptUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
+        return [StoredUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
 
 
 def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
@@ -198,9 +198,9 @@ def stored_conversations(database: Database) -> list[StoredConversation]:
     ]
 
 
-def _talks(database: Database) -> list[Talk]:
+def _talks(database: Database) -> list[KnownConversation]:
     named = "select id, naming from conversations where naming is not null order by number"
-    return [Talk(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
+    return [KnownConversation(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
 
 
 def _users(database: Database) -> list[KnownUser]:
@@ -215,8 +215,8 @@ def _former(database: Database) -> list[FormerName]:
     return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
 
 
-def _heard(database: Database, whose: Sequence[UserId]) -> list[Heard]:
-    return [Heard(_log(row), row[3].hex(), row[4]) for row in _of_hosted(database, HEARD, whose)]
+def _heard(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
+    return [DeliveredMark(_log(row), row[3].hex(), row[4]) for row in _of_hosted(database, HEARD, whose)]
 
 
 def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:

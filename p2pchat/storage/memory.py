@@ -22,28 +22,28 @@ from p2pchat.core.records import (
     Address,
     Change,
     Cite,
+    DeliveredMark,
     Fork,
     ForkStart,
     FormerName,
-    Heard,
-    KeptUser,
+    GroupEntry,
+    KnownConversation,
     KnownUser,
     LogFacts,
     LogKey,
-    Mending,
     NewLog,
     Position,
     ReadMark,
     Ref,
+    Relation,
     ShownKey,
-    Spoken,
     Start,
     Stored,
+    StoredUser,
     Stretch,
     TailStart,
-    Talk,
     Token,
-    Waiting,
+    UnreleasedEntry,
     WantStart,
     newness,
 )
@@ -101,7 +101,7 @@ class MemoryStorage:
         with self._lock:
             return dict(self._tables.meta)
 
-    def hosted(self) -> list[KeptUser]:
+    def hosted(self) -> list[StoredUser]:
         with self._lock:
             return load_hosted(self._tables)
 
@@ -223,8 +223,8 @@ class Tables:
     consumers: dict[str, int] = field(default_factory=dict)
     forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
-    mendings: dict[tuple[ConversationId, Ref], list[Mending]] = field(default_factory=dict)  # by what they name
-    hosted: dict[UserId, KeptUser] = field(default_factory=dict)
+    mendings: dict[tuple[ConversationId, Ref], list[Relation]] = field(default_factory=dict)  # by what they name
+    hosted: dict[UserId, StoredUser] = field(default_factory=dict)
     tokens: dict[bytes, Token] = field(default_factory=dict)
 
     def begin(self, new: NewLog) -> MemoryLog:
@@ -385,7 +385,7 @@ def load(tables: Tables, whose: Sequence[UserId], settings: Settings) -> Stored:
         unreleased=[log.facts() for log in unreleased],
         waiting=[waiting for log in unreleased for waiting in _waiting(log)],
         next_place=newest.first_place + newest.count if newest else 1,
-        talks=[Talk(conversation, naming) for conversation, naming in tables.talks.items()],
+        talks=[KnownConversation(conversation, naming) for conversation, naming in tables.talks.items()],
         users=list(tables.users.values()),
         former=list(tables.former.values()),
         heard=_heard(tables, whose),
@@ -400,7 +400,7 @@ def load(tables: Tables, whose: Sequence[UserId], settings: Settings) -> Stored:
     )
 
 
-def load_hosted(tables: Tables) -> list[KeptUser]:
+def load_hosted(tables: Tables) -> list[StoredUser]:
     """Return the users hosted here, in the order they came."""
     return sorted(tables.hosted.values(), key=lambda user: user.created_at)
 
@@ -424,24 +424,27 @@ def load_tokens(tables: Tables, user: UserId | None) -> list[Token]:
 
 def stored_conversations(tables: Tables) -> list[StoredConversation]:
     """Return every conversation of which something is stored, and by whom."""
-    found = (_holding(tables, Talk(id, naming)) for id, naming in tables.talks.items())
+    found = (_holding(tables, KnownConversation(id, naming)) for id, naming in tables.talks.items())
     return [holding for holding in found if holding.writers or holding.forked]
 
 
-def _holding(tables: Tables, talk: Talk) -> StoredConversation:
+def _holding(tables: Tables, talk: KnownConversation) -> StoredConversation:
     logs = [log for log in tables.logs.values() if log.id.conversation == talk.id]
     writers = dict.fromkeys(log.id.user for log in logs if log.raws and not log.forked)
     return StoredConversation(talk, tuple(writers), tuple(log.id for log in logs if log.forked))
 
 
-def _waiting(log: MemoryLog) -> list[Waiting]:
-    return [Waiting(log.id, seq, decode_entry(log.raws[seq - 1])) for seq in range(log.released + 1, len(log.raws) + 1)]
+def _waiting(log: MemoryLog) -> list[UnreleasedEntry]:
+    return [
+        UnreleasedEntry(log.id, seq, decode_entry(log.raws[seq - 1]))
+        for seq in range(log.released + 1, len(log.raws) + 1)
+    ]
 
 
-def _heard(tables: Tables, users: Sequence[UserId]) -> list[Heard]:
+def _heard(tables: Tables, users: Sequence[UserId]) -> list[DeliveredMark]:
     wanted = set(users)
     return [
-        Heard(id, member, seq)
+        DeliveredMark(id, member, seq)
         for id, seqs in tables.heard.items()
         if id.user in wanted and tables.logs[id].is_tip
         for member, seq in seqs.items()
@@ -477,10 +480,10 @@ def _recent(tables: Tables, settings: Settings) -> list[tuple[LogId, int]]:
     return recent[::-1]
 
 
-def _spoken(tables: Tables) -> list[Spoken]:
+def _spoken(tables: Tables) -> list[GroupEntry]:
     """Return what was written to groups: operations and leaves."""
     return [
-        Spoken(log.id, seq, raw)
+        GroupEntry(log.id, seq, raw)
         for log in tables.logs.values()
         if (naming := tables.talks.get(log.id.conversation)) is not None and naming.group
         for seq, raw in enumerate(log.raws, 1)

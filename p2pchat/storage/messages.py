@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
-from p2pchat.core.records import Mending
+from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Candidate, Edits, ReleasedEntry, SortKey, edits_of
 from p2pchat.storage.read import LogQueries
@@ -186,7 +186,7 @@ class MessageQueries:
                 continue  # there is none, or what there is may not be read
             decode_entry(row[2])  # as in _shown
             by = self._reader.log_id(row[0] >> SEQ_BITS)
-            mending = Mending(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
+            mending = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((mending, row[2]))
         found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}

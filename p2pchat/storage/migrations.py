@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import inspect, select, update
 
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import mending_of
+from p2pchat.core.records import relation_of
 from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.database import Database, mending_row
 from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, mendings, meta, metadata
@@ -47,7 +47,7 @@ def keep_mendings(database: Database) -> None:
         values: list[object] = []
         for id, body, conversation, writer, *names in rows:
             try:
-                mending = mending_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
+                mending = relation_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
             except LogError:
                 continue  # the disk's doing: told when somebody reads it, as before
             if mending is not None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, KeptUser, LogFacts, LogKey, Position, ShownKey, Start, Stored, Token
+from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, StoredUser, Token
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import migrations
@@ -109,7 +109,7 @@ class SqlStorage:
         with self._reading():
             return load_meta(self._read)
 
-    def hosted(self) -> list[KeptUser]:
+    def hosted(self) -> list[StoredUser]:
         with self._reading():
             return load_hosted(self._read)
 

@@ -20,14 +20,14 @@ from p2pchat.core.records import (
     EVERYTHING,
     Address,
     Change,
+    DeliveredMark,
     Fork,
-    Heard,
+    KnownConversation,
     KnownUser,
-    Mending,
     NewLog,
     ReadMark,
+    Relation,
     Stretch,
-    Talk,
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
@@ -329,7 +329,7 @@ class RowBuffer:
         log.released = max(log.released, stretch.first + stretch.count - 1)
         self._touched[log.number] = log
 
-    def _add_mending(self, mending: Mending) -> None:
+    def _add_mending(self, mending: Relation) -> None:
         log = self._writer.log(mending.log)
         self._mendings += mending_row(mending, log.number * SEQS + mending.seq, log.conversation, log.writer)
 
@@ -378,7 +378,7 @@ class RowBuffer:
 
     # ---- the rest
 
-    def _add_heard(self, told: Heard) -> None:
+    def _add_heard(self, told: DeliveredMark) -> None:
         log = self._writer.find(told.log)
         if log is not None:
             key = (log.number, self._writer.number_of(users, told.member))
@@ -432,7 +432,7 @@ class RowBuffer:
         for hash in change.revoked:
             self._run("delete from tokens where hash = ?", hash)
 
-    def _name_talk(self, talk: Talk) -> None:
+    def _name_talk(self, talk: KnownConversation) -> None:
         number = self._writer.number_of(conversations, talk.id)
         self._run("update conversations set naming = ? where number = ?", naming_to_text(talk.naming), number)
 

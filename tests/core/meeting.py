@@ -11,9 +11,9 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Network, Now
+from p2pchat.core.context import Context, NetworkCredentials, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
-from p2pchat.core.inputs import Accepted, Connect, Dialled, LinkDown
+from p2pchat.core.inputs import Connect, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.links import LinkInput, Links
 from p2pchat.core.records import Address
@@ -59,13 +59,13 @@ class Post:
         self,
         key: Key,
         *,
-        network: Network | None = None,
+        network: NetworkCredentials | None = None,
         addresses: list[Address] | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.key = key
         self.ctx = Context(settings or Settings(), key.id, Draws(key.id))
-        self.network = network or Network(N, K)
+        self.network = network or NetworkCredentials(N, K)
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
         self.links = Links(self.ctx, self.network, key.sign, self.run, addresses or [], self)
@@ -148,8 +148,8 @@ class Meeting:
         """This dial gets through to the other post; return the connection's number."""
         self._links += 1
         far = self.far(post)
-        accepted = far.handle(Accepted(self._links, host))
-        self.carry(post, post.handle(Dialled(self._links, dial.dial, far.key.id, host)))
+        accepted = far.handle(LinkAccepted(self._links, host))
+        self.carry(post, post.handle(LinkDialled(self._links, dial.dial, far.key.id, host)))
         self.carry(far, accepted)
         return self._links
 

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Send
-from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Forget, LinkDown, Listening
+from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, join_endpoint, may_be_told, split_endpoint
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
@@ -185,12 +185,12 @@ def test_a_full_book_takes_no_told_peer_and_gives_up_a_failing_one_for_a_reached
 
 def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
     ada = Post(ADA)
-    ada.handle(Listening(8080, ("ada.example.org:8080",)))
+    ada.handle(ListeningAt(8080, ("ada.example.org:8080",)))
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
     assert told_frames(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
-    cyd.b.links.handle(Listening(7070))
+    cyd.b.links.handle(ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
     assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
     at = ("10.0.0.7:7070",)
@@ -202,7 +202,7 @@ def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
 
 def test_while_a_large_mesh_forms_all_are_told_less_often_and_a_lone_change_at_once() -> None:
     ada = Post(ADA)
-    ada.handle(Listening(8080))
+    ada.handle(ListeningAt(8080))
     for number, name in enumerate(("bob", *map(str, range(15)))):
         met = Meeting(ada, Post(Key(name)))
         met._links = 100 * number
@@ -224,7 +224,7 @@ class Crowd:
 
     def __init__(self, links: int) -> None:
         self.ada = Post(ADA, settings=Settings(ping_after=300.0, dead_after=900.0))
-        self.ada.handle(Listening(8080))
+        self.ada.handle(ListeningAt(8080))
         self._met = 0
         for _ in range(links):
             self.meet()
@@ -298,7 +298,7 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     effects = met.a.wake(0.2)
     assert dials(effects) == ["10.0.0.7:1"]
     (dial,) = [effect for effect in effects if isinstance(effect, Dial)]
-    met.a.handle(Dialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
+    met.a.handle(LinkDialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
     assert list(met.a.links.by_peer) == [BOB.id]
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
 
@@ -311,7 +311,7 @@ def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_call
     link = first.connect(bob, host="10.0.0.2")
     ada.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.3:3",))]))
     cyd = Post(CYD)
-    cyd.handle(Listening(3))
+    cyd.handle(ListeningAt(3))
     third = Meeting(ada, cyd)
     third._links = 200
     third.connect(cyd, host="10.0.0.3")
@@ -323,7 +323,7 @@ def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_call
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     ada, bob, cyd = Post(ADA), Post(BOB), Post(CYD)
     for post, port in ((ada, 1), (bob, 2), (cyd, 3)):
-        post.handle(Listening(port))
+        post.handle(ListeningAt(port))
     first, second, third = Meeting(ada, bob), Meeting(bob, cyd), Meeting(ada, cyd)
     second._links, third._links = 100, 200
     first.connect(bob, host="10.0.0.2")
@@ -533,7 +533,7 @@ def test_a_typed_endpoint_is_forgotten_while_it_is_being_dialled() -> None:
     assert dials(ada.wake(1000.0)) == []
     (again,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
     ada.handle(Forget(endpoint="10.0.0.9:1"))
-    assert ada.handle(Dialled(7, again.dial, BOB.id, "10.0.0.9")) == [Close(7)]
+    assert ada.handle(LinkDialled(7, again.dial, BOB.id, "10.0.0.9")) == [Close(7)]
     assert dials(ada.wake(2000.0)) == []
 
 
@@ -567,7 +567,7 @@ def test_a_typed_endpoint_is_kept_once_it_was_reached() -> None:
 
 def test_an_accepted_stranger_leaves_nothing_in_the_book() -> None:
     ada = Post(ADA)
-    ada.handle(Accepted(1, "10.0.0.66"))
+    ada.handle(LinkAccepted(1, "10.0.0.66"))
     ada.handle(LinkDown(1, "lost"))
     assert list(ada.links.book) == []
     assert not ada.ctx.change

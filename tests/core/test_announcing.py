@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedUser, Network, Now
+from p2pchat.core.context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link import Link, Phase
@@ -21,7 +21,7 @@ class Gate:
     def __init__(self, *links: int) -> None:
         self.ctx = Context(Settings(), ADA.id, Draws("ada"))
         self.at(0.0)
-        users = [HostedUser(ADA.id, "ada", ADA.sign), HostedUser(GUEST.id, "guest", GUEST.sign)]
+        users = [HostedIdentity(ADA.id, "ada", ADA.sign), HostedIdentity(GUEST.id, "guest", GUEST.sign)]
         self.announcing = Announcing(self.ctx, users)
         self.announcing.start()
         self.links = {id: self.link(id) for id in links}
@@ -31,7 +31,7 @@ class Gate:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
     def link(self, id: int) -> Link:
-        link = Link(id, "10.0.0.1", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
+        link = Link(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
         self.announcing.link_up(link)
         return link
 
@@ -106,7 +106,7 @@ def test_a_certificate_renewed_as_a_link_comes_up_is_not_taken_for_all_there_is(
 def test_who_is_hosted_anew_or_no_longer_is_told_before_anything_is_said_of_them() -> None:
     gate = Gate(1)
     gate.says(10.0, "idle")
-    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
     gate.announcing.introduce()
     assert words(gate.told()) == [([1], [("cyd", "online")])]
     gate.announcing.release(CYD.id)
@@ -127,12 +127,12 @@ def test_a_full_link_is_told_the_latest_word_when_it_drains() -> None:
 def test_a_full_link_hears_when_it_drains_who_was_not_hosted_for_a_while() -> None:
     """What concerned that user was ignored meanwhile: who hears nothing of it would not compare again."""
     gate = Gate(1)
-    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
     gate.announcing.introduce()
     gate.told()
     gate.links[1].full = True
     gate.announcing.release(CYD.id)
-    gate.announcing.host(HostedUser(CYD.id, "cyd", CYD.sign))
+    gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
     gate.links[1].full = False
     gate.announcing.drained(1)
     told = [(here.gone, [user.name for user in here.users], here.more) for _, here in gate.told()]

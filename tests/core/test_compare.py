@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import DiskLow, Filled
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, following
+from p2pchat.core.inputs import DiskLow, LinkFilled
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.progress import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
@@ -134,7 +134,7 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
     far.heard.clear()
     far.say(page(ask=True))
     spans = [frame.span for frame in far.heard if isinstance(frame, Have)]
-    assert [span[0] for span in spans if span] == [FIRST_ID] + [following(span[1]) for span in spans[:-1] if span]
+    assert [span[0] for span in spans if span] == [FIRST_ID] + [next_id(span[1]) for span in spans[:-1] if span]
     assert spans[-1] is not None and spans[-1][1] == LAST_ID
     told = [user for frame in far.heard if isinstance(frame, Have) for user in frame.marks[ROOM]]
     assert told == sorted(author.log.user for author in authors)
@@ -162,7 +162,7 @@ def test_a_link_that_takes_nothing_is_asked_and_answered_nothing() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.say("hello")
     far = ada.far("bob")
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     bob.say("hi")
     assert far.say(digest(bob), sums(bob), page(ask=True)) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.export_file import Unpacking
+from p2pchat.core.export_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
 from tests.core.world import ROOM, Author, dm
@@ -19,9 +19,9 @@ WHOLE = b"".join(PARTS)
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))["file"]
 
 
-def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entries], Unpacking]:
+def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entries], ExportReader]:
     """Read a file that comes in pieces of this size."""
-    unpacking = Unpacking(room)
+    unpacking = ExportReader(room)
     for at in range(0, len(data), piece):
         unpacking.feed(data[at : at + piece])
     unpacking.finish()
@@ -45,7 +45,7 @@ def test_the_golden_file_is_read() -> None:
 
 
 def test_what_is_handed_on_together_names_each_conversation_once() -> None:
-    unpacking = Unpacking(ROOM)
+    unpacking = ExportReader(ROOM)
     unpacking.feed(WHOLE)
     named = [[len(frame.names) for frame in unpacking.take(most)] for most in (1, 2, 9)]
     assert (named, unpacking.waiting) == ([[1], [1], [1]], 0)
@@ -71,7 +71,7 @@ def test_a_frame_that_cannot_be_read_costs_no_other() -> None:
 
 @pytest.mark.parametrize("length", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\4\0\1"])
 def test_behind_a_length_that_cannot_be_nothing_is_read_and_nothing_is_kept_in_memory(length: bytes) -> None:
-    unpacking = Unpacking(ROOM)
+    unpacking = ExportReader(ROOM)
     unpacking.feed(b"".join([*PARTS[:2], length, *PARTS[2:]]))
     unpacking.finish()
     assert texts(unpacking.take(9)) == ["one"]
@@ -95,7 +95,7 @@ def test_what_is_no_such_file_is_refused(data: bytes) -> None:
 
 
 def test_a_file_of_another_network_is_refused_before_anything_of_it_is_taken() -> None:
-    unpacking = Unpacking("00" * 32)
+    unpacking = ExportReader("00" * 32)
     with pytest.raises(ImportRefused, match="another network"):
         unpacking.feed(WHOLE)
     assert unpacking.waiting == 0

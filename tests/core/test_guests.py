@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from p2pchat.core.inputs import Opened, TypingSet
+from p2pchat.core.inputs import ConversationOpened, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.hosted_users import HostedMessage, SimHostedUser
@@ -39,7 +39,7 @@ def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
     """A guest of this peer begins to type to another's user."""
-    peer.put(Opened(dm_naming(guest.user, to.user)))
+    peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
     peer.put(TypingSet(guest.user, peer.sim.direct(guest.user, to.user), True))
 
 

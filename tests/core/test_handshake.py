@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
@@ -16,14 +16,16 @@ from tests.core.meeting import Draws, K, Key, N
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")
-KEYED, OPEN = Network(N, K), Network(N)
+KEYED, OPEN = NetworkCredentials(N, K), NetworkCredentials(N)
 
 
-def server(me: Key = ADA, network: Network = KEYED, nonce: str = "s") -> ServerSide:
+def server(me: Key = ADA, network: NetworkCredentials = KEYED, nonce: str = "s") -> ServerSide:
     return ServerSide(me.id, network, Draws(nonce)(32))
 
 
-def client(me: Key = BOB, to: Key = ADA, network: Network = KEYED, *, pin: str = "", nonce: str = "c") -> ClientSide:
+def client(
+    me: Key = BOB, to: Key = ADA, network: NetworkCredentials = KEYED, *, pin: str = "", nonce: str = "c"
+) -> ClientSide:
     return ClientSide(me.id, me.sign, network, server=to.id, pin=pin, nonce=Draws(nonce)(32))
 
 
@@ -56,7 +58,7 @@ def test_an_open_network_asks_for_no_proof_and_names_itself() -> None:
 
 
 def test_a_peer_without_a_network_takes_the_open_one_it_meets() -> None:
-    a, b = server(network=OPEN), client(network=Network(""))
+    a, b = server(network=OPEN), client(network=NetworkCredentials(""))
     b.got(a.got(hello_to(a, b)))
     assert b.found == N
 
@@ -68,7 +70,7 @@ def test_golden_bytes(kind: str) -> None:
     ids = users[golden["server"]]["id"], users[golden["client"]]["id"]
     t = transcript(golden["version"], *ids, golden["server_nonce"], golden["client_nonce"])
     assert (t.hex(), len(t)) == (golden["transcript"], 145)
-    network = Network(GOLDEN["network"]["n"], key if kind == "keyed" else None)
+    network = NetworkCredentials(GOLDEN["network"]["n"], key if kind == "keyed" else None)
     side = ServerSide(ids[0], network, bytes.fromhex(golden["server_nonce"]))
     given = golden.get("client_proof")
     welcome = side.got(Hello(v=1, id=ids[1], nonce=golden["client_nonce"], sig=golden["sig"], proof=given))
@@ -113,7 +115,7 @@ def test_a_hello_without_the_right_invite_is_refused(given: str | None) -> None:
 
 
 def test_a_peer_of_another_network_is_refused_by_either_side() -> None:
-    a, b = server(), client(network=Network(N, "0d" * 32))
+    a, b = server(), client(network=NetworkCredentials(N, "0d" * 32))
     assert refused(a, hello_to(a, b)) == "network"
     assert refused(b, Welcome(proof=proof(K, "server", b._t))) == "network"
 
@@ -132,12 +134,12 @@ def test_a_welcome_stripped_of_its_proof_is_refused() -> None:
 
 
 def test_an_open_peer_refuses_another_open_network() -> None:
-    a, b = server(network=OPEN), client(network=Network("0e" * 16))
+    a, b = server(network=OPEN), client(network=NetworkCredentials("0e" * 16))
     assert refused(b, a.got(hello_to(a, b))) == "network"
 
 
 def test_two_peers_without_a_network_have_none() -> None:
-    a, b = server(network=Network("")), client(network=Network(""))
+    a, b = server(network=NetworkCredentials("")), client(network=NetworkCredentials(""))
     assert refused(a, hello_to(a, b)) == "network"
 
 

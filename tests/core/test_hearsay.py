@@ -5,10 +5,10 @@ from __future__ import annotations
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
-from p2pchat.core.node import FEW, Hearsay
+from p2pchat.core.node import FEW_PEERS, LazyCommit
 from p2pchat.core.records import Address, Change
 
-MANY = range(FEW)
+MANY = range(FEW_PEERS)
 HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
 
 
@@ -18,7 +18,7 @@ def context() -> Context:
 
 def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
     ctx = context()
-    hearsay = Hearsay(ctx, MANY)
+    hearsay = LazyCommit(ctx, MANY)
     ctx.now = Now(5.0, 0)
     assert not hearsay.may_wait(HEARD)
     ctx.now = Now(5.4, 0)
@@ -35,8 +35,8 @@ def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
 
 def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
     book: list[int] = []
-    hearsay = Hearsay(context(), book)
-    for peer in range(FEW + 1):
+    hearsay = LazyCommit(context(), book)
+    for peer in range(FEW_PEERS + 1):
         assert not hearsay.may_wait(HEARD)
         book.append(peer)
     assert hearsay.may_wait(HEARD)
@@ -44,13 +44,13 @@ def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
 
 def test_what_nobody_tells_again_never_waits() -> None:
     ctx = context()
-    hearsay = Hearsay(ctx, MANY)
+    hearsay = LazyCommit(ctx, MANY)
     assert not hearsay.may_wait(HEARD)
     assert not hearsay.may_wait(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
 def test_nothing_waits_at_the_end_or_when_it_is_wanted_once() -> None:
-    hearsay = Hearsay(context(), MANY)
+    hearsay = LazyCommit(context(), MANY)
     assert not hearsay.may_wait(HEARD)
     hearsay.at_once()
     assert not hearsay.may_wait(HEARD)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from p2pchat.core.context import HostedUser, HostedUsers
-from p2pchat.core.effects import Delivered, Kept
-from p2pchat.core.inputs import GroupChanging, GroupMade, Hosting, MarkedRead, Opened, PresenceSet, Said, Unhosted
+from p2pchat.core.context import HostedIdentities, HostedIdentity
+from p2pchat.core.effects import DeliveryReceipt, WriteAccepted
+from p2pchat.core.inputs import (
+    ConversationOpened,
+    GroupChangeRequest,
+    GroupCreateRequest,
+    MarkedRead,
+    PresenceSet,
+    UserHosted,
+    UserUnhosted,
+    WriteRequest,
+)
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
@@ -16,13 +25,13 @@ from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, 
 def host(peer: Peer, name: str) -> list[str]:
     """Have a peer speak for this user too, with what its storage knows of it."""
     known = peer.storage.load_users([IDS[name]])
-    user = HostedUser(IDS[name], name, IDENTITIES[name].sign, status="offline")
-    peer.put(Hosting(user, tuple(known.heard), tuple(known.reads)))
+    user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
+    peer.put(UserHosted(user, tuple(known.heard), tuple(known.reads)))
     return peer.take()
 
 
 def says(peer: Peer, name: str, text: str, to: str = ROOM) -> list[str]:
-    peer.put(Said(7, IDS[name], to, "text", [text]))
+    peer.put(WriteRequest(7, IDS[name], to, "text", [text]))
     return peer.take()
 
 
@@ -35,7 +44,7 @@ def gateway(*names: str) -> tuple[World, Peer]:
 
 
 def opened(peer: Peer, one: str, other: str) -> str:
-    peer.put(Opened(dm_naming(IDS[one], IDS[other])))
+    peer.put(ConversationOpened(dm_naming(IDS[one], IDS[other])))
     return dm(one, other)
 
 
@@ -66,7 +75,7 @@ def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
     bob = gate.far("bob")
     bob.heard.clear()
     host(gate, "cyd")
-    gate.put(Unhosted(IDS["cyd"]))
+    gate.put(UserUnhosted(IDS["cyd"]))
     gate.take()
     told = [frame for frame in bob.heard if isinstance(frame, HereFrame)]
     assert [([user.id for user in frame.users], frame.gone) for frame in told] == [
@@ -74,7 +83,7 @@ def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
     ]  # fmt: skip
     assert told[0].users[0].cert is not None and told[0].users[0].status == "offline"
     assert says(gate, "cyd", "hello") == ["refused user"]
-    gate.put(Unhosted(gate.id))
+    gate.put(UserUnhosted(gate.id))
     assert gate.id in gate.node.hosted  # its own user it always speaks for
 
 
@@ -86,12 +95,12 @@ def test_no_more_are_hosted_than_may_be() -> None:
 
 
 def test_a_user_is_found_by_how_its_id_begins() -> None:
-    users = HostedUsers([HostedUser(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
+    users = HostedIdentities([HostedIdentity(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
     assert list(users.beginning(IDS["bob"][:16])) == [IDS["bob"]]
     users.remove(IDS["bob"])
     assert list(users.beginning(IDS["bob"][:16])) == []
-    users.add(HostedUser(IDS["cyd"], "cyd", IDENTITIES["cyd"].sign))
-    users.add(HostedUser(IDS["cyd"], "cyd again", IDENTITIES["cyd"].sign))
+    users.add(HostedIdentity(IDS["cyd"], "cyd", IDENTITIES["cyd"].sign))
+    users.add(HostedIdentity(IDS["cyd"], "cyd again", IDENTITIES["cyd"].sign))
     assert list(users.beginning(IDS["cyd"][:16])) == [IDS["cyd"]] and users[IDS["cyd"]].name == "cyd again"
 
 
@@ -116,7 +125,7 @@ def test_what_one_writes_to_another_is_there_when_it_is_kept() -> None:
     _, gate = gateway("cyd", "dan")
     there = opened(gate, "cyd", "dan")
     assert says(gate, "cyd", "psst", there) == ["commit a1:1..1, show a1:1..1", "kept a1:1..1 of dan"]
-    assert [effect.here for effect in gate.effects if isinstance(effect, Kept)] == [(IDS["dan"],)]
+    assert [effect.here for effect in gate.effects if isinstance(effect, WriteAccepted)] == [(IDS["dan"],)]
 
 
 def test_reading_among_them_is_told_at_once() -> None:
@@ -137,7 +146,7 @@ def test_typing_among_them_is_told_and_over_by_itself() -> None:
     assert [line for line in gate.take() if "typ" in line] == ["cyd types in dm no more"]
     gate.put(Types(IDS["cyd"], there, True))
     gate.take()
-    gate.put(Unhosted(IDS["cyd"]))
+    gate.put(UserUnhosted(IDS["cyd"]))
     assert gate.take() == ["cyd types in dm no more"]
 
 
@@ -151,7 +160,7 @@ def test_who_is_gone_leaves_no_read_marks_to_tell() -> None:
     shown = gate.storage.places(0, 9)[-1]
     gate.put(MarkedRead(IDS["cyd"], shown.log, shown.seq, shown.place))
     gate.take()
-    gate.put(Unhosted(IDS["cyd"]))
+    gate.put(UserUnhosted(IDS["cyd"]))
     bob.heard.clear()
     world.pass_time(30.0)
     gate.take()
@@ -160,15 +169,15 @@ def test_who_is_gone_leaves_no_read_marks_to_tell() -> None:
 
 def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     _, gate = gateway("cyd", "dan")
-    gate.put(GroupMade(3, IDS["cyd"], "ops", (IDS["dan"],)))
+    gate.put(GroupCreateRequest(3, IDS["cyd"], "ops", (IDS["dan"],)))
     gate.take()
     [view] = gate.node.groups.values()
     talk = gate.node.sync.conversations.by_id[view.talk]
     assert talk.concerns_us and gate.node.talks_of(IDS["dan"]) == [ROOM, view.talk]
     assert gate.node.talks_of(IDS["ada"]) == [ROOM]
-    gate.put(GroupChanging(4, IDS["cyd"], view.group, remove=(IDS["dan"],)))
+    gate.put(GroupChangeRequest(4, IDS["cyd"], view.group, remove=(IDS["dan"],)))
     gate.take()
-    gate.put(Unhosted(IDS["cyd"]))
+    gate.put(UserUnhosted(IDS["cyd"]))
     gate.take()
     assert not talk.concerns_us
     host(gate, "cyd")
@@ -183,7 +192,7 @@ def test_what_concerns_nobody_here_any_more_is_asked_for_no_more() -> None:
     log.say("hello")
     bob.say(page(log))
     assert [frame.c for frame in bob.heard if isinstance(frame, Want)] == [there]
-    gate.put(Unhosted(IDS["cyd"]))
+    gate.put(UserUnhosted(IDS["cyd"]))
     bob.heard.clear()
     bob.say(Have({}, end=1))  # bob gives it to nobody who does not host her
     world.pass_time(100.0)
@@ -231,5 +240,5 @@ def test_all_users_of_a_far_gateway_have_it_at_one_moment() -> None:
     log.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     bob.say(have(log))
     ada.take()
-    told = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, Delivered)]
+    told = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, DeliveryReceipt)]
     assert told == [{IDS["bob"], IDS["cyd"], IDS["dan"]}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.effects import (
     Close,
     Counted,
@@ -13,12 +13,12 @@ from p2pchat.core.effects import (
     Effect,
     Established,
     LinkChanged,
+    NodeStopped,
     PauseReading,
     Send,
-    Stopped,
-    Warned,
+    WarningIssued,
 )
-from p2pchat.core.inputs import Accepted, Connect, DialFailed, Dialled, Faulted, LinkDown, Paused, Stop
+from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, Standing, Verdict, take_go
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
@@ -67,8 +67,8 @@ def test_a_link_comes_up_whoever_dialled_and_the_smaller_id_says_go(dialler: str
 def test_f_says_nothing_on_a_new_link_before_go() -> None:
     met = meeting()
     (dial,) = dials(met.b.handle(Connect(ENDPOINT)))
-    (hello,) = sent(met.a.handle(Accepted(1, HOST)), Hello)
-    met.b.handle(Dialled(1, dial.dial, D.id, HOST))
+    (hello,) = sent(met.a.handle(LinkAccepted(1, HOST)), Hello)
+    met.b.handle(LinkDialled(1, dial.dial, D.id, HOST))
     assert isinstance(hello, Hello)
     (answer,) = sent(met.b.got(1, hello), Hello)
     assert isinstance(answer, Hello)
@@ -135,7 +135,7 @@ def test_a_second_go_and_a_go_from_f_are_faults() -> None:
 
 
 def test_strangers_cost_a_bye_and_tell_nobody() -> None:
-    met = Meeting(Post(D), Post(F, network=Network(N, "0d" * 32)))
+    met = Meeting(Post(D), Post(F, network=NetworkCredentials(N, "0d" * 32)))
     met.connect(met.b)
     assert not met.a.links.up
     assert told(met.take(met.a)) == []
@@ -145,7 +145,7 @@ def test_strangers_cost_a_bye_and_tell_nobody() -> None:
 
 
 def test_a_refusal_is_told_once_while_dialling_goes_on() -> None:
-    met = Meeting(Post(D), Post(F, network=Network(N, "0d" * 32)))
+    met = Meeting(Post(D), Post(F, network=NetworkCredentials(N, "0d" * 32)))
     met.connect(met.b)
     (dial,) = dials(met.b.wake(0.2))
     met.reach(met.b, dial)
@@ -156,7 +156,7 @@ def test_a_refusal_is_told_once_while_dialling_goes_on() -> None:
 def test_another_key_than_the_pin_gets_not_one_frame() -> None:
     post = Post(D)
     (dial,) = dials(post.handle(Connect(ENDPOINT, F.id)))
-    effects = post.handle(Dialled(1, dial.dial, Key("eve").id, HOST))
+    effects = post.handle(LinkDialled(1, dial.dial, Key("eve").id, HOST))
     assert [e for e in effects if isinstance(e, (Send, Close))] == [Close(1)]
     assert told(effects) == [("refused", NOT_THE_ONE_KNOWN)]
 
@@ -164,7 +164,7 @@ def test_another_key_than_the_pin_gets_not_one_frame() -> None:
 def test_an_endpoint_that_is_this_peer_itself_is_dialled_once() -> None:
     post = Post(D)
     (dial,) = dials(post.handle(Connect(ENDPOINT)))
-    assert told(post.handle(Dialled(1, dial.dial, D.id, HOST))) == [("refused", "that is this peer itself")]
+    assert told(post.handle(LinkDialled(1, dial.dial, D.id, HOST))) == [("refused", "that is this peer itself")]
     assert dials(post.wake(1000.0)) == []
 
 
@@ -182,14 +182,14 @@ def test_one_peer_too_many_is_told_busy() -> None:
 
 def test_a_handshake_has_ten_seconds() -> None:
     post = Post(D)
-    post.handle(Accepted(1, HOST))
+    post.handle(LinkAccepted(1, HOST))
     assert byes(post.wake(9.9)) == []
     assert byes(post.wake(10.1)) == [Bye("error", "the handshake took too long")]
 
 
 def test_what_tls_has_taken_is_part_of_the_ten_seconds() -> None:
     post = Post(D)
-    post.handle(Accepted(1, HOST, took=6.0))
+    post.handle(LinkAccepted(1, HOST, took=6.0))
     assert byes(post.wake(3.9)) == []
     assert byes(post.wake(4.1)) == [Bye("error", "the handshake took too long")]
 
@@ -197,8 +197,8 @@ def test_what_tls_has_taken_is_part_of_the_ten_seconds() -> None:
 def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
     met = meeting()
     (dial,) = dials(met.b.handle(Connect(ENDPOINT)))
-    (hello,) = sent(met.a.handle(Accepted(1, HOST)), Hello)
-    met.b.handle(Dialled(1, dial.dial, D.id, HOST))
+    (hello,) = sent(met.a.handle(LinkAccepted(1, HOST)), Hello)
+    met.b.handle(LinkDialled(1, dial.dial, D.id, HOST))
     assert isinstance(hello, Hello)
     (answer,) = sent(met.b.got(1, hello), Hello)
     assert isinstance(answer, Hello)
@@ -210,7 +210,7 @@ def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
 
 
 def test_a_peer_without_a_network_takes_the_first_open_one() -> None:
-    met = Meeting(Post(D, network=Network(N)), Post(F, network=Network("")))
+    met = Meeting(Post(D, network=NetworkCredentials(N)), Post(F, network=NetworkCredentials("")))
     met.connect(met.b)
     assert met.b.heard == [("network", "", N), ("up", D.id, "")]
     assert met.b.network.id == N
@@ -320,7 +320,7 @@ def test_a_flood_makes_reading_pause_and_entries_and_marks_do_not_count() -> Non
 def test_a_goodbye_is_an_orderly_departure() -> None:
     met, _ = linked()
     effects = met.a.handle(Stop())
-    assert isinstance(effects[-1], Stopped)
+    assert isinstance(effects[-1], NodeStopped)
     met.carry(met.a, effects)
     assert met.b.heard[-1] == ("down", D.id, "left")
     assert told(met.take(met.b)) == [("down", "left")]
@@ -340,8 +340,8 @@ def test_after_stop_nothing_is_dialled_or_accepted() -> None:
     post = Post(D)
     (dial,) = dials(post.handle(Connect(ENDPOINT)))
     post.handle(Stop())
-    assert post.handle(Accepted(1, HOST)) == [Close(1)]
-    assert post.handle(Dialled(2, dial.dial, F.id, HOST)) == [Close(2)]
+    assert post.handle(LinkAccepted(1, HOST)) == [Close(1)]
+    assert post.handle(LinkDialled(2, dial.dial, F.id, HOST)) == [Close(2)]
     assert post.handle(Connect(ENDPOINT)) == []
     assert dials(post.wake(1000.0)) == []
 
@@ -384,9 +384,9 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
     """The copies follow: each one's redial replaces the other's link at D, until D has seen enough."""
     one, other = Post(F), Post(F)
     d = Post(D)
-    warned: list[Warned] = []
+    warned: list[WarningIssued] = []
     told_of_copy: list[int] = []
-    staying: list[Warned] = []
+    staying: list[WarningIssued] = []
     for link in range(1, 6):
         copy = one if link % 2 else other
         for post in (d, copy):
@@ -396,16 +396,16 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         (dial,) = dials(copy.handle(Connect(f"10.0.0.{link}:1")))
         met.reach(copy, dial)
         for effect in met.take(d):
-            warned += [effect] if isinstance(effect, Warned) else []
+            warned += [effect] if isinstance(effect, WarningIssued) else []
             if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, ()) in effect.frame.linked:
                 told_of_copy += effect.links
         last = met.take(copy)
-        staying += [effect for effect in last if copy is other and isinstance(effect, Warned)]
+        staying += [effect for effect in last if copy is other and isinstance(effect, WarningIssued)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", F.id)]
     assert warned[0].text == "two processes seem to use the key of 'fay': stop one of them"
     assert list(d.links.up) == [41]  # the fifth, at 10 s, found D patient
     assert told_of_copy == [31, 41]  # the one that is replaced, and the one that stays and would hear nothing
-    turned_away = [effect for effect in last if isinstance(effect, Warned)]
+    turned_away = [effect for effect in last if isinstance(effect, WarningIssued)]
     for heard in (turned_away, staying):
         assert [(warning.code, warning.about) for warning in heard] == [("two_processes", F.id)]
         assert heard[0].text == "two processes seem to use this peer's key: stop one of them"
@@ -442,27 +442,27 @@ def test_of_two_processes_that_decide_the_one_that_is_left_in_peace_is_told_too(
         (dial,) = dials(first.handle(Connect(f"10.0.0.9:{number + 1}")))
         old.reach(first, dial)
     said = old.take(f)
-    warned = [effect.text for effect in (*old.take(first), *said) if isinstance(effect, Warned)]
+    warned = [effect.text for effect in (*old.take(first), *said) if isinstance(effect, WarningIssued)]
     assert warned == [
         "two processes seem to use this peer's key: stop one of them",
         "two processes seem to use the key of 'fay': stop one of them",
     ]
     of_copy = [effect for effect in said if isinstance(effect, Send) and effect.links == [101]][-1]
     assert of_copy.frame == Peers(port=0, at=[], linked=[(D.id, ())])
-    (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, Warned)]
+    (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, WarningIssued)]
     assert heard.text == warned[0]
 
 
 def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
     met, link = linked()
     of_copy = Peers(port=0, at=[], linked=[(D.id, ())])
-    warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]
+    warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]
     assert met.a.links.up[link].linked == {}
     met.a.at(59.0)
-    assert [effect for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)] == []
+    assert [effect for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)] == []
     met.a.at(61.0)
-    assert len([effect for effect in met.a.got(link, of_copy) if isinstance(effect, Warned)]) == 1
+    assert len([effect for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)]) == 1
 
 
 # ---- dialling
@@ -546,4 +546,4 @@ def test_the_same_inputs_give_the_same_effects() -> None:
         return out + post.wake(5.0)
 
     assert story() == story()
-    assert K not in repr(Network(N, K))
+    assert K not in repr(NetworkCredentials(N, K))

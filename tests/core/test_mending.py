@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.inputs import Said
+from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
 from p2pchat.protocol import Entries
 from tests.core.world import IDS, NAMES, ROOM, START, Author, Peer, World
@@ -124,7 +124,7 @@ def test_what_is_shown_with_a_gap_counts_for_what_comes_after_it() -> None:
 
 
 def refused(ada: Peer, kind: str, body: str, re: Ref | None) -> str:
-    ada.put(Said(9, IDS["ada"], ROOM, kind, [body], re))
+    ada.put(WriteRequest(9, IDS["ada"], ROOM, kind, [body], re))
     return "; ".join(line for line in ada.take() if "refused" in line)
 
 
@@ -134,9 +134,9 @@ def test_a_user_edits_deletes_and_reacts() -> None:
     ada.say("yes, at noon")  # behind ada's profile
     mine = Author("ada", "a1").ref(2)
     for kind, body, re in (("edit", "yes, at one", mine), ("reaction", "👍", bob.ref(1))):
-        ada.put(Said(9, IDS["ada"], ROOM, kind, [body], re))
+        ada.put(WriteRequest(9, IDS["ada"], ROOM, kind, [body], re))
     assert view(ada) == [("lunch?", "lunch?", [("ada", "👍")]), ("yes, at noon", "yes, at one", [])]
-    ada.put(Said(9, IDS["ada"], ROOM, "delete", [""], mine))
+    ada.put(WriteRequest(9, IDS["ada"], ROOM, "delete", [""], mine))
     assert view(ada)[1] == ("yes, at noon", None, [])
     newest = ada.storage.entry(Author("ada", "a1").log, 5)
     assert newest is not None and '"b"' not in newest.raw  # a deletion has no body

@@ -7,8 +7,18 @@ from typing import get_args
 import pytest
 
 from p2pchat.core import inputs
-from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Forget, HandedOn, Input, Loaded, Said, Stop
-from p2pchat.core.node import FEW
+from p2pchat.core.inputs import (
+    CommitFailed,
+    Committed,
+    ConsumerAcked,
+    DiskLow,
+    Forget,
+    Input,
+    Loaded,
+    Stop,
+    WriteRequest,
+)
+from p2pchat.core.node import FEW_PEERS
 from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted
 from p2pchat.protocol import Here as HereFrame
@@ -251,10 +261,10 @@ def test_a_disk_nearly_full_asks_for_nothing_and_a_want_that_ends_then_is_over()
 def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit() -> None:
     world = World()
     ada = world.peer("ada")
-    ada.put(HandedOn("bot", 3))
+    ada.put(ConsumerAcked("bot", 3))
     world.pass_time(1.1)
     assert [ada.take(), ada.storage.load([]).consumers] == [["commit small things"], {"bot": 3}]
-    ada.put(HandedOn("bot", 4))
+    ada.put(ConsumerAcked("bot", 4))
     ada.say("hello")
     assert ada.storage.load([]).consumers == {"bot": 4}
 
@@ -265,7 +275,7 @@ def test_who_is_handed_much_costs_one_commit_a_second_beside_those_of_what_comes
     took: list[str] = []
     for place in range(2, 42):
         ada.say("hello")
-        ada.put(HandedOn("bot", place))
+        ada.put(ConsumerAcked("bot", place))
         world.pass_time(0.1)
         took += ada.take()
     assert len([told for told in took if told == "commit small things"]) in (3, 4)
@@ -273,11 +283,11 @@ def test_who_is_handed_much_costs_one_commit_a_second_beside_those_of_what_comes
 
 def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
     ada = World().peer("ada")
-    ada.put(HandedOn("bot", 3))
+    ada.put(ConsumerAcked("bot", 3))
     ada.holding = True
     ada.say("lost, and the place with it")
     ada.put(CommitFailed(0, "disk full"))
-    ada.put(HandedOn("web", 2))
+    ada.put(ConsumerAcked("web", 2))
     ada.holding = False
     ada.held = []
     ada.put(Loaded(ada.storage.load([ada.id])))
@@ -286,7 +296,7 @@ def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
 
 def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
     ada = World().peer("ada")
-    ada.put(HandedOn("bot", 3))
+    ada.put(ConsumerAcked("bot", 3))
     ada.put(Stop())
     assert ada.storage.load([]).consumers == {"bot": 3}
 
@@ -297,7 +307,9 @@ def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
 def knowing_a_few() -> MemoryStorage:
     """A disk on which so many peers are written down that of more a second may be lost."""
     storage = MemoryStorage()
-    storage.commit([Change(addresses=[Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW + 1)])])
+    storage.commit(
+        [Change(addresses=[Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)])]
+    )
     return storage
 
 
@@ -369,5 +381,5 @@ def test_a_node_that_stops_says_goodbye() -> None:
 @pytest.mark.parametrize("count", [1, 500])
 def test_what_is_said_at_once_is_one_commit_and_one_answer(count: int) -> None:
     ada = World().peer("ada")
-    ada.put(Said(9, ada.id, ROOM, "text", ["word"] * count))
+    ada.put(WriteRequest(9, ada.id, ROOM, "text", ["word"] * count))
     assert [line.split()[0] for line in ada.take()] == ["commit", "kept"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedUser, Network, Now
+from p2pchat.core.context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
@@ -36,9 +36,9 @@ HOUR = 3600
 class Here_:
     """Ada's Presence with the links it has; time stands still unless moved."""
 
-    def __init__(self, *users: HostedUser, settings: Settings | None = None) -> None:
+    def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
-        self.presence = Presence(self.ctx, users or [HostedUser(ADA.id, "ada", ADA.sign)])
+        self.presence = Presence(self.ctx, users or [HostedIdentity(ADA.id, "ada", ADA.sign)])
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -54,7 +54,7 @@ class Here_:
         return self.take()
 
     def link(self, id: int, peer: Key) -> Link:
-        link = Link(id, "10.0.0.1", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=peer.id)
+        link = Link(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id)
         self.presence.link_up(link)
         self.take()
         return link
@@ -217,8 +217,8 @@ def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
 
 
 def test_users_of_one_peer_hear_of_each_other() -> None:
-    guest = HostedUser(GUEST.id, "guest", GUEST.sign, status="offline")
-    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign), guest)
+    guest = HostedIdentity(GUEST.id, "guest", GUEST.sign, status="offline")
+    ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign), guest)
     ada.presence.start()
     ada.presence.set(GUEST.id, "online", "hello")
     assert ada.take()[:2] == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "hello", NOW_MS * 1000)]
@@ -231,16 +231,16 @@ def test_users_of_one_peer_hear_of_each_other() -> None:
 
 
 def test_hosting_one_more_makes_one_certificate() -> None:
-    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign))
+    ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign))
     ada.link(1, BOB)
     signed: list[str] = []
 
-    def hosted(key: Key) -> HostedUser:
+    def hosted(key: Key) -> HostedIdentity:
         def sign(data: bytes) -> bytes:
             signed.append(key.id)
             return key.sign(data)
 
-        return HostedUser(key.id, "guest", sign)
+        return HostedIdentity(key.id, "guest", sign)
 
     for key in (GUEST, GATE, BOB):
         ada.presence.host(hosted(key))
@@ -251,10 +251,10 @@ def test_hosting_one_more_makes_one_certificate() -> None:
 
 
 def test_who_is_hosted_anew_is_told_before_anything_is_said_of_them() -> None:
-    ada = Here_(HostedUser(ADA.id, "ada", ADA.sign))
+    ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign))
     ada.link(1, BOB)
     for key in (GUEST, GATE):
-        ada.presence.host(HostedUser(key.id, "guest", key.sign))
+        ada.presence.host(HostedIdentity(key.id, "guest", key.sign))
     ada.take()
     ada.presence.introduce()
     (told,) = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
@@ -273,20 +273,24 @@ def test_a_status_of_a_later_version_is_unknown() -> None:
 
 
 def test_a_new_link_hears_of_everybody_in_pages() -> None:
-    users = [HostedUser(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
+    users = [HostedIdentity(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
     ada = Here_(*users, settings=Settings(page_items=2))
-    ada.presence.link_up(Link(1, "h", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=GATE.id))
+    ada.presence.link_up(
+        Link(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+    )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
 
 
 def test_pages_fit_a_frame_however_long_the_names() -> None:
     keys = [Key(str(number)) for number in range(300)]
-    ada = Here_(*[HostedUser(key.id, "\U0001f600" * 32, key.sign) for key in keys])
+    ada = Here_(*[HostedIdentity(key.id, "\U0001f600" * 32, key.sign) for key in keys])
     for key in keys:
         ada.presence.set(key.id, "idle", "\x01" * 600)
     ada.take()
-    ada.presence.link_up(Link(1, "h", ServerSide(ADA.id, Network(N), bytes(32)), phase=Phase.UP, peer=GATE.id))
+    ada.presence.link_up(
+        Link(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+    )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert len(frames) > 2
     assert max(len(encode(frame)) for frame in frames) <= 256 * 1024
@@ -355,7 +359,7 @@ def test_clocks_may_differ_by_an_hour(begun_ms: int) -> None:
 
 
 def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
-    guest = HostedUser(GUEST.id, "guest", GUEST.sign)
+    guest = HostedIdentity(GUEST.id, "guest", GUEST.sign)
     ada = Here_(guest)
     ada.link(1, BOB)
     first = guest.cert

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.context import HostedUser, Network
-from p2pchat.core.inputs import Allowed, CommitFailed, Loaded
+from p2pchat.core.context import HostedIdentity, NetworkCredentials
+from p2pchat.core.inputs import CommitFailed, Loaded, QuotaLifted
 from p2pchat.core.log import size_bytes
 from p2pchat.core.node import Node
-from p2pchat.core.sync.quota import Account
+from p2pchat.core.sync.quota import QuotaAccount
 from p2pchat.protocol import Entries, Have
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
@@ -40,7 +40,7 @@ def kept(told: list[str]) -> list[str]:
 
 
 def allow(peer: Peer, name: str) -> list[str]:
-    peer.put(Allowed(IDS[name]))
+    peer.put(QuotaLifted(IDS[name]))
     return peer.take()
 
 
@@ -352,8 +352,8 @@ def test_in_a_network_with_a_key_strangers_are_members_like_others() -> None:
     peer = World().peer("ada", **TALK)
     node = Node(
         settings=peer.settings, peer=peer.id, sign=IDENTITIES["ada"].sign,
-        users=[HostedUser(peer.id, "ada", IDENTITIES["ada"].sign)], network=Network("0a" * 16, "0b" * 32),
-        draw=peer._draw, stored=peer.storage.load([peer.id]),
+        users=[HostedIdentity(peer.id, "ada", IDENTITIES["ada"].sign)], network=NetworkCredentials("0a" * 16,
+        "0b" * 32), draw=peer._draw, stored=peer.storage.load([peer.id]),
     )  # fmt: skip
     assert not node.sync.quota.is_alert
 
@@ -423,7 +423,7 @@ def test_who_makes_up_users_does_not_flood_the_screen() -> None:
 
 @pytest.mark.parametrize("line", ["", "allowed", "proven", "allowed proven", f"{'ab' * 32}:17 file:3", "proven file:0"])
 def test_accounts_are_read_as_they_were_written(line: str) -> None:
-    assert str(Account.parse(line)) == line
+    assert str(QuotaAccount.parse(line)) == line
 
 
 # ---- whole histories

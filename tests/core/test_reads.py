@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.context import HostedUser
-from p2pchat.core.inputs import CommitFailed, Drained, Filled, Loaded, ReceiptsChosen, Stop
+from p2pchat.core.context import HostedIdentity
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, ReceiptsChosen, Stop
 from p2pchat.core.log import ref_key
 from p2pchat.core.sync.progress import MAX_REMEMBERED
 from p2pchat.core.sync.read_receipts import read_sum
@@ -316,9 +316,9 @@ def test_a_link_that_takes_nothing_hears_of_it_when_it_drains() -> None:
     ada, writer = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(writer.say("one"))
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     assert of_reading(ada.read()) == []
-    ada.put(Drained(far.link))
+    ada.put(LinkDrained(far.link))
     assert of_reading(ada.take()) == ["to bob: read room by ada b1:1"]
 
 
@@ -430,8 +430,8 @@ def test_when_marks_go_and_none_rises_all_are_told_and_nobody_has_to_ask() -> No
 
 def test_one_user_on_two_peers_has_read_on_both_what_was_read_on_one() -> None:
     ada = World().peer("ada")
-    ada.node.presence.host(HostedUser(IDS["eve"], "eve", IDENTITIES["eve"].sign))
-    ada.node.hosted[IDS["eve"]] = HostedUser(IDS["eve"], "eve", IDENTITIES["eve"].sign)
+    ada.node.presence.host(HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign))
+    ada.node.hosted[IDS["eve"]] = HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign)
     far, writer = ada.far("eve"), ada.far("bob")
     log = Author("bob", "b1")
     writer.say(log.say("one", "two"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.core.inputs import Drained, Filled
+from p2pchat.core.inputs import LinkDrained, LinkFilled
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
 from tests.core.world import IDS, ROOM, Author, Far, Peer, World, page
@@ -86,7 +86,7 @@ def test_more_than_64_open_wants_are_a_fault() -> None:
     bob = Author("bob", "b1")
     far.say(bob.say("one"))
     ada.say("two")
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     assert far.say(want(1, "bob"), want(2, "bob")) == []
     assert far.say(want(3, "ada")) == ["close bob: limit"]
 
@@ -119,10 +119,10 @@ def test_a_link_that_takes_nothing_costs_no_memory_and_is_served_from_storage_la
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     for text in ("two", "three", "four"):
         assert ada.say(text)[2:] == []
-    ada.put(Drained(far.link))
+    ada.put(LinkDrained(far.link))
     assert ada.take() == ["fetch ada for bob", "to bob: entries room a1:3..5"]
     assert ada.say("five")[-1] == "to bob: entries room a1:6..6"
 
@@ -144,10 +144,10 @@ def test_one_step_gives_a_link_no_more_than_its_buffer_holds_and_the_rest_is_ser
 def test_acknowledgements_wait_for_a_link_that_takes_nothing_each_mark_once() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     for text in ("one", "two", "three"):
         far.say(bob.say(text))
-    ada.put(Drained(far.link))
+    ada.put(LinkDrained(far.link))
     assert ada.take() == ["to bob: have room bob b1:3"]
 
 
@@ -271,10 +271,10 @@ def test_who_takes_no_more_in_the_middle_of_an_answer_is_not_sent_what_builds_on
     ada.start()
     ada.say("begun anew")
     far = ada.far("bob")
-    ada.put(Filled(far.link))
+    ada.put(LinkFilled(far.link))
     far.say(want(1, "ada"))
     takes_no_more(far)
-    ada.put(Drained(far.link))
+    ada.put(LinkDrained(far.link))
     told(far)
     told(far, former)
     assert [line for line in ada.say("news") if line.startswith("to bob")] == ["to bob: have room ada a2:3"]

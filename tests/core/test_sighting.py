@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Effect
-from p2pchat.core.inputs import DialFailed, Sighted, Stop
+from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
 from p2pchat.core.records import Address
 from tests.core.meeting import START, Meeting, Post, peers_in_order
 
@@ -27,7 +27,7 @@ def dial(post: Post, after: float) -> Dial:
 
 def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
     ada = Post(ADA)
-    ada.handle(Sighted(BOB.id, (HERE,)))
+    ada.handle(PeerSighted(BOB.id, (HERE,)))
     first = dial(ada, 1.0)
     assert first.endpoint == HERE
     target = ada.links._dialing.target_of(first.dial)
@@ -37,23 +37,23 @@ def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
 def test_who_is_linked_already_is_not_dialled() -> None:
     met = Meeting(Post(ADA), Post(BOB))
     met.connect(met.b)
-    met.a.handle(Sighted(BOB.id, (HERE,)))
+    met.a.handle(PeerSighted(BOB.id, (HERE,)))
     assert dials(met.a.wake(9.0)) == []
     assert HERE in known(met.a, BOB.id)
 
 
 def test_oneself_is_not_dialled() -> None:
     ada = Post(ADA)
-    ada.handle(Sighted(ADA.id, (HERE,)))
+    ada.handle(PeerSighted(ADA.id, (HERE,)))
     assert dials(ada.wake(100.0)) == []
 
 
 def test_who_is_seen_no_more_and_never_answered_is_forgotten() -> None:
     ada = Post(ADA)
-    ada.handle(Sighted(BOB.id, (HERE, THERE)))
-    ada.handle(Sighted(BOB.id, (THERE,)))
+    ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
+    ada.handle(PeerSighted(BOB.id, (THERE,)))
     assert known(ada, BOB.id) == [THERE]
-    ada.handle(Sighted(BOB.id))
+    ada.handle(PeerSighted(BOB.id))
     assert known(ada, BOB.id) == []
     assert dials(ada.wake(1000.0)) == []
 
@@ -61,8 +61,8 @@ def test_who_is_seen_no_more_and_never_answered_is_forgotten() -> None:
 def test_where_somebody_answered_or_that_others_told_stays_known() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=CYD.id)])
     ada.start()
-    ada.handle(Sighted(BOB.id, (HERE, THERE)))
-    ada.handle(Sighted(BOB.id))
+    ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
+    ada.handle(PeerSighted(BOB.id))
     assert known(ada, BOB.id) == [HERE, THERE]
 
 
@@ -75,7 +75,7 @@ def test_who_is_seen_again_is_dialled_at_once_however_long_it_was_away() -> None
         effects = ada.wake(step * 1.0)
     for one in [effect for effect in effects if isinstance(effect, Dial)]:
         ada.handle(DialFailed(one.dial, "nobody"))
-    ada.handle(Sighted(BOB.id, (HERE,)))
+    ada.handle(PeerSighted(BOB.id, (HERE,)))
     assert dials(ada.wake(400.0)) == [HERE]
 
 
@@ -83,15 +83,15 @@ def test_who_has_moved_is_dialled_there_while_the_dial_to_where_it_was_hangs() -
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
     ada.start()
     assert dials(ada.wake(0.2)) == [HERE]  # where nobody answers, nor says no, for ten seconds
-    ada.handle(Sighted(BOB.id, (THERE,)))
+    ada.handle(PeerSighted(BOB.id, (THERE,)))
     assert dials(ada.wake(2.0)) == [THERE]
-    ada.handle(Sighted(BOB.id, (THERE, "10.0.0.3:1", "10.0.0.4:1")))
+    ada.handle(PeerSighted(BOB.id, (THERE, "10.0.0.3:1", "10.0.0.4:1")))
     assert dials(ada.wake(9.0)) == []  # two at once, and no more
 
 
 def test_two_addresses_of_one_peer_are_not_dialled_at_once_when_one_of_them_answers() -> None:
     met = Meeting(Post(ADA), Post(BOB))
-    first = met.a.handle(Sighted(BOB.id, (HERE, THERE))) + met.a.wake(0.2)
+    first = met.a.handle(PeerSighted(BOB.id, (HERE, THERE))) + met.a.wake(0.2)
     met.reach(met.a, next(effect for effect in first if isinstance(effect, Dial)))
     assert dials(met.a.wake(9.0)) == []
 
@@ -99,14 +99,14 @@ def test_two_addresses_of_one_peer_are_not_dialled_at_once_when_one_of_them_answ
 def test_a_new_address_has_room_also_when_that_peer_has_been_in_many_networks() -> None:
     full = [Address(BOB.id, f"10.0.{n}.1:1", START) for n in range(Settings().max_endpoints_a_peer)]
     ada = Post(ADA, addresses=full)
-    ada.handle(Sighted(BOB.id, (HERE,)))
+    ada.handle(PeerSighted(BOB.id, (HERE,)))
     assert HERE in known(ada, BOB.id) and len(known(ada, BOB.id)) == len(full)
 
 
 def test_addresses_that_no_member_may_tell_are_no_sightings() -> None:
     ada = Post(ADA)
     ada.handle(
-        Sighted(BOB.id, ("127.0.0.1:1", "224.0.0.251:1", "[fe80::1]:1", "169.254.0.1:1", "0.0.0.0:1", "nonsense"))
+        PeerSighted(BOB.id, ("127.0.0.1:1", "224.0.0.251:1", "[fe80::1]:1", "169.254.0.1:1", "0.0.0.0:1", "nonsense"))
     )
     assert known(ada, BOB.id) == []
 
@@ -114,12 +114,12 @@ def test_addresses_that_no_member_may_tell_are_no_sightings() -> None:
 def test_a_member_that_announces_thousands_is_believed_in_few() -> None:
     ada, most = Post(ADA), Settings().max_told_unverified
     for number in range(3 * most):
-        ada.handle(Sighted(f"{number:064x}", (f"10.1.{number}.1:1",)))
+        ada.handle(PeerSighted(f"{number:064x}", (f"10.1.{number}.1:1",)))
     assert len(ada.links.book) == most
 
 
 def test_nothing_is_dialled_after_the_end() -> None:
     ada = Post(ADA)
     ada.handle(Stop())
-    ada.handle(Sighted(BOB.id, (HERE,)))
+    ada.handle(PeerSighted(BOB.id, (HERE,)))
     assert dials(ada.wake(100.0)) == []

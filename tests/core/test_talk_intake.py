@@ -144,7 +144,7 @@ def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
     ada.take()
     ada.crash()
     ada.start()
-    lost = [each for each in told if isinstance(each, out.Undelivered)]
+    lost = [each for each in told if isinstance(each, out.DeliveryRevoked)]
     assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
 
 

@@ -32,7 +32,7 @@ class Club:
         self._tickets = 0
         for peer in sim.up:
             self.listen(peer)
-        self.ask(self.owner, inputs.GroupMade, "ops", tuple(peer.user for peer in members))
+        self.ask(self.owner, inputs.GroupCreateRequest, "ops", tuple(peer.user for peer in members))
         sim.run(3)
         assert self.owner.node is not None
         (self.id,) = self.owner.node.groups
@@ -41,19 +41,21 @@ class Club:
     def listen(self, peer: SimPeer) -> None:
         """Note what a peer's program is told of groups."""
         listens: dict[type, Callable[[Any], None]] = {
-            out.GroupChanged: lambda news: self._changed(peer, news),
-            out.Undelivered: lambda news: self.lost.setdefault(peer.name, []).extend(range(news.first, news.last + 1)),
-            out.Delivered: self._delivered,
-            out.Refused: lambda answer: self.refused.append(answer.code),
+            out.GroupUpdate: lambda news: self._changed(peer, news),
+            out.DeliveryRevoked: lambda news: self.lost.setdefault(peer.name, []).extend(
+                range(news.first, news.last + 1)
+            ),
+            out.DeliveryReceipt: self._delivered,
+            out.WriteRefused: lambda answer: self.refused.append(answer.code),
         }
         for kind, hears in listens.items():
             peer._carry[kind] = partial(_both, hears, peer._carry[kind])
 
-    def _changed(self, peer: SimPeer, news: out.GroupChanged) -> None:
+    def _changed(self, peer: SimPeer, news: out.GroupUpdate) -> None:
         whom = self.sim.by_user[news.target].name if news.target else news.name
         self.told.setdefault(peer.name, []).append(f"{news.change} {whom}")
 
-    def _delivered(self, news: out.Delivered) -> None:
+    def _delivered(self, news: out.DeliveryReceipt) -> None:
         for seq in range(news.first, news.last + 1) if news.log.conversation == self.talk else ():
             self.delivered[seq, self.sim.by_user[news.member].name] = seq
 
@@ -62,11 +64,11 @@ class Club:
         peer.put(kind(self._tickets, peer.user, *what, **fields))
 
     def change(self, **what: object) -> None:
-        self.ask(self.owner, inputs.GroupChanging, self.id, **what)
+        self.ask(self.owner, inputs.GroupChangeRequest, self.id, **what)
         self.sim.run(3)
 
     def say(self, peer: SimPeer, *texts: str) -> None:
-        self.ask(peer, inputs.Said, self.talk, "text", list(texts))
+        self.ask(peer, inputs.WriteRequest, self.talk, "text", list(texts))
         self.sim.run(3)
 
     def view(self, peer: SimPeer) -> GroupView:
@@ -226,7 +228,7 @@ def test_who_leaves_needs_nobody_and_what_it_wrote_stays(sim: Simulation) -> Non
     club = Club(sim, bob, cyd)
     club.say(bob, "bye")
     ada.crash()
-    club.ask(bob, inputs.GroupLeaving, club.id)
+    club.ask(bob, inputs.GroupLeaveRequest, club.id)
     sim.run(3)
     assert club.members(cyd) == ["ada", "cyd"] and club.told["cyd"][-1] == "left bob"
     club.say(cyd, "and then there were two")
@@ -242,12 +244,12 @@ def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob)
-    club.ask(ada, inputs.GroupLeaving, club.id)
-    club.ask(bob, inputs.GroupChanging, club.id, name="mine")
+    club.ask(ada, inputs.GroupLeaveRequest, club.id)
+    club.ask(bob, inputs.GroupChangeRequest, club.id, name="mine")
     assert club.refused == ["owner", "owner"]
     club.change(owner=bob.user)
-    club.ask(ada, inputs.GroupLeaving, club.id)
-    club.ask(bob, inputs.GroupChanging, club.id, name="mine")
+    club.ask(ada, inputs.GroupLeaveRequest, club.id)
+    club.ask(bob, inputs.GroupChangeRequest, club.id, name="mine")
     sim.run(5)
     assert (club.members(bob), club.view(bob).name) == (["bob"], "mine")
     club.ends_well()
@@ -263,7 +265,7 @@ def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
     ada.crash()
     ada.restore(length)
     ada.start()
-    club.ask(ada, inputs.GroupChanging, club.id, add=(dan.user,))  # of the gen that added cyd
+    club.ask(ada, inputs.GroupChangeRequest, club.id, add=(dan.user,))  # of the gen that added cyd
     sim.run(30)
     assert club.members(ada) == club.members(bob) == ["ada", "bob", "cyd", "dan"]
     assert club.view(dan).name == "dev" and sim.counts["operation_redone"] == 1
@@ -279,7 +281,7 @@ def test_with_a_disk_nearly_full_nothing_is_made_again_before_there_is_room(sim:
     ada.crash()
     ada.restore(length)
     ada.start()
-    club.ask(ada, inputs.GroupChanging, club.id, name="dev")
+    club.ask(ada, inputs.GroupChangeRequest, club.id, name="dev")
     assert ada.node is not None
     while not ada.node.sync.conversations.groups[club.id].lost(ada.user):
         sim.run(0.01)  # until it hears from bob what it did
@@ -394,10 +396,10 @@ def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
 def test_what_is_no_group_is_refused(sim: Simulation, name: str, members: tuple[str, ...], code: str) -> None:
     (ada,) = sim.peers(1)
     club = Club(sim)
-    club.ask(ada, inputs.GroupMade, name, members)
+    club.ask(ada, inputs.GroupCreateRequest, name, members)
     assert club.refused == [code]
-    club.ask(ada, inputs.GroupChanging, club.id, name="ops")
-    club.ask(ada, inputs.GroupChanging, "00" * 32, name="ops")
+    club.ask(ada, inputs.GroupChangeRequest, club.id, name="ops")
+    club.ask(ada, inputs.GroupChangeRequest, "00" * 32, name="ops")
     assert club.refused[1:] == ["nothing", "group"]
 
 

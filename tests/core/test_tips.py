@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from p2pchat.core.log import mark_hash
-from p2pchat.core.sync.log_index import Conversation, Log
+from p2pchat.core.sync.log_index import ConversationState, Log
 from p2pchat.protocol import Mark, Naming
 from tests.core.world import ALL, IDS, ROOM, Author
 
 
-def room() -> Conversation:
-    return Conversation(ROOM, Naming(room=True), None)
+def room() -> ConversationState:
+    return ConversationState(ROOM, Naming(room=True), None)
 
 
-def durable(conversation: Conversation, author: Author) -> Log:
+def durable(conversation: ConversationState, author: Author) -> Log:
     """Let everything of an author be stored and shown."""
     log = conversation.log(author.log.user, author.log.run) or conversation.add(Log(author.log))
     log.before = author.before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark
-from p2pchat.core.sync.read_receipts import MOST_TOLD, PeerReads, read_sum
+from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_sum
 
 ROOM, DM, READER = "c0" * 32, "d1" * 32, "b0" * 32
 FIRST, LAST = "0" * 64, "f" * 64
@@ -15,13 +15,13 @@ def ref(number: int) -> str:
 
 
 def test_news_replaces_what_was_told_of_a_log() -> None:
-    told = PeerReads([ReadMark(LogId(ROOM, "ab" * 32, "01" * 8), READER, 3)])
+    told = AnnouncedReads([ReadMark(LogId(ROOM, "ab" * 32, "01" * 8), READER, 3)])
     assert told.news((ROOM, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
     assert told.sum == read_sum({(ROOM, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
 
 
 def test_pages_replace_everything_once_the_last_has_come() -> None:
-    told = PeerReads([])
+    told = AnnouncedReads([])
     told.news((ROOM, READER), [(ref(1), 1)])
     before = told.sum
     told.page((FIRST, DM), {(DM, READER): [(ref(2), 2)]})
@@ -31,7 +31,7 @@ def test_pages_replace_everything_once_the_last_has_come() -> None:
 
 
 def test_a_page_that_does_not_follow_is_nothing() -> None:
-    told = PeerReads([])
+    told = AnnouncedReads([])
     told.page((FIRST, ROOM), {(ROOM, READER): [(ref(1), 1)]})
     told.page((LAST, LAST), {})
     told.page((ROOM, LAST), {(ROOM, READER): [(ref(2), 1)]})
@@ -39,8 +39,8 @@ def test_a_page_that_does_not_follow_is_nothing() -> None:
 
 
 def test_so_many_marks_of_one_peer_are_remembered_and_no_more() -> None:
-    told = PeerReads([])
-    most = [(ref(number), 1) for number in range(1, MOST_TOLD + 1)]
+    told = AnnouncedReads([])
+    most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
     assert told.news((ROOM, READER), most)
     assert told.news((ROOM, READER), most[:5])  # told again: it counts once
     full = told.sum
@@ -52,7 +52,7 @@ def test_so_many_marks_of_one_peer_are_remembered_and_no_more() -> None:
 
 
 def test_pages_without_end_and_pairs_without_marks_cost_nothing() -> None:
-    told = PeerReads([])
+    told = AnnouncedReads([])
     told.page((FIRST, ROOM), {})
     for number in range(50):
         told.page((ROOM, ROOM), {(ROOM, READER): [(ref(1000 * number + n), 1) for n in range(256)]})

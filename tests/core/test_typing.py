@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, Drained, Filled, TypingSet
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import ConversationId, Naming, Typing
 from tests.core.world import IDS, ROOM, Author, Far, Peer, World, dm
@@ -118,9 +118,9 @@ def test_a_link_that_is_full_hears_nothing_of_it_not_later_either() -> None:
     world = World()
     ada = world.peer("ada")
     bob = ada.far("bob")
-    ada.put(Filled(bob.link))
+    ada.put(LinkFilled(bob.link))
     assert types(ada) == []
-    ada.put(Drained(bob.link))
+    ada.put(LinkDrained(bob.link))
     assert [line for line in ada.take() if "typ" in line] == []
 
 

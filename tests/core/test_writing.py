@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import Renamed, Said
+from p2pchat.core.inputs import UserRenamed, WriteRequest
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.append import text_fault
-from p2pchat.core.sync.log_index import counts, next_c
+from p2pchat.core.sync.log_index import is_plausible, next_c
 from p2pchat.protocol import Entries
 from tests.core.world import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -62,7 +62,7 @@ def test_a_profile_follows_nothing_so_that_a_gap_is_always_before_words() -> Non
     far = ada.far("cyd")
     ada.say("first")
     far.say(cyd.say("one"))
-    ada.put(Renamed(IDS["ada"], "countess"))
+    ada.put(UserRenamed(IDS["ada"], "countess"))
     ada.say("second")
     _, _, renamed, second = written(far)
     assert (renamed.k, renamed.after, second.after) == ("profile", (), (cyd.ref(1),))
@@ -117,24 +117,24 @@ def test_the_clock_of_an_entry_is_past_all_it_can_follow_but_no_clock_that_is_wr
 
 def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
     assert [next_c(100, 0, 0), next_c(100, 100, 0), next_c(100, 5, 200), next_c(100, 300, 200)] == [100, 101, 201, 301]
-    assert [counts(300_000_100, 100, 300.0), counts(300_000_101, 100, 300.0)] == [True, False]
+    assert [is_plausible(300_000_100, 100, 300.0), is_plausible(300_000_101, 100, 300.0)] == [True, False]
 
 
 @pytest.mark.parametrize(
     ("said", "code"),
     [
-        (Said(1, IDS["eve"], ROOM, "text", ["hello"]), "user"),
-        (Said(1, IDS["ada"], "00" * 32, "text", ["hello"]), "conversation"),
-        (Said(1, IDS["ada"], ROOM, "text", []), "empty"),
-        (Said(1, IDS["ada"], ROOM, "text", ["fine", "a\0b"]), "text"),
-        (Said(1, IDS["ada"], ROOM, "text", ["\ud800"]), "text"),
-        (Said(1, IDS["ada"], ROOM, "text", ["ä" * 16385]), "too_long"),
-        (Said(1, IDS["ada"], ROOM, "text", ["\x01" * 12_000]), "too_long"),
-        (Said(1, IDS["ada"], ROOM, "text", ["hello"], None, {0: -1}), "claim"),
-        (Said(1, IDS["ada"], ROOM, "text", ["hello", "again"], None, {1: 2**53}), "claim"),
+        (WriteRequest(1, IDS["eve"], ROOM, "text", ["hello"]), "user"),
+        (WriteRequest(1, IDS["ada"], "00" * 32, "text", ["hello"]), "conversation"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", []), "empty"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["fine", "a\0b"]), "text"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["\ud800"]), "text"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["ä" * 16385]), "too_long"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["\x01" * 12_000]), "too_long"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["hello"], None, {0: -1}), "claim"),
+        (WriteRequest(1, IDS["ada"], ROOM, "text", ["hello", "again"], None, {1: 2**53}), "claim"),
     ],
 )
-def test_what_may_not_be_said_is_refused_as_a_whole(said: Said, code: str) -> None:
+def test_what_may_not_be_said_is_refused_as_a_whole(said: WriteRequest, code: str) -> None:
     ada = World().peer("ada")
     ada.put(said)
     assert ada.take() == [f"refused {code}"]
@@ -143,7 +143,7 @@ def test_what_may_not_be_said_is_refused_as_a_whole(said: Said, code: str) -> No
 def test_what_a_program_claims_of_the_time_is_kept_beside_the_time_and_sorts_nothing() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
-    ada.put(Said(1, IDS["ada"], ROOM, "text", ["then", "now", "at last"], None, {0: 5, 2: 2**53 - 1}))
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["then", "now", "at last"], None, {0: 5, 2: 2**53 - 1}))
     ada.take()
     profile, *words = written(far)
     assert [entry.t for entry in words] == [5, None, 2**53 - 1] and profile.t is None
@@ -168,10 +168,10 @@ def names(peer: Peer) -> list[str]:
 
 def test_a_new_name_is_written_for_those_who_come_later_also_where_nothing_was_said_yet() -> None:
     ada = World().peer("ada")
-    ada.put(Renamed(ada.id, "countess"))
+    ada.put(UserRenamed(ada.id, "countess"))
     ada.take()
     assert names(ada) == ["countess"]
     ada.say("hello")
-    ada.put(Renamed(ada.id, "ada again"))
+    ada.put(UserRenamed(ada.id, "ada again"))
     ada.take()
     assert [names(ada), ada.node.names[ada.id]] == [["countess", "ada again"], "ada again"]

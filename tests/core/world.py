@@ -17,23 +17,23 @@ from hashlib import sha256, shake_256
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.context import HostedUser, Network, Now
+from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.inputs import (
-    Accepted,
-    Carried,
     Committed,
     Connect,
+    ConversationOpened,
     DialFailed,
-    Dialled,
-    Fetched,
-    Found,
+    FetchResult,
     Got,
+    ImportRequest,
     Input,
+    LinkAccepted,
+    LinkDialled,
     LinkDown,
+    LookupResult,
     MarkedRead,
-    Opened,
-    Said,
     Woke,
+    WriteRequest,
 )
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -86,8 +86,9 @@ IDENTITIES = {name: Identity.from_seed(sha256(name.encode()).digest()) for name 
 IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
-TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.Kept, out.Refused, out.Delivered, out.WasRead, out.Gap,
-        out.Warned, out.Close, out.Reload, out.Imported, out.TypingChanged)  # fmt: skip
+TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
+out.ReadReceipt, out.GapShown,
+        out.WarningIssued, out.Close, out.Reload, out.ImportResult, out.TypingChanged)  # fmt: skip
 
 
 def dm(one: str, other: str) -> str:
@@ -288,7 +289,7 @@ class Peer:
         self.up = True
         self.holding = False  # commits
         self.hold_lookups = False
-        self._lookups: list[out.Lookup | Fetched] = []
+        self._lookups: list[out.Lookup | FetchResult] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
         self.effects: list[out.Effect] = []  # what the lines say, as it was told
@@ -305,8 +306,8 @@ class Peer:
         stored = self.storage.load([self.id])
         self.node = Node(
             settings=self.settings, peer=self.id, sign=IDENTITIES[self.name].sign,
-            users=[HostedUser(self.id, self.name, IDENTITIES[self.name].sign)], network=Network(N), draw=self._draw,
-            stored=stored,
+            users=[HostedIdentity(self.id, self.name, IDENTITIES[self.name].sign)], network=NetworkCredentials(N),
+            draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))
 
@@ -331,11 +332,11 @@ class Peer:
 
     def open(self, other: str) -> str:
         """Open the direct conversation with a user and return its id."""
-        self.put(Opened(dm_naming(self.id, IDS[other])))
+        self.put(ConversationOpened(dm_naming(self.id, IDS[other])))
         return dm(self.name, other)
 
     def say(self, *texts: str, to: str = ROOM, ticket: int = 1) -> list[str]:
-        self.put(Said(ticket, self.id, to, "text", list(texts)))
+        self.put(WriteRequest(ticket, self.id, to, "text", list(texts)))
         return self.take()
 
     def read(self, place: int = 0) -> list[str]:
@@ -346,7 +347,7 @@ class Peer:
 
     def carry(self, *frames: Entries) -> list[str]:
         """Hand in frames of a file."""
-        self.put(Carried(1, list(frames)))
+        self.put(ImportRequest(1, list(frames)))
         return self.take()
 
     def texts(self) -> list[str]:
@@ -377,7 +378,7 @@ class Peer:
         self.hold_lookups = False
         lookups, self._lookups = self._lookups, []
         for asked in reversed(lookups) if last_first else lookups:
-            self.put(asked if isinstance(asked, Fetched) else self._found(asked))
+            self.put(asked if isinstance(asked, FetchResult) else self._found(asked))
         return self.take()
 
     # ---- links
@@ -391,8 +392,10 @@ class Peer:
         far.peer, far.link = self, self._next
         self._next += 1
         self.links[far.link] = far
-        self.put(Accepted(far.link, "10.0.0.9"))
-        client = ClientSide(IDS[name], IDENTITIES[name].sign, Network(N), server=self.id, pin="", nonce=b"1" * 32)
+        self.put(LinkAccepted(far.link, "10.0.0.9"))
+        client = ClientSide(
+            IDS[name], IDENTITIES[name].sign, NetworkCredentials(N), server=self.id, pin="", nonce=b"1" * 32
+        )
         hello = client.got(far.heard.pop())
         assert hello is not None
         self.put(Got(far.link, passed(hello)))
@@ -434,8 +437,8 @@ class Peer:
         mine, theirs = self._next, other._next
         self._next, other._next = mine + 1, theirs + 1
         self.links[mine], other.links[theirs] = (other, theirs), (self, mine)
-        self.world.under_way.append((other, Accepted(theirs, "10.0.0.1")))
-        self.world.under_way.append((self, Dialled(mine, order.dial, other.id, "10.0.0.1")))
+        self.world.under_way.append((other, LinkAccepted(theirs, "10.0.0.1")))
+        self.world.under_way.append((self, LinkDialled(mine, order.dial, other.id, "10.0.0.1")))
 
     def _one(self, effect: out.Effect) -> None:
         self.effects.append(effect)
@@ -460,17 +463,17 @@ class Peer:
             if isinstance(other, tuple) and other[0].links.pop(other[1], None) is not None:
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
 
-    def _fetched(self, asked: out.Fetch) -> Fetched:
+    def _fetched(self, asked: out.Fetch) -> FetchResult:
         most = self.settings.fetch_batches
         batches, more = self.storage.fetch(asked.conversation, asked.user, asked.start, batches=most)
-        return Fetched(asked.link, asked.ticket, batches, more)
+        return FetchResult(asked.link, asked.ticket, batches, more)
 
-    def _found(self, asked: out.Lookup) -> Found:
+    def _found(self, asked: out.Lookup) -> LookupResult:
         logs, older = self.storage.lookup(asked.logs, asked.older)
         sizes = {whose: self.storage.size_bytes(*whose) for whose in asked.sizes}
         shown = {key: self.storage.shown_by(key) for key in asked.shown}
         every = {whose: self.storage.logs_of(*whose) for whose in asked.of}
-        return Found(asked.ticket, logs, older, sizes, shown, every)
+        return LookupResult(asked.ticket, logs, older, sizes, shown, every)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):
@@ -489,23 +492,23 @@ class Peer:
                 return "look up " + " ".join([*(_asked(key) for key in logs), *(f"older {NAMES[u]}" for _, u in older)])
             case out.Fetch(link=link, user=user):
                 return f"fetch {NAMES[user]} for {self._who(link)}"
-            case out.Kept(_, log, first, count, of, _):
+            case out.WriteAccepted(_, log, first, count, of, _):
                 return f"kept {span(log.run, first, count)} of {' '.join(sorted(NAMES[user] for user in of))}".strip()
-            case out.Refused(code=code):
+            case out.WriteRefused(code=code):
                 return f"refused {code}"
-            case out.Imported(_, new, known, foreign, refused, failed):
+            case out.ImportResult(_, new, known, foreign, refused, failed):
                 counts = {"new": new, "known": known, "foreign": foreign, **refused}
                 return f"imported {failed or ' '.join(f'{n} {what}' for what, n in counts.items() if n)}".strip()
-            case out.Delivered(log, first, last, member):
+            case out.DeliveryReceipt(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
             case out.TypingChanged(conversation, user, on):
                 return f"{NAMES[user]} types in {where(conversation)}" + ("" if on else " no more")
-            case out.WasRead(log, first, last, member):
+            case out.ReadReceipt(log, first, last, member):
                 return f"read {log.run[:2]}:{first}..{last} by {NAMES[member]}"
-            case out.Gap(log, seq, missing, seen):
+            case out.GapShown(log, seq, missing, seen):
                 holder = f", last seen with {' '.join(NAMES[user] for user in seen)}" if seen else ""
                 return f"gap {log.run[:2]}:{seq}, {len(missing)} missing{holder}"
-            case out.Warned(code=code):
+            case out.WarningIssued(code=code):
                 return f"warn {code}"
             case out.Close(link, bye):
                 return f"close {self._who(link)}: {bye.code if bye else 'at once'}"

@@ -18,21 +18,21 @@ from time import perf_counter
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import HostedUser, Network, Now
-from p2pchat.core.inputs import Said
+from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import LogId, decode_entry, extend_chain
 from p2pchat.core.node import Node
 from p2pchat.core.records import (
     Address,
     Change,
+    DeliveredMark,
     Fork,
     ForkStart,
-    Heard,
+    KnownConversation,
     KnownUser,
     LogKey,
     Stored,
     TailStart,
-    Talk,
     WantStart,
 )
 from p2pchat.errors import StorageError
@@ -89,8 +89,8 @@ def written() -> frozenset[tuple[object, int, str]]:
 def life() -> Iterator[Change]:
     ada, bob, cyd = (Author(name, number) for number, name in enumerate(NAMES, 1))
     yield Change(
-        talks=[Talk(ROOM, Naming(room=True)), Talk(DM, Naming(dm=(user("ada"), user("bob"))))],
-        users=[KnownUser(user(name), name, MORNING, "about") for name in NAMES],
+        talks=[KnownConversation(ROOM, Naming(room=True)), KnownConversation(DM, Naming(dm=(user("ada"),
+        user("bob"))))], users=[KnownUser(user(name), name, MORNING, "about") for name in NAMES],
         addresses=[Address(user("bob"), "10.0.0.1:1", MORNING, 0, user("cyd")), Address(user("cyd"), "host:2", 0, 5)],
         consumers={"bot": 3}, meta={"name": "ada", "network": "0a" * 16},
     )  # fmt: skip
@@ -104,7 +104,11 @@ def life() -> Iterator[Change]:
     later = Author("ada", 4, before=[ada.mark])
     change = released(later.begins("after a restart", "and more"), place)
     change.covered.append(ada.log)
-    change.heard += [Heard(ada.log, user("bob"), 2), Heard(later.log, user("bob"), 1), Heard(bob.log, user("cyd"), 3)]
+    change.heard += [
+        DeliveredMark(ada.log, user("bob"), 2),
+        DeliveredMark(later.log, user("bob"), 1),
+        DeliveredMark(bob.log, user("cyd"), 3),
+    ]
     yield change
     alone = Author("bob", 5, DM)
     yield released(alone.begins("between us"), place + 2)
@@ -301,18 +305,18 @@ class Asked:
         """A node begins with what storage holds, and its user says something."""
         ada = key("ada")
         node = Node(
-            settings=SETTINGS, peer=user("ada"), sign=ada.sign, users=[HostedUser(user("ada"), "ada", ada.sign)],
-            network=Network("0a" * 16), draw=lambda n: b"\x77" * n, stored=stored,
+            settings=SETTINGS, peer=user("ada"), sign=ada.sign, users=[HostedIdentity(user("ada"), "ada", ada.sign)],
+            network=NetworkCredentials("0a" * 16), draw=lambda n: b"\x77" * n, stored=stored,
         )  # fmt: skip
         now = Now(1000.0, MORNING + 10**9)
         node.start(now)
-        node.handle(Said(1, user("ada"), node.room, "text", ["hi"]), now)
+        node.handle(WriteRequest(1, user("ada"), node.room, "text", ["hi"]), now)
 
     def commits(self, storage: SqlStorage) -> None:
         new, old = Author("ada", 9), Author("bob", 2)
         for at in range(5):
             old.write(*[f"{at} of 2 " + "word " * at * 9] * (1 + at % 3))
-        more = Change(consumers={"bot": 9}, covered=[old.log], heard=[Heard(new.log, user("bob"), 1)])
+        more = Change(consumers={"bot": 9}, covered=[old.log], heard=[DeliveredMark(new.log, user("bob"), 1)])
         for change in (released(new.begins("new"), 10_000), old.goes_on("more"), more):
             try:
                 self.told(partial(storage.commit, [change]))

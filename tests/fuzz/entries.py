@@ -7,12 +7,12 @@ from functools import cache
 from itertools import pairwise
 
 from p2pchat.config import Settings
-from p2pchat.core.export_file import Unpacking
+from p2pchat.core.export_file import ExportReader
 from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, encode_entry, extend_chain
-from p2pchat.core.records import is_own, mending_of
-from p2pchat.core.sync.validation import TEXTS, decode
+from p2pchat.core.records import is_own, relation_of
+from p2pchat.core.sync.validation import TEXTS, decode_checked
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
 from tests.core.world import ALL, IDS, ROOM, START, Author, dm
@@ -58,7 +58,7 @@ def means_something(raw: str, seq: int, entry: Entry) -> None:
         group = Group(operation.hash)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
-    mending = mending_of(log, seq, entry)
+    mending = relation_of(log, seq, entry)
     hold(mending is None or mending.reaction or is_own(log.user, mending.re), "an edit of what another wrote")
 
 
@@ -75,7 +75,7 @@ def says_the_same(raw: str, entry: Entry) -> None:
 def in_order(raws: list[str], settings: Settings) -> None:
     """What intake takes of a batch keeps every rule for a single entry."""
     try:
-        entries, names = decode(raws, 1, 0, settings)
+        entries, names = decode_checked(raws, 1, 0, settings)
     except LogError as error:
         hold(error.code in ("malformed", "limit", "head"), f"a fault with the code {error.code}")
         return
@@ -146,7 +146,7 @@ def unpack(data: bytes) -> None:
 
 
 def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
-    unpacking = Unpacking(ROOM)
+    unpacking = ExportReader(ROOM)
     frames: list[Entries] = []
     at = turn = 0
     try:

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, transcript
 from p2pchat.errors import FrameError, HandshakeError
 from p2pchat.protocol import (
@@ -128,7 +128,7 @@ def decode_seeds() -> list[bytes]:
 
 ADA, BOB = Key("ada"), Key("bob")
 NONCE = bytes(range(32))
-NETWORKS = (Network("0a" * 16, "0b" * 32), Network("0a" * 16), Network(""))
+NETWORKS = (NetworkCredentials("0a" * 16, "0b" * 32), NetworkCredentials("0a" * 16), NetworkCredentials(""))
 OFFERS: tuple[list[int] | int, ...] = ([1], [2], [1, 2], 1)
 CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
 
@@ -140,7 +140,7 @@ def shake_hands(data: bytes) -> None:
     (as_server if supply.yes() else as_client)(supply, network)
 
 
-def as_server(supply: Supply, network: Network) -> None:
+def as_server(supply: Supply, network: NetworkCredentials) -> None:
     server = ServerSide(ADA.id, network, NONCE)
     hold(not server.peer, "a peer before it said anything")
     for _ in range(3):
@@ -157,7 +157,7 @@ def as_server(supply: Supply, network: Network) -> None:
         hold((welcome.net is None) == (network.key is not None), "a network with a key tells its id")
 
 
-def proves_itself(frame: Hello, network: Network, nonce: str) -> bool:
+def proves_itself(frame: Hello, network: NetworkCredentials, nonce: str) -> bool:
     """Say by the words of docs/protocol.md whether a client's hello is good."""
     t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
@@ -170,7 +170,7 @@ def proves_itself(frame: Hello, network: Network, nonce: str) -> bool:
     return frame.v == 1 and frame.proof == proof
 
 
-def as_client(supply: Supply, network: Network) -> None:
+def as_client(supply: Supply, network: NetworkCredentials) -> None:
     client = ClientSide(BOB.id, BOB.sign, network, server=ADA.id, pin=supply.pick(("", ADA.id)), nonce=NONCE)
     nonce = ""
     for _ in range(4):
@@ -213,7 +213,7 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
     ))  # fmt: skip
 
 
-def some_welcome(supply: Supply, nonce: str, network: Network) -> AnyFrame | None:
+def some_welcome(supply: Supply, nonce: str, network: NetworkCredentials) -> AnyFrame | None:
     t = transcript(1, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
     side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
     proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))

@@ -12,30 +12,30 @@ from functools import cache
 
 from p2pchat.config import Settings
 from p2pchat.core.inputs import (
-    Carried,
+    ConsumerAcked,
     DiskLow,
-    Drained,
     Faulted,
-    Filled,
     Forget,
-    Found,
     Got,
-    GroupChanging,
-    GroupLeaving,
-    GroupMade,
-    HandedOn,
+    GroupChangeRequest,
+    GroupCreateRequest,
+    GroupLeaveRequest,
+    ImportRequest,
     Input,
     LinkDown,
-    Listening,
+    LinkDrained,
+    LinkFilled,
+    ListeningAt,
+    LookupResult,
     MarkedRead,
     Paused,
+    PeerSighted,
     PresenceSet,
     ReceiptsChosen,
-    Renamed,
-    Said,
-    Sighted,
     Stop,
     TypingSet,
+    UserRenamed,
+    WriteRequest,
 )
 from p2pchat.core.log import LogId
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
@@ -122,7 +122,7 @@ class Play:
         sayings = self.sayings
         frames = [sayings.bent(self.supply.pick(sayings.made)) for _ in range(self.supply.below(4)) if sayings.made]
         if self.supply.yes(4) and frames:
-            self.peer.put(Carried(1, frames))
+            self.peer.put(ImportRequest(1, frames))
         else:
             self.put(b"".join(map(encode, frames)))
 
@@ -137,14 +137,18 @@ class Play:
     def command(self) -> None:
         supply, ada = self.supply, IDS["ada"]
         inputs: tuple[Input, ...] = (
-            Said(5, ada, ROOM, "text", [supply.text(20) for _ in range(1 + supply.often(4))]),
-            Said(6, ada, supply.pick(TALKS), "text", [supply.text(20)], self.sayings.ref() if supply.yes(3) else None),
-            Renamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)), HandedOn("bot", supply.below(9)),
-            Listening(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
-            Sighted(IDS["bob"], ("10.0.0.3:9",)), Sighted(IDS["dan"]),
+            WriteRequest(5, ada, ROOM, "text", [supply.text(20) for _ in range(1 + supply.often(4))]),
+            WriteRequest(
+                6, ada, supply.pick(TALKS), "text", [supply.text(20)], self.sayings.ref() if supply.yes(3) else None
+            ),
+            UserRenamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)), ConsumerAcked("bot", supply.below(9)),
+            ListeningAt(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
+            PeerSighted(IDS["bob"], ("10.0.0.3:9",)), PeerSighted(IDS["dan"]),
             TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)), self.marked(), self.marked(),
-            Said(7, ada, TALK, "text", [supply.text(20)]), self.of_groups(), self.of_groups(),
-            Said(8, ada, supply.pick(TALKS), supply.pick(("edit", "reaction")), [supply.text(8)], self.sayings.ref()),
+            WriteRequest(7, ada, TALK, "text", [supply.text(20)]), self.of_groups(), self.of_groups(),
+            WriteRequest(
+                8, ada, supply.pick(TALKS), supply.pick(("edit", "reaction")), [supply.text(8)], self.sayings.ref()
+            ),
             ReceiptsChosen(ada, supply.pick((None, True, False)), supply.pick(("", *USERS))),
         )  # fmt: skip
         self.peer.put(supply.pick(inputs))
@@ -159,10 +163,10 @@ class Play:
         supply, ada = self.supply, IDS["ada"]
         group = supply.pick((GROUP, *self.peer.node.groups))
         some: tuple[Input, ...] = (
-            GroupMade(9, ada, supply.text(12), (supply.pick(USERS),)), GroupLeaving(10, ada, group),
-            GroupChanging(11, ada, group, add=(supply.pick(USERS),)),
-            GroupChanging(12, ada, group, remove=(supply.pick(USERS),), name=supply.text(12)),
-            GroupChanging(13, ada, group, owner=supply.pick(USERS)),
+            GroupCreateRequest(9, ada, supply.text(12), (supply.pick(USERS),)), GroupLeaveRequest(10, ada, group),
+            GroupChangeRequest(11, ada, group, add=(supply.pick(USERS),)),
+            GroupChangeRequest(12, ada, group, remove=(supply.pick(USERS),), name=supply.text(12)),
+            GroupChangeRequest(13, ada, group, owner=supply.pick(USERS)),
         )  # fmt: skip
         return supply.pick(some)
 
@@ -175,8 +179,8 @@ class Play:
                 del self.peer.links[far.link]
                 self.peer.put(LinkDown(far.link, self.supply.pick(("lost", "closed", "slow", "timeout"))))
             else:
-                first: tuple[Input, ...] = (Filled(far.link), Drained(far.link), Paused(far.link, True))
-                then: tuple[Input, ...] = (Drained(far.link), Paused(far.link, False))
+                first: tuple[Input, ...] = (LinkFilled(far.link), LinkDrained(far.link), Paused(far.link, True))
+                then: tuple[Input, ...] = (LinkDrained(far.link), Paused(far.link, False))
                 self.peer.put(self.supply.pick(first))
                 self.peer.put(self.supply.pick(then))
 
@@ -202,7 +206,7 @@ class Play:
                 peer.start()
                 self.stopped = False
             case 7:
-                peer.put(Found(self.supply.below(50)))
+                peer.put(LookupResult(self.supply.below(50)))
                 if self.supply.yes(20):
                     self.stopped = True
                     peer.put(Stop())

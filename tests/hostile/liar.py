@@ -12,7 +12,7 @@ from hashlib import sha256
 from secrets import token_bytes, token_hex
 from typing import TypeVar
 
-from p2pchat.core.context import Network as CoreNetwork
+from p2pchat.core.context import NetworkCredentials as CoreNetwork
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.sync.conversations import room_id

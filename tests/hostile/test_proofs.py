@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from p2pchat import Link, TCPPeer
-from p2pchat.core.context import Network as CoreNetwork
+from p2pchat.core.context import NetworkCredentials as CoreNetwork
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
 from p2pchat.identity.network import Network, encode_invite, load_network
 from p2pchat.identity.tls import server_context

@@ -19,7 +19,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.config import MIB, Settings
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import load_network
@@ -345,7 +345,12 @@ async def test_a_hello_holds_once(stage: Stage) -> None:
     first = await Stranger.connect(port, client_context())
     member = one_below(first.server)
     side = ClientSide(
-        member.peer_id, member.sign, Network(network.id, network.key), server=first.server, pin="", nonce=b"n" * 32
+        member.peer_id,
+        member.sign,
+        NetworkCredentials(network.id, network.key),
+        server=first.server,
+        pin="",
+        nonce=b"n" * 32,
     )
     offer = await first.next()
     assert isinstance(offer, Hello)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from p2pchat import TCPPeer
 from p2pchat.config import KIB, Settings
 from p2pchat.core.effects import Fetch
-from p2pchat.core.inputs import Drained, Filled, Got
+from p2pchat.core.inputs import Got, LinkDrained, LinkFilled
 from p2pchat.core.records import WantStart
 from p2pchat.protocol import Naming, Want
 from p2pchat.runtime.driver import Fetching
@@ -126,7 +126,7 @@ async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_st
         owner = ada._begun
         assert owner is not None
         (link,) = owner.node.links.up.values()
-        owner.put(Drained(link.id))  # told when that was so, handled when it is not any more
-        owner.put(Filled(link.id))
+        owner.put(LinkDrained(link.id))  # told when that was so, handled when it is not any more
+        owner.put(LinkFilled(link.id))
         await turns(3)
         assert link.full

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.inputs import Accepted, DialFailed, Dialled, Input
+from p2pchat.core.inputs import DialFailed, Input, LinkAccepted, LinkDialled
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.runtime.connections import Sockets, Wiring
@@ -60,8 +60,8 @@ class Connecting:
 
     @property
     def is_up(self) -> bool:
-        return any(isinstance(one, Accepted) for one in self.told["ada"]) and any(
-            isinstance(one, Dialled) for one in self.told["bob"]
+        return any(isinstance(one, LinkAccepted) for one in self.told["ada"]) and any(
+            isinstance(one, LinkDialled) for one in self.told["bob"]
         )
 
     async def until_up_or_failed(self) -> None:

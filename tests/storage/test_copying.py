@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.records import Address, Change, FormerName, KnownUser, Stored, Talk
+from p2pchat.core.records import Address, Change, FormerName, KnownConversation, KnownUser, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
 from p2pchat.storage.copy import copy_rows
@@ -41,7 +41,9 @@ def of_everything(story: Story) -> list[Change]:
     """Return changes that leave something in every table."""
     random, kinds = Random(7), KINDS.split()
     changes = [story.change(random.choice(kinds), random.randrange(10), random.randint(1, 9)) for _ in range(60)]
-    more = Change(talks=[GROUP, Talk(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")])
+    more = Change(
+        talks=[GROUP, KnownConversation(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")]
+    )
     more.former = [FormerName(user("ada"), "Äda ", 3)]
     more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0, "cd" * 32)]
     more.consumers, more.meta = {"bot": 3}, {"network": "k"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 from p2pchat.core.log import batch_of, decode_entry
-from p2pchat.core.records import Change, Fork, Talk
+from p2pchat.core.records import Change, Fork, KnownConversation
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
 from p2pchat.storage.base import Storage
 from p2pchat.storage.export import MOST_HELD, file_pages
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, proves, user
 
-ROOM_TALK = Talk(ROOM, Naming(room=True))
-DM_TALK = Talk(DM, Naming(dm=(user("ada"), user("bob"))))
+ROOM_TALK = KnownConversation(ROOM, Naming(room=True))
+DM_TALK = KnownConversation(DM, Naming(dm=(user("ada"), user("bob"))))
 
 
 def exported(storage: Storage, only: str | None = None) -> list[Frame]:

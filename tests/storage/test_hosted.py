@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from p2pchat.core.records import Change, Heard, KeptUser, ReadMark, Token
+from p2pchat.core.records import Change, DeliveredMark, ReadMark, StoredUser, Token
 from p2pchat.storage.base import Storage
 from tests.storage.writers import Author, user
 
 
 def test_hosted_users_are_kept_in_the_order_they_came_until_they_go(storage: Storage) -> None:
-    zoe, yan = (KeptUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
+    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
     storage.commit([Change(hosted=[zoe, yan])])
     assert storage.hosted() == [yan, zoe]
     renamed = replace(zoe, name="zoe")
@@ -22,7 +22,7 @@ def test_hosted_users_are_kept_in_the_order_they_came_until_they_go(storage: Sto
 
 
 def test_tokens_are_found_by_their_hash_and_go_with_their_user(storage: Storage) -> None:
-    zoe, yan = (KeptUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
+    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
     tokens = [Token(bytes([9 - n]) * 32, whose.id, n, f"label {n}") for n, whose in enumerate((zoe, yan, zoe))]
     storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
     assert storage.token(tokens[0].hash) == tokens[0] and storage.token(b"?" * 32) is None
@@ -36,11 +36,11 @@ def test_tokens_are_found_by_their_hash_and_go_with_their_user(storage: Storage)
 def test_what_is_known_of_a_user_alone_is_what_a_start_knows_of_it(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     change = Change()
-    change.heard.append(Heard(ada.log, user("bob"), 2))
+    change.heard.append(DeliveredMark(ada.log, user("bob"), 2))
     change.reads += [ReadMark(bob.log, user("ada"), 1), ReadMark(ada.log, user("bob"), 1)]
     storage.commit([ada.begins("one", "two"), bob.begins("three"), change])
     known, every = storage.load_users([user("ada")]), storage.load([user("ada")])
-    assert known.heard == every.heard == [Heard(ada.log, user("bob"), 2)]
+    assert known.heard == every.heard == [DeliveredMark(ada.log, user("bob"), 2)]
     assert sorted(known.reads, key=str) == sorted(every.reads, key=str) and len(known.reads) == 2
     many = [f"{n:064x}" for n in range(1200)]
     assert storage.load_users([*many, user("bob"), *many]).reads != []

@@ -13,14 +13,14 @@ from p2pchat.core.records import (
     EVERYTHING,
     Change,
     Cite,
-    Heard,
+    DeliveredMark,
+    KnownConversation,
     LogKey,
-    Mending,
     Ref,
+    Relation,
     Start,
     Stretch,
     TailStart,
-    Talk,
     WantStart,
 )
 from p2pchat.protocol import Mark, Naming
@@ -33,7 +33,9 @@ from tests.storage.writers import DM, MORNING, ROOM, Author, user
 
 NAMES = ("ada", "bob")
 TALKS = (ROOM, DM)
-GROUP = Talk(DM, Naming(group=(DM, user("ada"), f"{1:016x}")))  # as if it were a group: what was said there is loaded
+GROUP = KnownConversation(
+    DM, Naming(group=(DM, user("ada"), f"{1:016x}"))
+)  # as if it were a group: what was said there is loaded
 
 # One step: what happens, to which of the logs there are, and how much of it.
 KINDS = "begin write write release release heard swap mend mend cite see"
@@ -67,7 +69,7 @@ class Story:
         if what == "mend":
             return self._mend(self.authors[at], amount)
         if what == "heard":
-            return Change(heard=[Heard(self.authors[at].log, user(NAMES[amount % 2]), amount)])
+            return Change(heard=[DeliveredMark(self.authors[at].log, user(NAMES[amount % 2]), amount)])
         return Change(covered=[self.authors[at].log]) if amount % 2 else Change(uncovered=[self.authors[at].log])
 
     def _begin(self, which: int, amount: int) -> Change:
@@ -85,7 +87,7 @@ class Story:
         target = self.authors[amount % len(self.authors)]
         change = author.goes_on("" if amount % 4 == 0 else f"mend {amount}")
         named = Ref(target.lookup.ref, 1 + amount % max(1, target.seq))
-        change.mendings.append(Mending(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
+        change.mendings.append(Relation(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
         return change
 
     def _release(self, at: int, amount: int) -> Change:

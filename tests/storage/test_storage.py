@@ -9,17 +9,17 @@ from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
 from p2pchat.core.records import (
     Address,
     Change,
+    DeliveredMark,
     Fork,
     ForkStart,
     FormerName,
-    Heard,
+    KnownConversation,
     KnownUser,
     LogKey,
     NewLog,
     Stored,
     Stretch,
-    Talk,
-    Waiting,
+    UnreleasedEntry,
 )
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import Storage
@@ -160,7 +160,7 @@ def test_what_is_in_no_stretch_waits_and_is_nowhere_to_be_read(storage: Storage)
     stored = storage.load([])
     assert [(facts.log, facts.released, facts.seq) for facts in stored.unreleased] == [(ada.log, 1, 3)]
     assert waits.batches[0].entries is not None
-    assert stored.waiting == [Waiting(ada.log, seq, waits.batches[0].entries[seq - 2]) for seq in (2, 3)]
+    assert stored.waiting == [UnreleasedEntry(ada.log, seq, waits.batches[0].entries[seq - 2]) for seq in (2, 3)]
     assert [shown.seq for shown in storage.history(ROOM)] == [1]
     assert storage.entry(ada.log, 2) is None and len(storage.places(0, 9)) == 1
 
@@ -295,10 +295,10 @@ def test_one_entry_by_its_name(storage: Storage) -> None:
 def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
-    storage.commit([Change(heard=[Heard(ada.log, user("eve"), 2), Heard(ada.log, user("bob"), 3)])])
-    storage.commit([Change(heard=[Heard(ada.log, user("eve"), 1), Heard(bob.log, user("ada"), 1)])])
-    storage.commit([Change(heard=[Heard(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
-    told = [Heard(ada.log, user("bob"), 3), Heard(ada.log, user("eve"), 2)]
+    storage.commit([Change(heard=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
+    storage.commit([Change(heard=[DeliveredMark(ada.log, user("eve"), 1), DeliveredMark(bob.log, user("ada"), 1)])])
+    storage.commit([Change(heard=[DeliveredMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
+    told = [DeliveredMark(ada.log, user("bob"), 3), DeliveredMark(ada.log, user("eve"), 2)]
     assert sorted(storage.load([user("ada")]).heard, key=lambda heard: -heard.seq) == told
     assert storage.load([]).heard == []
     assert storage.heard(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
@@ -314,11 +314,11 @@ def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Stor
     part = Author("ada", 2, before=[first.mark._replace(seq=2)])
     after_part = Author("ada", 3, before=[part.mark])
     storage.commit([part.begins("4", whole=False), after_part.begins("5", whole=False)])
-    storage.commit([Change(heard=[Heard(after_part.log, user("bob"), 1)])])
+    storage.commit([Change(heard=[DeliveredMark(after_part.log, user("bob"), 1)])])
     assert storage.heard(first.log, 2) == [(user("bob"), 2)]
     assert storage.heard(first.log, 3) == []
     storage.commit([Author("ada", 4, before=[first.mark, after_part.mark]).begins("6")])
-    storage.commit([Change(heard=[Heard(Author("ada", 4).log, user("eve"), 1)])])
+    storage.commit([Change(heard=[DeliveredMark(Author("ada", 4).log, user("eve"), 1)])])
     assert storage.heard(first.log, 3) == [(user("eve"), 3)]
 
 
@@ -327,8 +327,12 @@ def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Stor
 
 def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> None:
     group = Naming(group=(ROOM, user("ada"), "01" * 8))
-    talks = [Talk(ROOM, Naming(room=True)), Talk(DM, Naming(dm=(user("ada"), user("bob")))), Talk("aa" * 32, group)]
-    talks.append(Talk("bb" * 32, Naming(talk="aa" * 32)))
+    talks = [
+        KnownConversation(ROOM, Naming(room=True)),
+        KnownConversation(DM, Naming(dm=(user("ada"), user("bob")))),
+        KnownConversation("aa" * 32, group),
+    ]
+    talks.append(KnownConversation("bb" * 32, Naming(talk="aa" * 32)))
     here = Address(user("bob"), "127.0.0.1:8080", verified_at=5, teller=user("eve"))
     storage.commit([
         Change(

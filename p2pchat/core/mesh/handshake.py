@@ -20,7 +20,7 @@ import hmac
 from collections.abc import Callable
 from typing import Literal
 
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.log import verify
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import PROTOCOL_VERSION, Cert, Frame, Hello, PeerId, Unknown, UserId, Welcome
@@ -41,7 +41,7 @@ def proof(key: str, side: Literal["client", "server"], t: bytes) -> str:
     return hmac.digest(bytes.fromhex(key), PROOF_TAGS[side] + t, "sha256").hex()
 
 
-def check_proof(network: Network, side: Literal["client", "server"], t: bytes, given: str | None) -> None:
+def check_proof(network: NetworkCredentials, side: Literal["client", "server"], t: bytes, given: str | None) -> None:
     """Raise HandshakeError("network") unless `given` proves what this network asks for; an open one asks nothing."""
     if network.key is None:
         return
@@ -56,7 +56,7 @@ class ServerSide:
 
     __slots__ = ("_me", "_network", "_nonce", "peer")
 
-    def __init__(self, me: PeerId, network: Network, nonce: bytes) -> None:
+    def __init__(self, me: PeerId, network: NetworkCredentials, nonce: bytes) -> None:
         self._me = me
         self._network = network
         self._nonce = nonce.hex()
@@ -110,7 +110,7 @@ class ClientSide:
         self,
         me: PeerId,
         sign: Callable[[bytes], bytes],
-        network: Network,
+        network: NetworkCredentials,
         *,
         server: PeerId,
         pin: PeerId,

@@ -14,21 +14,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from p2pchat.core.context import Context, Network
-from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, Send, Stopped, Warned
+from p2pchat.core.context import Context, NetworkCredentials
+from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
-    Accepted,
     Connect,
     DialFailed,
-    Dialled,
-    Drained,
     Faulted,
-    Filled,
     Forget,
+    LinkAccepted,
+    LinkDialled,
     LinkDown,
-    Listening,
+    LinkDrained,
+    LinkFilled,
+    ListeningAt,
     Paused,
-    Sighted,
+    PeerSighted,
     Stop,
 )
 from p2pchat.core.mesh.addressbook import AddressBook, may_be_told
@@ -57,8 +57,8 @@ from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
 
 LinkInput = (
-    Accepted | Dialled | DialFailed | LinkDown | Faulted | Filled | Drained | Paused | Listening | Connect | Sighted
-    | Forget | Stop
+    LinkAccepted | LinkDialled | DialFailed | LinkDown | Faulted | LinkFilled | LinkDrained | Paused | ListeningAt
+    | Connect | PeerSighted | Forget | Stop
 )  # fmt: skip
 
 REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}  # of LinkDown, for departures
@@ -76,7 +76,7 @@ class Links:
     def __init__(
         self,
         ctx: Context,
-        network: Network,
+        network: NetworkCredentials,
         sign: Callable[[bytes], bytes],
         run: RunId,
         addresses: list[Address],
@@ -104,17 +104,17 @@ class Links:
         self._liveness = Liveness(ctx, self.up, self._dead)
         self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self.by_peer, self._clones.told)
         self._handlers: dict[type, Callable[..., None]] = {
-            Accepted: self._accepted,
-            Dialled: self._dialled,
+            LinkAccepted: self._accepted,
+            LinkDialled: self._dialled,
             DialFailed: self._dial_failed,
             LinkDown: self._link_down,
             Faulted: self._faulted,
-            Filled: self._filled,
-            Drained: self._drained,
+            LinkFilled: self._filled,
+            LinkDrained: self._drained,
             Paused: self._paused,
-            Listening: self._listening,
+            ListeningAt: self._listening,
             Connect: self._connect,
-            Sighted: self._sighted,
+            PeerSighted: self._sighted,
             Forget: self._forget,
             Stop: self._stop,
         }
@@ -174,13 +174,13 @@ class Links:
 
     # ---- inputs
 
-    def _accepted(self, input: Accepted) -> None:
+    def _accepted(self, input: LinkAccepted) -> None:
         if self._stopped:
             self._ctx.emit(Close(input.link))
             return
         self._begin(self._proving.accepted(input))
 
-    def _dialled(self, input: Dialled) -> None:
+    def _dialled(self, input: LinkDialled) -> None:
         link = self._proving.dialled(input)
         if link is None:
             self._ctx.emit(Close(input.link))
@@ -198,11 +198,11 @@ class Links:
     def _faulted(self, input: Faulted) -> None:
         self.close(input.link, input.code, input.text)
 
-    def _filled(self, input: Filled) -> None:
+    def _filled(self, input: LinkFilled) -> None:
         if input.link in self._links:
             self._links[input.link].full = True
 
-    def _drained(self, input: Drained) -> None:
+    def _drained(self, input: LinkDrained) -> None:
         link = self._links.get(input.link)
         if link is not None:
             link.full = False
@@ -213,14 +213,14 @@ class Links:
         if input.link in self._links:
             self._liveness.paused(self._links[input.link], input.on)
 
-    def _listening(self, input: Listening) -> None:
+    def _listening(self, input: ListeningAt) -> None:
         self._exchange.listening(input.port, input.at)
 
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
             self._dialing.connect(input.endpoint, input.pin)
 
-    def _sighted(self, input: Sighted) -> None:
+    def _sighted(self, input: PeerSighted) -> None:
         if not self._stopped:
             sighted(self._ctx, self.book, self._dialing, input.peer, input.at)
 
@@ -242,7 +242,7 @@ class Links:
             self._ctx.emit(Close(link.id, Bye("left")))
         self.up.clear()
         self.by_peer.clear()
-        self._ctx.emit(Stopped())
+        self._ctx.emit(NodeStopped())
 
     # ---- frames
 
@@ -496,7 +496,7 @@ class Clones:
     def _warn(self, whose: PeerId) -> None:
         name = self._name_of(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!a}" if name else "the key of one peer"
-        self._ctx.emit(Warned("two_processes", f"two processes seem to use {key}: stop one of them", whose))
+        self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))
 
 
 # ---- sighting
@@ -541,7 +541,7 @@ class Proving:
     """
 
     def __init__(
-        self, ctx: Context, network: Network, sign: Callable[[bytes], bytes], dialing: Dialing,
+        self, ctx: Context, network: NetworkCredentials, sign: Callable[[bytes], bytes], dialing: Dialing,
         *, is_welcome: Callable[[PeerId], bool], proved: Callable[[Link], None], end: Callable[..., None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -552,7 +552,7 @@ class Proving:
         self._proved = proved
         self._end = end
 
-    def accepted(self, input: Accepted) -> Link:
+    def accepted(self, input: LinkAccepted) -> Link:
         """Begin with a stranger who connected: this side speaks first."""
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = Link(input.link, input.host, server)
@@ -560,7 +560,7 @@ class Proving:
         self._ctx.emit(Send(server.opening(), [link.id]))
         return link
 
-    def dialled(self, input: Dialled) -> Link | None:
+    def dialled(self, input: LinkDialled) -> Link | None:
         """Begin with whom we reached; None when nobody wants that dial any more, or the key there is a wrong one."""
         target = self._dialing.target_of(input.dial)
         if target is None:

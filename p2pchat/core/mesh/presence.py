@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, HostedUser, KeySet, Timer
+from p2pchat.core.context import Context, HostedIdentity, KeySet, Timer
 from p2pchat.core.effects import PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.link import Link
@@ -39,7 +39,7 @@ class Told:
 class Presence:
     """Who is here, by what the links tell; and what the others are told of the users hosted here."""
 
-    def __init__(self, ctx: Context, users: Iterable[HostedUser]) -> None:
+    def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
         self._announcing = Announcing(ctx, users)
         self._own = self._announcing.own
@@ -119,7 +119,7 @@ class Presence:
         """A user hosted here has another name."""
         self._announcing.renamed(user, name)
 
-    def host(self, user: HostedUser) -> None:
+    def host(self, user: HostedIdentity) -> None:
         """Speak for one more user from now on."""
         self._counted = None
         was_here = user.id in self._here
@@ -325,9 +325,9 @@ class _End:
 class Announcing:
     """Tells the links about the users hosted here."""
 
-    def __init__(self, ctx: Context, users: Iterable[HostedUser]) -> None:
+    def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
-        self.own: dict[UserId, HostedUser] = {user.id: user for user in users}
+        self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
         self._words: dict[UserId, Status] = {}
         self._ends: dict[int, _End] = {}
         self._told_at = float("-inf")  # monotonic
@@ -378,7 +378,7 @@ class Announcing:
         self.own[user].name = name
         self._changed([user])
 
-    def host(self, user: HostedUser) -> None:
+    def host(self, user: HostedIdentity) -> None:
         """Speak for one more user from now on."""
         self.own[user.id] = user
         self._words[user.id] = (user.status, "", self._ctx.now.utc)

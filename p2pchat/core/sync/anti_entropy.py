@@ -19,11 +19,11 @@ from functools import partial
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.delivery_receipts import Receipts
-from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
+from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import Conversation, Log, total
-from p2pchat.core.sync.progress import MAX_REMEMBERED, Key, Shelf, Side
+from p2pchat.core.sync.log_index import ConversationState, Log, sum_of
+from p2pchat.core.sync.progress import MAX_REMEMBERED, Key, RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
@@ -31,25 +31,25 @@ LAST_ID = "f" * 64
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were heard
 
 
-def following(id: str) -> str:
+def next_id(id: str) -> str:
     """Return the next id in order; the last one's is itself."""
     return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
 
 
-class Compare:
+class AntiEntropy:
     """Digests and marks, out and in."""
 
-    def __init__(self, shelf: Shelf, pull: Pull, receipts: Receipts, forks: Forks) -> None:
+    def __init__(self, shelf: SyncContext, pull: Fetcher, receipts: DeliveryReceipts, forks: Forks) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._pull = pull
         self._receipts = receipts
         self._forks = forks
-        self.on_digest: Callable[[Side], None] = lambda side: None  # told before each digest
+        self.on_digest: Callable[[RemoteState], None] = lambda side: None  # told before each digest
 
     # ---- digests
 
-    def begin(self, side: Side) -> None:
+    def begin(self, side: RemoteState) -> None:
         """Compare everything with a far end whose hosted users are known now (again, when they change)."""
         side.begun = True
         side.sharing_seen = dict.fromkeys(self._shelf.presence.users_of(side.link.id))
@@ -61,7 +61,7 @@ class Compare:
             side.insisting.cancel()
         self._insist(side, self._ctx.settings.gossip_within)
 
-    def _insist(self, side: Side, wait: float) -> None:
+    def _insist(self, side: RemoteState, wait: float) -> None:
         """Send the digest, at least once, and again, more and more rarely, until everything is compared."""
         side.insisting = None
         if self._shelf.is_up(side) and not (side.all_compared and side.sum_told):
@@ -70,13 +70,13 @@ class Compare:
             again = min(2 * wait, self._ctx.settings.digest_every)
             side.insisting = self._shelf.after(wait, partial(self._insist, side, again))
 
-    def send_digest(self, side: Side, *, ask: bool = False) -> None:
+    def send_digest(self, side: RemoteState, *, ask: bool = False) -> None:
         """Tell the sum of everything shared; with `ask` the far end says so if its own is equal."""
         side.sum_told = True
         self.on_digest(side)
-        self._ctx.emit(Send(Digest(sum=total(self._shelf.shared(side)), ask=ask), [side.link.id]))
+        self._ctx.emit(Send(Digest(sum=sum_of(self._shelf.shared(side)), ask=ask), [side.link.id]))
 
-    def digest(self, side: Side, frame: Digest) -> None:
+    def digest(self, side: RemoteState, frame: Digest) -> None:
         """Take a digest. A link that may be told nothing now gets no answer: the digest is told again."""
         self._shelf.learn(side, frame.names)
         if not side.hears_marks:
@@ -88,9 +88,9 @@ class Compare:
             self._ctx.emit(Counted("digest_sums"))
             self._sums(side, frame.sums, frame.span)
 
-    def _total(self, side: Side, told: str, *, ask: bool) -> None:
+    def _total(self, side: RemoteState, told: str, *, ask: bool) -> None:
         shared = self._shelf.shared(side)
-        if total(shared) != told:
+        if sum_of(shared) != told:
             self._send_sums(side, shared)
             return
         for conversation in shared:
@@ -104,23 +104,23 @@ class Compare:
         if ask:
             self.send_digest(side)
 
-    def _send_sums(self, side: Side, shared: list[Conversation]) -> None:
+    def _send_sums(self, side: RemoteState, shared: list[ConversationState]) -> None:
         size = self._shelf.page
         start = FIRST_ID
         for index in range(0, max(1, len(shared)), size):
             page = shared[index : index + size]
             last = index + size >= len(shared)
             end = LAST_ID if last else page[-1].id
-            sums = {conversation.id: total([conversation]) for conversation in page}
+            sums = {conversation.id: sum_of([conversation]) for conversation in page}
             self._shelf.send(Digest(sums=sums, span=(start, end)), side, *sums)
             if not last:
                 self._ctx.emit(Counted("page_boundary"))
-            start = following(end)
+            start = next_id(end)
 
-    def _sums(self, side: Side, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
+    def _sums(self, side: RemoteState, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
         if span[0] == FIRST_ID:
             side.sums_to, side.differing = "", {}
-        in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= following(side.sums_to))
+        in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= next_id(side.sums_to))
         here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
         for id in told:
             found = here.get(id) or self._shelf.named(side, id)
@@ -131,7 +131,7 @@ class Compare:
         for id in sorted(here):
             if self._group_differs(here, told, id):
                 side.differing[id] = None  # the group first: what of its talk is visible depends on it
-            elif total([here[id]]) == told.get(id, total([])):
+            elif sum_of([here[id]]) == told.get(id, sum_of([])):
                 self._equal(side, here[id])
                 side.compared[id] = None
             else:
@@ -147,15 +147,15 @@ class Compare:
             side.all_compared = True
 
     def _group_differs(
-        self, here: dict[ConversationId, Conversation], told: dict[ConversationId, str], id: str
+        self, here: dict[ConversationId, ConversationState], told: dict[ConversationId, str], id: str
     ) -> bool:
         """Say whether this is the talk of a group that the far end holds other than this side."""
         group = here[id].group
         if group is None or not here[id].is_talk or group.id not in here:
             return False
-        return total([here[group.id]]) != told.get(group.id, total([]))
+        return sum_of([here[group.id]]) != told.get(group.id, sum_of([]))
 
-    def _equal(self, side: Side, conversation: Conversation) -> None:
+    def _equal(self, side: RemoteState, conversation: ConversationState) -> None:
         """The far end holds exactly what is held here: that acknowledges all of it."""
         _spoken(side, conversation)
         for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):
@@ -167,7 +167,9 @@ class Compare:
 
     # ---- marks
 
-    def send_marks(self, side: Side, conversation: Conversation, span: tuple[UserId, UserId], *, ask: bool) -> None:
+    def send_marks(
+        self, side: RemoteState, conversation: ConversationState, span: tuple[UserId, UserId], *, ask: bool
+    ) -> None:
         """Tell all marks of a conversation within a span of users, in pages that together cover the span."""
         size = self._shelf.page
         start, page, count = span[0], dict[UserId, list[Mark]](), 0
@@ -176,17 +178,22 @@ class Compare:
                 end = max(page)
                 self._send_page(side, conversation, page, (start, end), ask)
                 self._ctx.emit(Counted("page_boundary"))
-                start, page, count = following(end), {}, 0
+                start, page, count = next_id(end), {}, 0
             page[user] = marks
             count += len(marks)
         self._send_page(side, conversation, page, (start, span[1]), ask)
 
     def _send_page(
-        self, side: Side, conversation: Conversation, page: dict[UserId, list[Mark]], span: tuple[str, str], ask: bool
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        page: dict[UserId, list[Mark]],
+        span: tuple[str, str],
+        ask: bool,
     ) -> None:
         self._shelf.send(Have({conversation.id: page}, span=span, ask=ask), side, conversation.id)
 
-    def have(self, side: Side, frame: Have) -> None:
+    def have(self, side: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
         self._shelf.learn(side, frame.names)
         for id, users in frame.marks.items():
@@ -208,8 +215,8 @@ class Compare:
 
     def _page(
         self,
-        side: Side,
-        conversation: Conversation,
+        side: RemoteState,
+        conversation: ConversationState,
         users: dict[UserId, list[Mark]],
         span: tuple[str, str],
         *,
@@ -228,11 +235,11 @@ class Compare:
             self.send_marks(side, conversation, span, ask=False)
         self._covered(side, conversation.id, span)
 
-    def _covered(self, side: Side, conversation: ConversationId, span: tuple[str, str]) -> None:
+    def _covered(self, side: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
         """Note how far pages have come; a conversation is compared when they reached the end."""
         if span[0] == FIRST_ID:
             side.pages_to[conversation] = span[1]
-        elif conversation in side.pages_to and span[0] <= following(side.pages_to[conversation]):
+        elif conversation in side.pages_to and span[0] <= next_id(side.pages_to[conversation]):
             side.pages_to[conversation] = max(span[1], side.pages_to[conversation])
         if side.pages_to.get(conversation) == LAST_ID:
             del side.pages_to[conversation]
@@ -253,7 +260,7 @@ class Compare:
             if found.past.marks:
                 self._ctx.change.meta[found.past_key] = str(found.past)
 
-    def _talks_no_longer_new(self, side: Side, span: tuple[str, str]) -> None:
+    def _talks_no_longer_new(self, side: RemoteState, span: tuple[str, str]) -> None:
         """Of the talks new here within a span these are compared now: as it is in the room."""
         for id in sorted(self._shelf.conversations.new_talks):
             talk = self._shelf.conversations.by_id[id]
@@ -262,7 +269,9 @@ class Compare:
             if span[0] <= id <= span[1] and same and self._shelf.shares(side, talk):
                 self._no_longer_new(id)
 
-    def _heard(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark], *, urgent: bool) -> None:
+    def _heard(
+        self, side: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
+    ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
             self._ctx.emit(Counted("marks_ignored"))
             return
@@ -278,7 +287,7 @@ class Compare:
         if self._shelf.trusts(side, user):
             self._find_ahead(side, conversation, key, marks, urgent)
 
-    def _was_there(self, conversation: Conversation, user: UserId, marks: list[Mark], all_of_them: bool) -> None:
+    def _was_there(self, conversation: ConversationState, user: UserId, marks: list[Mark], all_of_them: bool) -> None:
         """First marks of a writer; what a file brought up to them was shown before."""
         if all_of_them:
             conversation.past.listed(user, {mark.run for mark in marks})
@@ -294,20 +303,22 @@ class Compare:
             if not conversation.newcomer:
                 self._ctx.change.meta[conversation.past_key] = str(conversation.past)
 
-    def _of_a_copy(self, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
+    def _of_a_copy(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
         """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""
         for mark in marks:
             if mark.run == self._shelf.run and conversation.log(user, mark.run) is None:
                 self._shelf.taken(LogId(conversation.id, user, mark.run))
 
-    def _raise_tails(self, side: Side, key: Key) -> None:
+    def _raise_tails(self, side: RemoteState, key: Key) -> None:
         """Marks of a running log may be further than what was written to this link."""
         for run, mark in side.heard[key].items():
             tail = side.tails.get(LogId(*key, run))
             if tail is not None and mark.seq > tail.sent:
                 tail.sent = mark.seq
 
-    def _find_ahead(self, side: Side, conversation: Conversation, key: Key, marks: list[Mark], urgent: bool) -> None:
+    def _find_ahead(
+        self, side: RemoteState, conversation: ConversationState, key: Key, marks: list[Mark], urgent: bool
+    ) -> None:
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
         for mark in marks:
@@ -333,7 +344,7 @@ class Compare:
         for mark in unsure:
             self._look_up(side, conversation, key, mark, urgent)
 
-    def _look_up(self, side: Side, conversation: Conversation, key: Key, mark: Mark, urgent: bool) -> None:
+    def _look_up(self, side: RemoteState, conversation: ConversationState, key: Key, mark: Mark, urgent: bool) -> None:
         """Ask storage whether the log of a mark is held: it may be covered here."""
         if side.unsure >= MAX_REMEMBERED:
             self._ctx.emit(Counted("marks_ignored"))  # the next comparison brings it again
@@ -342,7 +353,7 @@ class Compare:
         ref = LogKey(conversation.id, ref_key(key[1], mark.run))
         self._shelf.lookups.log(ref, partial(self._looked_up, side, key, mark, urgent))
 
-    def _looked_up(self, side: Side, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
+    def _looked_up(self, side: RemoteState, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
         side.unsure -= 1
         if facts is not None:
             self._was_shown(facts)
@@ -351,13 +362,13 @@ class Compare:
             self._pull.consider(key, urgent=urgent)
 
 
-def _is_shown(conversation: Conversation, user: UserId, mark: Mark) -> bool:
+def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:
     """Say whether all that a mark tells of was shown here: a file may have brought it before."""
     log = conversation.log(user, mark.run)
     return log is not None and log.released >= mark.seq
 
 
-def _spoken(side: Side, conversation: Conversation) -> None:
+def _spoken(side: RemoteState, conversation: ConversationState) -> None:
     """The far end tells of a conversation: so it is shared there."""
     if conversation.group is not None:
         side.spoken[conversation.id] = None

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Counted, Refused
+from p2pchat.core.effects import Counted, WriteRefused
 from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.state import (
     LEAVE,
@@ -28,25 +28,25 @@ from p2pchat.core.groups.state import (
     leave_body,
     operation_hash,
 )
-from p2pchat.core.inputs import GroupChanging, GroupLeaving, GroupMade, Said
+from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest, WriteRequest
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message
 from p2pchat.core.names import name_fault
-from p2pchat.core.records import MENDING, is_own, shape_fault
-from p2pchat.core.sync.causal_order import Order, followed
-from p2pchat.core.sync.ingest import Intake
-from p2pchat.core.sync.log_index import Conversation, Log, next_c
-from p2pchat.core.sync.progress import Shelf
+from p2pchat.core.records import RELATION_KINDS, is_own, shape_fault
+from p2pchat.core.sync.causal_order import CausalOrder, newest_references
+from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.log_index import ConversationState, Log, next_c
+from p2pchat.core.sync.progress import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId
 
-ROOM_FOR_REST = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
+ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
-Word = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it is claimed to be written
+Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it is claimed to be written
 
 
-class Writing:
+class Appender:
     """The hand of the hosted users."""
 
-    def __init__(self, shelf: Shelf, intake: Intake, order: Order) -> None:
+    def __init__(self, shelf: SyncContext, intake: Ingest, order: CausalOrder) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._intake = intake
@@ -54,7 +54,7 @@ class Writing:
         self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
 
-    def resume(self, conversation: Conversation, user: UserId, place: int) -> None:
+    def resume(self, conversation: ConversationState, user: UserId, place: int) -> None:
         """Note where a hosted user wrote last before this run; the first word counts."""
         self._last_place.setdefault((conversation.id, user), place)
 
@@ -65,15 +65,15 @@ class Writing:
                 if writer == user:
                     self.resume(conversation, user, place)
 
-    def said(self, said: Said) -> None:
+    def said(self, said: WriteRequest) -> None:
         """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
         conversation = self._shelf.conversations.by_id.get(said.conversation)
         refused = self._refusal(conversation, said)
         if refused or conversation is None:
-            self._ctx.emit(Refused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
+            self._ctx.emit(WriteRefused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         log = self._log(conversation, said.user)
-        words = _words(said)
+        words = _drafts(said)
         self._write(conversation, log, self._introduced(conversation, log, words))
         self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
@@ -86,7 +86,7 @@ class Writing:
         return None if log is None or not log.own or log.limit < log.seq else (log.id, log.seq + 1)
 
     def write(
-        self, conversation: Conversation, user: UserId, kind: str, body: Any, ticket: int | None,
+        self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
         cite: tuple[int, str] | None = None,
     ) -> None:  # fmt: skip
         """Write one entry to a group; `ticket`: who asked for it, None when nobody did."""
@@ -94,7 +94,7 @@ class Writing:
         self._write(conversation, log, [(kind, body, None, None)], cite)
         self._answer(log, kind, ticket)
 
-    def put(self, conversation: Conversation, user: UserId, entries: list[Entry], ticket: int | None) -> None:
+    def put(self, conversation: ConversationState, user: UserId, entries: list[Entry], ticket: int | None) -> None:
         """Write entries as they are: the first of a group, whose bytes give its id."""
         log = self._log(conversation, user)
         self._append(conversation, log, entries)
@@ -104,7 +104,7 @@ class Writing:
         if ticket is not None:
             self._shelf.step.said.append((ticket, log.id, log.seq, 1, kind))
 
-    def _refusal(self, conversation: Conversation | None, said: Said) -> tuple[str, str] | None:
+    def _refusal(self, conversation: ConversationState | None, said: WriteRequest) -> tuple[str, str] | None:
         settings = self._ctx.settings
         if said.user not in self._shelf.hosted:
             return "user", "this user is not hosted here"
@@ -115,7 +115,7 @@ class Writing:
         group = conversation.group
         if not conversation.may_write(said.user) or (group is not None and not group.is_present(said.user)):
             return "member", "only members write in this conversation"
-        if said.kind in MENDING and (refused := _mending_fault(said)):
+        if said.kind in RELATION_KINDS and (refused := _relation_fault(said)):
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in said.claims.values()):
             return "claim", "a time before 1970, or after 2255, can be claimed for no message"
@@ -132,15 +132,15 @@ class Writing:
         if room is not None:
             self._write(room, self._log(room, user), [self._profile(user)])
 
-    def _profile(self, user: UserId) -> Word:
+    def _profile(self, user: UserId) -> Draft:
         hosted = self._shelf.hosted[user]
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
-    def _introduced(self, conversation: Conversation, log: Log, words: list[Word]) -> list[Word]:
+    def _introduced(self, conversation: ConversationState, log: Log, words: list[Draft]) -> list[Draft]:
         """In the room a log begins with who writes it."""
         return [self._profile(log.id.user), *words] if conversation.members is None and not log.seq else words
 
-    def _log(self, conversation: Conversation, user: UserId) -> Log:
+    def _log(self, conversation: ConversationState, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
         run = self._runs.get((conversation.id, user))
         log = conversation.log(user, run) if run else None
@@ -151,7 +151,7 @@ class Writing:
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._shelf.run)
         return log
 
-    def _begin(self, conversation: Conversation, user: UserId, run: RunId) -> Log:
+    def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> Log:
         self._runs[conversation.id, user] = run
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
         writer = conversation.writer(user)
@@ -164,7 +164,7 @@ class Writing:
         return log
 
     def _write(
-        self, conversation: Conversation, log: Log, words: list[Word], cite: tuple[int, str] | None = None
+        self, conversation: ConversationState, log: Log, words: list[Draft], cite: tuple[int, str] | None = None
     ) -> None:
         """Append entries of these kinds and bodies.
 
@@ -187,7 +187,7 @@ class Writing:
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
         self._append(conversation, log, entries)
 
-    def _append(self, conversation: Conversation, log: Log, entries: list[Entry]) -> None:
+    def _append(self, conversation: ConversationState, log: Log, entries: list[Entry]) -> None:
         for part in self._parts(entries):
             self._sign(conversation, log, *part)
         self._shelf.step.own = True
@@ -195,10 +195,10 @@ class Writing:
         if any(entry.k != "profile" for entry in entries):
             self._last_place[conversation.id, log.id.user] = place
 
-    def _followed(self, conversation: Conversation, log: Log) -> tuple[Ref, ...]:
+    def _followed(self, conversation: ConversationState, log: Log) -> tuple[Ref, ...]:
         user = log.id.user
         since = self._last_place.get((conversation.id, user), 0)
-        return followed(conversation, user, since, self._ctx.settings.max_after)
+        return newest_references(conversation, user, since, self._ctx.settings.max_after)
 
     def _parts(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
         """Cut new entries into batches."""
@@ -217,7 +217,7 @@ class Writing:
             return len(sizes)
         return max(1, sum(size <= most for size in accumulate(sizes)))
 
-    def _sign(self, conversation: Conversation, log: Log, raws: list[str], entries: list[Entry]) -> None:
+    def _sign(self, conversation: ConversationState, log: Log, raws: list[str], entries: list[Entry]) -> None:
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
         sign = self._shelf.hosted[log.id.user].sign
@@ -225,7 +225,7 @@ class Writing:
         self._intake.keep(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
 
 
-def _words(said: Said) -> list[Word]:
+def _drafts(said: WriteRequest) -> list[Draft]:
     kind, re, claims = said.kind, said.re, said.claims
     if not claims:
         return [(kind, _body(kind, body), re, None) for body in said.bodies]
@@ -236,7 +236,7 @@ def _body(kind: str, text: str) -> str | None:
     return None if kind == "delete" else text
 
 
-def _mending_fault(said: Said) -> tuple[str, str] | None:
+def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for what cannot change how another entry is shown."""
     for body in said.bodies:
         fault = shape_fault(said.kind, _body(said.kind, body), said.re)
@@ -263,12 +263,12 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
         return "text", "the text holds a NUL character: send it as a file, or without"
     if size > max_text_bytes:
         return "too_long", f"the text has {size} bytes of UTF-8, the limit is {max_text_bytes}: send it in parts"
-    if size > max_entry_bytes // 8 and written_bytes(text) > max_entry_bytes - ROOM_FOR_REST:
+    if size > max_entry_bytes // 8 and encoded_bytes(text) > max_entry_bytes - ENTRY_OVERHEAD_BYTES:
         return "too_long", f"the text is above {max_entry_bytes} bytes when written as JSON: send it in parts"
     return None
 
 
-def written_bytes(text: str) -> int:
+def encoded_bytes(text: str) -> int:
     """Return how long the entry of a text is, besides its marks: JSON takes six bytes for a control character."""
     return len(encode_entry(Entry("text", 0, 0, b=text)).encode())
 
@@ -284,14 +284,14 @@ def written_bytes(text: str) -> int:
 # Source: docs/protocol.md, "Groups".
 
 
-MOST_REDONE = 16  # operations at once; what is left is made again a moment later
-Fault = tuple[str, str]  # code and sentence
+MAX_REDONE = 16  # operations at once; what is left is made again a moment later
+Refusal = tuple[str, str]  # code and sentence
 
 
-class Grouping:
+class GroupEditor:
     """The hand of hosted users in groups."""
 
-    def __init__(self, shelf: Shelf, writing: Writing) -> None:
+    def __init__(self, shelf: SyncContext, writing: Appender) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._writing = writing
@@ -311,24 +311,24 @@ class Grouping:
 
     # ---- what is asked
 
-    def asked(self, asked: GroupMade | GroupChanging | GroupLeaving) -> None:
+    def asked(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         """Do it; answered by Kept when it is durable, or Refused."""
         if asked.user not in self._shelf.hosted:
-            fault: Fault | None = ("user", "this user is not hosted here")
-        elif isinstance(asked, GroupMade):
+            fault: Refusal | None = ("user", "this user is not hosted here")
+        elif isinstance(asked, GroupCreateRequest):
             fault = self._make(asked)
         else:
             group = self._shelf.conversations.groups.get(asked.group)
             if group is None or group.state is None:
                 fault = ("group", "no such group is known here")
-            elif isinstance(asked, GroupLeaving):
+            elif isinstance(asked, GroupLeaveRequest):
                 fault = self._leave(group, group.state, asked)
             else:
                 fault = self._change(group, asked)
         if fault is not None:
-            self._ctx.emit(Refused(asked.ticket, *fault))
+            self._ctx.emit(WriteRefused(asked.ticket, *fault))
 
-    def _make(self, asked: GroupMade) -> Fault | None:
+    def _make(self, asked: GroupCreateRequest) -> Refusal | None:
         members = dict.fromkeys((asked.user, *asked.members), 1)
         fault = _fault(asked.name, members)
         if fault is not None:
@@ -346,7 +346,7 @@ class Grouping:
         self._writing.put(conversation, asked.user, [entry], asked.ticket)
         return None
 
-    def _change(self, group: Group, asked: GroupChanging) -> Fault | None:
+    def _change(self, group: Group, asked: GroupChangeRequest) -> Refusal | None:
         if group.state is None or group.state.owner != asked.user:
             return "owner", "only who owns the group changes it"
         self._redo_all(group, asked.user)
@@ -367,7 +367,7 @@ class Grouping:
             return "nothing", "nothing would be other than it is"
         return self._operate(group, state, members, name, owner, ticket=asked.ticket)
 
-    def _leave(self, group: Group, state: State, asked: GroupLeaving) -> Fault | None:
+    def _leave(self, group: Group, state: State, asked: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(asked.user):
             return "member", "who leaves has to be a member"
         if state.owner == asked.user and len(state.present) > 1:
@@ -382,7 +382,7 @@ class Grouping:
     def _operate(
         self, group: Group, state: State, members: Mapping[UserId, int], name: str, owner: UserId, *,
         redo: str = "", ticket: int | None = None, by: UserId | None = None,
-    ) -> Fault | None:  # fmt: skip
+    ) -> Refusal | None:  # fmt: skip
         """Write the next operation; whoever is no member any more is cut off at what is visible of it here."""
         cuts = state.cuts(lambda user: self._seen(group, user))
         for user in sorted(state.present - members.keys()):
@@ -401,7 +401,7 @@ class Grouping:
         writer = talk.writers.get(user) if talk is not None else None
         return writer.visible_marks() if writer is not None else []
 
-    def _too_long(self, entry: Entry) -> Fault | None:
+    def _too_long(self, entry: Entry) -> Refusal | None:
         most = self._ctx.settings.max_entry_bytes - 1024  # for its stamps and references
         if len(encode_entry(entry).encode()) <= most:
             return None
@@ -455,13 +455,13 @@ class Grouping:
         self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
 
     def _redo_all(self, group: Group, user: UserId) -> None:
-        for _ in range(MOST_REDONE):
+        for _ in range(MAX_REDONE):
             lost = group.lost(user)
             if not lost or group.state is None or self._redo(group, group.state, lost[0]) is not None:
                 return
             self._ctx.emit(Counted("operation_redone"))
 
-    def _redo(self, group: Group, state: State, lost: Operation) -> Fault | None:
+    def _redo(self, group: Group, state: State, lost: Operation) -> Refusal | None:
         """Make what an operation meant anew on top; whom it added counts as added then."""
         intent = intent_of(lost, group.below(lost))
         members = {user: gen for user, gen in state.members.items() if user not in state.left | intent.removed}
@@ -472,7 +472,7 @@ class Grouping:
         return self._operate(group, state, members, name, owner, redo=lost.hash)
 
 
-def _fault(name: str, members: Mapping[UserId, Any]) -> Fault | None:
+def _fault(name: str, members: Mapping[UserId, Any]) -> Refusal | None:
     fault = name_fault(name)
     if fault:
         return "name", fault

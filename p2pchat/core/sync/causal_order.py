@@ -14,32 +14,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from p2pchat.core.effects import Counted, Gap
+from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
-from p2pchat.core.records import MENDING, LogFacts, LogKey, Mending, Stretch, mending_of
-from p2pchat.core.sync.log_index import Conversation, Log, Waits
-from p2pchat.core.sync.progress import Key, Shelf, Side
+from p2pchat.core.records import RELATION_KINDS, LogFacts, LogKey, Relation, Stretch, relation_of
+from p2pchat.core.sync.log_index import ConversationState, Log, WaitingEntry
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own
 MAX_KNOWN = 10_000  # answers of storage remembered; a guess: 2 MiB
 
 
-class Order:
+class CausalOrder:
     """Gives places."""
 
-    def __init__(self, shelf: Shelf, next_place: int) -> None:
+    def __init__(self, shelf: SyncContext, next_place: int) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self.next_place = next_place
         self._known: dict[tuple[str, str], int] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
         self._asking: set[tuple[str, str]] = set()
         self._seen_with: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # who had what is awaited
-        self._answered: dict[str, Conversation] = {}  # storage said something about what is awaited there
+        self._answered: dict[str, ConversationState] = {}  # storage said something about what is awaited there
 
     # ---- entries that came
 
-    def arrived(self, conversation: Conversation, log: Log, first: int, entries: Sequence[Entry]) -> None:
+    def arrived(self, conversation: ConversationState, log: Log, first: int, entries: Sequence[Entry]) -> None:
         """Release what may be shown of the new entries of a log, and let the rest wait.
 
         Args:
@@ -49,10 +49,10 @@ class Order:
             self._known.clear()
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or entry.before:
-                refs = followed_by(log, seq, entry)
+                refs = references_of(log, seq, entry)
                 mending = None if entry.re is None else self._mending(log, seq, entry)
                 if log.queue or seq > log.limit or self._missing(conversation, log, seq, refs):
-                    log.queue.append(Waits(seq, refs, self._ctx.now.mono, mending))
+                    log.queue.append(WaitingEntry(seq, refs, self._ctx.now.mono, mending))
                 elif mending is not None:
                     self._ctx.change.mendings.append(mending)
         self._block(conversation, log)
@@ -60,7 +60,7 @@ class Order:
         if conversation.blocked and (moved or not conversation.writer(log.id.user).plain):  # other logs turned with it
             self.retry(conversation)
 
-    def turned(self, conversation: Conversation, log: Log) -> None:
+    def turned(self, conversation: ConversationState, log: Log) -> None:
         """More of a log of a talk is visible than before, or less: release what may be shown now.
 
         What waits for it is for later (retry): of another log there may be entries of which is not known yet what they
@@ -69,27 +69,27 @@ class Order:
         self._block(conversation, log)
         self._advance(conversation, log)
 
-    def _mending(self, log: Log, seq: int, entry: Entry) -> Mending | None:
-        mending = mending_of(log.id, seq, entry)
-        if mending is None and entry.k in MENDING:
+    def _mending(self, log: Log, seq: int, entry: Entry) -> Relation | None:
+        mending = relation_of(log.id, seq, entry)
+        if mending is None and entry.k in RELATION_KINDS:
             self._ctx.emit(Counted("mends_nothing"))  # of another, or malformed: stored and served as all are
         return mending
 
-    def own(self, conversation: Conversation, log: Log, entries: Sequence[Entry]) -> int:
+    def own(self, conversation: ConversationState, log: Log, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
         if not log.released:
             for mark in log.before:
                 self._hurry(conversation, log.id.user, mark.run)
         self._release(conversation, log, len(entries))
-        if entries[-1].k in MENDING:  # what is said at once is of one kind
+        if entries[-1].k in RELATION_KINDS:  # what is said at once is of one kind
             first = log.seq - len(entries) + 1
-            self._edits(mending_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
+            self._edits(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
         if conversation.blocked:
             self.retry(conversation)
         return place
 
-    def _hurry(self, conversation: Conversation, user: UserId, run: RunId) -> None:
+    def _hurry(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
         """Release what still waits of an own earlier log that came back: its writer goes on, and order is kept."""
         log = conversation.log(user, run)
         if log is None or not log.queue:
@@ -104,13 +104,13 @@ class Order:
         if log.limit > log.released:
             self._release(conversation, log, log.limit - log.released, gap=True)
 
-    def resume(self, conversation: Conversation) -> None:
+    def resume(self, conversation: ConversationState) -> None:
         """Let those entries wait that were waiting when this node stopped, or release them."""
         for log in list(conversation.by_ref.values()):
             self._block(conversation, log)
         self.retry(conversation)
 
-    def left_memory(self, conversation: Conversation, log: Log) -> None:
+    def left_memory(self, conversation: ConversationState, log: Log) -> None:
         """A settled log is found in storage from now on; its last places may not be durable yet."""
         self._known[conversation.id, log.ref] = log.released
 
@@ -120,11 +120,11 @@ class Order:
         for conversation in conversations.values():
             self.retry(conversation)
 
-    def _missing(self, conversation: Conversation, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
+    def _missing(self, conversation: ConversationState, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return what this entry follows that has no place yet."""
         return [ref for ref in refs if not self._is_here(conversation, log, seq, ref)]
 
-    def _is_here(self, conversation: Conversation, log: Log, seq: int, ref: Ref) -> bool:
+    def _is_here(self, conversation: ConversationState, log: Log, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
         found = conversation.by_ref.get(ref.log)
@@ -139,7 +139,7 @@ class Order:
             self._shelf.lookups.log(LogKey(conversation.id, ref.log), partial(self._looked_up, conversation, ref.log))
         return known is not None and known >= ref.seq
 
-    def _looked_up(self, conversation: Conversation, ref: str, facts: LogFacts | None) -> None:
+    def _looked_up(self, conversation: ConversationState, ref: str, facts: LogFacts | None) -> None:
         key = (conversation.id, ref)
         self._asking.discard(key)
         released = 0
@@ -150,18 +150,18 @@ class Order:
 
     # ---- waiting
 
-    def _block(self, conversation: Conversation, log: Log) -> None:
+    def _block(self, conversation: ConversationState, log: Log) -> None:
         """Let what waits of a log wait, unless it is not to be shown anyway."""
         if log.queue and log.queue[0].seq <= log.limit and log.id not in conversation.blocked:
             conversation.blocked[log.id] = log
             self._watch(conversation, log)
 
-    def _watch(self, conversation: Conversation, log: Log) -> None:
+    def _watch(self, conversation: ConversationState, log: Log) -> None:
         seq, _, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
         self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
 
-    def _overdue(self, conversation: Conversation, log: Log, seq: int) -> None:
+    def _overdue(self, conversation: ConversationState, log: Log, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
         if seq > log.limit:
@@ -185,31 +185,31 @@ class Order:
                 self._watch(conversation, log)
         self.retry(conversation)
 
-    def _tell_gap(self, conversation: Conversation, log: Log, seq: int, missing: Sequence[Ref]) -> None:
+    def _tell_gap(self, conversation: ConversationState, log: Log, seq: int, missing: Sequence[Ref]) -> None:
         for side in self._shelf.sides.values():
             self._note_holder(side, conversation.id, missing)
         seen = {user for ref in missing for user in self._seen_with.pop((conversation.id, ref), ())}
-        self._ctx.emit(Gap(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
+        self._ctx.emit(GapShown(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
 
-    def link_gone(self, side: Side) -> None:
+    def link_gone(self, side: RemoteState) -> None:
         """A link ends: should what is awaited not come, people hear who had it."""
         for conversation in self._shelf.conversations.by_id.values():
             for log in conversation.blocked.values():
                 self._note_holder(side, conversation.id, log.queue[0][1] if log.queue else ())
 
-    def _note_holder(self, side: Side, conversation: ConversationId, refs: Sequence[Ref]) -> None:
+    def _note_holder(self, side: RemoteState, conversation: ConversationId, refs: Sequence[Ref]) -> None:
         if len(self._seen_with) >= MAX_KNOWN:
             self._seen_with.clear()
         for ref in refs:
             if side.holds(conversation, ref):
                 self._seen_with[conversation, ref] = tuple(self._shelf.presence.users_of(side.link.id))
 
-    def _builds_on_waiting(self, conversation: Conversation, log: Log, seq: int) -> bool:
+    def _builds_on_waiting(self, conversation: ConversationState, log: Log, seq: int) -> bool:
         """Say whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
-    def _on_its_way(self, conversation: Conversation, ref: Ref) -> bool:
+    def _on_its_way(self, conversation: ConversationState, ref: Ref) -> bool:
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.limit >= ref.seq or self._is_awaited(found.id.key)  # it waits itself, or for the logs of a cut
@@ -218,7 +218,7 @@ class Order:
     def _is_awaited(self, key: Key) -> bool:
         return any(key in side.ahead for side in self._shelf.sides.values())
 
-    def retry(self, conversation: Conversation) -> None:
+    def retry(self, conversation: ConversationState) -> None:
         """Release whatever may be released now, until nothing moves."""
         moved = True
         while moved:
@@ -226,7 +226,7 @@ class Order:
             for log in list(conversation.blocked.values()):
                 moved = self._drain(conversation, log) or moved
 
-    def _drain(self, conversation: Conversation, log: Log) -> bool:
+    def _drain(self, conversation: ConversationState, log: Log) -> bool:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
         while log.queue and log.queue[0].seq <= log.limit and not self._missing(conversation, log, *log.queue[0][:2]):
@@ -238,7 +238,7 @@ class Order:
             self._watch(conversation, log)
         return moved
 
-    def _advance(self, conversation: Conversation, log: Log) -> bool:
+    def _advance(self, conversation: ConversationState, log: Log) -> bool:
         """Release everything before the first entry that waits; False when there is nothing."""
         end = min(log.queue[0][0] - 1, log.limit) if log.queue else log.limit
         if end <= log.released:
@@ -248,11 +248,11 @@ class Order:
 
     # ---- places
 
-    def _edits(self, mendings: Iterable[Mending | None]) -> None:
+    def _edits(self, mendings: Iterable[Relation | None]) -> None:
         """What is released in this step changes how these others are shown."""
         self._ctx.change.mendings += filter(None, mendings)
 
-    def _release(self, conversation: Conversation, log: Log, count: int, *, gap: bool = False) -> None:
+    def _release(self, conversation: ConversationState, log: Log, count: int, *, gap: bool = False) -> None:
         """Give places to the next entries of a log."""
         self._known.pop((conversation.id, log.ref), None)
         end = log.released + count
@@ -265,7 +265,7 @@ class Order:
             self.no_longer_old(conversation, log.id, end)
         conversation.shown(self.next_place - 1, log, end, KEPT_RECENT)
 
-    def no_longer_old(self, conversation: Conversation, log: LogId, seq: int) -> None:
+    def no_longer_old(self, conversation: ConversationState, log: LogId, seq: int) -> None:
         """Of a writer with something old this was shown; what a restart has to know of that is kept."""
         past = conversation.past
         past.shown(log, seq)
@@ -289,7 +289,7 @@ class Order:
         self.next_place += count
 
 
-def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
+def references_of(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return what an entry of this log must come after: what it answers and follows, what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1 and entry.before:
@@ -297,7 +297,7 @@ def followed_by(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
     return refs
 
 
-def followed(conversation: Conversation, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
+def newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
     """Return the newest entries of others that this user was shown after that place: what `after` names.
 
     Of a forked log nothing is named, nor what was cut off from a talk: who has not got it will not get it.
@@ -306,6 +306,6 @@ def followed(conversation: Conversation, user: UserId, since_place: int, most: i
     return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
 
 
-def _cannot_be_had(conversation: Conversation, ref: Ref) -> bool:
+def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
     log = conversation.by_ref.get(ref.log)
     return log is not None and (log.forked or ref.seq > log.limit)

@@ -15,18 +15,18 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import UserNamed, Warned
+from p2pchat.core.effects import UserNamed, WarningIssued
 from p2pchat.core.groups.group import Group
 from p2pchat.core.log import Entry
 from p2pchat.core.names import name_fault
 from p2pchat.core.records import FormerName, KnownUser
-from p2pchat.core.sync.log_index import Conversation
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
 MAX_UNKNOWN = 1000  # groups that one peer named and of which nothing has come; a guess: 2 MiB
-MAX_ASKED = 16  # users of a peer, by whom it is known again: not thousands for each group that it names
+MAX_ASKED_USERS = 16  # users of a peer, by whom it is known again: not thousands for each group that it names
 DMS_CACHED = 1024  # pairs whose id is remembered: a program that writes to a user asks for it with every message
 
 
@@ -56,7 +56,7 @@ class Conversations:
 
     def __init__(self, network: str) -> None:
         self._network = network
-        self.by_id: dict[ConversationId, Conversation] = {}
+        self.by_id: dict[ConversationId, ConversationState] = {}
         self.groups: dict[ConversationId, Group] = {}
         self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two
@@ -73,7 +73,7 @@ class Conversations:
         self.room = room_id(network)
         self.open(Naming(room=True))
 
-    def open(self, naming: Naming) -> Conversation | None:
+    def open(self, naming: Naming) -> ConversationState | None:
         """Return the conversation a naming stands for, made if need be; None for kinds this version lacks."""
         named = self.identify(naming)
         if named is None:
@@ -92,7 +92,7 @@ class Conversations:
             return True
         if any(len(self._dms.get(member, ())) >= most for member in named[1] or ()):
             return False
-        self._add(Conversation(named[0], naming, named[1]))
+        self._add(ConversationState(named[0], naming, named[1]))
         self.passing.add(named[0])
         return True
 
@@ -112,7 +112,7 @@ class Conversations:
             self._unknown[id] = teller
             self._unknown_of[teller] += 1
         if found.group is not None and found.group.state is None:
-            asked = [teller] if teller in users else islice(users, MAX_ASKED)
+            asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
             found.members = (found.members or frozenset()).union(asked)
             found.may = (found.may or frozenset()) | {owner}
 
@@ -151,25 +151,25 @@ class Conversations:
         """
         return sorted(these, key=lambda id: self._newest_c(self.by_id[id]), reverse=True)
 
-    def _newest_c(self, conversation: Conversation) -> int:
+    def _newest_c(self, conversation: ConversationState) -> int:
         operations = self.by_id.get(conversation.naming.talk) if conversation.naming.talk else None
         return max(conversation.newest_c, operations.newest_c if operations else 0)
 
-    def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> Conversation:
-        conversation = Conversation(id, naming, members)
+    def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> ConversationState:
+        conversation = ConversationState(id, naming, members)
         group = naming.group[0] if naming.group else naming.talk
         if group is not None:
             conversation.group = self.groups.setdefault(group, Group(group))
             conversation.is_talk = naming.talk is not None
         return conversation
 
-    def _add(self, conversation: Conversation) -> Conversation:
+    def _add(self, conversation: ConversationState) -> ConversationState:
         self.by_id[conversation.id] = conversation
         for user in conversation.naming.dm or ():
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
 
-    def sweep(self, is_shared: Callable[[Conversation], bool]) -> None:
+    def sweep(self, is_shared: Callable[[ConversationState], bool]) -> None:
         """Forget the conversations in which nothing was stored and of which no link may speak any more."""
         for id in list(self.passing):
             if self.by_id[id].stored:
@@ -179,7 +179,7 @@ class Conversations:
                 self._forget(self.by_id.pop(id))
                 self.groups.pop(id, None)
 
-    def _forget(self, conversation: Conversation) -> None:
+    def _forget(self, conversation: ConversationState) -> None:
         for user in {*(conversation.naming.dm or ())}:
             del self._dms[user][conversation.id]
             if not self._dms[user]:
@@ -212,7 +212,7 @@ OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may be apart (Sett
 MAX_ABOUT_CHARACTERS = 512  # as many as the text of a status; what somebody tells beyond is cut off
 
 
-class People:
+class KnownPeople:
     """Names by user id.
 
     Attributes:
@@ -289,7 +289,7 @@ class People:
         if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
             self._warned.add((user, name))
             text = f"another key uses the name {name!a}: the two are shown with the beginnings of their ids"
-            self._ctx.emit(Warned("name", text, user))
+            self._ctx.emit(WarningIssued("name", text, user))
 
 
 def _about(told: object) -> str:

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from p2pchat.core.effects import Delivered
+from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, ref_key
-from p2pchat.core.records import Heard, LogFacts, LogKey
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
+from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.progress import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.protocol import Mark, UserId
 
 # ---- levels
@@ -29,27 +29,27 @@ from p2pchat.protocol import Mark, UserId
 # delivery_receipts.py and read_receipts.py.
 
 
-Then = Callable[[], None]
-Level = tuple[LogId, UserId]
+Continuation = Callable[[], None]
+AckKey = tuple[LogId, UserId]
 
 
-class Levels:
+class AckTracker:
     """The highest level heard, per log of a hosted user and member."""
 
-    def __init__(self, shelf: Shelf, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+    def __init__(self, shelf: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         self._shelf = shelf
-        self._level: dict[Level, int] = {(log, member): seq for log, member, seq in known}
-        self.unsaved: dict[Level, int] = {}
-        self._waiting: dict[Level, int] = {}  # heard, but what the log builds on is being looked up
-        self._behind: dict[Level, list[Then]] = {}  # logs that build on one which waits, and so wait with it
-        self._due: deque[Then] = deque()
+        self._level: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
+        self.unsaved: dict[AckKey, int] = {}
+        self._waiting: dict[AckKey, int] = {}  # heard, but what the log builds on is being looked up
+        self._behind: dict[AckKey, list[Continuation]] = {}  # logs that build on one which waits, and so wait with it
+        self._due: deque[Continuation] = deque()
         self._going_on = False
 
     def level(self, log: LogId, member: UserId) -> int:
         """Return how high a member stands in a log, 0 when that is not known in this run."""
         return self._level.get((log, member), 0)
 
-    def keep(self, former: Levels) -> None:
+    def keep(self, former: AckTracker) -> None:
         """Take over what was heard before storage failed: it was told, and may not have been saved."""
         for key, seq in former._level.items():
             if seq > self._level.get(key, 0):
@@ -62,7 +62,7 @@ class Levels:
 
     # ---- what children decide
 
-    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         """Return how far a mark of a log in memory counts now, 0 for not at all."""
         raise NotImplementedError
 
@@ -77,7 +77,13 @@ class Levels:
     # ---- rising
 
     def rise(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         """Take a mark told of a member, and go on with `then`."""
         log = conversation.log(user, mark.run)
@@ -89,8 +95,8 @@ class Levels:
             self._go_on(then)
 
     def raise_to(
-        self, side: Side, conversation: Conversation, log: LogId, member: UserId, seq: int, before: tuple[Mark, ...],
-        then: Then,
+        self, side: RemoteState, conversation: ConversationState, log: LogId, member: UserId, seq: int,
+        before: tuple[Mark, ...], then: Continuation,
     ) -> None:  # fmt: skip
         """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
 
@@ -111,7 +117,9 @@ class Levels:
             self._waiting[key] = seq
             self._below(side, conversation, key, list(before), then)
 
-    def _below(self, side: Side, conversation: Conversation, key: Level, rest: list[Mark], then: Then) -> None:
+    def _below(
+        self, side: RemoteState, conversation: ConversationState, key: AckKey, rest: list[Mark], then: Continuation
+    ) -> None:
         if rest:
             go_on = partial(self._below, side, conversation, key, rest[1:], then)
             self._rise_below(side, conversation, key[0].user, key[1], rest[0], go_on)
@@ -121,12 +129,18 @@ class Levels:
                 self._go_on(each)
 
     def _rise_below(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         """Take a mark that a log's `before` names."""
         self.rise(side, conversation, user, member, mark, then)
 
-    def _go_on(self, then: Then) -> None:
+    def _go_on(self, then: Continuation) -> None:
         """Go on with what waited; one after the other, for a thousand logs may build on each other."""
         self._due.append(then)
         if not self._going_on:
@@ -135,7 +149,7 @@ class Levels:
                 self._due.popleft()()
             self._going_on = False
 
-    def _note(self, key: Level, seq: int) -> None:
+    def _note(self, key: AckKey, seq: int) -> None:
         known = self._level.get(key, 0)
         self._level[key] = self.unsaved[key] = seq
         self._rose(key[0], known + 1, seq, key[1])
@@ -143,7 +157,13 @@ class Levels:
     # ---- logs that are not in memory
 
     def _look_up(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
         if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED or self._is_forked(log):
@@ -154,7 +174,13 @@ class Levels:
         self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
 
     def _looked_up(
-        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
+        facts: LogFacts | None,
     ) -> None:
         side.unsure -= 1
         if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other(facts, mark):
@@ -165,7 +191,13 @@ class Levels:
             self._found(side, conversation, member, min(mark.seq, here), facts, then)
 
     def _found(
-        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        member: UserId,
+        seq: int,
+        facts: LogFacts,
+        then: Continuation,
     ) -> None:
         """Raise a log that storage has found."""
         self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
@@ -183,30 +215,30 @@ def nothing() -> None:
 # ---- delivery receipts
 
 
-Stretch = tuple[LogId, int, int]  # entries of a log, from and to
+EntryRange = tuple[LogId, int, int]  # entries of a log, from and to
 
-MAX_MADE = 1024  # batches whose chains are remembered, in all conversations; of older ones storage is asked
+MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; of older ones storage is asked
 
 
-class Receipts(Levels):
+class DeliveryReceipts(AckTracker):
     """What is delivered: the highest mark heard, per log of a hosted user and member.
 
     Attributes:
         then: Called with each log, the first entry of it that is news, and the member that has it now.
     """
 
-    def __init__(self, shelf: Shelf, heard: Iterable[Heard]) -> None:
+    def __init__(self, shelf: SyncContext, heard: Iterable[DeliveredMark]) -> None:
         super().__init__(shelf, ((item.log, item.member, item.seq) for item in heard))
         self._made: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self.then: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
-        self._together: dict[Stretch, list[UserId]] | None = None  # who has risen, by one mark
+        self._together: dict[EntryRange, list[UserId]] | None = None  # who has risen, by one mark
 
-    def take_unsaved(self) -> list[Heard]:
+    def take_unsaved(self) -> list[DeliveredMark]:
         """Return what the next commit shall keep."""
         taken, self.unsaved = self.unsaved, {}
-        return [Heard(log, member, seq) for (log, member), seq in taken.items()]
+        return [DeliveredMark(log, member, seq) for (log, member), seq in taken.items()]
 
-    def heard(self, side: Side, conversation: Conversation, user: UserId, marks: Iterable[Mark]) -> None:
+    def heard(self, side: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]) -> None:
         """Take marks a far end told of a hosted user's logs; who has an operation of a group is not told of."""
         if conversation.is_open:
             return
@@ -222,12 +254,18 @@ class Receipts(Levels):
 
     def made(self, batch: Batch) -> None:
         """A batch that was written here is durable: marks of it are soon to come."""
-        if len(self._made) >= MAX_MADE:
+        if len(self._made) >= MAX_CHAINS:
             del self._made[next(iter(self._made))]
         self._made[batch.log, batch.last] = batch.chain[:8].hex()
 
     def rise(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         """Take a mark of all that is held, or of less: then storage is asked for the chain there, if need be."""
         log = conversation.log(user, mark.run)
@@ -240,7 +278,7 @@ class Receipts(Levels):
         """Say whether a mark tells nothing new, or its chain is remembered."""
         return (log, mark.seq) in self._made or mark.seq <= self.level(log, member)
 
-    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         """Of more than was written in this run a copy tells; what is on its way to the disk counts once it is there."""
         is_other = self._made.get((log.id, mark.seq), mark.chain8) != mark.chain8
         is_other |= mark.seq == log.kept_seq and mark != log.mark
@@ -256,10 +294,10 @@ class Receipts(Levels):
         else:
             self._together.setdefault((log, first, last), []).append(member)
 
-    def _tell(self, risen: dict[Stretch, list[UserId]]) -> None:
+    def _tell(self, risen: dict[EntryRange, list[UserId]]) -> None:
         """Tell who has what now, and only then what follows from any of it."""
         for stretch, members in risen.items():
-            self._shelf.ctx.emit(Delivered(*stretch, members[-1], tuple(members[:-1])))
+            self._shelf.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
         for (log, first, _), members in risen.items():
             for member in members:
                 self.then(log, first, member)

@@ -16,15 +16,15 @@ from functools import partial
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId
-from p2pchat.core.sync.log_index import Conversation
-from p2pchat.core.sync.progress import Key, Shelf, Side
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
 from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 
 
 @dataclass(slots=True)
-class Pursuit:
+class FetchRequest:
     """Something to fetch: everything of one user in one conversation that is known to be missing."""
 
     key: Key
@@ -38,14 +38,14 @@ class Pursuit:
     timer: Timer | None = None
 
 
-class Pull:
+class Fetcher:
     """What is being fetched, and from whom."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: SyncContext) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._rests = False
-        self._pursuits: dict[Key, Pursuit] = {}
+        self._pursuits: dict[Key, FetchRequest] = {}
         self._queue: dict[int, dict[Key, None]] = {}  # by link: what waits for one of its wants to end
 
     def consider(self, key: Key, *, urgent: bool) -> None:
@@ -54,7 +54,7 @@ class Pull:
             return
         pursuit = self._pursuits.get(key)
         if pursuit is None:
-            pursuit = self._pursuits[key] = Pursuit(key)
+            pursuit = self._pursuits[key] = FetchRequest(key)
             if urgent:
                 self._ask(pursuit)
             else:
@@ -62,7 +62,7 @@ class Pull:
         elif urgent and pursuit.source is None and not pursuit.fruitless:
             self._ask(pursuit)
 
-    def left_gap(self, side: Side, log: LogId, frame: Entries) -> None:
+    def left_gap(self, side: RemoteState, log: LogId, frame: Entries) -> None:
         """A batch that leaves a gap was dropped: its sender is ahead, so what lies between is wanted like the rest."""
         self._ctx.emit(Counted("gap_batch_dropped"))
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
@@ -81,7 +81,7 @@ class Pull:
             pursuit.progress_at = self._ctx.now.mono
             pursuit.fruitless = 0
 
-    def _take_up(self, pursuit: Pursuit, link: int) -> None:
+    def _take_up(self, pursuit: FetchRequest, link: int) -> None:
         """A want that was given up is answered after all: whoever is answering is not asked again."""
         side = self._shelf.sides.get(link)
         late = [n for n, key in side.wants.items() if key == pursuit.key] if side else []
@@ -90,7 +90,7 @@ class Pull:
             pursuit.source, pursuit.n, pursuit.sent = link, late[-1], True
             self._wake(pursuit, self._ctx.settings.want_progress_timeout)
 
-    def ended(self, side: Side, n: int) -> None:
+    def ended(self, side: RemoteState, n: int) -> None:
         """The far end says it gave all it has for want n."""
         key = side.wants.pop(n, None)
         pursuit = self._pursuits.get(key) if key else None
@@ -109,7 +109,7 @@ class Pull:
         self._pursuits.clear()
         self._queue.clear()
 
-    def link_gone(self, side: Side) -> None:
+    def link_gone(self, side: RemoteState) -> None:
         """Wants at a link die with it."""
         waiting = self._queue.pop(side.link.id, {})
         for key in dict.fromkeys((*side.wants.values(), *waiting)):
@@ -118,7 +118,7 @@ class Pull:
                 pursuit.source = None
                 self._ask(pursuit)
 
-    def _next(self, side: Side) -> None:
+    def _next(self, side: RemoteState) -> None:
         """A want at this link has ended: another may begin."""
         queue = self._queue.get(side.link.id, {})
         while queue and len(side.wants) < self._ctx.settings.max_wants:
@@ -128,10 +128,10 @@ class Pull:
             if pursuit is not None and pursuit.source is None:
                 self._ask(pursuit)
 
-    def _ahead(self, key: Key) -> list[Side]:
+    def _ahead(self, key: Key) -> list[RemoteState]:
         return [side for side in self._shelf.sides.values() if self._is_ahead(side, key)]
 
-    def _is_ahead(self, side: Side, key: Key) -> bool:
+    def _is_ahead(self, side: RemoteState, key: Key) -> bool:
         marks = side.ahead.get(key)
         if not marks:
             return False
@@ -147,7 +147,7 @@ class Pull:
             side.set_ahead(key, left)
         return bool(left) and (conversation is None or self._may_ask(side, conversation))
 
-    def _may_ask(self, side: Side, conversation: Conversation) -> bool:
+    def _may_ask(self, side: RemoteState, conversation: ConversationState) -> bool:
         """Say whether anything is wanted there: nothing of a talk whose group it knows better.
 
         Nor of what is shared with it no more, since the users hosted here or there are others: it would not give that.
@@ -158,12 +158,12 @@ class Pull:
         knows_better = group is not None and any(key[0] == group.id for key in side.ahead)
         return self._shelf.shares(side, conversation) and not knows_better
 
-    def _wake(self, pursuit: Pursuit, seconds: float) -> None:
+    def _wake(self, pursuit: FetchRequest, seconds: float) -> None:
         if pursuit.timer is not None:
             pursuit.timer.cancel()
         pursuit.timer = self._shelf.after(seconds, partial(self._woke, pursuit))
 
-    def _woke(self, pursuit: Pursuit) -> None:
+    def _woke(self, pursuit: FetchRequest) -> None:
         if self._pursuits.get(pursuit.key) is not pursuit:
             return
         if pursuit.source is None:
@@ -179,7 +179,7 @@ class Pull:
         pursuit.source = None
         self._ask(pursuit)
 
-    def _ask(self, pursuit: Pursuit) -> None:
+    def _ask(self, pursuit: FetchRequest) -> None:
         """Choose a link that is ahead and want from it; nothing more to pursue when none is."""
         ahead = self._ahead(pursuit.key)
         if not ahead:
@@ -203,10 +203,10 @@ class Pull:
         side = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
         self._want(pursuit, side)
 
-    def _has_room(self, side: Side, key: Key) -> bool:
+    def _has_room(self, side: RemoteState, key: Key) -> bool:
         return len(side.wants) < self._ctx.settings.max_wants or key in side.wants.values()
 
-    def _want(self, pursuit: Pursuit, side: Side) -> None:
+    def _want(self, pursuit: FetchRequest, side: RemoteState) -> None:
         if pursuit.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
         pursuit.asked_before = True
@@ -221,7 +221,7 @@ class Pull:
         else:
             self._send(pursuit.key, side, pursuit.n, [])
 
-    def _send(self, key: Key, side: Side, n: int, older: list[Mark]) -> None:
+    def _send(self, key: Key, side: RemoteState, n: int, older: list[Mark]) -> None:
         if not self._shelf.is_up(side) or n not in side.wants:
             return
         pursuit, conversation = self._pursuits.get(key), self._shelf.conversations.by_id.get(key[0])

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from p2pchat.core.effects import Counted, Warned
-from p2pchat.core.inputs import Fetched
+from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
     LogId,
@@ -32,15 +32,15 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
-from p2pchat.core.sync.causal_order import Order
-from p2pchat.core.sync.conversations import People
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import Shelf, Side
+from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversations import KnownPeople
+from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.progress import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
 
 
-class Holder(Protocol):
+class EvidenceHolder(Protocol):
     """Keeps one of two batches until the other comes by the same way."""
 
     evidence: Batch | None
@@ -56,22 +56,22 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Finds forks, tells of them and hears of them."""
 
-    def __init__(self, shelf: Shelf, people: People, order: Order) -> None:
+    def __init__(self, shelf: SyncContext, people: KnownPeople, order: CausalOrder) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._people = people
         self._order = order
-        self._to_tell: dict[LogId, set[Side]] = {}  # whom of a fork, as soon as it is durable
-        self.on_fork: Callable[[Conversation, LogId], None] = lambda conversation, log: None
-        self.on_recall: Callable[[Conversation, UserId], None] = lambda conversation, user: None
+        self._to_tell: dict[LogId, set[RemoteState]] = {}  # whom of a fork, as soon as it is durable
+        self.on_fork: Callable[[ConversationState, LogId], None] = lambda conversation, log: None
+        self.on_recall: Callable[[ConversationState, UserId], None] = lambda conversation, user: None
 
     # ---- finding
 
-    def found(self, conversation: Conversation, log: Log, other: Batch) -> None:
+    def found(self, conversation: ConversationState, log: Log, other: Batch) -> None:
         """A signed batch contradicts what is held of its log."""
         self._forked(conversation, log, Fork(log.id, None, other))
 
-    def _forked(self, conversation: Conversation, log: Log, fork: Fork) -> None:
+    def _forked(self, conversation: ConversationState, log: Log, fork: Fork) -> None:
         log.forked, log.own = True, False
         self._shelf.taken(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
@@ -86,7 +86,7 @@ class Forks:
         name = self._people.names.get(log.id.user)
         who = f"the user {name!a}" if name else "a user"
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
-        self._ctx.emit(Warned("fork", text, log.id.user))
+        self._ctx.emit(WarningIssued("fork", text, log.id.user))
 
     def durable(self, fork: Fork) -> None:
         """The fork is stored: what only that log covered is a tip again, and who shall hear of it does."""
@@ -104,7 +104,7 @@ class Forks:
             key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
             self._shelf.lookups.log(key, partial(self._uncover, conversation))
 
-    def _uncover(self, conversation: Conversation, facts: LogFacts | None) -> None:
+    def _uncover(self, conversation: ConversationState, facts: LogFacts | None) -> None:
         if facts is None or facts.covered or facts.forked:
             return
         writer = conversation.writer(facts.log.user)
@@ -118,19 +118,21 @@ class Forks:
 
     # ---- telling
 
-    def tell_who_differs(self, side: Side, conversation: Conversation, user: UserId, marks: list[Mark]) -> None:
+    def tell_who_differs(
+        self, side: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
+    ) -> None:
         """Whoever has other tips of a writer may not know of a fork: of one that others of its logs cover there."""
         writer = conversation.writers.get(user)
         if writer is not None and {*marks} != {*writer.marks()}:
             self.tell_all(side, conversation, user)
 
-    def tell_all(self, side: Side, conversation: Conversation, user: UserId) -> None:
+    def tell_all(self, side: RemoteState, conversation: ConversationState, user: UserId) -> None:
         """Send the evidence of every forked log of a writer: its later logs may build on them."""
         for log in conversation.writers[user].logs.values():
             if log.forked:
                 self.tell(side, log)
 
-    def tell_hosts(self, side: Side) -> None:
+    def tell_hosts(self, side: RemoteState) -> None:
         """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before.
 
         Of what was written to groups of everybody's: what is seen of their talk depends on it.
@@ -145,17 +147,17 @@ class Forks:
                     elif log.forked:
                         self.tell(side, log)
 
-    def _owe(self, side: Side, log: Log) -> None:
+    def _owe(self, side: RemoteState, log: Log) -> None:
         if log.id not in side.forks_told:
             side.forks_owed[log.id] = None
             self.tell(side, log)
 
-    def drained(self, side: Side) -> None:
+    def drained(self, side: RemoteState) -> None:
         """A link takes frames again: tell what could not be told."""
         if side.forks_owed:
             self.tell_hosts(side)
 
-    def tell(self, side: Side, log: Log) -> None:
+    def tell(self, side: RemoteState, log: Log) -> None:
         """Send the evidence of one forked log, once on a link."""
         if log.id in self._to_tell:
             self._to_tell[log.id].add(side)
@@ -164,7 +166,7 @@ class Forks:
             then = partial(self._send, side, log.id)
             self._shelf.lookups.fetch(side.link.id, log.id.key, ForkStart(log.id.run), then)
 
-    def _send(self, side: Side, log: LogId, answer: Fetched) -> None:
+    def _send(self, side: RemoteState, log: LogId, answer: FetchResult) -> None:
         side.forks_owed.pop(log, None)
         for batch in answer.batches if self._shelf.is_up(side) else ():
             self._shelf.send(frame_of(batch, fork=True), side, log.conversation)
@@ -173,7 +175,7 @@ class Forks:
 
     # ---- hearing
 
-    def take(self, holder: Holder, conversation: Conversation, frame: Entries) -> None:
+    def take(self, holder: EvidenceHolder, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches; with the second they must prove a fork. Raises LogError when they do not."""
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
@@ -192,7 +194,7 @@ class Forks:
         else:
             proven(None)
 
-    def _proven(self, conversation: Conversation, fork: Fork, facts: LogFacts | None) -> None:
+    def _proven(self, conversation: ConversationState, fork: Fork, facts: LogFacts | None) -> None:
         self._shelf.proven_forks.discard(fork.log)
         writer = conversation.writer(fork.log.user)
         log = writer.logs.get(fork.log.run)

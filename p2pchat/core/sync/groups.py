@@ -16,27 +16,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from p2pchat.core.effects import Counted, Effect, GroupChanged, Undelivered
+from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group import Difference, Group, GroupView
 from p2pchat.core.groups.state import LEAVE, read_operation
 from p2pchat.core.groups.visibility import ends_of, may_be_seen
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.records import EVERYTHING, LogFacts, Spoken
-from p2pchat.core.sync.causal_order import Order
-from p2pchat.core.sync.fetch import Pull
-from p2pchat.core.sync.log_index import Conversation, Log, TalkLog, Writer
-from p2pchat.core.sync.progress import Key, Shelf, Side
-from p2pchat.core.sync.validation import Piece, Source, Span
+from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
+from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.fetch import Fetcher
+from p2pchat.core.sync.log_index import ConversationState, Log, TalkLog, WriterLogs
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
-UNTOLD = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
+UNDELIVERED = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
 
 
-class Talks:
+class GroupSync:
     """All groups known here, and their talks."""
 
-    def __init__(self, shelf: Shelf, order: Order, pull: Pull) -> None:
+    def __init__(self, shelf: SyncContext, order: CausalOrder, pull: Fetcher) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._order = order
@@ -45,14 +45,14 @@ class Talks:
         self._gathering: set[Key] = set()  # writers of whom storage was asked for all logs
         self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
         self._made: Counter[UserId] = Counter()  # how many groups each user made
-        self.compare: Callable[[Side], None] = lambda side: None
+        self.compare: Callable[[RemoteState], None] = lambda side: None
         self.on_change: Callable[[Group], None] = lambda group: None
 
     # ---- starting
 
-    def load(self, spoken: Iterable[Spoken], forked: Iterable[LogId]) -> None:
+    def load(self, spoken: Iterable[GroupEntry], forked: Iterable[LogId]) -> None:
         """Begin with what is stored of groups, before their logs are known."""
-        of_group: dict[ConversationId, list[Spoken]] = {}
+        of_group: dict[ConversationId, list[GroupEntry]] = {}
         for each in spoken:
             of_group.setdefault(each.log.conversation, []).append(each)
         forks: dict[ConversationId, list[LogId]] = {}
@@ -94,12 +94,12 @@ class Talks:
             if not user or user in group.named:
                 self._open(group)
 
-    def _talk(self, group: Group) -> Conversation | None:
+    def _talk(self, group: Group) -> ConversationState | None:
         return self._shelf.conversations.by_id.get(group.talk)
 
     # ---- what comes
 
-    def may_begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+    def may_begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether a log of a group that is not here may begin: of one not known only with its first operation.
 
         Nobody fills a peer with groups: of one user it takes as many as direct conversations.
@@ -120,7 +120,7 @@ class Talks:
             self._ctx.emit(Counted("group_not_known"))
         return known
 
-    def _may_concern_us(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+    def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
         hosted = self._shelf.hosted.keys()
         if not (conversation.members or frozenset()) <= hosted:
@@ -129,7 +129,7 @@ class Talks:
         operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
-    def unsure(self, conversation: Conversation, frames: Iterable[Entries]) -> list[UserId]:
+    def unsure(self, conversation: ConversationState, frames: Iterable[Entries]) -> list[UserId]:
         """Return whose logs have to be in memory before these frames of a group are taken: they may cut some off.
 
         What is cut off is hidden in the commit of what cuts it off. (What is done here cuts off nothing of what is
@@ -137,13 +137,13 @@ class Talks:
         """
         group = conversation.group
         talk = self._talk(group) if group is not None and group.state is not None else None
-        if group is None or talk is None or not any(map(_is_unsure, talk.writers.values())):
+        if group is None or talk is None or not any(map(_may_have_stored_logs, talk.writers.values())):
             return []
         try:
-            users = {user for frame in frames for user in _cut_by(group, frame)} & talk.writers.keys()
+            users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.keys()
         except LogError:
             return []  # it is refused when it is taken
-        return [user for user in sorted(users) if _is_unsure(talk.writers[user])]
+        return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
 
     def gather(self, group: Group, users: list[UserId], then: Callable[[], None]) -> None:
         """Have all logs of these users in the talk in memory, then go on."""
@@ -153,7 +153,7 @@ class Talks:
             self._shelf.lookups.all_logs(talk.id, user, partial(self._gathered, talk, group, talk.writers[user]))
         self._shelf.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
-    def takes(self, span: Span, pieces: Sequence[Piece]) -> bool:
+    def takes(self, span: LogExtension, pieces: Sequence[DecodedFrame]) -> bool:
         """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
         conversation, log, frame = span.conversation, span.log, pieces[-1].frame
         group = conversation.group
@@ -176,7 +176,7 @@ class Talks:
         span.source.is_cut(log.id.key)
         return False
 
-    def kept(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+    def kept(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
         """A batch was taken in."""
         assert conversation.group is not None
         if isinstance(log, TalkLog):
@@ -205,7 +205,7 @@ class Talks:
                 talk.newcomer = True
                 self._shelf.conversations.new_talks.add(talk.id)
 
-    def forked(self, conversation: Conversation, log: LogId) -> None:
+    def forked(self, conversation: ConversationState, log: LogId) -> None:
         """A log forked: what stands in one of a group may count no more, or no longer than until it is made again."""
         group = conversation.group
         if group is None or not conversation.is_open:
@@ -218,7 +218,7 @@ class Talks:
             self._open(group)
             self._see_all(group)
 
-    def recalled(self, conversation: Conversation, user: UserId) -> None:
+    def recalled(self, conversation: ConversationState, user: UserId) -> None:
         """A log of this user came back from storage: of a talk, see how far it is visible."""
         if conversation.is_talk and conversation.group is not None:
             self._see(conversation, conversation.group, conversation.writer(user))
@@ -227,14 +227,14 @@ class Talks:
         state = group.state
         members = tuple(sorted(state.present)) if state is not None and differences else ()
         return [
-            GroupChanged(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
+            GroupUpdate(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
             for change, by, target in differences
             if state is not None
         ]
 
     # ---- how far logs are visible
 
-    def _see_more(self, conversation: Conversation, group: Group, log: TalkLog, batch: Batch) -> None:
+    def _see_more(self, conversation: ConversationState, group: Group, log: TalkLog, batch: Batch) -> None:
         """A log has grown: mostly all of that is visible."""
         user = log.id.user
         writer = conversation.writer(user)
@@ -253,7 +253,7 @@ class Talks:
             if talk.blocked:
                 self._order.retry(talk)
 
-    def _see(self, talk: Conversation, group: Group, writer: Writer, but: TalkLog | None = None) -> None:
+    def _see(self, talk: ConversationState, group: Group, writer: WriterLogs, but: TalkLog | None = None) -> None:
         """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         ends = ends_of(group.sights(writer.user), writer.strips)
@@ -280,10 +280,10 @@ class Talks:
         self._ctx.change.seen[log.id] = log.noted
         is_less = log.noted != EVERYTHING and (noted == EVERYTHING or log.noted < noted)
         if is_less and log.id.user in self._shelf.hosted and not log.forked:
-            self._ctx.change.meta[_untold(log.id)] = f"{log.visible + 1} {log.seq}"
-            self._shelf.step.news.append(Undelivered(log.id, log.visible + 1, log.seq))
+            self._ctx.change.meta[_undelivered_key(log.id)] = f"{log.visible + 1} {log.seq}"
+            self._shelf.step.news.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
 
-    def settle(self, talk: Conversation, writer: Writer) -> None:
+    def settle(self, talk: ConversationState, writer: WriterLogs) -> None:
         """Find out which logs of a writer are tips now: with each commit, for one of whom something was cut off."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         named = [mark for log in logs if log.told_seq and not log.forked for mark in log.before]
@@ -291,14 +291,14 @@ class Talks:
             log.hidden = any(mark.run == log.id.run and mark.seq >= log.told_seq for mark in named)
             talk.refresh(log)
 
-    def _gather(self, talk: Conversation, group: Group, writer: Writer) -> None:
+    def _gather(self, talk: ConversationState, group: Group, writer: WriterLogs) -> None:
         """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
         if (talk.id, writer.user) in self._gathering:
             return
         self._gathering.add((talk.id, writer.user))
         self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
 
-    def _gathered(self, talk: Conversation, group: Group, writer: Writer, facts: list[LogFacts]) -> None:
+    def _gathered(self, talk: ConversationState, group: Group, writer: WriterLogs, facts: list[LogFacts]) -> None:
         self._gathering.discard((talk.id, writer.user))
         writer.whole = True
         for each in facts:
@@ -313,14 +313,14 @@ class Talks:
         """These are durable: tell the programs. What was not delivered is told again by whoever is killed now."""
         for each in news:
             self._ctx.emit(each)
-            if isinstance(each, Undelivered):
-                self._ctx.change.meta[_untold(each.log)] = ""
+            if isinstance(each, DeliveryRevoked):
+                self._ctx.change.meta[_undelivered_key(each.log)] = ""
 
     def _tell_again(self, meta: Mapping[str, str]) -> None:
         for name, text in meta.items():
-            log, span = name.removeprefix(UNTOLD).split(","), text.split()
-            if name.startswith(UNTOLD) and len(log) == 3 and len(span) == 2 and all(map(str.isdecimal, span)):
-                self.tell([Undelivered(LogId(*log), int(span[0]), int(span[1]))])
+            log, span = name.removeprefix(UNDELIVERED).split(","), text.split()
+            if name.startswith(UNDELIVERED) and len(log) == 3 and len(span) == 2 and all(map(str.isdecimal, span)):
+                self.tell([DeliveryRevoked(LogId(*log), int(span[0]), int(span[1]))])
 
     def durable(self, groups: set[ConversationId]) -> None:
         """What was written to these groups is on disk: everybody who may know of them is compared with."""
@@ -342,19 +342,19 @@ class Talks:
             if side.begun and any(self._shelf.shares(side, conversation) for conversation in conversations):
                 self.compare(side)
 
-    def reconsider(self, side: Side, group: Group) -> None:
+    def reconsider(self, side: RemoteState, group: Group) -> None:
         """What could not be wanted of a talk while its group was not the same may be wanted now."""
         waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
         for key in waiting:
             self._pull.consider(key, urgent=True)
 
 
-def _is_unsure(writer: Writer) -> bool:
+def _may_have_stored_logs(writer: WriterLogs) -> bool:
     """Say whether there may be logs of a writer that are not in memory."""
     return writer.builds and not writer.whole
 
 
-def _cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
+def _users_cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
     """Yield whose entries operations and leaves in a frame may cut off; raises LogError for what is no entry."""
     assert group.state is not None
     log, now = LogId(frame.c, frame.u, frame.r), group.state.members
@@ -368,5 +368,5 @@ def _cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
             yield frame.u
 
 
-def _untold(log: LogId) -> str:
-    return UNTOLD + ",".join(log)
+def _undelivered_key(log: LogId) -> str:
+    return UNDELIVERED + ",".join(log)

@@ -14,40 +14,42 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Imported
-from p2pchat.core.inputs import Carried
+from p2pchat.core.effects import ImportResult
+from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.ingest import Intake
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import NO_LINK, Key, Load, Shelf, Step
-from p2pchat.core.sync.validation import Source
+from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.progress import NO_LINK, Key, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
 
 
-class Carrying:
+class FileImport:
     """Takes what files bring."""
 
-    def __init__(self, shelf: Shelf, intake: Intake, forks: Forks, newest: Callable[[], Step | None]) -> None:
+    def __init__(
+        self, shelf: SyncContext, intake: Ingest, forks: Forks, newest: Callable[[], Transaction | None]
+    ) -> None:
         """`newest` returns the step whose commit was ordered last, None when all is durable."""
         self._shelf = shelf
         self._ctx: Context = shelf.ctx
         self._intake = intake
         self._forks = forks
         self._newest = newest
-        self._loads: dict[int, Load] = {}  # not answered yet
+        self._loads: dict[int, PendingImport] = {}  # not answered yet
         self.evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
-    def take(self, input: Carried) -> None:
+    def take(self, input: ImportRequest) -> None:
         """Take frames of a file; answered by Imported."""
-        load = self._loads[input.ticket] = Load(input.ticket)
+        load = self._loads[input.ticket] = PendingImport(input.ticket)
         for frame in input.frames:
             self._take_one(load, frame)
         self._settle(load)
 
-    def _take_one(self, load: Load, frame: Entries) -> None:
-        parcel = Parcel(self, load, frame)
+    def _take_one(self, load: PendingImport, frame: Entries) -> None:
+        parcel = FileSource(self, load, frame)
         load.undecided += 1
         fault = self._intake.take_from(parcel, [frame])
         if fault is not None:
@@ -66,20 +68,20 @@ class Carrying:
                 most = self._ctx.settings.max_conversations_a_user
                 self._shelf.conversations.open_passing(naming, most)
 
-    def find(self, id: ConversationId) -> Conversation | None:
+    def find(self, id: ConversationId) -> ConversationState | None:
         conversation = self._shelf.conversations.by_id.get(id)
         here = conversation is not None and conversation.shared_with(self._shelf.hosted)
         return conversation if here else None
 
-    def prove_fork(self, conversation: Conversation, frame: Entries) -> None:
+    def prove_fork(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.take(self, conversation, frame)
 
-    def kept(self, load: Load, key: Key) -> None:
+    def kept(self, load: PendingImport, key: Key) -> None:
         step = self._shelf.step
         step.loads[load.ticket] = load
         step.sources.setdefault(NO_LINK, set()).add(key)
 
-    def known(self, load: Load) -> None:
+    def known(self, load: PendingImport) -> None:
         """Something of it is here, and may be on its way to the disk still."""
         if self._ctx.change.batches:  # what waited with it came in this step
             self._shelf.step.loads[load.ticket] = load
@@ -91,37 +93,37 @@ class Carrying:
 
     # ---- answering
 
-    def decided(self, load: Load) -> None:
+    def decided(self, load: PendingImport) -> None:
         """What became of one frame that waited for storage is known."""
         self._settle(load)
 
-    def durable(self, loads: Iterable[Load]) -> None:
+    def durable(self, loads: Iterable[PendingImport]) -> None:
         """A commit with something of these is on disk."""
         for load in loads:
             load.commits -= 1
             self._settle(load)
 
-    def _settle(self, load: Load) -> None:
+    def _settle(self, load: PendingImport) -> None:
         """Answer, once all is decided and on disk."""
         waits = load.undecided or load.commits or load.ticket in self._shelf.step.loads
         if not waits and self._loads.pop(load.ticket, None) is not None:
             self._shelf.sweep()  # of what it named there may be nothing here
-            self._ctx.emit(Imported(load.ticket, load.new, load.known, load.foreign, dict(load.refused)))
+            self._ctx.emit(ImportResult(load.ticket, load.new, load.known, load.foreign, dict(load.refused)))
 
     def refuse_all(self, reason: str) -> None:
         """Storage failed: what is on its way was not kept."""
         loads, self._loads = self._loads, {}
         for load in loads.values():
-            self._ctx.emit(Imported(load.ticket, failed=reason))
+            self._ctx.emit(ImportResult(load.ticket, failed=reason))
 
 
 @dataclass(slots=True, eq=False)
-class Parcel(Source):
+class FileSource(EntrySource):
     """One frame of a file, and what became of its entries."""
 
     tells_the_past = True
-    carrying: Carrying
-    load: Load
+    carrying: FileImport
+    load: PendingImport
     frame: Entries
     kept_count: int = 0
     known_count: int = 0
@@ -135,13 +137,13 @@ class Parcel(Source):
     def learn(self, namings: Iterable[Naming]) -> None:
         self.carrying.learn(namings)
 
-    def find(self, conversation: ConversationId) -> Conversation | None:
+    def find(self, conversation: ConversationId) -> ConversationState | None:
         found = self.carrying.find(conversation)
         if found is None:
             self.why = "foreign"
         return found
 
-    def evidence(self, conversation: Conversation, frame: Entries) -> None:
+    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self.carrying.prove_fork(conversation, frame)
 
     def left_gap(self, log: LogId, frame: Entries) -> None:

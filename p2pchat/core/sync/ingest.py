@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 
-from p2pchat.core.effects import Counted, Warned
+from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import (
     Batch,
     LogId,
@@ -23,27 +23,36 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
-from p2pchat.core.sync.causal_order import Order
-from p2pchat.core.sync.conversations import People
-from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversations import KnownPeople
+from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
-from p2pchat.core.sync.groups import Talks
-from p2pchat.core.sync.log_index import Conversation, Log, counts
-from p2pchat.core.sync.progress import Shelf, Side
-from p2pchat.core.sync.quota import Room
-from p2pchat.core.sync.validation import Beginning, FromLink, Piece, Source, Span, decode, fitting, tips_with
+from p2pchat.core.sync.groups import GroupSync
+from p2pchat.core.sync.log_index import ConversationState, Log, is_plausible
+from p2pchat.core.sync.progress import RemoteState, SyncContext
+from p2pchat.core.sync.quota import Admission
+from p2pchat.core.sync.validation import (
+    DecodedFrame,
+    EntrySource,
+    LinkSource,
+    LogExtension,
+    NewLogChecks,
+    count_fitting,
+    count_tips_with,
+    decode_checked,
+)
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
 MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
-Held = list[tuple[Source, Entries]]
+HeldFrames = list[tuple[EntrySource, Entries]]
 
 
-class Intake:
+class Ingest:
     """The way in for entries of others."""
 
     def __init__(
-        self, shelf: Shelf, order: Order, pull: Pull, people: People, forks: Forks, talks: Talks
+        self, shelf: SyncContext, order: CausalOrder, pull: Fetcher, people: KnownPeople, forks: Forks, talks: GroupSync
     ) -> None:  # fmt: skip
         self._shelf = shelf
         self._ctx = shelf.ctx
@@ -52,21 +61,21 @@ class Intake:
         self._people = people
         self._forks = forks
         self._talks = talks
-        self._held: dict[LogId, Held] = {}  # what waits for storage to say whether a log is known
+        self._held: dict[LogId, HeldFrames] = {}  # what waits for storage to say whether a log is known
         self._held_count = 0
-        self._beginning = Beginning(shelf)
+        self._beginning = NewLogChecks(shelf)
 
     # ---- frames
 
-    def take(self, side: Side, frames: list[Entries]) -> LogError | None:
+    def take(self, side: RemoteState, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Returns the fault that must end the link, if there was one."""
         if not frames:
             return None
-        return self.take_from(FromLink(self._shelf, self._pull, self._forks, side, MAX_HELD), frames)
+        return self.take_from(LinkSource(self._shelf, self._pull, self._forks, side, MAX_HELD), frames)
 
-    def take_from(self, source: Source, frames: list[Entries]) -> LogError | None:
+    def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, whichever way they came. Returns the first fault, if there was one."""
-        spans: dict[LogId, Span] = {}
+        spans: dict[LogId, LogExtension] = {}
         fault: LogError | None = None
         try:
             for frame in frames:
@@ -75,19 +84,19 @@ class Intake:
             fault = error
         return self._end(spans) or fault
 
-    def _prove_all(self, spans: dict[LogId, Span]) -> None:
+    def _prove_all(self, spans: dict[LogId, LogExtension]) -> None:
         fault = self._end(spans)
         spans.clear()
         if fault is not None:
             raise fault
 
-    def _end(self, spans: dict[LogId, Span]) -> LogError | None:
+    def _end(self, spans: dict[LogId, LogExtension]) -> LogError | None:
         fault = None
         for span in spans.values():
             fault = self._prove(span) or fault
         return fault
 
-    def _one(self, source: Source, frame: Entries, spans: dict[LogId, Span]) -> None:
+    def _one(self, source: EntrySource, frame: Entries, spans: dict[LogId, LogExtension]) -> None:
         if spans and any(naming.talk for naming in frame.names):
             self._prove_all(spans)  # a talk is known once its group is
         source.learn(frame.names)
@@ -124,19 +133,19 @@ class Intake:
                 log = self._unknown(source, conversation, id, frame)
             if log is None:
                 return
-            span = spans[id] = Span(conversation, log, source)
+            span = spans[id] = LogExtension(conversation, log, source)
         self._extend(span, frame)
 
-    def _has_room(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+    def _has_room(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether a frame is worth looking at now: it may have to wait, or its writer to be refused."""
         room = self._shelf.quota.gate(source.payer, id.key)
-        if room is Room.NONE:
+        if room is Admission.NONE:
             source.is_full(id.key)
-        elif room is Room.LATER and self._hold(source, id, frame):
+        elif room is Admission.LATER and self._hold(source, id, frame):
             self._shelf.quota.wait(id.user, partial(self._find, conversation, id))
-        return room is Room.ENOUGH
+        return room is Admission.ENOUGH
 
-    def _find(self, conversation: Conversation, id: LogId) -> None:
+    def _find(self, conversation: ConversationState, id: LogId) -> None:
         """What frames of a log waited for is known: go on with them, once it is known whether the log is in storage."""
         log = conversation.log(id.user, id.run)
         if log is None and conversation.may_be_only_stored(id.user):
@@ -145,11 +154,11 @@ class Intake:
         else:
             self._go_on(conversation, id, log)
 
-    def _extend(self, span: Span, frame: Entries) -> None:
+    def _extend(self, span: LogExtension, frame: Entries) -> None:
         log = span.log
         if log.forked:
             span.source.is_forked(log)
-        elif log.covered and tips_with(span.conversation, log) > self._ctx.settings.max_tips:
+        elif log.covered and count_tips_with(span.conversation, log) > self._ctx.settings.max_tips:
             self._beginning.refuse(span.source, log.id)
         elif frame.first > span.next_seq:
             span.source.left_gap(log.id, frame)
@@ -158,7 +167,7 @@ class Intake:
         else:
             self._append(span, frame)
 
-    def _append(self, span: Span, frame: Entries) -> None:
+    def _append(self, span: LogExtension, frame: Entries) -> None:
         prev = bytes.fromhex(frame.prev)
         skip = span.next_seq - frame.first  # entries held already
         chain = extend_chain(prev, frame.e[:skip])
@@ -166,12 +175,12 @@ class Intake:
             self._conflict(span, frame)
             return
         raws = frame.e[skip:]
-        entries, names = decode(raws, span.next_seq, span.last_c, self._ctx.settings)
+        entries, names = decode_checked(raws, span.next_seq, span.last_c, self._ctx.settings)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
         span.source.repeated(skip)
-        span.pieces.append(Piece(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
+        span.pieces.append(DecodedFrame(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
 
-    def _repeat(self, span: Span, frame: Entries) -> None:
+    def _repeat(self, span: LogExtension, frame: Entries) -> None:
         """Nothing new, as long as it is the same: compare where both end together."""
         if frame.first + len(frame.e) == span.next_seq:
             if extend_chain(bytes.fromhex(frame.prev), frame.e) != span.chain:
@@ -180,7 +189,7 @@ class Intake:
         span.source.repeated(len(frame.e))
         self._ctx.emit(Counted("repeated_batch"))
 
-    def _conflict(self, span: Span, frame: Entries) -> None:
+    def _conflict(self, span: LogExtension, frame: Entries) -> None:
         """Another chain under the same numbers: a fork when its author signed it, a wrong head otherwise."""
         other = batch_of(frame)
         if not is_signed(other):
@@ -196,7 +205,7 @@ class Intake:
 
     # ---- logs that are not in memory
 
-    def _unknown(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+    def _unknown(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> Log | None:
         """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
         if conversation.may_be_only_stored(id.user) and not self._beginning.is_new(conversation, id, frame):
             if not self._hold(source, id, frame):
@@ -206,7 +215,7 @@ class Intake:
             return None
         return self._beginning.begin(source, conversation, id, frame)
 
-    def _hold(self, source: Source, id: LogId, frame: Entries) -> bool:
+    def _hold(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
         """Let a frame wait for storage; False (it is dropped, and will be wanted) when too many do."""
         if not source.may_wait(self._held_count):
             source.left_gap(id, frame)
@@ -215,7 +224,7 @@ class Intake:
         self._held.setdefault(id, []).append((source, frame))
         return True
 
-    def _known(self, conversation: Conversation, id: LogId, facts: LogFacts | None) -> None:
+    def _known(self, conversation: ConversationState, id: LogId, facts: LogFacts | None) -> None:
         """Storage knows the log: it was covered; or it does not: ask for those it builds on."""
         held = self._held[id]
         if facts is not None:
@@ -224,7 +233,7 @@ class Intake:
             return
         self._beginning.look_below(conversation, id, held[0][1], partial(self._go_on, conversation, id, None))
 
-    def _go_on(self, conversation: Conversation, id: LogId, log: Log | None) -> None:
+    def _go_on(self, conversation: ConversationState, id: LogId, log: Log | None) -> None:
         """Take the frames that waited for this log; those of a group once all is in memory that they may cut off."""
         frames = [frame for _, frame in self._held[id]]
         if conversation.group and conversation.is_open and (unsure := self._talks.unsure(conversation, frames)):
@@ -243,15 +252,15 @@ class Intake:
         self._beginning.forget(id)
 
     def _take_held(
-        self, source: Source, conversation: Conversation, id: LogId, log: Log | None, frames: list[Entries]
+        self, source: EntrySource, conversation: ConversationState, id: LogId, log: Log | None, frames: list[Entries]
     ) -> Log | None:
         """Take what one source brought, for which it alone answers. Returns the log once something of it is kept."""
-        span: Span | None = None
+        span: LogExtension | None = None
         try:
             for frame in frames:
                 log = log or self._beginning.begin(source, conversation, id, frame)
                 if log is not None:
-                    span = span or Span(conversation, log, source)
+                    span = span or LogExtension(conversation, log, source)
                     self._extend(span, frame)
         except LogError as error:
             source.faulted(error)
@@ -261,11 +270,11 @@ class Intake:
 
     # ---- proving and keeping
 
-    def _prove(self, span: Span) -> LogError | None:
+    def _prove(self, span: LogExtension) -> LogError | None:
         """Verify heads at most a batch apart and keep what they prove; the fault of the first that fails."""
         pieces = span.pieces
         while pieces:
-            count = fitting(pieces, self._ctx.settings)
+            count = count_fitting(pieces, self._ctx.settings)
             if span.is_signed(pieces[count - 1]):
                 if not self._keep(span, pieces[:count]):
                     pieces.clear()
@@ -281,15 +290,15 @@ class Intake:
             return LogError("a head that does not fit its entries", got_seq=seq)
         return None
 
-    def _keep(self, span: Span, pieces: list[Piece]) -> bool:
+    def _keep(self, span: LogExtension, pieces: list[DecodedFrame]) -> bool:
         """Keep what is proven; False when there is no room for it, or not yet: then what follows is dropped too."""
         log, frame = span.log, pieces[-1].frame
         if span.conversation.is_talk and not self._talks.takes(span, pieces):
             return False
         size = pieces[0].size if len(pieces) == 1 else sum(piece.size for piece in pieces)
         room = self._shelf.quota.take(span.source.payer, log.id.key, size)
-        if room is not Room.ENOUGH:
-            if room is Room.NONE:
+        if room is not Admission.ENOUGH:
+            if room is Admission.NONE:
                 span.source.is_full(log.id.key)
             else:
                 span.source.left_gap(log.id, frame)
@@ -303,7 +312,9 @@ class Intake:
         batch = Batch(log.id, pieces[0].frame.first, raws, entries, pieces[0].prev, chain, head)
         if log.own:
             log.own = False  # a copy of this process went on with it; what is written here begins another
-            self._ctx.emit(Warned("two_processes", "another process writes in this one's log: stop one", log.id.user))
+            self._ctx.emit(
+                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.id.user)
+            )
         self._shelf.taken(log.id)
         span.source.kept(log.id.key, len(raws))
         self.keep(span.conversation, log, batch)
@@ -315,7 +326,7 @@ class Intake:
         self._order.arrived(span.conversation, log, batch.first, entries if names else ())
         return True
 
-    def keep(self, conversation: Conversation, log: Log, batch: Batch) -> None:
+    def keep(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
         """Add a proven batch to its log and to what is committed next; also for what hosted users write."""
         assert batch.entries is not None
         change = self._ctx.change
@@ -330,7 +341,7 @@ class Intake:
         change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
-        if counts(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+        if is_plausible(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
             self._talks.kept(conversation, log, batch)
@@ -339,7 +350,7 @@ class Intake:
                 if entry.k == "profile":
                     self._people.profile(log.id.user, entry)
 
-    def _build_on(self, conversation: Conversation, log: Log) -> None:
+    def _build_on(self, conversation: ConversationState, log: Log) -> None:
         """Begin a log: what it names at its last entry is covered by it."""
         writer = conversation.writer(log.id.user)
         change = self._ctx.change

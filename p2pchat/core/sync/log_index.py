@@ -16,17 +16,17 @@ from typing import NamedTuple, cast
 from p2pchat.core.groups.group import Group
 from p2pchat.core.groups.visibility import Strip, is_wanted, may_turn_out
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, extend_chain, first_chain, mark_hash, ref_key
-from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Mending
+from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Relation
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 
-class Waits(NamedTuple):
+class WaitingEntry(NamedTuple):
     """An entry that waits, or stands behind one: what it follows, since when (monotonic), what it will change."""
 
     seq: int
     refs: tuple[Ref, ...]
     since: float
-    mending: Mending | None = None
+    mending: Relation | None = None
 
 
 class Log:
@@ -50,7 +50,7 @@ class Log:
         self.forked = False
         self.released = 0  # 1..released have places
         # released + 1, and every later entry that follows something
-        self.queue: deque[Waits] = deque()
+        self.queue: deque[WaitingEntry] = deque()
         self.shown_hash = 0  # what this log adds to its conversation's sum now
 
     @classmethod
@@ -185,7 +185,7 @@ class TalkLog(Log):
         return new
 
 
-class Writer:
+class WriterLogs:
     """One user in one conversation."""
 
     __slots__ = ("builds", "logs", "plain", "user", "whole")
@@ -234,12 +234,12 @@ class Writer:
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
 
 
-def total(conversations: Iterable[Conversation]) -> str:
+def sum_of(conversations: Iterable[ConversationState]) -> str:
     """Return the sum over these as a digest tells it."""
     return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
 
 
-class Conversation:
+class ConversationState:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
     __slots__ = (
@@ -256,20 +256,20 @@ class Conversation:
         self.group: Group | None = None  # what this is the conversation of operations, or the talk, of
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here
-        self.writers: dict[UserId, Writer] = {}
+        self.writers: dict[UserId, WriterLogs] = {}
         self.by_ref: dict[str, Log] = {}
         self.sum = 0
         self.newest_c = 0
         self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
         self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
         self.newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
-        self.past = Past()  # what was told while new here
+        self.past = HistoryBoundary()  # what was told while new here
         self.stored = False  # storage knows what the id stands for
 
-    def writer(self, user: UserId) -> Writer:
+    def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)
         if found is None:
-            found = self.writers[user] = Writer(user)
+            found = self.writers[user] = WriterLogs(user)
         return found
 
     def log(self, user: UserId, run: RunId) -> Log | None:
@@ -386,11 +386,13 @@ class Conversation:
 
 
 MAX_WRITERS = 10_000  # whose first marks are remembered; a guess: 2 MiB
-TELLINGS = 4  # as often as first marks of one writer may all be of other logs, before no more are remembered; a guess
+MAX_ANNOUNCEMENTS = (
+    4  # as often as first marks of one writer may all be of other logs, before no more are remembered; a guess
+)
 OLD_MARKS = "old_marks"  # in meta: the marks, until all they name was shown; then ""
 
 
-class Past:
+class HistoryBoundary:
     """Of each writer the marks first heard; 0 for a log shown up to its mark, and for news that builds on one."""
 
     def __init__(self, text: str = "") -> None:
@@ -416,7 +418,7 @@ class Past:
         if old is None and len(self.marks) < MAX_WRITERS:
             old = self.marks[user] = {}
         if old is not None:
-            has_room = len(old) < TELLINGS * most
+            has_room = len(old) < MAX_ANNOUNCEMENTS * most
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
 
     def listed(self, user: UserId, runs: Collection[RunId]) -> None:
@@ -499,6 +501,6 @@ def next_c(now_us: int, own_last: int, newest_other: int) -> int:
     return max(now_us, own_last + 1, newest_other + 1)
 
 
-def counts(c: int, now_us: int, ahead_s: float) -> bool:
+def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
     """Say whether a stamp is near enough to the local time to drive the clock."""
     return c <= now_us + int(ahead_s * 1_000_000)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Fetch, Lookup
-from p2pchat.core.inputs import Fetched, Found
+from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import LogId
 from p2pchat.core.records import LogFacts, LogKey, ShownKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
@@ -20,8 +20,8 @@ AnswerOlder = Callable[[list[Mark]], None]
 AnswerSize = Callable[[int], None]
 AnswerShown = Callable[[list[tuple[LogId, int]]], None]
 AnswerLogs = Callable[[list[LogFacts]], None]
-AnswerFetch = Callable[[Fetched], None]
-Whose = tuple[UserId, ConversationId]  # "" for all conversations
+AnswerFetch = Callable[[FetchResult], None]
+SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 
 
 class Lookups:
@@ -31,10 +31,10 @@ class Lookups:
         self._ctx = ctx
         self._logs: list[tuple[LogKey, AnswerLog]] = []
         self._older: list[tuple[tuple[ConversationId, UserId], AnswerOlder]] = []
-        self._sizes: list[tuple[Whose, AnswerSize]] = []
+        self._sizes: list[tuple[SizeKey, AnswerSize]] = []
         self._fetching: dict[int, AnswerFetch] = {}
         self._asked: dict[int, tuple[list[tuple[LogKey, AnswerLog]], list[tuple[tuple[str, str], AnswerOlder]]]] = {}
-        self._weighed: dict[int, list[tuple[Whose, AnswerSize]]] = {}
+        self._weighed: dict[int, list[tuple[SizeKey, AnswerSize]]] = {}
         self._shown: list[tuple[ShownKey, AnswerShown]] = []
         self._seeing: dict[int, list[tuple[ShownKey, AnswerShown]]] = {}
         self._all: list[tuple[tuple[ConversationId, UserId], AnswerLogs]] = []
@@ -52,7 +52,7 @@ class Lookups:
         """Ask for all logs of a user in one conversation."""
         self._all.append(((conversation, user), then))
 
-    def size(self, whose: Whose, then: AnswerSize) -> None:
+    def size(self, whose: SizeKey, then: AnswerSize) -> None:
         """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
         self._sizes.append((whose, then))
 
@@ -66,7 +66,7 @@ class Lookups:
         self._fetching[ticket] = then
         self._ctx.emit(Fetch(link, ticket, *key, start))
 
-    def fetched(self, answer: Fetched) -> None:
+    def fetched(self, answer: FetchResult) -> None:
         """Go on with what was to be done with these entries."""
         then = self._fetching.pop(answer.ticket, None)
         if then is not None:
@@ -94,7 +94,7 @@ class Lookups:
             self._ctx.emit(Lookup(ticket, keys, list(dict.fromkeys(key for key, _ in self._older))))
             self._logs, self._older = [], []
 
-    def found(self, answer: Found) -> None:
+    def found(self, answer: LookupResult) -> None:
         """Go on with everything that waited for this answer."""
         logs, older = self._asked.pop(answer.ticket, ([], []))
         for key, then in logs:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, HostedUsers, KeySet, Timer
+from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Start, Talk
+from p2pchat.core.records import KnownConversation, Start
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.log_index import Conversation
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.errors import LogError
@@ -41,11 +41,11 @@ NO_LINK = -1  # what came in a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of one link kept because they are ahead, and as many asked of storage; a guess: 5 MiB
 Key = tuple[ConversationId, UserId]
-Named = Digest | Have | Want | Entries | Read | Typing  # frames that carry `names`
+NamingFrame = Digest | Have | Want | Entries | Read | Typing  # frames that carry `names`
 
 
 @dataclass(slots=True)
-class Tail:
+class TailCursor:
     """How far a log of a hosted user was written to a link."""
 
     sent: int
@@ -54,7 +54,7 @@ class Tail:
 
 
 @dataclass(slots=True)
-class Serving:
+class ServedWant:
     """A want of the far end that is being answered."""
 
     n: int
@@ -65,7 +65,7 @@ class Serving:
 
 
 @dataclass(slots=True, eq=False)
-class Side:
+class RemoteState:
     """The far end of one link."""
 
     link: Link
@@ -87,8 +87,8 @@ class Side:
     spoken: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it told marks or sums
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
-    serving: dict[int, Serving] = field(default_factory=dict)
-    tails: dict[LogId, Tail] = field(default_factory=dict)
+    serving: dict[int, ServedWant] = field(default_factory=dict)
+    tails: dict[LogId, TailCursor] = field(default_factory=dict)
     tell: KeySet[Key] = field(default_factory=dict)
     refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
     full_told: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
@@ -144,7 +144,7 @@ class Side:
 
 
 @dataclass(slots=True, eq=False)
-class Load:
+class PendingImport:
     """Frames of a file that are answered together."""
 
     ticket: int
@@ -157,24 +157,24 @@ class Load:
 
 
 @dataclass(slots=True)
-class Step:
+class Transaction:
     """What belongs to one step: what its change needs when it is durable, and what links were given in it."""
 
     own: bool = False
     said: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
-    loads: dict[int, Load] = field(default_factory=dict)  # by ticket: what of files is kept
+    loads: dict[int, PendingImport] = field(default_factory=dict)  # by ticket: what of files is kept
     groups: set[ConversationId] = field(default_factory=set)  # what was written to them
     given: dict[int, int] = field(default_factory=dict)  # link -> bytes of new entries written to it in this step
     news: list[Effect] = field(default_factory=list)  # to be told when all this is durable
 
 
-class Shelf:
+class SyncContext:
     """What the machines of synchronisation share."""
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
-        hosted: HostedUsers, run: RunId, quota: Quota,
+        hosted: HostedIdentities, run: RunId, quota: Quota,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.quota = quota
@@ -183,15 +183,15 @@ class Shelf:
         self.lookups = lookups
         self.presence = presence
         self.hosted = hosted
-        self.sides: dict[int, Side] = {}
-        self._owing: dict[int, Side] = {}  # far ends with marks to be told, by link
-        self.step = Step()
+        self.sides: dict[int, RemoteState] = {}
+        self._owing: dict[int, RemoteState] = {}  # far ends with marks to be told, by link
+        self.step = Transaction()
         self.dead = False  # thrown away after storage failed: its timers do nothing any more
-        self.faults: list[tuple[Side, LogError]] = []  # links to be closed at the end of the step
+        self.faults: list[tuple[RemoteState, LogError]] = []  # links to be closed at the end of the step
         self.proven_forks: set[LogId] = set()  # evidence of them came, and storage is asked what is held of them
         self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
 
-    def is_up(self, side: Side) -> bool:
+    def is_up(self, side: RemoteState) -> bool:
         return self.sides.get(side.link.id) is side
 
     @property
@@ -203,7 +203,7 @@ class Shelf:
         """Call back once, this long from now, unless storage failed meanwhile."""
         return self.ctx.after(seconds, lambda: None if self.dead else call())
 
-    def faulted(self, side: Side, error: LogError) -> None:
+    def faulted(self, side: RemoteState, error: LogError) -> None:
         """Note that a far end broke the rules of logs."""
         self.faults.append((side, error))
 
@@ -213,7 +213,7 @@ class Shelf:
         self.banned = {each: until for each, until in self.banned.items() if until > now}
         self.banned[peer] = now + self.ctx.settings.wrong_head_ban
 
-    def trusts(self, side: Side, user: UserId) -> bool:
+    def trusts(self, side: RemoteState, user: UserId) -> bool:
         """Say whether entries of this user are taken from that far end."""
         until = self.banned.get(side.link.peer, 0.0) if self.banned else 0.0
         return until <= self.ctx.now.mono or user in self.presence.users_of(side.link.id)
@@ -226,17 +226,17 @@ class Shelf:
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
 
-    def store(self, conversation: Conversation) -> None:
+    def store(self, conversation: ConversationState) -> None:
         """Something is stored of a conversation: what its id stands for is stored with it."""
         if not conversation.stored:
             conversation.stored = True
-            self.ctx.change.talks.append(Talk(conversation.id, conversation.naming))
+            self.ctx.change.talks.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep(self) -> None:
         """Forget the conversations that were named to this node and of which there is nothing."""
         self.conversations.sweep(lambda conversation: bool(self.sharing(conversation)))
 
-    def refuse(self, side: Side, key: Key) -> None:
+    def refuse(self, side: RemoteState, key: Key) -> None:
         """Tell a far end that no more of this user is taken in this conversation; not with each frame it sends."""
         now, told_at = self.ctx.now.mono, side.full_told.get(key)
         if told_at is not None and now - told_at < self.ctx.settings.want_after:
@@ -246,28 +246,28 @@ class Shelf:
         side.full_told[key] = now
         self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
 
-    def shares(self, side: Side, conversation: Conversation) -> bool:
+    def shares(self, side: RemoteState, conversation: ConversationState) -> bool:
         users = self.presence.users_of(side.link.id)
         return conversation.shared_with(users) and (
             not conversation.in_vain or conversation.id in side.spoken or self._knows(users, conversation)
         )
 
-    def _knows(self, users: Collection[UserId], conversation: Conversation) -> bool:
+    def _knows(self, users: Collection[UserId], conversation: ConversationState) -> bool:
         """Say whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
         assert conversation.members is not None
         known = conversation.members - conversation.in_vain
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
-    def sharing(self, conversation: Conversation) -> list[Side]:
+    def sharing(self, conversation: ConversationState) -> list[RemoteState]:
         """Return the far ends told of a conversation: those whose hosted users are known and belong to it."""
         return [side for side in self.sides.values() if side.begun and self.shares(side, conversation)]
 
-    def shared(self, side: Side) -> list[Conversation]:
+    def shared(self, side: RemoteState) -> list[ConversationState]:
         """Return the conversations with entries shared with a far end, by id in order."""
         every = self.conversations.by_id
         return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
 
-    def named(self, side: Side, conversation: ConversationId) -> Conversation | None:
+    def named(self, side: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared.
 
         Of what was written to a group everybody is listened to: an operation that nobody told here may have named them.
@@ -279,7 +279,7 @@ class Shelf:
             return None
         return found
 
-    def learn(self, side: Side, namings: Iterable[Naming]) -> None:
+    def learn(self, side: RemoteState, namings: Iterable[Naming]) -> None:
         """Take the far end's word for what conversation ids stand for; ids are computed, so it cannot lie."""
         users = self.presence.users_of(side.link.id)
         for naming in namings:
@@ -291,7 +291,7 @@ class Shelf:
             if not self.conversations.open_passing(naming, self.ctx.settings.max_conversations_a_user):
                 self.ctx.emit(Counted("conversation_refused"))
 
-    def send(self, frame: Named, side: Side, *conversations: ConversationId) -> None:
+    def send(self, frame: NamingFrame, side: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, named where the link has not heard of them."""
         new = [id for id in conversations if id not in side.named]
         if new:
@@ -299,7 +299,7 @@ class Shelf:
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [side.link.id]))
 
-    def owe(self, side: Side, keys: Iterable[Key]) -> None:
+    def owe(self, side: RemoteState, keys: Iterable[Key]) -> None:
         """Tell a far end these marks at the end of the step, or as soon as it may hear them."""
         side.tell.update(dict.fromkeys(keys))  # no queue: what it has to be told waits there, each key once
         self._owing[side.link.id] = side
@@ -318,7 +318,7 @@ class Shelf:
             else:
                 self._owing[id] = side
 
-    def _tell(self, side: Side, keys: list[Key]) -> None:
+    def _tell(self, side: RemoteState, keys: list[Key]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
             there = self.conversations.by_id[conversation]

@@ -20,7 +20,7 @@ from enum import Enum
 from functools import partial
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Counted, Warned
+from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.records import Stored
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.lookups import Lookups
@@ -29,10 +29,10 @@ from p2pchat.protocol import ConversationId, PeerId, UserId
 Key = tuple[ConversationId, UserId]
 Then = Callable[[], None]
 WARNED_AT = 0.8  # of a quota: docs/protocol.md
-MAX_STRANGERS_WARNED = 16  # users in one run: whoever makes up users shall not flood the screen; a guess
+MAX_UNKNOWN_WARNED = 16  # users in one run: whoever makes up users shall not flood the screen; a guess
 
 
-class Room(Enum):
+class Admission(Enum):
     """Whether there is room for what somebody wrote."""
 
     ENOUGH = "enough"
@@ -49,7 +49,7 @@ class Quota:
 
     def __init__(
         self, ctx: Context, lookups: Lookups, stored: Stored, hosted: Mapping[UserId, object],
-        names: Mapping[UserId, str], strangers: Strangers | None,
+        names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
     ) -> None:  # fmt: skip
         """`hosted`, `names` are live views; `strangers`: None in a network with a key."""
         self._ctx = ctx
@@ -61,7 +61,7 @@ class Quota:
         self._warned_from = int(WARNED_AT * self._most)
         self._stored_most = stored.most_bytes  # of anybody, at most: all that was stored at the start
         self._carefree = -1 if strangers else self._warned_from - self._stored_most
-        self._accounts = Accounts(ctx, stored.meta)
+        self._accounts = QuotaAccounts(ctx, stored.meta)
         self._base: dict[UserId, int] = {}  # what was stored of a user besides `_added`, where it was asked
         self._added: dict[UserId, int] = {}  # taken since the start
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum is being found out -> what waits for it
@@ -95,22 +95,22 @@ class Quota:
 
     # ---- asking
 
-    def gate(self, payer: PeerId, key: Key) -> Room:
+    def gate(self, payer: PeerId, key: Key) -> Admission:
         """Say whether a batch of this user may be looked at, before it is; `payer` brings it ("": a file)."""
         user = key[1]
         if user in self._waiting:
-            return Room.LATER
+            return Admission.LATER
         if user in self._full:
-            return Room.NONE
+            return Admission.NONE
         if self._strangers is None or self._is_free(user):
-            return Room.ENOUGH
+            return Admission.ENOUGH
         if self._talks_asked and self._strangers.is_unanswered(key):
-            return Room.LATER
-        return Room.NONE if self._strangers.refuses(payer, key) else Room.ENOUGH
+            return Admission.LATER
+        return Admission.NONE if self._strangers.refuses(payer, key) else Admission.ENOUGH
 
     def refuses(self, peer: PeerId, key: Key) -> bool:
         """Say whether nothing more of this user is taken there from this peer: then nothing is wanted from it."""
-        return self.is_alert and self.gate(peer, key) is Room.NONE
+        return self.is_alert and self.gate(peer, key) is Admission.NONE
 
     def wait(self, user: UserId, then: Then) -> None:
         """Call back when what `gate` put off until later is known."""
@@ -119,50 +119,50 @@ class Quota:
 
     # ---- taking
 
-    def take(self, payer: PeerId, key: Key, size: int) -> Room:
+    def take(self, payer: PeerId, key: Key, size: int) -> Admission:
         """Count a proven batch of `size` bytes, if there is room for all of it; it is kept then, and only then."""
         user = key[1]
         added = self._added.get(user, 0) + size
         if added <= self._carefree:
             self._added[user] = added
-            return Room.ENOUGH
+            return Admission.ENOUGH
         if self._is_free(user):
-            return Room.ENOUGH
+            return Admission.ENOUGH
         room = self._room(user, added)
-        if room is Room.ENOUGH and self._strangers is not None:
+        if room is Admission.ENOUGH and self._strangers is not None:
             refused = self._strangers.take(payer, key, size)
             if refused:
                 self._warn_of_stranger(user, refused)
-                room = Room.NONE
-        if room is Room.ENOUGH:
+                room = Admission.NONE
+        if room is Admission.ENOUGH:
             self._added[user] = added
         return room
 
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
 
-    def _room(self, user: UserId, added: int) -> Room:
+    def _room(self, user: UserId, added: int) -> Admission:
         base = self._base.get(user, None if self._stored_most else 0)
         total = added + (self._stored_most if base is None else base)
         if total <= self._warned_from:
-            return Room.ENOUGH
+            return Admission.ENOUGH
         if base is None:
             self._find_out(user)
-            return Room.ENOUGH if total <= self._most else Room.LATER
+            return Admission.ENOUGH if total <= self._most else Admission.LATER
         if total > self._most:
             self._fill(user)
-            return Room.NONE
+            return Admission.NONE
         if user not in self._warned:
             self._warned.add(user)
             self._ctx.emit(
-                Warned(
+                WarningIssued(
                     "quota",
                     f"{self._who(user)} has written 80 % of what is stored of one user ({_mib(self._most)}): above it"
                     " nothing more is taken, unless /allow NAME lifts the limit",
                     user,
                 )
             )
-        return Room.ENOUGH
+        return Admission.ENOUGH
 
     def _fill(self, user: UserId) -> None:
         if user in self._full:
@@ -171,7 +171,7 @@ class Quota:
         self.is_alert = True
         self._ctx.emit(Counted("user_full"))
         self._ctx.emit(
-            Warned(
+            WarningIssued(
                 "full",
                 f"{self._who(user)} has written more than is stored of one user ({_mib(self._most)}): nothing more is"
                 " taken until /allow NAME lifts the limit; then it comes",
@@ -182,12 +182,12 @@ class Quota:
 
     def _warn_of_stranger(self, user: UserId, refused: str) -> None:
         self._ctx.emit(Counted(f"stranger_full_{refused}"))
-        if user in self._warned or self._strangers_warned >= MAX_STRANGERS_WARNED:
+        if user in self._warned or self._strangers_warned >= MAX_UNKNOWN_WARNED:
             return
         self._warned.add(user)
         self._strangers_warned += 1
         self._ctx.emit(
-            Warned(
+            WarningIssued(
                 "full",
                 f"{self._who(user)} has written more than is stored of those whom nobody here knows: nothing more is"
                 " taken until somebody here writes to or meets that user, or /allow NAME lifts the limit; then it"
@@ -276,7 +276,7 @@ BY_FILE = "file"  # who brought what no peer did
 
 
 @dataclass(slots=True)
-class Account:
+class QuotaAccount:
     """One user. `charges`: peer (or BY_FILE) -> bytes it brought while the user had proved itself on no link here."""
 
     allowed: bool = False
@@ -284,7 +284,7 @@ class Account:
     charges: dict[PeerId, int] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, line: str) -> Account:
+    def parse(cls, line: str) -> QuotaAccount:
         account = cls()
         for word in line.split():
             peer, _, size = word.partition(":")
@@ -300,13 +300,13 @@ class Account:
         return " ".join(words + [f"{peer}:{size}" for peer, size in self.charges.items()])
 
 
-class Accounts:
+class QuotaAccounts:
     """The accounts of all users of whom there is something to remember."""
 
     def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
         self._ctx = ctx
         lines = ((name, line) for name, line in meta.items() if name.startswith(PREFIX))
-        self.by_user = {name.removeprefix(PREFIX): Account.parse(line) for name, line in lines}
+        self.by_user = {name.removeprefix(PREFIX): QuotaAccount.parse(line) for name, line in lines}
 
     def is_allowed(self, user: UserId) -> bool:
         account = self.by_user.get(user)
@@ -317,15 +317,15 @@ class Accounts:
         account.allowed = True
         self.save(user)
 
-    def keep(self, former: Accounts) -> None:
+    def keep(self, former: QuotaAccounts) -> None:
         """Allow whom another allowed: it may have been said while storage did not work."""
         for user, account in former.by_user.items():
             if account.allowed and not self.is_allowed(user):
                 self.allow(user)
 
-    def of(self, user: UserId) -> Account:
+    def of(self, user: UserId) -> QuotaAccount:
         """Return the account of a user, a new one if need be."""
-        return self.by_user.setdefault(user, Account())
+        return self.by_user.setdefault(user, QuotaAccount())
 
     def save(self, user: UserId) -> None:
         """Have it stored with the change of this step."""
@@ -348,7 +348,7 @@ class Accounts:
 MAX_MET = 100_000  # users met of whom nothing is stored; a guess: 10 MiB
 
 
-class Strangers:
+class UnknownUserQuota:
     """Counts what those wrote whom nobody here knows."""
 
     def __init__(
@@ -363,7 +363,7 @@ class Strangers:
         self._conversations = conversations
         self._hosted = hosted
         self._is_here = is_here
-        self._accounts: Accounts
+        self._accounts: QuotaAccounts
         self._met: set[UserId] = set()
         # unanswered direct conversations
         self._written_to: set[UserId] | None = None  # None: not looked at yet
@@ -377,7 +377,7 @@ class Strangers:
         self._full_payers: set[PeerId] = set()
         self._unmet_full = False
 
-    def open(self, accounts: Accounts) -> None:
+    def open(self, accounts: QuotaAccounts) -> None:
         """Begin with what is remembered."""
         self._accounts = accounts
         for account in accounts.by_user.values():

@@ -18,25 +18,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
 
-from p2pchat.core.effects import Counted, Send, WasRead
+from p2pchat.core.effects import Counted, ReadReceipt, Send
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, following
-from p2pchat.core.sync.delivery_receipts import Level, Levels, Receipts, Then, nothing
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import MAX_REMEMBERED, Shelf, Side
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
+from p2pchat.core.sync.delivery_receipts import AckKey, AckTracker, Continuation, DeliveryReceipts, nothing
+from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.progress import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, PeerId, Read, RunId, UserId
 
-Item = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
+ReadItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
 
-MOST_ABSENT = 1024  # peers whose word is remembered though they are gone, and marks of each: 20 MiB
-MOST_TOLD_BY_ABSENT = 100
+MAX_ABSENT_PEERS = 1024  # peers whose word is remembered though they are gone, and marks of each: 20 MiB
+MAX_ANNOUNCED_BY_ABSENT = 100
 
 
 @dataclass(slots=True)
-class Due:
+class PendingReads:
     """What one link is to be told."""
 
     marks: set[tuple[LogId, UserId]] = field(default_factory=set)
@@ -50,19 +50,23 @@ class Due:
         return self.all or bool(self.marks)
 
 
-class Reads:
+class ReadReceipts:
     """Read marks of users hosted here, and of others about them."""
 
-    def __init__(self, shelf: Shelf, stored: list[ReadMark], meta: Mapping[str, str], receipts: Receipts) -> None:
+    def __init__(
+        self, shelf: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
+    ) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
-        self.consent = Consent(meta)
-        self.readers = Readers(shelf, stored, receipts, self.consent.wants)
-        self._books = Bookmarks(item for item in stored if item.reader in shelf.hosted)
-        self._told: dict[PeerId, PeerReads] = {}
-        self._due: dict[int, Due] = {}  # by link
+        self.consent = ReceiptPrivacy(meta)
+        self.readers = ReadTracker(shelf, stored, receipts, self.consent.wants)
+        self._books = ReadPositions(item for item in stored if item.reader in shelf.hosted)
+        self._told: dict[PeerId, AnnouncedReads] = {}
+        self._due: dict[int, PendingReads] = {}  # by link
         self._owed = False  # some link is to be told something
-        self._later: dict[Pair, MarkedRead | None] = {}  # marked just now, or storage is asked; the highest mark since
+        self._later: dict[
+            ReaderKey, MarkedRead | None
+        ] = {}  # marked just now, or storage is asked; the highest mark since
         self._saving = False
 
     # ---- what is kept
@@ -78,7 +82,7 @@ class Reads:
         self._saving = False
         self._ctx.change.reads.extend(self._books.take_unsaved())
 
-    def keep(self, former: Reads) -> None:
+    def keep(self, former: ReadReceipts) -> None:
         """Storage failed and was loaded anew: what was told and read before stays so."""
         self.readers.keep(former.readers)
         self._books.keep(former._books)
@@ -126,11 +130,11 @@ class Reads:
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
             self._shelf.lookups.shown(key, partial(self._shown_by, conversation, mark))
 
-    def _rest(self, pair: Pair) -> None:
+    def _rest(self, pair: ReaderKey) -> None:
         """Whoever marks each of a thousand messages costs no look at all writers for each: the next after a while."""
         self._shelf.after(self._ctx.settings.read_told_every, partial(self._rested, pair))
 
-    def _rested(self, pair: Pair) -> None:
+    def _rested(self, pair: ReaderKey) -> None:
         later = self._later.pop(pair)
         if later is not None:
             self.marked(later)
@@ -146,7 +150,7 @@ class Reads:
         if self.consent.choose(choice.user, choice.on, choice.other):
             self._ctx.change.meta[RECEIPTS_CHOSEN] = self.consent.text
 
-    def _tips(self, conversation: Conversation, reader: UserId) -> Iterator[LogId]:
+    def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
         for user, writer in conversation.writers.items():
             if user != reader:
                 yield from (log.id for log in writer.tips())
@@ -154,7 +158,7 @@ class Reads:
     def _may_hear(self, mark: MarkedRead, writer: UserId) -> bool:
         return writer != mark.user and writer not in mark.but and self.consent.wants(mark.user, writer)
 
-    def _all_shown(self, conversation: Conversation, mark: MarkedRead) -> None:
+    def _all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
         """Everything that was shown there is read."""
         reader = mark.user
         for user, writer in conversation.writers.items():
@@ -167,7 +171,7 @@ class Reads:
             if tips and len(runs) == len(tips) and self._books.only(conversation.id, reader, user, runs):
                 self._tell_all_soon(conversation, user, reader)
 
-    def _shown_by(self, conversation: Conversation, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
+    def _shown_by(self, conversation: ConversationState, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
         """Storage says how far logs had been shown when that message was."""
         for log, seq in [*shown, (mark.log, mark.seq)]:
             if self._may_hear(mark, log.user):
@@ -188,18 +192,18 @@ class Reads:
         for due in self._dues(self._of(log.conversation), log.user, reader):
             due.marks.add((log, reader))
 
-    def _tell_all_soon(self, conversation: Conversation, writer: UserId, reader: UserId) -> None:
+    def _tell_all_soon(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Marks went: who is to be told of them now is told all there is, or would find out and ask."""
         for due in self._dues(conversation, writer, reader):
             due.all = True
 
-    def _dues(self, conversation: Conversation, writer: UserId, reader: UserId) -> Iterator[Due]:
+    def _dues(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
         """Yield what is due to each link that is to know of such marks; something will be."""
         for link in sorted(self._shelf.presence.hosts(writer) | self._shelf.presence.hosts(reader)):
             side = self._shelf.sides.get(link)
             if side is not None and side.begun and self._shelf.shares(side, conversation):
                 self._owed = True
-                yield self._due.setdefault(link, Due())
+                yield self._due.setdefault(link, PendingReads())
 
     @property
     def untold(self) -> bool:
@@ -237,11 +241,11 @@ class Reads:
             else:
                 self._owed = True  # until it drains
 
-    def _tell_again(self, due: Due) -> None:
+    def _tell_again(self, due: PendingReads) -> None:
         due.waiting = False
         self._owed = True
 
-    def _tell(self, side: Side, due: Due) -> None:
+    def _tell(self, side: RemoteState, due: PendingReads) -> None:
         self._shelf.presence.introduce()
         due.told_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
@@ -249,7 +253,7 @@ class Reads:
         if tells_all and sum(map(len, self._toward(side).values())) <= self._ctx.settings.page_items:
             self._send_all(side)
             return
-        items: list[Item] = []
+        items: list[ReadItem] = []
         for log, reader in marks:
             seq = self._books.seq(log, reader)
             if seq and reader in self._shelf.hosted and self._shelf.shares(side, self._of(log.conversation)):
@@ -258,10 +262,10 @@ class Reads:
             if page:
                 self._shelf.send(Read(page), side, *page)
 
-    def _of(self, conversation: ConversationId) -> Conversation:
+    def _of(self, conversation: ConversationId) -> ConversationState:
         return self._shelf.conversations.by_id[conversation]
 
-    def _pages(self, items: list[Item]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
+    def _pages(self, items: list[ReadItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
         """Yield at least one page of marks, and whether it is the last; `items` in order of conversations."""
         most = self._ctx.settings.page_items
         for start in range(0, max(1, len(items)), most):
@@ -272,16 +276,16 @@ class Reads:
 
     # ---- comparing
 
-    def link_down(self, side: Side) -> None:
+    def link_down(self, side: RemoteState) -> None:
         """A link ends. What its peer told is remembered where that is little: what storage knows is most of it."""
         self._due.pop(side.link.id, None)
         self.readers.link_down(side)
         peer = side.link.peer
         told = self._told.get(peer)
-        if told is not None and (told.count > MOST_TOLD_BY_ABSENT or len(self._told) > MOST_ABSENT):
+        if told is not None and (told.count > MAX_ANNOUNCED_BY_ABSENT or len(self._told) > MAX_ABSENT_PEERS):
             del self._told[peer]
 
-    def send_sum(self, side: Side) -> None:
+    def send_sum(self, side: RemoteState) -> None:
         """Tell the sum of what this link is to know; called with each digest."""
         due = self._due.get(side.link.id)
         if due is not None and due.anything:
@@ -290,7 +294,7 @@ class Reads:
         if total:
             self._ctx.emit(Send(Read({}, sum=total), [side.link.id]))
 
-    def sum_toward(self, side: Side) -> str:
+    def sum_toward(self, side: RemoteState) -> str:
         """Return the sum of what this link is to know; "" where there is nothing."""
         marks = self._toward(side)
         return read_sum(marks) if marks else ""
@@ -299,12 +303,12 @@ class Reads:
         """Return the sum of what a peer has told; "" when nothing is known of it."""
         return self._told[peer].sum if peer in self._told else ""
 
-    def _toward(self, side: Side) -> Mapping[Pair, Mapping[str, int]]:
+    def _toward(self, side: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
         every = self._shelf.conversations.by_id
         users = self._shelf.presence.users_of(side.link.id)
         return self._books.toward(users, lambda id: id in every and self._shelf.shares(side, every[id]))
 
-    def _send_all(self, side: Side) -> None:
+    def _send_all(self, side: RemoteState) -> None:
         """Tell everything, in pages that together cover all conversations."""
         self._shelf.presence.introduce()
         toward = sorted(self._toward(side).items())
@@ -317,7 +321,7 @@ class Reads:
 
     # ---- hearing
 
-    def hear(self, side: Side, frame: Read) -> LogError | None:
+    def hear(self, side: RemoteState, frame: Read) -> LogError | None:
         """Take what a peer tells of its users; returns the fault that must end the link."""
         self._shelf.learn(side, frame.names)
         hosted = self._shelf.presence.users_of(side.link.id)
@@ -332,13 +336,13 @@ class Reads:
         self._take(side, told, frame)
         return None
 
-    def _told_by(self, side: Side) -> PeerReads:
+    def _told_by(self, side: RemoteState) -> AnnouncedReads:
         peer = side.link.peer
         if peer not in self._told:
-            self._told[peer] = PeerReads(self.readers.of(self._shelf.presence.users_of(side.link.id)))
+            self._told[peer] = AnnouncedReads(self.readers.of(self._shelf.presence.users_of(side.link.id)))
         return self._told[peer]
 
-    def _take(self, side: Side, told: PeerReads, frame: Read) -> None:
+    def _take(self, side: RemoteState, told: AnnouncedReads, frame: Read) -> None:
         hosted = self._shelf.hosted
         pairs = {
             (id, reader): [ref for ref in refs if reader in hosted or hosted.beginning(ref[0][:16])]
@@ -354,7 +358,7 @@ class Reads:
             for ref, seq in refs:
                 self._heard(side, pair, ref, seq)
 
-    def _heard(self, side: Side, pair: Pair, ref: str, seq: int) -> None:
+    def _heard(self, side: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         conversation, reader = self._of(pair[0]), pair[1]
         if reader in self._shelf.hosted:  # on another peer of theirs
             self._adopt(side, conversation, reader, ref, seq)
@@ -362,7 +366,7 @@ class Reads:
             if conversation.may_write(user):
                 self.readers.heard(side, conversation, user, reader, ref[16:], seq)
 
-    def _adopt(self, side: Side, conversation: Conversation, reader: UserId, ref: str, seq: int) -> None:
+    def _adopt(self, side: RemoteState, conversation: ConversationState, reader: UserId, ref: str, seq: int) -> None:
         log = conversation.by_ref.get(ref)
         if log is not None:
             self._rise(log.id, reader, seq)
@@ -370,13 +374,13 @@ class Reads:
             side.unsure += 1
             self._shelf.lookups.log(LogKey(conversation.id, ref), partial(self._found, side, reader, seq))
 
-    def _found(self, side: Side, reader: UserId, seq: int, facts: LogFacts | None) -> None:
+    def _found(self, side: RemoteState, reader: UserId, seq: int, facts: LogFacts | None) -> None:
         side.unsure -= 1
         if facts is not None:
             self._rise(facts.log, reader, seq)
 
 
-def _is_newest(conversation: Conversation, mark: MarkedRead) -> bool:
+def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
     """Say whether nothing was shown there since what is marked."""
     return bool(conversation.recent) and mark.place >= conversation.recent[-1][0]
 
@@ -394,8 +398,8 @@ def _is_newest(conversation: Conversation, mark: MarkedRead) -> bool:
 READ_TAG = b"p2pchat/read/1\0"
 HASHES_CACHED = 1 << 15  # as many marks as two peers may have between them, and 4 MiB
 
-Pair = tuple[ConversationId, UserId]  # conversation and reader
-Bookmarked = Mapping[Pair, Mapping[str, int]]  # pair -> reference key of a log -> last seq read
+ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
+MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # pair -> reference key of a log -> last seq read
 
 
 @lru_cache(HASHES_CACHED)
@@ -404,19 +408,19 @@ def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int)
     return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
 
 
-def read_sum(marks: Bookmarked) -> str:
+def read_sum(marks: MarksByReader) -> str:
     """Return the sum over read marks as a `read` frame tells it."""
     hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
     return f"{sum(hashes) % SUM_MODULUS:064x}"
 
 
-class Bookmarks:
+class ReadPositions:
     """The marks of readers hosted here."""
 
     def __init__(self, stored: Iterable[ReadMark]) -> None:
-        self._marks: dict[Pair, dict[LogId, int]] = {}
-        self._about: dict[UserId, set[Pair]] = {}  # by writer
-        self._of: dict[UserId, set[Pair]] = {}  # by reader
+        self._marks: dict[ReaderKey, dict[LogId, int]] = {}
+        self._about: dict[UserId, set[ReaderKey]] = {}  # by writer
+        self._of: dict[UserId, set[ReaderKey]] = {}  # by reader
         self.unsaved: dict[tuple[LogId, UserId], int] = {}
         self.load(stored)
 
@@ -436,7 +440,7 @@ class Bookmarks:
         taken, self.unsaved = self.unsaved, {}
         return [ReadMark(log, reader, seq) for (log, reader), seq in taken.items()]
 
-    def keep(self, former: Bookmarks) -> None:
+    def keep(self, former: ReadPositions) -> None:
         """Take over what was read before storage failed: it may not have been saved."""
         for pair, marks in former._marks.items():
             for log, seq in marks.items():
@@ -465,11 +469,11 @@ class Bookmarks:
         self._about.setdefault(log.user, set()).add(pair)
         self._of.setdefault(reader, set()).add(pair)
 
-    def toward(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> Bookmarked:
+    def toward(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
         """Return what a peer hosting these users is told: what was read of theirs, and all that they have read."""
         there = users
         pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
-        told: dict[Pair, dict[str, int]] = {}
+        told: dict[ReaderKey, dict[str, int]] = {}
         for pair in pairs:
             if not is_shared(pair[0]):
                 continue
@@ -501,18 +505,20 @@ class Bookmarks:
 # log in storage only receipts are not in memory: who has something of every tip that may build on it has all of it.
 
 
-Wants = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading
+WantsReceipts = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading
 
 
-class Readers(Levels):
+class ReadTracker(AckTracker):
     """What is read: the highest read mark that counts, per log of a hosted user and reader."""
 
-    def __init__(self, shelf: Shelf, stored: Iterable[ReadMark], receipts: Receipts, wants: Wants) -> None:
+    def __init__(
+        self, shelf: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
+    ) -> None:
         mine = (item for item in stored if item.log.user in shelf.hosted)
         super().__init__(shelf, ((item.log, item.reader, item.seq) for item in mine))
         self._receipts = receipts
         self._wants = wants
-        self._early: dict[Level, tuple[Side, int]] = {}  # told, and not known to be delivered that far
+        self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # told, and not known to be delivered that far
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall keep."""
@@ -524,7 +530,9 @@ class Readers(Levels):
         wanted = set(readers)
         return [ReadMark(log, member, seq) for (log, member), seq in self._level.items() if member in wanted]
 
-    def heard(self, side: Side, conversation: Conversation, user: UserId, reader: UserId, run: str, seq: int) -> None:
+    def heard(
+        self, side: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
+    ) -> None:
         """Take a read mark told of a hosted user's log."""
         if reader != user and conversation.may_write(reader) and self._wants(user, reader):
             self.rise(side, conversation, user, reader, Mark(run, seq, ""), nothing)
@@ -553,7 +561,7 @@ class Readers(Levels):
 
     # ---- as levels ask
 
-    def _counts(self, side: Side, log: Log, member: UserId, mark: Mark) -> int:
+    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         if log.forked:
             return 0
         had = self._receipts.level(log.id, member)
@@ -561,7 +569,7 @@ class Readers(Levels):
             self._keep_early(side, log.id, member, mark.seq)
         return min(mark.seq, had)
 
-    def _keep_early(self, side: Side, log: LogId, member: UserId, seq: int) -> None:
+    def _keep_early(self, side: RemoteState, log: LogId, member: UserId, seq: int) -> None:
         if len(self._early) >= MAX_REMEMBERED:
             self._make_room()
         self._early[log, member] = side, seq
@@ -573,14 +581,20 @@ class Readers(Levels):
         for level in its[: (count + 1) // 2]:
             del self._early[level]
 
-    def link_down(self, side: Side) -> None:
+    def link_down(self, side: RemoteState) -> None:
         """A link ends: what was told on it is kept, and nothing else that is known of its far end."""
         if any(told is side for told, _ in self._early.values()):
-            bare = Side(side.link)
+            bare = RemoteState(side.link)
             self._early = {level: (bare if told is side else told, seq) for level, (told, seq) in self._early.items()}
 
     def _look_up(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
         if self.level(log, member) < mark.seq:
@@ -591,7 +605,13 @@ class Readers(Levels):
         return False  # a read mark tells no chain
 
     def _rise_below(
-        self, side: Side, conversation: Conversation, user: UserId, member: UserId, mark: Mark, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        user: UserId,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
     ) -> None:
         """Whoever has a log has all that it builds on: that was told before."""
         log = conversation.log(user, mark.run)
@@ -605,7 +625,13 @@ class Readers(Levels):
             self._shelf.lookups.log(key, partial(self._found_below, side, conversation, member, mark, then))
 
     def _found_below(
-        self, side: Side, conversation: Conversation, member: UserId, mark: Mark, then: Then, facts: LogFacts | None
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        member: UserId,
+        mark: Mark,
+        then: Continuation,
+        facts: LogFacts | None,
     ) -> None:
         side.unsure -= 1
         if facts is None or facts.forked or self._is_forked(facts.log):
@@ -615,7 +641,13 @@ class Readers(Levels):
             self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
 
     def _found(
-        self, side: Side, conversation: Conversation, member: UserId, seq: int, facts: LogFacts, then: Then
+        self,
+        side: RemoteState,
+        conversation: ConversationState,
+        member: UserId,
+        seq: int,
+        facts: LogFacts,
+        then: Continuation,
     ) -> None:
         """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
         had = self._receipts.level(facts.log, member)
@@ -630,7 +662,7 @@ class Readers(Levels):
         self.raise_to(side, conversation, facts.log, member, min(seq, had), facts.before, then)
 
     def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        self._shelf.ctx.emit(WasRead(log, first, last, member))
+        self._shelf.ctx.emit(ReadReceipt(log, first, last, member))
 
 
 # ---- told
@@ -641,17 +673,17 @@ class Readers(Levels):
 # Pages that tell all come in order, and replace what was known when the last of them has come.
 
 
-MOST_TOLD = 10_000  # marks of one peer: as many as users it may host; a few MiB
+MAX_ANNOUNCED = 10_000  # marks of one peer: as many as users it may host; a few MiB
 
 
-class PeerReads:
+class AnnouncedReads:
     """One peer's word."""
 
     def __init__(self, known: Iterable[ReadMark]) -> None:
         """Begin with what is known of this peer's users: told in an earlier run, and nothing else, most likely."""
-        self._marks: dict[Pair, dict[str, int]] = {}
+        self._marks: dict[ReaderKey, dict[str, int]] = {}
         self._count = 0
-        self._pages: dict[Pair, dict[str, int]] | None = None  # told so far of all
+        self._pages: dict[ReaderKey, dict[str, int]] | None = None  # told so far of all
         self._pages_count = 0
         self._pages_to: ConversationId = ""
         for item in known:
@@ -666,11 +698,11 @@ class PeerReads:
     def sum(self) -> str:
         return read_sum(self._marks)
 
-    def news(self, pair: Pair, refs: Sequence[tuple[str, int]]) -> bool:
+    def news(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
         """Take what is told of a reader in a conversation; False when that would be too much."""
         known = self._marks.get(pair, {})
         more = len({ref for ref, _ in refs} - known.keys())
-        if self._count + more > MOST_TOLD:
+        if self._count + more > MAX_ANNOUNCED:
             return False
         if not refs:
             return True
@@ -678,11 +710,11 @@ class PeerReads:
         self._count += more
         return True
 
-    def page(self, span: tuple[ConversationId, ConversationId], told: dict[Pair, list[tuple[str, int]]]) -> None:
+    def page(self, span: tuple[ConversationId, ConversationId], told: dict[ReaderKey, list[tuple[str, int]]]) -> None:
         """Take a page of all it has to tell; one that does not follow the page before is nothing."""
         if span[0] == FIRST_ID:
             self._pages, self._pages_count = {}, 0
-        elif self._pages is None or not self._pages_to <= span[0] <= following(self._pages_to):
+        elif self._pages is None or not self._pages_to <= span[0] <= next_id(self._pages_to):
             self._pages = None
             return
         self._pages_to = span[1]
@@ -691,7 +723,7 @@ class PeerReads:
                 page = self._pages.setdefault(pair, {})
                 self._pages_count += len({ref for ref, _ in refs} - page.keys())
                 page.update(refs)
-        if self._pages_count > MOST_TOLD:
+        if self._pages_count > MAX_ANNOUNCED:
             self._pages = None
         elif span[1] == LAST_ID:
             self._marks, self._count, self._pages = self._pages, self._pages_count, None
@@ -709,7 +741,7 @@ RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" with blanks 
 _ALL = "-"
 
 
-class Consent:
+class ReceiptPrivacy:
     """What hosted users chose."""
 
     def __init__(self, meta: Mapping[str, str]) -> None:
@@ -742,7 +774,7 @@ class Consent:
         """Return the choices for single others."""
         return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
 
-    def keep(self, former: Consent) -> None:
+    def keep(self, former: ReceiptPrivacy) -> None:
         """Take over what was chosen before storage failed."""
         self._chosen = former._chosen
 

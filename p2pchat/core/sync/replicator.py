@@ -23,79 +23,79 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from p2pchat.core.context import Context, HostedUsers
-from p2pchat.core.effects import Counted, Delivered, Kept, Refused, Released
-from p2pchat.core.inputs import Carried, Fetched, Found, Said
+from p2pchat.core.context import Context, HostedIdentities
+from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
+from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.mesh.link import Link
 from p2pchat.core.mesh.presence import Presence
-from p2pchat.core.records import Change, Heard, LogFacts, LogKey, ReadMark, Stored, mending_of
-from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, Compare
-from p2pchat.core.sync.append import Grouping, Writing
-from p2pchat.core.sync.causal_order import KEPT_RECENT, Order, followed_by
-from p2pchat.core.sync.conversations import Conversations, People
-from p2pchat.core.sync.delivery_receipts import Receipts
-from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored, relation_of
+from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
+from p2pchat.core.sync.append import Appender, GroupEditor
+from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
+from p2pchat.core.sync.conversations import Conversations, KnownPeople
+from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
+from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.groups import Talks
-from p2pchat.core.sync.import_file import Carrying
-from p2pchat.core.sync.ingest import Intake
-from p2pchat.core.sync.log_index import OLD_MARKS, Conversation, Log, Past, Waits, counts
+from p2pchat.core.sync.groups import GroupSync
+from p2pchat.core.sync.import_file import FileImport
+from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, HistoryBoundary, Log, WaitingEntry, is_plausible
 from p2pchat.core.sync.lookups import Lookups
-from p2pchat.core.sync.progress import Key, Shelf, Side, Step
-from p2pchat.core.sync.quota import Quota, Strangers
-from p2pchat.core.sync.read_receipts import Reads
-from p2pchat.core.sync.serve import Serve
-from p2pchat.core.sync.typing import Typing
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext, Transaction
+from p2pchat.core.sync.quota import Quota, UnknownUserQuota
+from p2pchat.core.sync.read_receipts import ReadReceipts
+from p2pchat.core.sync.serve import Sender
+from p2pchat.core.sync.typing import TypingIndicators
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, Read, RunId, UserId, Want
 from p2pchat.protocol import Typing as TypingFrame
 
 
 @dataclass(slots=True)
-class InFlight:
+class PendingCommit:
     """A commit that is not durable yet."""
 
     change: Change
-    step: Step
+    step: Transaction
 
 
-class Sync:
+class Replicator:
     """Logs, marks and everything that keeps peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: Presence, hosted: HostedUsers, stored: Stored,
+        self, ctx: Context, network: str, presence: Presence, hosted: HostedIdentities, stored: Stored,
         run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
-        self._in_flight: dict[int, InFlight] = {}
+        self._in_flight: dict[int, PendingCommit] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.people = People(ctx, stored.users, stored.former)
-        strangers = Strangers(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
+        self.people = KnownPeople(ctx, stored.users, stored.former)
+        strangers = UnknownUserQuota(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
         self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
         self.quota.is_under_way, self.quota.on_full = self._is_under_way, self._is_full
-        self.shelf = Shelf(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
-        self.order = Order(self.shelf, stored.next_place)
-        self.receipts = Receipts(self.shelf, stored.heard)
-        self.pull = Pull(self.shelf)
+        self.shelf = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
+        self.order = CausalOrder(self.shelf, stored.next_place)
+        self.receipts = DeliveryReceipts(self.shelf, stored.heard)
+        self.pull = Fetcher(self.shelf)
         self.forks = Forks(self.shelf, self.people, self.order)
-        self.talks = Talks(self.shelf, self.order, self.pull)
+        self.talks = GroupSync(self.shelf, self.order, self.pull)
         self.forks.on_fork, self.forks.on_recall = self.talks.forked, self.talks.recalled
-        self.intake = Intake(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
-        self.carrying = Carrying(self.shelf, self.intake, self.forks, self._newest_in_flight)
-        self.writing = Writing(self.shelf, self.intake, self.order)
-        self.compare = Compare(self.shelf, self.pull, self.receipts, self.forks)
-        self.reads = Reads(self.shelf, stored.reads, stored.meta, self.receipts)
+        self.intake = Ingest(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
+        self.carrying = FileImport(self.shelf, self.intake, self.forks, self._newest_in_flight)
+        self.writing = Appender(self.shelf, self.intake, self.order)
+        self.compare = AntiEntropy(self.shelf, self.pull, self.receipts, self.forks)
+        self.reads = ReadReceipts(self.shelf, stored.reads, stored.meta, self.receipts)
         self.receipts.then, self.compare.on_digest = self.reads.readers.delivered, self.reads.send_sum
-        self.serve = Serve(self.shelf, self.forks)
-        self.typing = Typing(self.shelf)
-        self.grouping = Grouping(self.shelf, self.writing)
+        self.serve = Sender(self.shelf, self.forks)
+        self.typing = TypingIndicators(self.shelf)
+        self.grouping = GroupEditor(self.shelf, self.writing)
         self.talks.compare, self.talks.on_change = self._tell_sum, self.grouping.look
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
-        self._loading = Loading(self.shelf, self.order, self.writing, self.talks)
+        self._loading = StateLoader(self.shelf, self.order, self.writing, self.talks)
         self._loading.load(stored)
         self._new_here()
 
@@ -126,7 +126,7 @@ class Sync:
     # ---- links
 
     def link_up(self, link: Link) -> None:
-        self.shelf.sides[link.id] = Side(link)
+        self.shelf.sides[link.id] = RemoteState(link)
 
     def link_down(self, link: Link) -> None:
         side = self.shelf.sides.pop(link.id, None)
@@ -168,7 +168,7 @@ class Sync:
             self.forks.drained(side)
             self.serve.drained(side)
 
-    def _tell_sum(self, side: Side) -> None:
+    def _tell_sum(self, side: RemoteState) -> None:
         """A group is another: whoever may know of it is told; who hears nothing now is compared with later."""
         if side.hears_marks:
             self.compare.send_digest(side)
@@ -188,7 +188,7 @@ class Sync:
             chosen.had_turn = True
             self.compare.send_digest(chosen)
 
-    def continue_from(self, former: Sync) -> None:
+    def continue_from(self, former: Replicator) -> None:
         """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
         self.receipts.keep(former.receipts)
         self.reads.keep(former.reads)
@@ -224,7 +224,7 @@ class Sync:
             if side is not None and isinstance(frame, Have) and frame.end is not None:
                 self.pull.ended(side, frame.end)
 
-    def _frame(self, side: Side, frame: Frame) -> LogError | None:
+    def _frame(self, side: RemoteState, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.compare.have(side, frame)
             if frame.full:
@@ -247,14 +247,14 @@ class Sync:
     def opened(self, naming: Naming) -> None:
         self.conversations.open(naming)
 
-    def said(self, said: Said) -> None:
+    def said(self, said: WriteRequest) -> None:
         self.writing.said(said)
         self.typing.wrote(said.conversation, said.user)
         conversation = self.conversations.by_id.get(said.conversation)
         if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
             self.compare_all()
 
-    def hosting(self, user: UserId, heard: Iterable[Heard], reads: Iterable[ReadMark]) -> None:
+    def hosting(self, user: UserId, heard: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
         """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
         if not self.is_unheard_of(user):
             for side in self.shelf.sides.values():
@@ -293,18 +293,18 @@ class Sync:
         changes = [*(flight.change for flight in self._in_flight.values()), self._ctx.change]
         return any(batch.log.user == user for change in changes for batch in change.batches)
 
-    def carried(self, input: Carried) -> None:
+    def carried(self, input: ImportRequest) -> None:
         self.carrying.take(input)
 
     # ---- storage
 
-    def in_flight(self, ticket: int, change: Change, step: Step) -> None:
+    def in_flight(self, ticket: int, change: Change, step: Transaction) -> None:
         """A commit was ordered."""
-        self._in_flight[ticket] = InFlight(change, step)
+        self._in_flight[ticket] = PendingCommit(change, step)
         for load in step.loads.values():
             load.commits += 1
 
-    def _newest_in_flight(self) -> Step | None:
+    def _newest_in_flight(self) -> Transaction | None:
         return next(reversed(self._in_flight.values())).step if self._in_flight else None
 
     def committed(self, tickets: list[int]) -> None:
@@ -314,17 +314,17 @@ class Sync:
             if done is not None:
                 self._durable(done)
 
-    def _durable(self, done: InFlight) -> None:
+    def _durable(self, done: PendingCommit) -> None:
         change = done.change
         touched = self._apply(change)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, said_in, first, count, kind in done.step.said:
             members, here = self._members(said_in.conversation, said_in.user)
-            self._ctx.emit(Kept(ticket, said_in, first, count, members, kind, here))
+            self._ctx.emit(WriteAccepted(ticket, said_in, first, count, members, kind, here))
             is_open = self.conversations.by_id[said_in.conversation].is_open
             if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
-                self._ctx.emit(Delivered(said_in, first, first + count - 1, said_in.user))
+                self._ctx.emit(DeliveryReceipt(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.step)
         self.carrying.durable(done.step.loads.values())
         for batch in change.batches:
@@ -349,9 +349,9 @@ class Sync:
             if conversation.drop_if_settled(log):
                 self.order.left_memory(conversation, log)
 
-    def _apply(self, change: Change) -> list[tuple[Conversation, Log]]:
+    def _apply(self, change: Change) -> list[tuple[ConversationState, Log]]:
         """Bring what is told to others up to what is durable; return the logs that changed."""
-        touched: dict[object, tuple[Conversation, Log]] = {}
+        touched: dict[object, tuple[ConversationState, Log]] = {}
 
         def find(id: tuple[str, str, str]) -> Log | None:
             conversation = self.conversations.by_id[id[0]]
@@ -389,7 +389,7 @@ class Sync:
             return self.shelf.presence.counted(user)
         return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
 
-    def _acknowledge(self, step: Step) -> None:
+    def _acknowledge(self, step: Transaction) -> None:
         for link, keys in step.sources.items():
             side = self.shelf.sides.get(link)
             if side is not None:
@@ -400,14 +400,14 @@ class Sync:
                         self.shelf.owe(self.shelf.sides[host], (key,))
                 self._news(key)
 
-    def _count_heard(self, conversation: Conversation, user: UserId) -> None:
+    def _count_heard(self, conversation: ConversationState, user: UserId) -> None:
         """Own entries came back from others: marks heard before count now."""
         for side in self.shelf.sides.values():
             marks = side.heard.get((conversation.id, user))
             if marks:
                 self.receipts.heard(side, conversation, user, list(marks.values()))
 
-    def _count_early(self, conversation: Conversation, batch: Batch) -> None:
+    def _count_early(self, conversation: ConversationState, batch: Batch) -> None:
         """Who was served from storage before this node heard of its own commit may have said so already."""
         for side in self.shelf.sides.values():
             mark = side.heard.get(batch.log.key, {}).get(batch.log.run)
@@ -435,10 +435,10 @@ class Sync:
                 if not hosts or not hosts <= linked:
                     self.shelf.owe(side, (key,))
 
-    def fetched(self, answer: Fetched) -> None:
+    def fetched(self, answer: FetchResult) -> None:
         self.lookups.fetched(answer)
 
-    def found(self, answer: Found) -> None:
+    def found(self, answer: LookupResult) -> None:
         self.lookups.found(answer)
         self.order.answered()
 
@@ -448,7 +448,7 @@ class Sync:
         for flight in self._in_flight.values():
             places.update(flight.change.consumers)
             for ticket, *_ in flight.step.said:
-                self._ctx.emit(Refused(ticket, "storage", f"not kept: {reason}"))
+                self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.carrying.refuse_all(reason)
         self.typing.end()
         self._in_flight.clear()
@@ -465,10 +465,10 @@ class Sync:
 # may be shown now, whose clock counts.
 
 
-class Loading:
+class StateLoader:
     """Begins with what is stored."""
 
-    def __init__(self, shelf: Shelf, order: Order, writing: Writing, talks: Talks) -> None:
+    def __init__(self, shelf: SyncContext, order: CausalOrder, writing: Appender, talks: GroupSync) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._conversations = shelf.conversations
@@ -496,7 +496,9 @@ class Loading:
         """Go on with what depends on the present moment."""
         for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
             conversation = self._conversations.by_id.get(facts.log.conversation)
-            if conversation is not None and counts(facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+            if conversation is not None and is_plausible(
+                facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead
+            ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_past(stored)
         self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
@@ -509,9 +511,9 @@ class Loading:
             word, _, id = name.partition(":")
             there = self._conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
             if word == OLD_MARKS and there is not None and text:
-                self._go_on_with(there, Past(text))
+                self._go_on_with(there, HistoryBoundary(text))
 
-    def _go_on_with(self, conversation: Conversation, past: Past) -> None:
+    def _go_on_with(self, conversation: ConversationState, past: HistoryBoundary) -> None:
         conversation.past = past
         for id in list(past.unshown(conversation.id)):
             log = conversation.log(id.user, id.run)
@@ -521,7 +523,7 @@ class Loading:
                 key = LogKey(conversation.id, ref_key(id.user, id.run))
                 self._shelf.lookups.log(key, partial(self._found_shown, conversation, id))
 
-    def _found_shown(self, room: Conversation, id: LogId, facts: LogFacts | None) -> None:
+    def _found_shown(self, room: ConversationState, id: LogId, facts: LogFacts | None) -> None:
         self._order.no_longer_old(room, id, facts.released if facts else 0)
 
     def _load_log(self, facts: LogFacts) -> None:
@@ -541,9 +543,9 @@ class Loading:
         for item in stored.waiting:
             conversation = self._conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if log is not None and (refs := followed_by(log, item.seq, item.entry)):
-                mending = mending_of(log.id, item.seq, item.entry)
-                log.queue.append(Waits(item.seq, refs, self._ctx.now.mono, mending))
+            if log is not None and (refs := references_of(log, item.seq, item.entry)):
+                mending = relation_of(log.id, item.seq, item.entry)
+                log.queue.append(WaitingEntry(item.seq, refs, self._ctx.now.mono, mending))
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted, Send, TypingChanged
-from p2pchat.core.sync.log_index import Conversation
-from p2pchat.core.sync.progress import Key, Shelf, Side
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import Typing as TypingFrame
@@ -25,7 +25,7 @@ _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 @dataclass(slots=True)
-class _Said:
+class _TypingState:
     """What a hosted user says of itself in one conversation."""
 
     wanted: bool = False
@@ -34,7 +34,7 @@ class _Said:
     timer: Timer | None = None
 
 
-class Typing:
+class TypingIndicators:
     """Who is typing, here and elsewhere.
 
     Attributes:
@@ -42,10 +42,10 @@ class Typing:
             the first to expire first.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: SyncContext) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
-        self._said: dict[Key, _Said] = {}
+        self._said: dict[Key, _TypingState] = {}
         self.heard: dict[Key, tuple[int, float]] = {}
         self._sweeping = False
 
@@ -59,14 +59,14 @@ class Typing:
         key = (conversation, user)
         if not on and key not in self._said:
             return
-        said = self._said.setdefault(key, _Said())
+        said = self._said.setdefault(key, _TypingState())
         said.wanted = on
         if self._ctx.now.mono < said.at + self._ctx.settings.typing_every - _SLACK:
             return  # the timer of that frame sees to it
         if said.wanted or said.told:
             self._send(key, there, said)
 
-    def _send(self, key: Key, there: Conversation, said: _Said) -> None:
+    def _send(self, key: Key, there: ConversationState, said: _TypingState) -> None:
         if said.timer is not None:
             said.timer.cancel()
         said.told, said.at = said.wanted, self._ctx.now.mono
@@ -86,7 +86,7 @@ class Typing:
         if knowing:
             self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.told), knowing))
 
-    def _due(self, key: Key, said: _Said) -> None:
+    def _due(self, key: Key, said: _TypingState) -> None:
         """Another frame may be sent; what nobody believes any more is forgotten."""
         there = self._shelf.conversations.by_id.get(key[0])
         left = said.at + self._ctx.settings.typing_expires - self._ctx.now.mono
@@ -108,7 +108,7 @@ class Typing:
 
     # ---- hearing
 
-    def got(self, side: Side, frame: TypingFrame) -> LogError | None:
+    def got(self, side: RemoteState, frame: TypingFrame) -> LogError | None:
         """Take a peer's word on a user it hosts; returns the fault of one who speaks for others."""
         self._shelf.learn(side, frame.names)
         if frame.u not in self._shelf.presence.users_of(side.link.id):
@@ -131,7 +131,7 @@ class Typing:
         if key in self.heard:
             self._hear(key, None)
 
-    def link_down(self, side: Side) -> None:
+    def link_down(self, side: RemoteState) -> None:
         """Whoever typed at the far end of that link is not heard any more."""
         for key in [key for key, (link, _) in self.heard.items() if link == side.link.id]:
             self._hear(key, None)

@@ -14,10 +14,10 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import Entry, LogId, decode_entries, decode_entry, head_message, ref_key, verify
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.fetch import Pull
+from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import Conversation, Log
-from p2pchat.core.sync.progress import Key, Shelf, Side
+from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
 
@@ -25,7 +25,7 @@ TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is
 
 
 @dataclass(slots=True)
-class Piece:
+class DecodedFrame:
     """One frame's entries, hashed and decoded, not proven yet."""
 
     frame: Entries
@@ -37,13 +37,13 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Span:
+class LogExtension:
     """Contiguous pieces of one log from one read, or from one frame of a file."""
 
-    conversation: Conversation
+    conversation: ConversationState
     log: Log
-    source: Source
-    pieces: list[Piece] = field(default_factory=list)
+    source: EntrySource
+    pieces: list[DecodedFrame] = field(default_factory=list)
 
     @property
     def next_seq(self) -> int:
@@ -57,14 +57,14 @@ class Span:
     def last_c(self) -> int:
         return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
 
-    def is_signed(self, piece: Piece) -> bool:
+    def is_signed(self, piece: DecodedFrame) -> bool:
         """Say whether its author signed the log up to the end of this piece."""
         last = piece.frame.first + len(piece.entries) - 1
         message = head_message(self.log.id, last, piece.chain)
         return verify(self.log.id.user, bytes.fromhex(piece.frame.head), message)
 
 
-def fitting(pieces: list[Piece], settings: Settings) -> int:
+def count_fitting(pieces: list[DecodedFrame], settings: Settings) -> int:
     """Return how many pieces fit into one batch."""
     entries = size = count = 0
     for piece in pieces:
@@ -76,7 +76,7 @@ def fitting(pieces: list[Piece], settings: Settings) -> int:
     return count
 
 
-def decode(raws: list[str], first: int, last_c: int, settings: Settings) -> tuple[list[Entry], bool]:
+def decode_checked(raws: list[str], first: int, last_c: int, settings: Settings) -> tuple[list[Entry], bool]:
     """Return entries first, first+1, ... of a log, and whether any of them names others.
 
     LogError for one that may not stand behind the clock last_c.
@@ -130,7 +130,7 @@ def before_of(frame: Entries) -> tuple[Mark, ...]:
         return ()  # it is refused when it is taken
 
 
-def tips_with(conversation: Conversation, log: Log) -> int:
+def count_tips_with(conversation: ConversationState, log: Log) -> int:
     """Return how many tips its writer would have with this log, begun or gone on with."""
     writer = conversation.writers.get(log.id.user)
     if writer is None:
@@ -139,15 +139,15 @@ def tips_with(conversation: Conversation, log: Log) -> int:
     return 1 + sum(covered.get(tip.id.run) != tip.seq for tip in writer.tail_tips())
 
 
-class Beginning:
+class NewLogChecks:
     """Begins logs of others."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: SyncContext) -> None:
         self._shelf = shelf
         self._ctx = shelf.ctx
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
 
-    def is_new(self, conversation: Conversation, id: LogId, frame: Entries) -> bool:
+    def is_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
 
         So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
@@ -162,7 +162,7 @@ class Beginning:
             for log, mark in zip(named, before, strict=True)
         )
 
-    def look_below(self, conversation: Conversation, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
+    def look_below(self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
         """Ask storage for what this log builds on, where it is not in memory, then go on."""
         before = before_of(frame)[: self._ctx.settings.max_before]
         unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
@@ -184,7 +184,7 @@ class Beginning:
         """Nothing of this log waits any more."""
         self._facts.pop(id, None)
 
-    def begin(self, source: Source, conversation: Conversation, id: LogId, frame: Entries) -> Log | None:
+    def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> Log | None:
         """Return a new log, if this frame begins it and all it builds on is held."""
         log = conversation.new_log(id)
         if frame.first != 1:
@@ -196,17 +196,17 @@ class Beginning:
         if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in log.before)):
             source.left_gap(id, frame)
             return None
-        if tips_with(conversation, log) > self._ctx.settings.max_tips:
+        if count_tips_with(conversation, log) > self._ctx.settings.max_tips:
             self.refuse(source, id)
             return None
         return log
 
-    def refuse(self, source: Source, id: LogId) -> None:
+    def refuse(self, source: EntrySource, id: LogId) -> None:
         """Take no more of a writer who has too many tips, and say so."""
         self._ctx.emit(Counted("too_many_tips"))
         source.is_full(id.key)
 
-    def _holds(self, conversation: Conversation, id: LogId, mark: Mark) -> bool:
+    def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool:
         log = conversation.log(id.user, mark.run)
         if log is not None:
             same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
@@ -217,7 +217,7 @@ class Beginning:
         return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
 
 
-def _is_all_there_is(conversation: Conversation, frame: Entries) -> bool:
+def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:
     """Say whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
     if not conversation.is_talk or conversation.group is None or frame.n is None:
         return False
@@ -233,7 +233,7 @@ def _is_all_there_is(conversation: Conversation, frame: Entries) -> bool:
 # a file that somebody carried here can only be counted (import_file.py).
 
 
-class Source:
+class EntrySource:
     """Whoever brings entries. What is not answered here is nothing to it."""
 
     tells_the_past = False  # what it brings was there before, to whoever is new in a conversation
@@ -261,7 +261,7 @@ class Source:
         """Take its word for what conversation ids stand for."""
         raise NotImplementedError
 
-    def find(self, conversation: ConversationId) -> Conversation | None:
+    def find(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation it may bring entries of, else None."""
         raise NotImplementedError
 
@@ -269,7 +269,7 @@ class Source:
         """Say whether entries of this user are taken from it."""
         return True
 
-    def evidence(self, conversation: Conversation, frame: Entries) -> None:
+    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches that prove a fork; raises LogError when they do not."""
         raise NotImplementedError
 
@@ -307,10 +307,10 @@ class Source:
         """What waited for storage is dealt with."""
 
 
-class FromLink(Source):
+class LinkSource(EntrySource):
     """The far end of a link."""
 
-    def __init__(self, shelf: Shelf, pull: Pull, forks: Forks, side: Side, most_waiting: int) -> None:
+    def __init__(self, shelf: SyncContext, pull: Fetcher, forks: Forks, side: RemoteState, most_waiting: int) -> None:
         self._shelf = shelf
         self._pull = pull
         self._forks = forks
@@ -335,7 +335,7 @@ class FromLink(Source):
     def learn(self, namings: Iterable[Naming]) -> None:
         self._shelf.learn(self.side, namings)
 
-    def find(self, conversation: ConversationId) -> Conversation | None:
+    def find(self, conversation: ConversationId) -> ConversationState | None:
         return self._shelf.named(self.side, conversation)
 
     def trusts(self, user: UserId) -> bool:
@@ -344,7 +344,7 @@ class FromLink(Source):
     def hosts(self, user: UserId) -> bool:
         return self.side.link.id in self._shelf.presence.hosts(user)
 
-    def evidence(self, conversation: Conversation, frame: Entries) -> None:
+    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.take(self.side, conversation, frame)
 
     def left_gap(self, log: LogId, frame: Entries) -> None:

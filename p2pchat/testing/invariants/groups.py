@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.effects import GroupChanged, Kept, Undelivered
+from p2pchat.core.effects import DeliveryRevoked, GroupUpdate, WriteAccepted
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.testing.eventlog import Fault
@@ -148,21 +148,21 @@ class GroupInvariants:
         self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # by (peer, life, group): the newest
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
 
-    def kept(self, peer: SimPeer, answer: Kept) -> None:
+    def kept(self, peer: SimPeer, answer: WriteAccepted) -> None:
         """Something was accepted: a text, an operation, a leave."""
         for seq in range(answer.first, answer.first + answer.count):
             if seq > len(peer.disk.logs.get(answer.log, ())):
                 self._judge.blame("accepted", peer, f"accepted {log_name(answer.log)} {seq} without its being durable")
             self._kept.append((peer, answer.log, seq))
 
-    def changed(self, peer: SimPeer, news: GroupChanged) -> None:
+    def changed(self, peer: SimPeer, news: GroupUpdate) -> None:
         """A peer is told that a group is another."""
         self._sim.counts[f"group_{news.change}"] += 1
         self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
         if news.seq > len(peer.disk.logs.get(news.log, ())):
             self._judge.blame("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
 
-    def undelivered(self, peer: SimPeer, news: Undelivered) -> None:
+    def undelivered(self, peer: SimPeer, news: DeliveryRevoked) -> None:
         """A removed writer is told which of its entries were not delivered."""
         self._sim.counts["undelivered"] += 1
         self._undelivered |= {(peer.user, news.log, seq) for seq in range(news.first, news.last + 1)}

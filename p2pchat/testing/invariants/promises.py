@@ -15,7 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Delivered, Imported
+from p2pchat.core.effects import DeliveryReceipt, ImportResult
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
@@ -152,7 +152,7 @@ class Invariants:
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
             self.blame("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
 
-    def imported(self, peer: SimPeer, frames: Sequence[Entries], news: Imported) -> None:
+    def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
         """Somebody is told what became of the entries of a file."""
         told = news.new + news.known + news.foreign + sum(news.refused.values())
         offered = sum(len(frame.e) for frame in frames if not frame.fork)
@@ -165,7 +165,7 @@ class Invariants:
             if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
                 self.blame("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
 
-    def delivered(self, peer: SimPeer, news: Delivered) -> None:
+    def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
         """A writer is told that a member has something."""
         member = self._sim.person(news.member)
         if peer.liar:
@@ -187,7 +187,7 @@ class Invariants:
         """Say whether its writer was ever told that a member has this."""
         return (log, seq, member) in self._delivered
 
-    def _has_the_same(self, peer: SimPeer, member: SimPeer, news: Delivered) -> None:
+    def _has_the_same(self, peer: SimPeer, member: SimPeer, news: DeliveryReceipt) -> None:
         """Of a log that may fork: a mark of as many entries counts only when they are the same."""
         here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
         if len(here) == len(there) == news.last and here != there:

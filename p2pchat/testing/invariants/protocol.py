@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import Commit
-from p2pchat.core.inputs import Carried, Found
+from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 
@@ -109,7 +109,7 @@ class ProtocolInvariants:
 
     def _wanted(self, peer: SimPeer, want: Want, end: WireEnd) -> None:
         other, now = end.other.owner, self._sim.now
-        if (peer.fails or peer.low) and peer.handling is not Found:
+        if (peer.fails or peer.low) and peer.handling is not LookupResult:
             self._judge.blame("storage", peer, f"asked {other.name} for what it cannot keep")
         if want.u != other.user and now < self._banned.get((peer.name, peer.lives, other.user), 0.0):
             self._judge.blame("banned", peer, f"asked {other.name}, which sent a wrong head, for what others wrote")
@@ -147,7 +147,7 @@ class ProtocolInvariants:
 
     def ordered(self, peer: SimPeer, order: Commit) -> None:
         """A commit is ordered: nothing is taken in while it cannot be kept."""
-        late = peer.handling is Found  # it came before, and waited for storage to say what is there
+        late = peer.handling is LookupResult  # it came before, and waited for storage to say what is there
         if order.change.batches and (peer.fails or peer.low) and not (peer.liar or late):
             why = "its disk has no room" if peer.low else "its storage does not work"
             self._judge.blame("storage", peer, f"takes entries in while {why}")
@@ -163,7 +163,7 @@ class ProtocolInvariants:
         came = wanted.came.get(batch.log) if wanted else None
         if wanted and came:
             kept = [came.pop(last) for last in [*came] if batch.first <= last <= batch.last]
-            if peer.handling is not Carried:
+            if peer.handling is not ImportRequest:
                 wanted.progress_at = max(wanted.progress_at, *kept, 0.0)
 
     # ---- links

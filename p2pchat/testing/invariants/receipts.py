@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core import inputs
-from p2pchat.core.effects import Commit, Effect, TypingChanged, WasRead
+from p2pchat.core.effects import Commit, Effect, ReadReceipt, TypingChanged
 from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark, Stored
@@ -90,7 +90,7 @@ class ReadInvariants:
 
     # ---- what is known of it
 
-    def was_read(self, peer: SimPeer, news: WasRead) -> None:
+    def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
         """A writer is told that somebody has read something."""
         reader = self._sim.by_user[news.member]
         if peer.liar or reader.liar:

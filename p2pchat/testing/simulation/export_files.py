@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.export_file import Unpacking
+from p2pchat.core.export_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.storage.export import file_pages
@@ -50,7 +50,7 @@ class OpenedExport:
 
     def __init__(self, peer: SimPeer, data: bytes) -> None:
         self._peer = peer
-        self._unpacking = Unpacking(peer.sim.judge.room, peer.sim.settings)
+        self._unpacking = ExportReader(peer.sim.judge.room, peer.sim.settings)
         self._data = data
         self._asked: dict[int, list[Entries]] = {}
 
@@ -73,9 +73,9 @@ class OpenedExport:
         if frames:
             ticket = self._peer.program.next_carry(self)
             self._asked[ticket] = frames
-            self._peer.put(inputs.Carried(ticket, frames))
+            self._peer.put(inputs.ImportRequest(ticket, frames))
 
-    def imported(self, news: out.Imported) -> None:
+    def imported(self, news: out.ImportResult) -> None:
         """What was handed in is dealt with."""
         frames = self._asked.pop(news.ticket)
         sim = self._peer.sim

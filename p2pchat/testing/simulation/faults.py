@@ -179,19 +179,19 @@ class GroupFaults:
         maker = self.chance.choice(makers)
         members = tuple(peer.user for peer in self.chance.sample(others, self.chance.randint(1, len(others))))
         self.sim.note(f"{maker.name} makes a group of {len(members)}")
-        self.ask(maker, inputs.GroupMade, f"g{self._groups_asked}", members)
+        self.ask(maker, inputs.GroupCreateRequest, f"g{self._groups_asked}", members)
 
     def group_say(self) -> None:
         for peer, view in self._some(lambda peer, view: peer.user in view.members, self.chance.choice((1, 1, 2, 3))):
             texts = [f"{peer.name} {self._groups_asked} {n}" for n in range(self.chance.choice((1, 1, 3, 7)))]
-            self.ask(peer, inputs.Said, view.talk, "text", texts)
+            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
 
     def group_add(self) -> None:
         for peer, view in self._some(_owns):
             others = [each.user for each in self.sim.all_peers if not each.liar and each.user not in view.members]
             if others:
                 added = (self.chance.choice(others),)
-                self.ask(peer, inputs.GroupChanging, view.group, add=added)
+                self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
 
     def group_remove(self) -> None:
         for peer, view in self._some(_owns):
@@ -199,22 +199,22 @@ class GroupFaults:
             if others:
                 removed = (self.chance.choice(others),)
                 self.sim.note(f"{peer.name} removes {self.sim.by_user[removed[0]].name}")
-                self.ask(peer, inputs.GroupChanging, view.group, remove=removed)
+                self.ask(peer, inputs.GroupChangeRequest, view.group, remove=removed)
 
     def group_rename(self) -> None:
         for peer, view in self._some(_owns):
             name = f"n{self._groups_asked}"
-            self.ask(peer, inputs.GroupChanging, view.group, name=name)
+            self.ask(peer, inputs.GroupChangeRequest, view.group, name=name)
 
     def group_hand(self) -> None:
         for peer, view in self._some(_owns):
             owner = self.chance.choice(sorted(view.members))
-            self.ask(peer, inputs.GroupChanging, view.group, owner=owner)
+            self.ask(peer, inputs.GroupChangeRequest, view.group, owner=owner)
 
     def group_leave(self) -> None:
         for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
             self.sim.note(f"{peer.name} leaves a group")
-            self.ask(peer, inputs.GroupLeaving, view.group)
+            self.ask(peer, inputs.GroupLeaveRequest, view.group)
 
     def group_apart(self) -> None:
         """A member who is apart from all others writes, is removed, writes on, and may be added again."""
@@ -227,11 +227,11 @@ class GroupFaults:
             self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
             self._write(member, view)
             removed = (member.user,)
-            self.ask(owner, inputs.GroupChanging, view.group, remove=removed)
+            self.ask(owner, inputs.GroupChangeRequest, view.group, remove=removed)
             self.sim.run(self.chance.choice((0.1, 1.0)))
             self._write(member, view)
             if self.chance.random() < 0.5:
-                self.ask(owner, inputs.GroupChanging, view.group, add=removed)
+                self.ask(owner, inputs.GroupChangeRequest, view.group, add=removed)
                 self._write(member, view)
 
     def group_old(self) -> None:
@@ -239,7 +239,7 @@ class GroupFaults:
         for owner, view in self._some(_owns):
             length = len(owner.disk)
             for _ in range(self.chance.choice((1, 1, 2))):
-                self.ask(owner, inputs.GroupChanging, view.group, name=f"o{self._groups_asked}")
+                self.ask(owner, inputs.GroupChangeRequest, view.group, name=f"o{self._groups_asked}")
                 self.sim.run(self.chance.choice((0.5, 2.0)))
             self.sim.note(f"{owner.name}, who owns a group, is restored and changes it at once")
             owner.crash()
@@ -249,14 +249,14 @@ class GroupFaults:
             what = self.chance.choice(("add", "remove", "name"))
             user = (self.chance.choice(others),)
             change: dict[str, object] = {what: "old" if what == "name" else user}
-            self.ask(owner, inputs.GroupChanging, view.group, **change)
+            self.ask(owner, inputs.GroupChangeRequest, view.group, **change)
 
     # ---- how
 
     def _write(self, peer: SimPeer, view: GroupView) -> None:
         texts = [f"{peer.name} apart {self._groups_asked} {n}" for n in range(self.chance.choice((0, 1, 3)))]
         if texts:
-            self.ask(peer, inputs.Said, view.talk, "text", texts)
+            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
             self.sim.run(0.05)
 
     def _views(self, peer: SimPeer) -> dict[str, GroupView]:

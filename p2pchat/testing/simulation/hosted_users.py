@@ -15,7 +15,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.effects import Kept
+from p2pchat.core.effects import WriteAccepted
 from p2pchat.core.log import LogId
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
@@ -185,7 +185,7 @@ class HostedUserInvariants:
         self._sim = judge.sim
         self._words: list[HostedMessage] = []
 
-    def kept(self, word: HostedMessage, answer: Kept) -> None:
+    def kept(self, word: HostedMessage, answer: WriteAccepted) -> None:
         """What a guest wrote was accepted."""
         self._judge.accepted(word.at, answer.log, answer.first, answer.count, 1)
         if answer.log.user != word.guest.user:

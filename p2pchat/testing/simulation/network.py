@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Timer
-from p2pchat.core.inputs import Drained, Faulted, Filled, Got, Input, LinkDown, Paused
+from p2pchat.core.inputs import Faulted, Got, Input, LinkDown, LinkDrained, LinkFilled, Paused
 from p2pchat.protocol import Decoder
 from p2pchat.testing.simulation.environment import Schedule
 
@@ -158,7 +158,7 @@ class WireEnd:
             if len(self._unsent) > self._settings.buffer_limit_bytes and not self._full:
                 self._full = True
                 self._stuck = self.wire.schedule.after(self._settings.stuck_after, self._give_up)
-                self.tell(Filled(self.link))
+                self.tell(LinkFilled(self.link))
             return
         if self._unsent:
             data, self._unsent = bytes(self._unsent), bytearray()
@@ -168,7 +168,7 @@ class WireEnd:
             self.wire.carry(self, END)
         elif self._full:
             self._full = False
-            self.tell(Drained(self.link))
+            self.tell(LinkDrained(self.link))
 
 
 class SimWire:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.context import HostedUser, Network, Timer
+from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.core.sync.log_index import total
+from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.testing.simulation.disk import SimDisk
@@ -47,7 +47,7 @@ class SimPeer:
 
     def __init__(
         self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
-        network: Network,
+        network: NetworkCredentials,
     ) -> None:  # fmt: skip
         self.sim = sim
         self._draw = draw
@@ -117,7 +117,7 @@ class SimPeer:
             return None
         shelf = self.node.sync.shelf
         side = shelf.sides.get(self.node.links.by_peer[other.user].id)
-        return total(shelf.shared(side)) if side else None
+        return sum_of(shelf.shared(side)) if side else None
 
     def end_to(self, other: SimPeer) -> WireEnd | None:
         """The end here of the one link with a peer; None while there is none that works, both ways."""
@@ -160,10 +160,10 @@ class SimPeer:
         self._links = {}
         stored = self.disk.storage.load(self.speaks_for)
         self.program.begin(stored.consumers.get("main", 0))
-        hosted = HostedUser(self.user, self.name_told, self._sign)
+        hosted = HostedIdentity(self.user, self.name_told, self._sign)
         self.node = Node(
             settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
-            network=Network(self._network.id, self._network.key), draw=draw, stored=stored,
+            network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
         self.sim.judge.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
@@ -173,7 +173,7 @@ class SimPeer:
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
-        self.put(inputs.Listening(self.port, (self.endpoint,)))
+        self.put(inputs.ListeningAt(self.port, (self.endpoint,)))
         self.sim.judge.reading.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
@@ -195,7 +195,7 @@ class SimPeer:
 
     def rename(self, name: str) -> None:
         self.name_told = name
-        self.put(inputs.Renamed(self.user, name))
+        self.put(inputs.UserRenamed(self.user, name))
 
     def _opened(self, to: SimPeer | None) -> ConversationId:
         """Return the room, or the direct conversation with a peer's user, which may be new."""
@@ -204,7 +204,7 @@ class SimPeer:
 
     def _opened_dm(self, one: UserId, other: UserId) -> ConversationId:
         low, high = sorted((one, other))
-        self.put(inputs.Opened(Naming(dm=(low, high))))
+        self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
         return dm_id(low, high)
 
     def had(self, log: LogId) -> int:
@@ -233,13 +233,13 @@ class SimPeer:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
         self.sim.judge.hosting(self, stored)
-        self.put(inputs.Hosting(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
+        self.put(inputs.UserHosted(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
         """Speak for it no more."""
         guest.hosts.remove(self)
-        self.put(inputs.Unhosted(guest.user))
+        self.put(inputs.UserUnhosted(guest.user))
 
     def say_as(self, word: HostedMessage, text: str) -> None:
         """Have a guest write to the room, or to one peer's user."""
@@ -286,7 +286,7 @@ class SimPeer:
         """Somebody here lifts what limits there are, for everyone and for good."""
         self.allows = True
         for user in (*self.sim.by_user, *self.sim.guests):
-            self.put(inputs.Allowed(user))
+            self.put(inputs.QuotaLifted(user))
 
     def stop(self) -> None:
         """Leave in good order."""
@@ -333,7 +333,7 @@ class SimPeer:
         self.sim.trace(self, input)
         if isinstance(input, inputs.Got) and input.link in self._links:
             self.sim.judge.frames_got(self, self._links[input.link], input.frames)
-        elif isinstance(input, inputs.Carried):
+        elif isinstance(input, inputs.ImportRequest):
             self.sim.judge.came(self, input.frames)
         if isinstance(input, inputs.Loaded):
             self.fails, self.kept_from = False, self.sim.now
@@ -373,7 +373,7 @@ class SimPeer:
             self._carry[type(effect)](effect)
             if not self.up or self.lives != life:
                 return
-        if any(isinstance(effect, out.Stopped) for effect in effects):
+        if any(isinstance(effect, out.NodeStopped) for effect in effects):
             self._leave()  # what was ordered with it is written as well
 
     def _burns_down(self) -> bool:
@@ -474,7 +474,7 @@ class SimPeer:
             sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.of}
-            self.put(inputs.Found(order.ticket, logs, older, sizes, shown, every))
+            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 
@@ -483,7 +483,7 @@ class SimPeer:
             batches, more = self.disk.storage.fetch(
                 order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
             )
-            self.put(inputs.Fetched(order.link, order.ticket, batches, more))
+            self.put(inputs.FetchResult(order.link, order.ticket, batches, more))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 
@@ -497,7 +497,7 @@ class SimPeer:
         self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
                          state=news.state, reason=news.reason)  # fmt: skip
 
-    def _stopped(self, _: out.Stopped) -> None:
+    def _stopped(self, _: out.NodeStopped) -> None:
         """All byes are said."""
 
     def _leave(self) -> None:
@@ -512,12 +512,12 @@ class SimPeer:
             end.close(b"")
 
 
-def _hosted(guest: SimHostedUser) -> HostedUser:
-    return HostedUser(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
+def _hosted(guest: SimHostedUser) -> HostedIdentity:
+    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
 
 
 _EFFECTS: dict[type, str] = {
     out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
     out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
-    out.Lookup: "lookup", out.Fetch: "fetch", out.LinkChanged: "link_changed", out.Stopped: "stopped",
+    out.Lookup: "lookup", out.Fetch: "fetch", out.LinkChanged: "link_changed", out.NodeStopped: "stopped",
 }  # fmt: skip

@@ -73,11 +73,12 @@ class SimProgram:
         self._words: dict[int, HostedMessage] = {}  # of guests, by ticket
         self._plugged: dict[int, OpenedExport] = {}  # by ticket
         self.hears: dict[type, Callable[[Any], None]] = {
-            out.Kept: self._kept, out.Refused: self._refused, out.Imported: self._imported,
-            out.Released: self._released, out.Delivered: self._delivered, out.WasRead: self._was_read,
+            out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
+            out.Released: self._released, out.DeliveryReceipt: self._delivered, out.ReadReceipt: self._was_read,
             out.UserJoined: self._joined, out.UserLeft: self._left, out.PresenceChanged: self._presence,
-            out.TypingChanged: self._typing, out.UserNamed: self._named, out.Gap: self._gap, out.Warned: self._warned,
-            out.Counted: self._counted, out.GroupChanged: self._group_changed, out.Undelivered: self._undelivered,
+            out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
+            out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
+            out.DeliveryRevoked: self._undelivered,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
@@ -120,7 +121,7 @@ class SimProgram:
         """Have a guest write."""
         ticket = self._ticket()
         self._words[ticket] = word
-        self._peer.put(inputs.Said(ticket, word.guest.user, conversation, "text", [text]))
+        self._peer.put(inputs.WriteRequest(ticket, word.guest.user, conversation, "text", [text]))
 
     def next_carry(self, plugged: OpenedExport) -> int:
         """Return a ticket for frames of a file."""
@@ -131,7 +132,7 @@ class SimProgram:
     def _said(
         self, ticket: int, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None
     ) -> None:
-        self._peer.put(inputs.Said(ticket, self._peer.user, conversation, kind, bodies, re))
+        self._peer.put(inputs.WriteRequest(ticket, self._peer.user, conversation, kind, bodies, re))
 
     def _ticket(self) -> int:
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
@@ -139,7 +140,7 @@ class SimProgram:
 
     # ---- what became of it
 
-    def _kept(self, answer: out.Kept) -> None:
+    def _kept(self, answer: out.WriteAccepted) -> None:
         judge = self._sim.judge
         if answer.ticket in self._mends:
             judge.accepted(self._peer, answer.log, answer.first, answer.count, 1)
@@ -158,7 +159,7 @@ class SimProgram:
             self.log("sent", **self._message(one.log, one.seq, entry))
         self._peer.soon(0, 0, self._say_gathered)
 
-    def _refused(self, answer: out.Refused) -> None:
+    def _refused(self, answer: out.WriteRefused) -> None:
         if answer.ticket < 0:
             self._sim.counts[f"group_refused_{answer.code}"] += 1
             return
@@ -168,20 +169,20 @@ class SimProgram:
         self.log("error", code=answer.code, text=answer.text)
         self._peer.soon(0, 0, self._say_gathered)
 
-    def _imported(self, answer: out.Imported) -> None:
+    def _imported(self, answer: out.ImportResult) -> None:
         self._plugged.pop(answer.ticket).imported(answer)
 
-    def _delivered(self, news: out.Delivered) -> None:
+    def _delivered(self, news: out.DeliveryReceipt) -> None:
         for member in (news.member, *news.others):
             one = replace(news, member=member, others=())
             self._sim.judge.delivered(self._peer, one)
             self._log_receipt("delivered", one)
 
-    def _was_read(self, news: out.WasRead) -> None:
+    def _was_read(self, news: out.ReadReceipt) -> None:
         self._sim.judge.reading.was_read(self._peer, news)
         self._log_receipt("read", news)
 
-    def _log_receipt(self, event: str, news: out.Delivered | out.WasRead) -> None:
+    def _log_receipt(self, event: str, news: out.DeliveryReceipt | out.ReadReceipt) -> None:
         peer, log = self._peer, news.log
         member = self._sim.person(news.member)
         raws = peer.disk.logs.get(log, [])
@@ -208,7 +209,7 @@ class SimProgram:
             self._take(one)
         if shown:
             place = self._place
-            self._peer.soon(0.0, 1.0, lambda: self._peer.put(inputs.HandedOn("main", place)))
+            self._peer.soon(0.0, 1.0, lambda: self._peer.put(inputs.ConsumerAcked("main", place)))
 
     def _take(self, one: ReleasedEntry) -> None:
         peer, judge, entry = self._peer, self._sim.judge, decode_entry(one.raw)
@@ -236,7 +237,7 @@ class SimProgram:
             "after": [referred_id(log.conversation, ref) for ref in entry.after],
         }  # fmt: skip
 
-    def _gap(self, news: out.Gap) -> None:
+    def _gap(self, news: out.GapShown) -> None:
         self._sim.counts["gap"] += 1
         self.log("gap", code="gap", about=message_id(news.log, news.seq), missing=list(news.missing), text="")
 
@@ -261,15 +262,15 @@ class SimProgram:
     def _named(self, news: out.UserNamed) -> None:
         pass
 
-    def _group_changed(self, news: out.GroupChanged) -> None:
+    def _group_changed(self, news: out.GroupUpdate) -> None:
         self._sim.judge.grouping.changed(self._peer, news)
 
-    def _undelivered(self, news: out.Undelivered) -> None:
+    def _undelivered(self, news: out.DeliveryRevoked) -> None:
         self._sim.judge.grouping.undelivered(self._peer, news)
 
     # ---- the rest
 
-    def _warned(self, news: out.Warned) -> None:
+    def _warned(self, news: out.WarningIssued) -> None:
         self._sim.counts[f"warned_{news.code}"] += 1
         self.log("warning", code=news.code, text=news.text, about=news.about)
 

@@ -22,7 +22,7 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.context import Network
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
@@ -101,7 +101,7 @@ class Simulation:
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that who else is there changes nothing about it
-        network = Network(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
+        network = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
         peer = SimPeer(self, name, Identity.from_seed(draws.randbytes(32)), number, draws.randbytes, network)
         others = [other for other in self.up if not other.liar]
         self.by_user[peer.user] = peer
@@ -124,9 +124,9 @@ class Simulation:
         """Return the direct conversation of two users."""
         return dm_id(one, other)
 
-    def network(self) -> Network:
+    def network(self) -> NetworkCredentials:
         """Return the network everyone here was invited to."""
-        return Network(*self._network)
+        return NetworkCredentials(*self._network)
 
     # ---- accidents
 
@@ -220,8 +220,8 @@ class Simulation:
         near = dialler.attach(wire)
         far = server.attach(wire)
         wire.join(near, far)
-        dialler.put(inputs.Dialled(near.link, dial, server.user, server.host))
-        server.put(inputs.Accepted(far.link, dialler.host))
+        dialler.put(inputs.LinkDialled(near.link, dial, server.user, server.host))
+        server.put(inputs.LinkAccepted(far.link, dialler.host))
 
     def _break(self, wire: SimWire) -> None:
         def told() -> float | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from p2pchat.core.effects import PresenceChanged
-from p2pchat.core.inputs import PresenceSet, Said
+from p2pchat.core.inputs import PresenceSet, WriteRequest
 from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
 from p2pchat.messaging.events import (
     Delivered,
@@ -128,7 +128,7 @@ def test_a_repr_shows_who_and_never_what() -> None:
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
         repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
-        repr([Said(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
+        repr([WriteRequest(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
         repr(PresenceChanged(BOB, "idle", secret, 0)),
     ]
     assert not any("swordfish" in text for text in shown)

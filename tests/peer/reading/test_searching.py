@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
-from p2pchat.core.records import Change, KnownUser, Talk
+from p2pchat.core.records import Change, KnownConversation, KnownUser
 from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
 from p2pchat.messaging import search as indexing
@@ -69,7 +69,10 @@ def write(data: Path, count: int) -> None:
         storage.commit(
             [
                 Change(
-                    talks=[Talk(ROOM, Naming(room=True)), Talk(DM, Naming(dm=(me, user("bob"))))],
+                    talks=[
+                        KnownConversation(ROOM, Naming(room=True)),
+                        KnownConversation(DM, Naming(dm=(me, user("bob")))),
+                    ],
                     users=[KnownUser(user(name), name, 1) for name in WRITERS],
                 )
             ]

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from p2pchat.core.effects import Commit
-from p2pchat.core.inputs import Carried
+from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
@@ -258,7 +258,7 @@ def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
 def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> None:
     """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
     sim, bob, end, brought = answered_with_what_it_has()
-    bob.handling = Carried
+    bob.handling = ImportRequest
     sim.judge.telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[brought])))
     assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
 
