@@ -18,7 +18,7 @@ from p2pchat.safe_text import safe_line
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from tests.web.browsing import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, visitor
+from tests.web.browser import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, visitor
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),

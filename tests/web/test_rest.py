@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.web.clients import chatting
+from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from tests.web.clients import Chatter
-from tests.web.programs import Program, p2pchat, running
+from tests.web.chat_client import Chatter
+from tests.web.processes import Program, p2pchat, running
 
 
 def free_ports(count: int) -> list[str]:

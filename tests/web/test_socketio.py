@@ -17,7 +17,7 @@ from p2pchat.web.settings import Pace
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
 from p2pchat.web.socketio.messages import StrictPacket, may_come_in
 from tests.web.conftest import Served, listening
-from tests.web.sockets import socket
+from tests.web.socketio_client import socket
 
 ENGINE = "/socket.io/?EIO=4&transport="
 

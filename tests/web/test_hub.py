@@ -12,7 +12,7 @@ from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.web import Gateway, WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.hub import Envelope, LightEvent, QueueFull
 
 
 @asynccontextmanager
@@ -232,3 +232,20 @@ async def test_sessions_end_when_the_peer_does() -> None:
         gate.hub.open(ada, Ear(ada), "chat", lambda why: ended.set())
         await gate.peer.aclose()
         await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_who_waits_goes_on_when_it_is_up_and_who_gave_up_is_not_missed() -> None:
+    flag = LightEvent()
+    waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    flag.set()
+    flag.clear()
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in done] == [False, True, False]
+    assert not flag.is_set()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(flag.wait(), 0.01)
+    flag.set()
+    await flag.wait()
+    await LightEvent(up=True).wait()

@@ -21,7 +21,7 @@ import pytest
 
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
-from tests.web.origins.javascript import JavaScript
+from tests.web.compat.javascript import JavaScript
 
 LONG_AGO = "2001-02-03T04:05:06.789Z"
 MOST_PAIRS = 9  # of the 20 accounts that one address may register at once

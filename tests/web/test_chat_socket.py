@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from p2pchat.web import WebSettings
 from p2pchat.web.settings import Pace
-from tests.web.clients import WITHIN, chatting, drop, opened, until
+from tests.web.chat_client import WITHIN, chatting, drop, opened, until
 from tests.web.conftest import Served
 
 

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.web.conftest import Served
-from tests.web.programs import p2pchat, running
+from tests.web.processes import p2pchat, running
 
 
 def client(served: Served, user: str, recipient: str) -> list[str]:

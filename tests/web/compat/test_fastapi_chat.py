@@ -18,7 +18,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from tests.web.conftest import Served
-from tests.web.programs import p2pchat, running
+from tests.web.processes import p2pchat, running
 
 CLIENT = """
 import asyncio, json, sys

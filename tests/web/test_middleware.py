@@ -22,7 +22,7 @@ from p2pchat.web.errors import Forbidden
 from p2pchat.web.middleware import SECURITY_HEADERS
 from p2pchat.web.settings import Pace
 from tests.web.conftest import Served, listening, serving
-from tests.web.raw import UPGRADE, Answer, ask, read_answer, request
+from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
 
 QUICK = WebSettings(
     body_timeout=0.2, max_body_bytes=2000, max_header_bytes=2000, trust_loopback=True, strangers=Pace(0.001, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.web.clients import chatting, until
+from tests.web.chat_client import chatting, until
 from tests.web.conftest import Served
 
 
