@@ -28,15 +28,15 @@ from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.names import base32, validate_name
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, Network, encode_invite, normal, normal_endpoint
 from p2pchat.messaging import events as ev
-from p2pchat.messaging.access import Sight, audience_of, has_others
-from p2pchat.messaging.dispatcher import Feed, Herald
-from p2pchat.messaging.groups import GroupBook
-from p2pchat.messaging.receipts import Ledger
-from p2pchat.messaging.search import Indexing, indexing_of
+from p2pchat.messaging.access import AccessPolicy, audience_of, has_others
+from p2pchat.messaging.dispatcher import EventDispatcher, Feed
+from p2pchat.messaging.groups import GroupDirectory
+from p2pchat.messaging.receipts import ReceiptTracker
+from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.timestamps import EPOCH, aware, now_micros
-from p2pchat.messaging.users import FULL_ID_CHARACTERS, People, Status, User, load_ignored, somebody
+from p2pchat.messaging.users import FULL_ID_CHARACTERS, Status, User, UserDirectory, load_ignored, somebody
 from p2pchat.protocol import PeerId, UserId
-from p2pchat.resources import Home, Options, login_name, open_home
+from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import Sockets, Wires, Wiring
 from p2pchat.runtime.driver import Owner
 from p2pchat.runtime.gc_tuning import nothing_is_garbage
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
     from p2pchat.messaging.hosted_user import HostedUser
 
-__all__ = ["Forgotten", "forgetting"]
+__all__ = ["Forgotten", "plan_forget"]
 
 
 class Life:
@@ -61,10 +61,12 @@ class Life:
         self._options = options
         self._endpoints = endpoints
         self._advertise = [] if options.advertise is None else [normal_endpoint(options.advertise)]
-        self._open_home: Callable[[], Home] = lambda: open_home(self._options, has_endpoints=bool(self._endpoints))
+        self._open_resources: Callable[[], PeerResources] = lambda: open_resources(
+            self._options, has_endpoints=bool(self._endpoints)
+        )
         self._wires: Wires = Sockets()
         self._clock: Callable[[], Now] | None = None
-        self._home: Home | None = None
+        self._home: PeerResources | None = None
         self._owner: Owner | None = None
         self._early: list[Input] = []  # what connections tell before there is a core
         self._network: Network | None = None
@@ -76,14 +78,14 @@ class Life:
         self._alone = False  # it neither listens nor dials
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
-        self.people = People("", self._status)
-        self._ledger = Ledger(self.people)
-        self._feed = Feed(self._ledger)
-        self._sight = Sight(lambda: self._core, lambda: self.people.me, lambda: self._had_guests)
-        book = GroupBook(lambda: {} if self._owner is None else self._owner.node.groups)
-        self._groups = book.seen_by(self._sight.knows)
-        self._herald = Herald(
-            self.people, self._ledger, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
+        self.people = UserDirectory("", self._status)
+        self._tracker = ReceiptTracker(self.people)
+        self._feed = Feed(self._tracker)
+        self._access = AccessPolicy(lambda: self._core, lambda: self.people.me, lambda: self._had_guests)
+        book = GroupDirectory(lambda: {} if self._owner is None else self._owner.node.groups)
+        self._groups = book.seen_by(self._access.knows)
+        self._dispatcher = EventDispatcher(
+            self.people, self._tracker, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
         )
         self._hosted: dict[UserId, HostedUser] = {}
         self._hosted_names: dict[str, HostedUser] = {}  # by how each looks
@@ -91,7 +93,7 @@ class Life:
         self._hosting_lock = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None  # writes the network down
         self._discovery: Discovery | None = None
-        self._indexing: Indexing | None = None
+        self._search_indexer: SearchIndexer | None = None
 
     async def start(self) -> None:
         """Listen, and link with the endpoints.
@@ -105,7 +107,7 @@ class Life:
         if self._starting or self._closed:
             raise PeerClosed("a peer starts once: make a new TCPPeer")
         self._starting = True
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open_home))
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_resources))
         try:
             self._home = home = await asyncio.shield(opening)
             await self._begin(home)
@@ -115,7 +117,7 @@ class Life:
             await asyncio.shield(self._closing)
             raise
 
-    async def _give_up(self, opening: asyncio.Future[Home], closing: asyncio.Task[None] | None) -> None:
+    async def _give_up(self, opening: asyncio.Future[PeerResources], closing: asyncio.Task[None] | None) -> None:
         """End what start() began; the thread that opens goes on, and what it opens has to be closed."""
         self._closed = True
         if closing is not None:
@@ -130,10 +132,10 @@ class Life:
             elif home is not None:
                 await asyncio.to_thread(home.storage.close)
         finally:
-            self._herald.close(None)
+            self._dispatcher.close(None)
             await self._let_go(home, closed)
 
-    async def _begin(self, home: Home) -> None:
+    async def _begin(self, home: PeerResources) -> None:
         """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
         settings = self._options.settings
         wiring = Wiring(
@@ -156,13 +158,13 @@ class Life:
             disk = Disk(home.storage, settings, home.directory, self._put)
             self._owner = owner
             self._had_guests = bool(kept) or has_others(owner.node, home.identity.peer_id)
-            self._ledger.share(owner.node.hosted.keys())
+            self._tracker.share(owner.node.hosted.keys())
             self._groups.load()
-            self._feed.open(owner, list(self._herald.readers))
+            self._feed.open(owner, list(self._dispatcher.readers))
             owner.start(disk, wiring)
-            self._indexing = indexing_of(home.storage, settings, home.directory)
-            if self._indexing is not None:
-                self._indexing.keep_up(lambda: owner.idle)
+            self._search_indexer = open_indexer(home.storage, settings, home.directory)
+            if self._search_indexer is not None:
+                self._search_indexer.keep_up(lambda: owner.idle)
         except BaseException:
             await wiring.cut_all()
             raise
@@ -194,10 +196,10 @@ class Life:
             port=self._port,
             advertise=self._advertise[0] if self._advertise else None,
             sighted=lambda peer, at: self._put(PeerSighted(peer, at)),
-            warn=lambda text: self._herald.told(WarningIssued("discovery", text)),
+            warn=lambda text: self._dispatcher.dispatch(WarningIssued("discovery", text)),
         )
 
-    def _remember(self, home: Home, stored: Stored) -> None:
+    def _remember(self, home: PeerResources, stored: Stored) -> None:
         """Take over what is known before the core starts."""
         me = home.identity.peer_id
         self._network = home.network
@@ -210,13 +212,13 @@ class Life:
         for user in stored.users:
             self.people.tell_about(user.id, user.about)
         self.people.tell_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
-        self._feed.load(stored, self._herald.read_by_anybody)
+        self._feed.load(stored, self._dispatcher.is_reading_messages)
 
     def _hosted_again(self, kept: list[StoredUser], stored: Stored) -> list[CoreUser]:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
         raise NotImplementedError
 
-    def _make_owner(self, home: Home, stored: Stored, hosted: list[CoreUser]) -> Owner:
+    def _make_owner(self, home: PeerResources, stored: Stored, hosted: list[CoreUser]) -> Owner:
         from p2pchat.core.node import Node
 
         me = home.identity.peer_id
@@ -233,7 +235,7 @@ class Life:
             node=node,
             settings=self._options.settings,
             recent=self._feed.recent,
-            tell=self._herald.told,
+            tell=self._dispatcher.dispatch,
             clock=self._clock,
         )
 
@@ -252,11 +254,11 @@ class Life:
 
         def answered() -> bool:
             node = self._running.node
-            told = all(node.presence.complete(link) for link in node.links.up)
-            return told and all(endpoint in self._herald.endpoints for endpoint in endpoints)
+            all_told = all(node.presence.complete(link) for link in node.links.up)
+            return all_told and all(endpoint in self._dispatcher.endpoints for endpoint in endpoints)
 
         try:
-            await self._herald.until(answered, self._options.settings.start_timeout)
+            await self._dispatcher.wait_until(answered, self._options.settings.start_timeout)
         except TimeoutError:
             pass  # it goes on being tried; events say how it went
 
@@ -277,11 +279,13 @@ class Life:
         """Whether nothing is read from the links because storage is behind."""
         return self._owner is not None and self._owner.paused
 
-    def _live_in(self, open_home: Callable[[], Home], wires: Wires, clock: Callable[[], Now] | None = None) -> None:
+    def _run_in(
+        self, open_resources: Callable[[], PeerResources], wires: Wires, clock: Callable[[], Now] | None = None
+    ) -> None:
         """Run somewhere else than on this machine's disk and sockets; before start()."""
-        self._open_home, self._wires, self._clock = open_home, wires, clock
+        self._open_resources, self._wires, self._clock = open_resources, wires, clock
 
-    def _stay_alone(self) -> None:
+    def _stay_offline(self) -> None:
         """Listen nowhere and dial nobody, to work on a profile while nobody else does; before start()."""
         self._alone = True
 
@@ -305,7 +309,7 @@ class Life:
         was, owner = self._closed, self._owner
         self._closed = True
         if was or owner is None:
-            self._herald.close(None)
+            self._dispatcher.close(None)
             return
         hiding = asyncio.ensure_future(self._hide())
         closed = True
@@ -313,17 +317,17 @@ class Life:
             closed = await (owner.kill() if kill else self._leave(owner, closer))
         finally:
             await hiding
-            self._herald.close(None if kill else ev.Stopped(reason=reason))
+            self._dispatcher.close(None if kill else ev.Stopped(reason=reason))
             await self._let_go(self._home, closed)
 
     async def _hide(self) -> None:
         if self._discovery is not None:
             await self._discovery.aclose()
 
-    async def _let_go(self, home: Home | None, closed: bool) -> None:
+    async def _let_go(self, home: PeerResources | None, closed: bool) -> None:
         """Let files and locks go; those of a storage that is not closed yet as soon as it is."""
-        if self._indexing is not None:
-            await self._indexing.aclose()
+        if self._search_indexer is not None:
+            await self._search_indexer.aclose()
         if self._joining is not None:
             await self._joining
         if home is not None and closed:
@@ -332,10 +336,10 @@ class Life:
             self._owner.disk.afterwards(home.close)
 
     async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> bool:
-        self._feed.hand_on_again(self._herald.consumers())
+        self._feed.recommit_offsets(self._dispatcher.consumers())
         await owner.stop()
-        await self._herald.rest(closer)
-        await self._herald.look_up()
+        await self._dispatcher.drain(closer)
+        await self._dispatcher.complete_receipts()
         return await owner.close()
 
     async def __aenter__(self) -> Self:
@@ -350,10 +354,10 @@ class Life:
         """What does things, while it runs."""
         if self._closed:
             raise PeerClosed("the peer was closed: make a new TCPPeer to go on")
-        return self._begun
+        return self._started_owner
 
     @property
-    def _begun(self) -> Owner:
+    def _started_owner(self) -> Owner:
         """The same for what is only looked at: events are still being handled while the peer closes, and after."""
         if self._owner is None:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
@@ -369,10 +373,10 @@ class Life:
         return self._closed
 
     @property
-    def _index(self) -> Indexing | None:
-        return self._indexing
+    def _index(self) -> SearchIndexer | None:
+        return self._search_indexer
 
-    def _started(self) -> Home:
+    def _started(self) -> PeerResources:
         if self._home is None or not self.people.me:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
         return self._home
@@ -406,15 +410,15 @@ class Life:
         self._joining = asyncio.ensure_future(self._write_down(home))
         self._discover()
 
-    async def _write_down(self, home: Home) -> None:
+    async def _write_down(self, home: PeerResources) -> None:
         try:
             await asyncio.to_thread(home.join, home.network)
         except P2PChatError as error:
             text = f"the network joined could not be written down, the next start has to be told again: {error}"
-            self._herald.told(WarningIssued("network", text))
+            self._dispatcher.dispatch(WarningIssued("network", text))
 
 
-def _load(home: Home) -> tuple[Stored, list[StoredUser]]:
+def _load(home: PeerResources) -> tuple[Stored, list[StoredUser]]:
     with nothing_is_garbage():
         hosted = home.storage.hosted()
         return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
@@ -491,11 +495,11 @@ class Standing(Life):
     @property
     def counted(self) -> dict[str, int]:
         """What the core counted in this run, for tests and diagnostics."""
-        return dict(self._begun.counted)
+        return dict(self._started_owner.counted)
 
     def links(self) -> list[str]:
         """Return the peer ids (base32) of the peers linked with now."""
-        return [] if self._closed else [base32(peer) for peer in self._begun.node.links.by_peer]
+        return [] if self._closed else [base32(peer) for peer in self._started_owner.node.links.by_peer]
 
     async def round_trip(self) -> None:
         """Go once through the core and onto the disk and back: returns when both have done their part.
@@ -523,11 +527,11 @@ class Standing(Life):
             ValueError: That is no endpoint.
         """
         owner, there = self._running, normal(endpoint)
-        states, wait = self._herald.endpoints, timeout or self._options.settings.start_timeout
+        states, wait = self._dispatcher.endpoints, timeout or self._options.settings.start_timeout
         states.pop(there, None)
         owner.put(Connect(there))
         try:
-            await self._herald.until(lambda: there in states, wait)
+            await self._dispatcher.wait_until(lambda: there in states, wait)
         except TimeoutError:
             return False
         return states.get(there) == "up"
@@ -545,12 +549,12 @@ class Standing(Life):
             ValueError: That is this peer itself, or no endpoint. StorageError: It could not be stored.
         """
         owner = self._running
-        forgotten, inputs = forgetting(owner.node, self.people, who)
+        forgotten, inputs = plan_forget(owner.node, self.people, who)
         for input in inputs:
             owner.put(input)
         await owner.settle()
         for endpoint in forgotten.endpoints:
-            self._herald.endpoints.pop(endpoint, None)
+            self._dispatcher.endpoints.pop(endpoint, None)
         return forgotten
 
     async def allow(self, who: User | str) -> User:
@@ -590,7 +594,7 @@ class Forgotten:
     linked: bool
 
 
-def forgetting(node: Node, people: People, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
+def plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
     """Return what will be forgotten, and the inputs that do it.
 
     Raises:
@@ -613,7 +617,7 @@ def _endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
     return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
 
 
-def _peers(node: Node, people: People, who: User | str) -> list[PeerId]:
+def _peers(node: Node, people: UserDirectory, who: User | str) -> list[PeerId]:
     """Return the peers meant: the one with this id, or those that host this user and the user's own."""
     known = {*node.links.book, *node.links.by_peer}
     if isinstance(who, str) and len(who.strip()) == FULL_ID_CHARACTERS:

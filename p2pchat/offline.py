@@ -17,15 +17,15 @@ from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.identity.profile import KEY_NAME, profile_directory
-from p2pchat.messaging.access import Sight, StoredSight
+from p2pchat.messaging.access import AccessPolicy, OfflineAccessPolicy
 from p2pchat.messaging.events import Gap
-from p2pchat.messaging.groups import Group, GroupBook, groups_of
+from p2pchat.messaging.groups import Group, GroupDirectory, groups_of
 from p2pchat.messaging.history import find_post, read_posts
-from p2pchat.messaging.messages import Conversation, Message, Placed, Post, Sent, find_gap
+from p2pchat.messaging.messages import Conversation, Message, Post, Sent, ShownEntry, find_gap
 from p2pchat.messaging.receipts import Receipt, Receipts
-from p2pchat.messaging.search import Indexing, Progress, indexing_of, search_posts, wanted
+from p2pchat.messaging.search import Progress, SearchIndexer, open_indexer, search_posts, search_request
 from p2pchat.messaging.timestamps import aware
-from p2pchat.messaging.users import People, User, id_of, load_ignored
+from p2pchat.messaging.users import User, UserDirectory, id_of, load_ignored
 from p2pchat.peer import TCPPeer
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.resources import PathLike
@@ -64,14 +64,14 @@ class History:
         self._data = data
         self._db = db
         self._storage: SqlStorage | None = None
-        self._indexing: Indexing | None = None
+        self._search_indexer: SearchIndexer | None = None
         self._addresses: list[Address] = []
         self._former: dict[str, list[FormerName]] = {}  # by user
         self._talks: dict[ConversationId, Naming] = {}
         self._conversations: dict[ConversationId, Conversation] = {}
-        self._groups = GroupBook(dict)
-        self._sight: Sight = StoredSight("", {}, {}, has_guests=False)
-        self.people = People("", lambda user: ("unknown", "", 0))
+        self._groups = GroupDirectory(dict)
+        self._access: AccessPolicy = OfflineAccessPolicy("", {}, {}, has_guests=False)
+        self.people = UserDirectory("", lambda user: ("unknown", "", 0))
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._open)
@@ -79,8 +79,8 @@ class History:
 
     async def __aexit__(self, *_: object) -> None:
         storage, self._storage = self._storage, None
-        if self._indexing is not None:
-            await self._indexing.aclose()
+        if self._search_indexer is not None:
+            await self._search_indexer.aclose()
         if storage is not None:
             await asyncio.to_thread(storage.close)
 
@@ -97,7 +97,7 @@ class History:
         except FileNotFoundError:
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer") from None
         self._storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
-        self._indexing = indexing_of(self._storage, Settings(), directory)
+        self._search_indexer = open_indexer(self._storage, Settings(), directory)
         stored = self._storage.load([me])
         self.people.me = me
         self.people.learn((user.id, user.name) for user in stored.users)
@@ -107,11 +107,11 @@ class History:
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
         talks, groups = {talk.id: talk.naming for talk in stored.talks}, groups_of(stored.groups)
-        book = GroupBook.of_stored(groups)
+        book = GroupDirectory.of_stored(groups)
         talks |= {view.talk: Naming(talk=view.group) for view in book.all()}
-        self._sight = StoredSight(me, talks, groups, has_guests=bool(self._storage.hosted()))
-        self._groups = book.seen_by(self._sight.knows)
-        self._talks = {key: naming for key, naming in talks.items() if self._sight.knows(key)}
+        self._access = OfflineAccessPolicy(me, talks, groups, has_guests=bool(self._storage.hosted()))
+        self._groups = book.seen_by(self._access.knows)
+        self._talks = {key: naming for key, naming in talks.items() if self._access.knows(key)}
         self._addresses = stored.addresses
         for one in stored.former:
             self._former.setdefault(one.user, []).append(one)
@@ -214,10 +214,10 @@ class History:
     ) -> list[Message | Sent]:
         """Return messages, oldest first; as TCPPeer.history."""
         storage, key = self._open_storage, self._key(conversation)
-        among = [*self._talks] if key is None and not self._sight.is_all else key
+        among = [*self._talks] if key is None and not self._access.is_all else key
         return await read_posts(
             self, storage, asyncio.to_thread, among, before=before, after=after, since=since, limit=limit,
-            sight=self._sight,
+            access=self._access,
         )  # fmt: skip
 
     async def search(
@@ -233,14 +233,14 @@ class History:
     ) -> list[Message | Sent]:
         """Return messages with all of these words in them; as TCPPeer.search."""
         storage, key = self._open_storage, self._key(conversation)
-        meant = wanted(
-            words, key, self.people.find, sender=sender, before=before, since=since, limit=limit, sight=self._sight
+        meant = search_request(
+            words, key, self.people.find, sender=sender, before=before, since=since, limit=limit, access=self._access
         )
-        return await search_posts(self, storage, asyncio.to_thread, meant, self._indexing, progress)
+        return await search_posts(self, storage, asyncio.to_thread, meant, self._search_indexer, progress)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id; as TCPPeer.message."""
-        return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id, self._sight)
+        return await find_post(self, self._open_storage, asyncio.to_thread, self._talks, message_id, self._access)
 
     async def missing(self, post: Post) -> Gap | None:
         """Return what is missing before a message, and who had it; as TCPPeer.missing."""
@@ -302,7 +302,7 @@ class History:
     async def leave_group(self, group: Conversation) -> None:
         raise PeerClosed("this history is only read: start a peer to write")
 
-    def mark_read(self, post: Placed) -> None:
+    def mark_read(self, post: ShownEntry) -> None:
         raise PeerClosed("this history is only read: start a peer to mark messages read")
 
     async def send(
@@ -359,7 +359,7 @@ def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
     if not (directory / KEY_NAME).exists():
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
     peer = TCPPeer(data=directory, db=db)
-    peer._stay_alone()
+    peer._stay_offline()
     return peer
 
 

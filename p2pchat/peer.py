@@ -30,10 +30,17 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.names import skeleton, validate_name
 from p2pchat.identity.network import LOOPBACK, normal
 from p2pchat.lifecycle import Standing
-from p2pchat.messaging.access import Everyone, audience_of
-from p2pchat.messaging.hosted_user import Crowd, Everybody, EverybodyReader, HostedUser, consumer_of, core_user
-from p2pchat.messaging.local_user import Messaging, To, whole
-from p2pchat.messaging.messages import Desk
+from p2pchat.messaging.access import AllUsersPolicy, audience_of
+from p2pchat.messaging.hosted_user import (
+    AllUsersStream,
+    AllUsersSubscription,
+    AllUsersViewer,
+    HostedUser,
+    consumer_of,
+    core_user,
+)
+from p2pchat.messaging.local_user import Messaging, To, run_to_completion
+from p2pchat.messaging.messages import Viewer
 from p2pchat.messaging.timestamps import now_micros
 from p2pchat.messaging.users import User, load_ignored
 from p2pchat.protocol import UserId
@@ -75,7 +82,7 @@ class Hosting(Standing):
             P2PChatError: There are too many users, or the one with this key has another name here.
             StorageError: It could not be kept. PeerClosed: Not running.
         """
-        return await whole(self._host_one(validate_name(name), key, tokens))
+        return await run_to_completion(self._host_one(validate_name(name), key, tokens))
 
     async def _host_one(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
         async with self._hosting_lock:
@@ -97,7 +104,7 @@ class Hosting(Standing):
             owner.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
             await owner.handled()
             if key is not None:
-                self._ledger.hosted(kept.id)
+                self._tracker.hosted(kept.id)
             return user
 
     async def unhost(self, user: HostedUser) -> None:
@@ -106,21 +113,21 @@ class Hosting(Standing):
         Raises:
             StorageError: It could not be taken from the disk: it is hosted again at the next start.
         """
-        await whole(self._unhost_one(user))
+        await run_to_completion(self._unhost_one(user))
 
     async def _unhost_one(self, user: HostedUser) -> None:
         async with self._hosting_lock:
             if self._hosted.get(user.key) is not user:
                 return
             owner = self._running
-            self._ledger.unhosted(user.key)
+            self._tracker.unhosted(user.key)
             del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
             owner.put(UserUnhosted(user.key))
-            for reader in list(self._herald.readers):
-                if reader.desk is user:
+            for reader in list(self._dispatcher.readers):
+                if reader.viewer is user:
                     reader.end()
             user._gone()
-            self._herald.look_again()
+            self._dispatcher.wake_waiters()
             await owner.disk.write(Change(unhosted=[user.key]))
 
     async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
@@ -154,14 +161,14 @@ class Hosting(Standing):
 
         Among thousands it is they whom a user's presence concerns. Raises PeerClosed.
         """
-        node, found = self._begun.node, set[UserId]()
+        node, found = self._started_owner.node, set[UserId]()
         for conversation in node.sync.conversations.of(user.key):
             audience = audience_of(node, conversation) or ()
             if user.key in audience:
                 found.update(audience)
         return [self.people.user(key) for key in found - {user.key}]
 
-    def everybody(self, *types: type[Any]) -> Everybody:
+    def everybody(self, *types: type[Any]) -> AllUsersStream:
         """Return an iterator over what concerns any hosted user: `(event, users)`, each event once for all of them.
 
         Live only, from now on. `users` are the ids (hex) of the hosted users whom it concerns, None for all of them;
@@ -176,12 +183,12 @@ class Hosting(Standing):
         """
         if self._closed:
             raise PeerClosed("the peer was closed")
-        sight = Everyone(lambda: self._core, self._hosted)
-        reader = EverybodyReader(self._feed, Crowd(self, sight), types, sight, lambda: self._core)
-        self._herald.admit(reader)
+        access = AllUsersPolicy(lambda: self._core, self._hosted)
+        reader = AllUsersSubscription(self._feed, AllUsersViewer(self, access), types, access, lambda: self._core)
+        self._dispatcher.add_reader(reader)
         if self._owner is not None:
             self._feed.begin(reader)
-        return Everybody(reader)
+        return AllUsersStream(reader)
 
     # ---- inside
 
@@ -322,7 +329,7 @@ class TCPPeer(Hosting, Messaging):
     # ---- as the part of the user asks
 
     @property
-    def _desk(self) -> Desk:
+    def _viewer(self) -> Viewer:
         return self
 
     @property

@@ -60,7 +60,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Home:
+class PeerResources:
     """What a peer is made of. `pins` are the endpoints an invite brought, with the key that must answer there."""
 
     identity: Identity
@@ -74,7 +74,7 @@ class Home:
     close: Callable[[], None] = lambda: None
 
 
-def open_home(options: Options, *, has_endpoints: bool) -> Home:
+def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
     """Open everything a peer on this machine needs.
 
     Raises:
@@ -97,7 +97,7 @@ def open_home(options: Options, *, has_endpoints: bool) -> Home:
     except BaseException:
         profile.close()
         raise
-    return Home(
+    return PeerResources(
         identity=profile.identity,
         network=network,
         storage=storage,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Audience = Collection[UserId] | None  # whom something concerns; None: everybody
 
 
-class Sight:
+class AccessPolicy:
     """What one user sees.
 
     Args:
@@ -69,7 +69,7 @@ class Sight:
         return audience is None or self._me() in audience or self.is_all
 
 
-class Everyone(Sight):
+class AllUsersPolicy(AccessPolicy):
     """What all hosted users see together: a gateway reads everything once, for all of them.
 
     Attributes:
@@ -111,7 +111,7 @@ class Everyone(Sight):
         return tuple(sorted({user for user in audience if user in self.hosted}))
 
 
-class StoredSight(Sight):
+class OfflineAccessPolicy(AccessPolicy):
     """What the own user sees of what a peer has stored, while the peer need not run.
 
     Args:

@@ -20,13 +20,13 @@ from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience
-from p2pchat.messaging.events import Read, Risen
-from p2pchat.messaging.groups import Group, GroupBook, Undelivered, changed, waited_for
-from p2pchat.messaging.messages import NOT_SHOWN, Desk, who_had
-from p2pchat.messaging.receipts import Ledger, Rise
-from p2pchat.messaging.subscription import Reader
+from p2pchat.messaging.events import Read, ReceiptEvent
+from p2pchat.messaging.groups import Group, GroupDirectory, Undelivered, changed, expected_recipients
+from p2pchat.messaging.messages import NOT_SHOWN, Viewer, who_had
+from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
+from p2pchat.messaging.subscription import Subscription
 from p2pchat.messaging.timestamps import aware
-from p2pchat.messaging.users import People
+from p2pchat.messaging.users import UserDirectory
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Owner
 from p2pchat.runtime.recent import Recent
@@ -37,7 +37,7 @@ FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"}) 
 TOLD_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is not told
 
 
-class Herald:
+class EventDispatcher:
     """Tells programs what happened.
 
     Attributes:
@@ -46,15 +46,15 @@ class Herald:
     """
 
     def __init__(
-        self, people: People, ledger: Ledger, groups: GroupBook, on_link: Callable[[], None],
+        self, people: UserDirectory, tracker: ReceiptTracker, groups: GroupDirectory, on_link: Callable[[], None],
         audience_of: Callable[[ConversationId], Audience] = lambda key: None,
     ) -> None:  # fmt: skip
         self._people = people
-        self._ledger = ledger
+        self._tracker = tracker
         self._groups = groups
         self._on_link = on_link
         self.audience_of = audience_of
-        self.readers: WeakSet[Reader] = WeakSet()
+        self.readers: WeakSet[Subscription] = WeakSet()
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of the peers linked now; a user's own peer has the user's id
         self._waiting: dict[asyncio.Future[None], None] = {}  # for a change among people or links, in order
@@ -71,7 +71,7 @@ class Herald:
 
     # Readers
 
-    def admit(self, reader: Reader) -> None:
+    def add_reader(self, reader: Subscription) -> None:
         """Take a new reader; ConsumerBusy when another reads for the same consumer."""
         if reader.consumer is not None and reader.consumer in self.consumers():
             raise ConsumerBusy(reader.consumer)
@@ -81,11 +81,11 @@ class Herald:
         """Return the consumers that have an open reader."""
         return {reader.consumer for reader in self.readers if reader.consumer is not None and not reader.closed}
 
-    def read_by_anybody(self) -> bool:
+    def is_reading_messages(self) -> bool:
         """Whether somebody reads messages now."""
         return any(reader.reads_messages for reader in self.readers)
 
-    async def rest(self, closer: asyncio.Task[Any] | None) -> None:
+    async def drain(self, closer: asyncio.Task[Any] | None) -> None:
         """Have readers hand out no more messages; those being handled get a moment to be acknowledged.
 
         Args:
@@ -93,18 +93,18 @@ class Herald:
         """
         readers = list(self.readers)
         for reader in readers:
-            reader.rest()
+            reader.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(HANDLED_WITHIN):
                 for reader in readers:
                     await reader.handled(closer)
 
-    async def look_up(self) -> None:
+    async def complete_receipts(self) -> None:
         """Have readers find out what the receipts that wait there lack, TOLD_WITHIN at most: storage closes next."""
         with suppress(TimeoutError, StorageError, PeerClosed):
             async with asyncio.timeout(TOLD_WITHIN):
                 for reader in list(self.readers):
-                    await reader.look_up()
+                    await reader.complete_receipts()
 
     def close(self, last: ev.Event | None) -> None:
         """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""
@@ -118,10 +118,10 @@ class Herald:
 
     def _end_waits(self) -> None:
         self._closed = True
-        self._ledger.close()
+        self._tracker.close()
         self._wake_all()
 
-    async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+    async def wait_until(self, condition: Callable[[], bool], timeout: float | None) -> None:
         """Wait until a condition on people or links holds.
 
         Raises:
@@ -138,7 +138,7 @@ class Herald:
                 finally:
                     self._waiting.pop(waiting, None)  # also when it is given up
 
-    def look_again(self) -> None:
+    def wake_waiters(self) -> None:
         """What somebody waits for may hold now, or never will."""
         self._wake_all()
 
@@ -150,35 +150,35 @@ class Herald:
 
     # What the core tells
 
-    def told(self, effect: fx.Effect) -> None:
+    def dispatch(self, effect: fx.Effect) -> None:
         """Take an effect that is for programs; others are nothing here."""
         tell = self._tell.get(type(effect))
         if tell is not None:
             tell(effect)
 
     def _kept(self, effect: fx.WriteAccepted) -> None:
-        told = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
+        is_message = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
         of, here = effect.of, effect.here
-        for rise in self._ledger.kept(effect.log, effect.first, effect.count, of, here, told=told):
-            self._tell_rise(rise)
+        for rise in self._tracker.kept(effect.log, effect.first, effect.count, of, here, is_message=is_message):
+            self._push_receipts(rise)
 
     def _released(self, effect: fx.Released) -> None:
         for reader in self.readers:
             reader.wake()
 
     def _delivered(self, effect: fx.DeliveryReceipt) -> None:
-        for rise in self._ledger.delivered(effect.log, effect.first, effect.last, effect.member, effect.others):
-            self._tell_rise(rise)
+        for rise in self._tracker.delivered(effect.log, effect.first, effect.last, effect.member, effect.others):
+            self._push_receipts(rise)
 
     def _was_read(self, effect: fx.ReadReceipt) -> None:
-        for rise in self._ledger.read(effect.log, effect.first, effect.last, effect.member):
-            self._tell_rise(rise)
+        for rise in self._tracker.read(effect.log, effect.first, effect.last, effect.member):
+            self._push_receipts(rise)
 
-    def _tell_rise(self, rise: Rise) -> None:
+    def _push_receipts(self, rise: ReceiptUpdate) -> None:
         writer = (rise.log.user,)
         for reader in self.readers:
-            if reader.sight.hears(writer):
-                reader.tell_rise(rise)
+            if reader.access.hears(writer):
+                reader.push_receipts(rise)
 
     def _link(self, effect: fx.LinkChanged) -> None:
         if effect.endpoint:
@@ -196,42 +196,42 @@ class Herald:
             code=effect.code,
             address=effect.host,
         )
-        self._event(("link", effect.peer or effect.endpoint), lambda desk: link, (self._people.me,))
+        self._event(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
         self._wake_all()
 
     def _joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user)
 
-        def joined(desk: Desk) -> ev.Event:
-            seen = address if desk.people is self._people else ""  # where others are is for who runs this peer
-            return ev.Joined(user=desk.people.user(user), first=first, address=seen)
+        def joined(viewer: Viewer) -> ev.Event:
+            seen = address if viewer.people is self._people else ""  # where others are is for who runs this peer
+            return ev.Joined(user=viewer.people.user(user), first=first, address=seen)
 
         self._event(None, joined, but=user)
         self._wake_all()
 
     def _left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
-        self._event(None, lambda desk: ev.Left(user=desk.people.user(user), reason=reason), but=user)
+        self._event(None, lambda viewer: ev.Left(user=viewer.people.user(user), reason=reason), but=user)
         self._wake_all()
 
     def _presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None
 
-        def told(desk: Desk) -> ev.Event:
-            user = desk.people.user(effect.user)
+        def make(viewer: Viewer) -> ev.Event:
+            user = viewer.people.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
-        self._event(("presence", effect.user), told)
+        self._event(("presence", effect.user), make)
         self._wake_all()
 
     def _typing(self, effect: fx.TypingChanged) -> None:
         key, user = effect.conversation, effect.user
 
-        def told(desk: Desk) -> ev.Event:
-            return ev.Typing(user=desk.people.user(user), conversation=desk.conversation(key), typing=effect.on)
+        def make(viewer: Viewer) -> ev.Event:
+            return ev.Typing(user=viewer.people.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
-        self._event(("typing", key, user), told, self.audience_of(key), but=user)
+        self._event(("typing", key, user), make, self.audience_of(key), but=user)
 
     def _named(self, effect: fx.UserNamed) -> None:
         id, name = effect.user, effect.name
@@ -240,8 +240,8 @@ class Herald:
         self._people.tell_about(id, effect.about)
         if before and before != name and not effect.old:
 
-            def renamed(desk: Desk) -> ev.Event:
-                return ev.Renamed(user=desk.people.user(id), name=name, before=before)
+            def renamed(viewer: Viewer) -> ev.Event:
+                return ev.Renamed(user=viewer.people.user(id), name=name, before=before)
 
             self._event(("renamed", id), renamed, but=id)
         self._wake_all()
@@ -251,8 +251,8 @@ class Herald:
         refs = [_ref(text) for text in effect.missing]
         missing = tuple(referred_id(effect.log.conversation, ref) for ref in refs)
 
-        def gap(desk: Desk) -> ev.Event:
-            seen = who_had(desk.people, effect.log.user, refs, effect.last_seen_with)
+        def gap(viewer: Viewer) -> ev.Event:
+            seen = who_had(viewer.people, effect.log.user, refs, effect.last_seen_with)
             return ev.Gap(about=about, missing=missing, last_seen_with=seen)
 
         self._event(None, gap, self.audience_of(effect.log.conversation))
@@ -261,16 +261,16 @@ class Herald:
         former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
         if effect.change in ("removed", "left"):
-            self._ledger.gone(effect.talk, effect.target)
+            self._tracker.gone(effect.talk, effect.target)
         audience = (*effect.members, effect.by, effect.target)
-        self._event(None, lambda desk: changed(desk.people, desk.conversation, effect, former), audience)
+        self._event(None, lambda viewer: changed(viewer.people, viewer.conversation, effect, former), audience)
         self._wake_all()
 
     def _undelivered(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
 
-        def undelivered(desk: Desk) -> ev.Event:
-            group = desk.conversation(effect.log.conversation)
+        def undelivered(viewer: Viewer) -> ev.Event:
+            group = viewer.conversation(effect.log.conversation)
             assert isinstance(group, Group)
             return Undelivered(group=group, ids=ids)
 
@@ -279,16 +279,16 @@ class Herald:
     def _warned(self, effect: fx.WarningIssued) -> None:
         whose = None if effect.code in FOR_ALL_USERS else (self._people.me,)
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
-        self._event(None, lambda desk: warned, whose)
+        self._event(None, lambda viewer: warned, whose)
         if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
             self._end_waits()
 
     def _refused(self, effect: fx.WriteRefused) -> None:
         failed = ev.Failed(code=effect.code, text=effect.text)
-        self._event(None, lambda desk: failed, (self._people.me,))
+        self._event(None, lambda viewer: failed, (self._people.me,))
 
     def _event(
-        self, subject: object, make: Callable[[Desk], ev.Event], audience: Audience = None, *, but: UserId = ""
+        self, subject: object, make: Callable[[Viewer], ev.Event], audience: Audience = None, *, but: UserId = ""
     ) -> None:
         """Give a live event to everybody who reads and whom it concerns; without a subject it replaces nothing.
 
@@ -299,10 +299,10 @@ class Herald:
             subject = self._subjects
         made: dict[UserId, ev.Event] = {}
         for reader in self.readers:
-            me = reader.desk.people.me
-            if reader.sight.hears(audience) and not (me == but and me in reader.sight.mine):
+            me = reader.viewer.people.me
+            if reader.access.hears(audience) and not (me == but and me in reader.access.mine):
                 if me not in made:
-                    made[me] = make(reader.desk)
+                    made[me] = make(reader.viewer)
                 reader.tell(subject, made[me], audience)
 
 
@@ -330,9 +330,9 @@ class Feed:
         recent: The newest messages, in memory.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, tracker: ReceiptTracker) -> None:
         self.recent = Recent(0)
-        self._ledger = ledger
+        self._tracker = tracker
         self._owner: Owner | None = None
         self._places: dict[str, int] = {}  # the last place each consumer has taken
         self._start = 0  # the newest place when the peer started
@@ -343,13 +343,13 @@ class Feed:
         self.recent = Recent(self._start, wanted)
         self._places = dict(stored.consumers)
 
-    def open(self, owner: Owner, readers: Iterable[Reader]) -> None:
+    def open(self, owner: Owner, readers: Iterable[Subscription]) -> None:
         """The peer runs; these were opened before, and where they begin is saved soon as well."""
         self._owner = owner
         for reader in readers:
             self.begin(reader)
 
-    def begin(self, reader: Reader, first: int | None = None) -> None:
+    def begin(self, reader: Subscription, first: int | None = None) -> None:
         """Tell a reader where it begins: behind what counts as read for its consumer.
 
         `first`: for one never asked for, where this user began; None: where this peer did.
@@ -360,7 +360,7 @@ class Feed:
             newest = self.recent.newest if consumer is None else self._start if first is None else first
             place = 0 if reader.start == "beginning" else newest
             if consumer is not None:
-                self.hand_on(consumer, place)
+                self.commit_offset(consumer, place)
         reader.begin(place)
 
     def place_of(self, consumer: str, first: int | None = None) -> int:
@@ -372,10 +372,10 @@ class Feed:
         """These are kept already."""
         self._places.update(places)
 
-    def hand_on_again(self, consumers: set[str]) -> None:
+    def recommit_offsets(self, consumers: set[str]) -> None:
         """Have the places of these saved, whatever became of them before: storage may have failed meanwhile."""
         for consumer in consumers & self._places.keys():
-            self.hand_on(consumer, self._places[consumer])
+            self.commit_offset(consumer, self._places[consumer])
 
     # What readers ask
 
@@ -413,14 +413,14 @@ class Feed:
 
         return await self._owner.disk.read(look)
 
-    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
         """Return what to tell of own entries; None for what is no message, or when nobody can say whether it is.
 
         Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
         whom a room message waited then is forgotten. Storage that is closed cannot say: so who has receipts to tell
         asks before (Reader.look_up).
         """
-        owner, wrote = self._owner, self._ledger.wrote
+        owner, wrote = self._owner, self._tracker.wrote
         former = [event for event in events if not wrote(event.log)]
         if owner is None or not former:
             return list(events)
@@ -432,30 +432,32 @@ class Feed:
         known = iter(found)
         return [event if wrote(event.log) else self._completed(event, *next(known)) for event in events]
 
-    def _completed(self, event: Risen, shown: ReleasedEntry | None, marks: Marks, read: Marks) -> Risen | None:
+    def _completed(
+        self, event: ReceiptEvent, shown: ReleasedEntry | None, marks: Marks, read: Marks
+    ) -> ReceiptEvent | None:
         log, seq = event.log, event.seq
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
-        holders = {member for member, mark in marks if mark >= seq} | set(self._ledger.holders(log, seq))
-        readers = {member for member, mark in read if mark >= seq} | set(self._ledger.holders(log, seq, "read"))
+        holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
+        readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
         assert self._owner is not None
-        of = set(waited_for(self._owner.node, log, decode_entry(shown.raw), holders)) or holders | readers
+        of = set(expected_recipients(self._owner.node, log, decode_entry(shown.raw), holders)) or holders | readers
         return replace(event, count=len(counted & of), of=len(of))
 
-    def hand_on(self, consumer: str, place: int) -> None:
+    def commit_offset(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
         self._places[consumer] = place
         if self._owner is not None:
             self._owner.hand_on(consumer, place)
 
-    async def hand_on_now(self, consumer: str, place: int) -> None:
+    async def commit_offset_now(self, consumer: str, place: int) -> None:
         """The same; returns when it is on disk."""
         self._places[consumer] = place
         if self._owner is not None:
             await self._owner.hand_on_now(consumer, place)
 
 
-def _looked_up(storage: Storage, event: Risen) -> tuple[ReleasedEntry | None, Marks, Marks]:
+def _looked_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Marks, Marks]:
     log, seq = event.log, event.seq
     return storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq)

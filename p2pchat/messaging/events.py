@@ -179,7 +179,7 @@ class Typing(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Risen(Event):
+class ReceiptEvent(Event):
     """Base of Delivered and Read: what became of a message of ours for `user` makes `count` of `of` members."""
 
     log: LogId
@@ -201,14 +201,14 @@ class Risen(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Risen):
+class Delivered(ReceiptEvent):
     """A message of ours is safe on the disk of a peer of `user`: `count` of `of` members have it."""
 
     event: ClassVar[str] = "delivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read(Risen):
+class Read(ReceiptEvent):
     """The application of `user` said that a message of ours is read: by `count` of `of` members."""
 
     event: ClassVar[str] = "read"

@@ -24,9 +24,9 @@ from p2pchat.core.records import GroupEntry
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import ROOM_SKELETON, full_label, skeleton, split_label, suffix, validate_name
 from p2pchat.messaging.events import Event
-from p2pchat.messaging.messages import Conversation, Desk
+from p2pchat.messaging.messages import Conversation, Viewer
 from p2pchat.messaging.timestamps import aware, now_micros
-from p2pchat.messaging.users import People, User, by_label, id_of
+from p2pchat.messaging.users import User, UserDirectory, by_label, id_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Owner
 from p2pchat.storage.base import ReleasedEntry
@@ -51,53 +51,53 @@ class Group(Conversation):
     @property
     def view(self) -> GroupView | None:
         """The group as the core knows it; None while nothing is known of it here."""
-        return self._desk.group_view(self.group_key)
+        return self._viewer.group_view(self.group_key)
 
     @property
     def owner(self) -> User | None:
         """Who may change it; None while nothing is known of it here."""
         view = self.view
-        return None if view is None else self._desk.people.user(view.owner)
+        return None if view is None else self._viewer.people.user(view.owner)
 
     @property
     def members(self) -> list[User]:
         """Those who belong to it and have not left, by label; [] while nothing is known of it here."""
-        view, people = self.view, self._desk.people
+        view, people = self.view, self._viewer.people
         return [] if view is None else list(by_label(map(people.user, view.members)))
 
     @property
     def is_member(self) -> bool:
         """Whether the own user belongs to it."""
         view = self.view
-        return view is not None and self._desk.people.me in view.members
+        return view is not None and self._viewer.people.me in view.members
 
     async def add(self, *who: Who) -> None:
         """Take these in; they get the whole history. One who was never met is named by the full id."""
-        people = self._desk.people
-        await self._desk.change_group(self, add=tuple(whom(people, one) for one in who))
+        people = self._viewer.people
+        await self._viewer.change_group(self, add=tuple(whom(people, one) for one in who))
 
     async def remove(self, *who: Who) -> None:
         """Remove members: nothing they write after this is shown by anybody who knows of it. They are told."""
-        people = self._desk.people
-        await self._desk.change_group(self, remove=tuple(whom(people, one) for one in who))
+        people = self._viewer.people
+        await self._viewer.change_group(self, remove=tuple(whom(people, one) for one in who))
 
     async def rename(self, name: str) -> None:
         """Give it another name; ValueError when it is none."""
-        await self._desk.change_group(self, name=name)
+        await self._viewer.change_group(self, name=name)
 
     async def hand_over(self, who: Who) -> None:
         """Make a member its owner."""
-        await self._desk.change_group(self, owner=whom(self._desk.people, who))
+        await self._viewer.change_group(self, owner=whom(self._viewer.people, who))
 
     async def leave(self) -> None:
         """Leave it. What one wrote there stays; its owner hands it over first."""
-        await self._desk.leave_group(self)
+        await self._viewer.leave_group(self)
 
     def __repr__(self) -> str:
         return f"<Group {self.name!a} of {len(self.members)}>"
 
 
-def whom(people: People, who: Who) -> str:
+def whom(people: UserDirectory, who: Who) -> str:
     """Return the inner id of who is meant: a user, a name as typed, or anybody's full id.
 
     Raises:
@@ -160,26 +160,26 @@ class GroupChanged(Event):
 
 
 def changed(
-    people: People,
+    people: UserDirectory,
     conversation: Callable[[ConversationId], Conversation],
-    told: Told,
+    effect: Told,
     former: str,
     at: datetime | None = None,
 ) -> GroupChanged:
     """Return the event of a change that the core told; `former` is what the group was called before."""
-    group = conversation(told.talk)
+    group = conversation(effect.talk)
     assert isinstance(group, Group)
     return GroupChanged(
         at=at or aware(now_micros()),
         group=group,
-        change=told.change,
-        by=people.user(told.by),
-        target=people.user(told.target) if told.target else None,
-        members=by_label(map(people.user, told.members)),
-        name=told.name,
-        former=former if told.change == "renamed" else "",
-        log=told.log,
-        seq=told.seq,
+        change=effect.change,
+        by=people.user(effect.by),
+        target=people.user(effect.target) if effect.target else None,
+        members=by_label(map(people.user, effect.members)),
+        name=effect.name,
+        former=former if effect.change == "renamed" else "",
+        log=effect.log,
+        seq=effect.seq,
     )
 
 
@@ -217,7 +217,7 @@ class Undelivered(Event):
 # are both shown with the beginning of their id.
 
 
-class GroupBook:
+class GroupDirectory:
     """Names of groups.
 
     Args:
@@ -231,9 +231,9 @@ class GroupBook:
         self._alike: dict[str, set[ConversationId]] = {}  # talks by skeleton
         self._sees: Callable[[ConversationId], bool] | None = None  # None: all of them
 
-    def seen_by(self, sees: Callable[[ConversationId], bool]) -> GroupBook:
+    def seen_by(self, sees: Callable[[ConversationId], bool]) -> GroupDirectory:
         """Return the same book with the groups alone whose talks `sees` lets be known."""
-        other = GroupBook(self._views)
+        other = GroupDirectory(self._views)
         other._names, other._looks, other._alike, other._sees = self._names, self._looks, self._alike, sees
         return other
 
@@ -243,7 +243,7 @@ class GroupBook:
         return found if self._sees is None else set(filter(self._sees, found))
 
     @classmethod
-    def of_stored(cls, groups: Mapping[ConversationId, CoreGroup]) -> GroupBook:
+    def of_stored(cls, groups: Mapping[ConversationId, CoreGroup]) -> GroupDirectory:
         """Return the groups that storage knows, where no peer runs."""
         views = {id: group.view for id, group in groups.items() if group.view is not None}
         book = cls(lambda: views)
@@ -344,7 +344,7 @@ Written = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # all that
 
 
 async def earlier_changes(
-    desk: Desk, written: Written, named: Iterable[tuple[int, LogId]]
+    viewer: Viewer, written: Written, named: Iterable[tuple[int, LogId]]
 ) -> dict[int, list[GroupChanged]]:
     """Return what these operations and leaves, by place and log, changed when they came; by place."""
     wanted: dict[ConversationId, set[int]] = {}
@@ -352,23 +352,25 @@ async def earlier_changes(
         wanted.setdefault(log.conversation, set()).add(place)
     found: dict[int, list[GroupChanged]] = {}
     for group, places in wanted.items():
-        changes = _changes(desk, group, await written(group))
+        changes = _changes(viewer, group, await written(group))
         found |= {place: events for place, events in changes.items() if place in places}
     return dict(sorted(found.items()))
 
 
-def _changes(desk: Desk, group: ConversationId, written: Iterable[ReleasedEntry]) -> Mapping[int, list[GroupChanged]]:
+def _changes(
+    viewer: Viewer, group: ConversationId, written: Iterable[ReleasedEntry]
+) -> Mapping[int, list[GroupChanged]]:
     state, former = State(group), ""
     found: dict[int, list[GroupChanged]] = {}
     for shown in sorted(written, key=lambda one: one.place):
         for change, by, target in state.add(shown.log, shown.seq, shown.raw, decode_entry(shown.raw)):
             view = state.view
             assert view is not None
-            told = Told(
+            effect = Told(
                 group, view.talk, change, by, target, tuple(view.members), view.name, view.owner, shown.log, shown.seq
             )
             at = aware(shown.received_at)
-            found.setdefault(shown.place, []).append(changed(desk.people, desk.conversation, told, former, at))
+            found.setdefault(shown.place, []).append(changed(viewer.people, viewer.conversation, effect, former, at))
         former = state.view.name if state.view is not None else former
     return found
 
@@ -404,7 +406,7 @@ async def leave_group(owner: Owner, me: UserId, group: ConversationId) -> None:
 # the time, but for those who are gone and do not have it. In the room nobody knows any more who was online then.
 
 
-def waited_for(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:
+def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:
     """Return whom an entry of this log of one's own waits for, given who has it; () when that is not known."""
     conversation = node.sync.conversations.by_id.get(log.conversation)
     if conversation is None:

@@ -12,8 +12,8 @@ from functools import partial
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
-from p2pchat.messaging.access import Sight
-from p2pchat.messaging.messages import NOT_SHOWN, Desk, Message, Post, Sent, parse_message_id
+from p2pchat.messaging.access import AccessPolicy
+from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, Viewer, parse_message_id
 from p2pchat.messaging.timestamps import micros_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
@@ -28,7 +28,7 @@ def sort_key(where: Post | datetime) -> SortKey:
 
 
 async def read_posts(
-    desk: Desk,
+    viewer: Viewer,
     storage: Storage,
     read: Read,
     conversation: ConversationId | Sequence[ConversationId] | None,
@@ -37,7 +37,7 @@ async def read_posts(
     after: Post | datetime | None,
     since: datetime | None,
     limit: int,
-    sight: Sight | None = None,
+    access: AccessPolicy | None = None,
 ) -> list[Message | Sent]:
     """Return messages, oldest first; entries that are none do not count.
 
@@ -61,7 +61,7 @@ async def read_posts(
             page_below = [shown for shown in page if _key(shown) < high]
         else:
             page_below = page
-        shown = [one for one in page_below if _is_shown(one, sight)]
+        shown = [one for one in page_below if _is_shown(one, access)]
         found = [*found, *shown] if after is not None else [*shown, *found]
         if len(page) < asked or len(page_below) < len(page) or (limit and len(found) >= limit):
             break
@@ -69,12 +69,12 @@ async def read_posts(
             low = _key(page[-1])
         else:
             high = _key(page[0])
-    return [post_of(desk, one) for one in found]
+    return [post_of(viewer, one) for one in found]
 
 
-def _is_shown(shown: ReleasedEntry, sight: Sight | None) -> bool:
+def _is_shown(shown: ReleasedEntry, access: AccessPolicy | None) -> bool:
     entry = decode_entry(shown.raw)
-    return entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(shown.log, entry))
+    return entry.k not in NOT_SHOWN and (access is None or access.is_all or access.sees(shown.log, entry))
 
 
 def _page(
@@ -101,20 +101,20 @@ def _key(shown: ReleasedEntry) -> SortKey:
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
-def post_of(desk: Desk, shown: ReleasedEntry) -> Message | Sent:
+def post_of(viewer: Viewer, shown: ReleasedEntry) -> Message | Sent:
     """Return a stored entry as programs see it."""
-    kind = Sent if shown.log.user == desk.people.me else Message
+    kind = Sent if shown.log.user == viewer.people.me else Message
     entry = decode_entry(shown.raw)
-    return kind(desk, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
+    return kind(viewer, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 
 
 async def find_post(
-    desk: Desk,
+    viewer: Viewer,
     storage: Storage,
     read: Callable[[Callable[[], ReleasedEntry | None]], Awaitable[ReleasedEntry | None]],
     talks: Iterable[ConversationId],
     message_id: str,
-    sight: Sight | None = None,
+    access: AccessPolicy | None = None,
 ) -> Message | Sent:
     """Return one message of one of these conversations.
 
@@ -127,14 +127,14 @@ async def find_post(
     def look() -> ReleasedEntry | None:
         for facts in storage.lookup(keys, [])[0].values():
             shown = storage.entry(facts.log, ref.seq)
-            if shown is not None and _is_shown(shown, sight):
+            if shown is not None and _is_shown(shown, access):
                 return shown
         return None
 
     shown = await read(look)
     if shown is None:
         raise UnknownName(message_id, text="there is no message with this id here")
-    return post_of(desk, shown)
+    return post_of(viewer, shown)
 
 
 # ---- released
@@ -146,8 +146,8 @@ async def find_post(
 
 
 async def read_released(
-    desk: Desk, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int,
-    sight: Sight | None = None,
+    viewer: Viewer, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int,
+    access: AccessPolicy | None = None,
 ) -> list[Message | Sent]:  # fmt: skip
     """Return messages of these conversations with place > after, in order of place; [] when there are none.
 
@@ -161,9 +161,9 @@ async def read_released(
         page = await read(partial(storage.places, after, limit, conversations))
         entries = ((one, decode_entry(one.raw)) for one in page)
         found = [
-            post_of(desk, one)
+            post_of(viewer, one)
             for one, entry in entries
-            if entry.k not in NOT_SHOWN and (sight is None or sight.is_all or sight.sees(one.log, entry))
+            if entry.k not in NOT_SHOWN and (access is None or access.is_all or access.sees(one.log, entry))
         ]
         if found or len(page) < limit:
             return found

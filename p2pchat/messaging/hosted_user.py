@@ -23,13 +23,23 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change, StoredUser
 from p2pchat.errors import PeerClosed
 from p2pchat.identity.keys import Identity
-from p2pchat.messaging.access import Audience, Everyone, Sight, audience_of
-from p2pchat.messaging.events import Event, Risen
+from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
+from p2pchat.messaging.events import Event, ReceiptEvent
 from p2pchat.messaging.local_user import Messaging
-from p2pchat.messaging.messages import MENDINGS, Conversation, Deleted, Desk, Edited, Message, Post, Reaction, Sent
-from p2pchat.messaging.receipts import Rise
-from p2pchat.messaging.search import Indexing
-from p2pchat.messaging.subscription import AnyEvent, Reader, Source
+from p2pchat.messaging.messages import (
+    MESSAGE_CHANGES,
+    Conversation,
+    Deleted,
+    Edited,
+    Message,
+    Post,
+    Reaction,
+    Sent,
+    Viewer,
+)
+from p2pchat.messaging.receipts import ReceiptUpdate
+from p2pchat.messaging.search import SearchIndexer
+from p2pchat.messaging.subscription import AnyEvent, Source, Subscription
 from p2pchat.messaging.users import User, ignored_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Owner
@@ -45,8 +55,8 @@ class HostedUser(Messaging):
     """One user of a gateway; made by TCPPeer.host. The same object for the same user as long as the peer runs."""
 
     __slots__ = (
-        *("__weakref__", "_conversations", "_feed", "_groups", "_herald", "_is_gone", "_kept", "_ledger"),
-        *("_options", "_peer", "_sight", "people"),
+        *("__weakref__", "_conversations", "_feed", "_groups", "_dispatcher", "_is_gone", "_kept", "_tracker"),
+        *("_options", "_peer", "_access", "people"),
     )
 
     def __init__(self, peer: Hosting, kept: StoredUser) -> None:
@@ -56,10 +66,10 @@ class HostedUser(Messaging):
         self._is_gone = False
         self._conversations: dict[ConversationId, Conversation] = {}
         self.people = peer.people.seen_by(me)
-        self._sight = Sight(lambda: peer._core, lambda: me)
-        self._groups = peer._groups.seen_by(self._sight.knows)
-        self._ledger = peer._ledger.seen_by(self.people)
-        self._feed, self._herald, self._options = peer._feed, peer._herald, peer._options
+        self._access = AccessPolicy(lambda: peer._core, lambda: me)
+        self._groups = peer._groups.seen_by(self._access.knows)
+        self._tracker = peer._tracker.seen_by(self.people)
+        self._feed, self._dispatcher, self._options = peer._feed, peer._dispatcher, peer._options
 
     @property
     def key(self) -> UserId:
@@ -92,7 +102,7 @@ class HostedUser(Messaging):
         if not isinstance(event, Event):
             return event
         seen: dict[str, Any] = {one.name: self._seen(getattr(event, one.name)) for one in fields(event)}
-        if isinstance(event, MENDINGS):
+        if isinstance(event, MESSAGE_CHANGES):
             seen["ref"] = self.ref(event.log, event.seq)
         return replace(event, **seen)
 
@@ -110,7 +120,7 @@ class HostedUser(Messaging):
     # ---- as UserPart asks
 
     @property
-    def _desk(self) -> Desk:
+    def _viewer(self) -> Viewer:
         return self
 
     @property
@@ -120,8 +130,8 @@ class HostedUser(Messaging):
         return self._peer._running
 
     @property
-    def _begun(self) -> Owner:
-        return self._peer._begun
+    def _started_owner(self) -> Owner:
+        return self._peer._started_owner
 
     @property
     def _core(self) -> Node | None:
@@ -132,7 +142,7 @@ class HostedUser(Messaging):
         return self._is_gone or self._peer._is_closed
 
     @property
-    def _index(self) -> Indexing | None:
+    def _index(self) -> SearchIndexer | None:
         return self._peer._index
 
     def _started(self) -> object:
@@ -173,15 +183,15 @@ class HostedUser(Messaging):
         return f"<HostedUser {self.name!a}>"
 
 
-class Crowd(HostedUser):
+class AllUsersViewer(HostedUser):
     """All users of a gateway at once, and none of them: whose desk the events of TCPPeer.everybody have."""
 
     __slots__ = ()
 
-    def __init__(self, peer: Hosting, sight: Sight) -> None:
+    def __init__(self, peer: Hosting, access: AccessPolicy) -> None:
         super().__init__(peer, StoredUser("", b"", "", 0))
-        self._sight = sight
-        self._groups = peer._groups.seen_by(sight.knows)
+        self._access = access
+        self._groups = peer._groups.seen_by(access.knows)
 
 
 def consumer_of(user: UserId, name: str) -> str:
@@ -215,39 +225,44 @@ Users = tuple[UserId, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Addressed(Event):
+class AddressedEvent(Event):
     """A live event, and whom it concerned when it happened."""
 
-    told: Event
+    inner: Event
     users: Users
 
 
-class EverybodyReader(Reader):
+class AllUsersSubscription(Subscription):
     """The cursor behind Everybody."""
 
     def __init__(
-        self, source: Source, desk: Desk, types: tuple[type, ...], sight: Everyone, node: Callable[[], Node | None]
+        self,
+        source: Source,
+        viewer: Viewer,
+        types: tuple[type, ...],
+        access: AllUsersPolicy,
+        node: Callable[[], Node | None],
     ) -> None:
-        self._everyone = sight
+        self._everyone = access
         self._node = node
-        super().__init__(source, desk, types, None, "now", sight)
+        super().__init__(source, viewer, types, None, "now", access)
 
     def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         if not self.closed and self._wants(type(event)):
-            self._push(subject, Addressed(event, self._everyone.users_of(audience)))
+            self._push(subject, AddressedEvent(event, self._everyone.users_of(audience)))
 
-    def tell_rise(self, rise: Rise) -> None:
+    def push_receipts(self, rise: ReceiptUpdate) -> None:
         """Take receipts; of a message to the room, which a thousand of one gateway get, only that all have it."""
         if rise.having < rise.of and audience_of(self._node(), rise.log.conversation) is None:
             return
-        super().tell_rise(rise)
+        super().push_receipts(rise)
 
     async def next_addressed(self) -> tuple[AnyEvent, Users]:
         """Return the next event and whom it concerns."""
         event: AnyEvent = await self.next()
-        if isinstance(event, Addressed):
-            return event.told, event.users
-        if isinstance(event, Risen):
+        if isinstance(event, AddressedEvent):
+            return event.inner, event.users
+        if isinstance(event, ReceiptEvent):
             return event, (event.log.user,)
         assert isinstance(event, Post | Edited | Deleted | Reaction)
         return event, self._users_of(event.log)
@@ -257,13 +272,13 @@ class EverybodyReader(Reader):
         return self._everyone.users_of(None if audience is None else {*audience, log.user})
 
 
-class Everybody(AsyncIterator[tuple[AnyEvent, Users]]):
+class AllUsersStream(AsyncIterator[tuple[AnyEvent, Users]]):
     """An iterator over `(event, users)`: see TCPPeer.everybody."""
 
-    def __init__(self, reader: EverybodyReader) -> None:
+    def __init__(self, reader: AllUsersSubscription) -> None:
         self._reader = reader
 
-    def __aiter__(self) -> Everybody:
+    def __aiter__(self) -> AllUsersStream:
         return self
 
     async def __anext__(self) -> tuple[AnyEvent, Users]:

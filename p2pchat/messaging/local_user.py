@@ -19,15 +19,15 @@ from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS, dm_id, dm_nami
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.identity.names import validate_name
 from p2pchat.messaging.events import Gap
-from p2pchat.messaging.groups import Group, Who, change_group, leave_group, make_group, waited_for, whom
+from p2pchat.messaging.groups import Group, Who, change_group, expected_recipients, leave_group, make_group, whom
 from p2pchat.messaging.history import find_post, read_posts, read_released, unread_among
 from p2pchat.messaging.messages import (
     Conversation,
-    Desk,
     Message,
-    Placed,
     Post,
     Sent,
+    ShownEntry,
+    Viewer,
     body_of,
     check_text,
     check_texts,
@@ -35,21 +35,21 @@ from p2pchat.messaging.messages import (
     named,
     parse_message_id,
 )
-from p2pchat.messaging.receipts import Piece, Receipt, Receipts
-from p2pchat.messaging.search import Progress, search_posts, wanted
-from p2pchat.messaging.subscription import AnyEvent, Events, Reader, matches
+from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts
+from p2pchat.messaging.search import Progress, search_posts, search_request
+from p2pchat.messaging.subscription import AnyEvent, Events, Subscription, matches
 from p2pchat.messaging.timestamps import claim_of
 from p2pchat.messaging.users import User, Whois, id_of, ignored_meta, is_of_ignored, known_of, names_before, somebody
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
-    from p2pchat.messaging.access import Sight
-    from p2pchat.messaging.dispatcher import Feed, Herald
-    from p2pchat.messaging.groups import GroupBook
-    from p2pchat.messaging.receipts import Ledger
-    from p2pchat.messaging.search import Indexing
-    from p2pchat.messaging.users import People
+    from p2pchat.messaging.access import AccessPolicy
+    from p2pchat.messaging.dispatcher import EventDispatcher, Feed
+    from p2pchat.messaging.groups import GroupDirectory
+    from p2pchat.messaging.receipts import ReceiptTracker
+    from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.messaging.users import UserDirectory
     from p2pchat.resources import Options
     from p2pchat.runtime.driver import Owner
 
@@ -71,13 +71,13 @@ class UserPart:
 
     __slots__ = ()
 
-    people: People
+    people: UserDirectory
     _feed: Feed
-    _groups: GroupBook
-    _herald: Herald
-    _ledger: Ledger
+    _groups: GroupDirectory
+    _dispatcher: EventDispatcher
+    _tracker: ReceiptTracker
     _options: Options
-    _sight: Sight
+    _access: AccessPolicy
 
     @property
     def _running(self) -> Owner:
@@ -85,7 +85,7 @@ class UserPart:
         raise NotImplementedError
 
     @property
-    def _begun(self) -> Owner:
+    def _started_owner(self) -> Owner:
         """The same for what is only looked at: also while it closes, and after."""
         raise NotImplementedError
 
@@ -99,7 +99,7 @@ class UserPart:
         raise NotImplementedError
 
     @property
-    def _index(self) -> Indexing | None:
+    def _index(self) -> SearchIndexer | None:
         """What finds words far back; None where everything is looked through."""
         raise NotImplementedError
 
@@ -170,7 +170,7 @@ class Being(UserPart):
 
     def here(self) -> list[User]:
         """Return those who are online or idle now, in no order; oneself too, unless one says to be offline."""
-        node = self._begun.node
+        node = self._started_owner.node
         known = map(self.people.user, {*node.presence.online(), *node.hosted})
         return [user for user in known if user.status in ("online", "idle")]
 
@@ -242,7 +242,7 @@ class Being(UserPart):
             raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
         if about:
             check_text(about, self._options.settings)
-        await whole(self._rename(name, about))
+        await run_to_completion(self._rename(name, about))
 
     async def _rename(self, name: str, about: str | None) -> None:
         async with self._names_lock:
@@ -258,7 +258,7 @@ class Being(UserPart):
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return other names a user had, by the profiles in the room, the newest first."""
-        return names_before(self._begun.node, user)
+        return names_before(self._started_owner.node, user)
 
     async def whois(self, who: User | str) -> Whois:
         """Return what is known of a user.
@@ -292,12 +292,12 @@ class Being(UserPart):
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users with whom receipts of reading are set on or off apart from all others."""
-        consent = self._begun.node.sync.reads.consent
+        consent = self._started_owner.node.sync.reads.consent
         return {self.people.user(other): on for other, on in consent.exceptions(self.people.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""
-        consent = self._begun.node.sync.reads.consent
+        consent = self._started_owner.node.sync.reads.consent
         return consent.general(self.people.me) if who is None else consent.wants(self.people.me, who.key)
 
     def set_presence(self, status: str, text: str = "") -> None:
@@ -334,7 +334,7 @@ class Places(Being):
     _conversations: dict[ConversationId, Conversation]
 
     @property
-    def _desk(self) -> Desk:
+    def _viewer(self) -> Viewer:
         """Who does what is asked of conversations: the user itself."""
         raise NotImplementedError
 
@@ -343,7 +343,7 @@ class Places(Being):
     @property
     def room(self) -> Conversation:
         """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
-        key = self._begun.node.room
+        key = self._started_owner.node.room
         if not key:
             text = "there is no room yet: this open network is known when the first peer has been met"
             raise UnknownName("room", text=text)
@@ -351,12 +351,12 @@ class Places(Being):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        known = map(self.conversation, self._begun.node.talks_of(self.people.me))
+        known = map(self.conversation, self._started_owner.node.talks_of(self.people.me))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all conversations known here, the one first in which something was written last."""
-        return list(map(self.conversation, self._begun.node.newest_talks(self.people.me)))
+        return list(map(self.conversation, self._started_owner.node.newest_talks(self.people.me)))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
@@ -364,13 +364,13 @@ class Places(Being):
         if found is None or found.naming is None:
             naming = self._naming(key)
             kind = Group if naming is not None and naming.talk else Conversation
-            found = self._conversations[key] = kind(self._desk, key, naming)
+            found = self._conversations[key] = kind(self._viewer, key, naming)
         return found
 
     def _naming(self, key: ConversationId) -> Naming | None:
         node = self._core
         known = None if node is None else node.sync.conversations.by_id.get(key)
-        return known.naming if known is not None and self._sight.knows(key) else None
+        return known.naming if known is not None and self._access.knows(key) else None
 
     def find(self, to: To) -> Conversation:
         """Return the conversation an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
@@ -380,7 +380,7 @@ class Places(Being):
             AmbiguousName: Several are; `.candidates` are labels that tell them apart.
         """
         if isinstance(to, Conversation):
-            return to if to.desk is self._desk else self.conversation(to.key)
+            return to if to.viewer is self._viewer else self.conversation(to.key)
         if isinstance(to, User):
             return self._dm(to)
         if not isinstance(to, str):
@@ -402,14 +402,14 @@ class Places(Being):
         raise UnknownName(text, hint)
 
     def _dm(self, user: User) -> Conversation:
-        owner = self._begun
+        owner = self._started_owner
         key = dm_id(self.people.me, user.key)
         found = self._conversations.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
             if self._naming(key) is None and not self._is_closed:
                 owner.put(ConversationOpened(naming))
-            found = self._conversations[key] = Conversation(self._desk, key, naming)
+            found = self._conversations[key] = Conversation(self._viewer, key, naming)
         return found
 
     # ------------------------------------------------------------------ groups
@@ -432,7 +432,7 @@ class Places(Being):
 
     def groups(self) -> list[Group]:
         """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
-        talks = [view.talk for view in self._begun.node.groups.values() if self._sight.knows(view.talk)]
+        talks = [view.talk for view in self._started_owner.node.groups.values() if self._access.knows(view.talk)]
         known = map(self._handle, talks)
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
@@ -528,7 +528,7 @@ class Messaging(Places):
         claimed = None if claimed_at is None else claim_of(claimed_at)
         said = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = programs.say_at_once(*said) or await programs.say(*said)
-        return Receipt(self._ledger, log, seq)
+        return Receipt(self._tracker, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write to the room; as send."""
@@ -556,7 +556,9 @@ class Messaging(Places):
                 saying.cancel()
             raise
         counts = [min(MANY, len(texts) - start) for start in range(0, len(texts), MANY)]
-        return Receipts(self._ledger, [Piece(*first, count) for first, count in zip(firsts, counts, strict=True)])
+        return Receipts(
+            self._tracker, [AcceptedBatch(*first, count) for first, count in zip(firsts, counts, strict=True)]
+        )
 
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Have a message of one's own say something else, for everybody.
@@ -591,7 +593,7 @@ class Messaging(Places):
         post = message if isinstance(message, Post) else await self.message(message)
         body = body_of(kind, post, text, me, self._options.settings)
         log, seq = await programs.say(me, post.log.conversation, kind, (body,), named(post), ref)
-        return Receipt(self._ledger, log, seq)
+        return Receipt(self._tracker, log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:
         """Tell whoever can read a conversation that one writes there just now, or has stopped.
@@ -607,7 +609,7 @@ class Messaging(Places):
         owner = self._running
         owner.put(TypingSet(self.people.me, self.find(to).key, on))
 
-    def mark_read(self, post: Placed) -> None:
+    def mark_read(self, post: ShownEntry) -> None:
         """Say that everything in the conversation of this message, up to it, is read; as Message.mark_read."""
         people = self.people
         self._running.put(MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored)))
@@ -625,17 +627,17 @@ class Messaging(Places):
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
         storage = owner.disk.storage
-        if not self._ledger.said(log, ref.seq):
+        if not self._tracker.said(log, ref.seq):
             shown = await owner.disk.read(lambda: storage.entry(log, ref.seq))
             if shown is None:
                 raise UnknownName(message_id, "it is no message of ours")
-            if self._ledger.said(log, ref.seq):  # it was accepted a moment ago
-                return Receipt(self._ledger, log, ref.seq)
+            if self._tracker.said(log, ref.seq):  # it was accepted a moment ago
+                return Receipt(self._tracker, log, ref.seq)
             marks, read = await owner.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
-            holders = {member for member, _ in marks} | set(self._ledger.holders(log, ref.seq))
-            of = waited_for(owner.node, log, decode_entry(shown.raw), holders)
-            self._ledger.heard(log, marks, of, read, seq=ref.seq)
-        return Receipt(self._ledger, log, ref.seq)
+            holders = {member for member, _ in marks} | set(self._tracker.holders(log, ref.seq))
+            of = expected_recipients(owner.node, log, decode_entry(shown.raw), holders)
+            self._tracker.heard(log, marks, of, read, seq=ref.seq)
+        return Receipt(self._tracker, log, ref.seq)
 
     # ------------------------------------------------------------------ reading
 
@@ -681,8 +683,8 @@ class Messaging(Places):
         if start not in ("now", "beginning"):
             raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
         kept = None if consumer is None else self._consumer(consumer)
-        reader = Reader(self._feed, self._desk, types, kept, start, self._sight)
-        self._herald.admit(reader)
+        reader = Subscription(self._feed, self._viewer, types, kept, start, self._access)
+        self._dispatcher.add_reader(reader)
         if self._core is not None:
             self._feed.begin(reader, self._first_place)
         return Events(reader, None if ignored else is_of_ignored, consumer)
@@ -736,7 +738,7 @@ class Messaging(Places):
             return is_here
 
         try:
-            await self._herald.until(here_or_over, timeout)
+            await self._dispatcher.wait_until(here_or_over, timeout)
         except TimeoutError:
             raise TimeoutError(f"{name!a} has not come online in time") from None
         return found[0]
@@ -764,15 +766,15 @@ class Messaging(Places):
         key = None if conversation is None else self.find(conversation).key
         disk = owner.disk
         return await read_posts(
-            self._desk, disk.storage, disk.read, self._among(key), before=before, after=after, since=since,
-            limit=limit, sight=self._sight,
+            self._viewer, disk.storage, disk.read, self._among(key), before=before, after=after, since=since,
+            limit=limit, access=self._access,
         )  # fmt: skip
 
     def _among(self, key: ConversationId | None) -> ConversationId | Sequence[ConversationId] | None:
         """Return where to look: one conversation, or those this user belongs to; None where that is all of them."""
-        if key is not None or self._sight.is_all:
+        if key is not None or self._access.is_all:
             return key
-        return self._begun.node.talks_of(self.people.me)
+        return self._started_owner.node.talks_of(self.people.me)
 
     async def released(
         self,
@@ -798,7 +800,7 @@ class Messaging(Places):
         these = [talk.key for talk in talks if kinds is None or talk.kind in kinds]
         kept = self._consumer(consumer)
         place = self._feed.place_of(kept, self._first_place) if after is None else after.place
-        return await read_released(self._desk, disk.storage, disk.read, these, place, limit, self._sight)
+        return await read_released(self._viewer, disk.storage, disk.read, these, place, limit, self._access)
 
     async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
         """Return what others wrote there and this user has not marked as read, oldest first.
@@ -817,14 +819,14 @@ class Messaging(Places):
         found = await unread_among(posts, dict(marks), max(place, self._came_at), owner.disk.storage, owner.disk.read)
         return [post for post in found if post.log.user not in ignored]
 
-    def hand_on(self, post: Placed, consumer: str) -> None:
+    def hand_on(self, post: ShownEntry, consumer: str) -> None:
         """Say that a consumer has taken everything up to this message; saved soon. It never goes back.
 
         Raises PeerClosed.
         """
         kept = self._consumer(consumer)
         if self._running and post.place > self._feed.place_of(kept, self._first_place):
-            self._feed.hand_on(kept, post.place)
+            self._feed.commit_offset(kept, post.place)
 
     async def search(
         self,
@@ -855,8 +857,10 @@ class Messaging(Places):
             ValueError: No word, or more than 64. UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
         disk, key = self._running.disk, None if conversation is None else self.find(conversation).key
-        meant = wanted(words, key, self.user, sender=sender, before=before, since=since, limit=limit, sight=self._sight)
-        return await search_posts(self._desk, disk.storage, disk.read, meant, self._index, progress)
+        meant = search_request(
+            words, key, self.user, sender=sender, before=before, since=since, limit=limit, access=self._access
+        )
+        return await search_posts(self._viewer, disk.storage, disk.read, meant, self._index, progress)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id, as in `reply_to` and `after`.
@@ -865,8 +869,8 @@ class Messaging(Places):
             ValueError: No message id. UnknownName: It is not here (yet). StorageError, PeerClosed.
         """
         owner = self._running
-        disk, talks, sight = owner.disk, owner.node.talks_of(self.people.me), self._sight
-        return await find_post(self._desk, disk.storage, disk.read, talks, message_id, sight)
+        disk, talks, access = owner.disk, owner.node.talks_of(self.people.me), self._access
+        return await find_post(self._viewer, disk.storage, disk.read, talks, message_id, access)
 
     async def missing(self, post: Post) -> Gap | None:
         """Return what a message follows and is not here, and who had it; None when nothing is missing (any more).
@@ -876,13 +880,13 @@ class Messaging(Places):
         Raises StorageError, PeerClosed.
         """
         disk = self._running.disk
-        return await find_gap(self._desk, disk.storage, disk.read, post)
+        return await find_gap(self._viewer, disk.storage, disk.read, post)
 
     # ------------------------------------------------------------------ what conversations and messages ask
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
-        return None if self._core is None else self._begun.saying.refs.get((log, seq))
+        return None if self._core is None else self._started_owner.saying.refs.get((log, seq))
 
 
 def _reference(conversation: Conversation, to: Post | str) -> Ref:
@@ -904,15 +908,15 @@ def _reference(conversation: Conversation, to: Post | str) -> Ref:
 T = TypeVar("T")
 
 
-async def whole(doing: Coroutine[Any, Any, T]) -> T:
+async def run_to_completion(doing: Coroutine[Any, Any, T]) -> T:
     """Do it to its end, and return or raise what comes of it; cancelled, it goes on, and nobody hears how it went."""
     task = asyncio.ensure_future(doing)
-    task.add_done_callback(_hear)
+    task.add_done_callback(_consume_exception)
     await asyncio.wait([task])  # which cancels nothing
     return task.result()
 
 
-def _hear(task: asyncio.Task[Any]) -> None:
+def _consume_exception(task: asyncio.Task[Any]) -> None:
     """What failed when nobody waits any more is no error of the loop's."""
     if not task.cancelled():
         task.exception()

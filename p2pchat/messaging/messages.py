@@ -22,7 +22,7 @@ from p2pchat.errors import TooLong
 from p2pchat.identity.names import base32, full_label
 from p2pchat.messaging.events import Event, Gap
 from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
-from p2pchat.messaging.users import People, User
+from p2pchat.messaging.users import User, UserDirectory
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, ConversationId, Naming, UserId
 from p2pchat.storage.base import Storage
 
@@ -70,12 +70,12 @@ class Post:
         gap: Something it follows was missing when it was shown; `missing()` of a peer or history says what still is.
     """
 
-    __slots__ = ("_desk", "_edits", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
+    __slots__ = ("_viewer", "_edits", "_entry", "_received_at", "gap", "log", "old", "place", "seq")
     event: ClassVar[str] = ""
 
     def __init__(
         self,
-        desk: Desk,
+        viewer: Viewer,
         log: LogId,
         seq: int,
         entry: Entry,
@@ -85,7 +85,7 @@ class Post:
         gap: bool,
         edits: Edits | None = None,
     ) -> None:
-        self._desk = desk
+        self._viewer = viewer
         self.log = log
         self.seq = seq
         self._entry = entry
@@ -100,24 +100,24 @@ class Post:
         return message_id(self.log, self.seq)
 
     @property
-    def desk(self) -> Desk:
+    def viewer(self) -> Viewer:
         """Whoever made it: a peer, or a history."""
-        return self._desk
+        return self._viewer
 
-    def seen_by(self, desk: Desk) -> Message | Sent:
+    def seen_by(self, viewer: Viewer) -> Message | Sent:
         """Return the same as another user of the same peer has it."""
-        kind = Sent if self.log.user == desk.people.me else Message
+        kind = Sent if self.log.user == viewer.people.me else Message
         return kind(
-            desk, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._edits
+            viewer, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._edits
         )
 
     @property
     def conversation(self) -> Conversation:
-        return self._desk.conversation(self.log.conversation)
+        return self._viewer.conversation(self.log.conversation)
 
     @property
     def sender(self) -> User:
-        return self._desk.people.user(self.log.user)
+        return self._viewer.people.user(self.log.user)
 
     @property
     def text(self) -> str:
@@ -166,7 +166,7 @@ class Post:
         found: dict[str, list[User]] = {}
         if self._edits is not None and not self.deleted:
             for one in self._edits.reactions:
-                found.setdefault(decode_entry(one.raw).b, []).append(self._desk.people.user(one.log.user))
+                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.people.user(one.log.user))
         return found
 
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
@@ -229,11 +229,11 @@ class Post:
 
         Raises PeerClosed where no peer runs. What is read already, and one's own, changes nothing.
         """
-        self._desk.mark_read(self)
+        self._viewer.mark_read(self)
 
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
-        return await self._desk.send(self.conversation, text, reply_to=self)
+        return await self._viewer.send(self.conversation, text, reply_to=self)
 
     async def edit(self, text: str) -> Receipt:
         """Have it say something else, for everybody; the newest edit or deletion counts, the original stays in logs.
@@ -242,11 +242,11 @@ class Post:
         Raises:
             ValueError: Another wrote it. And as Conversation.send.
         """
-        return await self._desk.edit(self, text)
+        return await self._viewer.edit(self, text)
 
     async def delete(self) -> Receipt:
         """Take it back: nothing shows its text any more. The logs of all who have it keep it; raises as edit."""
-        return await self._desk.delete(self)
+        return await self._viewer.delete(self)
 
     async def react(self, reaction: str) -> Receipt:
         """React with at most 8 characters, in place of one's former reaction; "" takes that back.
@@ -254,7 +254,7 @@ class Post:
         Raises:
             ValueError: It is longer, or no text. And as Conversation.send.
         """
-        return await self._desk.react(self, reaction)
+        return await self._viewer.react(self, reaction)
 
     def to_json(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""
@@ -331,7 +331,7 @@ class Sent(Post):
     @property
     def ref(self) -> str | None:
         """What the program gave to send(ref=) in this run; None when nothing."""
-        return self._desk.ref(self.log, self.seq)
+        return self._viewer.ref(self.log, self.seq)
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "to": self.to, "ref": self.ref}
@@ -348,7 +348,7 @@ class Sent(Post):
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
 
 
-class Placed(Protocol):
+class ShownEntry(Protocol):
     """Something that was shown: a message, or what became of one."""
 
     @property
@@ -359,10 +359,10 @@ class Placed(Protocol):
     def place(self) -> int: ...
 
 
-class Desk(Protocol):
+class Viewer(Protocol):
     """What users, conversations and messages ask of whoever made them."""
 
-    people: People
+    people: UserDirectory
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation."""
@@ -390,7 +390,7 @@ class Desk(Protocol):
     async def leave_group(self, group: Conversation) -> None:
         """Leave a group."""
 
-    def mark_read(self, post: Placed) -> None:
+    def mark_read(self, post: ShownEntry) -> None:
         """Say that everything in the conversation up to this message is read."""
 
     async def send(
@@ -433,11 +433,11 @@ class Conversation:
         naming: What the id stands for.
     """
 
-    __slots__ = ("_desk", "_id", "key", "naming")
+    __slots__ = ("_viewer", "_id", "key", "naming")
 
-    def __init__(self, desk: Desk, key: ConversationId, naming: Naming | None) -> None:
+    def __init__(self, viewer: Viewer, key: ConversationId, naming: Naming | None) -> None:
         self._id = ""
-        self._desk = desk
+        self._viewer = viewer
         self.key = key
         self.naming = naming
 
@@ -448,9 +448,9 @@ class Conversation:
         return self._id
 
     @property
-    def desk(self) -> Desk:
+    def viewer(self) -> Viewer:
         """Whoever made it: a peer, a hosted user, or a history."""
-        return self._desk
+        return self._viewer
 
     @property
     def kind(self) -> str:
@@ -467,14 +467,14 @@ class Conversation:
         if user is not None:
             return user.label
         if self.kind == "group":
-            return self.full_label if self._desk.same_name(self) else self.plain_name
+            return self.full_label if self._viewer.same_name(self) else self.plain_name
         return self.kind if self.kind != "unknown" else base32(self.key[:10])
 
     @property
     def plain_name(self) -> str:
         """What a group's owner calls it; `group` while that is not known, or of what is no group."""
         group = self.naming.talk if self.naming else None
-        view = self._desk.group_view(group) if group else None
+        view = self._viewer.group_view(group) if group else None
         return view.name if view else "group"
 
     @property
@@ -492,7 +492,7 @@ class Conversation:
         """The other user of a direct conversation (oneself in one with oneself); None for the room."""
         if self.naming is None or self.naming.dm is None:
             return None
-        people = self._desk.people
+        people = self._viewer.people
         one, other = self.naming.dm
         return people.user(one if other == people.me else other)
 
@@ -500,15 +500,15 @@ class Conversation:
         self, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Coroutine[Any, Any, Receipt]:
         """Write one message here; as TCPPeer.send, whose coroutine it returns."""
-        return self._desk.send(self, text, reply_to, action=action)
+        return self._viewer.send(self, text, reply_to, action=action)
 
     def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
         """Write many messages here; as TCPPeer.send_many, whose coroutine it returns."""
-        return self._desk.send_many(self, texts)
+        return self._viewer.send_many(self, texts)
 
     def typing(self, on: bool = True) -> None:
         """Tell whoever can read this that one writes here just now, or has stopped; as TCPPeer.typing."""
-        self._desk.typing(self, on)
+        self._viewer.typing(self, on)
 
     async def history(
         self,
@@ -519,15 +519,15 @@ class Conversation:
         limit: int = 100,
     ) -> list[Message | Sent]:
         """Return what was written here, oldest first; as TCPPeer.history."""
-        return await self._desk.history(self, before=before, after=after, since=since, limit=limit)
+        return await self._viewer.history(self, before=before, after=after, since=since, limit=limit)
 
     async def messages(self, *, since: datetime | None = None) -> AsyncIterator[Message | Sent]:
         """Walk through everything written here, oldest first, from `since` on; reads page after page."""
-        page = await self._desk.history(self, after=since or EPOCH, limit=PAGE)
+        page = await self._viewer.history(self, after=since or EPOCH, limit=PAGE)
         while page:
             for post in page:
                 yield post
-            page = await self._desk.history(self, after=page[-1], limit=PAGE)
+            page = await self._viewer.history(self, after=page[-1], limit=PAGE)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Conversation) and other.key == self.key
@@ -590,7 +590,7 @@ def check_text(text: str, settings: Settings) -> None:
 Read = Callable[[Callable[[], list[Ref]]], Awaitable[list[Ref]]]
 
 
-async def find_gap(desk: Desk, storage: Storage, read: Read, post: Post) -> Gap | None:
+async def find_gap(viewer: Viewer, storage: Storage, read: Read, post: Post) -> Gap | None:
     """Return what a message follows and is not here; None when nothing is missing, or not any more."""
     if not post.gap:
         return None
@@ -605,11 +605,13 @@ async def find_gap(desk: Desk, storage: Storage, read: Read, post: Post) -> Gap 
     if not missing:
         return None
     ids = tuple(referred_id(post.log.conversation, ref) for ref in missing)
-    seen = who_had(desk.people, post.log.user, missing)
+    seen = who_had(viewer.people, post.log.user, missing)
     return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=seen)
 
 
-def who_had(people: People, follower: UserId, missing: Sequence[Ref], others: Sequence[UserId] = ()) -> tuple[str, ...]:
+def who_had(
+    people: UserDirectory, follower: UserId, missing: Sequence[Ref], others: Sequence[UserId] = ()
+) -> tuple[str, ...]:
     """Return the labels of those who had these: `others`, who wrote them, and who wrote something that follows them."""
     had = {follower, *others, *(user for user in people.known for ref in missing if user.startswith(ref.log[:16]))}
     return tuple(sorted(people.label(user) for user in had - {people.me}))
@@ -625,7 +627,7 @@ def who_had(people: People, follower: UserId, missing: Sequence[Ref], others: Se
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mending(Event):
+class MessageChange(Event):
     """Base of what happens to a message.
 
     Attributes:
@@ -652,7 +654,7 @@ class _Mending(Event):
 
     def mark_read(self) -> None:
         """Say that it was seen, as Message.mark_read: everything in the conversation up to it."""
-        self.message.desk.mark_read(self)
+        self.message.viewer.mark_read(self)
 
     @property
     def id(self) -> str:
@@ -680,7 +682,7 @@ class _Mending(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edited(_Mending):
+class Edited(MessageChange):
     """A message says something else now. `text` is what."""
 
     event: ClassVar[str] = "edited"
@@ -691,14 +693,14 @@ class Edited(_Mending):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deleted(_Mending):
+class Deleted(MessageChange):
     """A message was taken back by its writer: nothing shows its text any more. Logs keep it."""
 
     event: ClassVar[str] = "deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reaction(_Mending):
+class Reaction(MessageChange):
     """Somebody reacted to a message; `reaction` is "" when that took back an earlier one."""
 
     event: ClassVar[str] = "reaction"
@@ -708,14 +710,14 @@ class Reaction(_Mending):
         return {"reaction": self.reaction}
 
 
-AnyMending = Edited | Deleted | Reaction
-MENDINGS: tuple[type[AnyMending], ...] = (Edited, Deleted, Reaction)
+AnyMessageChange = Edited | Deleted | Reaction
+MESSAGE_CHANGES: tuple[type[AnyMessageChange], ...] = (Edited, Deleted, Reaction)
 
 
-def mending_event(
+def message_change(
     message: Message | Sent, by: User, log: LogId, seq: int, place: int, entry: Entry, *,
     received_at: datetime, sent_at: datetime, old: bool, ref: str | None,
-) -> AnyMending | None:  # fmt: skip
+) -> AnyMessageChange | None:  # fmt: skip
     """Return what an entry does to this message, which it names; None when it does nothing, or not any more."""
     common: dict[str, Any] = {
         "at": received_at, "message": message, "by": by, "sent_at": sent_at, "old": old, "log": log, "seq": seq,

@@ -17,16 +17,16 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.users import People, User
+    from p2pchat.messaging.users import User, UserDirectory
 
 
 class Receipt:
     """What became of one message. It was accepted when you got this: it is on this disk."""
 
-    __slots__ = ("_ledger", "log", "seq")
+    __slots__ = ("_tracker", "log", "seq")
 
-    def __init__(self, ledger: Ledger, log: LogId, seq: int) -> None:
-        self._ledger = ledger
+    def __init__(self, tracker: ReceiptTracker, log: LogId, seq: int) -> None:
+        self._tracker = tracker
         self.log = log
         self.seq = seq
 
@@ -38,23 +38,23 @@ class Receipt:
     @property
     def of(self) -> list[User]:
         """Whom it is for: the other user, in the room all who were online when it was accepted; [] for nobody."""
-        return [self._ledger.people.user(member) for member in self._ledger.members(self.log, self.seq)]
+        return [self._tracker.people.user(member) for member in self._tracker.members(self.log, self.seq)]
 
     @property
     def delivered_to(self) -> list[User]:
         """Whose peers are known to have it on disk."""
-        return [self._ledger.people.user(member) for member in self._ledger.holders(self.log, self.seq)]
+        return [self._tracker.people.user(member) for member in self._tracker.holders(self.log, self.seq)]
 
     @property
     def missing(self) -> list[User]:
         """Who in `of` is not known to have it yet; [] too when it is for nobody yet."""
-        of, having = self._ledger.members(self.log, self.seq), self._ledger.holders(self.log, self.seq)
-        return [self._ledger.people.user(member) for member in of if member not in having]
+        of, having = self._tracker.members(self.log, self.seq), self._tracker.holders(self.log, self.seq)
+        return [self._tracker.people.user(member) for member in of if member not in having]
 
     @property
     def read_by(self) -> list[User]:
         """Whose application said that they have read it; nobody is known to who wants no receipts of reading."""
-        return [self._ledger.people.user(member) for member in self._ledger.holders(self.log, self.seq, "read")]
+        return [self._tracker.people.user(member) for member in self._tracker.holders(self.log, self.seq, "read")]
 
     @property
     def status(self) -> str:
@@ -63,16 +63,16 @@ class Receipt:
         return self._all("read") or self._all("delivered") or "accepted"
 
     def _all(self, kind: Kind) -> str:
-        of, having = self._ledger.members(self.log, self.seq), self._ledger.holders(self.log, self.seq, kind)
+        of, having = self._tracker.members(self.log, self.seq), self._tracker.holders(self.log, self.seq, kind)
         return kind if having and set(of) <= set(having) else ""
 
     @property
     def by_member(self) -> dict[User, str]:
         """What it is for each: `accepted`, `delivered` or `read`, for everybody in `of` and whoever else has it."""
-        people, log, seq = self._ledger.people, self.log, self.seq
-        found: dict[UserId, str] = dict.fromkeys(self._ledger.members(log, seq), "accepted")
+        people, log, seq = self._tracker.people, self.log, self.seq
+        found: dict[UserId, str] = dict.fromkeys(self._tracker.members(log, seq), "accepted")
         for kind in ("delivered", "read"):
-            found.update(dict.fromkeys(self._ledger.holders(log, seq, kind), kind))
+            found.update(dict.fromkeys(self._tracker.holders(log, seq, kind), kind))
         return {people.user(member): status for member, status in found.items()}
 
     async def delivered(
@@ -104,14 +104,14 @@ class Receipt:
         if count is not None and count < 1:
             raise ValueError("count begins at 1")
         member = None if by is None else self._member(by)
-        await self._ledger.wait(self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
+        await self._tracker.wait(self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
         if not isinstance(by, str):
             return by.key
-        user = self._ledger.people.find(by)
-        of = self._ledger.members(self.log, self.seq)
-        if of and user.key not in of and user.key not in self._ledger.holders(self.log, self.seq):
+        user = self._tracker.people.find(by)
+        of = self._tracker.members(self.log, self.seq)
+        if of and user.key not in of and user.key not in self._tracker.holders(self.log, self.seq):
             raise UnknownName(by, "the message was not for that user")
         return user.key
 
@@ -119,7 +119,7 @@ class Receipt:
         return f"<Receipt {self.id} {self.status}>"
 
 
-class Piece(NamedTuple):
+class AcceptedBatch(NamedTuple):
     """Messages accepted together: first .. first+size-1 of one log."""
 
     log: LogId
@@ -130,8 +130,8 @@ class Piece(NamedTuple):
 class Receipts(Sequence[Receipt]):
     """The receipts of send_many, in the order of the texts; made when looked at."""
 
-    def __init__(self, ledger: Ledger, pieces: list[Piece]) -> None:
-        self._ledger = ledger
+    def __init__(self, tracker: ReceiptTracker, pieces: list[AcceptedBatch]) -> None:
+        self._tracker = tracker
         self._pieces = pieces
         self._ends: list[int] = []
         end = 0
@@ -155,7 +155,7 @@ class Receipts(Sequence[Receipt]):
             raise IndexError("no such receipt")
         i = bisect_right(self._ends, index)
         piece = self._pieces[i]
-        return Receipt(self._ledger, piece.log, piece.first + piece.size - (self._ends[i] - index))
+        return Receipt(self._tracker, piece.log, piece.first + piece.size - (self._ends[i] - index))
 
     async def delivered(self, *, timeout: float | None = None) -> None:
         """Wait until every one is delivered; as Receipt.delivered."""
@@ -171,7 +171,7 @@ class Receipts(Sequence[Receipt]):
         for piece in self._pieces:
             left = None if deadline is None else max(0.0, deadline - clock())
             last = piece.first + piece.size - 1  # a mark says "everything up to here"
-            await self._ledger.wait(piece.log, last, by=None, count=None, timeout=left, kind=kind)
+            await self._tracker.wait(piece.log, last, by=None, count=None, timeout=left, kind=kind)
 
     def __repr__(self) -> str:
         return f"<Receipts of {len(self)} messages>"
@@ -190,7 +190,7 @@ Kind = Literal["delivered", "read"]
 MOST_ASKED = 8  # messages of one log whose counts are kept up: what a thousand read at once; a guess
 
 
-class Rise(NamedTuple):
+class ReceiptUpdate(NamedTuple):
     """These messages of one log came to `member`, or were read there, which makes it `having` of `of` for each."""
 
     log: LogId
@@ -203,7 +203,7 @@ class Rise(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Wait:
+class _Waiter:
     """Somebody waits until `missing` is empty, or `needed` members have message `seq`."""
 
     seq: int
@@ -214,7 +214,7 @@ class _Wait:
 
 
 @dataclass(slots=True)
-class _Count:
+class _MemberCount:
     """How many of these have a message; they are sorted."""
 
     of: tuple[UserId, ...]
@@ -227,14 +227,14 @@ def _is_among(member: UserId, of: tuple[UserId, ...]) -> bool:
 
 
 @dataclass(slots=True)
-class _Level:
+class _Positions:
     """How high each member stands in one own log, and who waits for more: of what is delivered, or of what is read."""
 
     marks: dict[UserId, int] = field(default_factory=dict)
     standing: dict[int, int] = field(default_factory=dict)  # how many stand at each number where somebody does
-    asked: dict[int, _Count] = field(default_factory=dict)  # by message: the last few, kept up as members rise
-    heaps: dict[UserId, list[tuple[int, int, _Wait]]] = field(default_factory=dict)
-    counting: list[_Wait] = field(default_factory=list)
+    asked: dict[int, _MemberCount] = field(default_factory=dict)  # by message: the last few, kept up as members rise
+    heaps: dict[UserId, list[tuple[int, int, _Waiter]]] = field(default_factory=dict)
+    counting: list[_Waiter] = field(default_factory=list)
     given_up: int = 0  # waits in heaps and counting that nobody waits for any more, at most
 
     def holding(self, seq: int) -> int:
@@ -252,7 +252,7 @@ class _Level:
         if asked is None or (asked.of is not of and asked.of != of):
             if len(self.asked) >= MOST_ASKED:
                 del self.asked[next(iter(self.asked))]
-            asked = self.asked[seq] = _Count(of, self._counted_anew(seq, of))
+            asked = self.asked[seq] = _MemberCount(of, self._counted_anew(seq, of))
         return asked.count
 
     def _counted_anew(self, seq: int, of: tuple[UserId, ...]) -> int:
@@ -281,12 +281,12 @@ class _Level:
         if self.counting:
             self.counting = [wait for wait in self.counting if not self._counted(wait)]
 
-    def _counted(self, wait: _Wait) -> bool:
+    def _counted(self, wait: _Waiter) -> bool:
         if not wait.done.done() and self.holding(wait.seq) >= wait.needed:
             wait.done.set_result(None)
         return wait.done.done()
 
-    def register(self, wait: _Wait, number: int) -> None:
+    def register(self, wait: _Waiter, number: int) -> None:
         """Wake this one in time; `number` is greater than any before."""
         if wait.needed:
             self.counting.append(wait)
@@ -299,7 +299,7 @@ class _Level:
             if seq > had and not wait.one:
                 _came(wait, member)
 
-    def give_up(self, wait: _Wait) -> None:
+    def give_up(self, wait: _Waiter) -> None:
         """Whoever asks again and again for what does not come costs no memory: half of what is kept is waited for."""
         self.given_up += len(wait.missing) or 1
         if self.given_up * 2 <= len(self.counting) + sum(map(len, self.heaps.values())):
@@ -319,14 +319,14 @@ class _Level:
         self.heaps.clear()
 
 
-def _came(wait: _Wait, member: UserId) -> None:
+def _came(wait: _Waiter, member: UserId) -> None:
     wait.missing.discard(member)
     if not wait.missing and not wait.done.done():
         wait.done.set_result(None)
 
 
 @dataclass(slots=True)
-class _Own:
+class _LogReceipts:
     """One own log. Stretch i of what was said in it, starts[i] .. ends[i], waits for members[i], and programs hear of
     that when told[i]; between them are entries nobody said. Of a log of an earlier run no stretch is known.
 
@@ -339,17 +339,17 @@ class _Own:
     ends: list[int] = field(default_factory=list)
     members: list[tuple[UserId, ...]] = field(default_factory=list)
     here: list[int] = field(default_factory=list)
-    told: list[bool] = field(default_factory=list)
-    delivered: _Level = field(default_factory=_Level)
-    read: _Level = field(default_factory=_Level)
+    is_message: list[bool] = field(default_factory=list)
+    delivered: _Positions = field(default_factory=_Positions)
+    read: _Positions = field(default_factory=_Positions)
     earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # whom messages of an earlier run wait for
 
-    def level(self, kind: Kind) -> _Level:
+    def level(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
 
-    def keep(self, first: int, count: int, of: tuple[UserId, ...], here: int, told: bool) -> None:
+    def keep(self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool) -> None:
         """So many entries from `first` on wait for these members."""
-        if self.members and self.ends[-1] == first - 1 and (self.told[-1], self.here[-1]) == (told, here):
+        if self.members and self.ends[-1] == first - 1 and (self.is_message[-1], self.here[-1]) == (is_message, here):
             if self.members[-1] is of or self.members[-1] == of:
                 self.ends[-1] += count
                 return
@@ -357,7 +357,7 @@ class _Own:
         self.ends.append(first + count - 1)
         self.members.append(of)
         self.here.append(here)
-        self.told.append(told)
+        self.is_message.append(is_message)
 
     def of(self, seq: int) -> tuple[UserId, ...]:
         """Return whom a message waits for, without the writer."""
@@ -381,17 +381,17 @@ class _Own:
     def without(self, member: UserId) -> None:
         """A member is gone: what they do not have waits for them no more."""
         had = self.delivered.marks.get(member, 0)
-        parts = list(zip(self.starts, self.ends, self.members, self.here, self.told, strict=True))
+        parts = list(zip(self.starts, self.ends, self.members, self.here, self.is_message, strict=True))
         for i in range(len(parts) - 1, -1, -1):
-            start, end, of, here, told = parts[i]
+            start, end, of, here, is_message = parts[i]
             if member not in of or end <= had:
                 continue
             rest = tuple(user for user in of if user != member)
-            cut = [(start, had, of, here, told)] if start <= had else []
-            parts[i : i + 1] = [*cut, (max(start, had + 1), end, rest, here, told)]
+            cut = [(start, had, of, here, is_message)] if start <= had else []
+            parts[i : i + 1] = [*cut, (max(start, had + 1), end, rest, here, is_message)]
         self.starts, self.ends = [part[0] for part in parts], [part[1] for part in parts]
         self.members, self.here = [part[2] for part in parts], [part[3] for part in parts]
-        self.told = [part[4] for part in parts]
+        self.is_message = [part[4] for part in parts]
         for seq, of in self.earlier.items():
             if seq > had:
                 self.earlier[seq] = tuple(user for user in of if user != member)
@@ -415,7 +415,7 @@ class _Own:
         for i in range(max(0, bisect_right(self.starts, first) - 1), len(self.starts)):
             if self.starts[i] > last:
                 break
-            if self.ends[i] >= first and self.told[i]:
+            if self.ends[i] >= first and self.is_message[i]:
                 yield max(first, self.starts[i]), min(last, self.ends[i])
 
 
@@ -425,34 +425,34 @@ def _counted(of: tuple[UserId, ...], writer: UserId) -> int:
 
 
 @dataclass(slots=True)
-class _Books:
+class _SharedReceipts:
     """What all users of a peer share of a ledger."""
 
-    logs: dict[LogId, _Own] = field(default_factory=dict)
+    logs: dict[LogId, _LogReceipts] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: counting(1))  # break ties in heaps
     hosted: AbstractSet[UserId] = frozenset()  # users of this peer, where there are several: what is here they have
     closed: bool = False
 
 
-class Ledger:
+class ReceiptTracker:
     """Who has which of our messages, and who has read them, by log, member and highest number."""
 
-    __slots__ = ("_books", "_logs", "people")
+    __slots__ = ("_shared", "_logs", "people")
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: UserDirectory) -> None:
         self.people = people
-        self._books = _Books()
-        self._logs = self._books.logs
+        self._shared = _SharedReceipts()
+        self._logs = self._shared.logs
 
-    def seen_by(self, people: People) -> Ledger:
+    def seen_by(self, people: UserDirectory) -> ReceiptTracker:
         """Return the same ledger, which speaks of people as another user of this peer sees them."""
-        other = Ledger(people)
-        other._books, other._logs = self._books, self._logs
+        other = ReceiptTracker(people)
+        other._shared, other._logs = self._shared, self._logs
         return other
 
     def share(self, hosted: AbstractSet[UserId]) -> None:
         """These are the users of this peer, a live view: each has what another of them has written."""
-        self._books.hosted = hosted
+        self._shared.hosted = hosted
 
     def hosted(self, user: UserId) -> None:
         """A user is one of this peer from now on: what was written here to it, it has, for ever."""
@@ -465,13 +465,13 @@ class Ledger:
             own.is_here(user, was=True)
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
-        return member in self._books.hosted and member != log.user
+        return member in self._shared.hosted and member != log.user
 
     def kept(
         self, log: LogId, first: int, count: int, of: tuple[UserId, ...], here: tuple[UserId, ...] = (), *,
-        told: bool = True,
-    ) -> list[Rise]:  # fmt: skip
-        """So many entries from `first` on are accepted and wait for these members; `told`: they are messages.
+        is_message: bool = True,
+    ) -> list[ReceiptUpdate]:  # fmt: skip
+        """So many entries from `first` on are accepted and wait for these members; `is_message`: they are messages.
 
         Args:
             here: Those of them who have it already: users of this peer. Of `of` and `here` the writer does not count.
@@ -480,19 +480,19 @@ class Ledger:
         """
         own = self._own(log)
         if not here:
-            own.keep(first, count, of, 0, told)
+            own.keep(first, count, of, 0, is_message)
             return []
         having = _counted(here, log.user) if len(here) > 1 or here[0] != log.user else 0
-        own.keep(first, count, of, having, told)
-        if not having or not told:
+        own.keep(first, count, of, having, is_message)
+        if not having or not is_message:
             return []
         member = here[-1] if here[-1] != log.user else here[-2]
-        return [Rise(log, first, first + count - 1, member, having, _counted(of, log.user))]
+        return [ReceiptUpdate(log, first, first + count - 1, member, having, _counted(of, log.user))]
 
-    def _own(self, log: LogId) -> _Own:
+    def _own(self, log: LogId) -> _LogReceipts:
         own = self._logs.get(log)
         if own is None:
-            own = self._logs[log] = _Own(log.user)
+            own = self._logs[log] = _LogReceipts(log.user)
         return own
 
     def heard(
@@ -507,8 +507,8 @@ class Ledger:
         """Take what storage knows of message `seq` of a log of an earlier run."""
         own = self._own(log)
         own.earlier[seq] = of
-        for level, told in ((own.delivered, marks), (own.read, read)):
-            for member, highest in told:
+        for level, heard in ((own.delivered, marks), (own.read, read)):
+            for member, highest in heard:
                 level.set(member, max(highest, level.marks.get(member, 0)))
 
     def said(self, log: LogId, seq: int) -> bool:
@@ -521,7 +521,7 @@ class Ledger:
 
     def delivered(
         self, log: LogId, first: int, last: int, member: UserId, others: tuple[UserId, ...] = ()
-    ) -> list[Rise]:
+    ) -> list[ReceiptUpdate]:
         """`member` has entries first..last now, and so have others of the same peer; wake who waited.
 
         Returns what to tell: of all of them in the name of `member`.
@@ -532,14 +532,14 @@ class Ledger:
         risen = [one for one in others if level.marks.get(one, 0) < last and not self._is_here(log, one)]
         for one in risen:
             level.rise(one, last)
-        told = self._rise(log, first, last, member, "delivered")
-        return told or (self._told(log, first, last, risen[-1], "delivered") if risen else [])
+        updates = self._rise(log, first, last, member, "delivered")
+        return updates or (self._told(log, first, last, risen[-1], "delivered") if risen else [])
 
-    def read(self, log: LogId, first: int, last: int, member: UserId) -> list[Rise]:
+    def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """`member` has read entries first..last now; wake who waited, return what to tell."""
         return self._rise(log, first, last, member, "read")
 
-    def _rise(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[Rise]:
+    def _rise(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
         own = self._own(log)
         level = own.level(kind)
         if last <= level.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
@@ -547,19 +547,23 @@ class Ledger:
         level.rise(member, last)
         return self._told(log, first, last, member, kind)
 
-    def _told(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[Rise]:
+    def _told(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
         own = self._own(log)
         parts = own.stretches(first, last)
         return [rise for part in parts for rise in self._rises(own, log, part[0], part[1], member, kind)]
 
-    def _rises(self, own: _Own, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> Iterator[Rise]:
+    def _rises(
+        self, own: _LogReceipts, log: LogId, first: int, last: int, member: UserId, kind: Kind
+    ) -> Iterator[ReceiptUpdate]:
         """Cut first..last, which lie in one stretch, where the count changes."""
         level = own.level(kind)
         cuts = {mark + 1 for mark in level.standing if first <= mark < last}
         edges = [first, *sorted(cuts), last + 1]
         for start, end in pairwise(edges):
             having, of = own.count(start, kind)
-            yield Rise(log, start, end - 1, member, having, of or max(having, own.delivered.holding(start)), kind)
+            yield ReceiptUpdate(
+                log, start, end - 1, member, having, of or max(having, own.delivered.holding(start)), kind
+            )
 
     def gone(self, conversation: ConversationId, member: UserId) -> None:
         """Somebody is no member any more: what they do not have waits for them no more."""
@@ -578,7 +582,7 @@ class Ledger:
         if own is None:
             return []
         known = [member for member, mark in own.level(kind).marks.items() if mark >= seq]
-        if kind == "delivered" and len(self._books.hosted) > 1:
+        if kind == "delivered" and len(self._shared.hosted) > 1:
             known += [member for member in own.of(seq) if self._is_here(log, member) and member not in known]
         return known
 
@@ -599,11 +603,11 @@ class Ledger:
         count = None if count is None else count - len(here)
         if not missing and (count is None or level.holding(seq) >= count):
             return
-        if self._books.closed:
+        if self._shared.closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wait = _Wait(seq, missing, count or 0, future, one=by is not None)
-        level.register(wait, next(self._books.numbers))
+        wait = _Waiter(seq, missing, count or 0, future, one=by is not None)
+        level.register(wait, next(self._shared.numbers))
         try:
             await asyncio.wait_for(wait.done, timeout)
         except TimeoutError:
@@ -616,7 +620,7 @@ class Ledger:
 
     def close(self) -> None:
         """Nothing more will be heard: whoever waits gets PeerClosed."""
-        self._books.closed = True
+        self._shared.closed = True
         for own in self._logs.values():
             own.delivered.close()
             own.read.close()

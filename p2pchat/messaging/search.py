@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError
-from p2pchat.messaging.access import Sight
+from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.history import post_of, sort_key
-from p2pchat.messaging.messages import Desk, Message, Post, Sent
+from p2pchat.messaging.messages import Message, Post, Sent, Viewer
 from p2pchat.messaging.timestamps import micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
@@ -43,7 +43,7 @@ Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchRequest:
     """What is looked for, and where: in one conversation or (None) all, of one writer or all, below `high`, and not
     before the clock `since`; and what of it may be read (None: everything)."""
 
@@ -53,13 +53,13 @@ class Wanted:
     high: SortKey | None
     since: int | None
     limit: int
-    sight: Sight | None = None
+    access: AccessPolicy | None = None
 
     def fits(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
         if self.writer not in (None, shown.log.user):
             return False
-        if self.sight is not None and not self.sight.sees(shown.log, entry):
+        if self.access is not None and not self.access.sees(shown.log, entry):
             return False
         text = searchable_text(shown, entry)
         return bool(text) and self.query.fits(text)
@@ -72,7 +72,7 @@ class _Page(NamedTuple):
     high: SortKey | None
 
 
-def wanted(
+def search_request(
     words: str,
     conversation: ConversationId | None,
     user_of: Callable[[str], User],
@@ -81,8 +81,8 @@ def wanted(
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
-    sight: Sight | None = None,
-) -> Wanted | None:
+    access: AccessPolicy | None = None,
+) -> SearchRequest | None:
     """Return what is meant by the words of a search; None when nothing can be that.
 
     Raises:
@@ -96,16 +96,16 @@ def wanted(
         return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    seen = None if sight is None or sight.is_all else sight
-    return Wanted(query, conversation, next(iter(senders), None), high, since_c, limit, seen)
+    seen = None if access is None or access.is_all else access
+    return SearchRequest(query, conversation, next(iter(senders), None), high, since_c, limit, seen)
 
 
 async def search_posts(
-    desk: Desk,
+    viewer: Viewer,
     storage: Storage,
     read: Read,
-    wanted: Wanted | None,
-    indexing: Indexing | None,
+    request: SearchRequest | None,
+    indexer: SearchIndexer | None,
     progress: Progress | None = None,
 ) -> list[Message | Sent]:
     """Return the newest messages that fit, oldest first.
@@ -114,30 +114,30 @@ async def search_posts(
         read: Runs something in the thread that reads this storage.
         progress: Told how many entries are indexed, and of how many, while that is waited for.
     """
-    if wanted is None:
+    if request is None:
         return []
-    found, high = [], wanted.high
-    indexed = indexing is not None and await indexing.is_near() and await indexing.catch_up()
+    found, high = [], request.high
+    indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
     pages = 0
     while not indexed:
-        page = await read(_looked_through(storage, wanted, high))
+        page = await read(_scan_page(storage, request, high))
         found += page.found
-        if page.high is None or len(found) >= wanted.limit:
-            return [post_of(desk, one) for one in reversed(found[: wanted.limit])]
+        if page.high is None or len(found) >= request.limit:
+            return [post_of(viewer, one) for one in reversed(found[: request.limit])]
         high, pages = page.high, pages + 1
-        if indexing is not None and pages == WITHOUT_INDEX:
-            indexed = await indexing.catch_up(progress)
-    assert indexing is not None
-    behind = await _indexed(storage, read, wanted, indexing, high, wanted.limit - len(found))
+        if indexer is not None and pages == WITHOUT_INDEX:
+            indexed = await indexer.catch_up(progress)
+    assert indexer is not None
+    behind = await _search_index(storage, read, request, indexer, high, request.limit - len(found))
     if behind is None:  # spoiled, or another process keeps it: without it then
-        return await search_posts(desk, storage, read, wanted, None)
-    return [post_of(desk, one) for one in reversed([*found, *behind])]
+        return await search_posts(viewer, storage, read, request, None)
+    return [post_of(viewer, one) for one in reversed([*found, *behind])]
 
 
-def _looked_through(storage: Storage, wanted: Wanted, high: SortKey | None) -> Callable[[], _Page]:
+def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -> Callable[[], _Page]:
     def look() -> _Page:
-        page = storage.history(wanted.conversation, before=high, since=wanted.since, limit=LOOKED_THROUGH)
-        found = [one for one in reversed(page) if wanted.fits(one)]
+        page = storage.history(request.conversation, before=high, since=request.since, limit=LOOKED_THROUGH)
+        found = [one for one in reversed(page) if request.fits(one)]
         return _Page(found, key_of(page[0]) if len(page) == LOOKED_THROUGH else None)
 
     return look
@@ -148,28 +148,28 @@ def key_of(shown: ReleasedEntry) -> SortKey:
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
-async def _indexed(
-    storage: Storage, read: Read, wanted: Wanted, indexing: Indexing, high: SortKey | None, limit: int
+async def _search_index(
+    storage: Storage, read: Read, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
 ) -> list[ReleasedEntry] | None:
     """Return the newest entries below `high` that fit, newest first; None when the index cannot be used."""
     from p2pchat.storage.search import clock_of, first_id
 
     at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
-    above = 0 if wanted.since is None else first_id(wanted.since)
+    above = 0 if request.since is None else first_id(request.since)
     below = _LAST_ID if high is None else first_id(high[0] + 1)
     # The index has every version of a text, so one message may be found more than once.
     found: dict[tuple[SortKey, ConversationId], ReleasedEntry] = {}
     while True:
 
         def look(index: SearchIndex, below: int = below) -> list[IndexHit]:
-            return index.find(wanted.query, wanted.conversation, wanted.writer, below, above, at_once)
+            return index.find(request.query, request.conversation, request.writer, below, above, at_once)
 
-        hits = await indexing.find(look)
+        hits = await indexer.find(look)
         if hits is None:
             return None
         for one in await read(_shown(storage, hits)):
             key = key_of(one)
-            if (high is None or key < high) and wanted.fits(one):
+            if (high is None or key < high) and request.fits(one):
                 found[key, one.log.conversation] = one
         newest = sorted(found, reverse=True)[:limit]
         if len(hits) < at_once or (len(newest) == limit and clock_of(hits[-1].id) < newest[-1][0][0]):
@@ -200,7 +200,7 @@ Progress = Callable[[int, int], None]  # entries indexed, of how many
 _log = logging.getLogger("p2pchat.search")
 
 
-def indexing_of(storage: Storage, settings: Settings, directory: Path | None) -> Indexing | None:
+def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -> SearchIndexer | None:
     """Return what indexes this storage; None where it is only memory: all of that is looked through at once.
 
     Args:
@@ -213,7 +213,7 @@ def indexing_of(storage: Storage, settings: Settings, directory: Path | None) ->
     if not isinstance(storage, SqlStorage):
         return None
     path = index_path(storage.path, directory)
-    return None if path is None else Indexing(storage, settings, path)
+    return None if path is None else SearchIndexer(storage, settings, path)
 
 
 def index_path(database: Path | None, directory: Path | None = None) -> Path | None:
@@ -228,7 +228,7 @@ def index_path(database: Path | None, directory: Path | None = None) -> Path | N
     return database.with_name(FILE_NAME if database.name == USUAL_DATABASE else f"{database.name}.{FILE_NAME}")
 
 
-class Indexing:
+class SearchIndexer:
     """The index of one database. Whatever becomes of it raises nothing: it cannot be used then."""
 
     def __init__(self, storage: SqlStorage, settings: Settings, path: Path) -> None:

@@ -15,11 +15,19 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import RELATION_KINDS
 from p2pchat.errors import PeerClosed
-from p2pchat.messaging.access import Audience, Sight
-from p2pchat.messaging.events import Delivered, Event, Read, Risen
+from p2pchat.messaging.access import AccessPolicy, Audience
+from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
 from p2pchat.messaging.groups import KINDS, GroupChanged, earlier_changes
-from p2pchat.messaging.messages import MENDINGS, NOT_SHOWN, AnyMending, Desk, Message, Sent, mending_event
-from p2pchat.messaging.receipts import Kind, Rise
+from p2pchat.messaging.messages import (
+    MESSAGE_CHANGES,
+    NOT_SHOWN,
+    AnyMessageChange,
+    Message,
+    Sent,
+    Viewer,
+    message_change,
+)
+from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.timestamps import aware
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import Recent, Run
@@ -31,11 +39,11 @@ MOST_LIVE = 10_000  # subjects a reader may leave unread; then the oldest go
 LOOKED_UP = 500  # receipts at once
 
 AnyEvent = Event | Message | Sent
-RISEN: dict[Kind, type[Risen]] = {"delivered": Delivered, "read": Read}
-Receipted = tuple[type[Risen], LogId, int, UserId]  # which entry, and who has it or has read it
+RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
+Receipted = tuple[type[ReceiptEvent], LogId, int, UserId]  # which entry, and who has it or has read it
 
 
-class Reader:
+class Subscription:
     """The cursor behind one Events.
 
     Args:
@@ -49,29 +57,31 @@ class Reader:
     """
 
     def __init__(
-        self, source: Source, desk: Desk, types: tuple[type, ...], consumer: str | None, start: str,
-        sight: Sight | None = None,
+        self, source: Source, viewer: Viewer, types: tuple[type, ...], consumer: str | None, start: str,
+        access: AccessPolicy | None = None,
     ) -> None:  # fmt: skip
         self._source = source
-        self.desk = desk
-        self.sight = sight or Sight(lambda: None, lambda: desk.people.me)
+        self.viewer = viewer
+        self.access = access or AccessPolicy(lambda: None, lambda: viewer.people.me)
         self._types = types
-        self._posts = tuple(kind for kind in (Message, Sent, *MENDINGS) if self._wants(kind))
-        self._making = Making(source, desk, self.sight, self._posts, self._wants(GroupChanged))
+        self._posts = tuple(kind for kind in (Message, Sent, *MESSAGE_CHANGES) if self._wants(kind))
+        self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
         self.consumer = consumer if self._posts else None
         self.start = start
         self.place = 0
         self.closed = False
-        self._begun = False  # the peer runs, and the place to begin at is known
+        self._positioned = False  # the peer runs, and the place to begin at is known
         self._read = 0  # everything up to here is taken into _taken, or was nothing for this reader
         self._out = 0  # everything up to here was handed out, or is nothing for this reader
         self._saved = 0  # up to here it is surely on disk that this was acknowledged
         self._taken: list[Made] = []  # still to hand out, the next one last
-        self._live: dict[Hashable, tuple[int, Event | Rise]] = {}  # subject -> what happened, behind which place
+        self._live: dict[
+            Hashable, tuple[int, Event | ReceiptUpdate]
+        ] = {}  # subject -> what happened, behind which place
         self._smooth = 0  # so many more messages are handed out without a look at anything: nothing has happened
         self._since = 0.0  # when this turn of the loop began to be ours
-        self._half: Risen | None = None  # being looked up
-        self._known: dict[Receipted, Risen | None] = {}  # looked up before storage is closed
+        self._half: ReceiptEvent | None = None  # being looked up
+        self._known: dict[Receipted, ReceiptEvent | None] = {}  # looked up before storage is closed
         self._cut_off = False  # the peer closes: no more messages
         self._woken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None  # who asked last
@@ -92,7 +102,7 @@ class Reader:
 
     def begin(self, place: int) -> None:
         """The peer runs; this is the last place that counts as read."""
-        self._begun = True
+        self._positioned = True
         self.place = self._read = self._out = self._saved = place
         self.wake()
 
@@ -108,20 +118,22 @@ class Reader:
             return
         self._push(subject, event)
 
-    def tell_rise(self, rise: Rise) -> None:
+    def push_receipts(self, rise: ReceiptUpdate) -> None:
         """Take receipts: they replace nothing, and those that continue the last ones join them."""
-        if self.closed or not self._wants(RISEN[rise.kind]):
+        if self.closed or not self._wants(RECEIPT_EVENTS[rise.kind]):
             return
         last = next(reversed(self._live), None)
-        if isinstance(last, Rise):
+        if isinstance(last, ReceiptUpdate):
             behind, former = self._live[last]
-            if isinstance(former, Rise) and former._replace(last=rise.last) == rise._replace(first=former.first):
+            if isinstance(former, ReceiptUpdate) and former._replace(last=rise.last) == rise._replace(
+                first=former.first
+            ):
                 if former.last + 1 == rise.first:
                     self._live[last] = (behind, former._replace(last=rise.last))
                     return
         self._push(rise, rise)
 
-    def _push(self, subject: Hashable, event: Event | Rise) -> None:
+    def _push(self, subject: Hashable, event: Event | ReceiptUpdate) -> None:
         self._live.pop(subject, None)
         if len(self._live) >= MOST_LIVE:
             del self._live[next(iter(self._live))]
@@ -129,7 +141,7 @@ class Reader:
         self._smooth = 0
         self.wake()
 
-    def rest(self) -> None:
+    def drain(self) -> None:
         """The peer closes: hand out no more messages, for soon they could not be acknowledged any more."""
         self._cut_off = True
         self._note()
@@ -179,7 +191,7 @@ class Reader:
             await self._breathe()
         while True:
             event = self._live_due() or self._post()
-            if isinstance(event, Risen):
+            if isinstance(event, ReceiptEvent):
                 event = await self._complete(event)
                 if event is None:
                     continue  # there may be messages left: the next ones must not take their place
@@ -187,7 +199,7 @@ class Reader:
                 return event
             if self.closed:
                 raise StopAsyncIteration
-            if self._posts and self._begun and not self._cut_off and self._read < self._source.recent.newest:
+            if self._posts and self._positioned and not self._cut_off and self._read < self._source.recent.newest:
                 await self._breathe()  # they may have come one by one, or be nothing for this reader
                 await self._take()
             elif not self._live or self._cut_off:
@@ -200,7 +212,7 @@ class Reader:
             await asyncio.sleep(0)
             self._since = self._loop.time()
 
-    async def _complete(self, event: Risen) -> Risen | None:
+    async def _complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
         """Look up what a receipt of an earlier run lacks; it comes again when this is cancelled."""
         if (key := _receipted(event)) in self._known:
             return self._known.pop(key)
@@ -209,9 +221,9 @@ class Reader:
         self._half = None
         return done
 
-    async def look_up(self) -> None:
+    async def complete_receipts(self) -> None:
         """The peer closes: find out what the receipts that wait here lack, for storage is closed next."""
-        waiting = [event for _, event in self._live.values() if isinstance(event, Rise)]
+        waiting = [event for _, event in self._live.values() if isinstance(event, ReceiptUpdate)]
         for rise in waiting:
             for first in range(rise.first, rise.last + 1, LOOKED_UP):
                 last = min(first + LOOKED_UP - 1, rise.last)
@@ -233,14 +245,14 @@ class Reader:
         self._smooth = 0  # the next one is to be noted too
         if noting is not None and self.consumer is not None:
             noting.cancel()
-            self._source.hand_on(self.consumer, self.place)
+            self._source.commit_offset(self.consumer, self.place)
 
     async def ack(self) -> None:
         """Acknowledge what was handed out last; it is on disk when this returns, whoever acknowledged it before."""
         fresh, self.place = self._out > self.place, max(self.place, self._out)
         place = self.place
         if self.consumer is not None and (fresh or (self._saved < place and not self.closed)):
-            await self._source.hand_on_now(self.consumer, place)
+            await self._source.commit_offset_now(self.consumer, place)
             self._saved = max(self._saved, place)
 
     def hold(self) -> None:
@@ -267,7 +279,7 @@ class Reader:
         subject, (behind, event) = next(iter(self._live.items()))
         if not self.closed and (self._read < behind or (self._taken and self._taken[-1].place <= behind)):
             return None
-        if not isinstance(event, Rise):
+        if not isinstance(event, ReceiptUpdate):
             del self._live[subject]
             return event
         if event.first == event.last:
@@ -276,9 +288,9 @@ class Reader:
             self._live[subject] = (behind, event._replace(first=event.first + 1))
         return self._receipt(event, event.first)
 
-    def _receipt(self, rise: Rise, seq: int) -> Risen:
-        user = self.desk.people.user(rise.member)
-        return RISEN[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
+    def _receipt(self, rise: ReceiptUpdate, seq: int) -> ReceiptEvent:
+        user = self.viewer.people.user(rise.member)
+        return RECEIPT_EVENTS[rise.kind](log=rise.log, seq=seq, user=user, count=rise.having, of=rise.of)
 
     def _post(self) -> Made | None:
         if not self._taken or self.closed or self._cut_off:
@@ -292,7 +304,7 @@ class Reader:
     async def _take(self) -> None:
         """Get the next ones, from memory if they are there; only called when none are left."""
         try:
-            taken = await self._making.after(self._read)
+            taken = await self._builder.after(self._read)
         except PeerClosed:
             self._cut_off = True  # what is left comes at the next start; the last events of this one still come
             return
@@ -314,7 +326,7 @@ class Reader:
         self._since = loop.time()
 
 
-def _receipted(event: Risen) -> Receipted:
+def _receipted(event: ReceiptEvent) -> Receipted:
     return type(event), event.log, event.seq, event.user.key
 
 
@@ -330,7 +342,7 @@ class Events(AsyncIterator[T], Generic[T]):
     """An iterator over events. Cancelling a wait loses nothing; asking for the next acknowledges the one before."""
 
     def __init__(
-        self, reader: Reader, passed_over: Callable[[Any], bool] | None = None, consumer: str | None = None
+        self, reader: Subscription, passed_over: Callable[[Any], bool] | None = None, consumer: str | None = None
     ) -> None:
         self._reader = reader  # a reader lives as long as its Events: whoever drops these reads no more
         self._passed_over = passed_over
@@ -413,13 +425,13 @@ class Source(Protocol):
     async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         """Read everything released of one conversation; PeerClosed when that is over."""
 
-    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
         """Return what to tell of receipts; None for those of no message."""
 
-    def hand_on(self, consumer: str, place: int) -> None:
+    def commit_offset(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
 
-    async def hand_on_now(self, consumer: str, place: int) -> None:
+    async def commit_offset_now(self, consumer: str, place: int) -> None:
         """The same; returns when it is on disk."""
 
 
@@ -433,13 +445,13 @@ class Source(Protocol):
 
 PAGE = 500  # entries read from storage at once
 
-Made = Message | Sent | AnyMending
+Made = Message | Sent | AnyMessageChange
 Step = tuple[int, LogId, int, Entry, int, bool, bool]  # place, log, seq, entry, received_at, old, gap
-Special = dict[int, AnyMending | Edits]  # by place: what is no message, and what became of one
+Special = dict[int, AnyMessageChange | Edits]  # by place: what is no message, and what became of one
 Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: behind which place, and what
 
 
-class Taken(NamedTuple):
+class BuiltEvents(NamedTuple):
     """What the next entries are for a program.
 
     Attributes:
@@ -453,7 +465,7 @@ class Taken(NamedTuple):
     changes: Changes
 
 
-class Making:
+class EventBuilder:
     """Makes what one reader reads.
 
     Args:
@@ -463,53 +475,55 @@ class Making:
         groups: Whether changes of groups are wanted.
     """
 
-    def __init__(self, source: Source, desk: Desk, sight: Sight, posts: Sequence[type], groups: bool) -> None:
+    def __init__(
+        self, source: Source, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool
+    ) -> None:
         self._source = source
-        self._desk = desk
-        self._sight = sight
+        self._viewer = viewer
+        self._access = access
         self._posts = posts
         self._groups = groups
 
-    async def after(self, read: int) -> Taken | None:
+    async def after(self, read: int) -> BuiltEvents | None:
         """Return the next behind this place; None for nothing. PeerClosed when there is nothing to read from."""
         recent = self._source.recent
         run = recent.after(read)
         if run is None:
-            return await self._stored(read)
-        if not recent.edits and self._sight.is_all:
-            return self._plain(run, read)
+            return await self._from_storage(read)
+        if not recent.edits and self._access.is_all:
+            return self._from_run(run, read)
         steps = _steps_of(run, read)
-        return self._kept(steps, await self._became(run.log, steps) if recent.edits else {}, {})
+        return self._from_steps(steps, await self._changes_of(run.log, steps) if recent.edits else {}, {})
 
-    async def _stored(self, read: int) -> Taken | None:
+    async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
         steps = [(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
         special: Special = {s.place: s.edits for s in shown if s.edits is not None}
-        special |= await self._mendings(steps)
+        special |= await self._message_changes(steps)
         changes = await self._changes(steps)
-        return self._kept(steps, special, changes) if steps else None
+        return self._from_steps(steps, special, changes) if steps else None
 
-    def _plain(self, run: Run, read: int) -> Taken:
+    def _from_run(self, run: Run, read: int) -> BuiltEvents:
         """Return what is in memory where nothing was mended and everything is for this reader: as quick as can be."""
-        desk, log, received_at, old, gap = self._desk, run.log, run.received_at, run.old, run.gap
+        viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
         made: list[Made] = []
-        kind = Sent if log.user in self._sight.mine else Message
+        kind = Sent if log.user in self._access.mine else Message
         if kind in self._posts:
             first, to_seq = read + 1, run.first - run.place
             newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
             made = [
-                kind(desk, log, place + to_seq, entry, place, received_at, old, gap)
+                kind(viewer, log, place + to_seq, entry, place, received_at, old, gap)
                 for place, entry in newest_first
                 if entry.k not in NOT_SHOWN
             ]
-        return Taken(made, run.end - 1, {})
+        return BuiltEvents(made, run.end - 1, {})
 
-    def _kept(self, steps: list[Step], special: Special, changes: Changes) -> Taken:
+    def _from_steps(self, steps: list[Step], special: Special, changes: Changes) -> BuiltEvents:
         """Return what of these is for this reader."""
-        wanted, sight, mine, desk = self._posts, self._sight, self._sight.mine, self._desk
+        wanted, access, mine, viewer = self._posts, self._access, self._access.mine, self._viewer
         read = steps[-1][0]
-        if not sight.is_all:
-            steps = [step for step in steps if sight.sees(step[1], step[3])]
+        if not access.is_all:
+            steps = [step for step in steps if access.sees(step[1], step[3])]
         made: list[Made] = []
         for place, log, seq, entry, received_at, old, gap in reversed(steps):
             became = special.get(place) if special else None
@@ -519,23 +533,23 @@ class Making:
                 continue
             kind = Sent if log.user in mine else Message
             if kind in wanted:
-                made.append(kind(desk, log, seq, entry, place, received_at, old, gap, became))  # type: ignore[arg-type]
-        return Taken(made, read, changes)
+                made.append(kind(viewer, log, seq, entry, place, received_at, old, gap, became))  # type: ignore[arg-type]
+        return BuiltEvents(made, read, changes)
 
     async def _changes(self, steps: Sequence[Step]) -> Changes:
         """Return what became of groups in earlier runs: events behind the places of these entries."""
         if not self._groups:
             return {}
         named = [(step[0], step[1]) for step in steps if step[3].k in KINDS and step[0] <= self._source.start]
-        found = await earlier_changes(self._desk, self._source.written, named) if named else {}
+        found = await earlier_changes(self._viewer, self._source.written, named) if named else {}
         return {
             (event.log, event.seq, event.change, event.target): (place, event)
             for place, events in found.items()
             for event in events
-            if self._sight.hears(event.audience)
+            if self._access.hears(event.audience)
         }
 
-    async def _became(self, log: LogId, steps: Sequence[Step]) -> Special:
+    async def _changes_of(self, log: LogId, steps: Sequence[Step]) -> Special:
         """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
         special: Special = {}
         ref = ref_key(log.user, log.run)
@@ -546,36 +560,36 @@ class Making:
             for step, shown in zip(touched, found, strict=True):
                 if shown is not None and shown.edits is not None:
                     special[step[0]] = shown.edits
-        return special | await self._mendings(steps)
+        return special | await self._message_changes(steps)
 
-    async def _mendings(self, steps: Sequence[Step]) -> Special:
+    async def _message_changes(self, steps: Sequence[Step]) -> Special:
         """Return what the edits, deletions and reactions among these tell, by place, as far as they do anything."""
-        if not any(kind in self._posts for kind in MENDINGS):
+        if not any(kind in self._posts for kind in MESSAGE_CHANGES):
             return {}
         mending = [(step, step[3].re) for step in steps if step[3].k in RELATION_KINDS]
         named = [(step[1].conversation, re) for step, re in mending if re is not None]
         if not named:
             return {}
-        told: Special = {}
+        changes: Special = {}
         found = await self._source.entries(named)
         for step, shown in zip((step for step, re in mending if re is not None), found, strict=True):
-            event = None if shown is None else self._told(step, shown)
+            event = None if shown is None else self._change_event(step, shown)
             if event is not None and type(event) in self._posts:
-                told[step[0]] = event
-        return told
+                changes[step[0]] = event
+        return changes
 
-    def _told(self, step: Step, shown: ReleasedEntry) -> AnyMending | None:
+    def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
         place, log, seq, entry, received_at, old, _ = step
-        desk = self._desk
-        kind = Sent if shown.log.user in self._sight.mine else Message
+        viewer = self._viewer
+        kind = Sent if shown.log.user in self._access.mine else Message
         message = kind(
-            desk, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
+            viewer, shown.log, shown.seq, decode_entry(shown.raw), shown.place, shown.received_at, shown.old, shown.gap,
             shown.edits,
         )  # fmt: skip
-        by = desk.people.user(log.user)
-        return mending_event(
+        by = viewer.people.user(log.user)
+        return message_change(
             message, by, log, seq, place, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
-            ref=desk.ref(log, seq),
+            ref=viewer.ref(log, seq),
         )  # fmt: skip
 
 

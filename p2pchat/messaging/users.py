@@ -23,7 +23,7 @@ from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, 
 from p2pchat.messaging.timestamps import aware
 from p2pchat.protocol import PeerId, UserId
 
-__all__ = ["People", "User", "base32", "by_label", "id_of", "somebody", "suffix"]
+__all__ = ["UserDirectory", "User", "base32", "by_label", "id_of", "somebody", "suffix"]
 
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: not told)
@@ -39,7 +39,7 @@ class User:
 
     __slots__ = ("_id", "_people", "key")
 
-    def __init__(self, people: People, key: UserId) -> None:
+    def __init__(self, people: UserDirectory, key: UserId) -> None:
         self._people = people
         self.key = key
         self._id = ""
@@ -103,7 +103,7 @@ class User:
         return f"<User {self.label!a}>"
 
 
-class People:
+class UserDirectory:
     """All users known to one peer, as one of its own sees them.
 
     Args:
@@ -126,9 +126,9 @@ class People:
         self._alike: dict[str, set[UserId]] = {}  # by skeleton
         self._users: dict[UserId, User] = {}
 
-    def seen_by(self, me: UserId) -> People:
+    def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same people as another user of this peer sees them: what they are called is known once."""
-        other = People(me, self.status)
+        other = UserDirectory(me, self.status)
         other.abouts, other._names, other._looks, other._alike = self.abouts, self._names, self._looks, self._alike
         return other
 
@@ -232,7 +232,7 @@ class People:
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
 
 
-def somebody(people: People, who: User | str) -> User:
+def somebody(people: UserDirectory, who: User | str) -> User:
     """Return who is meant by a user, a name as typed, or a full id, known or not; raises as People.find."""
     return people.user(who.key) if isinstance(who, User) else people.someone(who)
 
@@ -338,12 +338,12 @@ def ignored_of(user: UserId) -> str:
     return f"{META_IGNORED}:{user}"
 
 
-def load_ignored(people: People, meta: Mapping[str, str], name: str = META_IGNORED) -> None:
+def load_ignored(people: UserDirectory, meta: Mapping[str, str], name: str = META_IGNORED) -> None:
     """Take over who is ignored."""
     people.ignored = set(json.loads(meta.get(name, "[]")))
 
 
-def ignored_meta(people: People, name: str = META_IGNORED) -> dict[str, str]:
+def ignored_meta(people: UserDirectory, name: str = META_IGNORED) -> dict[str, str]:
     """Return it as it is kept."""
     return {name: json.dumps(sorted(people.ignored))}
 

@@ -27,7 +27,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
-from p2pchat.resources import Home, contexts
+from p2pchat.resources import PeerResources, contexts
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.pipes import PipeNetwork
 
@@ -93,14 +93,14 @@ class Mesh:
 
     async def _start(self, place: _Place, endpoints: Sequence[str]) -> TCPPeer:
         peer = TCPPeer(place.port, *endpoints, name=place.name, settings=self._settings)
-        peer._live_in(lambda: self._home(place), self.network.wires(place.name))
+        peer._run_in(lambda: self._home(place), self.network.wires(place.name))
         await peer.start()
         place.port = peer.port
         return peer
 
-    def _home(self, place: _Place) -> Home:
+    def _home(self, place: _Place) -> PeerResources:
         server, client = contexts(place.identity)
-        return Home(place.identity, self.membership, place.storage, server, client)
+        return PeerResources(place.identity, self.membership, place.storage, server, client)
 
     # Accidents
 
@@ -196,7 +196,7 @@ def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
                 last = log.visible if isinstance(log, TalkLog) else log.kept_seq  # behind a cut nobody has anything
-                if last and writer._ledger.wrote(log.id) and reader.peer not in writer._ledger.holders(log.id, last):
+                if last and writer._tracker.wrote(log.id) and reader.peer not in writer._tracker.holders(log.id, last):
                     yield "a receipt is missing"
 
 

@@ -272,7 +272,9 @@ def message_json(post: Message | Sent) -> dict[str, Any]:
     conversation = post.conversation
     told: dict[str, Any] = {"id": post.id, "from": post.sender.label}
     if conversation.kind == "dm" and conversation.user is not None:
-        told["to"] = conversation.user.label if isinstance(post, Sent) else post.desk.people.label(post.desk.people.me)
+        told["to"] = (
+            conversation.user.label if isinstance(post, Sent) else post.viewer.people.label(post.viewer.people.me)
+        )
     elif conversation.kind == "group":
         told["group"] = conversation.name
     told |= {"content": post.text, "timestamp": iso(post.sent_at)}

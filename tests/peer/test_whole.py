@@ -8,12 +8,12 @@ from collections.abc import Coroutine
 
 import pytest
 
-from p2pchat.messaging.local_user import whole
+from p2pchat.messaging.local_user import run_to_completion
 
 
 async def give_up(doing: Coroutine[object, object, None]) -> None:
     """Begin to wait for it, and wait no more once it is under way."""
-    waiting = asyncio.create_task(whole(doing))
+    waiting = asyncio.create_task(run_to_completion(doing))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()

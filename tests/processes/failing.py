@@ -246,31 +246,31 @@ def _at_frames(count: Count, kind: type) -> None:
 def _before_hand_over(count: Count) -> None:
     """A message is released and read, and the program has not got it."""
     from p2pchat.messaging.messages import Message
-    from p2pchat.messaging.subscription import Reader
+    from p2pchat.messaging.subscription import Subscription
 
-    following = Reader.next
+    following = Subscription.next
 
-    async def watched(reader: Reader) -> Any:
+    async def watched(reader: Subscription) -> Any:
         event = await following(reader)
         if isinstance(event, Message):
             count.hit()
         return event
 
-    _put(Reader, "next", watched)
+    _put(Subscription, "next", watched)
 
 
 def _after_hand_over(count: Count) -> None:
     """The program has a message and is done with it, and has not acknowledged it."""
-    from p2pchat.messaging.subscription import Reader
+    from p2pchat.messaging.subscription import Subscription
 
-    acknowledge = Reader._acknowledge
+    acknowledge = Subscription._acknowledge
 
-    def watched(reader: Reader) -> None:
+    def watched(reader: Subscription) -> None:
         if reader._out > reader.place:
             count.hit()
         acknowledge(reader)
 
-    _put(Reader, "_acknowledge", watched)
+    _put(Subscription, "_acknowledge", watched)
 
 
 def _mid_line(count: Count) -> None:

@@ -23,7 +23,7 @@ from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, fi
 from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.resources import Home, contexts
+from p2pchat.resources import PeerResources, contexts
 from p2pchat.runtime.connections import Streams, Wires
 from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
 from p2pchat.runtime.storage_worker import Disk
@@ -119,8 +119,8 @@ class Stumbling:
 async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
-    home = Home(identity, net.membership, storage, *contexts(identity))
-    peer._live_in(lambda: home, net.network.wires(name))
+    home = PeerResources(identity, net.membership, storage, *contexts(identity))
+    peer._run_in(lambda: home, net.network.wires(name))
     await peer.start()
     return peer
 
@@ -167,8 +167,8 @@ async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPee
 
 def written(peer: TCPPeer) -> int:
     """Return how many bytes a peer's one link was given."""
-    assert peer._begun is not None
-    (client,) = peer._begun.wiring._clients.values()
+    assert peer._started_owner is not None
+    (client,) = peer._started_owner.wiring._clients.values()
     return client._written_bytes
 
 
@@ -289,8 +289,8 @@ async def test_an_acknowledgement_that_storage_refused_is_written_when_it_is_ask
 async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) -> None:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
-    home = Home(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._live_in(lambda: home, Stumbling(net.network.wires("bob"), 2))
+    home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
+    peer._run_in(lambda: home, Stumbling(net.network.wires("bob"), 2))
     async with peer:
         await peer.wait_user("ada", timeout=5)
 
@@ -298,8 +298,8 @@ async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) ->
 async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: Mesh) -> None:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=Settings(start_timeout=0.01, bye_timeout=60.0))
-    home = Home(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._live_in(lambda: home, Hanging(net.network.wires("bob")))
+    home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
+    peer._run_in(lambda: home, Hanging(net.network.wires("bob")))
     await peer.start()
     async with asyncio.timeout(5):
         await peer.aclose()
@@ -401,8 +401,8 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
     settings = Settings(min_free_disk_bytes=1 << 60)
     storage, identity = GatedStorage(), Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=settings)
-    home = Home(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
-    peer._live_in(lambda: home, net.network.wires("bob"))
+    home = PeerResources(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
+    peer._run_in(lambda: home, net.network.wires("bob"))
     warnings = peer.events(Warned)
     async with peer:
         warning = await asyncio.wait_for(anext(warnings), 5)

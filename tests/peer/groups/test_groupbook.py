@@ -7,19 +7,19 @@ import pytest
 from p2pchat.core.groups.group import GroupView
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.identity.names import suffix
-from p2pchat.messaging.groups import GroupBook
+from p2pchat.messaging.groups import GroupDirectory
 from p2pchat.messaging.users import id_of
 
 OPS, OTHER = "ab" * 32, "cd" * 32
 ADA = "11" * 32
 
 
-def book(**names: str) -> GroupBook:
+def book(**names: str) -> GroupDirectory:
     """A book of groups, by the id of their talks."""
     groups = {
         talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
     }
-    made = GroupBook(lambda: groups)
+    made = GroupDirectory(lambda: groups)
     made.load()
     return made
 

@@ -146,7 +146,7 @@ async def test_a_gateway_reads_everything_once_for_all_of_them(net: Mesh) -> Non
         assert isinstance(event, Message | Sent)
         told[event.text] = (type(event), users)
         post = zoe.post(event)
-        assert (type(post), post.desk) == (Sent if event.text == "psst" else Message, zoe)
+        assert (type(post), post.viewer) == (Sent if event.text == "psst" else Message, zoe)
     assert told == {
         "hello zoe": (Message, (zoe.key,)),
         "psst": (Sent, tuple(sorted((zoe.key, yan.key)))),

@@ -26,7 +26,7 @@ from p2pchat.messaging.events import (
 )
 from p2pchat.messaging.messages import Conversation, Message, Sent, parse_message_id
 from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
-from p2pchat.messaging.users import People, User
+from p2pchat.messaging.users import User, UserDirectory
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import ReleasedEntry
@@ -37,10 +37,10 @@ RUN = "0123456789abcdef"
 AT = datetime(2026, 3, 1, 12, 30, 15, 678, UTC)
 AT_JSON = "2026-03-01T12:30:15.000678Z"
 ROOM_ID = "YDAMBQGA" * 6 + "YDAA"
-BOB_ID = User(People(ADA, lambda user: ("", "", 0)), BOB).id
+BOB_ID = User(UserDirectory(ADA, lambda user: ("", "", 0)), BOB).id
 
 
-class Desk(History):
+class Viewer(History):
     """A history that knows two users and two conversations, and nothing else."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Desk(History):
         }
 
 
-DESK = Desk()
+DESK = Viewer()
 
 
 def post(kind: type[Message] | type[Sent], conversation: str, entry: Entry, *, old: bool = False) -> Message | Sent:
@@ -210,14 +210,14 @@ def test_events_cannot_be_changed() -> None:
 
 
 def test_users_and_conversations_are_equal_by_id() -> None:
-    people = People(ADA, lambda user: ("idle", "tea", 1_000_000))
+    people = UserDirectory(ADA, lambda user: ("idle", "tea", 1_000_000))
     people.learn([(BOB, "robert")])
     bob = people.user(BOB)
     assert bob == DESK.people.user(BOB)
     assert len({bob, DESK.people.user(BOB), DESK.people.user(ADA)}) == 2
     assert (bob.status, bob.status_text, bob.since) == ("idle", "tea", aware(1_000_000))
     assert people.user(ADA).label == f"user#{people.user(ADA).id[:8]}"
-    assert DESK.conversation(DM) == Conversation(Desk(), DM, None)
+    assert DESK.conversation(DM) == Conversation(Viewer(), DM, None)
 
 
 def test_times_are_utc_with_microseconds() -> None:

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.messaging.events import Risen
+from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.messages import Message, Sent
-from p2pchat.messaging.receipts import Rise
-from p2pchat.messaging.subscription import BREATH, LOOKS, Events, Reader
+from p2pchat.messaging.receipts import ReceiptUpdate
+from p2pchat.messaging.subscription import BREATH, LOOKS, Events, Subscription
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import Recent, Run
 from p2pchat.storage.base import ReleasedEntry
-from tests.peer.messages.test_events import ADA, BOB, ROOM, Desk
+from tests.peer.messages.test_events import ADA, BOB, ROOM, Viewer
 
 THEIRS, OURS = LogId(ROOM, BOB, "01" * 8), LogId(ROOM, ADA, "01" * 8)
 EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
 
 
-class Source(Desk):
+class Source(Viewer):
     """A peer whose first entry of each log is its writer's profile, as it is in the room."""
 
     def __init__(self) -> None:
@@ -48,24 +48,24 @@ class Source(Desk):
     async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         raise AssertionError("there are no groups")
 
-    async def complete(self, events: Sequence[Risen]) -> list[Risen | None]:
+    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
         await asyncio.sleep(0)
         return [None if event.seq == 1 else event for event in events]
 
-    def hand_on(self, consumer: str, place: int) -> None:
+    def commit_offset(self, consumer: str, place: int) -> None:
         self.handed = place
 
-    async def hand_on_now(self, consumer: str, place: int) -> None: ...
+    async def commit_offset_now(self, consumer: str, place: int) -> None: ...
 
 
 async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
     """After a restart receipts of earlier runs come again, those of profile entries too: nobody is told of these."""
     source = Source()
-    reader = Reader(source, source, (), None, "now")
+    reader = Subscription(source, source, (), None, "now")
     events: Events[Any] = Events(reader)
     reader.begin(0)
     for log in (EARLIER, EARLIEST):
-        reader.tell_rise(Rise(log, 1, 1, BOB, 1, 1))
+        reader.push_receipts(ReceiptUpdate(log, 1, 1, BOB, 1, 1))
     source.release("one", "two")
     source.release("three")
     async with asyncio.timeout(5):
@@ -82,7 +82,7 @@ async def turns_of_others(
     loop, source = asyncio.get_running_loop(), Source()
     at, turns = loop.time(), 0
     monkeypatch.setattr(loop, "time", lambda: at)
-    reader = Reader(source, source, (), None, "now")
+    reader = Subscription(source, source, (), None, "now")
     reader.begin(0)
     for texts in [["hi"] * messages] if at_once else [["hi"]] * messages:
         source.release(*texts)
@@ -120,7 +120,7 @@ async def test_so_does_whoever_takes_many_that_came_one_by_one(monkeypatch: pyte
 async def test_so_does_whoever_passes_over_many_that_are_nothing_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     source, looks = Source(), itertools.count()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
-    reader = Reader(source, source, (Sent,), None, "now")
+    reader = Subscription(source, source, (Sent,), None, "now")
     reader.begin(0)
     for _ in range(100):
         source.release("hi")
@@ -137,7 +137,7 @@ async def test_so_does_whoever_passes_over_many_that_are_nothing_for_it(monkeypa
 
 async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_taken() -> None:
     source = Source()
-    reader = Reader(source, source, (), "main", "now")
+    reader = Subscription(source, source, (), "main", "now")
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release(*["hi"] * 200)
@@ -153,7 +153,7 @@ async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_
 
 async def test_what_a_reader_does_not_want_of_ones_own_is_passed_over_and_counts_as_taken() -> None:
     source = Source()
-    reader = Reader(source, source, (Message,), "main", "now")
+    reader = Subscription(source, source, (Message,), "main", "now")
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release("theirs")

@@ -267,7 +267,7 @@ async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
 async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> None:
     async with mesh("ada") as net:
         peer = TCPPeer(0, net.peers[0].endpoint, temporary=True, name="bob")
-        peer._live_in(lambda: net._home(net._places[0]), net.network.wires("elsewhere"))
+        peer._run_in(lambda: net._home(net._places[0]), net.network.wires("elsewhere"))
         events = peer.events()
         await peer.start()  # one key in two processes: a self-dial, refused; never an exception
         await peer.aclose("done")
@@ -282,7 +282,7 @@ async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: M
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await ada.wait_user("zoe", timeout=0.001)
-    assert not ada._herald._waiting
+    assert not ada._dispatcher._waiting
 
 
 async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 
-from p2pchat.messaging.users import People
+from p2pchat.messaging.users import UserDirectory
 
 ADA, BOB = "a1" * 32, "b0" * 32
 
 
 def test_who_takes_one_name_after_the_other_leaves_nothing_behind() -> None:
-    people = People(ADA, lambda user: ("unknown", "", 0))
+    people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
     people.learn([(ADA, "ada"), (BOB, "bob")])
     tracemalloc.start()
     try:
