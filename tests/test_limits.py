@@ -123,7 +123,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "typing_expires": ("core/typing: who_types_is_told_once_and_expires_after_six_seconds",),
     "read_told_every": ("core/reads: many_marks_in_a_moment_are_few_frames",),
     "consumer_saved_after": ("core/node: what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit",),
-    "start_timeout": ("peer/life: an_endpoint_that_does_not_answer_is_an_event",),
+    "start_timeout": ("lifecycle: an_endpoint_that_does_not_answer_is_an_event",),
 }  # fmt: skip
 
 NO_LIMITS = {

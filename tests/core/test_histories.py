@@ -114,7 +114,7 @@ LESS_OFTEN = {
 }
 # Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/test_talk_intake.py).
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
-# alike: tests/peer/users/test_people.py), strangers' quotas (tests/core/test_quota.py), what file systems do
+# alike: tests/messaging/test_users.py), strangers' quotas (tests/core/test_quota.py), what file systems do
 # (tests/storage).
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, open_history
-from tests.peer.said import texts
+from tests.messaging.conftest import home as home
+from tests.messaging.texts import texts
 
 
 async def test_a_copy_made_beside_the_running_peer_runs_when_that_is_gone(home: Path) -> None:

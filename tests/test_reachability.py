@@ -16,6 +16,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import TlsPipe, server_context
 from p2pchat.protocol import Bye, Hello, Ping, encode
+from tests.messaging.conftest import home as home
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NONCE = "00" * 32

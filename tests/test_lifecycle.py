@@ -23,7 +23,9 @@ from p2pchat import (
     open_history,
 )
 from p2pchat.testing import Mesh
-from tests.peer.said import texts
+from tests.messaging.conftest import home as home
+from tests.messaging.conftest import net as net
+from tests.messaging.texts import texts
 
 
 async def test_a_peer_is_the_same_after_a_restart_and_its_history_can_be_read_beside_it(home: Path) -> None:

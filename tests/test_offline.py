@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, PeerClosed, StorageError, TCPPeer, Warned, open_history
+from tests.messaging.conftest import home as home
 
 PAGE_BYTES = 4096
 

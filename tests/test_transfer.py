@@ -19,7 +19,9 @@ from p2pchat import (
     open_history,
 )
 from p2pchat.testing import Mesh, mesh
-from tests.peer.said import texts
+from tests.messaging.conftest import home as home
+from tests.messaging.conftest import net as net
+from tests.messaging.texts import texts
 
 
 def apart(net: Mesh) -> None:

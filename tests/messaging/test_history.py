@@ -1,0 +1,188 @@
+"""Messages found again: by their words, by their id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
+from p2pchat.messaging import search
+from p2pchat.testing import Mesh
+
+
+async def test_a_search_finds_the_newest_oldest_first(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)  # so that many pages are read
+    ada, bob, cyd = net.peers
+    for number in range(8):
+        await ada.broadcast(f"Tea number {number} at the STRASSE")
+        await bob.broadcast("nothing of the kind")
+    await ada.send("bob", "tea for two, number 9")
+    await net.settle()
+    found = await cyd.search("tea number", limit=3)
+    assert [post.text for post in found] == [f"Tea number {number} at the STRASSE" for number in (5, 6, 7)]
+    older = await cyd.search("TEA", "room", before=found[0], limit=2)
+    assert [post.text[11] for post in older] == ["3", "4"]
+    assert [post.text for post in await bob.search("number tea two")] == ["tea for two, number 9"]
+    assert [post.text for post in await bob.search("two", bob.find("ada"))] == ["tea for two, number 9"]
+    assert await bob.search("two", "room") == []
+    assert await cyd.search("two") == []
+    assert len(await ada.search("straße")) == 8
+    assert await ada.search("tea", since=datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+@pytest.mark.parametrize(("words", "limit"), [("", 50), ("  ", 50), ("tea", 0)])
+async def test_a_search_for_nothing_is_refused(net: Mesh, words: str, limit: int) -> None:
+    with pytest.raises(ValueError):
+        await net.peers[0].search(words, limit=limit)
+
+
+async def test_a_message_is_found_by_its_id(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    first = await ada.broadcast("are you there?")
+    secret = await ada.send("bob", "psst")
+    await net.settle()
+    assert (await cyd.message(first.id)).text == "are you there?"
+    assert (await ada.message(secret.id)).event == "sent"
+    answer = await (await bob.message(first.id)).reply("yes")
+    await net.settle()
+    told = await cyd.message(answer.id)
+    assert told.reply_to is not None and (await cyd.message(told.reply_to)).sender.name == "ada"
+    with pytest.raises(UnknownName):
+        await cyd.message(secret.id)
+    with pytest.raises(UnknownName):
+        await cyd.message(first.id.partition(".")[0] + ".999")
+    with pytest.raises(ValueError):
+        await cyd.message("psst")
+
+
+async def test_a_history_nobody_runs_is_searched_too(tmp_path: Path) -> None:
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        receipt = await ada.broadcast("remember the milk")
+        await ada.broadcast("and the bread")
+    async with open_history(tmp_path / "ada") as history:
+        assert [post.text for post in await history.search("milk", "room")] == ["remember the milk"]
+        assert (await history.message(receipt.id)).text == "remember the milk"
+
+
+async def test_a_receipt_names_who_lacks_it(net: Mesh) -> None:
+    ada, _, cyd = net.peers
+    await net.crash(cyd)
+    receipt: Receipt = await ada.send("cyd", "for later")
+    assert (receipt.status, [user.name for user in receipt.missing]) == ("accepted", ["cyd"])
+    cyd = await net.restart(cyd)
+    await receipt.delivered(timeout=20)
+    assert (receipt.status, receipt.missing) == ("delivered", [])
+
+
+async def test_history_goes_by_pages_in_one_order_everywhere(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    for number in range(4):
+        for peer in net.peers:
+            await peer.broadcast(f"{peer.me.name} {number}")
+    await net.settle()
+    orders = [[post.id for post in await peer.history("room", limit=0)] for peer in net.peers]
+    assert orders[0] == orders[1] == orders[2]
+    assert len(orders[0]) == 12
+    newest = await bob.history("room", limit=5)
+    assert [post.id for post in newest] == orders[0][-5:]
+    older = await bob.history("room", before=newest[0], limit=5)
+    assert [post.id for post in older] == orders[0][-10:-5]
+    assert [post.id for post in await bob.history("room", after=older[-1], limit=3)] == orders[0][-5:-2]
+    assert [post.id for post in await bob.history("room", after=older[0], before=newest[0])] == orders[0][-9:-5]
+    assert [post.id async for post in cyd.room.messages()] == orders[0]
+    assert await ada.history(since=datetime.now(UTC) + timedelta(hours=1)) == []
+    with pytest.raises(ValueError):
+        await ada.history(limit=-1)
+
+
+async def test_history_of_all_conversations_is_one_order(net: Mesh) -> None:
+    ada = net.peers[0]
+    await ada.broadcast("one")
+    await ada.send("bob", "two")
+    await ada.send(ada.me, "three")
+    await ada.broadcast("four")
+    assert [post.text for post in await ada.history()] == ["one", "two", "three", "four"]
+    assert [post.text for post in await ada.history(limit=2)] == ["three", "four"]
+
+
+async def test_who_comes_back_gets_what_was_shown_since_and_nothing_else(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await ada.send("bob", "before")
+    await ada.broadcast("seen")
+    await net.settle()
+    seen = (await bob.released(kinds=("room",)))[-1]
+    net.partition([cyd], [ada, bob])
+    await cyd.broadcast("written early, shown late")
+    await ada.send("bob", "psst")
+    await net.settle()
+    net.heal()
+    await net.settle()
+    assert [post.text for post in await bob.released(seen)] == ["psst", "written early, shown late"]
+    assert [post.text for post in await bob.released(seen, kinds=("dm",))] == ["psst"]
+    assert [post.text for post in await bob.released(seen, limit=1)] == ["psst"]
+    newest = (await bob.released(seen))[-1]
+    assert await bob.released(newest) == []
+    with pytest.raises(ValueError, match="1 message or more"):
+        await bob.released(limit=0)
+
+
+async def test_where_a_consumer_stands_is_kept_and_never_goes_back(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    for text in ("one", "two", "three"):
+        await ada.send("bob", text)
+    await net.settle()
+    one, two, three = await bob.released(consumer="phone", kinds=("dm",))
+    bob.hand_on(two, "phone")
+    bob.hand_on(one, "phone")
+    assert await bob.released(consumer="phone", kinds=("dm",)) == [three]
+    await bob.broadcast("saved with the next commit, or soon")
+    await net.crash(bob)
+    bob = await net.restart(bob)
+    assert [post.text for post in await bob.released(consumer="phone", kinds=("dm",))] == ["three"]
+    assert await bob.released(consumer="new", kinds=("dm",)) == []
+
+
+async def test_what_others_wrote_is_unread_until_it_is_marked_and_stays_so_over_restarts(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    for text in ("one", "two", "three"):
+        await ada.send("bob", text)
+    await bob.send("ada", "my own is not")
+    await net.settle()
+    unread = await bob.unread("ada")
+    assert [message.text for message in unread] == ["one", "two", "three"]
+    unread[1].mark_read()
+    await net.settle()
+    assert [message.text for message in await bob.unread("ada")] == ["three"]
+    for peer in (ada, bob):
+        await peer.aclose()
+        await net.restart(peer)
+    ada, bob, cyd = net.peers
+    await net.settle()
+    assert [message.text for message in await bob.unread("ada")] == ["three"]
+    await ada.send("bob", "four, in another run of its writer")
+    await net.settle()
+    assert [message.text for message in await bob.unread("ada")] == ["three", "four, in another run of its writer"]
+    (await bob.unread("ada"))[-1].mark_read()
+    await net.settle()
+    assert await bob.unread("ada") == [] == await cyd.unread("room")
+
+
+async def test_who_is_ignored_has_nothing_unread(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.broadcast("noise")
+    await net.settle()
+    assert len(await bob.unread("room")) == 1
+    await bob.ignore("ada")
+    assert await bob.unread("room") == []
+
+
+async def test_what_was_said_before_a_user_was_hosted_is_nobodys_news(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.broadcast("before")
+    await net.settle()
+    zoe = await bob.host("zoe")
+    await ada.broadcast("after")
+    await net.settle()
+    assert [message.text for message in await zoe.unread("room")] == ["after"]

@@ -1,0 +1,186 @@
+"""What forgetting a peer does, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat import (
+    DataLocked,
+    Forgotten,
+    Left,
+    Message,
+    P2PChatError,
+    Probed,
+    StorageError,
+    TCPPeer,
+    UnknownName,
+    Warned,
+    backup_profile,
+    copy_database,
+    open_history,
+    probe,
+)
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.testing import Mesh
+from tests.databases.servers import KINDS, Server, private
+from tests.messaging.conftest import home as home
+from tests.messaging.conftest import net as net
+from tests.messaging.texts import texts
+
+
+async def test_a_forgotten_peer_is_not_dialled_again_and_its_link_stays(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    there = bob.endpoint
+    assert await ada.forget("bob") == Forgotten((there,), linked=True)
+    assert bob.me.id in ada.links()
+    assert await ada.forget(bob.me.id) == Forgotten((), linked=True)
+    with pytest.raises(UnknownName, match="is not dialled"):
+        await ada.forget(there)
+    assert (await ada.forget(cyd.me)).endpoints == (cyd.endpoint,)
+
+
+async def test_who_cannot_be_forgotten(net: Mesh) -> None:
+    ada, *_ = net.peers
+    with pytest.raises(ValueError, match="itself"):
+        await ada.forget("ada")
+    with pytest.raises(UnknownName):
+        await ada.forget("dave")
+    with pytest.raises(ValueError):
+        await ada.forget("no:endpoint")
+
+
+async def test_an_endpoint_typed_in_vain_is_forgotten_for_good(home: Path) -> None:
+    async with TCPPeer(temporary=True) as other:
+        nobody = other.port
+    async with TCPPeer(data=home / "ada") as ada:
+        assert await ada.connect(nobody) is False
+        assert await ada.forget(nobody) == Forgotten((f"127.0.0.1:{nobody}",), linked=False)
+        with pytest.raises(UnknownName):
+            await ada.forget(f"127.0.0.1:{nobody}")
+
+
+async def test_what_was_forgotten_is_so_after_a_restart(home: Path) -> None:
+    async with TCPPeer(temporary=True, name="bob") as bob:
+        async with TCPPeer(data=home / "ada") as ada:
+            assert await ada.connect(bob.port)
+        async with TCPPeer(data=home / "ada") as ada:
+            await ada.wait_user("bob", timeout=5)  # it knew where
+            assert (await ada.forget("bob")).endpoints
+    async with TCPPeer(data=home / "ada") as ada:
+        with pytest.raises(UnknownName, match="not dialled"):
+            await ada.forget(f"127.0.0.1:{bob.port}")
+
+
+def test_two_peers_in_uvloop_meet_talk_and_part(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+
+    async def scenario() -> tuple[list[str], list[str], str]:
+        async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+            left = asyncio.ensure_future(ada.wait_for(Left, timeout=20))
+            by_name = f"localhost:{ada.port}"
+            async with TCPPeer(0, by_name, data=tmp_path / "bob", name="bob") as bob:
+                to = await bob.wait_user("ada", timeout=20)
+                await (await bob.send(to, "hello")).delivered(timeout=20)
+                texts = [f"{number}" for number in range(3000)]
+                await (await bob.send_many(to, texts)).delivered(timeout=20)
+                got = [event.text async for event in _first(ada, 3001)]
+            return got, ["hello", *texts], (await left).reason
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        got, said, reason = runner.run(scenario())
+    assert (got, reason) == (said, "left")
+
+
+def test_what_a_probe_takes_is_told_to_less_than_a_millisecond_in_uvloop_too(tmp_path: Path) -> None:
+    """The clock of that loop has whole milliseconds, and on one machine a connection takes less."""
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+
+    async def scenario() -> Probed:
+        async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+            return await probe(f"127.0.0.1:{ada.port}", data=tmp_path / "ada")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(scenario())
+    taken = [1000 * seconds for seconds in (found.connect_seconds, found.tls_seconds)]
+    assert all(abs(each - round(each)) > 1e-4 for each in taken), taken
+
+
+async def _first(peer: TCPPeer, count: int) -> AsyncIterator[Message]:
+    async for event in peer.events(Message):
+        yield event
+        count -= 1
+        if not count:
+            return
+
+
+@pytest.fixture(params=sorted(KINDS))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if missing := KINDS[request.param].missing():
+        pytest.skip(missing)
+    with private(request.param) as made:
+        yield made
+
+
+async def warned(events: asyncio.Queue[Warned], *codes: str) -> list[str]:
+    """Return the texts of the next warnings; they must have these codes."""
+    found = [await asyncio.wait_for(events.get(), 60) for _ in codes]
+    assert [event.code for event in found] == list(codes)
+    return [event.text for event in found]
+
+
+async def test_a_peer_outlives_its_database_server(server: Server, home: Path) -> None:
+    url = server.create("chat")
+    heard: asyncio.Queue[Warned] = asyncio.Queue()
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada:
+
+        async def listen() -> None:
+            async for event in ada.events(consumer="warnings"):
+                if isinstance(event, Warned):
+                    heard.put_nowait(event)
+
+        listening = asyncio.create_task(listen())
+        await ada.broadcast("before")
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(StorageError, match="does not answer"):
+            await ada.broadcast("lost")
+        [text] = await warned(heard, "storage")
+        assert text.startswith("nothing is accepted until storage works again: the ") and "sesame" not in text
+        with pytest.raises(StorageError):
+            await ada.broadcast("lost too")
+        await asyncio.to_thread(server.start)
+        await warned(heard, "storage_works")
+        await ada.broadcast("after")
+        assert await texts(ada, "room") == ["before", "after"]
+        assert heard.empty()
+        listening.cancel()
+    async with open_history(home / "ada", db=url) as history:
+        assert [post.text for post in await history.history("room")] == ["before", "after"]
+        assert [post.text for post in await history.search("after")] == ["after"]
+        checked = await history.check()
+        assert checked.faults == () and checked.size_bytes > 0
+    with pytest.raises(P2PChatError, match="has its own tools for copies"):
+        await backup_profile(home / "ada", home / "copy", db=url)
+
+
+async def test_a_peer_moves_to_a_server_and_goes_on_there(server: Server, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.broadcast("in a file")
+        with pytest.raises(DataLocked):
+            await copy_database(home / "ada", server.create("chat"))
+    url = server.create("chat")
+    copied = await copy_database(home / "ada", url)
+    assert copied.entries >= 1
+    async with TCPPeer(data=home / "ada", db=url) as ada:
+        await ada.broadcast("on a server")
+        with pytest.raises(StorageError, match="in use by another peer"):
+            await copy_database(url, sqlite_url(home / "back.db"))
+    await copy_database(url, home / "back")
+    assert (home / "back" / "history.db").exists()
+    async with TCPPeer(data=home / "ada", db=sqlite_url(home / "back" / "history.db")) as ada:
+        assert await texts(ada, "room") == ["in a file", "on a server"]
+    with pytest.raises(P2PChatError, match="same database"):
+        await copy_database(url, url)
