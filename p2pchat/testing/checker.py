@@ -1,31 +1,32 @@
-"""Judges event logs: did the promises hold? For `p2pchat check`, for tests over real processes, and for simulations.
+"""The checker of event logs: it reports every promise that the logs of several peers prove broken.
 
-It reads event logs (`--json`, `--log`) and what `history --json` prints, of several peers, and knows nothing else. So
-it finds what the logs contradict, and takes no silence for a fault that has an innocent reading: a peer that was killed
-may have known more than it logged, and one whose log begins late may have been shown something before. Whoever knows
-that the mesh had come to rest before the logs end, and that histories are whole, says `complete=True`: then what is
-missing is a fault. Times of two logs are compared: the clocks of their machines should agree within a second.
+`p2pchat check`, the tests over real processes and the simulation use it. It reads event logs (`--json`, `--log`) and
+the output of `history --json`, and knows nothing else. It reports contradictions. A missing line is a fault only where
+no innocent reading is left: a killed peer may have known more than it logged, and a log that begins late may lack what
+was shown before. `complete=True` says that the mesh was at rest before the logs end and that the histories are whole;
+then a missing message is a fault. Times of different logs are compared, so the machines' clocks should agree within a
+second.
 
 | rule | what a log shows |
 |---|---|
 | form | a line that is no event, or lines after `stopped` |
 | twice | one message id twice between two `listening`, or twice in a history |
-| text | one id with another text, sender, conversation or time than its writer's, but for an edit that all know alike |
+| text | one id with a text, sender, conversation or time that differs from its writer's, other than by a known edit |
 | invented | a message its writer never sent, or a receipt for one |
-| order | a writer's messages in another order than they were sent, or one left out |
-| answer | a message before what it answers or follows, and no gap was told |
+| order | a writer's messages in an order other than the one sent, or with one left out |
+| answer | a message before the one it answers or follows, without a gap event |
 | lost | a message that never came though the peers saw each other long enough; with `complete`, one a history lacks |
-| delivered | a receipt for what the other side does not have |
-| receipt | a receipt for somebody else's message, a count that falls, with `complete` one that never came |
-| read | a message of this life read by somebody before it was delivered to them |
+| delivered | a receipt for a message that the reader does not have |
+| receipt | a receipt for another user's message, a count that falls; with `complete`, a receipt that never came |
+| read | a message of this session reported read by a user before it was reported delivered to them |
 | dm | a direct message on a third peer, or a receipt of one for it |
-| edit | a message edited or deleted by another than its writer; with `complete`, histories that show one differently |
-| group | somebody who never belonged wrote in it, what was written behind a removal is shown by who knew of it; with
-| | `complete`, a name or members that differ, or what was written behind a removal in a history |
+| edit | a message edited or deleted by a user who did not write it; with `complete`, histories that differ on one |
+| group | a message by a user who was never a member, or one written after a removal that this peer knew of; with
+| | `complete`, a name or members that differ, or a message written after a removal in a history |
 | history | two histories that put the same messages in different orders |
-| departure | a peer that is gone, and another that was not told, or told twice, or not why, or not in time |
+| departure | a peer that left, and another that reported it not at all, twice, too late or with a wrong reason |
 
-A text never stands in a fault: logs are private.
+A fault never contains a message's text: logs are private.
 """
 
 from __future__ import annotations
@@ -43,18 +44,19 @@ from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log as Log
 
-IN_SIGHT = 60.0  # seconds two peers see each other after which a message must have come: order_wait and a redial fit in
+# Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.
+IN_SIGHT = 60.0
 _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
 
 
 def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -> list[Fault]:
-    """Return every broken promise these logs prove; [] when none.
+    """Return every promise that these logs prove broken; [] for none.
 
     Args:
-        logs: Of as many peers as there are; several of one peer (its log and its history) are fine.
-        complete: Everything had come to rest before the logs end, so whatever is missing was lost.
-        timely: Nothing was held back on purpose and every disk had room, so departures must have been told in time, and
-            what was sent must have come while the two saw each other.
+        logs: The logs of the peers. One peer may give several: its event log and its history.
+        complete: The mesh was at rest before the logs end, so a missing message was lost.
+        timely: Nothing was delayed on purpose and every disk had room, so departures must be reported in time and
+            messages must arrive while both peers are connected.
     """
     events = [log for log in logs if not log.is_history]
     writers = _writers(events, complete, timely)
@@ -62,7 +64,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     found += [fault for log in logs for fault in _twice(log)]
     found += [fault for log in logs for fault in _numbers(log)]
     found += _texts(logs, writers)
-    found += judge_edits(logs, complete=complete)
+    found += check_edits(logs, complete=complete)
     found += _dms(events)
     for log in events:
         found += _answers(log)
@@ -76,8 +78,8 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
                     found += between(log, other)
     histories = [log for log in logs if log.is_history]
     groups = Memberships(events)
-    found += groups.judge(histories, complete=complete)
-    found += judge_stores(histories, events, groups, complete=complete)
+    found += groups.check(histories, complete=complete)
+    found += check_histories(histories, events, groups, complete=complete)
     return found
 
 
@@ -105,7 +107,7 @@ def _twice(log: Log) -> Iterator[Fault]:
 
 
 def _numbers(log: Log) -> Iterator[Fault]:
-    """What one process wrote in one conversation stands in the order of its numbers, whoever's log is missing."""
+    """Check that the messages of one run appear in the order of their numbers, even without the writer's log."""
     newest: dict[str, int] = {}
     for message, place in log.places.items():
         run, number = run_of(message)
@@ -115,7 +117,7 @@ def _numbers(log: Log) -> Iterator[Fault]:
 
 
 def _answers(log: Log) -> Iterator[Fault]:
-    """What stands here before a message that it answers or follows must have been told as a gap."""
+    """Check that a message shown before one it answers or follows has a gap event."""
     gaps = {line.get("about") for line in log.lines if line["event"] == "gap"}
     for message, place in log.places.items():
         line = log.lines[place]
@@ -123,14 +125,14 @@ def _answers(log: Log) -> Iterator[Fault]:
             continue
         for named in (line.get("reply_to"), *(line.get("after") or ())):
             if named and log.places.get(named, -1) > place:
-                text = f"{message} before {named}, which it answers or follows, and no gap was told"
+                text = f"{message} before {named}, which it answers or follows, without a gap event"
                 yield Fault("answer", text, log.where(place))
 
 
 def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
     for session in log.sessions:
         told: set[tuple[str, str, str]] = set()
-        counts: dict[tuple[str, str], int] = {}  # in one life: marks heard just before its end need not have been saved
+        counts: dict[tuple[str, str], int] = {}  # of one session: marks received just before its end may not be stored
         written = _written_in(session)
         for number, line in session.of("delivered", "read"):
             event, message, user = line["event"], line["id"], line["user_id"]
@@ -141,7 +143,7 @@ def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
                 yield Fault("receipt", text, log.where(number))
             told.add((event, message, user))
             if event == "read" and message in written and ("delivered", message, user) not in told:
-                yield Fault("read", f"{message} read by one to whom it was not delivered", log.where(number))
+                yield Fault("read", f"{message} read by a user to whom it was not delivered", log.where(number))
             count = line.get("count", 0)
             if count < counts.get((event, message), 0):
                 yield Fault("receipt", f"the count of {message} fell", log.where(number))
@@ -149,10 +151,10 @@ def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
 
 
 def _written_in(session: LoggedSession) -> set[str]:
-    """Return what was written in this life, and not shown again from a former one.
+    """Return the ids of the messages written in this session, without those of an earlier session shown again.
 
-    Of what a former life wrote, the disk may know who has it; that is not told again, and the line of it may have died
-    with the process: then the first that is told of it may be that it was read.
+    The disk may already know that a message of an earlier session was delivered. That is not reported again, and its
+    line may have been lost with the process, so the first line about such a message may say that it was read.
     """
     if not session.whole:
         return set()
@@ -161,30 +163,30 @@ def _written_in(session: LoggedSession) -> set[str]:
 
 
 def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tuple[str, str]]:
-    """Yield (rule, sentence) of what is wrong with one receipt, whatever others there are."""
+    """Yield (rule, sentence) for each fault of one receipt by itself."""
     message = line["id"]
     if message in log.received:
-        yield "receipt", f"{message} is somebody else's"
+        yield "receipt", f"{message} is another user's message"
     elif message not in log.sent and writer is not None and writer.had_to_log(message):
-        yield "invented", f"{message} was never sent here, and is said to be {line['event']}"
+        yield "invented", f"{message} was never sent here, and is reported {line['event']}"
     sent = log.sent.get(message, line)
     of_two = _dm(log.user_id, line["user_id"])
     to = sent.get("to_id")
     if (to and to != line["user_id"]) or (of_two and sent.get("kind") == "dm" and sent["conversation_id"] != of_two):
-        yield "dm", f"{message} is a direct message, and somebody else is said to have it"
+        yield "dm", f"{message} is a direct message, and its receipt names a third user"
 
 
-# ---- who had to log what
+# ---- which messages a log must hold
 
 
-class _Life(NamedTuple):
+class _Span(NamedTuple):
     begins: float
     ends: float
-    whole: bool  # all it sent is logged: it ended in good order, or everything had come to rest
+    whole: bool  # the log has all it sent: it stopped in good order, or the mesh was at rest
 
 
 class _Writer:
-    """All event logs of one user. Several are of one peer, or of several on which that user writes."""
+    """All event logs of one user, who may write on several peers."""
 
     def __init__(self, logs: Sequence[Log], complete: bool, timely: bool) -> None:
         self.logs = logs
@@ -200,19 +202,19 @@ class _Writer:
         return {message: line for log in self.logs for message, line in log.sent.items()}
 
     @cached_property
-    def _lives(self) -> list[_Life]:
+    def _lives(self) -> list[_Span]:
         found = []
         for log in self.logs:
             for life in log.sessions:
                 last = self._complete and life is log.sessions[-1]
                 ends = seconds(life.stopped) if life.stopped else seconds(life.lines[-1])
                 whole = life.whole and (life.stopped is not None or last)
-                found.append(_Life(seconds(life.lines[0]), float("inf") if last else ends, whole))
+                found.append(_Span(seconds(life.lines[0]), float("inf") if last else ends, whole))
         return found
 
     @cached_property
     def _runs(self) -> dict[str, tuple[int, int, bool]]:
-        """Of each log written here: its lowest and highest number logged, and whether that life is whole."""
+        """For each run written here: its lowest and highest logged number, and whether its session is whole."""
         found: dict[str, tuple[int, int, bool]] = {}
         lives = iter(self._lives)
         for log in self.logs:
@@ -225,15 +227,15 @@ class _Writer:
         return found
 
     def had_to_log(self, message: str, sent_at: float | None = None) -> bool:
-        """Say whether these logs must hold this message if its writer sent it.
+        """Return whether these logs must hold this message if its writer sent it.
 
-        They may lack what a process sent that was killed, and what one sent that was not logged at all.
+        They may lack messages of a process that was killed or that kept no log.
         """
         run, number = run_of(message)
         if run in self._runs:
             low, high, whole = self._runs[run]
             return low <= number <= high or (whole and number > high)
-        if not self._timely:  # clocks jump, and every life is logged
+        if not self._timely:  # clocks jump, and every session is logged
             return not any(log.killed for log in self.logs)
         return sent_at is not None and any(life.whole and life.begins <= sent_at <= life.ends for life in self._lives)
 
@@ -250,9 +252,9 @@ def _writers(events: Sequence[Log], complete: bool, timely: bool) -> dict[str, _
 
 
 def _texts(logs: Sequence[Log], writers: Mapping[str, _Writer]) -> Iterator[Fault]:
-    """One id is one message, the same wherever it stands; and its writer sent it."""
+    """Check that one id is the same message in every log, and that its writer sent it."""
     first: dict[str, tuple[Log, Line]] = {}
-    for log in sorted(logs, key=lambda log: log.is_history):  # a writer's own word first
+    for log in sorted(logs, key=lambda log: log.is_history):  # the writer's own log first
         for message, line in log.sent.items():
             if line["sender_id"] == log.user_id:
                 first.setdefault(message, (log, line))
@@ -262,7 +264,7 @@ def _texts(logs: Sequence[Log], writers: Mapping[str, _Writer]) -> Iterator[Faul
                 continue
             message = line["id"]
             source, known = first.setdefault(message, (log, line))
-            edited = "mended_id" in line or "mended_id" in known  # then its text may be another (checker.py)
+            edited = "mended_id" in line or "mended_id" in known  # then its text may differ; see _versions
             fixed = _FIXED[1:] if edited else _FIXED
             other = [name for name in fixed if name in line and name in known and line[name] != known[name]]
             if other:
@@ -283,7 +285,7 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
             if line["event"] == "message" and line.get("kind") == "dm":
                 of_two = _dm(log.user_id, line["sender_id"])
                 if of_two and of_two != line["conversation_id"]:
-                    yield Fault("dm", f"{line['id']} is a direct message for somebody else", log.where(number))
+                    yield Fault("dm", f"{line['id']} is a direct message for another user", log.where(number))
     for conversation, holding in holders.items():
         for third in holding[2:]:
             if len({log.user_id for log in holding}) > 2 and not _dm(third.user_id, third.user_id):
@@ -292,7 +294,7 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
 
 @cache
 def _dm(one: str, other: str) -> str:
-    """Return the id of the direct conversation of two users; "" when these are no user ids."""
+    """Return the id of the direct conversation of two users; "" if these are not user ids."""
     try:
         users = [b32decode(f"{user}====") for user in (one, other)]
     except ValueError:
@@ -300,14 +302,14 @@ def _dm(one: str, other: str) -> str:
     return base32(dm_id(users[0].hex(), users[1].hex())) if all(len(user) == 32 for user in users) else ""
 
 
-# ---- two logs: one writes, the other reads
+# ---- two logs: a writer's and a reader's
 
 
 def _between(wrote: _Writer, writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
-    """Judge what one peer sent and the other received."""
+    """Check the messages that one peer sent and the other received."""
     if not writer.restored:
         for_reader = _for_reader(writer, reader)
-        if wrote.is_one:  # else what one peer of a user sent stands among what another did, as it came there
+        if wrote.is_one:  # with several peers, their messages interleave as they arrive
             yield from _order(writer, for_reader, reader, complete)
         yield from _lost(writer, reader, for_reader, complete, timely)
     yield from _delivered(writer, reader, complete, timely)
@@ -316,7 +318,7 @@ def _between(wrote: _Writer, writer: Log, reader: Log, complete: bool, timely: b
 
 
 def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
-    """Return the ids the reader is to get, in the order sent, by conversation."""
+    """Return the ids that the reader must get, in the order sent, by conversation."""
     dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
     dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
     dms.add(_dm(writer.user_id, reader.user_id))
@@ -329,19 +331,19 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
 
 
 def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool) -> Iterator[Fault]:
-    """In order, and none left out before one that came. A gap excuses neither: it is about what others wrote."""
+    """Check that messages arrive in order and none is skipped. A gap is no excuse: it concerns other writers."""
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
-        return  # what a forked log held is not passed on
+        return  # entries of a forked log are not passed on
     came = {message: n for n, message in enumerate(reader.received)}
     for messages in sent.values():
         latest, latest_id, left_out = -1, "", ""
         for message in messages:
             at = came.get(message)
             if at is None:
-                if complete or seconds(writer.sent[message]) >= reader.began:  # else it was shown before, perhaps
+                if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out = left_out or message
                 continue
-            if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one it is told by _numbers
+            if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
                 text = f"{message} came before {latest_id}, which was sent before it ({writer.place_of(latest_id)})"
                 yield Fault("order", text, reader.place_of(message))
             if left_out:
@@ -353,25 +355,25 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:
-    sights = sights_of(reader, writer.user_id) if timely else []
+    seen_times = times_seen(reader, writer.user_id) if timely else []
     for messages in sent.values():
         for message in messages:
             if message in reader.received:
                 continue
             at = seconds(writer.sent[message])
-            seen = max((end - max(start, at) for start, end in sights), default=0.0) if at >= reader.began else 0.0
+            seen = max((end - max(start, at) for start, end in seen_times), default=0.0) if at >= reader.began else 0.0
             if complete or seen >= IN_SIGHT:
                 yield Fault("lost", f"{message}, sent in {writer.place_of(message)}, never came", reader.name)
 
 
 def _delivered(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
-    """A receipt says it is on the reader's disk, so the reader's program gets it, in this life or the next."""
+    """Check that a message reported delivered reaches the reader's program, in this session or the next."""
     for number, line in enumerate(writer.lines):
         if line["event"] != "delivered" or line["user_id"] != reader.user_id or line["id"] in reader.received:
             continue
         at = seconds(line)
         if complete or (timely and at >= reader.began and reader.ended - at >= IN_SIGHT):
-            text = f"{line['id']} is said to be delivered to {reader.name}, and it is not there"
+            text = f"{line['id']} is reported delivered to {reader.name}, and is not there"
             yield Fault("delivered", text, writer.where(number))
 
 
@@ -385,29 +387,25 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
         line = writer.sent.get(message)
         if line is None or message in told:
             continue
-        # What was heard in a former life is known to the disk and not told again: the line of it may have died with the
-        # process.
+        # A receipt of an earlier session is not reported again, and its line may have been lost with the process.
         if moment(line["sent_at"]) >= since or seconds(came) >= since + SLACK:
-            text = f"{message} is with {reader.name} ({reader.place_of(message)}), and no receipt came"
+            text = f"{message} reached {reader.name} ({reader.place_of(message)}), and no receipt came"
             yield Fault("receipt", text, writer.place_of(message))
 
 
 # ---- departures
 #
-# What event logs say of who came and went: told once, in time, and as `left` only of who said goodbye.
-#
-# A peer that was killed logs no end, so nobody can tell from its log when that was: how soon a kill is noticed is not
-# judged here, but by the tests that kill.
-
+# A departure is reported once, in time, and with the reason `left` only after a goodbye. A killed peer logs no end, so
+# its log does not say when it ended: the tests that kill check how soon a kill is noticed.
 
 TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
-SLACK = 2.0  # seconds a busy machine may be late with its lines
-AFTER_GOODBYE = ("stopped", "delivered", "read")  # a peer that leaves looks up receipts it has yet to tell, 5 s at most
+SLACK = 2.0  # seconds that a busy machine may be late with a line
+AFTER_GOODBYE = ("stopped", "delivered", "read")  # a leaving peer reports its last receipts for up to 5 s
 DEPARTURE_WITHIN = max(TOLD_WITHIN.values()) + SLACK
 
 
-def sights_of(log: Log, user: str) -> list[tuple[float, float]]:
-    """Return when this peer saw a user: (from, to), in seconds."""
+def times_seen(log: Log, user: str) -> list[tuple[float, float]]:
+    """Return the times at which this peer saw a user online, as (from, to) in seconds."""
     found = []
     for session in log.sessions:
         since: float | None = None
@@ -423,19 +421,19 @@ def sights_of(log: Log, user: str) -> list[tuple[float, float]]:
 
 
 def alternate(log: Log) -> Iterator[Fault]:
-    """In one life a user joins, leaves, joins …: nothing is told twice, and nobody leaves who never came."""
+    """Check that a user joins and leaves in turn within one session."""
     for life in log.sessions:
         last: dict[str, str] = {}
         for number, line in life.of("joined", "left") if life.whole else ():
             event, user = line["event"], line["user_id"]
             if last.get(user, "left") == event:
-                text = f"told {'again ' if user in last else ''}that {user[:8]} {event}"
+                text = f"reported {'again ' if user in last else ''}that {user[:8]} {event}"
                 yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
             last[user] = event
 
 
 def between(gone: Log, witness: Log) -> Iterator[Fault]:
-    """Judge what one peer was told of the ends of the other's lives."""
+    """Check what one peer reported about the ends of the other's sessions."""
     yield from _without_goodbye(gone, witness)
     for n, session in enumerate(gone.sessions):
         if session.stopped is None:
@@ -450,22 +448,22 @@ def between(gone: Log, witness: Log) -> Iterator[Fault]:
 
 
 def _told_of(gone: Log, witness: Log, life: LoggedSession, at: float, again: float) -> Iterator[Fault]:
-    """Judge what one life of a witness says after `gone` stopped at this time; it began `again` later, or never."""
+    """Check one session of a witness after `gone` stopped at `at`. `again` is its next start, or infinity."""
     for number, line in life.of("left"):
         told = seconds(line)
         if line["user_id"] == gone.user_id and told >= at - SLACK:
             if told > again:
-                break  # of a later end
+                break  # this line is about a later end
             if told - at > TOLD_WITHIN.get(line["reason"], DEPARTURE_WITHIN) + SLACK:
-                text = f"told {told - at:.1f} s late that {gone.name} was gone ({line['reason']})"
+                text = f"reported {told - at:.1f} s late that {gone.name} was gone ({line['reason']})"
                 yield Fault("departure", text, witness.where(number))
             return
     if min(seconds(life.lines[-1]), again) - at > DEPARTURE_WITHIN:
-        yield Fault("departure", f"was never told that {gone.name} left", witness.name)
+        yield Fault("departure", f"never reported that {gone.name} left", witness.name)
 
 
 def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
-    """Who was told a goodbye that was none: the process went on logging."""
+    """Check that a peer reported as having said goodbye does not go on logging."""
     spans = [
         (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] not in AFTER_GOODBYE), default=0.0))
         for life in gone.sessions
@@ -474,23 +472,22 @@ def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
         if line["event"] == "left" and line["user_id"] == gone.user_id and line["reason"] == "left":
             at = seconds(line)
             if any(begins < at - SLACK and at + SLACK < last for begins, last in spans):
-                yield Fault("departure", f"told that {gone.name} said goodbye, which it did not", witness.where(number))
+                yield Fault(
+                    "departure", f"reported that {gone.name} said goodbye, which it did not", witness.where(number)
+                )
 
 
 # ---- edits
 #
-# What event logs say of edits, deletions and reactions: only the writer's own, and everywhere the same.
-#
-# A message may say another text than its writer sent at first: then it says by which edit (`mended_id`), and two logs
-# that know of the same edit have the same text of it. What counts at last is the same in histories made at rest.
+# Only the writer of a message edits or deletes it, and every log shows the same result. A message whose text was edited
+# names the edit (`mended_id`), and two logs that name the same edit have the same text. Histories made at rest agree.
 
-
-MENDINGS = ("edited", "deleted", "reaction")
+EDIT_EVENTS = ("edited", "deleted", "reaction")
 _SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
 
 
-def judge_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
-    """Judge these logs against each other; histories too when they were made at rest (`complete`)."""
+def check_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
+    """Check the edits in these logs against each other; with `complete` those in the histories too."""
     yield from _entries(logs)
     yield from _authors(logs)
     yield from _versions(logs)
@@ -504,9 +501,9 @@ def _lines(logs: Sequence[Log], events: Sequence[str]) -> Iterator[tuple[Log, in
 
 
 def _entries(logs: Sequence[Log]) -> Iterator[Fault]:
-    """One edit, deletion or reaction is the same in every log."""
+    """Check that an edit, deletion or reaction is the same in every log."""
     first: dict[str, tuple[Log, int, Line]] = {}
-    for log, number, line in _lines(logs, MENDINGS):
+    for log, number, line in _lines(logs, EDIT_EVENTS):
         source, at, known = first.setdefault(line["entry_id"], (log, number, line))
         other = [name for name in _SAME if line.get(name) != known.get(name)]
         if other:
@@ -515,15 +512,15 @@ def _entries(logs: Sequence[Log]) -> Iterator[Fault]:
 
 
 def _authors(logs: Sequence[Log]) -> Iterator[Fault]:
-    """Who did not write a message does not edit or delete it."""
+    """Check that only its writer edits or deletes a message."""
     writers = {line["id"]: line["sender_id"] for _, _, line in _lines(logs, POSTS)}
     for log, number, line in _lines(logs, ("edited", "deleted")):
         if writers.get(line["id"], line["by_id"]) != line["by_id"]:
-            yield Fault("edit", f"{line['id']} is {line['event']} by somebody who did not write it", log.where(number))
+            yield Fault("edit", f"{line['id']} is {line['event']} by a user who did not write it", log.where(number))
 
 
 def _versions(logs: Sequence[Log]) -> Iterator[Fault]:
-    """What a message says after an edit is what that edit says, in every log."""
+    """Check that a message has the text of the edit it names, in every log."""
     said: dict[str, tuple[Log, int, str]] = {}
     for log, number, line in _lines(logs, ("edited", "deleted", *POSTS)):
         edit = line.get("mended_id") if line["event"] in POSTS else line["entry_id"]
@@ -537,11 +534,11 @@ def _versions(logs: Sequence[Log]) -> Iterator[Fault]:
 
 
 def _views(one: Log, other: Log) -> Iterator[Fault]:
-    """Two histories made at rest show each message alike."""
+    """Check that two histories made at rest show each message alike."""
     for message, place in other.places.items():
         at = one.places.get(message)
         if at is not None and _view(one.lines[at]) != _view(other.lines[place]):
-            text = f"{message} is edited, deleted or reacted to otherwise than in {one.where(at)}"
+            text = f"{message} is edited, deleted or reacted to differently than in {one.where(at)}"
             yield Fault("edit", text, other.where(place))
 
 
@@ -552,20 +549,18 @@ def _view(line: Line) -> Any:
 
 # ---- memberships
 #
-# What event logs say of groups: who belongs to them is the same for everybody, and what is behind a cut is nowhere.
-#
-# A removal hides what the removed one wrote behind it, once it is known, also where it was shown before. So of those
-# who were ever removed or left it is no fault that something is gone, and only members need hold what a group has.
-
+# All peers agree who belongs to a group, and nothing written after a cut is shown. A removal, once known, hides what
+# the removed user wrote after it, even if it was shown before. So messages of users who were ever removed or left may
+# be missing, and only members must hold the messages of a group.
 
 _GONE = ("removed", "left")
 
 
 class Memberships:
-    """What the event logs of a mesh tell of its groups.
+    """The groups of a mesh, as its event logs report them.
 
     Args:
-        events: Event logs, no histories.
+        events: Event logs, not histories.
     """
 
     def __init__(self, events: Sequence[Log]) -> None:
@@ -573,19 +568,19 @@ class Memberships:
 
     @cached_property
     def undelivered(self) -> dict[str, str]:
-        """The messages behind a cut, as their writers were told: id -> user id of the writer."""
+        """The messages behind a cut, as reported to their writers: id -> user id of the writer."""
         told = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
         return {id: log.user_id for log, line in told for id in line.get("undelivered") or ()}
 
     @cached_property
     def gone(self) -> set[tuple[str, str]]:
-        """(conversation id, user id) of everybody who ever was removed, or left."""
+        """(conversation id, user id) of every user who was ever removed or left."""
         lines = (line for log in self._events for line in log.lines if line["event"] == "group")
         return {(line["conversation_id"], str(line.get("target_id"))) for line in lines if line["change"] in _GONE}
 
     @cached_property
     def members(self) -> dict[str, set[str]]:
-        """The user ids of those who belong to each group at the end, as whoever was told last says."""
+        """The user ids of the members of each group at the end, by its latest line."""
         last: dict[str, Line] = {}
         for log in self._events:
             for group, (_, line) in _last(log).items():
@@ -594,15 +589,15 @@ class Memberships:
         return {group: set(line["member_ids"]) for group, line in last.items()}
 
     def holds(self, conversation: str, user: str) -> bool:
-        """Whether this user has to hold what is in a conversation that others hold: no group, or one of theirs."""
+        """Return whether a user must hold the messages of a conversation: always, except of others' groups."""
         return conversation not in self.members or user in self.members[conversation]
 
     def may_be_gone(self, message: Line) -> bool:
-        """Whether a message may be nowhere although it was sent: its writer was cut off from its group."""
+        """Return whether a sent message may be missing everywhere: its writer was cut off from the group."""
         return (message["conversation_id"], message["sender_id"]) in self.gone
 
-    def judge(self, histories: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
-        """Judge event logs, and histories against them; `complete` as for the checker."""
+    def check(self, histories: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
+        """Check the event logs, and the histories against them. `complete` is that of `check`."""
         for log in self._events:
             yield from _outsiders(log)
             yield from self._behind_cuts(log)
@@ -612,26 +607,28 @@ class Memberships:
                 yield from self._kept_behind_cuts(history)
 
     def _behind_cuts(self, log: Log) -> Iterator[Fault]:
-        """Who knows of a removal shows nothing that was written behind it."""
+        """Check that a peer that knows of a removal shows no message written after it."""
         removed: set[tuple[str, str]] = set()
         for number, line in enumerate(log.lines):
             if line["event"] == "group" and line["change"] == "removed":
                 removed.add((line["conversation_id"], str(line.get("target_id"))))
             elif line["event"] == "message" and line["id"] in self.undelivered:
                 if (line["conversation_id"], line["sender_id"]) in removed:
-                    text = f"{line['id']} was written behind a removal that was known here, and is shown"
+                    text = f"{line['id']} was written after a removal that was known here, and is shown"
                     yield Fault("group", text, log.where(number))
 
     def _kept_behind_cuts(self, history: Log) -> Iterator[Fault]:
         for message in self.undelivered.keys() & history.places.keys():
-            yield Fault("group", f"{message} was written behind a removal, and stands here", history.place_of(message))
+            yield Fault(
+                "group", f"{message} was written after a removal, and is in this history", history.place_of(message)
+            )
 
     def _differences(self) -> Iterator[Fault]:
-        """At rest everybody who was told of a group says the same of it."""
+        """Check that at rest all peers report the same name and members of a group."""
         first: dict[str, tuple[Log, int, Line]] = {}
         for log in self._events:
             if log.restored or any(life.stopped is None for life in log.sessions[:-1]):
-                continue  # what it was told just before it was killed need not be logged
+                continue  # a line of what it learned just before a kill may be missing
             for group, (number, line) in _last(log).items():
                 source, at, known = first.setdefault(group, (log, number, line))
                 if (set(line["member_ids"]), line["group"]) != (set(known["member_ids"]), known["group"]):
@@ -640,65 +637,62 @@ class Memberships:
 
 
 def _last(log: Log) -> dict[str, tuple[int, Line]]:
-    """Return the last line that this log has of each group, and its number."""
+    """Return the last line about each group, with its line number."""
     lines = ((number, line) for number, line in enumerate(log.lines) if line["event"] == "group")
     return {line["conversation_id"]: (number, line) for number, line in lines}
 
 
 def _outsiders(log: Log) -> Iterator[Fault]:
-    """Nobody writes in a group who never belonged to it, as far as all of it was told here."""
+    """Check that each message in a group is by a user who was a member, where this log has the whole group."""
     ever: dict[str, set[str]] = {}
     for number, line in enumerate(log.lines):
         group = line.get("conversation_id", "")
         if line["event"] == "group" and (line["change"] == "created" or group in ever):
             ever.setdefault(group, set()).update(line["member_ids"])
         elif line["event"] == "message" and group in ever and line["sender_id"] not in ever[group]:
-            yield Fault("group", f"{line['id']} is by somebody who never belonged to its group", log.where(number))
+            yield Fault("group", f"{line['id']} is by a user who was never a member of its group", log.where(number))
 
 
 # ---- stores
 #
-# What `history --json` says: that all peers hold the same, in one order, and what their logs say they hold.
-#
-# Two histories that put the same messages in different orders are always a fault. What is missing in one is a fault
-# only when everything had come to rest and the histories are whole (no `--limit`, `--since`, `--before`, `--search`);
-# one may be of a single conversation.
-
+# All peers hold the same messages in one order, and those that their event logs name. Two histories with different
+# orders are always a fault. A missing message is one only if the mesh was at rest and the histories are whole (made
+# without `--limit`, `--since`, `--before`, `--search`). A history may be of a single conversation.
 
 MOST_NAMED = 3  # ids in one fault
 
 
-def judge_stores(
+def check_histories(
     histories: Sequence[Log], events: Sequence[Log], groups: Memberships, *, complete: bool
 ) -> Iterator[Fault]:
-    """Judge histories against each other, and against event logs when they are `complete`."""
+    """Check histories against each other, and with `complete` against event logs."""
     for one, other in combinations(histories, 2):
-        yield from _order_stores(one, other)
+        yield from _history_order(one, other)
         if complete:
             yield from _same(one, other, groups)
     for history in histories if complete else ():
         for log in events:
             if history.user_id and not log.restored:
                 yield from _kept(log, history, groups)
-                yield from _delivered_stores(log, history, groups)
+                yield from _stored_if_delivered(log, history, groups)
 
 
-def _order_stores(one: Log, other: Log) -> Iterator[Fault]:
-    """What two histories both hold stands in the same order in both."""
+def _history_order(one: Log, other: Log) -> Iterator[Fault]:
+    """Check that two histories agree on the order of the messages both hold."""
     newest, newest_id = -1, ""
     for message, place in other.places.items():
         at = one.places.get(message)
         if at is None:
             continue
         if at < newest:
-            text = f"{message} stands behind {newest_id} here, and before it in {one.name}"
+            text = f"{message} is after {newest_id} here, and before it in {one.name}"
             yield Fault("history", text, other.where(place))
-            return  # one that moved makes faults of all that it passed
+            return  # one moved message would make a fault of each that it passed
         newest, newest_id = at, message
 
 
 def _same(one: Log, other: Log, groups: Memberships) -> Iterator[Fault]:
-    """What stands in one stands in the other, in each conversation that both show; in a group to which both belong."""
+    """Check that two histories hold the same messages of each conversation that both show and belong to."""
     shared = {
         conversation
         for conversation in one.conversations & other.conversations
@@ -712,7 +706,7 @@ def _same(one: Log, other: Log, groups: Memberships) -> Iterator[Fault]:
 
 
 def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
-    """What a peer's own log says it sent or was given is in its store; so is what others sent to the room."""
+    """Check that a store has what its own log sent or received, and what others sent to the room."""
     own = log.user_id == history.user_id
     names = log.places if own else [message for message, line in log.sent.items() if line.get("kind") == "room"]
     missing = [
@@ -726,8 +720,8 @@ def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
         yield Fault("lost", f"{_named(missing)}, {what} in {log.place_of(missing[0])}, is not here", history.name)
 
 
-def _delivered_stores(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
-    """What is said to be delivered to this user is in this user's store."""
+def _stored_if_delivered(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
+    """Check that a message reported delivered to this user is in this user's store."""
     for number, line in enumerate(log.lines):
         if line["event"] != "delivered" or line["user_id"] != history.user_id or line["id"] in history.places:
             continue
@@ -739,7 +733,7 @@ def _delivered_stores(log: Log, history: Log, groups: Memberships) -> Iterator[F
 
 
 def _may_be_expected(history: Log, conversation: str) -> bool:
-    """Say whether a whole history would show this conversation: it does, or it shows more than one."""
+    """Return whether a whole history would show this conversation: it has it, or has more than one."""
     return conversation in history.conversations or len(history.conversations) > 1
 
 
@@ -752,7 +746,7 @@ def _is_room(log: Log, message: str) -> bool:
 
 
 def _named(messages: Iterable[str]) -> str:
-    """Name a few of them."""
+    """Return the first few ids, and how many more there are."""
     names = list(messages)
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return ", ".join(names[:MOST_NAMED]) + more

@@ -1,7 +1,7 @@
-"""Event logs as the checker reads them: a file's lines, the lives of its peer, and what is wrong with the form.
+"""Event logs, parsed for the checker: lines, sessions and faults of form.
 
-An event log is what `--json` prints and `--log` keeps: one JSON object a line. What `history --json` prints has the
-same lines, `sent` and `message` only. Nothing is judged here but whether a line is an event at all.
+An event log is the output of `--json` and the file of `--log`: one JSON object a line. The output of `history --json`
+has the same lines, but only `sent` and `message`. This file decides only whether a line is an event.
 """
 
 from __future__ import annotations
@@ -19,31 +19,22 @@ Line = dict[str, Any]
 
 _NOT_JSON = "not JSON"
 POSTS = ("sent", "message")
-_OF_A_LIFE = {*POSTS, "delivered", "joined", "left", "stopped"}  # what a peer logs only once it listens
+_AFTER_LISTENING = {*POSTS, "delivered", "joined", "left", "stopped"}  # events that come only after `listening`
 _POST = ("id", "conversation_id", "sender_id", "text", "sent_at")
-_MENDING = ("id", "by_id", "entry_id", "sent_at")
+_EDIT = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
-    "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_MENDING, "text"), "deleted": _MENDING,
-    "reaction": (*_MENDING, "reaction"), "group": ("conversation_id", "change", "group"),
+    "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_EDIT, "text"), "deleted": _EDIT,
+    "reaction": (*_EDIT, "reaction"), "group": ("conversation_id", "change", "group"),
 }  # fmt: skip
-_STRINGS = (
-    "kind",
-    "target_id",
-    "to_id",
-    "reply_to",
-    "about",
-    "code",
-    "peer_id",
-    "mended_id",
-)  # when they are there at all
+_STRINGS = ("kind", "target_id", "to_id", "reply_to", "about", "code", "peer_id", "mended_id")  # optional fields
 _LISTS = ("after", "missing", "member_ids", "undelivered")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's `>` writes
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; PowerShell's `>` writes UTF-16
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A promise that was broken: `rule` is a stable word, `text` a sentence, `where` says whose log, and the line."""
+    """A broken promise. `rule` is a stable word, `text` a sentence, `where` the log's name and its line."""
 
     rule: str
     text: str
@@ -55,33 +46,37 @@ class Fault:
 
 @dataclass(frozen=True)
 class LoggedSession:
-    """One life of a peer: its lines from one `listening` to the next. `number` is the first line's, from 0."""
+    """One session of a peer: its lines from one `listening` to the next. `number` is the first line's, from 0."""
 
     number: int
     lines: list[Line]
 
     @cached_property
     def stopped(self) -> Line | None:
-        """The last line of an orderly end; None when it was killed, or still runs."""
+        """The line `stopped`; None if the peer was killed or still runs."""
         return next((line for line in reversed(self.lines) if line["event"] == "stopped"), None)
 
     @cached_property
     def whole(self) -> bool:
-        """Whether its beginning is there."""
+        """Whether the log has the beginning of the session."""
         return any(line["event"] == "listening" for line in self.lines)
 
     def of(self, *events: str) -> Iterator[tuple[int, Line]]:
-        """Yield (line number, line) of these events."""
+        """Yield (line number, line) for each of these events."""
         return ((self.number + n, line) for n, line in enumerate(self.lines) if line["event"] in events)
 
 
 @dataclass(frozen=True)
 class Log:
-    """The lines of one peer, under a name for people.
+    """The lines of one peer.
 
-    `bad` holds (line number from 1, what is wrong) of lines that are no events. What begins with no `listening` and
-    holds only messages is a history. `restored` says that the peer's disk went back to an older copy: then it may write
-    without knowing what it wrote before, and what nobody else had is lost: order and arrival are not judged.
+    A log that has only messages and no `listening` is a history.
+
+    Attributes:
+        name: The name to show.
+        bad: (line number from 1, what is wrong) for each line that is not an event.
+        restored: The peer's disk went back to an older copy. It may have written without knowing its earlier messages,
+            and lost those that nobody else had, so order and arrival are not checked.
     """
 
     name: str
@@ -91,12 +86,16 @@ class Log:
 
     @classmethod
     def read(cls, path: Path | str) -> Log:
-        """Read a file. OSError when it cannot be read; what is wrong inside is in `bad`."""
+        """Read a file. Faults inside it go to `bad`.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
         return cls.parse(str(path), Path(path).read_bytes())
 
     @classmethod
     def parse(cls, name: str, data: bytes) -> Log:
-        """Read the bytes of a file. Half a line is no fault as the last of a life: the process was killed in it."""
+        """Parse the bytes of a file. An incomplete last line of a session is no fault: the process was killed."""
         if data.startswith(_UTF_16):
             data = data.decode("utf-16", "replace").encode()
         lines: list[Line] = []
@@ -120,16 +119,16 @@ class Log:
 
     @cached_property
     def sessions(self) -> list[LoggedSession]:
-        """Its lives, in order. What a peer says before it listens, warnings say, belongs to the life that begins."""
+        """The sessions, in order. Lines before `listening`, such as warnings, belong to the session that begins."""
         starts = [n for n, line in enumerate(self.lines) if line["event"] == "listening"]
-        if starts and not any(line["event"] in _OF_A_LIFE for line in self.lines[: starts[0]]):
+        if starts and not any(line["event"] in _AFTER_LISTENING for line in self.lines[: starts[0]]):
             del starts[0]
         cuts = [0, *(start for start in starts if start), len(self.lines)]
         return [LoggedSession(start, self.lines[start:end]) for start, end in pairwise(cuts)]
 
     @cached_property
     def user_id(self) -> str:
-        """Whose log it is; "" when it does not say."""
+        """The id of the user whose log it is; "" if no line names it."""
         for line in self.lines:
             if line["event"] == "listening":
                 return str(line["user_id"])
@@ -139,12 +138,12 @@ class Log:
 
     @cached_property
     def began(self) -> float:
-        """The time of its first line; 0 when it is empty. What came before may have been shown unlogged."""
+        """The time of the first line; 0 if the log is empty. Messages before it may have been shown without a log."""
         return seconds(self.lines[0]) if self.lines else 0.0
 
     @cached_property
     def ended(self) -> float:
-        """The time of its last line; 0 when it is empty."""
+        """The time of the last line; 0 if the log is empty."""
         return seconds(self.lines[-1]) if self.lines else 0.0
 
     @cached_property
@@ -157,7 +156,7 @@ class Log:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The line on which each message stands first, from 0."""
+        """The number of the first line of each message, from 0."""
         found: dict[str, int] = {}
         for number, line in enumerate(self.lines):
             if line["event"] in POSTS:
@@ -170,30 +169,30 @@ class Log:
 
     @cached_property
     def killed(self) -> bool:
-        """Some life of it ended, or ends, without `stopped`: it may have sent what it did not log."""
+        """Whether some session ends without `stopped`: it may have sent messages that it did not log."""
         return any(session.stopped is None for session in self.sessions)
 
     def where(self, number: int) -> str:
         return f"{self.name}:{number + 1}"
 
     def place_of(self, message: str) -> str:
-        """Where a message stands here, as `where` says it; the name alone when it does not."""
+        """Return the log's name and the line of a message; the name alone if the message is not here."""
         return self.where(self.places[message]) if message in self.places else self.name
 
 
 def run_of(message: str) -> tuple[str, int]:
-    """Return which log a message stands in, and its number there; 0 for what is no message id."""
+    """Return the log of a message and its number there; 0 if it is not a message id."""
     run, _, number = message.rpartition(".")
     return run, int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else 0
 
 
 def seconds(line: Line) -> float:
-    """Return the time of a line in seconds; ValueError when it is none."""
+    """Return the time of a line in seconds. Raises ValueError if it has none."""
     return moment(line["at"])
 
 
 def moment(text: str) -> float:
-    """Return a time in seconds. Raises ValueError when it is none."""
+    """Return a time in seconds. Raises ValueError if the text is not a time."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (OverflowError, OSError) as error:  # the year 1, before any zone
@@ -209,9 +208,9 @@ def _read(raw: bytes) -> tuple[Line, str]:
 
 
 def wrong_with(line: object) -> str:
-    """Say what is wrong with a line; "" for nothing. Unknown events and fields are fine."""
+    """Return what is wrong with a line; "" for nothing. Unknown events and fields are allowed."""
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
-        return 'no object with "event"'
+        return 'not an object with "event"'
     event = line["event"]
     missing = [name for name in ("at", *_NEEDED.get(event, ())) if not isinstance(line.get(name), str)]
     missing += ["member_ids"] if event == "group" and not isinstance(line.get("member_ids"), list) else []
@@ -225,12 +224,12 @@ def wrong_with(line: object) -> str:
         missing += ["count"] if type(line.get("count", 0)) is not int else []
         missing += ["reactions"] if not _are_objects(line.get("reactions", [])) else []
     if missing:
-        return f"its {', '.join(missing)} cannot be meant"
+        return f"wrong type of {', '.join(missing)}"
     for name in ("at", "sent_at") if event in POSTS else ("at",):
         try:
             moment(line[name])
         except ValueError:
-            return f"its `{name}` is no time"
+            return f"`{name}` is not a time"
     return ""
 
 
