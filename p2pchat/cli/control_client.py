@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.cli.control_socket import BUSY, SOCKET_NAME, Door, LineBuffer, encode, read_door
+from p2pchat.cli.control_socket import BUSY, SOCKET_NAME, LineBuffer, SocketAddress, encode, read_address
 from p2pchat.cli.loop import make_runner
 from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
 from p2pchat.commands.output import EventLine
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from p2pchat import DataLocked
 
 
-CONNECT_WITHIN = 5.0  # seconds: a peer that is there answers at once, unless it hangs
-BUSY_AGAIN = 0.1  # seconds until a peer that had too many commands is asked again
+CONNECT_TIMEOUT = 5.0  # seconds: a peer that is there answers at once, unless it hangs
+BUSY_RETRY_AFTER = 0.1  # seconds until a peer that had too many commands is asked again
 READ_BYTES = 64 * 1024
-WAITING_LINES = 100  # event lines read and not taken
+MAX_QUEUED_LINES = 100  # event lines read and not taken
 MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages; the peer is our own
 
 _CODES = {"usage": USAGE, "too_long": USAGE, "invite_error": USAGE}
 _CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
 
 
-class Refused(CommandError):
+class RequestRefused(CommandError):
     """The peer answered with an error. `code` is the exit code that fits; `is_busy`: it has too many commands now."""
 
     def __init__(self, line: EventLine) -> None:
@@ -61,8 +61,8 @@ def exit_code(error: EventLine) -> int:
     return _CODES.get(str(error.get("code")), FAILED)
 
 
-class Control:
-    """A connection to a running peer. Make one with `reach` or `connect`.
+class ControlClient:
+    """A connection to a running peer. Make one with `connect_or_run` or `connect`.
 
     Attributes:
         listening: The peer's first line: who and where it is.
@@ -72,7 +72,7 @@ class Control:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(WAITING_LINES)
+        self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(MAX_QUEUED_LINES)
         self._asked: dict[str, asyncio.Future[EventLine]] = {}
         self._refs = itertools.count(1)
         self._reason = ""
@@ -80,7 +80,7 @@ class Control:
         self.listening: EventLine = {}
         self.is_own = False
 
-    async def begin(self) -> Control:
+    async def start(self) -> ControlClient:
         """Read who answers.
 
         Raises:
@@ -88,22 +88,22 @@ class Control:
         """
         self._reading = asyncio.create_task(self._read())
         try:
-            self.listening = await self._greeting()
+            self.listening = await self._read_greeting()
         except BaseException:  # cancelled as well: nothing of it stays open
             await self.aclose()
             raise
         return self
 
-    async def _greeting(self) -> EventLine:
+    async def _read_greeting(self) -> EventLine:
         try:
-            async with asyncio.timeout(CONNECT_WITHIN):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 first = await self.next_line()
         except TimeoutError:
             raise CommandError("a peer is there and does not answer: it hangs, or its machine is very busy") from None
         if first is None:
             raise PeerGone("")
         if first.get("event") != "listening":
-            raise Refused(first)
+            raise RequestRefused(first)
         return first
 
     # What a command does with it
@@ -118,7 +118,7 @@ class Control:
             self._writer.write(encode(order))
             await self._writer.drain()
         except OSError:
-            await self._gone()
+            await self._raise_peer_gone()
 
     async def ask(self, do: str, **fields: Any) -> list[EventLine]:
         """Send a command object and return the rows of its answer.
@@ -133,7 +133,7 @@ class Control:
         await self.say(do=do, ref=ref, **fields)
         line = await answer
         if line["event"] == "error":
-            raise Refused(line)
+            raise RequestRefused(line)
         rows: list[EventLine] = line["rows"]
         return rows
 
@@ -166,7 +166,7 @@ class Control:
             while chunk := await self._reader.read(READ_BYTES):
                 for raw in lines.feed(chunk):
                     if raw is not None:
-                        await self._sort(raw)
+                        await self._dispatch(raw)
         except (OSError, ValueError, RecursionError):
             pass  # what is no event line comes from no peer
         finally:
@@ -177,7 +177,7 @@ class Control:
                     answer.exception()  # whoever asked may have gone before
         await self._lines.put(None)
 
-    async def _sort(self, raw: bytes) -> None:
+    async def _dispatch(self, raw: bytes) -> None:
         line = json.loads(raw)
         if not isinstance(line, dict):
             raise ValueError("no object")
@@ -189,13 +189,13 @@ class Control:
         elif not asked.done():
             asked.set_result(line)
 
-    async def _gone(self) -> None:
+    async def _raise_peer_gone(self) -> None:
         """The other end takes nothing more: read what it said last."""
-        await asyncio.wait([self._reading], timeout=CONNECT_WITHIN)
+        await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)
         raise PeerGone(self._reason) from None
 
 
-async def connect(directory: Path) -> Control | None:
+async def connect(directory: Path) -> ControlClient | None:
     """Return a connection to the peer that runs in `directory` (absolute); None when none answers there.
 
     Of very many commands at once some wait a little.
@@ -203,15 +203,15 @@ async def connect(directory: Path) -> Control | None:
     Raises:
         Failure: One is there and refuses, or hangs.
     """
-    deadline = asyncio.get_running_loop().time() + CONNECT_WITHIN
+    deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
     while True:
         streams = await _open(directory)
         try:
-            return None if streams is None else await Control(*streams).begin()
-        except Refused as refused:
+            return None if streams is None else await ControlClient(*streams).start()
+        except RequestRefused as refused:
             if not refused.is_busy or asyncio.get_running_loop().time() > deadline:
                 raise
-        await asyncio.sleep(BUSY_AGAIN)
+        await asyncio.sleep(BUSY_RETRY_AFTER)
 
 
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -221,24 +221,24 @@ async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
             return await asyncio.open_unix_connection(os.fspath(path), limit=READ_BYTES)
         except OSError:  # of a peer that was killed; also one that just ends
             pass
-    door = read_door(directory)
+    door = read_address(directory)
     if door is None:
         return None
     try:
-        async with asyncio.timeout(CONNECT_WITHIN):
-            return await _enter(door)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await _authenticate(door)
     except (OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError):
         return None
 
 
-async def _enter(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+async def _authenticate(door: SocketAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
     """Connect to whoever waits there; None, and closed, when it is somebody else than the peer."""
     reader, writer = await asyncio.open_connection(door.host, door.port, limit=READ_BYTES)
     known = False
     try:
         writer.write(encode({"token": door.token}))
         answer = json.loads(await reader.readuntil(b"\n"))
-        known = isinstance(answer, dict) and door.same_answer(answer.get("answer"))
+        known = isinstance(answer, dict) and door.is_answer(answer.get("answer"))
     finally:
         if not known:
             writer.close()
@@ -253,13 +253,13 @@ async def _enter(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 # others find it there.
 
 
-HELD_PATIENCE = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
-HELD_AGAIN = 0.1  # seconds between two looks at a profile that is held
-MEET_WITHIN = 2.0  # seconds for the first of those known here to be met, before something is said to the room
+START_TIMEOUT = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
+HELD_RETRY_AFTER = 0.1  # seconds between two looks at a profile that is held
+MEET_TIMEOUT = 2.0  # seconds for the first of those known here to be met, before something is said to the room
 
 
 @asynccontextmanager
-async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterator[Control]:
+async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterator[ControlClient]:
     """Connect to the peer of a profile, running it here when it does not run.
 
     Args:
@@ -271,7 +271,7 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
         Failure: Another process holds it and does not answer, or the peer cannot run.
     """
     directory = directory.expanduser().absolute()
-    deadline = asyncio.get_running_loop().time() + HELD_PATIENCE
+    deadline = asyncio.get_running_loop().time() + START_TIMEOUT
     while True:
         control = await connect(directory)
         if control is not None:
@@ -280,28 +280,28 @@ async def reach(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterat
             finally:
                 await control.aclose()
             return
-        runs = _Run(directory, port, db)
+        runs = _CommandPeer(directory, port, db)
         if await runs.start():
             break
         if asyncio.get_running_loop().time() > deadline:
             raise runs.held
-        await asyncio.sleep(HELD_AGAIN)
+        await asyncio.sleep(HELD_RETRY_AFTER)
     try:
         yield await runs.control()
     except BaseException:  # whatever ends the command ends the peer it runs
-        await runs.leave()
+        await runs.stop()
         raise
-    await runs.rest()
-    await runs.leave()
+    await runs.wait_for_others()
+    await runs.stop()
 
 
-def answers_nobody(directory: Path, locked: DataLocked) -> CommandError:
+def profile_in_use(directory: Path, locked: DataLocked) -> CommandError:
     """Return the error of a profile in the hands of a process that no command can ask: an old one, or a program."""
     who = f"process {locked.pid}" if locked.pid else "another process"
     return CommandError(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
 
 
-class _Run:
+class _CommandPeer:
     """A peer that lives as long as a command."""
 
     def __init__(self, directory: Path, port: int, db: str) -> None:
@@ -309,7 +309,7 @@ class _Run:
         named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
         self._port = port if port >= 0 else named if named <= 65535 else 0
         self._db = db
-        self._control: Control | None = None
+        self._control: ControlClient | None = None
         self.held = CommandError("")
 
     async def start(self) -> bool:
@@ -322,28 +322,28 @@ class _Run:
             raise UsageError(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
         last = ChatSettings.load(self._directory).last_start
         try:
-            await self._begin_where_it_can(last)
+            await self._start_peer_with_fallback(last)
         except DataLocked as locked:
-            self.held = answers_nobody(self._directory, locked)
+            self.held = profile_in_use(self._directory, locked)
             return False
         return True
 
-    async def _begin_where_it_can(self, last: LastStart) -> None:
+    async def _start_peer_with_fallback(self, last: LastStart) -> None:
         """Listen where others look for it; where that cannot be, anywhere: those it knows, it can still call."""
         from p2pchat import DataLocked, P2PChatError, PortInUse
 
         try:
-            await self._begin(self._port, last)
+            await self._start_peer(self._port, last)
         except PortInUse:
-            await self._begin(0, last)
+            await self._start_peer(0, last)
         except DataLocked:
             raise
         except P2PChatError:  # an address this machine has no more, most likely
             if last == LastStart():
                 raise
-            await self._begin_where_it_can(LastStart())
+            await self._start_peer_with_fallback(LastStart())
 
-    async def _begin(self, port: int, how: LastStart) -> None:
+    async def _start_peer(self, port: int, how: LastStart) -> None:
         from p2pchat import Settings, TCPPeer
         from p2pchat.cli.control_server import ControlServer
 
@@ -359,14 +359,14 @@ class _Run:
         await self._peer.start()
         self._server = await ControlServer(self._peer).start()
 
-    async def control(self) -> Control:
+    async def control(self) -> ControlClient:
         """Return a connection to it, when somebody is met or nobody seems to be there."""
-        await self._meet()
+        await self._wait_for_first_user()
         self._control = await self._server.connect()
         self._control.is_own = True
         return self._control
 
-    async def _meet(self) -> None:
+    async def _wait_for_first_user(self) -> None:
         """Wait for somebody to be here, when anybody is known: the room is for those who are."""
         from p2pchat import Joined
 
@@ -376,21 +376,21 @@ class _Run:
             if any(user.status in ("online", "idle") for user in self._peer.users() if not user.is_me):
                 return
             try:
-                await asyncio.wait_for(anext(joined), MEET_WITHIN)
+                await asyncio.wait_for(anext(joined), MEET_TIMEOUT)
             except (TimeoutError, StopAsyncIteration):
                 pass
 
-    async def rest(self) -> None:
+    async def wait_for_others(self) -> None:
         """Wait a while for other commands that found it here."""
         if self._control is not None:
             await self._control.aclose()
-        await self._server.rest()
+        await self._server.wait_for_commands()
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """Stop it in good order."""
         if self._control is not None:
             await self._control.aclose()
-        await self._server.leave("the command that ran it has ended")
+        await self._server.shut_down("the command that ran it has ended")
 
 
 # ---- signals

@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
-from p2pchat.cli.control_client import Control
+from p2pchat.cli.control_client import ControlClient
 from p2pchat.cli.control_socket import (
     BUSY,
     LOOPBACK,
-    Door,
     LineBuffer,
+    SocketAddress,
+    bind_socket,
     encode,
-    make_socket,
-    remove,
-    takes_socket,
-    write_door,
+    remove_files,
+    socket_path_fits,
+    write_address,
 )
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.display import Display
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
 
 
-MOST_CONNECTIONS = 16
-MOST_STRANGERS = 16  # on loopback: connections that have not said the token yet
-TOKEN_WITHIN = 5.0  # seconds
+MAX_CONNECTIONS = 16
+MAX_UNAUTHENTICATED = 16  # on loopback: connections that have not said the token yet
+TOKEN_TIMEOUT = 5.0  # seconds
 MAX_TOKEN_BYTES = 1024
-REST_WITHIN = 10.0  # seconds a peer that a command runs stays for other commands that came to it
+LINGER_TIMEOUT = 10.0  # seconds a peer that a command runs stays for other commands that came to it
 
 
 class ControlServer:
@@ -66,12 +66,12 @@ class ControlServer:
         self.accounts: Accounts | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
-        self._door: Door | None = None
-        self._strangers = 0
-        self._connections: dict[asyncio.Task[None], Connection] = {}
-        self._leaving = False
-        self._news = asyncio.Event()  # a connection ended
-        self._since = asyncio.get_running_loop().time()
+        self._address: SocketAddress | None = None
+        self._unauthenticated = 0
+        self._connections: dict[asyncio.Task[None], ControlConnection] = {}
+        self._closing = False
+        self._connection_ended = asyncio.Event()  # a connection ended
+        self._started_at = asyncio.get_running_loop().time()
 
     async def start(self) -> ControlServer:
         """Answer from now on; what stands in the way is a warning on stderr, for the chat works without."""
@@ -79,29 +79,29 @@ class ControlServer:
         if directory is None:
             return self
         self._directory = directory
-        remove(directory)
+        remove_files(directory)
         try:
             await self._listen(directory)
         except OSError as error:
-            remove(directory)
+            remove_files(directory)
             print_error(f"warning: commands like `p2pchat send` cannot reach this peer: {error.strerror or error}")
         return self
 
     async def _listen(self, directory: Path) -> None:
-        if sys.platform != "win32" and takes_socket(directory):
+        if sys.platform != "win32" and socket_path_fits(directory):
             with suppress(OSError):  # a file system without sockets, most likely
-                made = make_socket(directory)
+                made = bind_socket(directory)
                 try:
-                    self._server = await asyncio.start_unix_server(self.accept, sock=made, limit=_BUFFER_BYTES)
+                    self._server = await asyncio.start_unix_server(self.on_connection, sock=made, limit=_BUFFER_BYTES)
                     return
                 except BaseException:  # cancelled as well: nothing of it stays open
                     made.close()
                     raise
-        self._server = await asyncio.start_server(self._stranger, LOOPBACK, 0, limit=_BUFFER_BYTES)
-        self._door = Door(self._server.sockets[0].getsockname()[1])
-        write_door(directory, self._door)
+        self._server = await asyncio.start_server(self._on_tcp_connection, LOOPBACK, 0, limit=_BUFFER_BYTES)
+        self._address = SocketAddress(self._server.sockets[0].getsockname()[1])
+        write_address(directory, self._address)
 
-    async def leave(self, reason: str) -> None:
+    async def shut_down(self, reason: str) -> None:
         """Let nobody in any more, close the peer, and tell those who are connected that and why."""
         self._stop_listening()
         try:
@@ -110,12 +110,12 @@ class ControlServer:
             await self._end_connections(reason)
 
     def _stop_listening(self) -> None:
-        self._leaving = True
+        self._closing = True
         if self._server is not None:
             self._server.close()
             self._server = None
         if self._directory is not None:
-            remove(self._directory)
+            remove_files(self._directory)
             self._directory = None
 
     async def _end_connections(self, reason: str) -> None:
@@ -123,74 +123,74 @@ class ControlServer:
         connections = dict(self._connections)
         await asyncio.gather(*(one.end(reason) for one in connections.values()))
         if connections:
-            _, late = await asyncio.wait(connections, timeout=END_WITHIN)
+            _, late = await asyncio.wait(connections, timeout=CLOSE_TIMEOUT)
             for task in late:
                 task.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
 
-    async def rest(self) -> None:
+    async def wait_for_commands(self) -> None:
         """Let nobody in any more, and wait a while for commands that came to this peer; not for those who follow."""
         self._stop_listening()
         with suppress(TimeoutError):
-            async with asyncio.timeout(REST_WITHIN):
+            async with asyncio.timeout(LINGER_TIMEOUT):
                 while any(not one.follows for one in self._connections.values()):
-                    self._news.clear()
-                    await self._news.wait()
+                    self._connection_ended.clear()
+                    await self._connection_ended.wait()
 
     # Who comes
 
-    async def connect(self) -> Control:
+    async def connect(self) -> ControlClient:
         """Return a connection from within this process."""
         ours, theirs = socket.socketpair()
-        self.accept(*await asyncio.open_connection(sock=theirs, limit=_BUFFER_BYTES))
-        return await Control(*await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)).begin()
+        self.on_connection(*await asyncio.open_connection(sock=theirs, limit=_BUFFER_BYTES))
+        return await ControlClient(*await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)).start()
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection of this login."""
-        if self._leaving or not _is_of_this_login(writer):
+        if self._closing or not _is_same_login(writer):
             writer.close()
-        elif len(self._connections) >= MOST_CONNECTIONS:
-            text = f"{MOST_CONNECTIONS} commands are connected to this peer: end one first"
+        elif len(self._connections) >= MAX_CONNECTIONS:
+            text = f"{MAX_CONNECTIONS} commands are connected to this peer: end one first"
             writer.write(encode({"event": "error", "code": BUSY, "text": text, "about": "", "ref": None}))
             writer.close()
         else:
-            fresh = asyncio.get_running_loop().time() < self._since + NAME_GRACE
-            connection = Connection(
+            fresh = asyncio.get_running_loop().time() < self._started_at + NAME_GRACE
+            connection = ControlConnection(
                 self._peer, reader, writer, fresh=fresh, attention=self.attention, accounts=self.accounts
             )
             task = asyncio.create_task(connection.serve())
             self._connections[task] = connection
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_connection_ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_connection_ended(self, task: asyncio.Task[None]) -> None:
         del self._connections[task]
-        self._news.set()
+        self._connection_ended.set()
 
-    async def _stranger(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _on_tcp_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection on loopback once it has said the token; every other one is closed without a word."""
-        door = self._door
-        if door is None or self._strangers >= MOST_STRANGERS:
+        door = self._address
+        if door is None or self._unauthenticated >= MAX_UNAUTHENTICATED:
             writer.close()
             return
-        self._strangers += 1
+        self._unauthenticated += 1
         try:
-            said = await _said(reader)
+            said = await _read_token(reader)
         finally:
-            self._strangers -= 1
-        if not door.same_token(said):
+            self._unauthenticated -= 1
+        if not door.is_token(said):
             writer.close()
             return
         writer.write(encode({"answer": door.answer}))
-        self.accept(reader, writer)
+        self.on_connection(reader, writer)
 
 
 _BUFFER_BYTES = 64 * 1024  # read ahead of a connection, which is asked for no more than that at once
 
 
-async def _said(reader: asyncio.StreamReader) -> object:
+async def _read_token(reader: asyncio.StreamReader) -> object:
     """Return the token a stranger says in its first line; None for anything else."""
     try:
-        async with asyncio.timeout(TOKEN_WITHIN):
+        async with asyncio.timeout(TOKEN_TIMEOUT):
             line = await reader.readuntil(b"\n")
         found = json.loads(line) if len(line) <= MAX_TOKEN_BYTES else None
     except (TimeoutError, OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError):
@@ -198,7 +198,7 @@ async def _said(reader: asyncio.StreamReader) -> object:
     return found.get("token") if isinstance(found, dict) else None
 
 
-def _is_of_this_login(writer: asyncio.StreamWriter) -> bool:
+def _is_same_login(writer: asyncio.StreamWriter) -> bool:
     """Whether the other end of a Unix socket is this login's or root's, where the system tells; the modes of socket
     and directory keep others out, and this holds also where somebody has widened them."""
     connection = writer.get_extra_info("socket")
@@ -219,14 +219,14 @@ def _is_of_this_login(writer: asyncio.StreamWriter) -> bool:
 
 
 READ_BYTES = 64 * 1024
-WAITING_READS = 4  # reads not carried out yet: a fast client waits
-PATIENCE = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
-END_WITHIN = 1.0  # seconds in which a client may take the last lines of a peer that stops
+MAX_QUEUED_BATCHES = 4  # reads not carried out yet: a fast client waits
+FINISH_TIMEOUT = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
+CLOSE_TIMEOUT = 1.0  # seconds in which a client may take the last lines of a peer that stops
 
 _log = logging.getLogger("p2pchat.control")
 
 
-class ConnectionOutput(StdoutWriter):
+class ControlOutput(StdoutWriter):
     """Lines onto a connection; `write` returns when the client has taken all but a buffer's worth."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -244,7 +244,7 @@ class ConnectionOutput(StdoutWriter):
                 self.closed.set()
 
 
-class Connection:
+class ControlConnection:
     """One client of a running peer.
 
     Args:
@@ -263,13 +263,13 @@ class Connection:
         self._accounts = accounts
         self._reader = reader
         self._writer = writer
-        self._output = ConnectionOutput(writer)
+        self._output = ControlOutput(writer)
         self._show = Display(self._output, None, as_json=True, echo=True)
         self._show.me = peer.me.label
         self._session = Session(peer, self._show, interactive=False, as_json=True, attention=attention)
         if not fresh:
             self._session.names_are_known()
-        self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(WAITING_READS)
+        self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self._tail: asyncio.Task[None] | None = None
         self.follows = False
 
@@ -281,7 +281,7 @@ class Connection:
                 reading = asyncio.create_task(self._read(limit))
                 await self._show.event(self._peer.listening.to_json())
                 while batch := await self._batches.get():
-                    if not await self._take(batch):
+                    if not await self._handle_lines(batch):
                         break
         except TimeoutError:  # it said no more long ago
             self._writer.transport.abort()
@@ -303,7 +303,7 @@ class Connection:
             pass
         if batch := lines.end():
             await self._batches.put(batch)
-        limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+        limit.reschedule(asyncio.get_running_loop().time() + FINISH_TIMEOUT)
         await self._batches.put([])
 
     async def _close(self) -> None:
@@ -317,7 +317,7 @@ class Connection:
     async def end(self, reason: str) -> None:
         """The peer has stopped: tell the client what is left to tell, and that."""
         try:
-            async with asyncio.timeout(END_WITHIN):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._tail is not None:
                     await asyncio.wait([self._tail])
                 await self._show.event(Stopped(reason=reason).to_json())
@@ -327,14 +327,14 @@ class Connection:
 
     # Orders
 
-    async def _take(self, lines: Sequence[bytes | None]) -> bool:
+    async def _handle_lines(self, lines: Sequence[bytes | None]) -> bool:
         """Carry out some lines in their order; False when one of them said to leave."""
         for_session: list[bytes | None] = []
         for line in lines:
             if line is not None and not line.strip():
                 continue
             try:
-                order = None if line is None else parse_own_order(line)
+                order = None if line is None else parse_request(line)
             except UsageError as error:
                 if not await self._session.take(for_session):
                     return False
@@ -347,22 +347,25 @@ class Connection:
             if not await self._session.take(for_session):
                 return False
             for_session.clear()
-            await self._do(order)
+            await self._handle_request(order)
         return await self._session.take(for_session)
 
-    async def _do(self, order: JsonCommand) -> None:
+    async def _handle_request(self, order: JsonCommand) -> None:
         try:
             if order.do == "find":
                 await self._find(order.fields["to"], order.ref)
             elif order.do == "wait":
-                seconds, what = float(order.fields.get("timeout", USUAL_TIMEOUT)), order.fields.get("what", "delivered")
+                seconds, what = (
+                    float(order.fields.get("timeout", DEFAULT_TIMEOUT)),
+                    order.fields.get("what", "delivered"),
+                )
                 await self._wait(seconds, what == "read", order.ref)
             elif order.do == "tail":
-                await self._follow(order)
+                await self._start_tail(order)
             elif order.do == "export":
                 await self._export(order.fields["path"], order.fields.get("to"), order.ref)
-            elif order.do in ACCOUNT_ORDERS:
-                await self._look_after(order)
+            elif order.do in ACCOUNT_REQUESTS:
+                await self._handle_account_request(order)
             else:
                 await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
         except (P2PChatError, UsageError, ValueError) as error:
@@ -387,17 +390,17 @@ class Connection:
         to = None if address is None else await self._session.resolve(address)
         await self._answer("export", asdict(await self._peer.export(path, to)), ref)
 
-    async def _look_after(self, order: JsonCommand) -> None:
+    async def _handle_account_request(self, order: JsonCommand) -> None:
         if self._accounts is None:  # a chat runs here now, and a gateway does at other times
             from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
-        rows = await ACCOUNT_ORDERS[order.do](self._accounts, order.fields.get("name", ""))
+        rows = await ACCOUNT_REQUESTS[order.do](self._accounts, order.fields.get("name", ""))
         await self._show.answer(order.do, rows, [], order.ref)
 
     # Following
 
-    async def _follow(self, order: JsonCommand) -> None:
+    async def _start_tail(self, order: JsonCommand) -> None:
         if self.follows:
             raise UsageError("this connection has a tail already: open another one")
         to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
@@ -406,7 +409,7 @@ class Connection:
         self._tail.add_done_callback(_raise_bug)
 
     async def _run_tail(self, to: Conversation | None, order: JsonCommand) -> None:
-        last, ignored, ref = order.fields.get("last", USUAL_LAST), order.fields.get("ignored", True), order.ref
+        last, ignored, ref = order.fields.get("last", DEFAULT_LAST), order.fields.get("ignored", True), order.ref
         try:
             # The events first: what comes meanwhile is not missed.
             async with self._peer.events(consumer=None, ignored=ignored) as events:
@@ -464,15 +467,15 @@ def _raise_bug(task: asyncio.Task[None]) -> None:
 
 
 MAX_TIMEOUT = 86_400.0  # seconds; who has to wait longer asks again
-MOST_LAST = 10_000  # messages of one answer, as of a history
-USUAL_LAST = 10  # messages, as tail(1) has lines
-USUAL_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
+MAX_LAST = 10_000  # messages of one answer, as of a history
+DEFAULT_LAST = 10  # messages, as tail(1) has lines
+DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
 _NUMBER = (int, float)
-_CALLED: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
-_NEEDED = {"find": "to", "export": "path", "import": "path", "web_token": "name", "web_revoke": "name"}
+_TYPE_NAMES: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
+_REQUIRED = {"find": "to", "export": "path", "import": "path", "web_token": "name", "web_revoke": "name"}
 
 # do -> field -> the types it may have
-_SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "find": {"to": (str,)},
     "wait": {"timeout": _NUMBER, "what": (str,)},
     "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
@@ -484,7 +487,7 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
 }
 
 
-def parse_own_order(line: bytes) -> JsonCommand | None:
+def parse_request(line: bytes) -> JsonCommand | None:
     """Return what a line asks for when it is one of these; None for what a session understands, or refuses.
 
     Raises:
@@ -497,7 +500,7 @@ def parse_own_order(line: bytes) -> JsonCommand | None:
     except (ValueError, RecursionError):
         return None
     do = found.pop("do", None)
-    if not isinstance(do, str) or do not in _SHAPES:
+    if not isinstance(do, str) or do not in _FIELDS:
         return None
     ref = found.pop("ref", None)
     if ref is not None and not isinstance(ref, str):
@@ -507,20 +510,20 @@ def parse_own_order(line: bytes) -> JsonCommand | None:
 
 
 def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
-    shape = _SHAPES[do]
+    shape = _FIELDS[do]
     for name, value in fields.items():
         if name not in shape:
             raise BadCommand(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
         if type(value) not in shape[name]:
-            raise BadCommand(f"`{name}` is {_CALLED.get(shape[name], 'a number')}", ref)
-    if do in _NEEDED and _NEEDED[do] not in fields:
-        raise BadCommand(f"{do!r} needs `{_NEEDED[do]}`", ref)
+            raise BadCommand(f"`{name}` is {_TYPE_NAMES.get(shape[name], 'a number')}", ref)
+    if do in _REQUIRED and _REQUIRED[do] not in fields:
+        raise BadCommand(f"{do!r} needs `{_REQUIRED[do]}`", ref)
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
         raise BadCommand(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
     if fields.get("what", "read") not in ("delivered", "read"):
         raise BadCommand("`what` is delivered or read", ref)
-    if not 0 <= fields.get("last", 0) <= MOST_LAST:
-        raise BadCommand(f"`last` is 0 to {MOST_LAST}", ref)
+    if not 0 <= fields.get("last", 0) <= MAX_LAST:
+        raise BadCommand(f"`last` is 0 to {MAX_LAST}", ref)
 
 
 # ---- accounts
@@ -546,7 +549,7 @@ def _row(account: Account) -> EventLine:
     return {"user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions}
 
 
-ACCOUNT_ORDERS: dict[str, Callable[[Accounts, str], Awaitable[list[EventLine]]]] = {
+ACCOUNT_REQUESTS: dict[str, Callable[[Accounts, str], Awaitable[list[EventLine]]]] = {
     "web_token": _token,
     "web_users": _users,
     "web_revoke": _revoke,

@@ -33,7 +33,7 @@ BUSY = "busy"  # the code of the error line that a command gets instead of `list
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class SocketAddress:
     """Where to connect without a Unix socket, what to say there, and what must be said in return (hex)."""
 
     port: int
@@ -41,24 +41,24 @@ class Door:
     token: str = field(default_factory=lambda: secrets.token_hex(SECRET_BYTES), repr=False)
     answer: str = field(default_factory=lambda: secrets.token_hex(SECRET_BYTES), repr=False)
 
-    def same_token(self, said: object) -> bool:
-        return _same(self.token, said)
+    def is_token(self, received: object) -> bool:
+        return _equal(self.token, received)
 
-    def same_answer(self, said: object) -> bool:
-        return _same(self.answer, said)
+    def is_answer(self, received: object) -> bool:
+        return _equal(self.answer, received)
 
 
-def _same(known: str, said: object) -> bool:
+def _equal(known: str, received: object) -> bool:
     """Compare in a time that tells nothing of where they differ."""
-    return isinstance(said, str) and secrets.compare_digest(known.encode(), said.encode("utf-8", "replace"))
+    return isinstance(received, str) and secrets.compare_digest(known.encode(), received.encode("utf-8", "replace"))
 
 
-def takes_socket(directory: Path) -> bool:
+def socket_path_fits(directory: Path) -> bool:
     """Whether a Unix socket can stand in `directory` (absolute)."""
     return HAS_SOCKETS and len(os.fsencode(directory / SOCKET_NAME)) <= MAX_PATH_BYTES
 
 
-def make_socket(directory: Path) -> socket.socket:
+def bind_socket(directory: Path) -> socket.socket:
     """Return a Unix socket bound in `directory`, for the owner only from the first moment somebody could connect.
 
     Raises:
@@ -78,7 +78,7 @@ def make_socket(directory: Path) -> socket.socket:
     return made
 
 
-def write_door(directory: Path, door: Door) -> None:
+def write_address(directory: Path, address: SocketAddress) -> None:
     """Put control.json there: whole or not at all, readable by the owner only.
 
     Raises:
@@ -86,7 +86,7 @@ def write_door(directory: Path, door: Door) -> None:
     """
     path = directory / FILE_NAME
     new = path.with_name(f".{FILE_NAME}.{secrets.token_hex(6)}.new")
-    found = {"host": door.host, "port": door.port, "token": door.token, "answer": door.answer}
+    found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
         with open(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
@@ -97,19 +97,19 @@ def write_door(directory: Path, door: Door) -> None:
         raise
 
 
-def read_door(directory: Path) -> Door | None:
+def read_address(directory: Path) -> SocketAddress | None:
     """Return what control.json says; None when there is none, or none that can be meant."""
     try:
         with open(directory / FILE_NAME, "rb") as file:
             found = json.loads(file.read(MAX_FILE_BYTES))
-        door = Door(found["port"], found["host"], found["token"], found["answer"])
+        address = SocketAddress(found["port"], found["host"], found["token"], found["answer"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
-    said = (door.host, door.token, door.answer)
-    return door if type(door.port) is int and all(isinstance(word, str) for word in said) else None
+    received = (address.host, address.token, address.answer)
+    return address if type(address.port) is int and all(isinstance(word, str) for word in received) else None
 
 
-def remove(directory: Path) -> None:
+def remove_files(directory: Path) -> None:
     """Remove what is there; only whoever holds the profile may."""
     for name in (SOCKET_NAME, FILE_NAME):
         try:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
-SEEN = "others on this machine can see the password on the command line: use P2PCHAT_DB"
+PASSWORD_VISIBLE = "others on this machine can see the password on the command line: use P2PCHAT_DB"
 
 _NAMES = {"json": "as_json", "open": "open_network", "import": "import_"}  # names that mean something else in Python
 
 
 @dataclass(slots=True)
-class WhichPeer:
+class ProfileChoice:
     """Which profile a command reads: `data` a directory, else `port` (-1: not given), else the only one."""
 
     data: str = ""
@@ -79,7 +79,7 @@ def _parameter(option: Option) -> str:
     return _NAMES.get(plain, plain)
 
 
-def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port")) -> WhichPeer:
+def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port")) -> ProfileChoice:
     """Return which peer `--data` and `--port` of these values mean.
 
     Args:
@@ -90,7 +90,7 @@ def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port"))
     port, data = given["port"], given["data"] or ""
     if port is not None and "port" in typed and "data" not in typed:
         data = ""
-    return WhichPeer(data, -1 if port is None else parse_port(port, "port"))
+    return ProfileChoice(data, -1 if port is None else parse_port(port, "port"))
 
 
 def database_url(url: str | None) -> str:
@@ -106,7 +106,7 @@ def database_of(given: dict[str, Any], typed: Collection[str]) -> str:
     """Return the --db of a command, "" for none; complains of a password that others can see."""
     url = database_url(given["db"])
     if "db" in typed and has_password(url):
-        print_error(SEEN)
+        print_error(PASSWORD_VISIBLE)
     return url
 
 
@@ -178,7 +178,7 @@ class PeerOptions:
                 "use --invite -, a file or P2PCHAT_INVITE"
             )
         if "db" in typed and has_password(self.db):
-            yield SEEN
+            yield PASSWORD_VISIBLE
 
 
 def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
@@ -265,7 +265,7 @@ def is_free(host: str, port: int) -> bool:
 MOST_LISTED = 12  # profiles; who has more knows which one is meant
 
 
-def find_profile(which: WhichPeer) -> Path:
+def find_profile(which: ProfileChoice) -> Path:
     """Return the data directory that is meant; whether something is in it, its reader will say.
 
     Raises:

@@ -26,7 +26,7 @@ _READ_BYTES = 64 * 1024
 _WAITING_READS = 4  # chunks read and not yet taken: a fast producer waits
 
 
-class Kind(Enum):
+class InputKind(Enum):
     """What standard input is."""
 
     NONE = "none"
@@ -34,18 +34,18 @@ class Kind(Enum):
     PIPED = "piped"
 
 
-def kind_of_stdin() -> Kind:
+def stdin_kind() -> InputKind:
     """Look at standard input once, at start."""
     try:
         fd = sys.stdin.fileno() if sys.stdin is not None else -1
         if fd < 0 or _is_null(fd):
-            return Kind.NONE
+            return InputKind.NONE
         if os.isatty(fd):
-            return Kind.NONE if _in_background(fd) else Kind.TERMINAL
+            return InputKind.NONE if _in_background(fd) else InputKind.TERMINAL
         os.fstat(fd)
     except (OSError, ValueError):
-        return Kind.NONE
-    return Kind.PIPED
+        return InputKind.NONE
+    return InputKind.PIPED
 
 
 def _is_null(fd: int) -> bool:
@@ -85,7 +85,7 @@ def split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
         yield rest.removesuffix(b"\r")
 
 
-class Lines:
+class LineReader:
     """The lines of a byte stream, for one asyncio loop: start it, then `await take()` until it returns [].
 
     Args:
@@ -170,7 +170,7 @@ PASTED_WITHIN = 0.2  # seconds between the lines of one paste
 
 def can_ask() -> bool:
     """Whether somebody is there who sees a question and can answer it."""
-    return kind_of_stdin() is Kind.TERMINAL and sys.stderr is not None and sys.stderr.isatty()
+    return stdin_kind() is InputKind.TERMINAL and sys.stderr is not None and sys.stderr.isatty()
 
 
 def ask(prompt: str) -> str | None:
@@ -188,7 +188,7 @@ def ask_hidden(prompt: str) -> str | None:
         from getpass import getpass  # knows the console there, which gives a paste as one line
 
         return getpass(prompt, stream=sys.stderr)
-    with nothing_shown():
+    with echo_off():
         _show(prompt)
         lines = [_line()]
         while lines[-1] is not None and _more_comes():
@@ -225,7 +225,7 @@ def _more_comes() -> bool:
 
 
 @contextmanager
-def nothing_shown() -> Iterator[None]:
+def echo_off() -> Iterator[None]:
     """Show nothing of what is typed, between questions either; what was typed ahead stays (getpass throws it away)."""
     if sys.platform == "win32":  # getpass does it for each question
         yield
@@ -243,11 +243,11 @@ def nothing_shown() -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-class NothingSaid(Exception):
+class InputEnded(Exception):
     """Whoever was asked ended the input instead (Ctrl-D): leave without a word."""
 
 
-def read_invite(given: str, kind: Kind) -> str | None:
+def read_invite(given: str, kind: InputKind) -> str | None:
     """Return the invite's text, which can be read: asked for, from a file, or as it stands; None when none was given.
 
     Raises:
@@ -256,16 +256,16 @@ def read_invite(given: str, kind: Kind) -> str | None:
     """
     if not given:
         return None
-    if given == "-" and kind is Kind.TERMINAL:
+    if given == "-" and kind is InputKind.TERMINAL:
         return _ask_for_invite()
     text = given if looks_like_invite(given) else _written_down(given, kind)
     parse_invite(text)
     return text
 
 
-def _written_down(given: str, kind: Kind) -> str:
+def _written_down(given: str, kind: InputKind) -> str:
     if given == "-":
-        if kind is Kind.NONE:
+        if kind is InputKind.NONE:
             raise UsageError(
                 "--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE"
             )
@@ -279,11 +279,11 @@ def _written_down(given: str, kind: Kind) -> str:
 
 
 def _ask_for_invite() -> str:
-    with nothing_shown():  # from the first question to the last answer: who is quick pastes before the next one stands
+    with echo_off():  # from the first question to the last answer: who is quick pastes before the next one stands
         for attempts_left in reversed(range(MOST_PASTES)):
             text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
             if text is None:
-                raise NothingSaid
+                raise InputEnded
             try:
                 parse_invite(text)
                 return text

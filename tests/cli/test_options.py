@@ -10,7 +10,7 @@ import pytest
 from p2pchat.cli.chat.startup import ChatOptions, parse_chat
 from p2pchat.cli.command_table import CHAT, COMMANDS, LATER
 from p2pchat.cli.main import help_screen, split_first_word
-from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.subcommands.history import parse_history
 from p2pchat.cli.subcommands.invite import parse_invite_command
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
@@ -148,7 +148,7 @@ def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
 
 def test_history_takes_a_conversation_and_times() -> None:
     options = parse_history(["bob", "--limit", "5", "--since", "90m", "--before", "2026-11-20T11:00Z"], NOW)
-    assert (options.to, options.limit, options.which) == ("bob", 5, WhichPeer())
+    assert (options.to, options.limit, options.which) == ("bob", 5, ProfileChoice())
     assert options.since == datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
     assert options.before == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
     options = parse_history(["--port", "8080", "--search", "two words", "--json"], NOW)

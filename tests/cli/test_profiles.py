@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.chat.startup import ChatOptions
-from p2pchat.cli.options import MOST_LISTED, WhichPeer, find_profile, history_command
+from p2pchat.cli.options import MOST_LISTED, ProfileChoice, find_profile, history_command
 from p2pchat.commands.errors import UsageError
 
 
@@ -19,9 +19,9 @@ def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / str(port)).mkdir()
         (tmp_path / str(port) / "identity.pem").touch()
     with pytest.raises(UsageError) as error:
-        find_profile(WhichPeer())
+        find_profile(ProfileChoice())
     assert "(8001, 8002, " in str(error.value) and "8012 and 30 more): choose one with --port PORT" in str(error.value)
-    assert find_profile(WhichPeer(port=8002)) == tmp_path / "8002"
+    assert find_profile(ProfileChoice(port=8002)) == tmp_path / "8002"
 
 
 @pytest.mark.parametrize(

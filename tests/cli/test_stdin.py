@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, read_first_line, split_lines
+from p2pchat.cli.stdin import InputKind, LineReader, read_first_line, split_lines, stdin_kind
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode_line
 
 
@@ -44,7 +44,7 @@ def test_what_is_no_utf8_is_shown_as_such() -> None:
 async def test_lines_come_as_they_are_written() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
-        lines = Lines(source, asyncio.get_running_loop())
+        lines = LineReader(source, asyncio.get_running_loop())
         lines.start()
         pipe.write(b"one\ntw")
         assert await lines.take() == [b"one"]
@@ -67,14 +67,14 @@ def test_the_first_line_leaves_the_rest() -> None:
 def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with open(os.devnull, encoding="utf-8") as null:
         monkeypatch.setattr(sys, "stdin", null)
-        assert kind_of_stdin() is Kind.NONE
-    assert kind_of_stdin() is Kind.NONE  # closed meanwhile
+        assert stdin_kind() is InputKind.NONE
+    assert stdin_kind() is InputKind.NONE  # closed meanwhile
     monkeypatch.setattr(sys, "stdin", None)
-    assert kind_of_stdin() is Kind.NONE
+    assert stdin_kind() is InputKind.NONE
     (tmp_path / "lines").write_text("hi\n", "utf-8")
     with open(tmp_path / "lines", encoding="utf-8") as file:
         monkeypatch.setattr(sys, "stdin", file)
-        assert kind_of_stdin() is Kind.PIPED
+        assert stdin_kind() is InputKind.PIPED
 
 
 def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +84,14 @@ def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.M
     with open(main, "rb", buffering=0), open(side, encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
-        assert kind_of_stdin() is Kind.TERMINAL
+        assert stdin_kind() is InputKind.TERMINAL
         monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + 1)
-        assert kind_of_stdin() is Kind.NONE
+        assert stdin_kind() is InputKind.NONE
 
 
-@pytest.mark.parametrize(("is_console", "kind"), [(True, Kind.TERMINAL), (False, Kind.NONE)])
+@pytest.mark.parametrize(("is_console", "kind"), [(True, InputKind.TERMINAL), (False, InputKind.NONE)])
 def test_on_windows_nul_is_a_character_device_that_is_no_console(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_console: bool, kind: Kind
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_console: bool, kind: InputKind
 ) -> None:
     kernel = SimpleNamespace(GetConsoleMode=lambda handle, mode: int(is_console))
     monkeypatch.setattr(sys, "platform", "win32")
@@ -102,4 +102,4 @@ def test_on_windows_nul_is_a_character_device_that_is_no_console(
     (tmp_path / "some").touch()
     with open(tmp_path / "some", encoding="utf-8") as device:
         monkeypatch.setattr(sys, "stdin", device)
-        assert kind_of_stdin() is kind
+        assert stdin_kind() is kind

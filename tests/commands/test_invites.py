@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
-from p2pchat.cli.stdin import Kind, read_invite
+from p2pchat.cli.stdin import InputKind, read_invite
 from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
 from p2pchat.commands.wrap import fold
@@ -79,11 +79,11 @@ def test_what_is_wrong_with_an_invite_is_said_before_anything_starts(tmp_path: P
     for text, wrong in [("p2pchat:abc", "damaged"), ("hello", "this is no invite")]:
         written.write_text(text, "utf-8")
         with pytest.raises(InviteError, match=wrong):
-            read_invite(str(written), Kind.NONE)
+            read_invite(str(written), InputKind.NONE)
     with pytest.raises(InviteError, match="typing error"):
-        read_invite("p2pchat:1@h:1", Kind.TERMINAL)
+        read_invite("p2pchat:1@h:1", InputKind.TERMINAL)
     with pytest.raises(UsageError, match="cannot read the invite"):
-        read_invite(str(tmp_path / "nowhere"), Kind.PIPED)
+        read_invite(str(tmp_path / "nowhere"), InputKind.PIPED)
     with pytest.raises(UsageError, match="there is no input"):
-        read_invite("-", Kind.NONE)
-    assert read_invite("", Kind.TERMINAL) is None
+        read_invite("-", InputKind.NONE)
+    assert read_invite("", InputKind.TERMINAL) is None

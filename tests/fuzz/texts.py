@@ -9,7 +9,7 @@ from functools import cache
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.control_server import parse_own_order
+from p2pchat.cli.control_server import parse_request
 from p2pchat.cli.control_socket import LineBuffer
 from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.commands.errors import UsageError
@@ -193,7 +193,7 @@ def orders(data: bytes) -> None:
         hold(all(key in order.fields for key, (_, needed) in shape.items() if needed), "a field is missing")
         hold("text" not in repr(order) or order.do == "text", "a repr that shows what somebody wrote")
     try:
-        own = parse_own_order(data)
+        own = parse_request(data)
     except BadCommand as error:
         for_people(str(error))
     else:

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
-from p2pchat.cli.subcommands.web_server import Drained, make_server, started
+from p2pchat.cli.subcommands.web_server import WriteTimeout, make_server, wait_until_started
 from p2pchat.web import WebSettings, create_app
 from p2pchat.web.auth import CurrentAccount, address_of
 from p2pchat.web.errors import Forbidden
@@ -218,7 +218,7 @@ async def by_the_command() -> AsyncIterator[int]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = make_server(app, settings)
             task = asyncio.create_task(server.serve(sockets=[listener]))
-            await started(server, task)
+            await wait_until_started(server, task)
             try:
                 yield listener.getsockname()[1]
             finally:
@@ -231,7 +231,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = make_server(door.app, QUICK)
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        await started(server, task)
+        await wait_until_started(server, task)
         port = listener.getsockname()[1]
         whole = request("/healthz", host=f"127.0.0.1:{port}")
         for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: a"):
@@ -256,7 +256,7 @@ async def test_fragments_without_end_end_the_socket() -> None:
 
 
 async def test_who_takes_nothing_of_what_it_asked_for_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Drained, "drain_timeout", 0.2)
+    monkeypatch.setattr(WriteTimeout, "drain_timeout", 0.2)
     async with by_the_command() as port:
         for upgrade, flood in (
             ((), request("/style.css", host=f"127.0.0.1:{port}") * 2000),

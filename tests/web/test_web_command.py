@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from p2pchat.cli.command_table import WEB_COMMAND
-from p2pchat.cli.options import WhichPeer, parse_words
+from p2pchat.cli.options import ProfileChoice, parse_words
 from p2pchat.cli.subcommands.web import REPORTS, AccountOptions, WebOptions, parse_serving
 from p2pchat.cli.subcommands.web_server import listen
 from p2pchat.commands.errors import CommandError, UsageError
@@ -128,7 +128,7 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
 
 def test_what_is_told_of_accounts_and_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "token": "T0K3N"}
-    which = WhichPeer(port=8001)
+    which = ProfileChoice(port=8001)
     assert REPORTS["token"](AccountOptions("token", which, "zoe"), [row]) == 0
     assert REPORTS["users"](AccountOptions("users", which), [row]) == 0
     assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, 2 open"]

@@ -40,7 +40,7 @@ from p2pchat.cli.chat.startup import (
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.loop import make_runner
 from p2pchat.cli.options import history_command, make_peer
-from p2pchat.cli.stdin import Kind, Lines, NothingSaid, ask, can_ask, kind_of_stdin, raw_stdin, read_invite
+from p2pchat.cli.stdin import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, CommandError, print_error, print_notice, worst_code
@@ -61,12 +61,12 @@ def run_chat(argv: Sequence[str]) -> int:
     if options.verbose:
         show_library_logs()
     allow_descriptors()
-    kind = kind_of_stdin()
+    kind = stdin_kind()
     try:
         invite = read_invite(options.invite, kind)
         if options.bare:
             options = run_setup_wizard(options, invite, ask)
-    except NothingSaid:
+    except InputEnded:
         return DONE
     starting = StartupErrors(options, argv)
     while True:
@@ -81,7 +81,7 @@ def run_chat(argv: Sequence[str]) -> int:
 class Chat:
     """One run. `kind` is what standard input is, `invite` the text of an invite."""
 
-    def __init__(self, options: ChatOptions, kind: Kind, invite: str | None) -> None:
+    def __init__(self, options: ChatOptions, kind: InputKind, invite: str | None) -> None:
         self._options = options
         self._kind = kind
         self._invite = invite
@@ -141,7 +141,7 @@ class Chat:
             session.attention.close()
             self._arrival.close()
             session.look()  # what was shown last is read as well
-            await control.leave(_STOP_REASONS[await self._leaving.wait()])
+            await control.shut_down(_STOP_REASONS[await self._leaving.wait()])
             await pump
 
     def _introduce(self, peer: TCPPeer) -> None:
@@ -328,7 +328,7 @@ class FrontEnd(Protocol):
         """Show what was kept for a moment, and leave the streams as they were."""
 
 
-def choose_front_end(options: ChatOptions, kind: Kind, log: EventLogFile | None, leaving: Shutdown) -> FrontEnd:
+def choose_front_end(options: ChatOptions, kind: InputKind, log: EventLogFile | None, leaving: Shutdown) -> FrontEnd:
     """Return the front end that fits what standard input and output are, and what was asked for."""
     if wants_terminal(options, kind):
         from p2pchat.cli.terminal.app import TerminalFrontEnd
@@ -338,9 +338,9 @@ def choose_front_end(options: ChatOptions, kind: Kind, log: EventLogFile | None,
     return StreamFrontEnd(options, kind, log, leaving)
 
 
-def wants_terminal(options: ChatOptions, kind: Kind) -> bool:
+def wants_terminal(options: ChatOptions, kind: InputKind) -> bool:
     """Whether somebody types at a terminal that can move its cursor, and wants to be treated so."""
-    if options.as_json or options.plain or kind is not Kind.TERMINAL or not _is_terminal():
+    if options.as_json or options.plain or kind is not InputKind.TERMINAL or not _is_terminal():
         return False
     return sys.platform == "win32" or os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
@@ -365,19 +365,19 @@ TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for tho
 class StreamFrontEnd:
     """Standard input and output as they are; a Front."""
 
-    def __init__(self, options: ChatOptions, kind: Kind, log: EventLogFile | None, leaving: Shutdown) -> None:
+    def __init__(self, options: ChatOptions, kind: InputKind, log: EventLogFile | None, leaving: Shutdown) -> None:
         self._options = options
         self._kind = kind
         self._leaving = leaving
         self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
-        self.interactive = kind is Kind.TERMINAL
+        self.interactive = kind is InputKind.TERMINAL
         self.patience = TERMINAL_DRAIN if self.interactive else options.drain
         self.show = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
 
     @property
     def has_input(self) -> bool:
-        return self._kind is not Kind.NONE
+        return self._kind is not InputKind.NONE
 
     @property
     def gone(self) -> bool:
@@ -385,14 +385,14 @@ class StreamFrontEnd:
 
     @property
     def reads_to_the_end(self) -> bool:
-        return self._kind is Kind.PIPED and not self._read_all  # whoever writes there may not see us leave
+        return self._kind is InputKind.PIPED and not self._read_all  # whoever writes there may not see us leave
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         pass
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         try:
-            if self._kind is Kind.PIPED:
+            if self._kind is InputKind.PIPED:
                 await endpoints.answered(ENDPOINTS_WAIT)
                 if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
                     return  # nothing is taken from input that we could only keep
@@ -401,7 +401,7 @@ class StreamFrontEnd:
             self._read_all = True
 
     async def _read(self, session: Session) -> None:
-        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         while batch := await lines.take():
             if not await session.take(batch):

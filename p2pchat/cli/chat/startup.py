@@ -33,7 +33,7 @@ from p2pchat import (
 from p2pchat.cli.command_table import CHAT
 from p2pchat.cli.main import refuse_first_word, split_first_word
 from p2pchat.cli.options import PeerOptions, database_url, free_port, is_free, next_port, parse_seconds, parse_words
-from p2pchat.cli.stdin import NothingSaid
+from p2pchat.cli.stdin import InputEnded
 from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, parse_endpoint, parse_port, program
 from p2pchat.commands.errors import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
@@ -201,7 +201,7 @@ def _ask_name(usual: str, ask: Ask) -> str:
 def _answer(ask: Ask, prompt: str) -> str:
     answer = ask(prompt)
     if answer is None:
-        raise NothingSaid
+        raise InputEnded
     return answer
 
 

@@ -19,9 +19,9 @@ from typing import Literal
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, inspect_profile, probe, profile_invite
 from p2pchat.cli.command_table import BENCH_COMMAND
 from p2pchat.cli.control_client import run_until_signal
-from p2pchat.cli.options import WhichPeer, find_profile, parse_seconds, parse_words, which_peer
+from p2pchat.cli.options import ProfileChoice, find_profile, parse_seconds, parse_words, which_peer
 from p2pchat.cli.progress import Progress
-from p2pchat.cli.subcommands.doctor_network import name_of, there
+from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
 from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.output import json_line
@@ -34,7 +34,7 @@ USUAL_SECONDS = 2.0
 class BenchOptions:
     """`p2pchat bench HOST:PORT`. `write`: messages to send there, 0 for none; `seconds` for each part."""
 
-    which: WhichPeer
+    which: ProfileChoice
     endpoint: str
     write: int = 0
     seconds: float = USUAL_SECONDS
@@ -60,8 +60,8 @@ def parse_bench(argv: Sequence[str]) -> BenchOptions:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= WRITING_MOST):
-        raise UsageError(f"--write {text!a}: it is how many messages to send, 1 to {WRITING_MOST:,}")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WRITE):
+        raise UsageError(f"--write {text!a}: it is how many messages to send, 1 to {MAX_WRITE:,}")
     return int(text)
 
 
@@ -76,25 +76,25 @@ def run_bench(argv: Sequence[str]) -> int:
 
 async def _measure(options: BenchOptions, directory: Path) -> int:
     found = await probe(options.endpoint, data=directory)
-    name = await name_of(found.peer_id, directory)
+    name = await user_label(found.peer_id, directory)
     if found.verdict != "reached":
-        finding = there(found, name)
+        finding = check_remote(found, name)
         mend = f"; {finding.mend}" if finding.mend else ""
         raise CommandError(f"cannot measure the way to {finding.what}: {finding.seen}{mend}")
     _print_peer(options, found, name)
     with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
         progress.tell(f"-- linking with {options.endpoint}")
-        _print(options, await way(found, directory, options.seconds))
+        _print(options, await measure_connection(found, directory, options.seconds))
         progress.tell("-- writing to this disk")
-        _print(options, await own(Path(place, "own"), options.seconds))
+        _print(options, await measure_disk(Path(place, "own"), options.seconds))
         if options.write:
             await _write(options, found, directory, Path(place, "passing"), progress)
     return DONE
 
 
 async def _write(options: BenchOptions, found: Probed, directory: Path, place: Path, progress: Progress) -> None:
-    async with passing(found, directory, place) as (peer, user):
-        _print(options, await writing(peer, user, options.write, options.seconds, progress.tell))
+    async with temporary_peer(found, directory, place) as (peer, user):
+        _print(options, await measure_delivery(peer, user, options.write, options.seconds, progress.tell))
         label = peer.me.label
     if not options.as_json:
         print_notice(f"-- {quote_name(user.label)} has {options.write:,} messages of {label} now")
@@ -111,7 +111,7 @@ def _print_peer(options: BenchOptions, found: Probed, name: str) -> None:
 
 def _print(options: BenchOptions, figures: Sequence[Figure]) -> None:
     for figure in figures:
-        print(json_line(asdict(figure)) if options.as_json else shown(figure), flush=True)
+        print(json_line(asdict(figure)) if options.as_json else format_figure(figure), flush=True)
 
 
 # ---- figure
@@ -143,23 +143,23 @@ class Figure:
     text: str
 
 
-def times(what: str, seconds: Sequence[float], text: str) -> Figure:
+def time_figure(what: str, seconds: Sequence[float], text: str) -> Figure:
     """Return the figure of single times, at least one."""
     ordered = sorted(seconds)
     return Figure(what, median(ordered), "s", ordered[int(0.99 * len(ordered))], len(ordered), text)
 
 
-def rate(what: str, count: int, seconds: float, text: str) -> Figure:
+def rate_figure(what: str, count: int, seconds: float, text: str) -> Figure:
     """Return the figure of many together."""
     return Figure(what, count / max(seconds, 1e-9), "/s", None, count, text)
 
 
-def message(number: int) -> str:
+def message_text(number: int) -> str:
     """Return a text of TEXT_BYTES, different for each number."""
     return f"{number:08d} bench: ".ljust(TEXT_BYTES, ".")
 
 
-def shown(figure: Figure) -> str:
+def format_figure(figure: Figure) -> str:
     """Return a figure as a line."""
     most = "" if figure.p99 is None else f"99 %: {_time(figure.p99)}"
     value = f"{figure.value:,.0f} /s" if figure.unit == "/s" else _time(figure.value)
@@ -176,31 +176,31 @@ def _time(seconds: float) -> str:
 # What this machine needs until a message is safe on its own disk: a peer that lives only now, and meets nobody.
 
 
-OWN_SINGLES = 500  # at most
-WARMING = 20  # messages that do not count: the first ones load code and make the files
-AT_ONCE = 1000  # texts of one send_many
-OWN_MOST = 20_000  # texts in all: 6 MB, gone at the end
+MAX_DISK_SINGLES = 500  # at most
+WARM_UP = 20  # messages that do not count: the first ones load code and make the files
+BATCH = 1000  # texts of one send_many
+MAX_DISK_TEXTS = 20_000  # texts in all: 6 MB, gone at the end
 
 
-async def own(place: Path, seconds: float) -> list[Figure]:
+async def measure_disk(place: Path, seconds: float) -> list[Figure]:
     """Write to an empty room for so long, in a directory on the disk that is meant."""
     async with TCPPeer(0, data=place, name="bench", open=True) as peer:
-        for number in range(WARMING):
-            await peer.send(peer.room, message(number))
+        for number in range(WARM_UP):
+            await peer.send(peer.room, message_text(number))
         singly: list[float] = []
         until = perf_counter() + seconds
-        while len(singly) < OWN_SINGLES and (not singly or perf_counter() < until):
+        while len(singly) < MAX_DISK_SINGLES and (not singly or perf_counter() < until):
             begun = perf_counter()
-            await peer.send(peer.room, message(len(singly)))
+            await peer.send(peer.room, message_text(len(singly)))
             singly.append(perf_counter() - begun)
         begun, written = perf_counter(), 0
-        while written < OWN_MOST and (not written or perf_counter() < begun + seconds):
-            await peer.send_many(peer.room, [message(written + number) for number in range(AT_ONCE)])
-            written += AT_ONCE
+        while written < MAX_DISK_TEXTS and (not written or perf_counter() < begun + seconds):
+            await peer.send_many(peer.room, [message_text(written + number) for number in range(BATCH)])
+            written += BATCH
         took = perf_counter() - begun
     return [
-        times("accepted", singly, "one at a time: signed, and safe on this disk"),
-        rate("accepted_many", written, took, f"the same, {AT_ONCE:,} at once"),
+        time_figure("accepted", singly, "one at a time: signed, and safe on this disk"),
+        rate_figure("accepted_many", written, took, f"the same, {BATCH:,} at once"),
     ]
 
 
@@ -209,17 +209,17 @@ async def own(place: Path, seconds: float) -> list[Figure]:
 # The way to a peer: links begun and never finished (p2pchat.probe), of which nobody there is told.
 
 
-LINKS = 30  # at most
-APART = 0.06  # seconds from one to the next: a peer lets 20 strangers a second in from one address
+MAX_LINKS = 30  # at most
+LINK_INTERVAL = 0.06  # seconds from one to the next: a peer lets 20 strangers a second in from one address
 
 
-async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
+async def measure_connection(first: Probed, directory: Path, seconds: float) -> list[Figure]:
     """Go there again and again for so long; `first` has found the address. Raises Failure when it is not reached."""
     host = f"[{first.address}]" if ":" in first.address else first.address
     endpoint = f"{host}:{first.endpoint.rpartition(':')[2]}"
     until, found = perf_counter() + seconds, list[Probed]()
-    while len(found) < LINKS and (not found or perf_counter() < until):
-        next_at = perf_counter() + APART
+    while len(found) < MAX_LINKS and (not found or perf_counter() < until):
+        next_at = perf_counter() + LINK_INTERVAL
         there = await probe(endpoint, data=directory)
         if there.verdict != "reached":
             raise CommandError(f"{endpoint} was reached and is not any more: {there.text}")
@@ -227,9 +227,9 @@ async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
         await asyncio.sleep(next_at - perf_counter())
     links = [each.connect_seconds + each.tls_seconds + each.seconds for each in found]
     return [
-        times("round_trip", [each.connect_seconds for each in found], "of the network alone: a connection"),
-        times("proof", [each.seconds for each in found], "a question that the peer there signs its answer to"),
-        times("link", links, "connection, TLS and both proofs, with a new key"),
+        time_figure("round_trip", [each.connect_seconds for each in found], "of the network alone: a connection"),
+        time_figure("proof", [each.seconds for each in found], "a question that the peer there signs its answer to"),
+        time_figure("link", links, "connection, TLS and both proofs, with a new key"),
     ]
 
 
@@ -238,16 +238,16 @@ async def way(first: Probed, directory: Path, seconds: float) -> list[Figure]:
 # Real messages to the user at an endpoint, from a passing user of the same network, until they are delivered.
 
 
-WRITING_MOST = 100_000  # messages, 30 MB there
-WRITING_SINGLES = 200  # at most, and a fifth of all
-MEET_WITHIN = 10.0  # seconds
-PATIENCE = 30.0  # seconds for one delivery: far more than any network needs that people chat over
+MAX_WRITE = 100_000  # messages, 30 MB there
+MAX_WRITE_SINGLES = 200  # at most, and a fifth of all
+MEET_TIMEOUT = 10.0  # seconds
+DELIVERY_WITHIN = 30.0  # seconds for one delivery: far more than any network needs that people chat over
 
-Tell = Callable[[str], None]
+ShowProgress = Callable[[str], None]
 
 
 @asynccontextmanager
-async def passing(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
+async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
     """Run a peer of the profile's network with a key of its own, in a place that is removed afterwards.
 
     Yields: the peer, and the user at the endpoint, who is online.
@@ -255,55 +255,61 @@ async def passing(there: Probed, directory: Path, place: Path) -> AsyncIterator[
     invite = profile_invite(directory, [there.endpoint], to=there.peer_id)
     async with TCPPeer(0, data=place, name="bench", invite=invite) as peer:
         try:
-            user = await peer.wait_user(there.peer_id, timeout=MEET_WITHIN)
+            user = await peer.wait_user(there.peer_id, timeout=MEET_TIMEOUT)
         except TimeoutError:
             raise CommandError(
-                f"{there.endpoint} answers, and makes no link within {MEET_WITHIN:.0f} s: try again"
+                f"{there.endpoint} answers, and makes no link within {MEET_TIMEOUT:.0f} s: try again"
             ) from None
         yield peer, user
 
 
-async def writing(peer: TCPPeer, to: User, count: int, seconds: float, print_notice: Tell) -> list[Figure]:
+async def measure_delivery(
+    peer: TCPPeer, to: User, count: int, seconds: float, show_progress: ShowProgress
+) -> list[Figure]:
     """Send so many messages in all: some one at a time, at most for so long, the others together."""
     first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the way to you"
-    await _delivered(await peer.send(to, first))
+    await _wait_delivered(await peer.send(to, first))
     singly: list[float] = []
     until = perf_counter() + seconds
-    while len(singly) < min(WRITING_SINGLES, count // 5) and perf_counter() < until:
+    while len(singly) < min(MAX_WRITE_SINGLES, count // 5) and perf_counter() < until:
         begun = perf_counter()
-        await _delivered(await peer.send(to, message(len(singly))))
+        await _wait_delivered(await peer.send(to, message_text(len(singly))))
         singly.append(perf_counter() - begun)
-        print_notice(f"-- {len(singly):,} of {count:,} messages, one at a time")
-    figures = [times("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
+        show_progress(f"-- {len(singly):,} of {count:,} messages, one at a time")
+    figures = (
+        [time_figure("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
+    )
     left = count - 1 - len(singly)
     if left:
         begun = perf_counter()
-        await _many(peer, to, left, print_notice)
+        await _send_batches(peer, to, left, show_progress)
         figures.append(
-            rate("delivered_many", left, perf_counter() - begun, f"the same, {AT_ONCE:,} at once and two on the way")
+            rate_figure(
+                "delivered_many", left, perf_counter() - begun, f"the same, {BATCH:,} at once and two on the way"
+            )
         )
     return figures
 
 
-async def _many(peer: TCPPeer, to: User, count: int, print_notice: Tell) -> None:
-    batches = iter(range(0, count, AT_ONCE))
+async def _send_batches(peer: TCPPeer, to: User, count: int, show_progress: ShowProgress) -> None:
+    batches = iter(range(0, count, BATCH))
 
     async def write() -> None:
         receipts = None
         for first in batches:
-            print_notice(f"-- {first:,} of {count:,} messages")
-            last = min(count, first + AT_ONCE)
-            receipts = await peer.send_many(to, [message(number) for number in range(first, last)])
+            show_progress(f"-- {first:,} of {count:,} messages")
+            last = min(count, first + BATCH)
+            receipts = await peer.send_many(to, [message_text(number) for number in range(first, last)])
         if receipts is not None:
-            await _delivered(receipts)
+            await _wait_delivered(receipts)
 
     await asyncio.gather(write(), write())
 
 
-async def _delivered(receipt: Receipt | Receipts) -> None:
+async def _wait_delivered(receipt: Receipt | Receipts) -> None:
     try:
-        await receipt.delivered(timeout=PATIENCE)
+        await receipt.delivered(timeout=DELIVERY_WITHIN)
     except DeliveryTimeout:
         raise CommandError(
-            f"a message was not delivered within {PATIENCE:.0f} s: the peer there is gone, or takes no more of bench"
+            f"a message was not delivered within {DELIVERY_WITHIN:.0f} s: the peer there is gone, or takes no more"
         ) from None

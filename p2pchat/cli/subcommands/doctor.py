@@ -26,16 +26,31 @@ from p2pchat import (
 )
 from p2pchat.cli.command_table import DOCTOR_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
-from p2pchat.cli.subcommands import doctor_checks, doctor_network
-from p2pchat.cli.subcommands import doctor_checks as clock
-from p2pchat.cli.subcommands import doctor_checks as disk
-from p2pchat.cli.subcommands import doctor_checks as home
-from p2pchat.cli.subcommands import doctor_network as firewall
-from p2pchat.cli.subcommands import doctor_network as peers
-from p2pchat.cli.subcommands import doctor_network as port
-from p2pchat.cli.subcommands import doctor_network as there
-from p2pchat.cli.subcommands.doctor_checks import Finding, database, ok, told, told_while, warning
+from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
+from p2pchat.cli.subcommands.doctor_checks import (
+    Finding,
+    check_clock,
+    check_database,
+    check_disk,
+    check_machine,
+    check_profile,
+    from_error,
+    ok,
+    warning,
+    with_progress,
+)
+from p2pchat.cli.subcommands.doctor_network import (
+    LOOPBACKS,
+    check_firewalls,
+    check_nat,
+    check_peers,
+    check_port,
+    check_reachability,
+    check_remote,
+    is_only_loopback,
+    probe_own_addresses,
+    user_label,
+)
 from p2pchat.commands.endpoints import command, parse_endpoint
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
 from p2pchat.commands.invites import own_addresses
@@ -52,14 +67,14 @@ _COLUMNS = (9, 10)  # of the verdict and of what was looked at
 class DoctorOptions:
     """`p2pchat doctor [HOST:PORT]`. `endpoint` "" looks at the peer itself."""
 
-    which: WhichPeer
+    which: ProfileChoice
     endpoint: str = ""
     db: str = field(default="", repr=False)
     as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Diagnosis:
     """The peer that is looked at: its profile, and the port it has or will have, 0 when nobody says."""
 
     state: ProfileState
@@ -91,7 +106,7 @@ def run_doctor(argv: Sequence[str]) -> int:
     return asyncio.run(_print(options, _profile(options.which)))
 
 
-def _profile(which: WhichPeer) -> Path | None:
+def _profile(which: ProfileChoice) -> Path | None:
     """Return the profile that is meant; None when nothing was said and there is none yet."""
     if not which.data and which.port < 0 and not known_profiles():
         return None
@@ -100,7 +115,7 @@ def _profile(which: WhichPeer) -> Path | None:
 
 async def _print(options: DoctorOptions, directory: Path | None) -> int:
     found: list[Finding] = []
-    findings = _way(options, directory) if options.endpoint else examine(options, directory)
+    findings = _check_endpoint(options, directory) if options.endpoint else examine(options, directory)
     async for finding in findings:
         found.append(finding)
         print(json_line(asdict(finding)) if options.as_json else shown(finding), flush=True)
@@ -126,34 +141,34 @@ def summary(found: Sequence[Finding]) -> str:
     return told + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
 
 
-async def _way(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
+async def _check_endpoint(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
     """Look at the way to an endpoint."""
     found = await probe(options.endpoint, data=directory)
-    yield there.there(found, await there.name_of(found.peer_id, directory, options.db))
+    yield check_remote(found, await user_label(found.peer_id, directory, options.db))
 
 
 async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
     """Look at everything about one profile; None looks at the machine only."""
-    for finding in doctor_checks.machine():
+    for finding in check_machine():
         yield finding
     if directory is None:
         yield warning("profile", "there is none yet", f"start a peer, which makes one: {command(USUAL_PORT)}")
-        yield clock.clock(datetime.now(UTC), [])
+        yield check_clock(datetime.now(UTC), [])
         return
     state = await asyncio.to_thread(inspect_profile, directory)
-    for finding in home.profile(state):
+    for finding in check_profile(state):
         yield finding
     running, trouble = await _running_port(directory)
     if trouble:
         yield warning("commands", trouble, "end that process, and start the peer again")
-    patient = Patient(state, running or _usual_port(options.which, directory), options.db)
+    diagnosis = Diagnosis(state, running or _usual_port(options.which, directory), options.db)
     own = await asyncio.to_thread(own_addresses)
-    async for finding in _ways_in(patient, own):
+    async for finding in _check_ways_in(diagnosis, own):
         yield finding
-    async for finding in _stored(patient, own):
+    async for finding in _check_stored(diagnosis, own):
         yield finding
     if state.exists:
-        yield await asyncio.to_thread(disk.disk, directory)
+        yield await asyncio.to_thread(check_disk, directory)
 
 
 async def _running_port(directory: Path) -> tuple[int, str]:
@@ -168,57 +183,57 @@ async def _running_port(directory: Path) -> tuple[int, str]:
     return int(control.listening["port"]), ""
 
 
-def _usual_port(which: WhichPeer, directory: Path) -> int:
+def _usual_port(which: ProfileChoice, directory: Path) -> int:
     """Return the port that was said, or that the directory is for."""
     if which.port >= 0:
         return which.port
     return int(directory.name) if directory.name.isdecimal() and int(directory.name) <= 65535 else 0
 
 
-async def _ways_in(patient: Patient, own: Sequence[str]) -> AsyncIterator[Finding]:
+async def _check_ways_in(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
     """Look at the port and at how others reach it."""
-    number = patient.port
+    number = diagnosis.port
     if not number:
         yield ok("port", "which one this peer has is not known while it does not run", "say it with --port PORT")
         return
     found = {}
-    if patient.is_readable:
-        found = await port.answers(number, [*port.LOOPBACKS, *own], str(patient.state.directory))
-    yield port.port(number, found, patient.state.holder)
-    for finding in doctor_network.reach(number, own, found):
+    if diagnosis.is_readable:
+        found = await probe_own_addresses(number, [*LOOPBACKS, *own], str(diagnosis.state.directory))
+    yield check_port(number, found, diagnosis.state.holder)
+    for finding in check_reachability(number, own, found):
         yield finding
-    if not doctor_network.is_only_loopback(own, found):
-        for finding in await asyncio.to_thread(lambda: list(firewall.firewalls(number))):
+    if not is_only_loopback(own, found):
+        for finding in await asyncio.to_thread(lambda: list(check_firewalls(number))):
             yield finding
 
 
-async def _stored(patient: Patient, own: Sequence[str]) -> AsyncIterator[Finding]:
+async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
     """Look at what is stored, and at what it says of the clock and of the network around."""
-    state, posts = patient.state, list[Message | Sent]()
+    state, posts = diagnosis.state, list[Message | Sent]()
     if not state.peer_id:
         if state.key_trouble:
             yield ok("database", "not looked at before the key can be read")
-    elif patient.db.startswith("memory:"):
+    elif diagnosis.db.startswith("memory:"):
         yield ok("database", "none: everything is in memory")
-    elif not patient.db and not state.database_path.exists():
+    elif not diagnosis.db and not state.database_path.exists():
         yield ok("database", "nothing is stored yet")
     else:
         try:
-            async with open_history(state.directory, db=patient.db or None) as history:
-                yield await told_while(f"looking through {state.database_path}", database(history))
+            async with open_history(state.directory, db=diagnosis.db or None) as history:
+                yield await with_progress(f"looking through {state.database_path}", check_database(history))
                 posts = await history.history(limit=NEWEST)
-                async for finding in _others(patient, own, history):
+                async for finding in _check_known_peers(diagnosis, own, history):
                     yield finding
         except StorageError as error:
-            yield told("database", error)
-    yield clock.clock(datetime.now(UTC), posts)
+            yield from_error("database", error)
+    yield check_clock(datetime.now(UTC), posts)
 
 
-async def _others(patient: Patient, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
+async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
     """Look at the peers that are known here."""
     known = history.addresses()
-    for finding in doctor_network.behind_nat(patient.port or USUAL_PORT, own, [address.endpoint for address in known]):
+    for finding in check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
         yield finding
-    if patient.is_readable:
-        for finding in await peers.peers(known, str(patient.state.directory)):
+    if diagnosis.is_readable:
+        for finding in await check_peers(known, str(diagnosis.state.directory)):
             yield finding

@@ -24,33 +24,33 @@ EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover"}
 FEW_FILES = 512  # 256 links, 64 strangers, the database, and some
 
 
-def machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[Finding]:
     """Look at what is the same for every peer here."""
-    yield python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
-    yield extras()
+    yield check_python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
+    yield check_extras()
     if sys.platform != "win32":
         import resource
 
-        yield files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.RLIM_INFINITY)
+        yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.RLIM_INFINITY)
     if sys.stdout is not None and sys.stdout.isatty():
-        yield terminal(os.environ.get("TERM", ""), _encoding())
+        yield check_terminal(os.environ.get("TERM", ""), _encoding())
 
 
-def python(has_tls13: bool, openssl: str) -> Finding:
+def check_python(has_tls13: bool, openssl: str) -> Finding:
     text = f"p2pchat {__version__}, Python {platform.python_version()}, {openssl}"
     if has_tls13:
         return ok("python", text)
     return wrong("python", f"{text}: it has no TLS 1.3", "install a Python with OpenSSL 1.1.1 or later")
 
 
-def extras() -> Finding:
+def check_extras() -> Finding:
     def present(name: str) -> str:
         return "here" if find_spec(name) else "not installed"
 
     return ok("extras", ", ".join(f"{name} ({use}): {present(name)}" for name, use in EXTRAS.items()))
 
 
-def files(most: int, unlimited: int) -> Finding:
+def check_open_files(most: int, unlimited: int) -> Finding:
     """`most` is the hard limit: a peer raises its own soft one up to it."""
     if most == unlimited or most >= FEW_FILES:
         return ok("files", "as many open as a large mesh needs")
@@ -64,7 +64,7 @@ def _encoding() -> str:
     return locale.getencoding()
 
 
-def terminal(kind: str, encoding: str) -> Finding:
+def check_terminal(kind: str, encoding: str) -> Finding:
     if encoding.lower().replace("-", "") not in ("utf8", "cp65001"):
         return warning("terminal", f"it is set to {encoding}: names and texts may look wrong", utf8_mend())
     if sys.platform != "win32" and kind in ("", "dumb"):
@@ -102,7 +102,7 @@ SET = {
 }
 
 
-def clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
+def check_clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
     """Compare the clock with what is stored here; `posts` are the newest messages."""
     mend = f"set the clock: {SET.get(sys.platform, SET['linux'])}"
     if now < EARLIEST:
@@ -164,12 +164,12 @@ def span(length: timedelta) -> str:
 MEND = "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
 
 
-async def database(history: History) -> Finding:
+async def check_database(history: History) -> Finding:
     """Read all of an opened database. Raises StorageError when it cannot be read through."""
-    return judged(await history.check())
+    return from_check(await history.check())
 
 
-def judged(found: Checked) -> Finding:
+def from_check(found: Checked) -> Finding:
     if found.faults:
         more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
         return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", MEND)
@@ -188,7 +188,7 @@ def free_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).free
 
 
-def disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) -> Finding:
+def check_disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) -> Finding:
     """Look at the free space of an existing directory. Raises OSError when the system does not tell."""
     free, limit = free_bytes(directory), Settings().min_free_disk_bytes
     text = f"{size(free)} are free where {directory} is"
@@ -215,16 +215,16 @@ def size(count: int) -> str:
 OTHERS_WRITE = 0o022
 
 
-def profile(state: ProfileState) -> Iterator[Finding]:
+def check_profile(state: ProfileState) -> Iterator[Finding]:
     """Look at everything in a data directory but the database."""
-    yield directory(state)
+    yield check_directory(state)
     if state.exists:
-        yield key(state)
-        yield network(state)
-        yield holder(state)
+        yield check_key(state)
+        yield check_network(state)
+        yield check_lock(state)
 
 
-def directory(state: ProfileState) -> Finding:
+def check_directory(state: ProfileState) -> Finding:
     if not state.exists:
         start = command(state.directory.name if state.directory.name.isdecimal() else 8080)
         return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which makes it: {start}")
@@ -238,9 +238,9 @@ def directory(state: ProfileState) -> Finding:
     return ok("profile", str(state.directory))
 
 
-def key(state: ProfileState) -> Finding:
+def check_key(state: ProfileState) -> Finding:
     if state.key_trouble:
-        return told("key", state.key_trouble)
+        return from_error("key", state.key_trouble)
     if state.peer_id:
         return ok("key", f"{state.key_path.name} of peer {state.peer_id[:8]}")
     if state.database_path.exists():
@@ -249,9 +249,9 @@ def key(state: ProfileState) -> Finding:
     return warning("key", f"no peer has been in {state.directory} yet", "start one there, or name another directory")
 
 
-def network(state: ProfileState) -> Finding:
+def check_network(state: ProfileState) -> Finding:
     if state.network_trouble:
-        return told("network", state.network_trouble)
+        return from_error("network", state.network_trouble)
     if not state.network:
         return ok("network", "none yet: the first start makes one, or joins one with --invite")
     whose = "its own" if state.network_path.parent == state.directory else "this login's"
@@ -259,7 +259,7 @@ def network(state: ProfileState) -> Finding:
     return ok("network", f"{whose}, {kind}")
 
 
-def holder(state: ProfileState) -> Finding:
+def check_lock(state: ProfileState) -> Finding:
     if state.holder is None:
         return ok("lock", "no peer runs on this profile now")
     return ok("lock", f"in use by {f'process {state.holder}' if state.holder else 'another process'}")
@@ -303,7 +303,7 @@ def wrong(what: str, seen: str, mend: str) -> Finding:
     return Finding(what, "wrong", seen, mend)
 
 
-def told(what: str, error: BaseException | str) -> Finding:
+def from_error(what: str, error: BaseException | str) -> Finding:
     """Return what an error of the library says: what is wrong, a colon, what to do."""
     seen, colon, mend = str(error).partition(": ")
     return wrong(what, seen, mend if colon else "start the peer: its error may say more")
@@ -319,7 +319,7 @@ SAID_AFTER = 1.0  # seconds; and again so often
 _CLEAR_LINE = "\r\x1b[K"
 
 
-async def told_while(what: str, work: Coroutine[Any, Any, T]) -> T:
+async def with_progress(what: str, work: Coroutine[Any, Any, T]) -> T:
     """Await `work`; while it takes long say on stderr, if that is a terminal, what is done and for how long."""
     task = asyncio.ensure_future(work)
     seconds = 0.0

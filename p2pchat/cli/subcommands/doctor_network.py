@@ -28,14 +28,14 @@ MOST_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
 
 
-def reach(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
+def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
     """Look at how a peer that may run on `port` can be reached.
 
     Args:
         own: This machine's addresses that others may reach, without loopback.
         found: What answered at those and at loopback.
     """
-    yield addresses(own)
+    yield check_addresses(own)
     here = [address for address, one in found.items() if one.verdict == "self"]
     if not here:
         return
@@ -58,7 +58,7 @@ def is_only_loopback(own: Sequence[str], found: Answers) -> bool:
     return here and bool(own) and all(found[address].verdict == "refused" for address in own if address in found)
 
 
-def addresses(own: Sequence[str]) -> Finding:
+def check_addresses(own: Sequence[str]) -> Finding:
     if not own:
         text = "this machine has no address but loopback: no other machine can reach it"
         return warning("address", text, "connect it to a network")
@@ -66,7 +66,7 @@ def addresses(own: Sequence[str]) -> Finding:
     return ok("address", shown)
 
 
-def behind_nat(port: int, own: Sequence[str], known: Sequence[str]) -> Iterator[Finding]:
+def check_nat(port: int, own: Sequence[str], known: Sequence[str]) -> Iterator[Finding]:
     """Compare this machine's addresses with those where others are known to be (endpoints).
 
     A machine with private addresses only sits behind a router; somebody at a public one cannot dial it.
@@ -114,7 +114,7 @@ MAC_TOOL = "/usr/libexec/ApplicationFirewall/socketfilterfw"
 MAC_RULE = f"sudo {MAC_TOOL} --add {{python}} && sudo {MAC_TOOL} --unblockapp {{python}}"
 
 
-def firewalls(port: int, root: Path = Path("/")) -> Iterator[Finding]:
+def check_firewalls(port: int, root: Path = Path("/")) -> Iterator[Finding]:
     """Return one finding for each firewall that is on, or that none is seen.
 
     Args:
@@ -194,14 +194,14 @@ OWN_PROBE_WITHIN = 2.0  # seconds: these are this machine's own addresses
 Answers = Mapping[str, Probed]  # by address of this machine
 
 
-async def answers(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
+async def probe_own_addresses(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
     """Ask this machine's own addresses who listens on `port`, loopback first."""
     places = [host_port(address, port) for address in addresses]
     found = await asyncio.gather(*(probe(place, data=data, timeout=OWN_PROBE_WITHIN) for place in places))
     return dict(zip(addresses, found, strict=True))
 
 
-def port(number: int, found: Answers, holder: int | None) -> Finding:
+def check_port(number: int, found: Answers, holder: int | None) -> Finding:
     """Say who has the port.
 
     Args:
@@ -213,28 +213,28 @@ def port(number: int, found: Answers, holder: int | None) -> Finding:
     somebody = next((one for one in found.values() if one.verdict not in NOBODY), None)
     if somebody is not None and somebody.verdict == "silent" and holder:
         text = f"{number} is taken by what says nothing, and process {holder} has this profile: it is stopped, or hangs"
-        return wrong("port", text, f"fg in its terminal, or end it: {ender(holder)}")
+        return wrong("port", text, f"fg in its terminal, or end it: {kill_command(holder)}")
     if somebody is not None:
-        return wrong("port", f"{number} is taken by {who(somebody)}", f"find it with: {finder(number)}")
-    trouble = bind_trouble(number)
+        return wrong("port", f"{number} is taken by {describe(somebody)}", f"find it with: {find_command(number)}")
+    trouble = bind_error(number)
     if trouble in (errno.EACCES, errno.EPERM):
         return wrong("port", f"this login may not listen on port {number}", "choose a port above 1023")
     if trouble:
         text = f"{number} is taken, by nobody who answers here" if found else f"{number} is taken"
-        return wrong("port", text, f"find it with: {finder(number)}")
+        return wrong("port", text, f"find it with: {find_command(number)}")
     if holder is not None:
         text = f"a peer runs on this profile and does not listen on port {number}"
         return warning("port", text, "look again when it has started, or say its port with --port")
     return ok("port", f"{number} is free")
 
 
-def who(there: Probed) -> str:
+def describe(there: Probed) -> str:
     if there.peer_id:
         return f"another p2pchat peer ({there.peer_id[:8]})"
     return "a program that takes connections and says nothing" if there.verdict == "silent" else "another program"
 
 
-def bind_trouble(number: int) -> int:
+def bind_error(number: int) -> int:
     """Return why a peer could not listen there, as errno; 0 when it could."""
     for host in ("127.0.0.1", "0.0.0.0"):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
@@ -248,11 +248,11 @@ def bind_trouble(number: int) -> int:
     return 0
 
 
-def ender(process: int) -> str:
+def kill_command(process: int) -> str:
     return f"taskkill /F /PID {process}" if sys.platform == "win32" else f"kill -9 {process}"
 
 
-def finder(number: int) -> str:
+def find_command(number: int) -> str:
     """Return the command that says which program has a port."""
     if sys.platform == "win32":
         return f"netstat -ano | findstr :{number}"
@@ -268,7 +268,7 @@ MOST_ASKED = 8  # of those reached last
 PEERS_PROBE_WITHIN = 3.0  # seconds
 
 
-async def peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
+async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
     """Ask those reached last, each at every address it has; `known` stands in that order."""
     labels = list(dict.fromkeys(one.user.label for one in known))[:MOST_ASKED]
     asked = [one for one in known if one.user.label in labels]
@@ -277,10 +277,10 @@ async def peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
     for one, answer in zip(asked, found, strict=True):
         if one.user.label not in best or answer.verdict == "reached":
             best[one.user.label] = answer
-    return judged({label: answer for label, answer in best.items() if answer.verdict != "self"})
+    return from_answers({label: answer for label, answer in best.items() if answer.verdict != "self"})
 
 
-def judged(best: Mapping[str, Probed]) -> Iterator[Finding]:
+def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
     """Say who answers, by label; nothing when nobody is known."""
     here = [label for label, answer in best.items() if answer.verdict == "reached"]
     if here:
@@ -312,7 +312,7 @@ HERE = "start a peer on that port: {start}"
 THERE = "start the peer there so that others reach it: p2pchat {port} --host 0.0.0.0"
 
 
-def there(found: Probed, name: str) -> Finding:
+def check_remote(found: Probed, name: str) -> Finding:
     """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
     what, port = found.endpoint, found.endpoint.rpartition(":")[2]
     if found.verdict == "reached":
@@ -328,7 +328,7 @@ def there(found: Probed, name: str) -> Finding:
     return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
 
 
-async def name_of(peer_id: str, directory: Path | None, db: str = "") -> str:
+async def user_label(peer_id: str, directory: Path | None, db: str = "") -> str:
     """Return what the user of a peer is called in a profile, "" when nobody told."""
     if directory is None or not peer_id:
         return ""

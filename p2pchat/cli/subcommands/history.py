@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
 from p2pchat.cli.command_table import HISTORY_COMMAND
-from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_time, parse_words, which_peer
+from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_time, parse_words, which_peer
 from p2pchat.cli.progress import Progress
 from p2pchat.commands.errors import DONE, UsageError
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
@@ -26,7 +26,7 @@ class HistoryOptions:
     `db` "" is the profile's own, `to` "" everything; `limit` 0 no limit, `search` empty no search.
     """
 
-    which: WhichPeer
+    which: ProfileChoice
     db: str = field(default="", repr=False)
     to: str = ""
     limit: int = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from p2pchat import profile_invite
 from p2pchat.cli.command_table import INVITE_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, find_profile, parse_words, which_peer
+from p2pchat.cli.options import ProfileChoice, find_profile, parse_words, which_peer
 from p2pchat.commands.endpoints import command, parse_endpoint
 from p2pchat.commands.errors import DONE, UsageError
 from p2pchat.commands.invites import invite_screen, own_endpoints
@@ -23,7 +23,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 class InviteOptions:
     """`p2pchat invite`."""
 
-    which: WhichPeer
+    which: ProfileChoice
     advertise: str = ""
 
 

@@ -16,10 +16,10 @@ from threading import Timer
 
 from p2pchat import Settings
 from p2pchat.cli.command_table import SEND_COMMAND
-from p2pchat.cli.control_client import Control, PeerGone, connect, exit_code, reach, run_until_signal
-from p2pchat.cli.control_server import USUAL_TIMEOUT
-from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_seconds, parse_words, which_peer
-from p2pchat.cli.stdin import Kind, Lines, kind_of_stdin, raw_stdin
+from p2pchat.cli.control_client import ControlClient, PeerGone, connect, connect_or_run, exit_code, run_until_signal
+from p2pchat.cli.control_server import DEFAULT_TIMEOUT
+from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_seconds, parse_words, which_peer
+from p2pchat.cli.stdin import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.errors import (
     DONE,
     FAILED,
@@ -35,20 +35,20 @@ from p2pchat.commands.json_commands import decode_line
 from p2pchat.commands.render import quote_names
 
 READ_BYTES = 64 * 1024
-LOOK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
+CHECK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
 
 
 @dataclass(slots=True)
 class SendOptions:
     """`p2pchat send TO [TEXT]`. `text` None: standard input is the text, or with `lines` one text a line."""
 
-    which: WhichPeer
+    which: ProfileChoice
     to: str
     text: str | None = field(default=None, repr=False)
     db: str = field(default="", repr=False)
     lines: bool = False
     wait: str = "delivered"
-    timeout: float = USUAL_TIMEOUT
+    timeout: float = DEFAULT_TIMEOUT
 
 
 def parse_send(argv: Sequence[str]) -> SendOptions:
@@ -75,7 +75,7 @@ def parse_send(argv: Sequence[str]) -> SendOptions:
         db=database_of(given, typed),
         lines=given["lines"],
         wait=wait,
-        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else USUAL_TIMEOUT,
+        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else DEFAULT_TIMEOUT,
     )
 
 
@@ -88,30 +88,30 @@ def run_send(argv: Sequence[str]) -> int:
     """Send what is asked for; return the exit code."""
     options = parse_send(argv)
     if not options.lines:
-        options.text = _checked(_read(options) if options.text is None else options.text)
+        options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
     directory = find_profile(options.which)
-    sending = Sending(options)
-    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.said else FAILED)
+    sending = SendRun(options)
+    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
 
 # ---- one text
 
 
-def _read(options: SendOptions) -> str:
+def _read_stdin(options: SendOptions) -> str:
     """Return the text on standard input.
 
     What is wrong otherwise is found before anybody types in vain; who waits for a build hears of it meanwhile. The
     pipe is read all the same, and at its end it is tried.
     """
-    kind = kind_of_stdin()
-    if kind is Kind.NONE:
+    kind = stdin_kind()
+    if kind is InputKind.NONE:
         raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
-    if kind is Kind.TERMINAL:
-        _look(options)
+    if kind is InputKind.TERMINAL:
+        _check_recipient(options)
         print_notice("-- type the message; Ctrl-D on a line of its own ends it")
-    looking = Timer(LOOK_AFTER, _warn, [options])
+    looking = Timer(CHECK_AFTER, _warn_if_unsendable, [options])
     looking.daemon = True
-    if kind is Kind.PIPED:
+    if kind is InputKind.PIPED:
         looking.start()
     try:
         return _read_text(Settings().max_text_bytes)
@@ -119,14 +119,14 @@ def _read(options: SendOptions) -> str:
         looking.cancel()
 
 
-def _warn(options: SendOptions) -> None:
+def _warn_if_unsendable(options: SendOptions) -> None:
     try:
-        _look(options)
+        _check_recipient(options)
     except (UsageError, CommandError) as error:
         print_error(f"warning: {error}")
 
 
-def _look(options: SendOptions) -> None:
+def _check_recipient(options: SendOptions) -> None:
     """Raise Usage or Failure for what would be wrong by now: no such peer, or the one that runs knows no such name."""
     asyncio.run(_find(find_profile(options.which), options.to))
 
@@ -141,7 +141,7 @@ async def _find(directory: Path, to: str) -> None:
             await control.aclose()
 
 
-def _checked(text: str) -> str:
+def _check_text(text: str) -> str:
     """Return the text.
 
     Raises:
@@ -181,7 +181,7 @@ def _read_text(limit: int) -> str:
 # ---- sending
 
 
-class Sending:
+class SendRun:
     """One run of the command.
 
     Attributes:
@@ -191,36 +191,36 @@ class Sending:
     def __init__(self, options: SendOptions) -> None:
         self._options = options
         self._code = DONE
-        self.said = False
+        self.handed_over = False
 
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
         options = self._options
-        async with reach(directory, port=options.which.port, db=options.db) as control:
-            trouble = asyncio.create_task(self._hear(control))
+        async with connect_or_run(directory, port=options.which.port, db=options.db) as control:
+            trouble = asyncio.create_task(self._report_errors(control))
             try:
                 [to] = await control.ask("find", to=options.to)
-                await self._say_while(trouble, control, to["conversation_id"])
+                await self._send_until_disconnected(trouble, control, to["conversation_id"])
                 seconds = 0.0 if options.wait == "accepted" else options.timeout
                 what = "read" if options.wait == "read" else "delivered"
                 [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
             finally:
                 trouble.cancel()
-        if self.said and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
-            self._tell_kept(fate["status"], fate["missing"])
+        if self.handed_over and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
+            self._report_undelivered(fate["status"], fate["missing"])
             self._code = worst_code(self._code, KEPT)
         return self._code
 
-    async def _hear(self, control: Control) -> None:
+    async def _report_errors(self, control: ControlClient) -> None:
         """Tell what was refused of the texts."""
         while (line := await control.next_line()) is not None:
             if line["event"] == "error":
                 print_error(str(line.get("text", "")))
                 self._code = worst_code(self._code, exit_code(line))
 
-    async def _say_while(self, trouble: asyncio.Task[None], control: Control, to: str) -> None:
+    async def _send_until_disconnected(self, trouble: asyncio.Task[None], control: ControlClient, to: str) -> None:
         """Say everything; PeerGone when the connection ends before, however long input has been silent."""
-        saying = asyncio.create_task(self._say(control, to))
+        saying = asyncio.create_task(self._send_all(control, to))
         try:
             await asyncio.wait([saying, trouble], return_when=asyncio.FIRST_COMPLETED)
             if not saying.done():
@@ -229,12 +229,12 @@ class Sending:
         finally:
             saying.cancel()
 
-    async def _say(self, control: Control, to: str) -> None:
+    async def _send_all(self, control: ControlClient, to: str) -> None:
         if self._options.text is not None:
-            self.said = True
+            self.handed_over = True
             await control.say(do="send", to=to, text=self._options.text)
             return
-        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         limit, number = Settings().max_text_bytes, 0
         while batch := await lines.take():
@@ -245,10 +245,10 @@ class Sending:
                     print_error(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
                     self._code = worst_code(self._code, USAGE)
                 elif text.strip():
-                    self.said = True
+                    self.handed_over = True
                     await control.say(do="send", to=to, text=text)
 
-    def _tell_kept(self, status: str, missing: list[str]) -> None:
+    def _report_undelivered(self, status: str, missing: list[str]) -> None:
         if status == "delivered":
             who = f"not read yet by {quote_names(missing)}" if missing else "not read yet"
             print_notice(f"p2pchat: {who}; it is delivered")

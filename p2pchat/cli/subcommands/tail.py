@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pchat.cli.command_table import TAIL_COMMAND
-from p2pchat.cli.control_client import Control, PeerGone, Refused, reach, run_until_signal
-from p2pchat.cli.control_server import MOST_LAST, USUAL_LAST
-from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect_or_run, run_until_signal
+from p2pchat.cli.control_server import DEFAULT_LAST, MAX_LAST
+from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
 from p2pchat.commands.errors import DONE, UsageError, print_notice
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
 from p2pchat.commands.render import EDIT_EVENTS, format_event, format_notice, quote_name
@@ -28,9 +28,9 @@ MOST_RECENT = 500  # messages to which answers are shown with what they are to
 class TailOptions:
     """`p2pchat tail [TO]`. `to` "" is everything; `last` messages come first."""
 
-    which: WhichPeer
+    which: ProfileChoice
     to: str = ""
-    last: int = USUAL_LAST
+    last: int = DEFAULT_LAST
     db: str = field(default="", repr=False)
     as_json: bool = False
 
@@ -45,12 +45,12 @@ def parse_tail(argv: Sequence[str]) -> TailOptions:
     if len(words) > 1:
         raise UsageError(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
     last = given["last"]
-    if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MOST_LAST):
-        raise UsageError(f"-n {last!a} is no number from 0 to {MOST_LAST}")
+    if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MAX_LAST):
+        raise UsageError(f"-n {last!a} is no number from 0 to {MAX_LAST}")
     return TailOptions(
         which=which_peer(given, typed),
         to=words[0] if words else "",
-        last=USUAL_LAST if last is None else int(last),
+        last=DEFAULT_LAST if last is None else int(last),
         db=database_of(given, typed),
         as_json=given["as_json"],
     )
@@ -65,7 +65,7 @@ def run_tail(argv: Sequence[str]) -> int:
 
 async def _tail(options: TailOptions, directory: Path) -> int:
     output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
-    async with reach(directory, port=options.which.port, db=options.db) as control:
+    async with connect_or_run(directory, port=options.which.port, db=options.db) as control:
         if control.is_own:
             me = control.listening
             print_notice(
@@ -82,7 +82,7 @@ async def _tail(options: TailOptions, directory: Path) -> int:
             await asyncio.gather(following, closed, return_exceptions=True)
 
 
-class Recent:
+class RecentMessages:
     """The newest messages, by id: what an answer is to is shown with it."""
 
     def __init__(self) -> None:
@@ -100,14 +100,14 @@ class Recent:
         return self._lines.get(line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to") or "")
 
 
-async def _follow(options: TailOptions, control: Control, output: StdoutWriter) -> int:
+async def _follow(options: TailOptions, control: ControlClient, output: StdoutWriter) -> int:
     fields = {"to": options.to} if options.to else {}
     await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
-    recent = Recent()
+    recent = RecentMessages()
     asked = True  # and not answered yet: an error is about that
     while (line := await control.next_line()) is not None:
         if asked and line["event"] == "error":
-            raise Refused(line)
+            raise RequestRefused(line)
         if line["event"] == "answer":
             asked = False
         elif options.as_json:
@@ -120,7 +120,7 @@ async def _follow(options: TailOptions, control: Control, output: StdoutWriter) 
     return DONE
 
 
-async def _show(line: EventLine, control: Control, output: StdoutWriter, recent: Recent) -> None:
+async def _show(line: EventLine, control: ControlClient, output: StdoutWriter, recent: RecentMessages) -> None:
     notice = format_notice(line)
     if notice is not None:
         print_notice(notice)

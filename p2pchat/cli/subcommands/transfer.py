@@ -15,10 +15,10 @@ from pathlib import Path
 
 from p2pchat import Backup, Copied, DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
 from p2pchat.cli.command_table import BACKUP_COMMAND, DB_COMMAND, EXPORT_COMMAND, IMPORT_COMMAND
-from p2pchat.cli.control_client import answers_nobody, connect, run_until_signal
+from p2pchat.cli.control_client import connect, profile_in_use, run_until_signal
 from p2pchat.cli.options import (
-    SEEN,
-    WhichPeer,
+    PASSWORD_VISIBLE,
+    ProfileChoice,
     database_of,
     database_url,
     find_profile,
@@ -27,7 +27,7 @@ from p2pchat.cli.options import (
     which_peer,
 )
 from p2pchat.cli.progress import Progress, size
-from p2pchat.cli.stdin import Kind, kind_of_stdin, raw_stdin
+from p2pchat.cli.stdin import InputKind, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
@@ -39,7 +39,7 @@ STDOUT = "-"
 class ExportOptions:
     """`p2pchat export FILE`. `to` "" is everything."""
 
-    which: WhichPeer
+    which: ProfileChoice
     file: str
     db: str = field(default="", repr=False)
     to: str = ""
@@ -80,7 +80,7 @@ async def _export(options: ExportOptions, directory: Path) -> EventLine:
     try:
         return await _read(options, directory)
     except StorageError:  # a peer may keep its history elsewhere, or in memory
-        row = None if options.file == STDOUT else await _ask(options, directory)
+        row = None if options.file == STDOUT else await _request_export(options, directory)
         if row is None:
             raise
         return row
@@ -94,7 +94,7 @@ async def _read(options: ExportOptions, directory: Path) -> EventLine:
     return asdict(exported)
 
 
-async def _ask(options: ExportOptions, directory: Path) -> EventLine | None:
+async def _request_export(options: ExportOptions, directory: Path) -> EventLine | None:
     """Have the running peer do it; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -117,7 +117,7 @@ def _conversations(count: int) -> str:
 
 
 STDIN = "-"
-WHY = {
+REFUSAL_REASONS = {
     "gap": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
     "head": "not as their writer signed it: changed or damaged",
     "malformed": "not as a message has to be",
@@ -132,7 +132,7 @@ WHY = {
 class ImportOptions:
     """`p2pchat import FILE`."""
 
-    which: WhichPeer
+    which: ProfileChoice
     file: str
     db: str = field(default="", repr=False)
     as_json: bool = False
@@ -160,20 +160,20 @@ def parse_import(argv: Sequence[str]) -> ImportOptions:
 def run_import(argv: Sequence[str]) -> int:
     """Take a file into one profile; return the exit code."""
     options = parse_import(argv)
-    if options.file == STDIN and kind_of_stdin() is not Kind.PIPED:
+    if options.file == STDIN and stdin_kind() is not InputKind.PIPED:
         raise UsageError("there is no input to import: name a FILE, or send one through a pipe")
     directory = find_profile(options.which).expanduser().absolute()
     return run_until_signal(_import(options, directory), terminated=lambda: FAILED)
 
 
 async def _import(options: ImportOptions, directory: Path) -> int:
-    row = await _ask_import(options, directory)
+    row = await _request_import(options, directory)
     if row is None:
-        row = await _alone(options, directory)
+        row = await _import_offline(options, directory)
     return _report(row, options)
 
 
-async def _ask_import(options: ImportOptions, directory: Path) -> EventLine | None:
+async def _request_import(options: ImportOptions, directory: Path) -> EventLine | None:
     """Have the running peer do it; None when none runs there."""
     control = await connect(directory)
     if control is None:
@@ -229,13 +229,13 @@ async def _copy_stdin(fd: int) -> None:
         raise CommandError(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
 
 
-async def _alone(options: ImportOptions, directory: Path) -> EventLine:
+async def _import_offline(options: ImportOptions, directory: Path) -> EventLine:
     source = raw_stdin() if options.file == STDIN else options.file
     try:
         with Progress() as progress:
             done = await import_into(directory, source, db=options.db or None, progress=progress.entries)
     except DataLocked as locked:
-        raise answers_nobody(directory, locked) from None
+        raise profile_in_use(directory, locked) from None
     return asdict(done)
 
 
@@ -249,7 +249,7 @@ def _report(row: EventLine, options: ImportOptions) -> int:
             parts.append(f"{row['foreign']:,} in conversations of others")
         print(f"{options.file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
-        print_error(f"{count:,} entries refused: {WHY.get(code, code)}")
+        print_error(f"{count:,} entries refused: {REFUSAL_REASONS.get(code, code)}")
     if unreadable:
         print_error(f"parts of the file that cannot be read: {unreadable:,}")
     if problem:
@@ -266,7 +266,7 @@ def _report(row: EventLine, options: ImportOptions) -> int:
 class BackupOptions:
     """`p2pchat backup DIR`."""
 
-    which: WhichPeer
+    which: ProfileChoice
     to: str
     db: str = field(default="", repr=False)
 
@@ -332,7 +332,7 @@ def parse_db(argv: Sequence[str]) -> CopyOptions:
     if words.count(FROM_VARIABLE) > 1:
         raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
     if any(map(has_password, words[1:])):
-        print_error(SEEN)
+        print_error(PASSWORD_VISIBLE)
     return CopyOptions(_place(words[1]), _place(words[2]), given["as_json"])
 
 
@@ -346,7 +346,7 @@ def _place(word: str) -> str:
 def run_db(argv: Sequence[str]) -> int:
     """Copy, and say what was copied."""
     options = parse_db(argv)
-    done = asyncio.run(_copy_db(options))
+    done = asyncio.run(_copy_database(options))
     if options.as_json:
         print(json_line(asdict(done)), flush=True)
     else:
@@ -355,6 +355,6 @@ def run_db(argv: Sequence[str]) -> int:
     return DONE
 
 
-async def _copy_db(options: CopyOptions) -> Copied:
+async def _copy_database(options: CopyOptions) -> Copied:
     with Progress() as progress:
         return await copy_database(options.source, options.target, progress=progress.rows)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from p2pchat.cli.command_table import USERS_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import WhichPeer, database_of, find_profile, parse_words, which_peer
+from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
 from p2pchat.commands.errors import DONE, UsageError, print_notice
 from p2pchat.commands.output import EventLine, StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.render import format_user, quote_name
@@ -20,7 +20,7 @@ from p2pchat.commands.render import format_user, quote_name
 class UsersOptions:
     """`p2pchat users`."""
 
-    which: WhichPeer
+    which: ProfileChoice
     db: str = field(default="", repr=False)
     as_json: bool = False
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from p2pchat import DataLocked
 from p2pchat.cli.command_table import WEB_COMMAND
-from p2pchat.cli.control_client import answers_nobody, connect
-from p2pchat.cli.control_server import ACCOUNT_ORDERS
+from p2pchat.cli.control_client import connect, profile_in_use
+from p2pchat.cli.control_server import ACCOUNT_REQUESTS
 from p2pchat.cli.loop import make_runner
-from p2pchat.cli.options import PeerOptions, WhichPeer, database_url, find_profile, parse_words, which_peer
+from p2pchat.cli.options import PeerOptions, ProfileChoice, database_url, find_profile, parse_words, which_peer
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
@@ -28,7 +28,7 @@ class AccountOptions:
     """`p2pchat web token NAME`, `web users`, `web revoke NAME`."""
 
     do: str
-    which: WhichPeer
+    which: ProfileChoice
     name: str = ""
     db: str = ""
     as_json: bool = False
@@ -45,7 +45,7 @@ def run_web(argv: Sequence[str]) -> int:
 
 def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
     from p2pchat.cli.chat.startup import allow_descriptors
-    from p2pchat.cli.stdin import NothingSaid, kind_of_stdin, read_invite
+    from p2pchat.cli.stdin import InputEnded, read_invite, stdin_kind
     from p2pchat.commands.notifications import show_library_logs
 
     options = parse_serving(words, given, typed)
@@ -56,13 +56,13 @@ def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
         show_library_logs()
     allow_descriptors(MOST_DESCRIPTORS)
     try:
-        invite = read_invite(options.invite, kind_of_stdin())
-    except NothingSaid:
+        invite = read_invite(options.invite, stdin_kind())
+    except InputEnded:
         return DONE
-    from p2pchat.cli.subcommands.web_server import Serving
+    from p2pchat.cli.subcommands.web_server import GatewayRun
 
     with make_runner() as runner:
-        return runner.run(Serving(options, invite).run())
+        return runner.run(GatewayRun(options, invite).run())
 
 
 MOST_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
@@ -123,9 +123,9 @@ async def _alone(options: AccountOptions, directory: Path) -> list[EventLine]:
 
     try:
         async with open_alone(directory, db=options.db or None) as peer:
-            return await ACCOUNT_ORDERS[f"web_{options.do}"](await open_accounts(peer), options.name)
+            return await ACCOUNT_REQUESTS[f"web_{options.do}"](await open_accounts(peer), options.name)
     except DataLocked as locked:
-        raise answers_nobody(directory, locked) from None
+        raise profile_in_use(directory, locked) from None
 
 
 def _report_token(options: AccountOptions, rows: list[EventLine]) -> int:

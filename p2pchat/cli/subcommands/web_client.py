@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from p2pchat.cli.command_table import CLIENT_COMMAND
 from p2pchat.cli.control_client import run_until_signal
 from p2pchat.cli.options import parse_seconds, parse_words
-from p2pchat.cli.stdin import Kind, Lines, ask_hidden, can_ask, kind_of_stdin, raw_stdin
-from p2pchat.cli.subcommands.web_connection import Gateway, Line
+from p2pchat.cli.stdin import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
+from p2pchat.cli.subcommands.web_connection import GatewayAddress, GatewayConnection
 from p2pchat.commands.errors import (
     DONE,
     FAILED,
@@ -43,7 +43,7 @@ LEAVING = ("/quit", "/exit")
 class ClientOptions:
     """`p2pchat client WS_URL`. `recipient` "" is everybody; `style` words, plain or json."""
 
-    gateway: Gateway
+    gateway: GatewayAddress
     recipient: str = ""
     style: str = "words"
     drain: float = USUAL_DRAIN
@@ -62,7 +62,7 @@ def parse_client(argv: Sequence[str]) -> ClientOptions:
         raise UsageError("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
     if given["as_json"] and given["plain"]:
         raise UsageError("--json and --plain exclude each other")
-    gateway = Gateway(_checked_url(words[0]), given["user"] or "")
+    gateway = GatewayAddress(_checked_url(words[0]), given["user"] or "")
     token = given["token"] or ""
     if not token and not gateway.user:
         raise UsageError("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
@@ -92,7 +92,7 @@ def _checked_url(text: str) -> str:
     return text
 
 
-def _secrets_seen(gateway: Gateway, token_typed: bool) -> list[str]:
+def _secrets_seen(gateway: GatewayAddress, token_typed: bool) -> list[str]:
     seen = []
     if token_typed:
         seen.append("others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN")
@@ -125,43 +125,50 @@ class _Chat:
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
         self._output = StdoutWriter(raw_stdout(), for_people=options.style != "json")
-        self._showing = Showing(self._output, options.style)
-        self._line = Line(options.gateway, self._heard, lambda text: print_notice(f"-- {safe_line(text)}"))
+        self._printer = FramePrinter(self._output, options.style)
+        self._connection = GatewayConnection(
+            options.gateway, self._on_frame, lambda text: print_notice(f"-- {safe_line(text)}")
+        )
 
     async def run(self) -> int:
         """Return the exit code."""
-        tasks = [asyncio.create_task(work) for work in (self._line.run(), self._read(), self._output.closed.wait())]
+        tasks = [
+            asyncio.create_task(work) for work in (self._connection.run(), self._read(), self._output.closed.wait())
+        ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
-            return self._showing.code
+            return self._printer.code
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _heard(self, frame: dict[str, Any], said: dict[str, Any] | None) -> None:
-        await self._showing.heard(frame, said, self._line.me)
+    def _on_status(self, text: str) -> None:
+        print_notice(f"-- {safe_line(text)}")
+
+    async def _on_frame(self, frame: dict[str, Any], sent: dict[str, Any] | None) -> None:
+        await self._printer.on_frame(frame, sent, self._connection.me)
 
     # ---- what is typed
 
     async def _read(self) -> None:
         """Send each line; returns at the end, when everything is acknowledged or that took too long."""
-        kind = kind_of_stdin()
-        await self._line.ready.wait()
-        if kind is not Kind.NONE:
+        kind = stdin_kind()
+        await self._connection.ready.wait()
+        if kind is not InputKind.NONE:
             await self._send_all()
-        if kind is Kind.NONE or self._options.stay:
+        if kind is InputKind.NONE or self._options.stay:
             await asyncio.get_running_loop().create_future()
-        missing = await self._line.acknowledged(self._options.drain)
+        missing = await self._connection.acknowledged(self._options.drain)
         if missing:
             print_error(f"{missing} of what was sent was not acknowledged in {self._options.drain:g} s")
-            self._showing.code = worst_code(self._showing.code, FAILED)
+            self._printer.code = worst_code(self._printer.code, FAILED)
 
     async def _send_all(self) -> None:
-        lines = Lines(raw_stdin(), asyncio.get_running_loop())
+        lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         while batch := await lines.take():
             for raw in batch:
@@ -176,7 +183,7 @@ class _Chat:
     async def _say(self, text: str) -> None:
         frame = self._frame(text)
         if frame is not None:
-            await self._showing.said(await self._line.say(frame))
+            await self._printer.on_sent(await self._connection.say(frame))
 
     def _frame(self, text: str) -> dict[str, Any] | None:
         """Return what a line says as a frame; None when it cannot be meant, and that was told."""
@@ -197,7 +204,7 @@ class _Chat:
             print_error(
                 f"there is no {text.split()[0]} here, only /dm NAME TEXT, /me TEXT, /quit, and // before a slash"
             )
-            self._showing.code = worst_code(self._showing.code, USAGE)
+            self._printer.code = worst_code(self._printer.code, USAGE)
             return None
         return {"text": text.removeprefix("/") if where else text, **where}
 
@@ -218,7 +225,7 @@ _CODES = {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME} | dict.f
 EVERYBODY = "everybody"
 
 
-class Showing:
+class FramePrinter:
     """Prints what comes.
 
     Args:
@@ -232,13 +239,13 @@ class Showing:
         self._style = style
         self.code = DONE
 
-    async def said(self, frame: Frame) -> None:
+    async def on_sent(self, frame: Frame) -> None:
         """This was said, and is not acknowledged yet."""
         if self._style == "words" and (text := _text_of(frame)):
             await self._output.write(f"📨 Sent message to {_whom(frame)}: {safe_text(text)}")
 
-    async def heard(self, frame: Frame, said: Frame | None, me: str) -> None:
-        """This came; `said` is what it answers, or is."""
+    async def on_frame(self, frame: Frame, sent: Frame | None, me: str) -> None:
+        """This came; `sent` is what it answers, or is."""
         if frame.get("status") == "error" and "type" not in frame:
             self.code = worst_code(self.code, _CODES.get(frame.get("code", ""), FAILED))
             if self._style != "json":
@@ -246,16 +253,16 @@ class Showing:
         if self._style == "json":
             await self._output.write(json_line(frame))
         elif "type" not in frame:
-            await self._acknowledged(frame, said, me)
+            await self._acknowledged(frame, sent, me)
         elif frame["type"] == "message":
             await self._message(frame, me)
 
-    async def _acknowledged(self, frame: Frame, said: Frame | None, me: str) -> None:
+    async def _acknowledged(self, frame: Frame, sent: Frame | None, me: str) -> None:
         if self._style == "words":
             await self._output.write(f"{'✅' if frame['status'] == 'ok' else '❌'} Acknowledgment: {frame['status']}")
-        elif frame["status"] == "ok" and said is not None and _text_of(said):
-            sent = {**said, "content": _text_of(said), "from": me, "timestamp": iso(datetime.now(UTC))}
-            await self._output.write(format_message(_line(sent, me), me, datetime.now().astimezone()))
+        elif frame["status"] == "ok" and sent is not None and _text_of(sent):
+            line = {**sent, "content": _text_of(sent), "from": me, "timestamp": iso(datetime.now(UTC))}
+            await self._output.write(format_message(_line(line, me), me, datetime.now().astimezone()))
 
     async def _message(self, frame: Frame, me: str) -> None:
         if self._style == "plain":

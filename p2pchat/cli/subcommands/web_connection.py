@@ -31,7 +31,7 @@ REFUSED = 1008  # RFC 6455: policy violation; the gateway does not want us
 
 
 @dataclass(slots=True)
-class Gateway:
+class GatewayAddress:
     """Where to, and as whom. `user` is a name for who carries no token."""
 
     url: str
@@ -50,7 +50,7 @@ class Gateway:
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/chat", query, ""))
 
 
-class Line:
+class GatewayConnection:
     """One connection after the other.
 
     Args:
@@ -63,18 +63,18 @@ class Line:
 
     def __init__(
         self,
-        gateway: Gateway,
-        heard: Callable[[Frame, Frame | None], Awaitable[None]],
-        told: Callable[[str], None],
+        gateway: GatewayAddress,
+        on_frame: Callable[[Frame, Frame | None], Awaitable[None]],
+        on_status: Callable[[str], None],
     ) -> None:
         self._gateway = gateway
-        self._heard = heard
-        self._told = told
+        self._on_frame = on_frame
+        self._on_status = on_status
         self.me = gateway.user
         self.ready = asyncio.Event()
         self._since = ""
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._said: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref
+        self._unacknowledged: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref
         self._refs = 0
         self._socket: ClientConnection | None = None  # one that may be written to: it has resumed
         self._connected = 0
@@ -86,12 +86,12 @@ class Line:
     async def say(self, frame: Mapping[str, Any]) -> Frame:
         """Send a frame as soon as there is a connection; returns it as it is sent."""
         self._refs += 1
-        said = {"ref": f"{self._refs}", "key": secrets.token_hex(8), **frame}
-        if "text" in said or "content" in said:
-            self._said[str(said["ref"])] = said
+        sent = {"ref": f"{self._refs}", "key": secrets.token_hex(8), **frame}
+        if "text" in sent or "content" in sent:
+            self._unacknowledged[str(sent["ref"])] = sent
             self._quiet.clear()
-        await self._write(said)
-        return said
+        await self._write(sent)
+        return sent
 
     async def _write(self, frame: Frame) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -109,7 +109,7 @@ class Line:
                 await self._quiet.wait()
         except TimeoutError:
             pass
-        return len(self._said)
+        return len(self._unacknowledged)
 
     # ---- the connection
 
@@ -129,7 +129,7 @@ class Line:
                 self._socket = None
             if self._connected > before:
                 attempt = 0
-                self._told(f"the connection is lost ({reason}): trying again")
+                self._on_status(f"the connection is lost ({reason}): trying again")
             await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
 
@@ -152,7 +152,7 @@ class Line:
                     await self._take(socket, json.loads(text))
                 raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
         except InvalidStatus as error:
-            raise self._not_let_in(error.response.status_code, error.response.body) from None
+            raise self._refusal_error(error.response.status_code, error.response.body) from None
         except ConnectionClosed as error:
             if error.rcvd is not None and error.rcvd.code == REFUSED:
                 raise CommandError(f"the gateway closed the connection: {error.rcvd.reason or 'refused'}") from None
@@ -162,7 +162,7 @@ class Line:
         except (InvalidHandshake, TimeoutError, ValueError) as error:
             raise ConnectionError(str(error) or "it does not answer") from None
 
-    def _not_let_in(self, status: int, body: bytes | bytearray | None) -> Exception:
+    def _refusal_error(self, status: int, body: bytes | bytearray | None) -> Exception:
         try:
             why = str(json.loads(body or b"")["text"])
         except (ValueError, KeyError, TypeError):
@@ -178,11 +178,11 @@ class Line:
         elif kind == "message":
             self._since = frame["id"]
             if self._is_news(frame["id"]):
-                await self._heard(frame, self._found_again(frame))
+                await self._on_frame(frame, self._find_sent(frame))
         elif "status" in frame and kind is None:
             await self._answered(frame)
         else:
-            await self._heard(frame, None)
+            await self._on_frame(frame, None)
 
     async def _resumed(self, socket: ClientConnection, frame: Frame) -> None:
         """Everything missed was told: we may speak, and first say again what was not acknowledged."""
@@ -191,9 +191,9 @@ class Line:
         self._connected += 1
         self._socket = socket
         self.ready.set()
-        self._told(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
-        for said in list(self._said.values()):
-            await self._write(said)
+        self._on_status(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
+        for sent in list(self._unacknowledged.values()):
+            await self._write(sent)
 
     def _is_news(self, id: str) -> bool:
         if id in self._known:
@@ -203,23 +203,27 @@ class Line:
             self._known.popitem(last=False)
         return True
 
-    def _found_again(self, frame: Frame) -> Frame | None:
+    def _find_sent(self, frame: Frame) -> Frame | None:
         """Return what we said and got no answer to, when this message, told after a break, is it."""
         if frame["from"] != self.me or self._socket is not None:
             return None
-        same = (ref for ref, said in self._said.items() if said.get("text", said.get("content")) == frame["content"])
-        return self._take_back(next(same, ""))
+        same = (
+            ref
+            for ref, sent in self._unacknowledged.items()
+            if sent.get("text", sent.get("content")) == frame["content"]
+        )
+        return self._pop_sent(next(same, ""))
 
     async def _answered(self, frame: Frame) -> None:
         if frame["status"] == "ok":
             self._is_news(frame["id"])  # now it is known: told again after a break, it is none
-        await self._heard(frame, self._take_back(str(frame.get("ref", ""))))
+        await self._on_frame(frame, self._pop_sent(str(frame.get("ref", ""))))
 
-    def _take_back(self, ref: str) -> Frame | None:
-        said = self._said.pop(ref, None)
-        if not self._said:
+    def _pop_sent(self, ref: str) -> Frame | None:
+        sent = self._unacknowledged.pop(ref, None)
+        if not self._unacknowledged:
             self._quiet.set()
-        return said
+        return sent
 
 
 def _why(error: OSError) -> str:

@@ -43,14 +43,14 @@ from p2pchat.web.gateway import Gateway
 from p2pchat.web.settings import WebSettings
 
 BACKLOG = 2048  # connections the system holds while we are busy: a gateway's users come back together after a restart
-STOP_WITHIN = 5  # seconds in which calls under way may end
-READ_AT_ONCE = 8192  # bytes of a WebSocket: 1,300 of the smallest frames, some 10 ms of work
-MOST_FRAGMENTS = 1024  # of one message, whose limit counts bytes: empty ones would be kept without end
+STOP_TIMEOUT = 5  # seconds in which calls under way may end
+MAX_READ_BYTES = 8192  # bytes of a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+MAX_FRAGMENTS = 1024  # of one message, whose limit counts bytes: empty ones would be kept without end
 TOO_BIG = 1009  # RFC 6455: a message too big to process
-PING_EVERY = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
+PING_INTERVAL = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
 
 
-class Drained(asyncio.Protocol):
+class WriteTimeout(asyncio.Protocol):
     """A connection whose other end takes what it asked for: one that takes nothing is ended, and its memory is free."""
 
     transport: asyncio.Transport
@@ -83,16 +83,16 @@ class Drained(asyncio.Protocol):
             self._stuck = None
 
 
-class Frames(Drained, WebSocketsSansIOProtocol):
+class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, for clients that send what costs them little and us much."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if hasattr(transport, "max_size"):  # asyncio's own: how much is read before others have their turn
-            transport.max_size = READ_AT_ONCE
+            transport.max_size = MAX_READ_BYTES
 
     def handle_cont(self, event: Any) -> None:
-        if len(self.frames) >= MOST_FRAGMENTS:
+        if len(self.frames) >= MAX_FRAGMENTS:
             self.frames = []
             self.conn.fail(TOO_BIG, "too many fragments")
             self.handle_parser_exception()
@@ -106,7 +106,7 @@ class Frames(Drained, WebSocketsSansIOProtocol):
             self.conn.data_to_send()  # whoever does not read gets no pongs: they would be kept without end
 
 
-class InTime(Drained, H11Protocol):
+class RequestProtocol(WriteTimeout, H11Protocol):
     """uvicorn's HTTP, with a time in which the head of a request has to be there; a body has one in middleware.py."""
 
     head_timeout = 10.0  # seconds; make_server says how many
@@ -137,7 +137,7 @@ class InTime(Drained, H11Protocol):
             self._late = None
 
 
-class Server(uvicorn.Server):
+class PageServer(uvicorn.Server):
     """uvicorn without its signal handlers: what a signal means is decided in one place for the whole program."""
 
     @contextlib.contextmanager
@@ -160,9 +160,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
 
 
-def make_server(app: FastAPI, settings: WebSettings) -> Server:
+def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
     """Return a server for an application, not started."""
-    protocol = type("InTime", (InTime,), {"head_timeout": settings.body_timeout})
+    protocol = type("InTime", (RequestProtocol,), {"head_timeout": settings.body_timeout})
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -171,19 +171,19 @@ def make_server(app: FastAPI, settings: WebSettings) -> Server:
         access_log=False,
         proxy_headers=False,  # ours are of named proxies only (create_app)
         server_header=False,
-        ws=Frames,
+        ws=WebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
-        ws_ping_interval=PING_EVERY,
-        ws_ping_timeout=PING_EVERY,
+        ws_ping_interval=PING_INTERVAL,
+        ws_ping_timeout=PING_INTERVAL,
         ws_per_message_deflate=False,  # its windows cost more memory for each user than everything else together
         h11_max_incomplete_event_size=settings.max_header_bytes,
-        timeout_graceful_shutdown=STOP_WITHIN,
+        timeout_graceful_shutdown=STOP_TIMEOUT,
         backlog=BACKLOG,
     )
-    return Server(config)
+    return PageServer(config)
 
 
-async def started(server: Server, task: asyncio.Task[None]) -> None:
+async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:
     """Return when a server takes connections, or its task has ended."""
     while not server.started and not task.done():
         await asyncio.sleep(0.01)  # uvicorn tells nobody
@@ -203,7 +203,7 @@ def url_of(host: str, port: int, root_path: str = "") -> str:
 # takes no more, then the peer leaves in good order: what was accepted is on the disk before anything closes.
 
 
-_TOLD = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # nothing of them is what somebody wrote
+_EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # nothing of them is what somebody wrote
 _STOPPED = {"interrupted": "interrupted", "refused": "refused by every endpoint", "ended": "failed"}
 
 
@@ -229,7 +229,7 @@ def web_settings(options: WebOptions) -> WebSettings:
     )
 
 
-class Serving:
+class GatewayRun:
     """One run. `invite` is the text of an invite."""
 
     def __init__(self, options: WebOptions, invite: str | None) -> None:
@@ -241,20 +241,20 @@ class Serving:
         """Return the exit code."""
         self._leaving = Shutdown()
         self._leaving.take_signals()
-        self._records = Records(self._options)
+        self._event_log = EventLogWriter(self._options)
         try:
             with listen(self._options.http_host, self._options.http_port) as listener:
                 code = await self._with_peer(listener)
-            return worst_code(code, FAILED) if self._records.failed else code
+            return worst_code(code, FAILED) if self._event_log.failed else code
         finally:
-            await self._records.aclose()
+            await self._event_log.aclose()
             self._leaving.give_signals_back()
 
     async def _with_peer(self, listener: socket.socket) -> int:
         peer = make_peer(self._options, self._invite, Settings())
         invited = endpoints_of(self._invite or "")
         self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
-        events = peer.events(*_TOLD, consumer=None)
+        events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
         starting = asyncio.create_task(peer.start())
@@ -275,7 +275,7 @@ class Serving:
     async def _serve(self, peer: TCPPeer, listener: socket.socket, leaving: asyncio.Task[str]) -> int:
         app = create_app(peer, self._settings)
         gateway: Gateway = app.state.gateway
-        gateway.audit_log.write = self._records.write
+        gateway.audit_log.write = self._event_log.write
         await gateway.begin()
         control = ControlServer(peer)
         control.accounts = gateway.accounts
@@ -283,21 +283,21 @@ class Serving:
         server = make_server(app, self._settings)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
         task.add_done_callback(lambda task: self._leaving.because("ended"))
-        minding = asyncio.create_task(self._mind_refusal())
+        minding = asyncio.create_task(self._watch_refusals())
         alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.tell_alone)
         reason = "ended"
         try:
-            await started(server, task)
-            self._say_where(peer, listener.getsockname()[1])
+            await wait_until_started(server, task)
+            self._announce(peer, listener.getsockname()[1])
             reason = await leaving
         finally:
             minding.cancel()
             alone.cancel()
             await self._stop(gateway, server, task)
-            await control.leave(_STOPPED.get(reason, "terminated"))
+            await control.shut_down(_STOPPED.get(reason, "terminated"))
         return self._code(reason)
 
-    async def _stop(self, gateway: Gateway, server: Server, task: asyncio.Task[None]) -> None:
+    async def _stop(self, gateway: Gateway, server: PageServer, task: asyncio.Task[None]) -> None:
         await gateway.aclose()
         server.should_exit = True
         results = await asyncio.gather(task, return_exceptions=True)
@@ -321,11 +321,11 @@ class Serving:
                     self._endpoints.heard(event.endpoint, event.state, event.reason, event.code)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
-                self._records.write(event.to_json())
+                self._event_log.write(event.to_json())
         finally:
             self._leaving.because("ended")
 
-    async def _mind_refusal(self) -> None:
+    async def _watch_refusals(self) -> None:
         """Leave when everyone we were told of refuses us, and nobody else is found."""
         await self._endpoints.refused.wait()
         if not await self._endpoints.linked_within(REFUSED_GRACE):
@@ -333,18 +333,18 @@ class Serving:
 
     # What is said at the start
 
-    def _say_where(self, peer: TCPPeer, port: int) -> None:
+    def _announce(self, peer: TCPPeer, port: int) -> None:
         options, first = self._options, peer.listening
-        self._records.write(first.to_json())
+        self._event_log.write(first.to_json())
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
-        self._records.write({"event": "serving", "at": first.to_json()["at"], "url": url, "http_port": port})
+        self._event_log.write({"event": "serving", "at": first.to_json()["at"], "url": url, "http_port": port})
         print_notice(f"-- the page: {url}")
-        self._say_how_to_join(peer, port)
+        self._announce_how_to_join(peer, port)
 
-    def _say_how_to_join(self, peer: TCPPeer, port: int) -> None:
+    def _announce_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
         if not is_loopback(options.http_host) and not options.origins:
             for address in _reached_by(options.http_host):
@@ -376,20 +376,20 @@ def _reached_by(host: str) -> list[str]:
 # is left out, and that is said.
 
 
-MOST_WAITING = 10_000  # lines of some 300 bytes
+MAX_QUEUED_LINES = 10_000  # lines of some 300 bytes
 
 # What the peer tells that nobody wrote: no texts, and none of what people say of themselves.
 OPERATIONAL = ("listening", "link", "joined", "left", "warning", "error", "stopped")
 
 
-class Records:
+class EventLogWriter:
     """The lines of one run. `closed` is set when the reader of standard output has gone."""
 
     def __init__(self, options: WebOptions) -> None:
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
         self._log = _open_log(options.log) if options.log else None
         self._verbose = options.verbose and not options.as_json
-        self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MOST_WAITING)
+        self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MAX_QUEUED_LINES)
         self._lost = 0
         self._writing: asyncio.Task[None] | None = None
         self.closed = self._output.closed
@@ -402,13 +402,13 @@ class Records:
     def write(self, line: EventLine) -> None:
         """Have one line written, in its turn."""
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_on())
+            self._writing = asyncio.create_task(self._write_queued())
         try:
             self._lines.put_nowait(line)
         except asyncio.QueueFull:
             self._lost += 1
 
-    async def _write_on(self) -> None:
+    async def _write_queued(self) -> None:
         while True:
             line = await self._lines.get()
             try:

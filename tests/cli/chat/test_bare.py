@@ -13,7 +13,7 @@ import pytest
 from p2pchat import TCPPeer, home_directory, login_name
 from p2pchat.cli.chat.startup import ChatOptions, next_steps, parse_chat, run_setup_wizard
 from p2pchat.cli.options import FIRST_PORT
-from p2pchat.cli.stdin import NothingSaid
+from p2pchat.cli.stdin import InputEnded
 from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND
 from p2pchat.commands.settings import ChatSettings, LastStart
@@ -76,7 +76,7 @@ def test_enter_takes_the_login_and_options_leave_less_to_ask() -> None:
 
 
 def test_the_end_of_input_is_an_answer_to_every_question() -> None:
-    with pytest.raises(NothingSaid):
+    with pytest.raises(InputEnded):
         run_setup_wizard(bare(), None, Person(None))
 
 

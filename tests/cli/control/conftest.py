@@ -30,7 +30,7 @@ async def serve(home: Path) -> AsyncIterator[Serve]:
         async def start(name: str, *endpoints: str) -> Served:
             peer = await stack.enter_async_context(TCPPeer(0, *endpoints, name=name, data=home / name))
             server = await ControlServer(peer).start()
-            stack.push_async_callback(server.leave, "the test is over")
+            stack.push_async_callback(server.shut_down, "the test is over")
             return peer, server
 
         yield start

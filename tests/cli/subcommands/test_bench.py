@@ -10,7 +10,15 @@ import pytest
 
 from p2pchat import TCPPeer, profile_invite
 from p2pchat.cli.main import main
-from p2pchat.cli.subcommands.bench import TEXT_BYTES, message, own, parse_bench, rate, shown, times
+from p2pchat.cli.subcommands.bench import (
+    TEXT_BYTES,
+    format_figure,
+    measure_disk,
+    message_text,
+    parse_bench,
+    rate_figure,
+    time_figure,
+)
 from p2pchat.commands.errors import UsageError
 
 
@@ -60,15 +68,26 @@ def test_times_below_a_millisecond_are_told_in_uvloop_too(tmp_path: Path) -> Non
     """The clock of that loop has whole milliseconds."""
     uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        accepted, _ = runner.run(own(tmp_path, 0.0))
+        accepted, _ = runner.run(measure_disk(tmp_path, 0.0))
     assert abs(1000 * accepted.value - round(1000 * accepted.value)) > 1e-4
 
 
 def test_a_figure_is_a_line() -> None:
-    figure = times("round_trip", [0.001, 0.002, 0.5], "of the network alone")
+    figure = time_figure("round_trip", [0.001, 0.002, 0.5], "of the network alone")
     assert (figure.value, figure.p99, figure.count, figure.unit) == (0.002, 0.5, 3, "s")
-    assert shown(figure).split() == ["round", "trip", "2.00", "ms", "99", "%:", "500", "ms", "3", *figure.text.split()]
-    many = rate("accepted_many", 3000, 1.5, "together")
+    assert format_figure(figure).split() == [
+        "round",
+        "trip",
+        "2.00",
+        "ms",
+        "99",
+        "%:",
+        "500",
+        "ms",
+        "3",
+        *figure.text.split(),
+    ]
+    many = rate_figure("accepted_many", 3000, 1.5, "together")
     assert (many.value, many.p99) == (2000.0, None)
-    assert shown(many).split() == ["accepted", "many", "2,000", "/s", "3,000", "together"]
-    assert len(message(7).encode()) == TEXT_BYTES and message(7) != message(8)
+    assert format_figure(many).split() == ["accepted", "many", "2,000", "/s", "3,000", "together"]
+    assert len(message_text(7).encode()) == TEXT_BYTES and message_text(7) != message_text(8)

@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat.cli import progress
 from p2pchat.cli.main import main
-from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.progress import size
 from p2pchat.cli.subcommands.transfer import (
     BackupOptions,
@@ -24,7 +24,7 @@ from p2pchat.cli.subcommands.transfer import (
 )
 from p2pchat.commands.errors import UsageError
 
-ANY = WhichPeer()
+ANY = ProfileChoice()
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_written_means() -> None:
     assert parse_export(["f"]) == ExportOptions(ANY, "f")
     assert parse_export(["-", "--conversation", "bob", "--port", "8080"]) == ExportOptions(
-        WhichPeer(port=8080), "-", "", "bob"
+        ProfileChoice(port=8080), "-", "", "bob"
     )
     assert parse_export(["f", "--conversation", "all"]).to == ""
-    assert parse_import(["f", "--json", "--data", "d"]) == ImportOptions(WhichPeer("d"), "f", "", True)
+    assert parse_import(["f", "--json", "--data", "d"]) == ImportOptions(ProfileChoice("d"), "f", "", True)
     assert parse_backup(["d", "--db", "mysql://db/chat"]) == BackupOptions(ANY, "d", "mysql://db/chat")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from p2pchat.cli.main import main
-from p2pchat.cli.subcommands.web_client import Showing, parse_client, read_token
-from p2pchat.cli.subcommands.web_connection import Gateway
+from p2pchat.cli.subcommands.web_client import FramePrinter, parse_client, read_token
+from p2pchat.cli.subcommands.web_connection import GatewayAddress
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, UsageError
 from p2pchat.commands.output import StdoutWriter
 
@@ -63,14 +63,14 @@ def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(monkeypatch: pytes
 
 
 def test_the_address_goes_on_behind_a_message_and_says_a_name_only_without_a_token() -> None:
-    assert Gateway("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?user=A+b&since="
-    assert Gateway(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
+    assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?user=A+b&since="
+    assert GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
 
 
 def test_a_gateway_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["client", "ws://127.0.0.1:1/chat", "--user", "A"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("p2pchat: cannot reach the gateway at ws://127.0.0.1:1/chat") and told.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("p2pchat: cannot reach the gateway at ws://127.0.0.1:1/chat") and err.count("\n") == 1
 
 
 MESSAGE = {"type": "message", "id": "X.1", "from": "bob", "content": "hi", "timestamp": "2026-11-20T08:00:00.000000Z"}
@@ -96,16 +96,16 @@ async def test_what_comes_is_shown_in_each_style_and_can_do_no_harm(
 ) -> None:
     page = tmp_path / "page"
     with page.open("wb", buffering=0) as raw:
-        await Showing(StdoutWriter(raw), style).heard({**MESSAGE, **more}, None, "A")
+        await FramePrinter(StdoutWriter(raw), style).on_frame({**MESSAGE, **more}, None, "A")
     assert page.read_text("utf-8").rstrip("\n").endswith(shown)
 
 
 async def test_the_worst_answer_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    showing = Showing(StdoutWriter(None), "words")
+    showing = FramePrinter(StdoutWriter(None), "words")
     assert showing.code == DONE
-    await showing.heard({"status": "ok", "id": "X.1"}, {"text": "hi"}, "A")
-    await showing.heard({"status": "error", "code": "too_long", "text": "too long"}, None, "A")
+    await showing.on_frame({"status": "ok", "id": "X.1"}, {"text": "hi"}, "A")
+    await showing.on_frame({"status": "error", "code": "too_long", "text": "too long"}, None, "A")
     assert showing.code == USAGE
-    await showing.heard({"status": "error", "code": "unknown_name", "text": "nobody"}, None, "A")
+    await showing.on_frame({"status": "error", "code": "unknown_name", "text": "nobody"}, None, "A")
     assert showing.code == NO_SUCH_NAME
     assert capsys.readouterr().err == "p2pchat: too long\np2pchat: nobody\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.options import SEEN, database_of, has_password
+from p2pchat.cli.options import PASSWORD_VISIBLE, database_of, has_password
 from p2pchat.cli.subcommands.transfer import parse_db, run_db
 from p2pchat.commands.errors import UsageError
 
@@ -36,10 +36,10 @@ def test_what_cannot_be_meant_says_what_to_write(words: str, says: str, monkeypa
 def test_a_password_that_others_can_see_is_warned_of_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     url = "postgresql://ada:secret@db/chat"
     parse_db(["copy", "here", url])
-    assert SEEN in capsys.readouterr().err.replace("\n  ", " ")
+    assert PASSWORD_VISIBLE in capsys.readouterr().err.replace("\n  ", " ")
     assert database_of({"db": url}, {"db"}) == database_of({"db": url}, set()) == url
     told = capsys.readouterr().err.replace("\n  ", " ")
-    assert told.count(SEEN) == 1 and "secret" not in told
+    assert told.count(PASSWORD_VISIBLE) == 1 and "secret" not in told
     assert not has_password("postgresql://ada@db/chat?host=/run/a:b") and has_password("mysql://h/d?password=x")
 
 

@@ -16,7 +16,7 @@ import pytest
 from p2pchat import TCPPeer
 from p2pchat.cli.main import main
 from p2pchat.cli.subcommands.doctor import shown, summary
-from p2pchat.cli.subcommands.doctor_checks import Finding, ok, told, told_while, warning, wrong
+from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
@@ -143,8 +143,8 @@ def test_lines() -> None:
     assert summary([warning("a", "b", "c"), wrong("a", "b", "c"), wrong("a", "b", "c")]) == (
         "2 things are wrong, 1 warning"
     )
-    assert told("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
-    assert told("key", "no colon").mend
+    assert from_error("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
+    assert from_error("key", "no colon").mend
 
 
 async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.SAID_AFTER", 0.01)
     monkeypatch.setattr(sys, "stderr", screen := Tty())
     done = asyncio.Event()
-    waiting = asyncio.ensure_future(told_while("looking", done.wait()))
+    waiting = asyncio.ensure_future(with_progress("looking", done.wait()))
     async with asyncio.timeout(10):
         await news.wait()
     assert "looking ... " in screen.getvalue()
@@ -179,7 +179,7 @@ async def test_who_waits_long_may_end_it() -> None:
         finally:
             ended.set()
 
-    waiting = asyncio.ensure_future(told_while("looking", work()))
+    waiting = asyncio.ensure_future(with_progress("looking", work()))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.main import main
-from p2pchat.cli.options import WhichPeer
+from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.subcommands.send import SendOptions, parse_send
-from p2pchat.cli.subcommands.tail import MOST_RECENT, Recent, TailOptions, parse_tail
+from p2pchat.cli.subcommands.tail import MOST_RECENT, RecentMessages, TailOptions, parse_tail
 from p2pchat.cli.subcommands.users import UsersOptions, parse_users
 
-ANY = WhichPeer()
+ANY = ProfileChoice()
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ["bob", "--wait", "accepted", "--timeout", "0.5", "hi"],
             SendOptions(ANY, "bob", "hi", "", False, "accepted", 0.5),
         ),
-        (["bob", "hi", "--port", "8080"], SendOptions(WhichPeer(port=8080), "bob", "hi")),
-        (["bob", "hi", "--data", "d", "--db", "memory://"], SendOptions(WhichPeer("d"), "bob", "hi", "memory://")),
+        (["bob", "hi", "--port", "8080"], SendOptions(ProfileChoice(port=8080), "bob", "hi")),
+        (["bob", "hi", "--data", "d", "--db", "memory://"], SendOptions(ProfileChoice("d"), "bob", "hi", "memory://")),
     ],
 )
 def test_a_send_means(words: list[str], meant: SendOptions) -> None:
@@ -46,12 +46,12 @@ def test_a_send_means(words: list[str], meant: SendOptions) -> None:
 def test_a_tail_and_users_mean() -> None:
     assert parse_tail([]) == TailOptions(ANY)
     assert parse_tail(["bob", "-n", "0", "--json"]) == TailOptions(ANY, "bob", 0, as_json=True)
-    assert parse_tail(["--last", "50", "--port", "1"]) == TailOptions(WhichPeer(port=1), last=50)
+    assert parse_tail(["--last", "50", "--port", "1"]) == TailOptions(ProfileChoice(port=1), last=50)
     assert parse_users(["--json"]) == UsersOptions(ANY, as_json=True)
 
 
 def test_an_answer_is_shown_with_what_it_is_to_while_that_is_recent() -> None:
-    recent = Recent()
+    recent = RecentMessages()
     for number in range(MOST_RECENT + 1):
         recent.keep({"event": "message", "id": f"{number}"})
     recent.keep({"event": "joined"})
@@ -65,9 +65,9 @@ def test_an_answer_is_shown_with_what_it_is_to_while_that_is_recent() -> None:
 def test_a_port_on_the_command_line_counts_more_than_a_directory_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PCHAT_DATA", "/somewhere")
     monkeypatch.setenv("P2PCHAT_PORT", "8081")
-    assert parse_users([]).which == WhichPeer("/somewhere", 8081)
-    assert parse_users(["--port", "8080"]).which == WhichPeer("", 8080)
-    assert parse_users(["--data", "here"]).which == WhichPeer("here", 8081)
+    assert parse_users([]).which == ProfileChoice("/somewhere", 8081)
+    assert parse_users(["--port", "8080"]).which == ProfileChoice("", 8080)
+    assert parse_users(["--data", "here"]).which == ProfileChoice("here", 8081)
 
 
 def test_bytes_that_are_no_utf8_are_replaced() -> None:

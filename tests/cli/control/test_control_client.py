@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import TCPPeer, open_history
 from p2pchat.cli import control_client as reaching
-from p2pchat.cli.control_client import Control, reach
+from p2pchat.cli.control_client import ControlClient, connect_or_run
 from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
@@ -24,20 +24,20 @@ async def a_profile(directory: Path, *texts: str) -> None:
             await peer.broadcast(text)
 
 
-async def say(control: Control, text: str) -> None:
+async def say(control: ControlClient, text: str) -> None:
     await control.say(do="send", text=text)
     await control.ask("wait", timeout=0)
 
 
 async def test_beside_a_running_peer_its_socket_is_used(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
-    async with reach(home / "ada") as control:
+    async with connect_or_run(home / "ada") as control:
         assert not control.is_own and control.listening["port"] == ada.port
 
 
 async def test_without_one_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
     await a_profile(home / "ada")
-    async with reach(home / "ada") as control:
+    async with connect_or_run(home / "ada") as control:
         assert control.is_own and control.listening["user"] == "ada"
         await say(control, "by myself")
     assert not list((home / "ada").glob("control.*")) and not (home / "ada" / "lock.pid").exists()
@@ -50,7 +50,7 @@ async def test_of_several_at_once_one_runs_it_and_all_are_served(home: Path) -> 
     own = []
 
     async def command(text: str) -> None:
-        async with reach(home / "ada") as control:
+        async with connect_or_run(home / "ada") as control:
             own.append(control.is_own)
             await say(control, text)
 
@@ -65,13 +65,13 @@ async def test_it_stays_for_those_who_found_it_here(home: Path) -> None:
     entered, first_done = asyncio.Event(), asyncio.Event()
 
     async def second() -> None:
-        async with reach(home / "ada") as control:
+        async with connect_or_run(home / "ada") as control:
             assert not control.is_own
             entered.set()
             await first_done.wait()
             await say(control, "the second, later")
 
-    async with reach(home / "ada") as control:
+    async with connect_or_run(home / "ada") as control:
         assert control.is_own
         later = asyncio.create_task(second())
         await entered.wait()
@@ -80,16 +80,16 @@ async def test_it_stays_for_those_who_found_it_here(home: Path) -> None:
 
 
 async def test_a_profile_held_by_a_program_that_answers_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaching, "HELD_PATIENCE", 0.2)
+    monkeypatch.setattr(reaching, "START_TIMEOUT", 0.2)
     async with TCPPeer(0, name="ada", data=home / "ada"):
         with pytest.raises(CommandError, match=f"is in use by process {os.getpid()}, which answers no commands"):
-            async with reach(home / "ada"):
+            async with connect_or_run(home / "ada"):
                 pass
 
 
 async def test_where_there_is_no_profile_none_is_made(home: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
-        async with reach(home / "ada"):
+        async with connect_or_run(home / "ada"):
             pass
     assert not (home / "ada").exists()
 
@@ -98,7 +98,7 @@ async def test_the_port_may_be_said(home: Path) -> None:
     await a_profile(home / "ada")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    async with reach(home / "ada", port=port) as control:
+    async with connect_or_run(home / "ada", port=port) as control:
         assert control.listening["port"] == port
 
 
@@ -106,9 +106,9 @@ async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         await a_profile(home / str(port))
-        async with reach(home / str(port)) as control:
+        async with connect_or_run(home / str(port)) as control:
             assert control.listening["port"] != port
-    async with reach(home / str(port)) as control:
+    async with connect_or_run(home / str(port)) as control:
         assert control.listening["port"] == port
 
 
@@ -116,13 +116,13 @@ async def test_it_listens_where_the_chat_did_if_it_still_can(home: Path) -> None
     await a_profile(home / "ada")
     for host, listens in (("localhost", "localhost"), ("192.0.2.1", "127.0.0.1")):
         ChatSettings.load(home / "ada").started(LastStart(host, "chat.example:1"))
-        async with reach(home / "ada") as control:
+        async with connect_or_run(home / "ada") as control:
             assert control.listening["host"] == listens
 
 
 async def test_what_goes_wrong_in_a_command_ends_its_peer(home: Path) -> None:
     await a_profile(home / "ada")
     with pytest.raises(RuntimeError):
-        async with reach(home / "ada"):
+        async with connect_or_run(home / "ada"):
             raise RuntimeError
     await a_profile(home / "ada")  # nobody holds it

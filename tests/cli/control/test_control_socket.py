@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli import control_socket
-from p2pchat.cli.control_socket import Door, make_socket, read_door, remove, takes_socket, write_door
+from p2pchat.cli.control_socket import (
+    LineBuffer,
+    SocketAddress,
+    bind_socket,
+    encode,
+    read_address,
+    remove_files,
+    socket_path_fits,
+    write_address,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -22,7 +31,7 @@ def test_a_socket_is_for_its_owner_only(home: Path) -> None:
     home.mkdir()
     former = os.umask(0)
     try:
-        with make_socket(home):
+        with bind_socket(home):
             assert stat.S_IMODE((home / "control.sock").stat().st_mode) == 0o600
     finally:
         os.umask(former)
@@ -33,8 +42,8 @@ def test_a_socket_that_was_left_is_replaced(home: Path) -> None:
     if sys.platform == "win32":
         return  # for type checkers
     home.mkdir()
-    make_socket(home).close()
-    with make_socket(home) as made, socket.socket(socket.AF_UNIX) as other:
+    bind_socket(home).close()
+    with bind_socket(home) as made, socket.socket(socket.AF_UNIX) as other:
         made.listen()
         other.connect(str(home / "control.sock"))
 
@@ -44,33 +53,33 @@ def test_a_path_too_long_for_a_socket_is_known_before(home: Path) -> None:
     spare = control_socket.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
-    assert takes_socket(fits) and not takes_socket(fits.with_name(fits.name + "x"))
-    make_socket(fits).close()  # the longest there is can be bound
+    assert socket_path_fits(fits) and not socket_path_fits(fits.with_name(fits.name + "x"))
+    bind_socket(fits).close()  # the longest there is can be bound
 
 
 def test_without_unix_sockets_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
-    assert not takes_socket(Path("/x"))
+    assert not socket_path_fits(Path("/x"))
 
 
 def test_a_door_is_found_again_and_private(home: Path) -> None:
     home.mkdir()
-    door = Door(4000)
-    write_door(home, door)
-    assert read_door(home) == door and [path.name for path in home.iterdir()] == ["control.json"]
+    door = SocketAddress(4000)
+    write_address(home, door)
+    assert read_address(home) == door and [path.name for path in home.iterdir()] == ["control.json"]
     if os.name == "posix":
         assert stat.S_IMODE((home / "control.json").stat().st_mode) == 0o600
-    remove(home)
-    remove(home)
-    assert read_door(home) is None and not list(home.iterdir())
+    remove_files(home)
+    remove_files(home)
+    assert read_address(home) is None and not list(home.iterdir())
 
 
 def test_each_door_has_secrets_of_its_own_and_shows_none() -> None:
-    one, other = Door(1), Door(1)
+    one, other = SocketAddress(1), SocketAddress(1)
     assert len({one.token, one.answer, other.token, other.answer}) == 4
     assert len(bytes.fromhex(one.token)) == 32
-    assert one.same_token(one.token) and not one.same_token(other.token) and not one.same_token(None)
-    assert one.same_answer(one.answer) and not one.same_answer(one.token) and not one.same_token("\udc80ü")
+    assert one.is_token(one.token) and not one.is_token(other.token) and not one.is_token(None)
+    assert one.is_answer(one.answer) and not one.is_answer(one.token) and not one.is_token("\udc80ü")
     assert one.token not in repr(one) and one.answer not in repr(one)
 
 
@@ -89,4 +98,28 @@ def test_each_door_has_secrets_of_its_own_and_shows_none() -> None:
 def test_a_file_that_cannot_be_meant_is_no_door(text: str, home: Path) -> None:
     home.mkdir()
     (home / "control.json").write_text(text)
-    assert read_door(home) is None
+    assert read_address(home) is None
+
+
+TEXT = b"one\ntwo\r\n\nlast"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_lines_are_the_same_in_any_pieces(size: int) -> None:
+    lines, found = LineBuffer(10), []
+    for start in range(0, len(TEXT), size):
+        found += lines.feed(TEXT[start : start + size])
+    assert found + lines.end() == [b"one", b"two", b"", b"last"]
+    assert lines.end() == []
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_a_line_that_is_too_long_is_one_none(size: int) -> None:
+    text, lines, found = b"short\n" + b"x" * 11 + b"\n" + b"y" * 10 + b"\n" + b"z" * 50, LineBuffer(10), []
+    for start in range(0, len(text), size):
+        found += lines.feed(text[start : start + size])
+    assert found + lines.end() == [b"short", None, b"y" * 10, None]
+
+
+def test_an_object_is_one_line_whatever_it_says() -> None:
+    assert encode({"text": "a\nb\u2028ü"}) == b'{"text":"a\\nb\\u2028\\u00fc"}\n'

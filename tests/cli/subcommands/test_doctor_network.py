@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer
+from p2pchat import KnownAddress, Probed, TCPPeer, open_history
 from p2pchat.cli.subcommands.doctor_checks import Finding
 from p2pchat.cli.subcommands.doctor_network import (
-    addresses,
-    answers,
-    behind_nat,
-    bind_trouble,
+    bind_error,
+    check_addresses,
+    check_firewalls,
+    check_nat,
+    check_peers,
+    check_port,
+    check_reachability,
+    from_answers,
     is_only_loopback,
-    port,
-    reach,
+    probe_own_addresses,
 )
 
 LOOPBACK = ["127.0.0.1"]
@@ -35,12 +39,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def look(number: int, data: Path | None = None, holder: int | None = None) -> Finding:
-    return port(number, await answers(number, LOOPBACK, None if data is None else str(data)), holder)
+    return check_port(number, await probe_own_addresses(number, LOOPBACK, None if data is None else str(data)), holder)
 
 
 async def ways(number: int, own: Sequence[str], data: Path) -> list[Finding]:
-    found = await answers(number, [*LOOPBACK, *own], str(data))
-    return list(reach(number, own, found))[1:]
+    found = await probe_own_addresses(number, [*LOOPBACK, *own], str(data))
+    return list(check_reachability(number, own, found))[1:]
 
 
 @asynccontextmanager
@@ -105,8 +109,8 @@ async def test_a_port_somebody_has_and_does_not_open() -> None:
         other.bind((OTHER if sys.platform == "linux" else "127.0.0.1", 0))
         other.listen()
         number = other.getsockname()[1]
-        assert bind_trouble(number) != 0
-        found = port(number, {}, None)
+        assert bind_error(number) != 0
+        found = check_port(number, {}, None)
     assert found.verdict == "wrong" and found.seen.startswith(f"{number} is taken")
 
 
@@ -114,7 +118,7 @@ async def test_a_port_somebody_has_and_does_not_open() -> None:
 async def test_listening_on_loopback_only(home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         [found] = await ways(ada.port, [OTHER], home / "ada")
-        assert is_only_loopback([OTHER], await answers(ada.port, [*LOOPBACK, OTHER], str(home / "ada")))
+        assert is_only_loopback([OTHER], await probe_own_addresses(ada.port, [*LOOPBACK, OTHER], str(home / "ada")))
     assert found.verdict == "warning" and "loopback only" in found.seen
     assert found.mend.endswith(f"p2pchat {ada.port} --host 0.0.0.0")
 
@@ -133,15 +137,15 @@ async def test_an_own_address_where_something_else_answers(home: Path) -> None:
         with socket.socket() as deaf:
             deaf.bind((OTHER, ada.port))
             deaf.listen()
-            found = await answers(ada.port, LOOPBACK, str(home / "ada"))
-            found |= {OTHER: (await answers(ada.port, [OTHER], str(home / "ada")))[OTHER]}
-    [one] = list(reach(ada.port, [OTHER], found))[1:]
+            found = await probe_own_addresses(ada.port, LOOPBACK, str(home / "ada"))
+            found |= {OTHER: (await probe_own_addresses(ada.port, [OTHER], str(home / "ada")))[OTHER]}
+    [one] = list(check_reachability(ada.port, [OTHER], found))[1:]
     assert one.verdict == "warning" and "not even to this machine" in one.seen
 
 
 def test_addresses_of_this_machine() -> None:
-    assert addresses([]).verdict == "warning"
-    found = addresses(["192.168.1.20", "100.64.0.9", "fd00::7", "8.8.8.8", "2606:4700::1"])
+    assert check_addresses([]).verdict == "warning"
+    found = check_addresses(["192.168.1.20", "100.64.0.9", "fd00::7", "8.8.8.8", "2606:4700::1"])
     assert found.verdict == "ok"
     assert found.seen == "192.168.1.20 (private), 100.64.0.9 (private), fd00::7 (private), 8.8.8.8"
 
@@ -158,9 +162,81 @@ def test_addresses_of_this_machine() -> None:
     ],
 )
 def test_private_here_and_public_there(own: list[str], known: list[str], hinted: bool) -> None:
-    found = list(behind_nat(8080, own, known))
+    found = list(check_nat(8080, own, known))
     assert bool(found) == hinted
     if found:
         assert found[0].verdict == "warning"
         assert found[0].mend.startswith(f"have the router forward port 8080 to {own[0]}")
         assert "--advertise" in found[0].mend
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files and commands of Linux")
+
+
+def systemctl(directory: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a systemctl onto the PATH, and nothing else."""
+    directory.mkdir()
+    command = directory / "systemctl"
+    command.write_text(f"#!/bin/sh\nprintf '{says}'\nexit 3\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc/ufw").mkdir(parents=True)
+    return tmp_path
+
+
+def test_none_is_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "etc/ufw/ufw.conf").write_text("# ENABLED=yes\nENABLED=no\n")
+    systemctl(root / "bin", "inactive\\ninactive\\nunknown\\n", monkeypatch)
+    [found] = check_firewalls(8080, root)
+    assert found.verdict == "ok"
+
+
+def test_nothing_can_be_asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(root))
+    [found] = check_firewalls(8080, root)
+    assert found.verdict == "ok"
+
+
+def test_ufw(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(root))
+    (root / "etc/ufw/ufw.conf").write_text("# comment\nENABLED=yes\nLOGLEVEL=low\n")
+    [found] = check_firewalls(8080, root)
+    assert (found.verdict, found.mend) == ("warning", "sudo ufw allow 8080/tcp")
+
+
+def test_services(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl(root / "bin", "active\\nactive\\ninactive\\n", monkeypatch)
+    found = list(check_firewalls(8080, root))
+    assert [one.seen.partition(" is on")[0] for one in found] == ["firewalld", "nftables"]
+    assert "--add-port=8080/tcp" in found[0].mend and all(one.verdict == "warning" for one in found)
+
+
+async def known(home: Path) -> list[KnownAddress]:
+    async with open_history(home / "ada") as history:
+        return history.addresses()
+
+
+async def test_one_answers_and_then_nobody(home: Path) -> None:
+    async with TCPPeer(0, name="bob", data=home / "bob") as bob:
+        async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
+            async with TCPPeer(0, bob.endpoint, ada.endpoint, name="cyd", temporary=True) as cyd:
+                for other in (bob, cyd):
+                    await (await ada.send(other.me, "hi")).delivered(timeout=20)
+        [found] = await check_peers(await known(home), str(home / "ada"))
+        assert (found.verdict, found.seen) == ("ok", "1 of 2 known here answer: bob")
+    [found] = await check_peers(await known(home), str(home / "ada"))
+    assert found.verdict == "warning" and "bob" in found.seen and "cyd" in found.seen
+    assert "p2pchat doctor 127.0.0.1:" in found.mend
+
+
+def test_a_name_is_no_more_than_a_name() -> None:
+    [found] = from_answers({"bob, cyd": Probed("127.0.0.1:1", "reached", "")})
+    assert found.seen == '1 of 1 known here answer: "bob, cyd"'
+
+
+async def test_nobody_is_known(home: Path) -> None:
+    assert list(await check_peers([], str(home))) == list(from_answers({})) == []

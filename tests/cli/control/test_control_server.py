@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -17,11 +18,12 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_socket
-from p2pchat.cli.control_client import Control, PeerGone, Refused, connect
-from p2pchat.cli.control_server import MOST_CONNECTIONS, ControlServer
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect
+from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer, parse_request
 from p2pchat.cli.control_socket import encode
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, CommandError
+from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
 from p2pchat.commands.output import EventLine
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.testing import mesh
@@ -32,7 +34,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
 
 @asynccontextmanager
-async def talking(directory: Path) -> AsyncIterator[Control]:
+async def talking(directory: Path) -> AsyncIterator[ControlClient]:
     control = await connect(directory)
     assert control is not None
     try:
@@ -41,7 +43,7 @@ async def talking(directory: Path) -> AsyncIterator[Control]:
         await control.aclose()
 
 
-async def line(control: Control, event: str, **fields: Any) -> EventLine:
+async def line(control: ControlClient, event: str, **fields: Any) -> EventLine:
     """Return the next line of this event with these fields."""
     async with asyncio.timeout(10):
         while (found := await control.next_line()) is not None:
@@ -80,7 +82,7 @@ async def test_who_lacks_it_is_named_in_time(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     _, server = await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
-    await server.leave("gone")
+    await server.shut_down("gone")
     async with talking(home / "ada") as control:
         await control.say(do="send", to="bob", text="for later")
         assert await control.ask("wait", timeout=0.05) == [{"status": "accepted", "missing": ["bob"]}]
@@ -148,7 +150,7 @@ async def test_a_tail_leaves_out_who_is_ignored_when_it_is_asked_to(serve: Serve
         while (found := await control.next_line()) is not None and found["event"] != "sent":
             assert found["event"] != "message"
         assert found is not None and [*shown, found["text"]] == ["one", "two", "three"]
-        with pytest.raises(Refused, match="true or false"):
+        with pytest.raises(RequestRefused, match="true or false"):
             await control.ask("tail", ignored="no")
 
 
@@ -156,7 +158,7 @@ async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> 
     await serve("ada")
     async with talking(home / "ada") as control:
         await control.ask("tail", last=0)
-        with pytest.raises(Refused, match="has a tail already") as refused:
+        with pytest.raises(RequestRefused, match="has a tail already") as refused:
             await control.ask("tail")
         assert refused.value.code == USAGE
 
@@ -205,7 +207,7 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
     """Connect without a client of ours."""
     if sys.platform != "win32" and (directory / "control.sock").exists():
         return await asyncio.open_unix_connection(str(directory / "control.sock"))
-    door = control_socket.read_door(directory)
+    door = control_socket.read_address(directory)
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(json.dumps({"token": door.token}).encode() + b"\n")
@@ -219,7 +221,7 @@ async def test_an_unknown_name_is_refused_at_once_by_a_peer_that_runs_for_a_whil
     monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
     await serve("ada")
     async with talking(home / "ada") as control, asyncio.timeout(NAME_GRACE / 2):
-        with pytest.raises(Refused, match="nobody here is called 'bbo'") as refused:
+        with pytest.raises(RequestRefused, match="nobody here is called 'bbo'") as refused:
             await control.ask("find", to="bbo")
     assert refused.value.code == NO_SUCH_NAME
 
@@ -250,7 +252,7 @@ async def test_another_login_gets_nothing_even_where_the_modes_were_widened() ->
             assert await as_nobody(directory / "control.sock") == b""
             async with talking(directory) as control:
                 assert await control.ask("who")
-            await server.leave("done")
+            await server.shut_down("done")
 
 
 async def as_nobody(path: Path) -> bytes:
@@ -269,15 +271,15 @@ async def as_nobody(path: Path) -> bytes:
 
 async def test_so_many_connections_and_no_more(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await serve("ada")
-    held = [control for _ in range(MOST_CONNECTIONS) if (control := await connect(home / "ada"))]
+    held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.2)
-        with pytest.raises(Refused, match="16 commands are connected to this peer"):
+        patch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.2)
+        with pytest.raises(RequestRefused, match="16 commands are connected to this peer"):
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))
     await held.pop().aclose()
     held += [control for control in [await waiting] if control]  # who waited gets the place
-    assert len(held) == MOST_CONNECTIONS
+    assert len(held) == MAX_CONNECTIONS
     for control in held:
         await control.aclose()
 
@@ -304,9 +306,9 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
 
 @posix
 async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_WITHIN", 0.1)
+    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
-    with control_socket.make_socket(home) as made:
+    with control_socket.bind_socket(home) as made:
         made.listen()  # the system accepts; nobody says a word
         with pytest.raises(CommandError, match="a peer is there and does not answer"):
             await connect(home)
@@ -322,7 +324,7 @@ async def test_the_end_of_the_peer_ends_each_connection_in_good_order(serve: Ser
         await ada.broadcast("the last word")
         waiting = asyncio.create_task(idle.ask("wait", timeout=60))
         await asyncio.sleep(0)
-        await server.leave("terminated")
+        await server.shut_down("terminated")
         assert (await line(tail, "sent"))["text"] == "the last word"
         assert (await line(tail, "stopped"))["reason"] == "terminated"
         assert await tail.next_line() is None and await tail.next_line() is None
@@ -342,7 +344,7 @@ async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Se
     async with talking(home / "ada") as other:
         await other.ask("who")  # so that the peer has begun to write the tail
     async with asyncio.timeout(10):
-        await server.leave("done")
+        await server.shut_down("done")
     writer.close()
 
 
@@ -357,9 +359,9 @@ async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) ->
 async def test_what_a_killed_peer_left_is_no_way_in_and_is_replaced(serve: Serve, home: Path) -> None:
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_socket.write_door(directory, control_socket.Door(9))  # the port of a peer that is gone
+    control_socket.write_address(directory, control_socket.SocketAddress(9))  # the port of a peer that is gone
     if sys.platform != "win32":
-        control_socket.make_socket(directory).close()
+        control_socket.bind_socket(directory).close()
     assert await connect(directory) is None
     await serve("ada")
     async with talking(directory) as control:
@@ -374,7 +376,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
         await control.say(do="send", to="bob", text="hi")
         assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
         await control.aclose()
-        await server.leave("done")
+        await server.shut_down("done")
 
 
 # ---- without Unix sockets
@@ -405,7 +407,7 @@ async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> 
         assert [path.name for path in directory.glob("control.*")] == ["control.json"]
         async with talking(directory) as control:
             assert await control.ask("who")
-        await server.leave("done")
+        await server.shut_down("done")
         assert not list(directory.glob("control.*"))
 
 
@@ -415,7 +417,7 @@ async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> 
 )
 async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Serve, home: Path) -> None:
     await serve("ada")
-    door = control_socket.read_door(home / "ada")
+    door = control_socket.read_address(home / "ada")
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(said)
@@ -455,7 +457,7 @@ async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: byt
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_socket.write_door(directory, control_socket.Door(server.sockets[0].getsockname()[1]))
+    control_socket.write_address(directory, control_socket.SocketAddress(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
     assert b"do" not in await asyncio.wait_for(heard.get(), 10)
     server.close()
@@ -474,8 +476,8 @@ def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path:
             writer.close()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        door = control_socket.Door(server.sockets[0].getsockname()[1])
-        control_socket.write_door(tmp_path, door)
+        door = control_socket.SocketAddress(server.sockets[0].getsockname()[1])
+        control_socket.write_address(tmp_path, door)
         connecting = asyncio.ensure_future(connect(tmp_path))
         loop.interrupt(step, connecting.cancel)
         await asyncio.wait([connecting])
@@ -490,3 +492,47 @@ def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path:
         return connecting.cancelled()
 
     assert len(list(after_each_step(scenario))) > 5
+
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
+OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke"}
+
+
+def test_every_object_in_the_docs_can_be_read() -> None:
+    section = PAGE.partition("\n## Control socket\n")[2].partition("\n## ")[0]
+    read = [parse_request(text.encode()) for text in re.findall(r'`(\{"do".*?\})`', section)]
+    assert {order and order.do for order in read} == OWN
+
+
+def test_what_a_session_knows_is_left_to_it() -> None:
+    for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
+        assert parse_request(line) is None
+    assert not OWN & set(JSON_COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"hello everybody", "a line here is a command object"),
+        (b"/quit", "a line here is a command object"),
+        (b"GET / HTTP/1.1", "a line here is a command object"),
+        (b'["do"]', "a line here is a command object"),
+        (b'{"do":"find"}', "'find' needs `to`"),
+        (b'{"do":"find","to":1}', "`to` is a string"),
+        (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; it has to, ref"),
+        (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
+        (b'{"do":"import"}', "'import' needs `path`"),
+        (b'{"do":"import","path":["x"]}', "`path` is a string"),
+        (b'{"do":"wait","timeout":"5"}', "`timeout` is a number"),
+        (b'{"do":"wait","timeout":true}', "`timeout` is a number"),
+        (b'{"do":"wait","timeout":-1}', "`timeout` is seconds"),
+        (b'{"do":"wait","timeout":NaN}', "`timeout` is seconds"),
+        (b'{"do":"tail","last":10001}', "`last` is 0 to 10000"),
+        (b'{"do":"tail","last":1.5}', "`last` is a number"),
+        (b'{"do":"tail","ref":1}', "`ref` is a string"),
+    ],
+)
+def test_what_cannot_be_meant(line: bytes, told: str) -> None:
+    with pytest.raises(BadCommand) as error:
+        parse_request(line)
+    assert told in str(error.value)
