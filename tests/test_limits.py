@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
-from p2pchat.core.mesh.link import Standing, take_go
+from p2pchat.core.mesh.link import FollowerState, follower_take_go
 from p2pchat.core.sync.conversations import Conversations, dm_naming
 from p2pchat.core.sync.quota import QuotaAccounts, UnknownUserQuota
 from tests.core.world import IDS, Author, N, World
@@ -212,11 +212,11 @@ def test_a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer(secon
 @pytest.mark.parametrize(("runs", "refused"), [(8, True), (9, False)])
 def test_as_many_superseded_runs_are_remembered_as_the_setting_says(runs: int, refused: bool) -> None:
     """A run that came back is turned away while it is remembered, and taken for a new one when it is not."""
-    standing, link = Standing(), 0
+    standing, link = FollowerState(), 0
     most = Settings().superseded_runs
     for link in range(1, runs + 2):
-        standing = take_go(standing, link, link, f"{link:016x}", 1, most).standing
-    verdict = take_go(standing, link + 1, link + 1, f"{1:016x}", 9, most)
+        standing = follower_take_go(standing, link, link, f"{link:016x}", 1, most).standing
+    verdict = follower_take_go(standing, link + 1, link + 1, f"{1:016x}", 9, most)
     assert (verdict.closes == link + 1) == refused
 
 

@@ -58,9 +58,9 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import LogId
-from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
-from p2pchat.core.mesh.presence import Presence
+from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import META_NETWORK, Change, Stored
 from p2pchat.core.sync.progress import Transaction
 from p2pchat.core.sync.replicator import Replicator
@@ -100,7 +100,7 @@ class Node:
         self.hosted = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
-        self.presence = Presence(self._ctx, users)
+        self.presence = PresenceTracker(self._ctx, users)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
         self._is_open = network.key is None
         self.sync = Replicator(
@@ -233,7 +233,7 @@ class Node:
         self._pass_on(link, waiting)
         self.links.settle(got.link)
 
-    def _pass_on(self, link: Link, frames: list[Frame]) -> None:
+    def _pass_on(self, link: PeerLink, frames: list[Frame]) -> None:
         if not frames or link.id not in self.links.up:
             return
         if not self._keeping:
@@ -245,13 +245,13 @@ class Node:
         if fault is not None:
             self._fault(link, fault)
 
-    def _fault(self, link: Link, error: LogError) -> None:
+    def _fault(self, link: PeerLink, error: LogError) -> None:
         self._ctx.emit(Counted(f"fault_{error.code}"))
         if error.code == "head":
             self.sync.shelf.ban(link.peer)
         self.links.close(link.id, error.code, str(error))
 
-    def _here(self, link: Link, frame: Here) -> None:
+    def _here(self, link: PeerLink, frame: Here) -> None:
         if link.id not in self.links.up:
             return
         try:
@@ -274,12 +274,12 @@ class Node:
         self._hearsay.at_once()
         self.links.handle(input)
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         """Called by Links: a link passed go."""
         self.sync.link_up(link)
         self.presence.link_up(link)
 
-    def link_down(self, link: Link, reason: str) -> None:
+    def link_down(self, link: PeerLink, reason: str) -> None:
         """Called by Links: a link that was up ended."""
         self.sync.link_down(link)
         self.presence.link_down(link, reason)

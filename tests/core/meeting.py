@@ -14,7 +14,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, NetworkCredentials, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, LinkAccepted, LinkDialled, LinkDown
-from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import LinkInput, Links
 from p2pchat.core.records import Address
 from p2pchat.protocol import Bye, Frame, PeerId
@@ -72,10 +72,10 @@ class Post:
         self.at(0.0)
 
     # LinkListener
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         self.heard.append(("up", link.peer, ""))
 
-    def link_down(self, link: Link, reason: str) -> None:
+    def link_down(self, link: PeerLink, reason: str) -> None:
         self.heard.append(("down", link.peer, reason))
 
     def name_of(self, peer: str) -> str:

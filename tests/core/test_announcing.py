@@ -6,8 +6,8 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
-from p2pchat.core.mesh.link import Link, Phase
-from p2pchat.core.mesh.presence import Announcing
+from p2pchat.core.mesh.link import PeerLink, Phase
+from p2pchat.core.mesh.presence import PresenceAnnouncer
 from p2pchat.protocol import Here
 from p2pchat.testing.simulation.simulation import Simulation
 from tests.core.meeting import START, Draws, Key, N
@@ -22,7 +22,7 @@ class Gate:
         self.ctx = Context(Settings(), ADA.id, Draws("ada"))
         self.at(0.0)
         users = [HostedIdentity(ADA.id, "ada", ADA.sign), HostedIdentity(GUEST.id, "guest", GUEST.sign)]
-        self.announcing = Announcing(self.ctx, users)
+        self.announcing = PresenceAnnouncer(self.ctx, users)
         self.announcing.start()
         self.links = {id: self.link(id) for id in links}
         self.ctx.out.clear()
@@ -30,8 +30,8 @@ class Gate:
     def at(self, mono: float) -> None:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
-    def link(self, id: int) -> Link:
-        link = Link(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
+    def link(self, id: int) -> PeerLink:
+        link = PeerLink(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
         self.announcing.link_up(link)
         return link
 

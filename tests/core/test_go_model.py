@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import pytest
 
 from p2pchat.core.mesh import link
-from p2pchat.core.mesh.link import Decided, Standing
+from p2pchat.core.mesh.link import DeciderState, FollowerState
 from tests.conftest import Tell
 
 Side = Literal["D", "F"]
@@ -77,9 +77,9 @@ class World(NamedTuple):
 
     run: int = 1
     last_run: int = 1
-    decided: Decided = Decided()
+    decided: DeciderState = DeciderState()
     f_runs: bool = True
-    standing: Standing = Standing()
+    standing: FollowerState = FollowerState()
     connections: tuple[Connection, ...] = ()
 
     def runs(self, side: Side) -> bool:
@@ -112,15 +112,15 @@ def close(world: World, side: Side, id: int | None) -> World:
 
 def forget(world: World, side: Side, id: int) -> World:
     if side == "D":
-        return world._replace(decided=link.abandon(world.decided, id))
-    return world._replace(standing=link.lose(world.standing, id))
+        return world._replace(decided=link.decider_link_down(world.decided, id))
+    return world._replace(standing=link.follower_link_down(world.standing, id))
 
 
 # ---- the rule of the core, and the two that fail
 
 
 def d_numbers_it(world: World, connection: Connection) -> World:
-    decided = link.decide(world.decided, connection.id)
+    decided = link.decider_link_proved(world.decided, connection.id)
     former = world.decided.link
     connection = connection.with_phase("D", UP)
     connection = connection.with_queue("F", (*connection.to_f, ("go", world.run, decided.n)))
@@ -129,7 +129,7 @@ def d_numbers_it(world: World, connection: Connection) -> World:
 
 
 def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> World:
-    verdict = link.take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = link.follower_take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.standing)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
@@ -138,7 +138,7 @@ def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> Wo
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
     """Superseded runs are all that is remembered."""
-    verdict = link.take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = link.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.standing)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
@@ -149,7 +149,7 @@ def newest_at_f(world: World, connection: Connection, run: int, n: int) -> World
     """No number counts: what came up last stays."""
     former = world.standing.link
     world = world.replace(connection.with_phase("F", UP))
-    standing = Standing(connection.id)
+    standing = FollowerState(connection.id)
     return close(world, "F", former)._replace(standing=standing)
 
 
@@ -176,8 +176,8 @@ def newest_wins(world: World, connection: Connection, side: Side) -> World:
     former = known.link
     world = world.replace(connection.with_phase(side, UP))
     if side == "D":
-        return close(world, "D", former)._replace(decided=Decided(0, connection.id))
-    return close(world, "F", former)._replace(standing=Standing(connection.id))
+        return close(world, "D", former)._replace(decided=DeciderState(0, connection.id))
+    return close(world, "F", former)._replace(standing=FollowerState(connection.id))
 
 
 # ---- what can happen
@@ -224,8 +224,8 @@ def dial(world: World, side: Side) -> World:
 
 def start(world: World, side: Side) -> World:
     if side == "D":
-        return world._replace(run=world.last_run + 1, last_run=world.last_run + 1, decided=Decided())
-    return world._replace(f_runs=True, standing=Standing())
+        return world._replace(run=world.last_run + 1, last_run=world.last_run + 1, decided=DeciderState())
+    return world._replace(f_runs=True, standing=FollowerState())
 
 
 def crash(world: World, side: Side) -> World:
@@ -237,8 +237,8 @@ def crash(world: World, side: Side) -> World:
             c = c.with_queue(far, (*c.queue(far), "end")).with_phase(side, GONE).with_queue(side, ())
         connections.append(c)
     if side == "D":
-        return World(0, world.last_run, Decided(), world.f_runs, world.standing, tuple(connections))
-    return World(world.run, world.last_run, world.decided, False, Standing(), tuple(connections))
+        return World(0, world.last_run, DeciderState(), world.f_runs, world.standing, tuple(connections))
+    return World(world.run, world.last_run, world.decided, False, FollowerState(), tuple(connections))
 
 
 class Step(NamedTuple):
@@ -301,12 +301,12 @@ def canonical(world: World) -> World:
         for c in sorted(alive, key=lambda c: c.id)
     ])  # fmt: skip
     begun = 2 * sum(id <= known.begun for id in id_name) + (known.begun not in id_name)
-    standing = Standing(id_name.get(known.link or 0))
+    standing = FollowerState(id_name.get(known.link or 0))
     if seen:
         superseded = tuple(f"{run_name[run]:016x}" for run in seen[:-1] if run in run_name)
         run = f"{run_name[seen[-1]]:016x}"
-        standing = Standing(standing.link, run, rank[seen[-1], known.n], begun, superseded)
-    decided = Decided(rank.get((world.run, world.decided.n), 0), id_name.get(world.decided.link or 0))
+        standing = FollowerState(standing.link, run, rank[seen[-1], known.n], begun, superseded)
+    decided = DeciderState(rank.get((world.run, world.decided.n), 0), id_name.get(world.decided.link or 0))
     newest = max(run_name.values(), default=0)
     return World(run_name.get(world.run, 0), newest, decided, world.f_runs, standing, connections)
 

@@ -19,7 +19,7 @@ from p2pchat.core.effects import (
     WarningIssued,
 )
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
-from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, Standing, Verdict, take_go
+from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, FollowerState, GoVerdict, follower_take_go
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
@@ -114,15 +114,17 @@ def test_a_redial_takes_the_place_of_a_dead_link_at_both_ends() -> None:
 
 
 def test_of_one_run_the_larger_number_stays() -> None:
-    current = Standing(link=1, run="aa" * 8, n=5, begun=1)
-    assert take_go(current, 2, 2, "aa" * 8, 4) == Verdict(current, closes=2)
-    assert take_go(current, 2, 2, "aa" * 8, 6) == Verdict(Standing(2, "aa" * 8, 6, 2), closes=1)
+    current = FollowerState(link=1, run="aa" * 8, n=5, begun=1)
+    assert follower_take_go(current, 2, 2, "aa" * 8, 4) == GoVerdict(current, closes=2)
+    assert follower_take_go(current, 2, 2, "aa" * 8, 6) == GoVerdict(FollowerState(2, "aa" * 8, 6, 2), closes=1)
 
 
 def test_of_two_runs_the_one_whose_link_began_later_stays() -> None:
-    current = Standing(link=2, run="bb" * 8, n=1, begun=2)
-    assert take_go(current, 1, 1, "aa" * 8, 9) == Verdict(current, closes=1)
-    assert take_go(current, 3, 3, "aa" * 8, 1) == Verdict(Standing(3, "aa" * 8, 1, 3, ("bb" * 8,)), closes=2)
+    current = FollowerState(link=2, run="bb" * 8, n=1, begun=2)
+    assert follower_take_go(current, 1, 1, "aa" * 8, 9) == GoVerdict(current, closes=1)
+    assert follower_take_go(current, 3, 3, "aa" * 8, 1) == GoVerdict(
+        FollowerState(3, "aa" * 8, 1, 3, ("bb" * 8,)), closes=2
+    )
 
 
 def test_a_second_go_and_a_go_from_f_are_faults() -> None:

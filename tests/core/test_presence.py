@@ -20,8 +20,8 @@ from p2pchat.core.mesh.handshake import (
     host_message,
     make_cert,
 )
-from p2pchat.core.mesh.link import Link, Phase
-from p2pchat.core.mesh.presence import Presence
+from p2pchat.core.mesh.link import PeerLink, Phase
+from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
@@ -38,7 +38,7 @@ class Here_:
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
-        self.presence = Presence(self.ctx, users or [HostedIdentity(ADA.id, "ada", ADA.sign)])
+        self.presence = PresenceTracker(self.ctx, users or [HostedIdentity(ADA.id, "ada", ADA.sign)])
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -53,17 +53,17 @@ class Here_:
         self.ctx.run_due()
         return self.take()
 
-    def link(self, id: int, peer: Key) -> Link:
-        link = Link(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id)
+    def link(self, id: int, peer: Key) -> PeerLink:
+        link = PeerLink(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id)
         self.presence.link_up(link)
         self.take()
         return link
 
-    def here(self, link: Link, *users: Hosted, gone: list[str] | None = None, more: bool = False) -> list[Effect]:
+    def here(self, link: PeerLink, *users: Hosted, gone: list[str] | None = None, more: bool = False) -> list[Effect]:
         self.presence.here(link, Here(list(users), gone or [], more))
         return self.take()
 
-    def down(self, link: Link, reason: str) -> list[Effect]:
+    def down(self, link: PeerLink, reason: str) -> list[Effect]:
         self.presence.link_down(link, reason)
         return self.take()
 
@@ -276,7 +276,7 @@ def test_a_new_link_hears_of_everybody_in_pages() -> None:
     users = [HostedIdentity(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
     ada = Here_(*users, settings=Settings(page_items=2))
     ada.presence.link_up(
-        Link(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
@@ -289,7 +289,7 @@ def test_pages_fit_a_frame_however_long_the_names() -> None:
         ada.presence.set(key.id, "idle", "\x01" * 600)
     ada.take()
     ada.presence.link_up(
-        Link(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert len(frames) > 2

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, KeySet, Timer
 from p2pchat.core.effects import Dial, LinkChanged
 from p2pchat.core.mesh.addressbook import AddressBook, split_endpoint
-from p2pchat.core.mesh.link import REFUSALS, decides
+from p2pchat.core.mesh.link import REFUSALS, is_decider
 from p2pchat.core.records import Address
 from p2pchat.protocol import PeerId
 
@@ -39,7 +39,7 @@ UP = ("up", "")  # what people were told of a target, when its peer is linked
 
 
 @dataclass(slots=True, eq=False)
-class Target:
+class DialAddress:
     """One endpoint to try.
 
     Attributes:
@@ -67,11 +67,11 @@ class Target:
 
 
 @dataclass(slots=True, eq=False)
-class Course:
+class DialPlan:
     """All targets of one peer; `peer` is "" while nobody has answered at the only one."""
 
     peer: PeerId
-    targets: dict[str, Target] = field(default_factory=dict)
+    targets: dict[str, DialAddress] = field(default_factory=dict)
     dials: KeySet[int] = field(default_factory=dict)  # under way
     timer: Timer | None = None
     not_before: float = 0.0
@@ -79,7 +79,7 @@ class Course:
     queued: bool = False  # waits for one of the few dials to told addresses
 
 
-class Dialing:
+class Dialer:
     """Decides every dial of a node.
 
     Args:
@@ -94,12 +94,12 @@ class Dialing:
         self._book = book
         self._is_up = is_up
         self._has_room = has_room
-        self._courses: dict[PeerId, Course] = {}
-        self._loose: dict[str, Course] = {}  # by endpoint: typed, and nobody has answered there yet
-        self._dials: dict[int, tuple[Course, Target]] = {}
+        self._courses: dict[PeerId, DialPlan] = {}
+        self._loose: dict[str, DialPlan] = {}  # by endpoint: typed, and nobody has answered there yet
+        self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self._last_dial = 0
         self._told_dials: set[int] = set()  # under way to addresses told and never reached
-        self._queue: deque[Course] = deque()
+        self._queue: deque[DialPlan] = deque()
         self._failures: Counter[PeerId] = Counter()  # of addresses they told
         self._next_slot: dict[PeerId, float] = {}
         self._came_up_at = NEVER  # when a link last did, to whomever
@@ -142,11 +142,11 @@ class Dialing:
             self._ctx.emit(LinkChanged(course.peer, endpoint, "up"))
         self._arm(course)
 
-    def _typed(self, endpoint: str, pin: PeerId) -> tuple[Course, Target]:
+    def _typed(self, endpoint: str, pin: PeerId) -> tuple[DialPlan, DialAddress]:
         peer = pin or self._book.owner(endpoint)
         if not peer or peer == self._ctx.me:
-            course = self._loose.setdefault(endpoint, Course(""))
-            return course, course.targets.setdefault(endpoint, Target(endpoint))
+            course = self._loose.setdefault(endpoint, DialPlan(""))
+            return course, course.targets.setdefault(endpoint, DialAddress(endpoint))
         self._book.add(peer, endpoint)
         address = self._book.get(peer, endpoint)
         assert address is not None
@@ -162,13 +162,13 @@ class Dialing:
         course = self._course(address.peer)
         wait = self._pause(0, settings.redial_first)
         target = self._target(course, address)
-        if not decides(self._ctx.me, address.peer):
+        if not is_decider(self._ctx.me, address.peer):
             wait += settings.told_dial_after
             target.left_since = self._ctx.now.mono
         target.due_at = self._ctx.now.mono + wait
         self._arm(course)
 
-    def _leave_to_other(self, target: Target) -> None:
+    def _leave_to_other(self, target: DialAddress) -> None:
         """Let the other dial first for longer, as long as links come up: a mesh forms, and it is busy with others."""
         once = self._ctx.settings.told_dial_after
         most = once * MOST_TOLD_WAITS * max(1.0, len(self._courses) / TOLD_WAITS_FOR)
@@ -181,7 +181,7 @@ class Dialing:
         wait = self._ctx.settings.told_dial_after + self._pause(0, self._ctx.settings.redial_first)
         self._ctx.after(wait, lambda: self._dial_beside(course, endpoint))
 
-    def _dial_beside(self, course: Course, endpoint: str) -> None:
+    def _dial_beside(self, course: DialPlan, endpoint: str) -> None:
         target = course.targets.get(endpoint)
         if target is None or self._stopped or self._is_up(course.peer) or course.not_before > self._ctx.now.mono:
             return
@@ -225,7 +225,7 @@ class Dialing:
         if course is not None:
             self._give_up(course, endpoint)
 
-    def _give_up(self, course: Course, endpoint: str) -> None:
+    def _give_up(self, course: DialPlan, endpoint: str) -> None:
         target = course.targets.pop(endpoint, None)
         if target is not None:
             target.forgotten = True
@@ -239,7 +239,7 @@ class Dialing:
 
     # ---- what became of a dial
 
-    def target_of(self, dial: int) -> Target | None:
+    def target_of(self, dial: int) -> DialAddress | None:
         """Return what was dialled, None when that does not matter any more."""
         if self._stopped or dial not in self._dials:
             return None
@@ -261,7 +261,7 @@ class Dialing:
         self._told_dials.discard(dial)
         self._book.verified(peer, target.endpoint)
 
-    def _rebind(self, dial: int, former: Course, target: Target, peer: PeerId) -> Course:
+    def _rebind(self, dial: int, former: DialPlan, target: DialAddress, peer: PeerId) -> DialPlan:
         """Someone else than last time, or the first to answer at a typed endpoint."""
         former.targets.pop(target.endpoint, None)
         former.dials.pop(dial, None)
@@ -324,7 +324,7 @@ class Dialing:
             self._loose.pop(target.endpoint, None)
         self._arm(course)
 
-    def _finish(self, dial: int) -> tuple[Course, Target] | None:
+    def _finish(self, dial: int) -> tuple[DialPlan, DialAddress] | None:
         found = self._dials.pop(dial, None)
         if found is None:
             return None
@@ -333,7 +333,7 @@ class Dialing:
         self._let_next()
         return found
 
-    def _tell(self, course: Course, target: Target, state: str, reason: str, code: str) -> None:
+    def _tell(self, course: DialPlan, target: DialAddress, state: str, reason: str, code: str) -> None:
         """Once per change, and nothing of addresses that only others vouch for."""
         said = (state, reason if state == "refused" else "")
         if target.told == said or (target.teller and not target.typed):
@@ -386,35 +386,35 @@ class Dialing:
         longest = self._ctx.settings.redial_first * float(1 << min(tries, _MOST_DOUBLINGS))
         return self._ctx.random() * min(longest, most)
 
-    def _pause_after(self, course: Course, target: Target) -> float:
+    def _pause_after(self, course: DialPlan, target: DialAddress) -> float:
         """Return the pause after a failure: in a crowd the longest at once, but for who was linked in this run."""
         most, crowd = self._most(target), len(self._courses) / CROWD
         if target.typed or crowd <= 1:
             return self._pause(target.tries, most)
         return self._pause(target.tries if course.was_up else _MOST_DOUBLINGS, most * crowd)
 
-    def _most(self, target: Target) -> float:
+    def _most(self, target: DialAddress) -> float:
         settings = self._ctx.settings
         return settings.redial_most if target.reached else settings.redial_never_reached_most
 
-    def _course(self, peer: PeerId) -> Course:
-        return self._courses.setdefault(peer, Course(peer))
+    def _course(self, peer: PeerId) -> DialPlan:
+        return self._courses.setdefault(peer, DialPlan(peer))
 
-    def _target(self, course: Course, address: Address) -> Target:
+    def _target(self, course: DialPlan, address: Address) -> DialAddress:
         target = course.targets.get(address.endpoint)
         if target is None:
             reached = bool(address.verified_at)
             teller = "" if reached else address.teller
-            target = Target(address.endpoint, pin=address.peer, reached=reached, teller=teller)
+            target = DialAddress(address.endpoint, pin=address.peer, reached=reached, teller=teller)
             course.targets[address.endpoint] = target
         return target
 
-    def _disarm(self, course: Course) -> None:
+    def _disarm(self, course: DialPlan) -> None:
         if course.timer is not None:
             course.timer.cancel()
             course.timer = None
 
-    def _arm(self, course: Course) -> None:
+    def _arm(self, course: DialPlan) -> None:
         """Dial what is due, or set the timer for what will be."""
         self._disarm(course)
         if self._stopped or course.dials or (course.peer and self._is_up(course.peer)):
@@ -430,7 +430,7 @@ class Dialing:
         else:
             course.timer = self._ctx.after(wait, lambda: self._arm(course))
 
-    def _try(self, course: Course, target: Target) -> None:
+    def _try(self, course: DialPlan, target: DialAddress) -> None:
         if not course.peer and self._is_reached(target):
             del self._loose[target.endpoint]
         elif not target.typed and not self._has_room():
@@ -441,7 +441,7 @@ class Dialing:
         else:
             self._dial(course, target)
 
-    def _is_reached(self, target: Target) -> bool:
+    def _is_reached(self, target: DialAddress) -> bool:
         """Whether an endpoint typed in vain was reached as one that others told, and is linked: it is that one now."""
         address = self._book.get(self._book.owner(target.endpoint), target.endpoint)
         if address is None or not self._is_up(address.peer):
@@ -449,7 +449,7 @@ class Dialing:
         self._target(self._course(address.peer), address).typed = True
         return True
 
-    def _dial(self, course: Course, target: Target) -> None:
+    def _dial(self, course: DialPlan, target: DialAddress) -> None:
         self._last_dial += 1
         self._dials[self._last_dial] = (course, target)
         course.dials[self._last_dial] = None
@@ -458,7 +458,7 @@ class Dialing:
             target.has_slot = False
         self._ctx.emit(Dial(self._last_dial, target.endpoint))
 
-    def _is_held_back(self, course: Course, target: Target) -> bool:
+    def _is_held_back(self, course: DialPlan, target: DialAddress) -> bool:
         """Whether a told address must wait; its course comes back by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         if self._failures[target.teller] >= settings.told_failures_before_slow and not target.has_slot:

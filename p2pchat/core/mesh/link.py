@@ -27,7 +27,7 @@ class Phase(Enum):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Link:
+class PeerLink:
     """One connection.
 
     Attributes:
@@ -80,17 +80,17 @@ class Link:
         return self.phase is Phase.GONE
 
     def __repr__(self) -> str:
-        return f"Link({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
+        return f"PeerLink({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
 
 
 class LinkListener(Protocol):
     """What links tell their node. Reasons of link_down: left, lost, timeout, replaced (a newer link to that peer is up:
     no departure)."""
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         """`go` was sent or taken; frames may be sent. The link is in `by_peer` already."""
 
-    def link_down(self, link: Link, reason: str) -> None:
+    def link_down(self, link: PeerLink, reason: str) -> None:
         """An up link is gone; it is in neither `up` nor `by_peer` any more."""
 
     def name_of(self, peer: PeerId) -> str:
@@ -144,19 +144,19 @@ def quoted(remote: str) -> str:
 # every state of two peers with these very functions, and with those two rules to see them fail.
 
 
-def decides(me: PeerId, other: PeerId) -> bool:
+def is_decider(me: PeerId, other: PeerId) -> bool:
     """Whether `me` is D of this pair."""
     return me < other
 
 
-class Decided(NamedTuple):
+class DeciderState(NamedTuple):
     """What D knows of its links to one F: how many it numbered in this run, and the current one, None for none."""
 
     n: int = 0
     link: int | None = None
 
 
-class Standing(NamedTuple):
+class FollowerState(NamedTuple):
     """What F knows of its links to one D: the current one, None for none, and the runs it has seen."""
 
     link: int | None = None
@@ -166,38 +166,40 @@ class Standing(NamedTuple):
     superseded: tuple[RunId, ...] = ()  # runs another one took the place of, newest last
 
 
-class Verdict(NamedTuple):
+class GoVerdict(NamedTuple):
     """F's answer to a go: what it knows now, the link to close (this one, the former, or None), and why."""
 
-    standing: Standing
+    standing: FollowerState
     closes: int | None
     returned: bool = False  # a superseded run is alive: two processes with one key
 
 
-def decide(decided: Decided, link: int) -> Decided:
+def decider_link_proved(decided: DeciderState, link: int) -> DeciderState:
     """D: this link's handshake is done. It is current now, with the next number; the former is to be closed."""
-    return Decided(decided.n + 1, link)
+    return DeciderState(decided.n + 1, link)
 
 
-def take_go(standing: Standing, link: int, begun: int, run: RunId, n: int, remembered: int = 8) -> Verdict:
+def follower_take_go(
+    standing: FollowerState, link: int, begun: int, run: RunId, n: int, remembered: int = 8
+) -> GoVerdict:
     """F: a go came on `link`, which was the `begun`-th to begin. `remembered` is how many superseded runs are kept."""
     if standing.run not in ("", run) and begun < standing.begun:
-        return Verdict(standing, link)
+        return GoVerdict(standing, link)
     returned = run in standing.superseded
     if standing.link is not None and (returned or (standing.run == run and standing.n > n)):
-        return Verdict(standing, link, returned)
+        return GoVerdict(standing, link, returned)
     superseded = tuple(former for former in standing.superseded if former != run)
     if standing.run not in ("", run):
         superseded = (*superseded, standing.run)[-remembered:]
-    return Verdict(Standing(link, run, n, max(begun, standing.begun), superseded), standing.link, returned)
+    return GoVerdict(FollowerState(link, run, n, max(begun, standing.begun), superseded), standing.link, returned)
 
 
-def lose(known: Standing, link: int) -> Standing:
+def follower_link_down(known: FollowerState, link: int) -> FollowerState:
     """F: this link is gone. What was current stays so unless it was this one."""
     return known._replace(link=None) if known.link == link else known
 
 
-def abandon(known: Decided, link: int) -> Decided:
+def decider_link_down(known: DeciderState, link: int) -> DeciderState:
     """D: this link is gone."""
     return known._replace(link=None) if known.link == link else known
 
@@ -219,16 +221,16 @@ EARLY = 0.1  # of the time to a ping: so much sooner it may come
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
-class Liveness:
+class Keepalive:
     """Watches the links that are up; `dead` is called for one that has been silent for too long."""
 
-    def __init__(self, ctx: Context, up: Mapping[int, Link], dead: Callable[[Link], None]) -> None:
+    def __init__(self, ctx: Context, up: Mapping[int, PeerLink], dead: Callable[[PeerLink], None]) -> None:
         self._ctx = ctx
         self._up = up
         self._dead = dead
         self._timer: Timer | None = None  # for the link that is to be looked at first
 
-    def watch(self, link: Link) -> None:
+    def watch(self, link: PeerLink) -> None:
         """Begin; the link has just come up."""
         now, settings = self._ctx.now.mono, self._ctx.settings
         link.heard_at = link.filled_at = now
@@ -236,12 +238,12 @@ class Liveness:
         self._look_by(link, now + settings.ping_after)
         self._wake()
 
-    def paused(self, link: Link, on: bool) -> None:
+    def paused(self, link: PeerLink, on: bool) -> None:
         """Reading stopped or goes on; the clock of silence begins anew then."""
         link.reads = not on
         link.heard_at = self._ctx.now.mono
 
-    def charge(self, link: Link, frames: Sequence[Frame | Unknown]) -> None:
+    def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Count what came; when it is too much, order a pause after which the average is within the limit again."""
         charged = sum(not isinstance(frame, (Entries, Have)) for frame in frames)
         if not charged:
@@ -254,10 +256,10 @@ class Liveness:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
 
-    def _look_by(self, link: Link, due: float) -> None:
+    def _look_by(self, link: PeerLink, due: float) -> None:
         step = EARLY * self._ctx.settings.ping_after
         before = due - due % step
-        if not decides(self._ctx.me, link.peer):
+        if not is_decider(self._ctx.me, link.peer):
             link.look_at = before + step if before < due else due
         else:
             link.look_at = before if before > self._ctx.now.mono else due
@@ -279,14 +281,14 @@ class Liveness:
             self._ctx.emit(Send(Ping(), pinged))
         self._wake()
 
-    def _look(self, link: Link) -> bool:
+    def _look(self, link: PeerLink) -> bool:
         """End a link that is dead, and say whether one that is not shall be pinged."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         silence = now - link.heard_at if link.reads else 0.0
         if silence >= settings.dead_after - _SLACK:
             self._dead(link)
             return False
-        early = EARLY * settings.ping_after if decides(self._ctx.me, link.peer) else 0.0
+        early = EARLY * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
         if link.reads and silence < settings.ping_after - early - _SLACK:
             self._look_by(link, link.heard_at + settings.ping_after)
             return False

@@ -32,26 +32,26 @@ from p2pchat.core.inputs import (
     Stop,
 )
 from p2pchat.core.mesh.addressbook import AddressBook, may_be_told
-from p2pchat.core.mesh.dialer import Dialing
+from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link import (
     NOT_THE_ONE_KNOWN,
     REFUSALS,
-    Decided,
-    Link,
+    DeciderState,
+    FollowerState,
+    Keepalive,
     LinkListener,
-    Liveness,
+    PeerLink,
     Phase,
-    Standing,
-    abandon,
-    decide,
-    decides,
+    decider_link_down,
+    decider_link_proved,
     farewell,
-    lose,
+    follower_link_down,
+    follower_take_go,
+    is_decider,
     quoted,
-    take_go,
 )
-from p2pchat.core.mesh.peer_exchange import Exchange
+from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
@@ -82,27 +82,27 @@ class Links:
         addresses: list[Address],
         listener: LinkListener,
     ) -> None:
-        self.up: dict[int, Link] = {}
-        self.by_peer: dict[PeerId, Link] = {}
+        self.up: dict[int, PeerLink] = {}
+        self.by_peer: dict[PeerId, PeerLink] = {}
         self._ctx = ctx
         self._network = network
         self._run = run
         self._listener = listener
-        self._links: dict[int, Link] = {}
-        self._decided: dict[PeerId, Decided] = {}  # where we decide
-        self._standing: dict[PeerId, Standing] = {}  # where the other does
+        self._links: dict[int, PeerLink] = {}
+        self._decided: dict[PeerId, DeciderState] = {}  # where we decide
+        self._standing: dict[PeerId, FollowerState] = {}  # where the other does
         self._endings: dict[int, Callable[[], None]] = {}
         self._begun = 0
         self._told_up: set[PeerId] = set()  # whose link people were told is up
         self._stopped = False
         self.book = AddressBook(ctx, addresses)
-        self._dialing = Dialing(ctx, self.book, self.by_peer.__contains__, self._has_room)
-        self._proving = Proving(
+        self._dialing = Dialer(ctx, self.book, self.by_peer.__contains__, self._has_room)
+        self._proving = HandshakeRunner(
             ctx, network, sign, self._dialing, is_welcome=self._is_welcome, proved=self._proved, end=self._end
         )
-        self._clones = Clones(ctx, self._dialing, listener.name_of)
-        self._liveness = Liveness(ctx, self.up, self._dead)
-        self._exchange = Exchange(ctx, self.book, self._dialing, self.up, self.by_peer, self._clones.told)
+        self._clones = DuplicateKeyDetector(ctx, self._dialing, listener.name_of)
+        self._liveness = Keepalive(ctx, self.up, self._dead)
+        self._exchange = PeerExchange(ctx, self.book, self._dialing, self.up, self.by_peer, self._clones.told)
         self._handlers: dict[type, Callable[..., None]] = {
             LinkAccepted: self._accepted,
             LinkDialled: self._dialled,
@@ -222,7 +222,7 @@ class Links:
 
     def _sighted(self, input: PeerSighted) -> None:
         if not self._stopped:
-            sighted(self._ctx, self.book, self._dialing, input.peer, input.at)
+            on_sighted(self._ctx, self.book, self._dialing, input.peer, input.at)
 
     def _forget(self, input: Forget) -> None:
         if input.endpoint:
@@ -246,7 +246,7 @@ class Links:
 
     # ---- frames
 
-    def _take(self, link: Link, frame: Frame | Unknown, rest: list[Frame]) -> None:
+    def _take(self, link: PeerLink, frame: Frame | Unknown, rest: list[Frame]) -> None:
         if isinstance(frame, Bye):
             self._endings[link.id] = lambda: self._said_bye(link, frame)
         elif link.phase is Phase.PROVING:
@@ -264,17 +264,17 @@ class Links:
         elif not isinstance(frame, Pong):
             rest.append(frame)
 
-    def _said_bye(self, link: Link, bye: Bye) -> None:
+    def _said_bye(self, link: PeerLink, bye: Bye) -> None:
         """Their last frame: close this side too."""
         if not link.up:
             self._unwelcome(link, bye)
             return
         alone = self.by_peer.get(link.peer) is link
-        if bye.code == "replaced" and alone and (decides(self._ctx.me, link.peer) or self._clones.lasted(link)):
+        if bye.code == "replaced" and alone and (is_decider(self._ctx.me, link.peer) or self._clones.lasted(link)):
             self._clones.notice(link.peer, self._ctx.me)  # nobody here dialled again: another process with our key did
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
 
-    def _unwelcome(self, link: Link, bye: Bye) -> None:
+    def _unwelcome(self, link: PeerLink, bye: Bye) -> None:
         """A goodbye before the link was up."""
         if bye.code == "self" and link.dialled:
             self._dialing.is_self(link.dial)
@@ -287,7 +287,7 @@ class Links:
 
     # ---- one link per pair
 
-    def _begin(self, link: Link) -> None:
+    def _begin(self, link: PeerLink) -> None:
         self._links[link.id] = link
         self._begun += 1
         link.begun = self._begun
@@ -299,14 +299,14 @@ class Links:
     def _is_welcome(self, peer: PeerId) -> bool:
         return peer in self.by_peer or self._has_room()
 
-    def _proved(self, link: Link) -> None:
+    def _proved(self, link: PeerLink) -> None:
         """We know who is there, and that it is a member."""
         if isinstance(link.handshake, ClientSide):
             self._dialing.proved(link.dial, link.peer)
             if link.handshake.found and not self._network.id:
                 self._network.id = link.handshake.found
                 self._listener.network_found(link.handshake.found)
-        if not decides(self._ctx.me, link.peer):
+        if not is_decider(self._ctx.me, link.peer):
             link.phase = Phase.WAITING
             self._proving.expect(link, self._ctx.settings.go_timeout)
         elif link.peer in self.by_peer and self._clones.is_patient(link.peer):
@@ -314,9 +314,9 @@ class Links:
         else:
             self._decide(link)
 
-    def _decide(self, link: Link) -> None:
+    def _decide(self, link: PeerLink) -> None:
         """We are D: this link is the one now."""
-        decided = decide(self._decided.get(link.peer, Decided()), link.id)
+        decided = decider_link_proved(self._decided.get(link.peer, DeciderState()), link.id)
         self._decided[link.peer] = decided
         former = self.by_peer.get(link.peer)
         noticed = former is not None and self._clones.lasted(former) and self._clones.notice(link.peer, link.peer)
@@ -327,10 +327,10 @@ class Links:
         if noticed:
             self._exchange.tell_of_copy(link)
 
-    def _take_go(self, link: Link, go: Go) -> None:
+    def _take_go(self, link: PeerLink, go: Go) -> None:
         """We are F: D says that this link is the one."""
-        standing = self._standing.get(link.peer, Standing())
-        verdict = take_go(standing, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
+        standing = self._standing.get(link.peer, FollowerState())
+        verdict = follower_take_go(standing, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
         self._standing[link.peer] = verdict.standing
         noticed = verdict.returned and self._clones.notice(link.peer, link.peer)
         if verdict.closes == link.id:
@@ -341,7 +341,7 @@ class Links:
         if noticed:  # the other one hears of it by being replaced
             self._exchange.tell_of_copy(self.by_peer[link.peer])
 
-    def _raise(self, link: Link, effects: list[Effect]) -> None:
+    def _raise(self, link: PeerLink, effects: list[Effect]) -> None:
         """This link is up and takes the place of the former one to that peer."""
         former = self.by_peer.get(link.peer)
         link.phase, link.up_at = Phase.UP, self._ctx.now.mono
@@ -364,12 +364,12 @@ class Links:
 
     # ---- ends
 
-    def _dead(self, link: Link) -> None:
+    def _dead(self, link: PeerLink) -> None:
         self._end(link, "timeout", why="nothing was heard from it for too long")
 
     def _end(
         self,
-        link: Link,
+        link: PeerLink,
         reason: str,
         bye: Bye | None = None,
         why: str = "",
@@ -397,18 +397,18 @@ class Links:
         elif link.dialled:
             self._dialing.failed(link.dial, state, why or "the connection broke during the handshake", code)
 
-    def _remove(self, link: Link) -> None:
+    def _remove(self, link: PeerLink) -> None:
         link.phase = Phase.GONE
         self._proving.is_done(link)
         self._links.pop(link.id, None)
         self._endings.pop(link.id, None)
         self.up.pop(link.id, None)
         if link.peer in self._decided:
-            self._decided[link.peer] = abandon(self._decided[link.peer], link.id)
+            self._decided[link.peer] = decider_link_down(self._decided[link.peer], link.id)
         if link.peer in self._standing:
-            self._standing[link.peer] = lose(self._standing[link.peer], link.id)
+            self._standing[link.peer] = follower_link_down(self._standing[link.peer], link.id)
 
-    def _went_down(self, link: Link, reason: str, why: str, quiet: bool) -> None:
+    def _went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
             told = f"{reason}: {why}" if why and reason != "left" else reason
@@ -420,12 +420,12 @@ class Links:
         self._exchange.link_down(link)
         self._listener.link_down(link, reason)
 
-    def _tell_down(self, link: Link, reason: str) -> None:
+    def _tell_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._told_up:
             self._told_up.discard(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
 
-    def _send(self, link: Link, frame: Hello | Welcome | Ping | Pong) -> None:
+    def _send(self, link: PeerLink, frame: Hello | Welcome | Ping | Pong) -> None:
         self._ctx.emit(Send(frame, [link.id]))
 
 
@@ -445,10 +445,10 @@ def _kind(frame: Frame | Unknown) -> str:
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is nothing special
 
 
-class Clones:
+class DuplicateKeyDetector:
     """Replacements of late, by peer. `name_of` returns what people call a peer, "" when nobody named it."""
 
-    def __init__(self, ctx: Context, dialing: Dialing, name_of: Callable[[PeerId], str]) -> None:
+    def __init__(self, ctx: Context, dialing: Dialer, name_of: Callable[[PeerId], str]) -> None:
         self._ctx = ctx
         self._dialing = dialing
         self._name_of = name_of
@@ -456,7 +456,7 @@ class Clones:
         self._patient_until: dict[PeerId, float] = {}
         self._told_at = float("-inf")  # when a far end said so and people were told
 
-    def lasted(self, link: Link) -> bool:
+    def lasted(self, link: PeerLink) -> bool:
         """Say whether a link was up long enough for its replacement to mean something."""
         return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
 
@@ -509,7 +509,7 @@ class Clones:
 # answered is an address like any other.
 
 
-def sighted(ctx: Context, book: AddressBook, dialing: Dialing, peer: PeerId, at: Sequence[str]) -> None:
+def on_sighted(ctx: Context, book: AddressBook, dialing: Dialer, peer: PeerId, at: Sequence[str]) -> None:
     """This peer is announced there now and nowhere else; `at` () is an end of it."""
     if peer == ctx.me:
         return
@@ -531,7 +531,7 @@ def sighted(ctx: Context, book: AddressBook, dialing: Dialing, peer: PeerId, at:
 # tells Links who was proven. Which link of a pair stays is decided after that (link.py).
 
 
-class Proving:
+class HandshakeRunner:
     """Connections whose far end is a stranger still.
 
     Args:
@@ -541,8 +541,8 @@ class Proving:
     """
 
     def __init__(
-        self, ctx: Context, network: NetworkCredentials, sign: Callable[[bytes], bytes], dialing: Dialing,
-        *, is_welcome: Callable[[PeerId], bool], proved: Callable[[Link], None], end: Callable[..., None],
+        self, ctx: Context, network: NetworkCredentials, sign: Callable[[bytes], bytes], dialing: Dialer,
+        *, is_welcome: Callable[[PeerId], bool], proved: Callable[[PeerLink], None], end: Callable[..., None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._network = network
@@ -552,15 +552,15 @@ class Proving:
         self._proved = proved
         self._end = end
 
-    def accepted(self, input: LinkAccepted) -> Link:
+    def accepted(self, input: LinkAccepted) -> PeerLink:
         """Begin with a stranger who connected: this side speaks first."""
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
-        link = Link(input.link, input.host, server)
+        link = PeerLink(input.link, input.host, server)
         self.expect(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
         self._ctx.emit(Send(server.opening(), [link.id]))
         return link
 
-    def dialled(self, input: LinkDialled) -> Link | None:
+    def dialled(self, input: LinkDialled) -> PeerLink | None:
         """Begin with whom we reached; None when nobody wants that dial any more, or the key there is a wrong one."""
         target = self._dialing.target_of(input.dial)
         if target is None:
@@ -573,7 +573,7 @@ class Proving:
         except HandshakeError as error:
             self._refused(input.dial, error.code)
             return None
-        link = Link(input.link, input.host, client, target.endpoint, input.dial)
+        link = PeerLink(input.link, input.host, client, target.endpoint, input.dial)
         self.expect(link, self._ctx.settings.handshake_timeout)
         return link
 
@@ -585,23 +585,23 @@ class Proving:
             reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
             self._dialing.failed(dial, "refused", reason, code)
 
-    def expect(self, link: Link, seconds: float) -> None:
+    def expect(self, link: PeerLink, seconds: float) -> None:
         """The next step must be done within this time."""
         self.is_done(link)
         link.timer = self._ctx.after(seconds, lambda: self._took_too_long(link, seconds))
 
-    def is_done(self, link: Link) -> None:
+    def is_done(self, link: PeerLink) -> None:
         """No further step is expected, for the link is up or gone."""
         if link.timer is not None:
             link.timer.cancel()
             link.timer = None
 
-    def _took_too_long(self, link: Link, seconds: float) -> None:
+    def _took_too_long(self, link: PeerLink, seconds: float) -> None:
         self._ctx.emit(Counted("handshake_timeout"))
         bye = Bye("error", "the handshake took too long")
         self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
 
-    def got(self, link: Link, frame: Frame | Unknown) -> None:
+    def got(self, link: PeerLink, frame: Frame | Unknown) -> None:
         """Take what the far end says to prove itself."""
         try:
             answer = link.handshake.got(frame)
@@ -619,7 +619,7 @@ class Proving:
             link.peer = peer
             self._proved(link)
 
-    def _fail(self, link: Link, error: HandshakeError) -> None:
+    def _fail(self, link: PeerLink, error: HandshakeError) -> None:
         self._ctx.emit(Counted(f"handshake_{error.code}"))
         is_refusal = error.code in REFUSALS
         state, code = ("refused", error.code) if is_refusal else ("trying", "failed")

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, join_endpoint, may_be_told
-from p2pchat.core.mesh.dialer import Dialing
-from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.protocol import PeerId, Peers
 
 FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
@@ -27,7 +27,7 @@ KNOWN_AFTER = 30.0  # seconds at most until all are told of a link with whom oth
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
-class Exchange:
+class PeerExchange:
     """What is told and heard in `peers` frames.
 
     Args:
@@ -39,9 +39,9 @@ class Exchange:
         self,
         ctx: Context,
         book: AddressBook,
-        dialing: Dialing,
-        up: Mapping[int, Link],
-        by_peer: Mapping[PeerId, Link],
+        dialing: Dialer,
+        up: Mapping[int, PeerLink],
+        by_peer: Mapping[PeerId, PeerLink],
         copied: Callable[[], None],
     ) -> None:
         self._ctx = ctx
@@ -56,7 +56,7 @@ class Exchange:
         self._came_up_at = float("-inf")  # when a link last did
         self._linked_now: set[PeerId] = set()  # since then, or has another address; others may tell of them too
         self._news = False  # something else is to be told
-        self._rosters = {True: Roster(), False: Roster()}  # for links on loopback, and for others
+        self._rosters = {True: PeerChanges(), False: PeerChanges()}  # for links on loopback, and for others
 
     # ---- telling
 
@@ -65,14 +65,14 @@ class Exchange:
         self._own = {near: (port, tuple(each for each in at if self._is_for(each, near))) for near in (True, False)}
         self.changed()
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         """Tell a new link all; the others hear of it soon."""
         self._book.touched.add(link.peer)
         self._tell(link)
         self._came_up_at = self._ctx.now.mono
         self._tell_of(link.peer)
 
-    def link_down(self, link: Link) -> None:
+    def link_down(self, link: PeerLink) -> None:
         """Tell the others soon, if no other link took its place."""
         self._book.touched.add(link.peer)
         if link.peer not in self._by_peer:
@@ -117,10 +117,10 @@ class Exchange:
     def _others_tell_of(self, peer: PeerId) -> bool:
         return any(peer in link.linked for link in self._up.values())
 
-    def drained(self, link: Link) -> None:
+    def drained(self, link: PeerLink) -> None:
         self._tell(link)
 
-    def tell_of_copy(self, link: Link) -> None:
+    def tell_of_copy(self, link: PeerLink) -> None:
         """Tell one of two processes with one key that there is the other."""
         own = self._own[is_loopback(link.host)]
         self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, ())]), [link.id]))
@@ -142,7 +142,7 @@ class Exchange:
             for roster in self._rosters.values():
                 roster.forget_gone()
 
-    def _tell(self, link: Link) -> None:
+    def _tell(self, link: PeerLink) -> None:
         """Tell one link what is another."""
         self._bring_up_to_date()
         roster = self._rosters[is_loopback(link.host)]
@@ -186,7 +186,7 @@ class Exchange:
 
     # ---- hearing
 
-    def got(self, link: Link, frame: Peers) -> None:
+    def got(self, link: PeerLink, frame: Peers) -> None:
         """Take what a link tells."""
         near = is_loopback(link.host)
         seen = [join_endpoint(link.host, frame.port)] if frame.port else []
@@ -197,7 +197,7 @@ class Exchange:
         for peer in frame.gone:
             link.linked.pop(peer, None)
 
-    def _heard_of(self, link: Link, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
+    def _heard_of(self, link: PeerLink, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
         if peer == self._ctx.me:
             self._copied()
         elif len(link.linked) < self._ctx.settings.max_addresses:
@@ -210,7 +210,7 @@ class Exchange:
                 if self._book.get(peer, endpoint) is None:  # what it knows it has heard of all others: that is no news
                     self._learn(link, peer, endpoint, near)
 
-    def _learn(self, link: Link, peer: PeerId, endpoint: str, near: bool) -> None:
+    def _learn(self, link: PeerLink, peer: PeerId, endpoint: str, near: bool) -> None:
         if not self._is_for(endpoint, near):
             self._ctx.emit(Counted("address_refused"))
         elif self._book.tell(peer, endpoint, link.peer):
@@ -233,7 +233,7 @@ class Exchange:
 At = tuple[str, ...]  # the endpoints told of a peer
 
 
-class Roster:
+class PeerChanges:
     """Linked peers with the endpoints that may be told; what changed last is last.
 
     Attributes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, HostedIdentity, KeySet, Timer
 from p2pchat.core.effects import PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
-from p2pchat.core.mesh.link import Link
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
@@ -28,22 +28,22 @@ Users = AbstractSet[UserId]
 
 
 @dataclass(slots=True, eq=False)
-class Told:
+class AnnouncedUsers:
     """What one link told: the users hosted there, and whether that was all."""
 
-    link: Link
+    link: PeerLink
     users: dict[UserId, Hosted] = field(default_factory=dict)
     complete: bool = False
 
 
-class Presence:
+class PresenceTracker:
     """Who is here, by what the links tell; and what the others are told of the users hosted here."""
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
-        self._announcing = Announcing(ctx, users)
+        self._announcing = PresenceAnnouncer(ctx, users)
         self._own = self._announcing.own
-        self._told: dict[int, Told] = {}
+        self._told: dict[int, AnnouncedUsers] = {}
         self._hosts: dict[UserId, set[int]] = {}
         self._inherited: dict[PeerId, set[UserId]] = {}  # of replaced links, until the new one has told all
         self._here: set[UserId] = set()  # joined and not left; those in their grace too
@@ -94,9 +94,9 @@ class Presence:
         """The users hosted here are online from now on."""
         self._announcing.start()
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         """A link is up: tell it everybody hosted here."""
-        self._told[link.id] = Told(link)
+        self._told[link.id] = AnnouncedUsers(link)
         self._announcing.link_up(link)
         if not self._checking:
             self._checking = True
@@ -163,7 +163,7 @@ class Presence:
 
     # ---- hearing
 
-    def here(self, link: Link, frame: Here) -> None:
+    def here(self, link: PeerLink, frame: Here) -> None:
         """Take what a peer tells of its users.
 
         Raises:
@@ -183,7 +183,7 @@ class Presence:
             told.complete = True
             self._settle(self._inherited.pop(link.peer, set()), "left")
 
-    def _check(self, told: Told, frame: Here) -> None:
+    def _check(self, told: AnnouncedUsers, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
         for hosted in frame.users:
             fault = self._certificates.fault(hosted.id, told.link.peer, hosted.cert, now_ms)
@@ -193,7 +193,7 @@ class Presence:
         if len(told.users) + len(more) > self._ctx.settings.max_hosted_users:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
-    def link_down(self, link: Link, reason: str) -> None:
+    def link_down(self, link: PeerLink, reason: str) -> None:
         """A link is gone: left, lost, timeout, or replaced by a newer one to the same peer."""
         self._announcing.link_down(link.id)
         told = self._told.pop(link.id, None)
@@ -210,7 +210,7 @@ class Presence:
         else:
             self._settle(users, reason)
 
-    def _no_longer(self, told: Told, users: Users, reason: str) -> None:
+    def _no_longer(self, told: AnnouncedUsers, users: Users, reason: str) -> None:
         for user in list(users):
             del told.users[user]
             self._unhost(user, told.link.id)
@@ -317,12 +317,12 @@ Status = tuple[str, str, int]  # status, text, since in UTC microseconds, 0 when
 class _End:
     """A link, and the own users whose news it has to get yet."""
 
-    link: Link
+    link: PeerLink
     stale: KeySet[UserId] = field(default_factory=dict)
     gone: KeySet[UserId] = field(default_factory=dict)  # hosted no more since it was told; perhaps again by now
 
 
-class Announcing:
+class PresenceAnnouncer:
     """Tells the links about the users hosted here."""
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
@@ -345,7 +345,7 @@ class Announcing:
 
     # ---- links
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         """A link is up: tell it everybody hosted here."""
         self.renew()  # first: whoever is told only that would take it for all
         self._ends[link.id] = _End(link)

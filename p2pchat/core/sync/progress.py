@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.mesh.link import Link
-from p2pchat.core.mesh.presence import Presence
+from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, Start
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState
@@ -68,7 +68,7 @@ class ServedWant:
 class RemoteState:
     """The far end of one link."""
 
-    link: Link
+    link: PeerLink
     heard: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
     ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # what it holds and this node lacks
     compared: KeySet[ConversationId] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class SyncContext:
     """What the machines of synchronisation share."""
 
     def __init__(
-        self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: Presence,
+        self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
         hosted: HostedIdentities, run: RunId, quota: Quota,
     ) -> None:  # fmt: skip
         self.ctx = ctx

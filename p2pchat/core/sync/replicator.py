@@ -27,8 +27,8 @@ from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
 from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, ref_key
-from p2pchat.core.mesh.link import Link
-from p2pchat.core.mesh.presence import Presence
+from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored, relation_of
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender, GroupEditor
@@ -64,7 +64,7 @@ class Replicator:
     """Logs, marks and everything that keeps peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: Presence, hosted: HostedIdentities, stored: Stored,
+        self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, stored: Stored,
         run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -125,10 +125,10 @@ class Replicator:
 
     # ---- links
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: PeerLink) -> None:
         self.shelf.sides[link.id] = RemoteState(link)
 
-    def link_down(self, link: Link) -> None:
+    def link_down(self, link: PeerLink) -> None:
         side = self.shelf.sides.pop(link.id, None)
         if side is not None:
             self.pull.link_gone(side)
@@ -141,7 +141,7 @@ class Replicator:
         """Whether nothing is known of a user, and no conversation with it: nothing here is shared because of it."""
         return user not in self.people.names and not self.conversations.has_any_of(user)
 
-    def hosts_told(self, link: Link, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool) -> None:
+    def hosts_told(self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool) -> None:
         """The far end has told all users it hosts, or these anew: now everything is compared. Who comes back as well.
 
         fresh: nobody has ever heard of these. So who hosts thousands, one after the other, costs no comparison each.
@@ -200,7 +200,7 @@ class Replicator:
 
     # ---- frames
 
-    def frames(self, link: Link, frames: list[Frame]) -> LogError | None:
+    def frames(self, link: PeerLink, frames: list[Frame]) -> LogError | None:
         """Take frames of one read; returns the fault that must end the link."""
         side = self.shelf.sides.get(link.id)
         if side is None:
@@ -215,7 +215,7 @@ class Replicator:
                 entries = []
         return self.intake.take(side, entries)
 
-    def told_once(self, link: Link, frames: list[Frame]) -> None:
+    def told_once(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
         side = self.shelf.sides.get(link.id)
         for frame in frames:

@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import Input
-from p2pchat.core.mesh.link import decides
+from p2pchat.core.mesh.link import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.testing.invariants.display import mend_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
@@ -103,7 +103,7 @@ class OpeningFaults:
     def meet_copies(self) -> None:
         """A machine goes back to one snapshot again and again, and no link is told of its end."""
         one, other = self.chance.sample(self.honest, 2)
-        if decides(one.user, other.user):
+        if is_decider(one.user, other.user):
             one, other = other, one  # whoever decides sees its links replaced, each by the next
         for _ in range(COPIES):
             self._await(lambda: other in one.linked and one in other.linked)
